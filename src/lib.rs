@@ -1,0 +1,3 @@
+//! A supervised WebSocket client for actix.
+
+pub mod proto;

@@ -1,0 +1,1 @@
+//! The WebSocket protocol as values: no socket, no clock, no actor.
