@@ -1,0 +1,87 @@
+//! Sending a message.
+
+use actix::Message;
+use bytes::Bytes;
+use bytestring::ByteString;
+use derive_more::{Display, Error};
+
+use crate::proto::message::Payload;
+
+/// Sends one message (WebSocketApp's `send`, `send_text`, `send_bytes`).
+///
+/// It is answered in the same turn of the connection's actor: `Ok` means that it was taken into
+/// the bounded send buffer of the socket that is open now. It does not mean that the peer has it:
+/// what is under way when a socket is lost may or may not have arrived.
+///
+/// ```
+/// use actix_ws_client::command;
+///
+/// let subscribe = command::Send::text(r#"{"op":"subscribe"}"#);
+/// ```
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Accepted, SendError>")]
+pub struct Send {
+    pub(crate) payload: Payload,
+}
+
+impl Send {
+    /// A text message.
+    pub fn text(text: impl Into<ByteString>) -> Send {
+        Send { payload: Payload::Text(text.into()) }
+    }
+
+    /// A binary message.
+    pub fn binary(bytes: impl Into<Bytes>) -> Send {
+        Send { payload: Payload::Binary(bytes.into()) }
+    }
+}
+
+impl From<Payload> for Send {
+    fn from(payload: Payload) -> Send {
+        Send { payload }
+    }
+}
+
+/// A message was taken into the send buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// The opened socket that it goes out on.
+    pub epoch: u64,
+}
+
+impl Accepted {
+    pub(crate) fn new(epoch: u64) -> Accepted {
+        Accepted { epoch }
+    }
+}
+
+/// Why a message was not taken. Each gives it back.
+#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No socket is open. Wait for the next `event::Open`.
+    #[display("no socket is open")]
+    NotOpen(#[error(not(source))] Payload),
+    /// The send buffer holds as much as it may: the peer reads too slowly. Send later, or less.
+    #[display("the send buffer is full")]
+    Full(#[error(not(source))] Payload),
+    /// The message is longer than the whole send buffer. It would never be taken.
+    #[display("longer than the send buffer")]
+    TooLarge(#[error(not(source))] Payload),
+    /// The connection is closed for good.
+    #[display("the connection is closed")]
+    Closed(#[error(not(source))] Payload),
+}
+
+impl SendError {
+    /// The message that was not taken.
+    pub fn into_payload(self) -> Payload {
+        match self {
+            SendError::NotOpen(payload)
+            | SendError::Full(payload)
+            | SendError::TooLarge(payload)
+            | SendError::Closed(payload) => payload,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! How a connection is: its phase, its figures, and how its run ended.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use bytestring::ByteString;
+use derive_more::Display;
+
+use crate::error::Error;
+use crate::headers::Headers;
+use crate::proto::close::CloseCode;
+use crate::proto::session::By;
+use crate::tls::TlsSession;
+
+/// A number for each connection, unique in the process.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceId(u64);
+
+impl SourceId {
+    pub(crate) fn next() -> SourceId {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        SourceId(NEXT.fetch_add(1, Relaxed))
+    }
+
+    /// The number.
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a connection is about.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Phase {
+    /// A dial is under way.
+    #[display("connecting")]
+    Connecting,
+    /// A socket is open.
+    #[display("open")]
+    Open,
+    /// The closing handshake is under way.
+    #[display("closing")]
+    Closing,
+    /// Waiting for the time of the next dial.
+    #[display("waiting")]
+    Waiting,
+    /// Told to stay away until it is resumed.
+    #[display("paused")]
+    Paused,
+    /// Closed for good.
+    #[display("closed")]
+    Closed,
+}
+
+impl Phase {
+    const ALL: [Phase; 6] = [
+        Phase::Connecting,
+        Phase::Open,
+        Phase::Closing,
+        Phase::Waiting,
+        Phase::Paused,
+        Phase::Closed,
+    ];
+}
+
+/// What was agreed when a socket was opened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Handshake {
+    /// The reply's status, 101.
+    pub status: u16,
+    /// The reply's header lines.
+    pub headers: Headers,
+    /// The subprotocol that the server picked.
+    pub subprotocol: Option<String>,
+    /// The extensions that are in use.
+    pub extensions: Option<String>,
+    /// The peer's address, where the transport is TCP.
+    pub peer: Option<SocketAddr>,
+    /// TLS version and cipher suite, for `wss`.
+    pub tls: Option<TlsSession>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutcomeKind {
+    /// We closed, or the server closed cleanly and the policy does not come back.
+    #[display("closed")]
+    Closed,
+    /// Trying again would fail in the same way.
+    #[display("refused")]
+    Refused,
+    /// The attempts were used up.
+    #[display("gave_up")]
+    GaveUp,
+    /// A failure that another try might mend, under a policy that does not come back.
+    #[display("failed")]
+    Failed,
+}
+
+/// How a connection's run ended: what WebSocketApp's `run_forever` returns, for this run alone.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The kind of end.
+    pub kind: OutcomeKind,
+    /// The last failure, unless the run was closed.
+    pub error: Option<Error>,
+    /// Code and reason of the last socket's end, if one was ever open.
+    pub close: Option<(CloseCode, ByteString)>,
+    /// Who sent the first Close frame of the last socket.
+    pub by: By,
+    /// How many sockets were opened.
+    pub epochs: u64,
+    /// How many dials were made.
+    pub attempts: u64,
+}
+
+impl Outcome {
+    /// Whether the run ended with a failure.
+    pub fn errored(&self) -> bool {
+        self.kind != OutcomeKind::Closed
+    }
+}
+
+/// How a connection is at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The connection's number.
+    pub source: SourceId,
+    /// The connection's name, if the builder gave one.
+    pub name: Option<Arc<str>>,
+    /// What it is about.
+    pub phase: Phase,
+    /// The newest opened socket, from 1; 0 before the first.
+    pub epoch: u64,
+    /// This dial's number since the last stable life, from 1.
+    pub attempt: u32,
+    /// How long it has been in this phase.
+    pub since: Duration,
+    /// What was agreed for the open socket.
+    pub handshake: Option<Arc<Handshake>>,
+    /// The figures that [`Watch`] reads too.
+    pub figures: Figures,
+    /// For how long delivery to the handlers has been blocked.
+    pub blocked: Option<Duration>,
+    /// How many recipients of events there are.
+    pub handlers: usize,
+    /// The last failure.
+    pub last_error: Option<Error>,
+}
+
+/// A connection's figures at one moment. Counts are since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Data messages read.
+    pub messages_in: u64,
+    /// Bytes read, of frames and handshakes after the upgrade.
+    pub bytes_in: u64,
+    /// Data messages taken for sending.
+    pub messages_out: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Dials made.
+    pub attempts: u64,
+    /// How long ago the last byte came.
+    pub last_byte: Option<Duration>,
+    /// How long ago the last ping of ours was sent.
+    pub last_ping: Option<Duration>,
+    /// How long ago the last pong came.
+    pub last_pong: Option<Duration>,
+    /// The newest round-trip time of a ping of ours.
+    pub round_trip: Option<Duration>,
+    /// Events that wait for a handler.
+    pub queued_events: u64,
+    /// What they cost, in bytes.
+    pub queued_bytes: u64,
+    /// Bytes that wait to be written.
+    pub unsent_bytes: u64,
+    /// `command::Send`s that were refused.
+    pub sends_refused: u64,
+}
+
+/// A connection's live figures, read from any thread without its mailbox.
+///
+/// One thread writes them, so that they cost it a load and a store each. Each figure is exact; two
+/// figures read one after the other may be of different moments.
+#[derive(Clone)]
+pub struct Watch {
+    gauges: Arc<Gauges>,
+}
+
+/// What [`Watch`] shares. Moments are nanoseconds since `zero`, plus one; 0 is never.
+#[derive(Debug)]
+struct Gauges {
+    zero: Instant,
+    phase: AtomicU8,
+    epoch: AtomicU64,
+    figures: [AtomicU64; Gauge::COUNT],
+}
+
+/// The figures, in the order in which they are stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Gauge {
+    MessagesIn,
+    BytesIn,
+    MessagesOut,
+    BytesOut,
+    Attempts,
+    LastByte,
+    LastPing,
+    LastPong,
+    RoundTrip,
+    QueuedEvents,
+    QueuedBytes,
+    UnsentBytes,
+    SendsRefused,
+}
+
+impl Gauge {
+    const COUNT: usize = Gauge::SendsRefused as usize + 1;
+}
+
+impl Watch {
+    pub(crate) fn new(zero: Instant) -> Watch {
+        let gauges = Gauges {
+            zero,
+            phase: AtomicU8::new(Phase::Connecting as u8),
+            epoch: AtomicU64::new(0),
+            figures: Default::default(),
+        };
+        Watch { gauges: Arc::new(gauges) }
+    }
+
+    /// What the connection is about.
+    pub fn phase(&self) -> Phase {
+        Phase::ALL[usize::from(self.gauges.phase.load(Relaxed))]
+    }
+
+    /// The newest opened socket, from 1; 0 before the first.
+    pub fn epoch(&self) -> u64 {
+        self.gauges.epoch.load(Relaxed)
+    }
+
+    /// All figures.
+    pub fn figures(&self) -> Figures {
+        self.figures_at(Instant::now())
+    }
+
+    pub(crate) fn figures_at(&self, now: Instant) -> Figures {
+        let get = |gauge: Gauge| self.gauges.figures[gauge as usize].load(Relaxed);
+        let ago = |gauge| {
+            let at = get(gauge).checked_sub(1)?;
+            let now = now.saturating_duration_since(self.gauges.zero);
+            Some(now.saturating_sub(Duration::from_nanos(at)))
+        };
+        Figures {
+            messages_in: get(Gauge::MessagesIn),
+            bytes_in: get(Gauge::BytesIn),
+            messages_out: get(Gauge::MessagesOut),
+            bytes_out: get(Gauge::BytesOut),
+            attempts: get(Gauge::Attempts),
+            last_byte: ago(Gauge::LastByte),
+            last_ping: ago(Gauge::LastPing),
+            last_pong: ago(Gauge::LastPong),
+            round_trip: get(Gauge::RoundTrip).checked_sub(1).map(Duration::from_nanos),
+            queued_events: get(Gauge::QueuedEvents),
+            queued_bytes: get(Gauge::QueuedBytes),
+            unsent_bytes: get(Gauge::UnsentBytes),
+            sends_refused: get(Gauge::SendsRefused),
+        }
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.gauges.phase.store(phase as u8, Relaxed);
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: u64) {
+        self.gauges.epoch.store(epoch, Relaxed);
+    }
+
+    pub(crate) fn set(&self, gauge: Gauge, value: u64) {
+        self.gauges.figures[gauge as usize].store(value, Relaxed);
+    }
+
+    pub(crate) fn add(&self, gauge: Gauge, more: u64) {
+        let figure = &self.gauges.figures[gauge as usize];
+        figure.store(figure.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    /// Stores a moment.
+    pub(crate) fn stamp(&self, gauge: Gauge, at: Instant) {
+        self.set_span(gauge, at.saturating_duration_since(self.gauges.zero));
+    }
+
+    /// Stores a length of time.
+    pub(crate) fn set_span(&self, gauge: Gauge, span: Duration) {
+        self.set(gauge, u64::try_from(span.as_nanos()).unwrap_or(u64::MAX - 1).saturating_add(1));
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("phase", &self.phase())
+            .field("epoch", &self.epoch())
+            .field("figures", &self.figures())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_tells_what_was_stored() {
+        let zero = Instant::now();
+        let watch = Watch::new(zero);
+        assert_eq!(watch.figures_at(zero), Figures::default());
+        watch.add(Gauge::MessagesIn, 2);
+        watch.add(Gauge::MessagesIn, 3);
+        watch.stamp(Gauge::LastByte, zero + Duration::from_secs(1));
+        watch.set_span(Gauge::RoundTrip, Duration::ZERO);
+        let figures = watch.figures_at(zero + Duration::from_secs(5));
+        assert_eq!(figures.messages_in, 5);
+        assert_eq!(figures.last_byte, Some(Duration::from_secs(4)));
+        assert_eq!(figures.round_trip, Some(Duration::ZERO));
+        assert_eq!(figures.last_pong, None);
+    }
+
+    #[test]
+    fn a_phase_comes_back_as_it_went_in() {
+        let watch = Watch::new(Instant::now());
+        for phase in Phase::ALL {
+            watch.set_phase(phase);
+            assert_eq!(watch.phase(), phase);
+        }
+    }
+
+    #[test]
+    fn sources_are_unique() {
+        assert_ne!(SourceId::next(), SourceId::next());
+    }
+}

@@ -1,0 +1,387 @@
+//! The one queue on the way to the handlers: in order, bounded, nothing lost.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use actix::Recipient;
+use actix::dev::SendError;
+
+use crate::command::status::SourceId;
+use crate::event;
+use crate::proto::message::Payload;
+
+/// The recipients of one kind of event.
+pub(crate) type Slots<M> = Vec<Recipient<M>>;
+
+/// Everybody who is told something, by kind of event.
+///
+/// A recipient stays the one value that it was registered as: a clone of it is never full.
+#[derive(Default, Debug)]
+pub(crate) struct Handlers {
+    open: Slots<event::Open>,
+    message: Slots<event::Message>,
+    ping: Slots<event::Ping>,
+    pong: Slots<event::Pong>,
+    error: Slots<event::Error>,
+    close: Slots<event::Close>,
+    state: Slots<event::State>,
+    stopped: Slots<event::Stopped>,
+}
+
+impl Handlers {
+    /// The recipients of one kind of event.
+    pub(crate) fn of<M: Event>(&mut self) -> &mut Slots<M> {
+        M::slots(self)
+    }
+
+    /// How many recipients there are.
+    pub(crate) fn count(&self) -> usize {
+        self.open.len()
+            + self.message.len()
+            + self.ping.len()
+            + self.pong.len()
+            + self.error.len()
+            + self.close.len()
+            + self.state.len()
+            + self.stopped.len()
+    }
+}
+
+/// A kind of event that handlers can be told.
+pub(crate) trait Event: actix::Message<Result = ()> + Clone + Send + Sized + 'static {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self>;
+    fn wrap(self) -> Entry;
+}
+
+/// Something in the queue.
+pub(crate) enum Entry {
+    Open(event::Open),
+    Run(Run),
+    Ping(event::Ping),
+    Pong(event::Pong),
+    Error(event::Error),
+    Close(event::Close),
+    State(event::State),
+    Stopped(event::Stopped),
+}
+
+/// Messages that were read together.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) source: SourceId,
+    pub(crate) epoch: u64,
+    /// When their last bytes were read.
+    pub(crate) received: Instant,
+    pub(crate) payloads: VecDeque<Payload>,
+}
+
+/// What an entry of the queue costs besides its payload, in bytes.
+const OVERHEAD: usize = 96;
+
+impl Entry {
+    fn cost(&self) -> usize {
+        match self {
+            Entry::Run(run) => run.payloads.iter().map(cost).sum(),
+            _ => OVERHEAD,
+        }
+    }
+}
+
+fn cost(payload: &Payload) -> usize {
+    payload.len() + OVERHEAD
+}
+
+/// The queue of one connection.
+#[derive(Default)]
+pub(crate) struct Delivery {
+    handlers: Handlers,
+    queue: VecDeque<Entry>,
+    /// What waits, in bytes.
+    cost: usize,
+    /// How many events wait.
+    events: usize,
+    /// To how many recipients the head went already.
+    told: usize,
+    /// The head in a full mailbox. It must be answered before anything moves, and must not be
+    /// dropped: that would take the event back out of the mailbox.
+    offer: Option<Offer>,
+}
+
+struct Offer {
+    answer: Pin<Box<dyn Future<Output = ()>>>,
+    since: tokio::time::Instant,
+}
+
+impl Delivery {
+    pub(crate) fn new(handlers: Handlers) -> Delivery {
+        Delivery { handlers, ..Delivery::default() }
+    }
+
+    pub(crate) fn handlers(&mut self) -> &mut Handlers {
+        &mut self.handlers
+    }
+
+    pub(crate) fn handler_count(&self) -> usize {
+        self.handlers.count()
+    }
+
+    /// Puts an event behind all others.
+    pub(crate) fn push<E: Event>(&mut self, event: E) {
+        if !self.handlers.of::<E>().is_empty() {
+            self.cost += OVERHEAD;
+            self.events += 1;
+            self.queue.push_back(event.wrap());
+        }
+    }
+
+    /// Puts a run of messages behind all others.
+    pub(crate) fn push_run(&mut self, run: Run) {
+        if run.payloads.is_empty() || self.handlers.message.is_empty() {
+            return;
+        }
+        self.events += run.payloads.len();
+        let entry = Entry::Run(run);
+        self.cost += entry.cost();
+        self.queue.push_back(entry);
+    }
+
+    /// What waits, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// How many events wait.
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Whether nothing waits any more, in the queue or in a full mailbox.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.offer.is_none()
+    }
+
+    /// Since when a full mailbox has held everything up.
+    pub(crate) fn blocked_since(&self) -> Option<tokio::time::Instant> {
+        self.offer.as_ref().map(|offer| offer.since)
+    }
+
+    /// Hands over what the handlers' mailboxes take.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if let Some(offer) = &mut self.offer {
+                if offer.answer.as_mut().poll(cx).is_pending() {
+                    return;
+                }
+                self.offer = None;
+            }
+            if !self.step() {
+                return;
+            }
+        }
+    }
+
+    /// Offers the head to its next recipients. `false` when the queue is empty.
+    fn step(&mut self) -> bool {
+        let Some(head) = self.queue.front_mut() else {
+            return false;
+        };
+        let told = &mut self.told;
+        let handlers = &mut self.handlers;
+        let blocked = match head {
+            Entry::Open(event) => offer(&mut handlers.open, told, event),
+            Entry::Ping(event) => offer(&mut handlers.ping, told, event),
+            Entry::Pong(event) => offer(&mut handlers.pong, told, event),
+            Entry::Error(event) => offer(&mut handlers.error, told, event),
+            Entry::Close(event) => offer(&mut handlers.close, told, event),
+            Entry::State(event) => offer(&mut handlers.state, told, event),
+            Entry::Stopped(event) => offer(&mut handlers.stopped, told, event),
+            Entry::Run(run) => return self.step_run(),
+        };
+        match blocked {
+            Some(offer) => self.offer = Some(offer),
+            None => {
+                self.told = 0;
+                self.queue.pop_front();
+                self.cost -= OVERHEAD;
+                self.events -= 1;
+            }
+        }
+        true
+    }
+
+    /// As [`step`](Delivery::step), for the messages of the run at the head.
+    fn step_run(&mut self) -> bool {
+        let Some(Entry::Run(run)) = self.queue.front_mut() else {
+            return true;
+        };
+        while let Some(payload) = run.payloads.front() {
+            let message = event::Message {
+                source: run.source,
+                epoch: run.epoch,
+                payload: payload.clone(),
+                received: run.received,
+            };
+            let blocked = offer(&mut self.handlers.message, &mut self.told, &message);
+            if let Some(offer) = blocked {
+                self.offer = Some(offer);
+                return true;
+            }
+            self.told = 0;
+            self.cost -= cost(payload);
+            self.events -= 1;
+            run.payloads.pop_front();
+        }
+        self.queue.pop_front();
+        true
+    }
+
+    /// Hands over all that waits, past the bounds of the mailboxes: the end of life, where nobody
+    /// is left to wait. Bounded by what the queue may hold.
+    pub(crate) fn hand_over(&mut self) {
+        if let Some(offer) = self.offer.take() {
+            // Its event is in the mailbox. Forgotten rather than dropped, so that it stays there.
+            mem::forget(offer.answer);
+        }
+        let told = mem::take(&mut self.told);
+        let mut skip = told;
+        for entry in mem::take(&mut self.queue) {
+            let handlers = &mut self.handlers;
+            let skipped = mem::take(&mut skip);
+            match entry {
+                Entry::Open(event) => force(&handlers.open, skipped, &event),
+                Entry::Ping(event) => force(&handlers.ping, skipped, &event),
+                Entry::Pong(event) => force(&handlers.pong, skipped, &event),
+                Entry::Error(event) => force(&handlers.error, skipped, &event),
+                Entry::Close(event) => force(&handlers.close, skipped, &event),
+                Entry::State(event) => force(&handlers.state, skipped, &event),
+                Entry::Stopped(event) => force(&handlers.stopped, skipped, &event),
+                Entry::Run(run) => force_run(&handlers.message, skipped, run),
+            }
+        }
+        self.cost = 0;
+        self.events = 0;
+    }
+
+    /// Lets go of every handler.
+    pub(crate) fn release(&mut self) {
+        self.handlers = Handlers::default();
+    }
+}
+
+/// Offers an event to every recipient from the `told`-th on. What comes back is the event in a
+/// mailbox that was full, to be awaited.
+fn offer<M: Event>(slots: &mut Slots<M>, told: &mut usize, event: &M) -> Option<Offer> {
+    while let Some(recipient) = slots.get(*told) {
+        match recipient.try_send(event.clone()) {
+            Ok(()) => *told += 1,
+            Err(SendError::Closed(_)) => {
+                slots.remove(*told);
+            }
+            Err(SendError::Full(event)) => {
+                // `try_send` wakes nobody when there is room again; the answer to `send` does.
+                let request = recipient.send(event);
+                *told += 1;
+                let answer = Box::pin(async move {
+                    let _ = request.await;
+                });
+                return Some(Offer { answer, since: tokio::time::Instant::now() });
+            }
+        }
+    }
+    None
+}
+
+fn force<M: Event>(slots: &Slots<M>, skip: usize, event: &M) {
+    for recipient in slots.iter().skip(skip) {
+        recipient.do_send(event.clone());
+    }
+}
+
+fn force_run(slots: &Slots<event::Message>, mut skip: usize, run: Run) {
+    for payload in run.payloads {
+        let message = event::Message {
+            source: run.source,
+            epoch: run.epoch,
+            payload,
+            received: run.received,
+        };
+        force(slots, mem::take(&mut skip), &message);
+    }
+}
+
+impl Event for event::Open {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.open
+    }
+    fn wrap(self) -> Entry {
+        Entry::Open(self)
+    }
+}
+
+impl Event for event::Message {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.message
+    }
+    fn wrap(self) -> Entry {
+        let event::Message { source, epoch, payload, received } = self;
+        Entry::Run(Run { source, epoch, received, payloads: VecDeque::from([payload]) })
+    }
+}
+
+impl Event for event::Ping {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.ping
+    }
+    fn wrap(self) -> Entry {
+        Entry::Ping(self)
+    }
+}
+
+impl Event for event::Pong {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.pong
+    }
+    fn wrap(self) -> Entry {
+        Entry::Pong(self)
+    }
+}
+
+impl Event for event::Error {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.error
+    }
+    fn wrap(self) -> Entry {
+        Entry::Error(self)
+    }
+}
+
+impl Event for event::Close {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.close
+    }
+    fn wrap(self) -> Entry {
+        Entry::Close(self)
+    }
+}
+
+impl Event for event::State {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.state
+    }
+    fn wrap(self) -> Entry {
+        Entry::State(self)
+    }
+}
+
+impl Event for event::Stopped {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.stopped
+    }
+    fn wrap(self) -> Entry {
+        Entry::Stopped(self)
+    }
+}

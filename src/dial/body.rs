@@ -1,0 +1,147 @@
+//! The body of a refusal, as far as it comes.
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::dial::head::Head;
+use crate::dial::link::Link;
+use crate::error::Refusal;
+
+/// The most of a body that is kept, in bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// A reply that was not 101, whose body was not read yet.
+pub(crate) struct Refused {
+    pub(super) head: Head,
+    /// Bytes that came behind the head.
+    pub(super) inbox: BytesMut,
+    /// Where the rest comes from.
+    pub(super) link: Link,
+}
+
+/// How a body ends (RFC 9112, 6.3).
+enum Framing {
+    Length(usize),
+    Chunked,
+    Eof,
+}
+
+impl Refused {
+    /// Reads the body to its end, its cap or `until`. Whatever goes wrong, the status stays.
+    pub(super) async fn read_body(mut self, until: Instant) -> Refusal {
+        let framing = self.framing();
+        let status = self.head.status;
+        while !complete(&framing, &self.inbox) && self.inbox.len() < 2 * MAX_BODY {
+            match timeout_at(until, self.link.read_buf(&mut self.inbox)).await {
+                Ok(Ok(count)) if count > 0 => {}
+                _ => break,
+            }
+        }
+        let body = match framing {
+            Framing::Length(length) => self.inbox.split_to(length.min(self.inbox.len())).freeze(),
+            Framing::Chunked => unchunk(&self.inbox).0,
+            Framing::Eof => self.inbox.freeze(),
+        };
+        let body = body.slice(..body.len().min(MAX_BODY));
+        Refusal { status, headers: self.head.headers, body }
+    }
+
+    fn framing(&self) -> Framing {
+        let headers = &self.head.headers;
+        let length = headers.get("content-length").and_then(|value| value.trim().parse().ok());
+        match length {
+            _ if matches!(self.head.status, 100..=199 | 204 | 304) => Framing::Length(0),
+            _ if headers.has_token("transfer-encoding", "chunked") => Framing::Chunked,
+            Some(length) => Framing::Length(length),
+            None => Framing::Eof,
+        }
+    }
+}
+
+fn complete(framing: &Framing, inbox: &[u8]) -> bool {
+    match framing {
+        Framing::Length(length) => inbox.len() >= (*length).min(MAX_BODY),
+        Framing::Chunked => unchunk(inbox).1,
+        Framing::Eof => inbox.len() >= MAX_BODY,
+    }
+}
+
+/// What a chunked body holds so far, and whether nothing more of it is wanted (RFC 9112, 7.1).
+fn unchunk(mut raw: &[u8]) -> (Bytes, bool) {
+    let mut body = BytesMut::new();
+    while body.len() < MAX_BODY {
+        let (start, size) = match httparse::parse_chunk_size(raw) {
+            Ok(httparse::Status::Complete((start, size))) => (start, size),
+            Ok(httparse::Status::Partial) => return (body.freeze(), false),
+            Err(_) => return (body.freeze(), true),
+        };
+        if size == 0 {
+            return (body.freeze(), true);
+        }
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let chunk = &raw[start..];
+        let there = size.min(chunk.len());
+        body.extend_from_slice(&chunk[..there]);
+        match size.checked_add(2) {
+            Some(end) if end <= chunk.len() => raw = &chunk[end..],
+            _ => return (body.freeze(), there >= MAX_BODY),
+        }
+    }
+    (body.freeze(), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::dial::head;
+    use crate::dial::link::Plain;
+
+    /// Plays a reply in pieces; `None` at the end leaves the connection open.
+    async fn read(reply: &str, then_eof: bool) -> Refusal {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let mut inbox = BytesMut::from(reply);
+        let head = head::take(&mut inbox).unwrap().unwrap();
+        let rest = inbox.split();
+        theirs.write_all(&rest).await.unwrap();
+        let open = (!then_eof).then_some(theirs);
+        let link = Link::Plain(Plain::Own(Box::new(ours)));
+        let refused = Refused { head, inbox, link };
+        let refusal = refused.read_body(Instant::now() + std::time::Duration::from_secs(2)).await;
+        drop(open);
+        refusal
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_ends_where_its_length_says() {
+        let refusal = read("HTTP/1.1 503 x\r\nContent-Length: 4\r\n\r\nbusyrest", false).await;
+        assert_eq!((refusal.status, refusal.body.as_ref()), (503, b"busy".as_ref()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_truncated_body_does_not_cost_the_status() {
+        let refusal = read("HTTP/1.1 401 x\r\nContent-Length: 99\r\n\r\nlog", true).await;
+        assert_eq!((refusal.status, refusal.body.as_ref()), (401, b"log".as_ref()));
+        let silent = read("HTTP/1.1 401 x\r\nContent-Length: 99\r\n\r\nlog", false).await;
+        assert_eq!((silent.status, silent.body.as_ref()), (401, b"log".as_ref()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chunked_body_is_put_together() {
+        let chunked = "HTTP/1.1 429 x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let whole = format!("{chunked}5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n");
+        assert_eq!(read(&whole, false).await.body.as_ref(), b"hello world");
+        let broken = format!("{chunked}5\r\nhello\r\nzz");
+        assert_eq!(read(&broken, true).await.body.as_ref(), b"hello");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_bounded() {
+        let long = format!("HTTP/1.1 500 x\r\n\r\n{}", "a".repeat(3 * MAX_BODY));
+        assert_eq!(read(&long, false).await.body.len(), MAX_BODY);
+        let declared = format!("HTTP/1.1 500 x\r\nContent-Length: 9999999\r\n\r\n{}", "a".repeat(3 * MAX_BODY));
+        assert_eq!(read(&declared, false).await.body.len(), MAX_BODY);
+    }
+}

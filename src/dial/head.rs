@@ -1,0 +1,159 @@
+//! The head of the reply to an upgrade: found, bounded, parsed and verified. Pure.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::HandshakeError;
+use crate::headers::Headers;
+
+/// The longest head that is read, in bytes.
+const MAX_HEAD: usize = 32 << 10;
+
+/// The most header lines that are read.
+const MAX_LINES: usize = 128;
+
+/// The head of an HTTP reply.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) headers: Headers,
+    /// Whether the version is HTTP/1.1.
+    http_1_1: bool,
+    /// Whether some line ended with LF alone.
+    bare_lf: bool,
+}
+
+/// Takes the head off the front of `inbox`, once it is there in full.
+///
+/// # Errors
+/// When what came is no HTTP head, or passes a bound: both as early as it is certain.
+pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
+    let mut reply = httparse::Response::new(&mut lines);
+    let length = match reply.parse(inbox) {
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        Ok(httparse::Status::Partial) if inbox.len() < MAX_HEAD => return Ok(None),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HandshakeError::HeadTooLong),
+        Err(httparse::Error::Version) => return Err(HandshakeError::Version),
+        Err(_) => return Err(HandshakeError::NotHttp),
+    };
+    let kept = |header: &httparse::Header<'_>| {
+        (header.name.to_owned(), Bytes::copy_from_slice(header.value))
+    };
+    let head = Head {
+        status: reply.code.ok_or(HandshakeError::NotHttp)?,
+        headers: reply.headers.iter().map(kept).collect(),
+        http_1_1: reply.version == Some(1),
+        bare_lf: has_bare_lf(&inbox[..length]),
+    };
+    let _ = inbox.split_to(length);
+    Ok(Some(head))
+}
+
+fn has_bare_lf(head: &[u8]) -> bool {
+    let mut before = 0;
+    head.iter().any(|&byte| std::mem::replace(&mut before, byte) != b'\r' && byte == b'\n')
+}
+
+impl Head {
+    /// Verifies a 101 (RFC 6455, 4.1), but for the digest in `Sec-WebSocket-Accept`.
+    ///
+    /// # Errors
+    /// The first part that is wrong.
+    pub(super) fn verify(&self) -> Result<(), HandshakeError> {
+        let headers = &self.headers;
+        let one = |name| headers.get_all(name).count() == 1;
+        let none = |name| headers.get_all(name).next().is_none();
+        let checks = [
+            (self.http_1_1, HandshakeError::Version),
+            (!self.bare_lf, HandshakeError::BareLf),
+            (headers.has_token("upgrade", "websocket") && one("upgrade"), HandshakeError::Upgrade),
+            (headers.has_token("connection", "upgrade"), HandshakeError::Connection),
+            (one("sec-websocket-accept"), HandshakeError::Accept),
+            (none("sec-websocket-protocol"), HandshakeError::Subprotocol),
+            (none("sec-websocket-extensions"), HandshakeError::Extension),
+            (none("content-length") && none("transfer-encoding"), HandshakeError::Body),
+        ];
+        match checks.into_iter().find(|(holds, _)| !holds) {
+            Some((_, err)) => Err(err),
+            None => Ok(()),
+        }
+    }
+
+    /// A 101 with the digest alone, for awc to check: the rest was verified here.
+    pub(super) fn digest_only(&self) -> Vec<u8> {
+        let accept = self.headers.get_all("sec-websocket-accept").next().unwrap_or_default();
+        let mut head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
+            connection: upgrade\r\nsec-websocket-accept: "
+            .to_vec();
+        head.extend_from_slice(accept);
+        head.extend_from_slice(b"\r\n\r\n");
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+    fn head(text: &str) -> Head {
+        take(&mut BytesMut::from(text)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_good_reply_is_taken_at_any_split_and_the_rest_is_left() {
+        let whole = format!("{GOOD}rest");
+        for cut in 0..GOOD.len() {
+            assert!(take(&mut BytesMut::from(&whole[..cut])).unwrap().is_none(), "{cut}");
+        }
+        let mut inbox = BytesMut::from(whole.as_str());
+        let head = take(&mut inbox).unwrap().unwrap();
+        assert_eq!(head.verify(), Ok(()));
+        assert_eq!(&inbox[..], b"rest");
+    }
+
+    #[test]
+    fn each_part_that_is_wrong_is_named() {
+        let line = "Sec-WebSocket-Accept: x\r\n";
+        let cases = [
+            (GOOD.replace("HTTP/1.1", "HTTP/1.0"), HandshakeError::Version),
+            (GOOD.replace("Upgrade: WebSocket\r\n", ""), HandshakeError::Upgrade),
+            (GOOD.replace("WebSocket\r\n", "notwebsockety\r\n"), HandshakeError::Upgrade),
+            (GOOD.replace("keep-alive, Upgrade", "close"), HandshakeError::Connection),
+            (GOOD.replace(line, ""), HandshakeError::Accept),
+            (GOOD.replace(line, &line.repeat(2)), HandshakeError::Accept),
+            (GOOD.replace(line, &format!("{line}Sec-WebSocket-Protocol: a\r\n")),
+                HandshakeError::Subprotocol),
+            (GOOD.replace(line, &format!("{line}Sec-WebSocket-Extensions: a\r\n")),
+                HandshakeError::Extension),
+            (GOOD.replace(line, &format!("{line}Content-Length: 0\r\n")), HandshakeError::Body),
+            (GOOD.replace(line, &format!("{line}Transfer-Encoding: chunked\r\n")),
+                HandshakeError::Body),
+            (GOOD.replace("keep-alive, Upgrade\r\n", "Upgrade\n"), HandshakeError::BareLf),
+        ];
+        for (reply, expected) in cases {
+            assert_eq!(head(&reply).verify(), Err(expected), "{reply}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused_at_its_first_bytes() {
+        let refused = |text: &str| take(&mut BytesMut::from(text)).unwrap_err();
+        assert_eq!(refused("SSH-2.0-OpenSSH\r\n"), HandshakeError::NotHttp);
+        assert_eq!(refused("HTTP/2 101 x\r\n"), HandshakeError::Version);
+    }
+
+    #[test]
+    fn a_head_is_bounded_in_bytes_and_lines() {
+        let long = format!("HTTP/1.1 101 x\r\nA: {}", "b".repeat(MAX_HEAD));
+        let many = format!("HTTP/1.1 101 x\r\n{}\r\n", "A: b\r\n".repeat(MAX_LINES + 1));
+        for reply in [long, many] {
+            let refused = take(&mut BytesMut::from(reply.as_str())).unwrap_err();
+            assert_eq!(refused, HandshakeError::HeadTooLong);
+        }
+        let most = format!("HTTP/1.1 101 x\r\n{}\r\n", "A: b\r\n".repeat(MAX_LINES));
+        assert_eq!(head(&most).headers.len(), MAX_LINES);
+    }
+}

@@ -1,0 +1,116 @@
+//! One attempt to open a socket: staged, under one deadline.
+
+mod body;
+mod head;
+mod link;
+mod resolve;
+mod socket;
+mod upgrade;
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::command::status::Handshake;
+use crate::dial::link::Plain;
+use crate::dial::upgrade::{Rejected, Upgraded};
+use crate::error::{ConnectError, Error, Stage};
+use crate::options::Plan;
+use crate::tls;
+
+pub(crate) use crate::dial::link::Link;
+
+/// A socket that is open for frames.
+pub(crate) struct Opened {
+    /// What frames go over.
+    pub(crate) link: Link,
+    /// Bytes that came behind the reply's head.
+    pub(crate) leftover: BytesMut,
+    /// What was agreed.
+    pub(crate) handshake: Handshake,
+}
+
+/// How long the body of a refusal may take to come, within the deadline of the dial.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Makes one attempt.
+///
+/// # Errors
+/// Each stage has its own; `Timeout` names the one in which the deadline passed.
+pub(crate) async fn dial(plan: Rc<Plan>) -> Result<Opened, Error> {
+    let stage = Cell::new(Stage::Dns);
+    let now = Instant::now();
+    let deadline = now.checked_add(plan.options.connect_timeout);
+    let attempt = attempt(&plan, &stage);
+    let rejected = match deadline {
+        Some(deadline) => match timeout_at(deadline, attempt).await {
+            Ok(result) => result,
+            Err(_) => return Err(Error::Timeout(stage.get())),
+        },
+        None => attempt.await,
+    };
+    match rejected {
+        Ok(opened) => Ok(opened),
+        Err(Rejected::Failed(err)) => Err(err),
+        Err(Rejected::Refused(refused)) => {
+            // The status is known. Whatever becomes of the body, it is not lost.
+            let until = Instant::now() + BODY_TIMEOUT;
+            let until = deadline.map_or(until, |deadline| deadline.min(until));
+            Err(Error::Refused(Arc::new(refused.read_body(until).await)))
+        }
+    }
+}
+
+async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
+    let (plain, peer) = connect(plan, stage).await?;
+    let link = match &plan.tls {
+        Some(tls) => {
+            stage.set(Stage::Tls);
+            Link::Tls(Box::new(tls.connect(&plan.target.host, plain).await?))
+        }
+        None => Link::Plain(plain),
+    };
+    let session = match &link {
+        Link::Tls(stream) => tls::session(stream),
+        Link::Plain(_) => None,
+    };
+    stage.set(Stage::Upgrade);
+    let Upgraded { link, leftover, status, headers } = upgrade::upgrade(plan, link).await?;
+    let handshake =
+        Handshake { status, headers, subprotocol: None, extensions: None, peer, tls: session };
+    Ok(Opened { link, leftover, handshake })
+}
+
+async fn connect(
+    plan: &Plan,
+    stage: &Cell<Stage>,
+) -> Result<(Plain, Option<std::net::SocketAddr>), Rejected> {
+    let target = &plan.target;
+    if let Some(factory) = &plan.options.transport {
+        stage.set(Stage::Connect);
+        let made = factory.make(&target.host, target.port).await;
+        return made
+            .map(|own| (Plain::Own(own), None))
+            .map_err(|err| Rejected::Failed(Error::Io(err.into())));
+    }
+    let addrs = resolve::lookup(&target.host, target.port).await?;
+    stage.set(Stage::Connect);
+    let tcp = resolve::race(addrs, socket::connect).await;
+    let tcp: TcpStream = tcp.map_err(|tried: Vec<(std::net::SocketAddr, io::Error)>| {
+        Error::Connect(ConnectError { tried: tried.into() })
+    })?;
+    let peer = tcp.peer_addr().ok();
+    Ok((Plain::Tcp(tcp), peer))
+}
+
+impl From<Error> for Rejected {
+    fn from(err: Error) -> Rejected {
+        Rejected::Failed(err)
+    }
+}

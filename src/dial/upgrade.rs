@@ -1,0 +1,290 @@
+//! The upgrade by awc, over a transport that sees the reply's head first.
+//!
+//! awc writes the request, with the key, and checks the digest of the key in the reply. What it
+//! does not do is done here on the way: interim replies are passed over, the head is bounded and
+//! verified in full, and a refusal is kept whole.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_service::fn_service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use awc::error::WsClientError;
+use awc::http::Uri;
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Ready};
+
+use crate::dial::body::Refused;
+use crate::dial::head::{self, Head};
+use crate::dial::link::Link;
+use crate::error::{Error, HandshakeError};
+use crate::headers::Headers;
+use crate::options::Plan;
+use crate::tls;
+
+/// An upgrade that went through.
+pub(super) struct Upgraded {
+    pub(super) link: Link,
+    /// Bytes that came behind the head: the first frames.
+    pub(super) leftover: BytesMut,
+    pub(super) status: u16,
+    pub(super) headers: Headers,
+}
+
+/// An upgrade that did not.
+pub(crate) enum Rejected {
+    /// Some part of it failed.
+    Failed(Error),
+    /// The server answered with another status; the body is still to be read.
+    Refused(Box<Refused>),
+}
+
+/// Interim replies that are passed over (RFC 9110, 15.2).
+const MAX_INTERIM: u32 = 8;
+
+/// awc's own time limits must not come before the deadline of the dial.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Upgrades `link` to a WebSocket.
+///
+/// # Errors
+/// A refusal, or why the reply will not do.
+pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejected> {
+    let gate = Rc::new(RefCell::new(Some(Gate::new(link))));
+    let answer = request(plan, &gate)?.connect().await;
+    let gate = gate.borrow_mut().take().expect("only this function takes the gate");
+    match (gate.verdict, answer) {
+        (Some(Verdict::Accepted(head)), Ok(_)) => Ok(Upgraded {
+            link: gate.link,
+            leftover: gate.inbox,
+            status: head.status,
+            headers: head.headers,
+        }),
+        (Some(Verdict::Accepted(_)), Err(_)) => {
+            Err(Rejected::Failed(Error::Handshake(HandshakeError::Accept)))
+        }
+        (Some(Verdict::Refused(head)), _) => {
+            let refused = Refused { head, inbox: gate.inbox, link: gate.link };
+            Err(Rejected::Refused(Box::new(refused)))
+        }
+        (Some(Verdict::Bad(err)), _) => Err(Rejected::Failed(Error::Handshake(err))),
+        (Some(Verdict::Broken(err)), _) => Err(Rejected::Failed(broken(err))),
+        (None, Err(err)) => Err(Rejected::Failed(unsent(err))),
+        (None, Ok(_)) => Err(Rejected::Failed(Error::Handshake(HandshakeError::NotHttp))),
+    }
+}
+
+fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest, Rejected> {
+    let (target, options) = (&plan.target, &plan.options);
+    let gate = gate.clone();
+    let transport = fn_service(move |info: ConnectInfo<Uri>| {
+        let io = GateIo(gate.clone());
+        async move { Ok::<_, ConnectError>(Connection::new(info.request().clone(), io)) }
+    });
+    let connector =
+        awc::Connector::new().connector(transport).limit(0).timeout(NEVER).handshake_timeout(NEVER);
+    let client = awc::ClientBuilder::new()
+        .connector(connector)
+        .disable_timeout()
+        .disable_redirects()
+        .no_default_headers()
+        .finish();
+    // TLS is ours already, so that awc is asked for plain `ws`.
+    let uri = format!("ws://{}{}", target.authority, target.resource);
+    let parsed = uri.parse::<Uri>().map_err(|err| not_sent(&err))?;
+    let mut request = client
+        .ws(parsed)
+        .header("host", target.authority.as_str())
+        .header("origin", target.origin())
+        .header("user-agent", USER_AGENT)
+        .set_camel_case_headers(true);
+    if let Some(authorization) = &target.authorization {
+        request = request.header("authorization", authorization.reveal());
+    }
+    for name in options.headers.iter().map(|(name, _)| name) {
+        // Ours give way to the application's; its own of one name are all sent.
+        let mut values = options.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        if let Some((_, value)) = values.next() {
+            request = request.set_header(name.as_str(), value.reveal());
+        }
+        for (_, value) in values {
+            request = request.header(name.as_str(), value.reveal());
+        }
+    }
+    Ok(request)
+}
+
+const USER_AGENT: &str = concat!("actix-ws-client/", env!("CARGO_PKG_VERSION"));
+
+fn not_sent(err: &dyn fmt::Display) -> Rejected {
+    Rejected::Failed(Error::Handshake(HandshakeError::Request(err.to_string().into())))
+}
+
+fn unsent(err: WsClientError) -> Error {
+    Error::Handshake(HandshakeError::Request(err.to_string().into()))
+}
+
+/// A transport that broke before the reply: under TLS 1.3 that is where a refused client
+/// certificate shows.
+fn broken(err: io::Error) -> Error {
+    match tls::alert(&err) {
+        Some(alert) => Error::Tls(alert),
+        None => Error::Io(err.into()),
+    }
+}
+
+type SharedGate = Rc<RefCell<Option<Gate>>>;
+
+/// The transport as awc sees it.
+struct Gate {
+    link: Link,
+    /// What was read and not yet parsed.
+    inbox: BytesMut,
+    /// What awc may read.
+    outbox: BytesMut,
+    /// Interim replies so far.
+    interim: u32,
+    /// What the reply was, once it is known.
+    verdict: Option<Verdict>,
+}
+
+enum Verdict {
+    Accepted(Head),
+    Refused(Head),
+    Bad(HandshakeError),
+    Broken(io::Error),
+}
+
+impl Gate {
+    fn new(link: Link) -> Gate {
+        let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
+        Gate { link, inbox, outbox, interim: 0, verdict: None }
+    }
+
+    /// Reads until the final head is there, and judges it.
+    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.verdict.is_none() {
+            match head::take(&mut self.inbox) {
+                Err(err) => self.verdict = Some(Verdict::Bad(err)),
+                Ok(Some(head)) => self.judge(head),
+                Ok(None) => {
+                    let read = std::pin::pin!(self.link.read_buf(&mut self.inbox));
+                    match ready!(Future::poll(read, cx)) {
+                        Ok(0) => {
+                            let err = io::Error::new(
+                                io::ErrorKind::UnexpectedEof,
+                                "the connection ended before the reply did",
+                            );
+                            self.verdict = Some(Verdict::Broken(err));
+                        }
+                        Ok(_) => {}
+                        Err(err) => self.verdict = Some(Verdict::Broken(err)),
+                    }
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn judge(&mut self, head: Head) {
+        match head.status {
+            101 => {
+                self.verdict = Some(match head.verify() {
+                    Ok(()) => {
+                        self.outbox.extend_from_slice(&head.digest_only());
+                        Verdict::Accepted(head)
+                    }
+                    Err(err) => Verdict::Bad(err),
+                });
+            }
+            100..=199 if self.interim < MAX_INTERIM => self.interim += 1,
+            100..=199 => self.verdict = Some(Verdict::Bad(HandshakeError::Interim)),
+            _ => self.verdict = Some(Verdict::Refused(head)),
+        }
+    }
+}
+
+/// awc's handle on the gate. After the upgrade it leads nowhere.
+struct GateIo(SharedGate);
+
+impl fmt::Debug for GateIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GateIo")
+    }
+}
+
+fn over() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}
+
+impl AsyncRead for GateIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut shared = self.0.borrow_mut();
+        let Some(gate) = shared.as_mut() else {
+            return Poll::Ready(Err(over()));
+        };
+        ready!(gate.poll_verdict(cx));
+        if gate.outbox.is_empty() {
+            return Poll::Ready(Err(over()));
+        }
+        let count = gate.outbox.len().min(buf.remaining());
+        buf.put_slice(&gate.outbox[..count]);
+        gate.outbox.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for GateIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut shared = self.0.borrow_mut();
+        let Some(gate) = shared.as_mut() else {
+            return Poll::Ready(Err(over()));
+        };
+        let written = ready!(Pin::new(&mut gate.link).poll_write(cx, buf));
+        Poll::Ready(written.map_err(|err| gate.break_off(err)))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shared = self.0.borrow_mut();
+        let Some(gate) = shared.as_mut() else {
+            return Poll::Ready(Err(over()));
+        };
+        let flushed = ready!(Pin::new(&mut gate.link).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|err| gate.break_off(err)))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Gate {
+    fn break_off(&mut self, err: io::Error) -> io::Error {
+        self.verdict = Some(Verdict::Broken(err));
+        over()
+    }
+}
+
+impl actix_rt::net::ActixStream for GateIo {
+    fn poll_read_ready(&self, _cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        Poll::Ready(Ok(Ready::READABLE))
+    }
+
+    fn poll_write_ready(&self, _cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        Poll::Ready(Ok(Ready::WRITABLE))
+    }
+}

@@ -1,0 +1,397 @@
+//! What can fail, and the verdict on it: come back, or stop.
+
+use std::error::Error as StdError;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use derive_more::{Display, Error as DeriveError};
+
+use crate::headers::Headers;
+use crate::proto::close::{CloseCode, CloseFrame};
+use crate::proto::error::ProtocolError;
+
+/// Why a connection failed, named by the stage at which it did.
+#[derive(Clone, Debug, Display)]
+#[non_exhaustive]
+pub enum Error {
+    /// The host name did not resolve. Check the name and the resolver.
+    #[display("no address for {host}: {source}")]
+    Dns {
+        /// The name that was looked up.
+        host: String,
+        /// What the resolver said.
+        source: Arc<io::Error>,
+    },
+    /// No address of the host took the connection. Each is listed with its own error.
+    #[display("cannot connect: {_0}")]
+    Connect(ConnectError),
+    /// The TLS session could not be set up.
+    #[display("TLS: {_0}")]
+    Tls(TlsError),
+    /// The server answered the upgrade with a status other than 101.
+    #[display("the server refused the upgrade with status {}", _0.status)]
+    Refused(Arc<Refusal>),
+    /// The reply to the upgrade broke RFC 6455 or chose something nobody offered.
+    #[display("bad handshake reply: {_0}")]
+    Handshake(HandshakeError),
+    /// The server broke RFC 6455 on an open socket, or passed one of our limits.
+    #[display("protocol: {_0}")]
+    Protocol(ProtocolError),
+    /// The transport failed, or ended without a Close frame.
+    #[display("transport: {_0}")]
+    Io(Arc<io::Error>),
+    /// A deadline passed.
+    #[display("timed out during {_0}")]
+    Timeout(Stage),
+    /// The watchdog heard nothing for too long and aborted the socket.
+    #[display("the peer was silent for {after:?}")]
+    PeerSilent {
+        /// How long it was since the peer was last heard.
+        after: Duration,
+    },
+    /// The server closed the connection. Only ever the cause of an outage: a Close frame from the
+    /// server is told as [`event::Close`](crate::event::Close), never as an error.
+    #[display("closed by the server{}", close_words(_0))]
+    Closed(Option<CloseFrame>),
+    /// A closure of the application's panicked or failed.
+    #[display("a user's closure failed: {_0}")]
+    Handler(Arc<str>),
+}
+
+fn close_words(frame: &Option<CloseFrame>) -> String {
+    match frame {
+        Some(frame) if frame.reason().is_empty() => format!(" with {}", frame.code()),
+        Some(frame) => format!(" with {}: {}", frame.code(), frame.reason()),
+        None => String::new(),
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::Dns { source, .. } | Error::Io(source) => Some(source.as_ref()),
+            Error::Connect(err) => Some(err),
+            Error::Tls(err) => Some(err),
+            Error::Handshake(err) => Some(err),
+            Error::Protocol(err) => Some(err),
+            _ => None,
+        }
+    }
+}
+
+impl Error {
+    /// The word for the stage that failed, as the command line's JSON has it.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Error::Dns { .. } => "dns",
+            Error::Connect(_) => "connect",
+            Error::Tls(_) => "tls",
+            Error::Refused(_) => "refused",
+            Error::Handshake(_) => "handshake",
+            Error::Protocol(_) => "protocol",
+            Error::Io(_) => "io",
+            Error::Timeout(_) => "timeout",
+            Error::PeerSilent { .. } => "silent",
+            Error::Closed(_) => "closed",
+            Error::Handler(_) => "handler",
+        }
+    }
+
+    /// The status of a refused upgrade.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Error::Refused(refusal) => Some(refusal.status),
+            _ => None,
+        }
+    }
+
+    /// Whether to come back after this, and how soon. The only place that decides.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Error::Dns { .. }
+            | Error::Connect(_)
+            | Error::Protocol(_)
+            | Error::Io(_)
+            | Error::Timeout(_)
+            | Error::PeerSilent { .. } => Verdict::RETRY,
+            Error::Tls(err) if err.is_broken_off() => Verdict::RETRY,
+            Error::Refused(refusal) => refusal.verdict(),
+            Error::Closed(frame) => {
+                close_verdict(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code))
+            }
+            Error::Tls(_) | Error::Handshake(_) | Error::Handler(_) => Verdict::Stop,
+        }
+    }
+}
+
+/// RFC 6455, 7.4.1, and the registry: which codes say that another try may go better.
+fn close_verdict(code: CloseCode) -> Verdict {
+    match code.value() {
+        1013 => Verdict::Retry { at_least: None, from_cap: true },
+        1000 | 1001 | 1005 | 1006 | 1011 | 1012 | 1014 | 3000..=4999 => Verdict::RETRY,
+        _ => Verdict::Stop,
+    }
+}
+
+/// Whether to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Another try may go better.
+    Retry {
+        /// Not earlier than this: the server's `Retry-After`.
+        at_least: Option<Duration>,
+        /// Wait as long as the policy ever waits: the server said that it is overloaded.
+        from_cap: bool,
+    },
+    /// Trying again would fail in the same way.
+    Stop,
+}
+
+impl Verdict {
+    /// Come back as the policy says.
+    pub const RETRY: Verdict = Verdict::Retry { at_least: None, from_cap: false };
+}
+
+/// Where a deadline passed.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Resolving the host name.
+    #[display("dns")]
+    Dns,
+    /// Opening the TCP connection.
+    #[display("connect")]
+    Connect,
+    /// Setting up TLS.
+    #[display("tls")]
+    Tls,
+    /// Waiting for the reply to the upgrade.
+    #[display("upgrade")]
+    Upgrade,
+    /// Writing to a peer that does not read.
+    #[display("write")]
+    Write,
+}
+
+/// Every address of a host that was tried, with what each said.
+#[derive(Clone, Debug)]
+pub struct ConnectError {
+    /// The addresses in the order in which they failed.
+    pub tried: Arc<[(SocketAddr, io::Error)]>,
+}
+
+impl std::fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (addr, err)) in self.tried.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{addr}: {err}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for ConnectError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.tried.first().map(|(_, err)| err as &(dyn StdError + 'static))
+    }
+}
+
+/// Why TLS could not be set up.
+#[derive(Clone, Debug, Display, DeriveError)]
+#[display("{source}")]
+pub struct TlsError {
+    source: Arc<io::Error>,
+    broken_off: bool,
+}
+
+impl TlsError {
+    pub(crate) fn new(source: io::Error, broken_off: bool) -> TlsError {
+        TlsError { source: Arc::new(source), broken_off }
+    }
+
+    /// Whether the handshake was merely cut short (the transport ended, or the server had an
+    /// internal error), so that trying again makes sense. A certificate that is wrong stays wrong.
+    pub fn is_broken_off(&self) -> bool {
+        self.broken_off
+    }
+}
+
+/// A reply to the upgrade that was not 101, kept whole.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The reply's header lines.
+    pub headers: Headers,
+    /// The body, as far as it came, up to 64 KiB.
+    pub body: Bytes,
+}
+
+/// A `Retry-After` longer than this is cut to it.
+const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
+
+impl Refusal {
+    /// How long the server asks us to stay away: `Retry-After` in seconds (RFC 9110, 10.2.3), at
+    /// most one hour. `None` where the header is absent or is no number.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let value = self.headers.get("retry-after")?.trim();
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        // More digits than fit in a u64 are still a number, and over the cap.
+        let seconds = digits.then(|| value.parse().unwrap_or(u64::MAX))?;
+        Some(Duration::from_secs(seconds).min(RETRY_AFTER_CAP))
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self.status {
+            408 | 425 | 429 | 500..=599 => {
+                Verdict::Retry { at_least: self.retry_after(), from_cap: false }
+            }
+            _ => Verdict::Stop,
+        }
+    }
+}
+
+/// Which part of the reply to the upgrade was wrong (RFC 6455, 4.1).
+#[derive(Clone, Debug, Display, DeriveError, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The reply is not HTTP.
+    #[display("not an HTTP reply")]
+    NotHttp,
+    /// The reply's version is not HTTP/1.1.
+    #[display("not HTTP/1.1")]
+    Version,
+    /// The reply's head is longer than 32 KiB or has more than 128 lines.
+    #[display("the head is too long")]
+    HeadTooLong,
+    /// A line ends with LF alone.
+    #[display("a line ends without CR")]
+    BareLf,
+    /// `Upgrade` is missing or does not say `websocket`.
+    #[display("no Upgrade: websocket")]
+    Upgrade,
+    /// `Connection` is missing or does not say `Upgrade`.
+    #[display("no Connection: Upgrade")]
+    Connection,
+    /// `Sec-WebSocket-Accept` is missing, double, or not the digest of our key.
+    #[display("Sec-WebSocket-Accept is wrong")]
+    Accept,
+    /// The server picked a subprotocol that was not offered, or more than one.
+    #[display("a subprotocol that was not offered")]
+    Subprotocol,
+    /// The server picked an extension that was not offered.
+    #[display("an extension that was not offered")]
+    Extension,
+    /// A 101 came with `Content-Length` or `Transfer-Encoding` (RFC 9110, 8.6 and RFC 9112, 6.1).
+    #[display("a body announced with a 101")]
+    Body,
+    /// Too many interim replies came before the final one.
+    #[display("too many interim replies")]
+    Interim,
+    /// The request could not be made or was turned down before it was sent.
+    #[display("{_0}")]
+    Request(#[error(not(source))] Arc<str>),
+}
+
+/// An option that cannot be. Told by `start` and `run`, before anything is dialled.
+#[derive(Clone, Debug, Display, DeriveError)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The URL is not one that a WebSocket can be opened to.
+    #[display("url: {reason}")]
+    Url {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A value that this option cannot have.
+    #[display("{option}: {reason}")]
+    Option {
+        /// The builder method that set it.
+        option: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There is no tokio runtime with a `LocalSet` here. Start inside an actix `System`.
+    #[display("no runtime: start inside an actix System or a tokio LocalSet")]
+    NoRuntime,
+    /// The arbiter has ended.
+    #[display("the arbiter has ended")]
+    ArbiterGone,
+}
+
+impl ConfigError {
+    pub(crate) fn option(option: &'static str, reason: impl ToString) -> ConfigError {
+        ConfigError::Option { option, reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, retry_after: Option<&'static str>) -> Error {
+        let line = retry_after.map(|value| ("Retry-After".to_owned(), Bytes::from(value)));
+        let headers = line.into_iter().collect();
+        Error::Refused(Arc::new(Refusal { status, headers, body: Bytes::new() }))
+    }
+
+    fn closed(code: u16) -> Error {
+        Error::Closed(Some(CloseFrame::new(CloseCode::from(code), "").unwrap()))
+    }
+
+    #[test]
+    fn statuses_that_may_pass_are_retried() {
+        for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+            assert_eq!(refused(status, None).verdict(), Verdict::RETRY, "{status}");
+        }
+        for status in [200, 204, 301, 304, 400, 401, 403, 404, 407, 410, 418, 426] {
+            assert_eq!(refused(status, None).verdict(), Verdict::Stop, "{status}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_a_floor_of_at_most_an_hour() {
+        let floor = |value| match refused(503, Some(value)).verdict() {
+            Verdict::Retry { at_least, .. } => at_least,
+            Verdict::Stop => panic!("503 stops"),
+        };
+        assert_eq!(floor("7"), Some(Duration::from_secs(7)));
+        assert_eq!(floor("86400"), Some(RETRY_AFTER_CAP));
+        assert_eq!(floor("99999999999999999999999"), Some(RETRY_AFTER_CAP));
+        for nonsense in ["", "-1", "+5", "soon", "1.5"] {
+            assert_eq!(floor(nonsense), None, "{nonsense}");
+        }
+        assert_eq!(refused(401, Some("1")).verdict(), Verdict::Stop);
+    }
+
+    #[test]
+    fn close_codes_part_the_passing_from_the_final() {
+        for code in [1000, 1001, 1011, 1012, 1014, 3000, 4000, 4999] {
+            assert_eq!(closed(code).verdict(), Verdict::RETRY, "{code}");
+        }
+        for code in [1002, 1003, 1007, 1008, 1009, 1010] {
+            assert_eq!(closed(code).verdict(), Verdict::Stop, "{code}");
+        }
+        assert_eq!(closed(1013).verdict(), Verdict::Retry { at_least: None, from_cap: true });
+        assert_eq!(Error::Closed(None).verdict(), Verdict::RETRY);
+    }
+
+    #[test]
+    fn a_certificate_that_is_wrong_stops_and_a_cut_handshake_does_not() {
+        let err = |broken_off| {
+            Error::Tls(TlsError::new(io::Error::other("certificate"), broken_off)).verdict()
+        };
+        assert_eq!(err(false), Verdict::Stop);
+        assert_eq!(err(true), Verdict::RETRY);
+    }
+
+    #[test]
+    fn an_error_is_send_sync_and_clone() {
+        fn check<T: Clone + Send + Sync + 'static>() {}
+        check::<Error>();
+        check::<ConfigError>();
+    }
+}

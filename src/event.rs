@@ -1,0 +1,186 @@
+//! What handlers are told.
+//!
+//! Each event is an actix message, written with its module: `event::Open`, `event::Message`.
+//! A handler sees `Open (Message | Ping | Pong …)* Error? Close` for each opened socket, in that
+//! order, and [`Stopped`] once, last of all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytestring::ByteString;
+
+use crate::command::Handle;
+use crate::command::status::{Handshake, Outcome, Phase, SourceId};
+use crate::error::Error as Failure;
+use crate::proto::close::CloseCode;
+use crate::proto::message::{ControlPayload, Payload};
+use crate::proto::session::By;
+
+/// A socket is open (WebSocketApp's `on_open`).
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Open {
+    /// The connection that tells it.
+    pub source: SourceId,
+    /// This opened socket, from 1.
+    pub epoch: u64,
+    /// The connection's name, if the builder gave one.
+    pub name: Option<Arc<str>>,
+    /// A weak way to send commands.
+    pub connection: Handle,
+    /// What was agreed with the server.
+    pub handshake: Arc<Handshake>,
+    /// Dials since the last open socket, or since the start, this one included.
+    pub attempts: u32,
+    /// What lay between the last open socket and this one; `None` on the first.
+    pub outage: Option<Outage>,
+}
+
+/// The time between two opened sockets.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outage {
+    /// Dials that it took, the successful one included.
+    pub attempts: u32,
+    /// From the loss to the opening.
+    pub duration: Duration,
+    /// Why the last socket ended; `None` where we closed it ourselves to come back.
+    pub cause: Option<Failure>,
+}
+
+impl Outage {
+    pub(crate) fn new(attempts: u32, duration: Duration, cause: Option<Failure>) -> Outage {
+        Outage { attempts, duration, cause }
+    }
+}
+
+/// One whole message (WebSocketApp's `on_message`).
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Message {
+    /// The connection that it came over.
+    pub source: SourceId,
+    /// The opened socket that it came over.
+    pub epoch: u64,
+    /// Text or binary.
+    pub payload: Payload,
+    /// When its last byte was read.
+    pub received: Instant,
+}
+
+/// The server sent a Ping (WebSocketApp's `on_ping`). It is answered already.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Ping {
+    /// The connection that it came over.
+    pub source: SourceId,
+    /// The opened socket that it came over.
+    pub epoch: u64,
+    /// At most 125 bytes.
+    pub payload: ControlPayload,
+}
+
+/// The server sent a Pong, asked or not (WebSocketApp's `on_pong`).
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Pong {
+    /// The connection that it came over.
+    pub source: SourceId,
+    /// The opened socket that it came over.
+    pub epoch: u64,
+    /// At most 125 bytes.
+    pub payload: ControlPayload,
+    /// The time from our Ping with this payload, if there was one.
+    pub round_trip: Option<Duration>,
+}
+
+/// A failure, also the tenth in a row (WebSocketApp's `on_error`): once for every dial that
+/// failed, and once for every open socket that ended by anything but a Close frame.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Error {
+    /// The connection that tells it.
+    pub source: SourceId,
+    /// The newest opened socket; 0 before the first.
+    pub epoch: u64,
+    /// What failed, by its stage.
+    pub error: Failure,
+    /// The number of the dial that failed, or that opened the socket that did, since the last
+    /// stable life, from 1.
+    pub attempt: u32,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// An opened socket has ended: exactly once for each [`Open`] (WebSocketApp's `on_close`).
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Close {
+    /// The connection that tells it.
+    pub source: SourceId,
+    /// The opened socket that has ended.
+    pub epoch: u64,
+    /// The code of the first Close frame, ours or theirs; 1005 if it had none, 1006 if there was
+    /// no such frame.
+    pub code: CloseCode,
+    /// The reason in that frame.
+    pub reason: ByteString,
+    /// Whether both Close frames were exchanged (RFC 6455, 7.1.4).
+    pub clean: bool,
+    /// Who sent that frame.
+    pub by: By,
+    /// How long the socket was open.
+    pub lasted: Duration,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// What a connection does after a failure or a close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It dials again.
+    Retry {
+        /// After this time.
+        after: Duration,
+        /// The number that the next dial has since the last stable life.
+        attempt: u32,
+    },
+    /// It stays away.
+    Stop,
+}
+
+impl Next {
+    /// How long until the next dial; `None` if there is none.
+    pub fn after(&self) -> Option<Duration> {
+        match self {
+            Next::Retry { after, .. } => Some(*after),
+            Next::Stop => None,
+        }
+    }
+}
+
+/// The connection is about something else now.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct State {
+    /// The connection that tells it.
+    pub source: SourceId,
+    /// The newest opened socket; 0 before the first.
+    pub epoch: u64,
+    /// What it is about now.
+    pub phase: Phase,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// The run is over: the very last event, once.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Stopped {
+    /// The connection that tells it.
+    pub source: SourceId,
+    /// The newest opened socket; 0 if none ever was.
+    pub epoch: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+}

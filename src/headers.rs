@@ -1,0 +1,104 @@
+//! HTTP header lines as they were received.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// The header lines of an HTTP reply, in the order in which they came.
+///
+/// Names are compared without regard to case (RFC 9110, 5.1). Values are kept as the bytes that
+/// were sent. `Debug` hides the values of headers that carry secrets.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(Vec<(String, Bytes)>);
+
+/// Names whose values never reach a log.
+const SECRET: [&str; 5] =
+    ["authorization", "proxy-authorization", "cookie", "set-cookie", "www-authenticate"];
+
+impl Headers {
+    /// The first value of a header, if it is there and is text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.get_all(name).next().and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Every value of a header, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let named = move |line: &&(String, Bytes)| line.0.eq_ignore_ascii_case(name);
+        self.0.iter().filter(named).map(|(_, value)| value.as_ref())
+    }
+
+    /// All lines, names as they were sent.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+    }
+
+    /// How many lines there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no line at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of the comma-separated elements of a header is `token`, in any case.
+    pub fn has_token(&self, name: &str, token: &str) -> bool {
+        self.get_all(name)
+            .filter_map(|value| std::str::from_utf8(value).ok())
+            .flat_map(|value| value.split(','))
+            .any(|element| element.trim().eq_ignore_ascii_case(token))
+    }
+
+    /// Whether a header of this name may carry a secret.
+    pub fn is_secret(name: &str) -> bool {
+        SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+    }
+}
+
+impl FromIterator<(String, Bytes)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (String, Bytes)>>(lines: I) -> Headers {
+        Headers(lines.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.iter().map(|(name, value)| {
+            let hidden: &[u8] = b"***";
+            let value = if Headers::is_secret(name) { hidden } else { value };
+            (name, String::from_utf8_lossy(value))
+        });
+        f.debug_map().entries(shown).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers() -> Headers {
+        let lines = [("Upgrade", "websocket"), ("connection", "keep-alive, Upgrade")];
+        let secret = [("Set-Cookie", "id=hunter2")];
+        let all = lines.into_iter().chain(secret);
+        all.map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect()
+    }
+
+    #[test]
+    fn names_are_found_in_any_case() {
+        assert_eq!(headers().get("UPGRADE"), Some("websocket"));
+        assert_eq!(headers().get("accept"), None);
+    }
+
+    #[test]
+    fn a_token_is_found_in_a_list() {
+        assert!(headers().has_token("Connection", "upgrade"));
+        assert!(!headers().has_token("Connection", "close"));
+    }
+
+    #[test]
+    fn debug_hides_cookies() {
+        let shown = format!("{:?}", headers());
+        assert!(shown.contains("websocket") && !shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,390 @@
+//! What can be set on a connection, checked before anything is dialled.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use url::{Host, Url};
+
+use crate::backoff::{DialLimit, Guards, Reconnect};
+use crate::error::ConfigError;
+use crate::proto::codec::Limits;
+use crate::proto::message::ControlPayload;
+use crate::tls::{Tls, TlsClient};
+
+/// All settings of one connection, as the builder collects them.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// Words for the connection in events, `Status` and logs.
+    pub(crate) name: Option<Arc<str>>,
+    /// Header lines of the application's, in order.
+    pub(crate) headers: Vec<(String, Secret)>,
+    /// For one whole dial: resolving, TCP, TLS and the upgrade.
+    pub(crate) connect_timeout: Duration,
+    /// For the closing handshake.
+    pub(crate) close_timeout: Duration,
+    /// For a write to make any progress.
+    pub(crate) write_timeout: Duration,
+    /// Between two pings; `None` sends none.
+    pub(crate) ping_interval: Option<Duration>,
+    /// From a ping to the verdict; `None` pings without one.
+    pub(crate) ping_timeout: Option<Duration>,
+    /// The payload of every ping, where the application wants its own.
+    pub(crate) ping_payload: Option<Bytes>,
+    /// How long there may be no data message.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How to come back.
+    pub(crate) reconnect: Reconnect,
+    /// Dials in a row that may fail.
+    pub(crate) max_attempts: Option<u32>,
+    /// How long a socket must have been open for the backoff to start anew.
+    pub(crate) stable_after: Duration,
+    /// Dials in any window of time; the outer `None` is "as the policy has it".
+    pub(crate) dial_limit: Option<Option<DialLimit>>,
+    /// Whom to trust.
+    pub(crate) tls: Tls,
+    /// Where transports come from, if not from TCP.
+    pub(crate) transport: Option<TransportFactory>,
+    /// What a message may cost.
+    pub(crate) limits: Limits,
+    /// Unsent bytes of data that are taken.
+    pub(crate) send_buffer: usize,
+    /// Bytes of data that may wait for handlers while reading goes on.
+    pub(crate) read_ahead: usize,
+}
+
+impl Options {
+    pub(crate) fn new(reconnect: Reconnect) -> Options {
+        Options {
+            name: None,
+            headers: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(3),
+            write_timeout: Duration::from_secs(10),
+            ping_interval: Some(Duration::from_secs(20)),
+            ping_timeout: Some(Duration::from_secs(10)),
+            ping_payload: None,
+            idle_timeout: None,
+            reconnect,
+            max_attempts: None,
+            stable_after: Duration::from_secs(10),
+            dial_limit: None,
+            tls: Tls::new(),
+            transport: None,
+            limits: Limits::default(),
+            send_buffer: 1 << 20,
+            read_ahead: 256 << 10,
+        }
+    }
+
+    /// The guards around the reconnection policy.
+    pub(crate) fn guards(&self) -> Guards {
+        let mut guards = Guards::for_policy(&self.reconnect);
+        guards.max_attempts = self.max_attempts;
+        guards.stable_after = self.stable_after;
+        if let Some(limit) = self.dial_limit {
+            guards.dial_limit = limit;
+        }
+        guards
+    }
+
+    /// Checks every option.
+    ///
+    /// # Errors
+    /// With the name of the first option that cannot be as it is.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.check_times()?;
+        if let Some(payload) = &self.ping_payload {
+            ControlPayload::new(payload.clone())
+                .map_err(|err| ConfigError::option("ping_payload", err))?;
+        }
+        if self.limits.frame == 0 || self.limits.message == 0 || self.limits.fragments == 0 {
+            return Err(ConfigError::option("limits", "a limit of zero lets nothing through"));
+        }
+        if self.send_buffer == 0 {
+            return Err(ConfigError::option("send_buffer", "zero takes nothing"));
+        }
+        if self.max_attempts == Some(0) {
+            return Err(ConfigError::option("max_attempts", "zero never dials"));
+        }
+        self.headers.iter().try_for_each(|(name, value)| check_header(name, value.reveal()))
+    }
+
+    fn check_times(&self) -> Result<(), ConfigError> {
+        let times = [
+            ("connect_timeout", Some(self.connect_timeout)),
+            ("write_timeout", Some(self.write_timeout)),
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+            ("idle_timeout", self.idle_timeout),
+        ];
+        match times.into_iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
+            Some((option, _)) => Err(ConfigError::option(option, "zero; use None for off")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Headers that the handshake itself sets (RFC 6455, 4.1).
+const OURS: [&str; 4] = ["connection", "upgrade", "content-length", "transfer-encoding"];
+
+/// Parses a header so that it cannot break out of its line (RFC 9110, 5.5 and 5.6.2).
+fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
+    let refuse = |reason: &str| Err(ConfigError::option("header", format!("{name:?}: {reason}")));
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return refuse("not a header name");
+    }
+    if value.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
+        return refuse("a control character in the value");
+    }
+    if OURS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
+        return refuse("set by the handshake itself");
+    }
+    Ok(())
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// A string that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(words: impl Into<String>) -> Secret {
+        Secret(words.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Where a connection goes: a `ws` or `wss` URL, taken apart (RFC 6455, 3).
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Whether TLS is spoken.
+    pub(crate) secure: bool,
+    /// A name or an IP address, without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Path and query, percent-encoded, from the first slash on.
+    pub(crate) resource: String,
+    /// The `Host` header: brackets around IPv6, no port where it is the scheme's own.
+    pub(crate) authority: String,
+    /// `Authorization`, from the URL's user info.
+    pub(crate) authorization: Option<Secret>,
+}
+
+impl Target {
+    /// Takes a URL apart. The fragment is dropped.
+    ///
+    /// # Errors
+    /// [`ConfigError::Url`] unless it is `ws` or `wss` with a host and a port that can be dialled.
+    pub(crate) fn parse(text: &str) -> Result<Target, ConfigError> {
+        let refuse = |reason: &str| ConfigError::Url { reason: reason.to_owned() };
+        let url = Url::parse(text).map_err(|err| refuse(&err.to_string()))?;
+        let secure = match url.scheme() {
+            "ws" => false,
+            "wss" => true,
+            other => return Err(refuse(&format!("the scheme is {other}, not ws or wss"))),
+        };
+        let host = match url.host().ok_or_else(|| refuse("no host"))? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(addr) => addr.to_string(),
+            Host::Ipv6(addr) => addr.to_string(),
+        };
+        let port = url.port_or_known_default().ok_or_else(|| refuse("no port"))?;
+        if port == 0 {
+            return Err(refuse("port 0 cannot be dialled"));
+        }
+        let bracketed = url.host_str().unwrap_or_default();
+        let authority = match url.port() {
+            Some(port) => format!("{bracketed}:{port}"),
+            None => bracketed.to_owned(),
+        };
+        let resource = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let authorization = user_info(&url);
+        Ok(Target { secure, host, port, resource, authority, authorization })
+    }
+
+    /// `Origin` as browsers and WebSocketApp make it from the target.
+    pub(crate) fn origin(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+}
+
+/// Basic credentials (RFC 7617) from `user:password@`, percent-decoded.
+fn user_info(url: &Url) -> Option<Secret> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut pair = percent_decode(url.username());
+    pair.push(b':');
+    pair.extend(percent_decode(url.password().unwrap_or_default()));
+    Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    // A query of one value: `form_urlencoded` decodes percent signs, and the plus is kept as one.
+    let guarded = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    let mut pairs = url::form_urlencoded::parse(guarded.as_bytes());
+    pairs.next().map_or_else(Vec::new, |(key, _)| key.into_owned().into_bytes())
+}
+
+/// A transport of the application's own.
+pub(crate) type BoxedTransport = Box<dyn Transport>;
+
+/// Anything that a connection can be spoken over.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
+
+type TransportFuture = Pin<Box<dyn Future<Output = io::Result<BoxedTransport>>>>;
+
+/// Makes the transport of each attempt.
+#[derive(Clone)]
+pub(crate) struct TransportFactory(Arc<dyn Fn(String, u16) -> TransportFuture + Send + Sync>);
+
+impl TransportFactory {
+    pub(crate) fn new<F, Fut, T>(make: F) -> TransportFactory
+    where
+        F: Fn(String, u16) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<T>> + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        TransportFactory(Arc::new(move |host, port| {
+            let made = make(host, port);
+            Box::pin(async move { Ok(Box::new(made.await?) as BoxedTransport) })
+        }))
+    }
+
+    pub(crate) fn make(&self, host: &str, port: u16) -> TransportFuture {
+        (self.0)(host.to_owned(), port)
+    }
+}
+
+impl fmt::Debug for TransportFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TransportFactory")
+    }
+}
+
+/// What was checked: all that a dial needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) options: Options,
+    pub(crate) target: Target,
+    /// Present for `wss`.
+    pub(crate) tls: Option<TlsClient>,
+}
+
+impl Plan {
+    /// Checks a URL and its options.
+    ///
+    /// # Errors
+    /// As [`Target::parse`] and [`Options::check`], and when TLS cannot be set up at all.
+    pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
+        options.check()?;
+        let target = Target::parse(url)?;
+        let tls = target.secure.then(|| options.tls.client_config()).transpose()?;
+        Ok(Plan { options, target, tls })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> Target {
+        Target::parse(url).unwrap()
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let target = parsed("ws://Example.COM/feed?x=1#part");
+        assert_eq!((target.host.as_str(), target.port, target.secure), ("example.com", 80, false));
+        assert_eq!(target.resource, "/feed?x=1");
+        assert_eq!(target.authority, "example.com");
+        assert_eq!(target.origin(), "http://example.com");
+    }
+
+    #[test]
+    fn a_query_without_a_path_gets_its_slash() {
+        assert_eq!(parsed("ws://h?x").resource, "/?x");
+        assert_eq!(parsed("wss://h").resource, "/");
+    }
+
+    #[test]
+    fn only_the_port_of_its_own_scheme_is_left_out_of_host() {
+        assert_eq!(parsed("ws://h:80/").authority, "h");
+        assert_eq!(parsed("wss://h:443/").authority, "h");
+        assert_eq!(parsed("ws://h:443/").authority, "h:443");
+        assert_eq!(parsed("wss://h:80/").authority, "h:80");
+    }
+
+    #[test]
+    fn ipv6_keeps_its_brackets_in_host_only() {
+        let target = parsed("wss://[::1]:9443/");
+        assert_eq!((target.host.as_str(), target.authority.as_str()), ("::1", "[::1]:9443"));
+    }
+
+    #[test]
+    fn user_info_becomes_basic_auth_and_stays_hidden() {
+        let target = parsed("ws://us%40er:p%2Bw+d@h/");
+        let expected = format!("Basic {}", STANDARD.encode("us@er:p+w+d"));
+        assert_eq!(target.authorization.as_ref().unwrap().reveal(), expected);
+        assert!(!format!("{target:?}").contains(&STANDARD.encode("us@er:p+w+d")));
+    }
+
+    #[test]
+    fn urls_that_cannot_be_dialled_are_refused() {
+        for url in ["", "h", "http://h/", "ws://", "ws:///x", "ws://h:0/", "ws://h:65536/"] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_header_cannot_break_out_of_its_line() {
+        for (name, value) in [("a b", "x"), ("", "x"), ("X", "a\r\nY: b"), ("X", "a\0"), ("X:", "")]
+        {
+            assert!(check_header(name, value).is_err(), "{name:?} {value:?}");
+        }
+        assert!(check_header("Sec-WebSocket-Key", "x").is_err());
+        assert!(check_header("Connection", "close").is_err());
+        assert!(check_header("X-Token", "a b\tc \u{e9}").is_ok());
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_is_named() {
+        let named = |change: fn(&mut Options)| {
+            let mut options = Options::new(Reconnect::default());
+            change(&mut options);
+            options.check().unwrap_err().to_string()
+        };
+        assert!(named(|o| o.ping_timeout = Some(Duration::ZERO)).starts_with("ping_timeout"));
+        assert!(named(|o| o.ping_payload = Some(vec![0; 126].into())).starts_with("ping_payload"));
+        assert!(named(|o| o.send_buffer = 0).starts_with("send_buffer"));
+        assert!(named(|o| o.max_attempts = Some(0)).starts_with("max_attempts"));
+    }
+}

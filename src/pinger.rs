@@ -1,0 +1,379 @@
+//! The pulse of one socket: an actor that pings at a fixed cadence and tells silence from life.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::{Actor, ActorFuture, AsyncContext, Context, Message, WeakRecipient};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// It is time for a Ping.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Beat {
+    /// The socket that it is for.
+    pub(crate) epoch: u64,
+}
+
+/// The peer was not heard for too long.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Silent {
+    /// The socket that it is about.
+    pub(crate) epoch: u64,
+    /// The last byte, or data message, that was heard.
+    pub(crate) since: Instant,
+    /// Whether data was missing, where bytes may have come.
+    pub(crate) idle: bool,
+}
+
+/// What a connection and its pinger share: a message a read would cost more than the read.
+#[derive(Debug)]
+pub(crate) struct Signs {
+    /// When the last byte was read.
+    pub(crate) byte: Cell<Instant>,
+    /// When the last data message was read.
+    pub(crate) data: Cell<Instant>,
+    /// Whether the socket is being read at all.
+    pub(crate) reading: Cell<bool>,
+}
+
+impl Signs {
+    pub(crate) fn new(now: Instant) -> Signs {
+        Signs { byte: Cell::new(now), data: Cell::new(now), reading: Cell::new(true) }
+    }
+
+    /// Reading stops: what is not heard from now on is not the peer's fault.
+    pub(crate) fn stop_reading(&self) {
+        self.reading.set(false);
+    }
+
+    /// Reading goes on, and the peer has one whole period to be heard in.
+    pub(crate) fn resume_reading(&self, now: Instant) {
+        if !self.reading.replace(true) {
+            self.byte.set(now);
+            self.data.set(now);
+        }
+    }
+}
+
+/// How often to ping, and what silence means. `None` is off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cadence {
+    /// Between two pings.
+    pub(crate) interval: Option<Duration>,
+    /// From a ping to the verdict.
+    pub(crate) timeout: Option<Duration>,
+    /// From one data message to the next.
+    pub(crate) idle: Option<Duration>,
+}
+
+/// When to ping and when to lose patience: all the decisions, with time as a value.
+#[derive(Debug)]
+struct Watchdog {
+    cadence: Cadence,
+    next_ping: Option<Instant>,
+    /// The oldest ping since which no byte came, and when patience with it ends.
+    unheard: Option<(Instant, Instant)>,
+    /// Patience with missing data ends no earlier than this.
+    idle_until: Option<Instant>,
+}
+
+/// What is to be done now.
+#[derive(Debug, PartialEq, Eq)]
+enum Act {
+    Ping,
+    Silent { since: Instant, idle: bool },
+}
+
+impl Watchdog {
+    fn new(cadence: Cadence, now: Instant) -> Watchdog {
+        let next_ping = cadence.interval.and_then(|interval| now.checked_add(interval));
+        Watchdog { cadence, next_ping, unheard: None, idle_until: None }
+    }
+
+    /// What is due at `now`. Called until it is `None`.
+    fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
+        if let Some((pinged, _)) = self.unheard
+            && (signs.byte.get() > pinged || !signs.reading.get())
+        {
+            self.unheard = None;
+        }
+        if let Some((_, until)) = self.unheard
+            && now >= until
+        {
+            let timeout = self.cadence.timeout.unwrap_or_default();
+            if now.duration_since(until) <= lateness(timeout) {
+                return Some(Act::Silent { since: signs.byte.get(), idle: false });
+            }
+            // We were late ourselves: the peer's answer may lie unread.
+            self.unheard = now.checked_add(timeout).map(|until| (now, until));
+        }
+        self.idle_due(now, signs).or_else(|| self.ping_due(now))
+    }
+
+    fn idle_due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
+        let idle = self.cadence.idle?;
+        let until = self.idle_deadline(signs)?;
+        if now < until {
+            return None;
+        }
+        if signs.reading.get() && now.duration_since(until) <= lateness(idle) {
+            return Some(Act::Silent { since: signs.data.get(), idle: true });
+        }
+        self.idle_until = now.checked_add(idle);
+        None
+    }
+
+    fn ping_due(&mut self, now: Instant) -> Option<Act> {
+        let (interval, at) = (self.cadence.interval?, self.next_ping?);
+        if now < at {
+            return None;
+        }
+        // A fixed cadence: beats that were slept through are left out, not made up for.
+        let missed = now.duration_since(at).as_nanos() / interval.as_nanos().max(1);
+        let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
+        self.next_ping = interval.checked_mul(steps).and_then(|span| at.checked_add(span));
+        if let (None, Some(timeout)) = (self.unheard, self.cadence.timeout) {
+            self.unheard = now.checked_add(timeout).map(|until| (now, until));
+        }
+        Some(Act::Ping)
+    }
+
+    fn idle_deadline(&self, signs: &Signs) -> Option<Instant> {
+        let until = signs.data.get().checked_add(self.cadence.idle?)?;
+        Some(self.idle_until.map_or(until, |later| later.max(until)))
+    }
+
+    /// When to look again.
+    fn wake(&self, signs: &Signs) -> Option<Instant> {
+        let verdict = self.unheard.map(|(_, until)| until);
+        let due = [self.next_ping, verdict, self.idle_deadline(signs)];
+        due.into_iter().flatten().min()
+    }
+}
+
+/// A timer that fires later than this after its time says that the thread was held up.
+fn lateness(patience: Duration) -> Duration {
+    (patience / 4).min(Duration::from_millis(250))
+}
+
+/// The actor. It ends when the connection lets go of its address, or is gone itself.
+#[derive(Debug)]
+pub(crate) struct Pinger {
+    epoch: u64,
+    signs: Rc<Signs>,
+    watchdog: Watchdog,
+    beat: WeakRecipient<Beat>,
+    silent: WeakRecipient<Silent>,
+}
+
+impl Pinger {
+    pub(crate) fn new(
+        epoch: u64,
+        cadence: Cadence,
+        signs: Rc<Signs>,
+        beat: WeakRecipient<Beat>,
+        silent: WeakRecipient<Silent>,
+    ) -> Pinger {
+        Pinger { epoch, signs, watchdog: Watchdog::new(cadence, Instant::now()), beat, silent }
+    }
+
+    /// `false` when nobody listens any more.
+    fn act(&self, act: Act) -> bool {
+        match act {
+            Act::Ping => {
+                let connection = self.beat.upgrade();
+                connection.map(|to| to.do_send(Beat { epoch: self.epoch })).is_some()
+            }
+            Act::Silent { since, idle } => {
+                let silent = Silent { epoch: self.epoch, since, idle };
+                if let Some(connection) = self.silent.upgrade() {
+                    connection.do_send(silent);
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Actor for Pinger {
+    type Context = Context<Pinger>;
+
+    fn started(&mut self, ctx: &mut Context<Pinger>) {
+        ctx.spawn(Ticks { sleep: None });
+    }
+}
+
+/// The one future of the actor: sleeps to the next thing that is due.
+struct Ticks {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl ActorFuture<Pinger> for Ticks {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        pinger: &mut Pinger,
+        ctx: &mut Context<Pinger>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if !ctx.connected() {
+            return Poll::Ready(());
+        }
+        loop {
+            let now = Instant::now();
+            while let Some(act) = pinger.watchdog.due(now, &pinger.signs) {
+                if !pinger.act(act) {
+                    return Poll::Ready(());
+                }
+            }
+            let Some(at) = pinger.watchdog.wake(&pinger.signs) else {
+                return Poll::Pending;
+            };
+            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            if sleep.deadline() != at {
+                sleep.as_mut().reset(at);
+            }
+            if sleep.as_mut().poll(task).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn cadence(interval: u32, timeout: u32) -> Cadence {
+        Cadence { interval: Some(interval * SECOND), timeout: Some(timeout * SECOND), idle: None }
+    }
+
+    /// Lets time pass up to `until` and writes down what was done when, in seconds.
+    fn pass(
+        watchdog: &mut Watchdog,
+        signs: &Signs,
+        zero: Instant,
+        until: u64,
+        mut hear: impl FnMut(u64) -> bool,
+    ) -> Vec<(u64, Act)> {
+        let mut done = Vec::new();
+        for second in 0..=until {
+            let now = zero + Duration::from_secs(second);
+            while let Some(act) = watchdog.due(now, signs) {
+                let over = matches!(act, Act::Silent { .. });
+                done.push((second, act));
+                if over {
+                    return done;
+                }
+            }
+            if hear(second) {
+                signs.byte.set(now + Duration::from_millis(1));
+            }
+        }
+        done
+    }
+
+    fn times(done: &[(u64, Act)]) -> Vec<u64> {
+        done.iter().map(|(second, _)| *second).collect()
+    }
+
+    #[test]
+    fn the_first_ping_goes_out_after_one_interval_and_the_cadence_is_fixed() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let done = pass(&mut watchdog, &signs, zero, 20, |_| true);
+        assert_eq!(times(&done), [5, 10, 15, 20]);
+        assert!(done.iter().all(|(_, act)| *act == Act::Ping));
+    }
+
+    #[test]
+    fn silence_is_found_a_timeout_after_the_ping() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let done = pass(&mut watchdog, &signs, zero, 60, |second| second <= 11);
+        assert_eq!(times(&done), [5, 10, 15, 17]);
+        let heard = zero + Duration::from_millis(11_001);
+        assert_eq!(done.last().unwrap().1, Act::Silent { since: heard, idle: false });
+    }
+
+    #[test]
+    fn a_timeout_may_exceed_the_interval() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(2, 5), zero);
+        let done = pass(&mut watchdog, &signs, zero, 60, |_| false);
+        assert_eq!(times(&done), [2, 4, 6, 7]);
+    }
+
+    #[test]
+    fn pings_without_a_timeout_never_judge() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(Cadence { timeout: None, ..cadence(10, 1) }, zero);
+        let done = pass(&mut watchdog, &signs, zero, 40, |_| false);
+        assert_eq!(times(&done), [10, 20, 30, 40]);
+    }
+
+    #[test]
+    fn the_clock_stands_still_while_nothing_is_read() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        signs.stop_reading();
+        let done = pass(&mut watchdog, &signs, zero, 29, |_| false);
+        assert_eq!(times(&done), [5, 10, 15, 20, 25]);
+        // One whole period after resuming: the ping of 30 s, judged at 32 s.
+        signs.resume_reading(zero + 29 * SECOND);
+        let now = zero + 30 * SECOND;
+        assert_eq!(watchdog.due(now, &signs), Some(Act::Ping));
+        assert_eq!(watchdog.due(now + SECOND, &signs), None);
+        let silent = watchdog.due(now + 2 * SECOND, &signs);
+        assert_eq!(silent, Some(Act::Silent { since: zero + 29 * SECOND, idle: false }));
+    }
+
+    #[test]
+    fn a_thread_that_was_held_up_gives_one_more_period() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        assert_eq!(watchdog.due(zero + 5 * SECOND, &signs), Some(Act::Ping));
+        // The thread sleeps from 6 s to 60 s.
+        let late = zero + 60 * SECOND;
+        assert_eq!(watchdog.due(late, &signs), Some(Act::Ping));
+        assert_eq!(watchdog.due(late, &signs), None);
+        assert_eq!(watchdog.due(late + SECOND, &signs), None);
+        let silent = watchdog.due(late + 2 * SECOND, &signs);
+        assert!(matches!(silent, Some(Act::Silent { .. })), "{silent:?}");
+    }
+
+    #[test]
+    fn beats_that_were_slept_through_are_left_out() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(Cadence { timeout: None, ..cadence(5, 1) }, zero);
+        let late = zero + Duration::from_millis(17_500);
+        assert_eq!(watchdog.due(late, &signs), Some(Act::Ping));
+        assert_eq!(watchdog.due(late, &signs), None);
+        assert_eq!(watchdog.wake(&signs), Some(zero + 20 * SECOND));
+    }
+
+    #[test]
+    fn missing_data_is_found_though_bytes_come() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let idle = Cadence { interval: None, timeout: None, idle: Some(7 * SECOND) };
+        let mut watchdog = Watchdog::new(idle, zero);
+        let done = pass(&mut watchdog, &signs, zero, 60, |_| true);
+        assert_eq!(done, [(7, Act::Silent { since: zero, idle: true })]);
+    }
+}

@@ -1,0 +1,222 @@
+//! The bounded way out of one socket: frames wait here, and leave in one write a poll.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::command::SendError;
+use crate::error::{Error, Stage};
+use crate::proto::codec::Codec;
+use crate::proto::frame::Role;
+use crate::proto::message::{ControlPayload, Outgoing, Payload};
+
+/// Encoded frames of one socket that wait to be written.
+///
+/// Data is bounded by `limit` bytes. Control frames do not count against it and have bounds of
+/// their own: one unsent Pong, one Close, [`MAX_PINGS`] Pings.
+pub(crate) struct Writer {
+    /// Whole frames, as they go out.
+    buf: BytesMut,
+    /// Bytes of data frames that may wait.
+    limit: usize,
+    /// Bytes ever put into `buf`.
+    queued: u64,
+    /// Bytes ever written.
+    written: u64,
+    /// Control frames in `buf`: where each ends, counted as `queued` is, and its length.
+    control: VecDeque<(u64, usize)>,
+    /// The sum of the lengths in `control`.
+    control_bytes: usize,
+    /// The Pong that is owed; a newer one takes its place (RFC 6455, 5.5.3).
+    pong: Option<ControlPayload>,
+    /// Where the last Pong in `buf` ends.
+    pong_end: u64,
+    /// For how long nothing may move.
+    timeout: Duration,
+    /// Runs while bytes wait and the transport takes none.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+/// Pings that may wait to be written.
+const MAX_PINGS: usize = 64;
+
+/// An empty buffer larger than this is given back.
+const KEEP: usize = 8 << 10;
+
+impl Writer {
+    pub(crate) fn new(limit: usize, timeout: Duration) -> Writer {
+        Writer {
+            buf: BytesMut::new(),
+            limit,
+            queued: 0,
+            written: 0,
+            control: VecDeque::new(),
+            control_bytes: 0,
+            pong: None,
+            pong_end: 0,
+            timeout,
+            stalled: None,
+        }
+    }
+
+    /// Takes a data message, if it is within the bound.
+    ///
+    /// # Errors
+    /// `Full` or `TooLarge`, with the message.
+    pub(crate) fn data(&mut self, codec: &mut Codec, payload: Payload) -> Result<(), SendError> {
+        let length = Codec::encoded_len(Role::Client, payload.len());
+        if length > self.limit {
+            return Err(SendError::TooLarge(payload));
+        }
+        if self.unsent_data() + length > self.limit {
+            return Err(SendError::Full(payload));
+        }
+        self.encode(codec, Outgoing::Message(payload));
+        Ok(())
+    }
+
+    /// Takes a Ping, unless too many wait.
+    ///
+    /// # Errors
+    /// `Full`, with the payload.
+    pub(crate) fn ping(
+        &mut self,
+        codec: &mut Codec,
+        payload: ControlPayload,
+    ) -> Result<(), SendError> {
+        if self.control.len() >= MAX_PINGS {
+            return Err(SendError::Full(Payload::Binary(payload.into_bytes())));
+        }
+        self.control(codec, Outgoing::Ping(payload));
+        Ok(())
+    }
+
+    /// Owes a Pong. Of several that were not sent yet only the last is kept.
+    pub(crate) fn pong(&mut self, payload: ControlPayload) {
+        self.pong = Some(payload);
+    }
+
+    /// Takes a Close frame. Nothing goes out behind it.
+    pub(crate) fn close(&mut self, codec: &mut Codec, close: Outgoing) {
+        self.pong_in(codec);
+        self.control(codec, close);
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn unsent(&self) -> usize {
+        self.buf.len()
+    }
+
+    /// Bytes written since the socket was opened.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Writes until nothing waits. `Ready(Ok)` when all is with the transport.
+    ///
+    /// # Errors
+    /// What the transport says, or `Timeout(Write)` when it took nothing for `timeout`.
+    pub(crate) fn poll_flush<T>(
+        &mut self,
+        io: &mut T,
+        codec: &mut Codec,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Error>>
+    where
+        T: AsyncWrite + Unpin,
+    {
+        if self.written >= self.pong_end {
+            self.pong_in(codec);
+        }
+        let had = !self.buf.is_empty();
+        while !self.buf.is_empty() {
+            match Pin::new(&mut *io).poll_write(cx, &self.buf) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(failed(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(count)) => self.wrote(count),
+                Poll::Ready(Err(err)) => return Poll::Ready(Err(failed(err))),
+                Poll::Pending => return self.poll_stalled(cx),
+            }
+        }
+        if had {
+            if self.buf.capacity() > KEEP {
+                self.buf = BytesMut::new();
+            }
+            // TLS keeps bytes of its own until it is flushed.
+            ready!(Pin::new(io).poll_flush(cx)).map_err(failed)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn unsent_data(&self) -> usize {
+        self.buf.len().saturating_sub(self.control_bytes)
+    }
+
+    fn encode(&mut self, codec: &mut Codec, item: Outgoing) -> usize {
+        let before = self.buf.len();
+        // Refused only behind a Close, where nothing may follow (RFC 6455, 5.5.1).
+        let _ = codec.encode(item, &mut self.buf);
+        let length = self.buf.len() - before;
+        self.queued += length as u64;
+        length
+    }
+
+    fn control(&mut self, codec: &mut Codec, item: Outgoing) {
+        let length = self.encode(codec, item);
+        self.control.push_back((self.queued, length));
+        self.control_bytes += length;
+    }
+
+    fn pong_in(&mut self, codec: &mut Codec) {
+        if let Some(payload) = self.pong.take() {
+            self.control(codec, Outgoing::Pong(payload));
+            self.pong_end = self.queued;
+        }
+    }
+
+    fn wrote(&mut self, count: usize) {
+        self.buf.advance(count);
+        self.written += count as u64;
+        self.stalled = None;
+        while let Some(&(end, length)) = self.control.front()
+            && end <= self.written
+        {
+            self.control.pop_front();
+            self.control_bytes -= length;
+        }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let timeout = self.timeout;
+        let sleep = self.stalled.get_or_insert_with(|| Box::pin(later(timeout)));
+        ready!(sleep.as_mut().poll(cx));
+        Poll::Ready(Err(Error::Timeout(Stage::Write)))
+    }
+}
+
+/// A sleep that takes any length, also one that passes the end of the clock.
+fn later(after: Duration) -> Sleep {
+    match Instant::now().checked_add(after) {
+        Some(at) => sleep_until(at),
+        None => sleep(after),
+    }
+}
+
+fn failed(err: io::Error) -> Error {
+    Error::Io(err.into())
+}
+
+/// Ends the sending side, after all was flushed.
+pub(crate) fn poll_shutdown<T>(io: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>>
+where
+    T: AsyncWrite + Unpin,
+{
+    let mut shutdown = std::pin::pin!(io.shutdown());
+    shutdown.as_mut().poll(cx)
+}
