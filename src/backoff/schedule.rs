@@ -110,6 +110,14 @@ impl Schedule {
         self.attempt
     }
 
+    /// The first `n` delays of a policy if no dial comes through, fewer if it ends before. Guards
+    /// are left out.
+    #[must_use]
+    pub fn preview(policy: &Reconnect, n: usize, rng: &mut (impl Rng + ?Sized)) -> Vec<Duration> {
+        let mut policy = policy.run();
+        (0..n).map_while(|_| policy.next(Step::Next, rng)).collect()
+    }
+
     /// Whether a stable life ends here; if so, all starts over.
     fn end_life(&mut self, now: Instant) -> bool {
         let stable = self.opened.take().is_some_and(|opened| {
@@ -625,5 +633,21 @@ mod tests {
         life.schedule.dialling(life.now + HOUR);
         life.schedule.opened(life.now + HOUR);
         assert_eq!(attempt(life.lost(Hint::default())), 2);
+    }
+
+    #[test]
+    fn a_preview_is_what_failing_dials_would_wait() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let preview = Schedule::preview(&Reconnect::default(), 10, &mut rng);
+        let mut life = Life::new(Reconnect::default(), Guards::default());
+        let delays: Vec<_> = (0..10).map(|_| after(life.fail())).collect();
+        assert_eq!(preview, delays);
+
+        let ending = Reconnect::delays(|| [SECOND, 2 * SECOND]);
+        assert_eq!(
+            Schedule::preview(&ending, 10, &mut rng),
+            [SECOND, 2 * SECOND]
+        );
+        assert_eq!(Schedule::preview(&Reconnect::never(), 10, &mut rng), []);
     }
 }
