@@ -172,6 +172,7 @@ pub enum Next {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
@@ -649,5 +650,45 @@ mod tests {
             [SECOND, 2 * SECOND]
         );
         assert_eq!(Schedule::preview(&Reconnect::never(), 10, &mut rng), []);
+    }
+
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            Just(Duration::ZERO),
+            Just(Duration::MAX),
+            (0..100_000_u64).prop_map(Duration::from_millis),
+            (any::<u64>(), 0..1_000_000_000_u32)
+                .prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_setting_gives_a_delay_of_a_day_at_most_and_keeps_the_limit(
+            [floor, initial, cap, first] in [(); 4].map(|()| any_duration()),
+            [stable_after, window] in [(); 2].map(|()| any_duration()),
+            dials in 0..20_u32,
+            lives in prop::collection::vec((any_duration(), any_duration(), any::<bool>()), 1..100),
+        ) {
+            let policy = Reconnect::exponential().floor(floor).initial(initial).cap(cap).first(first);
+            let limit = DialLimit { dials, window };
+            let guards =
+                Guards { stable_after, dial_limit: DialGuard::Limit(limit), ..Guards::default() };
+            let mut life = Life::new(policy, guards);
+            let start = life.now;
+            let mut begun = Vec::new();
+            for (lasting, asked, from_cap) in lives {
+                begun.push(life.now - start);
+                let hint = Hint { at_least: Some(asked), from_cap };
+                let delay = after(life.live_until(lasting.min(24 * HOUR), hint));
+                prop_assert!(delay <= 24 * HOUR);
+                prop_assert!(delay >= asked.min(HOUR));
+                life.now += delay;
+            }
+            let window = window.min(24 * HOUR - MILLI);
+            if !window.is_zero() {
+                prop_assert!(most_within(window, &begun) <= dials.max(1) as usize);
+            }
+        }
     }
 }
