@@ -39,5 +39,5 @@ mod policy;
 mod schedule;
 
 pub use self::guards::{DialGuard, DialLimit, Guards};
-pub use self::policy::{Backoff, Exponential, Reconnect};
+pub use self::policy::{Backoff, Exponential, Reconnect, default_reconnect, set_default_reconnect};
 pub use self::schedule::{Hint, Next, Schedule};

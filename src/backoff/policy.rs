@@ -1,7 +1,7 @@
 //! The policy: how long to wait before dial after dial.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
@@ -131,7 +131,7 @@ impl Reconnect {
     }
 }
 
-/// [`Reconnect::exponential`].
+/// [`Reconnect::exponential`]; not the process-wide [`default_reconnect`].
 impl Default for Reconnect {
     fn default() -> Reconnect {
         Exponential::default().into()
@@ -229,6 +229,43 @@ impl Default for Exponential {
         }
     }
 }
+
+/// Sets the policy of each connection whose builder is made from now on; WebSocketApp's
+/// `set_reconnect`.
+///
+/// One value for the whole process: for applications, not for libraries. The value at the start is
+/// [`Reconnect::exponential`]. A builder's own option goes before it.
+///
+/// ```standalone_crate
+/// use std::time::Duration;
+/// use actix_ws_client::backoff::{Reconnect, default_reconnect, set_default_reconnect};
+///
+/// assert_eq!(format!("{:?}", default_reconnect()), format!("{:?}", Reconnect::default()));
+///
+/// set_default_reconnect(Reconnect::never());
+/// assert!(default_reconnect().is_never());
+///
+/// set_default_reconnect(Reconnect::exponential().cap(Duration::from_secs(5)));
+/// assert!(!default_reconnect().is_never());
+/// ```
+pub fn set_default_reconnect(policy: impl Into<Reconnect>) {
+    let policy = Some(policy.into());
+    let mut default = DEFAULT.write().unwrap_or_else(PoisonError::into_inner);
+    let old = std::mem::replace(&mut *default, policy);
+    drop(default);
+    // Only now: a closure of the user's dies with it, and what that owns may ask for the default.
+    drop(old);
+}
+
+/// The policy of a connection whose builder sets none; see [`set_default_reconnect`].
+#[must_use]
+pub fn default_reconnect() -> Reconnect {
+    let default = DEFAULT.read().unwrap_or_else(PoisonError::into_inner);
+    default.clone().unwrap_or_default()
+}
+
+/// `None` until someone sets it.
+static DEFAULT: RwLock<Option<Reconnect>> = RwLock::new(None);
 
 /// A policy on its way: the state of one connection.
 pub(super) enum Running {
