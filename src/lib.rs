@@ -1,3 +1,4 @@
 //! A supervised WebSocket client for actix.
 
+pub mod backoff;
 pub mod proto;

@@ -1,0 +1,265 @@
+//! The guards: what holds whatever the policy says.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::policy::{LONGEST, Reconnect};
+
+/// What holds around every policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Guards {
+    /// How many dials since the last stable life may come to nothing before it is given up; default
+    /// `None`, any number.
+    ///
+    /// With 3, the third failure in a row is the last. Openings that did not last count. With 1, a
+    /// connection that was stable is dialled once more; with 0, never.
+    pub max_attempts: Option<u32>,
+    /// How long a socket must have been open for its loss to start the policy over; default 10 s.
+    ///
+    /// Zero trusts every opening, and leaves only the dial limit between a server that accepts and
+    /// drops and an endless row of first retries.
+    pub stable_after: Duration,
+    /// How many dials may begin in how much time; default [`DialGuard::ByPolicy`].
+    pub dial_limit: DialGuard,
+}
+
+impl Default for Guards {
+    fn default() -> Guards {
+        Guards {
+            max_attempts: None,
+            stable_after: Duration::from_secs(10),
+            dial_limit: DialGuard::ByPolicy,
+        }
+    }
+}
+
+/// The setting of [`Guards::dial_limit`].
+///
+/// From an `Option<DialLimit>` comes what someone has chosen: `None` is `Off`, not `ByPolicy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DialGuard {
+    /// Nobody has chosen: [`DialLimit::default`] under the exponential policy, none under a fixed or
+    /// a custom one, whose delays are obeyed as they are.
+    #[default]
+    ByPolicy,
+    /// No limit.
+    Off,
+    /// This limit, under every policy.
+    Limit(DialLimit),
+}
+
+impl DialGuard {
+    /// The limit that holds under `policy`.
+    #[must_use]
+    pub fn under(self, policy: &Reconnect) -> Option<DialLimit> {
+        match self {
+            DialGuard::ByPolicy => policy.is_exponential().then(DialLimit::default),
+            DialGuard::Off => None,
+            DialGuard::Limit(limit) => Some(limit),
+        }
+    }
+}
+
+impl From<Option<DialLimit>> for DialGuard {
+    fn from(limit: Option<DialLimit>) -> DialGuard {
+        limit.map_or(DialGuard::Off, DialGuard::Limit)
+    }
+}
+
+/// At most `dials` dials begin in any `window`, wherever it is laid; default 16 in 60 s.
+///
+/// A dial over the limit is put off, not dropped. Dials are counted where they begin: a path whose
+/// delay varies may still deliver them closer together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialLimit {
+    /// How many dials; 0 counts as 1.
+    pub dials: u32,
+    /// In how much time, at most 24 hours; zero is no limit.
+    pub window: Duration,
+}
+
+impl Default for DialLimit {
+    fn default() -> DialLimit {
+        DialLimit {
+            dials: 16,
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The dials of the last window.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// How many dials it may hold, at least one.
+    dials: usize,
+    /// How long a dial counts. A little more than the window: its both ends belong to it.
+    span: Duration,
+    /// When the last `dials` of them began, the oldest first; none older than `span`.
+    begun: VecDeque<Instant>,
+}
+
+impl Window {
+    pub(super) fn new(limit: DialLimit) -> Window {
+        Window {
+            dials: usize::try_from(limit.dials).unwrap_or(usize::MAX).max(1),
+            span: match limit.window {
+                Duration::ZERO => Duration::ZERO,
+                window => window.saturating_add(Duration::from_millis(1)).min(LONGEST),
+            },
+            begun: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn dialling(&mut self, now: Instant) {
+        while self
+            .begun
+            .front()
+            .is_some_and(|&dial| self.left(dial, now).is_zero())
+        {
+            self.begun.pop_front();
+        }
+        // Full only where nobody has asked `hold`.
+        if self.begun.len() == self.dials {
+            self.begun.pop_front();
+        }
+        self.begun.push_back(now);
+    }
+
+    /// How long the next dial has to wait.
+    pub(super) fn hold(&self, now: Instant) -> Duration {
+        match self.begun.front() {
+            Some(&oldest) if self.begun.len() == self.dials => self.left(oldest, now),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How long a dial will still count.
+    fn left(&self, dial: Instant, now: Instant) -> Duration {
+        self.span
+            .saturating_sub(now.saturating_duration_since(dial))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn window(dials: u32, window: Duration) -> Window {
+        Window::new(DialLimit { dials, window })
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_documentation() {
+        let guards = Guards::default();
+        assert_eq!(guards.max_attempts, None);
+        assert_eq!(guards.stable_after, 10 * SECOND);
+        assert_eq!(guards.dial_limit, DialGuard::ByPolicy);
+        assert_eq!(
+            DialLimit::default(),
+            DialLimit {
+                dials: 16,
+                window: 60 * SECOND
+            }
+        );
+    }
+
+    #[test]
+    fn unset_follows_the_policy_and_a_choice_does_not() {
+        let limit = DialLimit {
+            dials: 3,
+            window: SECOND,
+        };
+        let exponential = Reconnect::default();
+        let fixed = Reconnect::fixed(SECOND);
+        let custom = Reconnect::delays(|| [SECOND]);
+
+        assert_eq!(
+            DialGuard::ByPolicy.under(&exponential),
+            Some(DialLimit::default())
+        );
+        assert_eq!(DialGuard::ByPolicy.under(&fixed), None);
+        assert_eq!(DialGuard::ByPolicy.under(&custom), None);
+        for policy in [&exponential, &fixed, &custom] {
+            assert_eq!(DialGuard::from(None).under(policy), None);
+            assert_eq!(DialGuard::from(Some(limit)).under(policy), Some(limit));
+        }
+    }
+
+    #[test]
+    fn a_full_window_holds_until_its_oldest_dial_has_left() {
+        let start = Instant::now();
+        let mut window = window(2, 60 * SECOND);
+        assert_eq!(window.hold(start), Duration::ZERO);
+        window.dialling(start);
+        assert_eq!(window.hold(start), Duration::ZERO);
+        window.dialling(start + 10 * SECOND);
+        // Both ends of the window count, so the third begins just after it.
+        assert_eq!(
+            window.hold(start + 20 * SECOND),
+            Duration::from_millis(40_001)
+        );
+        assert_eq!(window.hold(start + 60 * SECOND), Duration::from_millis(1));
+        assert_eq!(window.hold(start + 61 * SECOND), Duration::ZERO);
+        window.dialling(start + 61 * SECOND);
+        assert_eq!(
+            window.hold(start + 61 * SECOND),
+            Duration::from_millis(9_001)
+        );
+    }
+
+    #[test]
+    fn dials_that_did_not_ask_push_the_next_one_back() {
+        let start = Instant::now();
+        let mut window = window(2, 60 * SECOND);
+        for n in 0..5 {
+            window.dialling(start + n * SECOND);
+        }
+        // The fourth and the fifth are the two that count.
+        assert_eq!(
+            window.hold(start + 4 * SECOND),
+            Duration::from_millis(59_001)
+        );
+    }
+
+    #[test]
+    fn dials_older_than_the_window_are_not_kept() {
+        let start = Instant::now();
+        let mut window = window(u32::MAX, 60 * SECOND);
+        for n in 0..1_000 {
+            window.dialling(start + n * SECOND);
+        }
+        assert_eq!(window.begun.len(), 61);
+    }
+
+    #[test]
+    fn extremes_of_the_limit_are_tame() {
+        let now = Instant::now();
+
+        let mut none = window(0, 60 * SECOND);
+        none.dialling(now);
+        assert_eq!(
+            none.hold(now),
+            Duration::from_millis(60_001),
+            "0 dials count as 1"
+        );
+
+        let mut endless = window(1, Duration::MAX);
+        endless.dialling(now);
+        assert_eq!(endless.hold(now), LONGEST);
+
+        let mut instant = window(1, Duration::ZERO);
+        instant.dialling(now);
+        assert_eq!(instant.hold(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_is_survived() {
+        let now = Instant::now();
+        let mut window = window(1, 60 * SECOND);
+        window.dialling(now + 5 * SECOND);
+        assert_eq!(window.hold(now), Duration::from_millis(60_001));
+    }
+}

@@ -1,0 +1,43 @@
+//! When to dial again: a policy as a value, guards around it, and their running state.
+//!
+//! A [`Reconnect`] is chosen once and shared by any number of connections; a [`Schedule`] belongs to
+//! one of them. Nothing here reads a clock, sleeps or has randomness of its own: the time is handed
+//! in with each call, and so is the generator.
+//!
+//! | part | says | default |
+//! |---|---|---|
+//! | [`Reconnect`] | how long to wait | [`Exponential`] |
+//! | [`Guards`] | what no policy may do | 10 s make a life stable, 16 dials in any 60 s |
+//! | [`Hint`] | what the server asked for | nothing |
+//!
+//! The usual mistake is to start over as soon as a socket is open: a server that accepts and drops
+//! is then dialled thousands of times a minute. Here only a *stable life*, an open socket that
+//! lasted [`Guards::stable_after`], starts over; an opening that didn't last is one more failure.
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//!
+//! use actix_ws_client::backoff::{Guards, Hint, Next, Reconnect, Schedule};
+//!
+//! let policy = Reconnect::exponential().cap(Duration::from_secs(10)).into();
+//! let mut schedule = Schedule::new(&policy, Guards::default());
+//!
+//! let now = Instant::now();
+//! assert_eq!(schedule.dialling(now), 1);
+//! // The dial failed: when is the next one?
+//! match schedule.lost(now, Hint::default(), &mut rand::rng()) {
+//!     Next::Retry { after, attempt } => {
+//!         assert_eq!(attempt, 2);
+//!         assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&after));
+//!     }
+//!     Next::GiveUp => unreachable!("attempts are unlimited by default"),
+//! }
+//! ```
+
+mod guards;
+mod policy;
+mod schedule;
+
+pub use self::guards::{DialGuard, DialLimit, Guards};
+pub use self::policy::{Backoff, Exponential, Reconnect, default_reconnect, set_default_reconnect};
+pub use self::schedule::{Hint, Next, Schedule};

@@ -1,0 +1,620 @@
+//! The policy: how long to wait before dial after dial.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+/// The extension point, from the `backoff` crate: what [`Reconnect::custom`] makes.
+pub use ::backoff::backoff::Backoff;
+
+/// How long to wait before each dial that follows a loss.
+///
+/// A value: cheap to clone, shared by any number of connections, each of which runs it from its
+/// start. Whatever the policy, no delay is longer than 24 hours.
+///
+/// WebSocketApp's name: `reconnect`, a number of seconds, which is [`Reconnect::fixed`]. The default
+/// differs: there it is off, here it is [`Reconnect::exponential`].
+#[derive(Clone)]
+pub struct Reconnect(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Exponential(Exponential),
+    Fixed(Duration),
+    Custom(Arc<dyn Fn() -> Box<dyn Backoff + Send> + Send + Sync>),
+    Never,
+}
+
+impl Reconnect {
+    /// Random delays under a ceiling that doubles: the default, and what servers survive.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use actix_ws_client::backoff::Reconnect;
+    ///
+    /// let policy: Reconnect = Reconnect::exponential()
+    ///     .floor(Duration::from_millis(100))
+    ///     .cap(Duration::from_secs(5))
+    ///     .into();
+    /// ```
+    #[must_use]
+    pub fn exponential() -> Exponential {
+        Exponential::default()
+    }
+
+    /// The same delay before each dial; WebSocketApp's `reconnect=seconds`.
+    ///
+    /// Zero is [`Reconnect::never`], as it is there. Without randomness, clients that lost the same
+    /// server come back to it in the same instant: for one client or a test, not for a fleet.
+    #[must_use]
+    pub fn fixed(delay: Duration) -> Reconnect {
+        if delay.is_zero() {
+            Reconnect::never()
+        } else {
+            Reconnect(Kind::Fixed(delay))
+        }
+    }
+
+    /// The delays of an iterator; its end gives up.
+    ///
+    /// `make` is called once for each connection, and again after each stable life. The crates
+    /// `backon` and `exponential-backoff` have such iterators. A delay of zero is obeyed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use actix_ws_client::backoff::Reconnect;
+    ///
+    /// // Three retries, then the end.
+    /// let policy = Reconnect::delays(|| [1, 5, 30].map(Duration::from_secs));
+    /// ```
+    #[must_use]
+    pub fn delays<F, I>(make: F) -> Reconnect
+    where
+        F: Fn() -> I + Send + Sync + 'static,
+        I: IntoIterator<Item = Duration> + 'static,
+        I::IntoIter: Send,
+    {
+        let make = Arc::new(make);
+        Reconnect::custom(move || Delays {
+            rest: make().into_iter(),
+            make: Arc::clone(&make),
+        })
+    }
+
+    /// A policy of your own; its `None` gives up.
+    ///
+    /// `make` is called once for each connection. [`Backoff::reset`] is called when a stable life has
+    /// ended, never at an opening. A delay of zero is obeyed.
+    ///
+    /// Of the `backoff` crate's own `ExponentialBackoff`, set `max_elapsed_time` to `None`: its 15
+    /// minutes are a second way to give up, beside [`Guards::max_attempts`], and run on its own
+    /// clock. It adds its randomness after its `max_interval`, so a delay may be longer than that.
+    ///
+    /// [`Guards::max_attempts`]: super::Guards::max_attempts
+    #[must_use]
+    pub fn custom<F, B>(make: F) -> Reconnect
+    where
+        F: Fn() -> B + Send + Sync + 'static,
+        B: Backoff + Send + 'static,
+    {
+        Reconnect(Kind::Custom(Arc::new(move || Box::new(make()))))
+    }
+
+    /// One dial, one life: never dial again. WebSocketApp's `reconnect=0`.
+    #[must_use]
+    pub fn never() -> Reconnect {
+        Reconnect(Kind::Never)
+    }
+
+    /// Whether this is [`Reconnect::never`]. A policy whose first answer is the end is not.
+    #[must_use]
+    pub fn is_never(&self) -> bool {
+        matches!(self.0, Kind::Never)
+    }
+
+    pub(super) fn is_exponential(&self) -> bool {
+        matches!(self.0, Kind::Exponential(_))
+    }
+
+    pub(super) fn run(&self) -> Running {
+        match &self.0 {
+            Kind::Exponential(policy) => Running::Exponential {
+                policy: *policy,
+                ceiling: policy.initial,
+            },
+            Kind::Fixed(delay) => Running::Fixed(*delay),
+            Kind::Custom(make) => Running::Custom(make()),
+            Kind::Never => Running::Never,
+        }
+    }
+}
+
+/// [`Reconnect::exponential`]; not the process-wide [`default_reconnect`].
+impl Default for Reconnect {
+    fn default() -> Reconnect {
+        Exponential::default().into()
+    }
+}
+
+impl From<Exponential> for Reconnect {
+    fn from(policy: Exponential) -> Reconnect {
+        Reconnect(Kind::Exponential(policy))
+    }
+}
+
+impl fmt::Debug for Reconnect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Exponential(policy) => policy.fmt(f),
+            Kind::Fixed(delay) => f.debug_tuple("Fixed").field(delay).finish(),
+            Kind::Custom(_) => f.write_str("Custom"),
+            Kind::Never => f.write_str("Never"),
+        }
+    }
+}
+
+/// Random delays under a ceiling that doubles, made by [`Reconnect::exponential`].
+///
+/// | delay | uniform between |
+/// |---|---|
+/// | the first after a stable life | 0 and `first` |
+/// | `n`, from 0, after that and after the first dial of all | `floor` and min(`cap`, `initial` · 2ⁿ) |
+/// | after a close with 1013 (try again later), and from there on | `floor` and `cap` |
+///
+/// With the defaults, the delay after the first failed dial is 0.5 to 1 s, from the sixth on 0.5 to
+/// 30 s. The whole range is random because thousands of clients that lose one server would
+/// otherwise return to it in waves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exponential {
+    /// No delay is shorter, but the first after a stable life.
+    floor: Duration,
+    /// The ceiling of delay 0, doubled for each that follows.
+    initial: Duration,
+    /// The ceiling doubles up to here.
+    cap: Duration,
+    /// The ceiling of the first delay after a stable life, whose floor is zero.
+    first: Duration,
+}
+
+impl Exponential {
+    /// The shortest delay; default 0.5 s, zero for none, at most 24 hours.
+    ///
+    /// Without it one retry in thirty comes within a second even at the cap.
+    #[must_use]
+    pub fn floor(self, floor: Duration) -> Exponential {
+        Exponential { floor, ..self }
+    }
+
+    /// The ceiling of the delay after the first failed dial; default 1 s, doubled for each that
+    /// follows. Below the floor, zero included, it counts as the floor until it has outgrown it;
+    /// zero never does.
+    #[must_use]
+    pub fn initial(self, initial: Duration) -> Exponential {
+        Exponential { initial, ..self }
+    }
+
+    /// The longest delay; default 30 s, at most 24 hours. A cap below the floor counts as the floor.
+    ///
+    /// A server that is back is found again within this time.
+    #[must_use]
+    pub fn cap(self, cap: Duration) -> Exponential {
+        Exponential { cap, ..self }
+    }
+
+    /// The ceiling of the first delay after a stable life; default 1 s, at most the cap.
+    ///
+    /// Zero dials again at once, and so does everyone else who lost the same server. A large fleet
+    /// is better off with the 5 s of RFC 6455, 7.2.3.
+    #[must_use]
+    pub fn first(self, first: Duration) -> Exponential {
+        Exponential { first, ..self }
+    }
+
+    /// `floor` and `cap` as they count: in order, and within what any delay may be.
+    fn bounds(self) -> (Duration, Duration) {
+        let floor = self.floor.min(LONGEST);
+        (floor, self.cap.clamp(floor, LONGEST))
+    }
+}
+
+impl Default for Exponential {
+    fn default() -> Exponential {
+        Exponential {
+            floor: Duration::from_millis(500),
+            initial: Duration::from_secs(1),
+            cap: Duration::from_secs(30),
+            first: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Sets the policy of each connection whose builder is made from now on; WebSocketApp's
+/// `set_reconnect`.
+///
+/// One value for the whole process: for applications, not for libraries. The value at the start is
+/// [`Reconnect::exponential`]. A builder's own option goes before it.
+///
+/// ```standalone_crate
+/// use std::time::Duration;
+/// use actix_ws_client::backoff::{Reconnect, default_reconnect, set_default_reconnect};
+///
+/// assert_eq!(format!("{:?}", default_reconnect()), format!("{:?}", Reconnect::default()));
+///
+/// set_default_reconnect(Reconnect::never());
+/// assert!(default_reconnect().is_never());
+///
+/// set_default_reconnect(Reconnect::exponential().cap(Duration::from_secs(5)));
+/// assert!(!default_reconnect().is_never());
+/// ```
+pub fn set_default_reconnect(policy: impl Into<Reconnect>) {
+    let policy = Some(policy.into());
+    let mut default = DEFAULT.write().unwrap_or_else(PoisonError::into_inner);
+    let old = std::mem::replace(&mut *default, policy);
+    drop(default);
+    // Only now: a closure of the user's dies with it, and what that owns may ask for the default.
+    drop(old);
+}
+
+/// The policy of a connection whose builder sets none; see [`set_default_reconnect`].
+#[must_use]
+pub fn default_reconnect() -> Reconnect {
+    let default = DEFAULT.read().unwrap_or_else(PoisonError::into_inner);
+    default.clone().unwrap_or_default()
+}
+
+/// `None` until someone sets it.
+static DEFAULT: RwLock<Option<Reconnect>> = RwLock::new(None);
+
+/// A policy on its way: the state of one connection.
+pub(super) enum Running {
+    Exponential {
+        policy: Exponential,
+        /// The ceiling of the next delay. Kept instead of the number `n`, which would overflow.
+        ceiling: Duration,
+    },
+    Fixed(Duration),
+    Custom(Box<dyn Backoff + Send>),
+    Never,
+}
+
+/// Which delay of a policy is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The next one.
+    Next,
+    /// The first after a stable life.
+    First,
+    /// One as after many failures, and so on from there.
+    Cap,
+}
+
+impl Running {
+    /// A stable life has ended: begin again.
+    pub(super) fn reset(&mut self) {
+        match self {
+            Running::Exponential { policy, ceiling } => *ceiling = policy.initial,
+            Running::Custom(policy) => policy.reset(),
+            Running::Fixed(_) | Running::Never => {}
+        }
+    }
+
+    /// The next delay, `None` to give up. Only the exponential policy knows steps.
+    pub(super) fn next(&mut self, step: Step, rng: &mut (impl Rng + ?Sized)) -> Option<Duration> {
+        let delay = match self {
+            Running::Exponential { policy, ceiling } => draw(policy, ceiling, step, rng),
+            Running::Fixed(delay) => *delay,
+            Running::Custom(policy) => policy.next_backoff()?,
+            Running::Never => return None,
+        };
+        Some(delay.min(LONGEST))
+    }
+}
+
+fn draw(
+    policy: &Exponential,
+    ceiling: &mut Duration,
+    step: Step,
+    rng: &mut (impl Rng + ?Sized),
+) -> Duration {
+    let (floor, cap) = policy.bounds();
+    let range = match step {
+        Step::First => Duration::ZERO..=policy.first.min(cap),
+        Step::Next | Step::Cap => {
+            if step == Step::Cap {
+                *ceiling = cap;
+            }
+            let range = floor..=(*ceiling).clamp(floor, cap);
+            *ceiling = ceiling.saturating_mul(2).min(cap);
+            range
+        }
+    };
+    rng.random_range(range)
+}
+
+/// A connection that sleeps for more than a day is one that nobody expects back, and a timer's
+/// `Instant + Duration` must not overflow on the `Duration::MAX` of a user's policy.
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Iterators as a [`Backoff`]: a reset makes a new one.
+struct Delays<F, I: IntoIterator> {
+    /// What is left of the one in use.
+    rest: I::IntoIter,
+    /// Makes the next one; shared by all connections of the policy.
+    make: Arc<F>,
+}
+
+impl<F, I> Backoff for Delays<F, I>
+where
+    F: Fn() -> I,
+    I: IntoIterator<Item = Duration>,
+{
+    fn reset(&mut self) {
+        self.rest = (self.make)().into_iter();
+    }
+
+    fn next_backoff(&mut self) -> Option<Duration> {
+        self.rest.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    const MILLI: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn rng() -> StdRng {
+        StdRng::seed_from_u64(1)
+    }
+
+    /// Asserts that the samples are spread evenly from `low` to `high`.
+    fn assert_uniform(samples: &[Duration], low: Duration, high: Duration) {
+        let range = high - low;
+        let mut tenths = [0; 10];
+        for &sample in samples {
+            assert!(
+                (low..=high).contains(&sample),
+                "{sample:?} is not in {low:?} to {high:?}"
+            );
+            let part = (sample - low).as_secs_f64() / range.as_secs_f64();
+            tenths[((part * 10.0) as usize).min(9)] += 1;
+        }
+        let fair = samples.len() / 10;
+        for count in tenths {
+            assert!(
+                count > fair * 8 / 10 && count < fair * 12 / 10,
+                "{low:?} {high:?} {tenths:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_delay_is_uniform_between_the_floor_and_a_doubling_ceiling() {
+        let mut rng = rng();
+        let mut delays = vec![Vec::new(); 8];
+        for _ in 0..5_000 {
+            let mut policy = Reconnect::default().run();
+            for delays in &mut delays {
+                delays.push(policy.next(Step::Next, &mut rng).unwrap());
+            }
+        }
+        for (delays, ceiling) in delays.iter().zip([1, 2, 4, 8, 16, 30, 30, 30]) {
+            assert_uniform(delays, 500 * MILLI, ceiling * SECOND);
+        }
+    }
+
+    #[test]
+    fn the_first_delay_after_a_stable_life_is_uniform_from_zero() {
+        let mut rng = rng();
+        let mut policy = Reconnect::default().run();
+        let delays: Vec<_> = (0..5_000)
+            .map(|_| policy.next(Step::First, &mut rng).unwrap())
+            .collect();
+        assert_uniform(&delays, Duration::ZERO, SECOND);
+        // It is not one of the numbered ones: delay 0 follows.
+        assert!(policy.next(Step::Next, &mut rng).unwrap() <= SECOND);
+    }
+
+    #[test]
+    fn from_the_cap_stays_at_the_cap_until_a_reset() {
+        let mut rng = rng();
+        let (mut at, mut after) = (Vec::new(), Vec::new());
+        for _ in 0..5_000 {
+            let mut policy = Reconnect::default().run();
+            at.push(policy.next(Step::Cap, &mut rng).unwrap());
+            after.push(policy.next(Step::Next, &mut rng).unwrap());
+            policy.reset();
+            assert!(policy.next(Step::Next, &mut rng).unwrap() <= SECOND);
+        }
+        assert_uniform(&at, 500 * MILLI, 30 * SECOND);
+        assert_uniform(&after, 500 * MILLI, 30 * SECOND);
+    }
+
+    #[test]
+    fn the_same_generator_gives_the_same_delays() {
+        let mut once = Reconnect::default().run();
+        let mut again = Reconnect::default().run();
+        let (mut one, mut other) = (rng(), rng());
+        for _ in 0..100 {
+            let delay = once.next(Step::Next, &mut one);
+            assert_eq!(delay, again.next(Step::Next, &mut other));
+        }
+    }
+
+    #[test]
+    fn the_thousandth_delay_is_still_within_bounds() {
+        let mut rng = rng();
+        let mut policy = Reconnect::default().run();
+        let delays: Vec<_> = (0..5_005)
+            .map(|_| policy.next(Step::Next, &mut rng).unwrap())
+            .collect();
+        assert_uniform(&delays[5..], 500 * MILLI, 30 * SECOND);
+    }
+
+    #[test]
+    fn the_exponential_policy_can_be_set() {
+        let mut rng = rng();
+        let policy: Reconnect = Reconnect::exponential()
+            .floor(2 * SECOND)
+            .initial(3 * SECOND)
+            .cap(5 * SECOND)
+            .first(Duration::ZERO)
+            .into();
+        for _ in 0..100 {
+            let mut policy = policy.run();
+            assert_eq!(policy.next(Step::First, &mut rng), Some(Duration::ZERO));
+            assert!(
+                (2 * SECOND..=3 * SECOND).contains(&policy.next(Step::Next, &mut rng).unwrap())
+            );
+            assert!(
+                (2 * SECOND..=5 * SECOND).contains(&policy.next(Step::Next, &mut rng).unwrap())
+            );
+        }
+    }
+
+    #[test]
+    fn an_initial_ceiling_below_the_floor_grows_out_of_it() {
+        let mut rng = rng();
+        let policy = |initial| Reconnect::from(Reconnect::exponential().initial(initial)).run();
+        let mut small = policy(100 * MILLI);
+        for _ in 0..3 {
+            assert_eq!(small.next(Step::Next, &mut rng), Some(500 * MILLI));
+        }
+        assert_ne!(small.next(Step::Next, &mut rng), Some(500 * MILLI));
+
+        let mut zero = policy(Duration::ZERO);
+        for _ in 0..100 {
+            assert_eq!(zero.next(Step::Next, &mut rng), Some(500 * MILLI));
+        }
+    }
+
+    #[test]
+    fn a_cap_below_the_floor_counts_as_the_floor() {
+        let mut rng = rng();
+        let policy = Reconnect::exponential().floor(3 * SECOND).cap(SECOND);
+        let mut policy = Reconnect::from(policy).run();
+        for step in [Step::Next, Step::Cap, Step::Next] {
+            assert_eq!(policy.next(step, &mut rng), Some(3 * SECOND));
+        }
+    }
+
+    #[test]
+    fn no_delay_is_longer_than_a_day() {
+        let mut rng = rng();
+        let long = Duration::MAX;
+        let wide = Reconnect::exponential()
+            .floor(Duration::ZERO)
+            .initial(long)
+            .cap(long);
+        let policies = [
+            wide.first(long).into(),
+            wide.floor(long).into(),
+            Reconnect::fixed(long),
+            Reconnect::delays(move || std::iter::repeat(long)),
+        ];
+        for policy in policies {
+            for step in [Step::First, Step::Next, Step::Cap] {
+                let delay = policy.run().next(step, &mut rng).unwrap();
+                assert!(delay <= LONGEST, "{policy:?} {step:?} {delay:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cap_over_a_day_is_a_day_and_its_delays_stay_random() {
+        let mut rng = rng();
+        let policy = Reconnect::exponential()
+            .floor(Duration::ZERO)
+            .cap(Duration::MAX);
+        let mut policy = Reconnect::from(policy).run();
+        let delays: Vec<_> = (0..5_000)
+            .map(|_| policy.next(Step::Cap, &mut rng).unwrap())
+            .collect();
+        assert_uniform(&delays, Duration::ZERO, LONGEST);
+    }
+
+    #[test]
+    fn the_first_delay_is_under_the_cap_too() {
+        let mut rng = rng();
+        let policy = Reconnect::exponential().cap(2 * SECOND).first(10 * SECOND);
+        let mut policy = Reconnect::from(policy).run();
+        let delays: Vec<_> = (0..5_000)
+            .map(|_| policy.next(Step::First, &mut rng).unwrap())
+            .collect();
+        assert_uniform(&delays, Duration::ZERO, 2 * SECOND);
+    }
+
+    #[test]
+    fn a_fixed_delay_is_always_the_same() {
+        let mut rng = rng();
+        let mut policy = Reconnect::fixed(5 * SECOND).run();
+        for step in [Step::Next, Step::First, Step::Cap, Step::Next] {
+            assert_eq!(policy.next(step, &mut rng), Some(5 * SECOND));
+            policy.reset();
+        }
+    }
+
+    #[test]
+    fn a_fixed_delay_of_zero_is_never() {
+        assert!(Reconnect::fixed(Duration::ZERO).is_never());
+        assert!(Reconnect::never().is_never());
+        assert!(!Reconnect::fixed(Duration::from_nanos(1)).is_never());
+        assert!(!Reconnect::default().is_never());
+        assert!(!Reconnect::delays(|| []).is_never());
+        assert_eq!(Reconnect::never().run().next(Step::First, &mut rng()), None);
+    }
+
+    #[test]
+    fn delays_begin_again_at_a_reset_and_end_with_the_iterator() {
+        let mut rng = rng();
+        let mut policy = Reconnect::delays(|| [1, 2].map(Duration::from_secs)).run();
+        assert_eq!(policy.next(Step::Next, &mut rng), Some(SECOND));
+        policy.reset();
+        assert_eq!(policy.next(Step::First, &mut rng), Some(SECOND));
+        assert_eq!(policy.next(Step::Cap, &mut rng), Some(2 * SECOND));
+        assert_eq!(policy.next(Step::Next, &mut rng), None);
+    }
+
+    #[test]
+    fn each_connection_runs_its_own_custom_policy() {
+        /// Counts up, and on a reset by a thousand.
+        struct Counting(u64);
+
+        impl Backoff for Counting {
+            fn reset(&mut self) {
+                self.0 += 1_000;
+            }
+
+            fn next_backoff(&mut self) -> Option<Duration> {
+                self.0 += 1;
+                Some(Duration::from_secs(self.0))
+            }
+        }
+
+        let mut rng = rng();
+        let policy = Reconnect::custom(|| Counting(0));
+        let (mut one, mut other) = (policy.run(), policy.clone().run());
+        assert_eq!(one.next(Step::Next, &mut rng), Some(SECOND));
+        assert_eq!(one.next(Step::Next, &mut rng), Some(2 * SECOND));
+        assert_eq!(other.next(Step::Next, &mut rng), Some(SECOND));
+        one.reset();
+        assert_eq!(one.next(Step::Next, &mut rng), Some(1_003 * SECOND));
+    }
+
+    #[test]
+    fn a_policy_can_be_shared_between_threads_and_shown() {
+        fn shared<T: Clone + Send + Sync + 'static>(_: &T) {}
+        let policy = Reconnect::delays(|| [SECOND]);
+        shared(&policy);
+        assert_eq!(format!("{policy:?}"), "Custom");
+        assert_eq!(format!("{:?}", Reconnect::fixed(SECOND)), "Fixed(1s)");
+        assert_eq!(format!("{:?}", Reconnect::never()), "Never");
+        assert!(format!("{:?}", Reconnect::default()).starts_with("Exponential { floor: 500ms"));
+    }
+}
