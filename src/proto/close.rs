@@ -124,7 +124,8 @@ impl CloseFrame {
         }
         let code = payload.try_get_u16().map_err(|_| InvalidClose::TooShort)?;
         let code = CloseCode::from(code).sendable()?;
-        let reason = ByteString::try_from(payload).map_err(|_| InvalidClose::NotUtf8)?;
+        // Copied: a reason kept with the story of a connection must not pin its read buffer.
+        let reason = std::str::from_utf8(&payload).map_err(|_| InvalidClose::NotUtf8)?;
         Self::new(code, reason).map(Some)
     }
 
@@ -180,4 +181,142 @@ pub enum InvalidClose {
     /// A reason was read that is not UTF-8: the peer is at fault.
     #[display("close reason is not utf-8")]
     NotUtf8,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(payload: &[u8]) -> Result<Option<CloseFrame>, InvalidClose> {
+        CloseFrame::parse(Bytes::copy_from_slice(payload))
+    }
+
+    /// RFC 6455, 7.4.1 and 7.4.2, and the registry of IANA up to 1014.
+    fn may_be_sent(code: u16) -> bool {
+        match code {
+            0..=999 => false,
+            1004..=1006 | 1015 => false,
+            1000..=1014 => true,
+            1016..=2999 => false,
+            3000..=4999 => true,
+            5000.. => false,
+        }
+    }
+
+    #[test]
+    fn every_code_is_sent_and_read_or_neither() {
+        for value in 0..=u16::MAX {
+            let code = CloseCode::from(value);
+            assert_eq!(code.value(), value);
+            assert_eq!(code.is_sendable(), may_be_sent(value), "{value}");
+            let expected = if may_be_sent(value) {
+                Ok(CloseFrame {
+                    code,
+                    reason: "why".into(),
+                })
+            } else {
+                Err(InvalidClose::Code { code })
+            };
+            assert_eq!(CloseFrame::new(code, "why"), expected);
+            let [high, low] = value.to_be_bytes();
+            assert_eq!(parse(&[high, low, b'w', b'h', b'y']), expected.map(Some));
+        }
+    }
+
+    #[test]
+    fn the_constants_are_the_numbers_of_the_rfc() {
+        let sendable = [
+            (CloseCode::NORMAL, 1000),
+            (CloseCode::GOING_AWAY, 1001),
+            (CloseCode::PROTOCOL_ERROR, 1002),
+            (CloseCode::UNSUPPORTED_DATA, 1003),
+            (CloseCode::INVALID_PAYLOAD, 1007),
+            (CloseCode::POLICY_VIOLATION, 1008),
+            (CloseCode::MESSAGE_TOO_BIG, 1009),
+            (CloseCode::MANDATORY_EXTENSION, 1010),
+            (CloseCode::INTERNAL_ERROR, 1011),
+            (CloseCode::SERVICE_RESTART, 1012),
+            (CloseCode::TRY_AGAIN_LATER, 1013),
+            (CloseCode::BAD_GATEWAY, 1014),
+        ];
+        for (code, value) in sendable {
+            assert_eq!((code.value(), code.is_sendable()), (value, true));
+        }
+        let reserved = [
+            (CloseCode::NO_STATUS, 1005),
+            (CloseCode::ABNORMAL, 1006),
+            (CloseCode::TLS_HANDSHAKE, 1015),
+        ];
+        for (code, value) in reserved {
+            assert_eq!((code.value(), code.is_sendable()), (value, false));
+        }
+        assert_eq!(CloseCode::NORMAL.to_string(), "1000");
+    }
+
+    #[test]
+    fn an_empty_payload_has_no_frame() {
+        assert_eq!(parse(b""), Ok(None));
+    }
+
+    #[test]
+    fn one_byte_is_too_short_for_a_code() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(parse(&[byte]), Err(InvalidClose::TooShort));
+        }
+    }
+
+    #[test]
+    fn a_code_without_a_reason_is_read() {
+        let frame = parse(b"\x03\xe8").unwrap().unwrap();
+        assert_eq!((frame.code(), frame.reason()), (CloseCode::NORMAL, ""));
+    }
+
+    #[test]
+    fn a_reason_has_at_most_123_bytes() {
+        let longest = "\u{e9}".repeat(61) + "!";
+        assert_eq!(
+            CloseFrame::new(CloseCode::NORMAL, &*longest)
+                .unwrap()
+                .reason(),
+            longest
+        );
+        let err = InvalidClose::ReasonTooLong { len: 124 };
+        assert_eq!(
+            CloseFrame::new(CloseCode::NORMAL, longest + "!"),
+            Err(err.clone())
+        );
+        assert_eq!(parse(&[&b"\x03\xe8"[..], &[b'!'; 124]].concat()), Err(err));
+    }
+
+    #[test]
+    fn a_reason_is_utf_8() {
+        assert_eq!(
+            parse(b"\x03\xe8caf\xc3\xa9").unwrap().unwrap().reason(),
+            "caf\u{e9}"
+        );
+        assert_eq!(parse(b"\x03\xe8caf\xc3"), Err(InvalidClose::NotUtf8));
+        assert_eq!(parse(b"\x03\xe8\xed\xa0\x80"), Err(InvalidClose::NotUtf8));
+    }
+
+    #[test]
+    fn a_bad_code_is_told_before_a_bad_reason() {
+        let code = CloseCode::ABNORMAL;
+        assert_eq!(parse(b"\x03\xee\xff"), Err(InvalidClose::Code { code }));
+    }
+
+    #[test]
+    fn a_reason_does_not_pin_the_buffer_it_was_read_from() {
+        let buffer = Bytes::from(b"\x03\xe8why".repeat(100));
+        let frame = CloseFrame::parse(buffer.slice(..5)).unwrap();
+        assert!(buffer.is_unique() && frame.is_some());
+    }
+
+    #[test]
+    fn an_echo_has_the_code_alone() {
+        let frame = CloseFrame::new(CloseCode::from(4000), "why").unwrap();
+        assert_eq!(
+            frame.echo(),
+            CloseFrame::new(CloseCode::from(4000), "").unwrap()
+        );
+    }
 }

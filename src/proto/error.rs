@@ -138,3 +138,65 @@ impl From<InvalidClose> for ProtocolError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
 #[display("nothing may be sent after a close frame")]
 pub struct SendAfterClose;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_earns_the_code_of_the_rfc_and_fits_into_a_close_frame() {
+        let code = CloseCode::from(u16::MAX);
+        let table = [
+            (ProtocolError::ReservedBit, 1002),
+            (ProtocolError::ReservedOpcode { opcode: 15 }, 1002),
+            (ProtocolError::FragmentedControl, 1002),
+            (ProtocolError::ControlTooLong, 1002),
+            (ProtocolError::MaskedByServer, 1002),
+            (ProtocolError::UnmaskedByClient, 1002),
+            (ProtocolError::LengthNotMinimal, 1002),
+            (ProtocolError::LengthOverflow, 1002),
+            (ProtocolError::UnexpectedContinuation, 1002),
+            (ProtocolError::UnfinishedMessage, 1002),
+            (ProtocolError::CloseTooShort, 1002),
+            (ProtocolError::InvalidCloseCode { code }, 1002),
+            (ProtocolError::InvalidUtf8, 1007),
+            (
+                ProtocolError::FrameTooLarge {
+                    len: u64::MAX,
+                    limit: usize::MAX,
+                },
+                1009,
+            ),
+            (ProtocolError::MessageTooLarge { limit: usize::MAX }, 1009),
+            (ProtocolError::TooManyFragments { limit: usize::MAX }, 1009),
+            (ProtocolError::DataAfterClose, 1002),
+        ];
+        for (err, value) in table {
+            assert_eq!(err.close_code().value(), value, "{err}");
+            assert!(
+                err.close_code().is_sendable() && err.to_string().len() <= 123,
+                "{err}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bad_close_frame_is_the_breach_it_stands_for() {
+        let code = CloseCode::ABNORMAL;
+        let table = [
+            (
+                InvalidClose::Code { code },
+                ProtocolError::InvalidCloseCode { code },
+            ),
+            (
+                InvalidClose::ReasonTooLong { len: 124 },
+                ProtocolError::ControlTooLong,
+            ),
+            (InvalidClose::TooShort, ProtocolError::CloseTooShort),
+            (InvalidClose::NotUtf8, ProtocolError::InvalidUtf8),
+        ];
+        for (close, expected) in table {
+            assert_eq!(ProtocolError::from(close), expected);
+        }
+    }
+}

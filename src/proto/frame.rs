@@ -207,3 +207,158 @@ const LEN_16: u8 = 126;
 const LEN_64: u8 = 127;
 /// The most that a control frame may carry, in bytes.
 const MAX_CONTROL: u8 = 125;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the first two bytes say, read bit by bit from the figure in RFC 6455, 5.2.
+    fn by_the_book(first: u8, second: u8) -> Result<(), ProtocolError> {
+        let bits = format!("{first:08b}{second:08b}");
+        let (fin, rsv, opcode, len) = (&bits[..1], &bits[1..4], &bits[4..8], &bits[9..]);
+        let control = ["1000", "1001", "1010"].contains(&opcode);
+        if rsv.contains('1') {
+            return Err(ProtocolError::ReservedBit);
+        }
+        if !control && !["0000", "0001", "0010"].contains(&opcode) {
+            return Err(ProtocolError::ReservedOpcode { opcode: first % 16 });
+        }
+        if control && fin == "0" {
+            return Err(ProtocolError::FragmentedControl);
+        }
+        if control && ["1111110", "1111111"].contains(&len) {
+            return Err(ProtocolError::ControlTooLong);
+        }
+        Ok(())
+    }
+
+    /// A legal ending for each two bytes: the shortest long lengths, and a key.
+    fn rest(second: u8) -> Vec<u8> {
+        let mut rest = match second % 128 {
+            126 => vec![0, 126],
+            127 => vec![0, 0, 0, 0, 0, 1, 0, 0],
+            _ => vec![],
+        };
+        if second >= 128 {
+            rest.extend(b"keys");
+        }
+        rest
+    }
+
+    #[test]
+    fn all_65536_beginnings_are_judged_by_the_book_at_every_split() {
+        for first in 0..=u8::MAX {
+            for second in 0..=u8::MAX {
+                let rest = rest(second);
+                let bytes = [&[first, second], &rest[..]].concat();
+                for end in 0..bytes.len() {
+                    let expected = match end {
+                        0 => Ok(None),
+                        // A fault of the second byte alone is not known yet.
+                        1 => by_the_book(first, 0).map(|()| None),
+                        _ => by_the_book(first, second).map(|()| None),
+                    };
+                    assert_eq!(FrameHeader::parse(&bytes[..end]), expected, "{bytes:x?}");
+                }
+                let whole = FrameHeader::parse(&bytes);
+                assert_eq!(
+                    whole.clone().map(|_| ()),
+                    by_the_book(first, second),
+                    "{bytes:x?}"
+                );
+                if let Ok(header) = whole {
+                    let (header, end) = header.unwrap();
+                    assert_eq!(end, bytes.len());
+                    assert_eq!(
+                        (header.fin, header.opcode as u8),
+                        (first >= 128, first % 16)
+                    );
+                    assert_eq!(header.mask, (second >= 128).then_some(*b"keys"));
+                    let len = [126, 65_536].get(usize::from(second % 128).wrapping_sub(126));
+                    assert_eq!(header.len, len.copied().unwrap_or(u64::from(second % 128)));
+                    let mut written = BytesMut::new();
+                    header.write(&mut written);
+                    assert_eq!(written, bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_16_bit_length_is_read_unless_it_fits_into_7() {
+        for len in 0..=u16::MAX {
+            let [high, low] = len.to_be_bytes();
+            let header = FrameHeader::parse(&[0x82, 126, high, low]);
+            if len < 126 {
+                assert_eq!(header, Err(ProtocolError::LengthNotMinimal));
+            } else {
+                assert_eq!(header.unwrap().unwrap().0.len, u64::from(len));
+            }
+        }
+    }
+
+    #[test]
+    fn every_magnitude_of_a_64_bit_length_is_judged_at_the_byte_that_decides() {
+        for shift in 0..64 {
+            for len in [1_u64 << shift, (1 << shift) - 1 + (1 << shift)] {
+                let bytes = [&[0x82, 127], &len.to_be_bytes()[..]].concat();
+                let (expected, decided) = match len {
+                    0..=0xffff => (Some(ProtocolError::LengthNotMinimal), 8),
+                    0x1_0000..0x8000_0000_0000_0000 => (None, 10),
+                    _ => (Some(ProtocolError::LengthOverflow), 3),
+                };
+                for end in 0..decided {
+                    assert_eq!(FrameHeader::parse(&bytes[..end]), Ok(None), "{bytes:x?}");
+                }
+                for end in decided..=bytes.len() {
+                    let header = FrameHeader::parse(&bytes[..end]);
+                    match &expected {
+                        Some(err) => assert_eq!(header.as_ref(), Err(err), "{bytes:x?}"),
+                        None => assert_eq!(header.unwrap().unwrap().0.len, len),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_written_in_their_shortest_form() {
+        let table: [(u64, &[u8]); 6] = [
+            (0, b"\x82\x00"),
+            (125, b"\x82\x7d"),
+            (126, b"\x82\x7e\x00\x7e"),
+            (0xffff, b"\x82\x7e\xff\xff"),
+            (0x1_0000, b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+            (u64::MAX >> 1, b"\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"),
+        ];
+        for (len, expected) in table {
+            for mask in [None, Some(*b"keys")] {
+                let mut bytes = BytesMut::new();
+                let header = FrameHeader {
+                    fin: true,
+                    opcode: Opcode::Binary,
+                    mask,
+                    len,
+                };
+                header.write(&mut bytes);
+                assert_eq!(FrameHeader::parse(&bytes), Ok(Some((header, bytes.len()))));
+                if mask.is_none() {
+                    assert_eq!(bytes, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_fragment_is_written_without_fin() {
+        let mut bytes = BytesMut::new();
+        let header = FrameHeader {
+            fin: false,
+            opcode: Opcode::Text,
+            mask: None,
+            len: 3,
+        };
+        header.write(&mut bytes);
+        assert_eq!(&bytes[..], b"\x01\x03");
+    }
+}

@@ -181,3 +181,53 @@ pub enum Outgoing {
     /// A Close, empty if `None`; nothing may follow it.
     Close(Option<CloseFrame>),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_shows_its_bytes_whatever_it_is() {
+        let text = Payload::from("caf\u{e9}");
+        assert_eq!((text.len(), text.is_empty()), (5, false));
+        assert_eq!(
+            (text.as_bytes(), text.as_text()),
+            (&b"caf\xc3\xa9"[..], Some("caf\u{e9}"))
+        );
+        assert_eq!(text.into_bytes(), &b"caf\xc3\xa9"[..]);
+
+        let binary = Payload::from(vec![0xff, 0x00]);
+        assert_eq!((binary.len(), binary.is_empty()), (2, false));
+        assert_eq!(
+            (binary.as_bytes(), binary.as_text()),
+            (&b"\xff\x00"[..], None)
+        );
+        assert_eq!(binary.into_bytes(), &b"\xff\x00"[..]);
+
+        assert!(Payload::from("").is_empty() && Payload::from(Bytes::new()).is_empty());
+    }
+
+    #[test]
+    fn a_detached_payload_is_equal_and_lets_the_buffer_go() {
+        let buffer = Bytes::from(b"text".repeat(1000));
+        let text = ByteString::try_from(buffer.slice(..4)).unwrap();
+        for payload in [Payload::Text(text), Payload::Binary(buffer.slice(4..8))] {
+            let kept = payload.detach();
+            assert_eq!(kept, payload);
+            assert!(kept.as_bytes().as_ptr() != payload.as_bytes().as_ptr());
+        }
+        assert!(buffer.is_unique());
+    }
+
+    #[test]
+    fn a_control_payload_has_at_most_125_bytes() {
+        assert_eq!(ControlPayload::default().len(), 0);
+        let longest = ControlPayload::new(vec![7; 125]).unwrap();
+        assert_eq!(&longest[..], [7; 125]);
+        assert_eq!(longest.into_bytes(), vec![7; 125]);
+        assert_eq!(
+            ControlPayload::new(vec![7; 126]),
+            Err(ControlTooLong { len: 126 })
+        );
+    }
+}

@@ -128,3 +128,147 @@ impl Session {
         (!std::mem::replace(&mut self.sent, true)).then_some(Outgoing::Close(frame))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::message::{ControlPayload, Payload};
+
+    fn frame(code: u16, reason: &'static str) -> Option<CloseFrame> {
+        Some(CloseFrame::new(code.into(), reason).unwrap())
+    }
+
+    fn ping() -> Incoming {
+        Incoming::Ping(ControlPayload::new("are you there").unwrap())
+    }
+
+    /// Holds the closure against code, reason, `clean` and who closed.
+    fn assert_closure(session: &Session, code: u16, reason: &str, clean: bool, by: By) {
+        let expected = Closure {
+            code: code.into(),
+            reason: reason.into(),
+            clean,
+            by,
+        };
+        assert_eq!(session.closure(), expected);
+    }
+
+    #[test]
+    fn a_ping_is_owed_a_pong_with_its_payload() {
+        let pong = Outgoing::Pong(ControlPayload::new("are you there").unwrap());
+        assert_eq!(Session::new().receive(&ping()), Some(pong));
+    }
+
+    #[test]
+    fn messages_and_pongs_are_owed_nothing() {
+        let mut session = Session::new();
+        assert_eq!(
+            session.receive(&Incoming::Message(Payload::from("news"))),
+            None
+        );
+        assert_eq!(
+            session.receive(&Incoming::Pong(ControlPayload::default())),
+            None
+        );
+        assert!(session.can_send() && !session.is_closing() && !session.is_done());
+    }
+
+    #[test]
+    fn no_pong_follows_a_close_of_either_side() {
+        let mut session = Session::new();
+        session.close(None);
+        assert_eq!(session.receive(&ping()), None);
+
+        let mut session = Session::new();
+        session.receive(&Incoming::Close(None));
+        assert_eq!(session.receive(&ping()), None);
+    }
+
+    #[test]
+    fn the_peers_close_is_echoed_without_its_reason() {
+        let mut session = Session::new();
+        let reply = session.receive(&Incoming::Close(frame(4001, "moving")));
+        assert_eq!(reply, Some(Outgoing::Close(frame(4001, ""))));
+        assert!(session.is_done() && session.is_closing() && !session.can_send());
+        assert_closure(&session, 4001, "moving", true, By::Remote);
+    }
+
+    #[test]
+    fn an_empty_close_is_answered_by_an_empty_one() {
+        let mut session = Session::new();
+        assert_eq!(
+            session.receive(&Incoming::Close(None)),
+            Some(Outgoing::Close(None))
+        );
+        assert_closure(&session, 1005, "", true, By::Remote);
+    }
+
+    #[test]
+    fn our_close_is_done_when_the_peer_has_answered() {
+        let mut session = Session::new();
+        assert_eq!(
+            session.close(frame(1000, "done")),
+            Some(Outgoing::Close(frame(1000, "done")))
+        );
+        assert!(session.is_closing() && !session.can_send() && !session.is_done());
+        assert_closure(&session, 1000, "done", false, By::Local);
+
+        assert_eq!(session.receive(&Incoming::Close(frame(1001, "too"))), None);
+        assert!(session.is_done());
+        assert_closure(&session, 1000, "done", true, By::Local);
+    }
+
+    #[test]
+    fn a_close_is_sent_once() {
+        let mut session = Session::new();
+        assert!(session.close(None).is_some());
+        assert_eq!(session.close(frame(1000, "")), None);
+        assert_eq!(session.fail(&ProtocolError::InvalidUtf8), None);
+        assert_closure(&session, 1005, "", false, By::Local);
+
+        let mut session = Session::new();
+        assert!(session.receive(&Incoming::Close(None)).is_some());
+        assert_eq!(session.receive(&Incoming::Close(None)), None);
+        assert_eq!(session.close(frame(1000, "")), None);
+        assert_closure(&session, 1005, "", true, By::Remote);
+    }
+
+    #[test]
+    fn a_breach_is_answered_with_the_code_it_earns_and_never_clean() {
+        let mut session = Session::new();
+        let reply = session.fail(&ProtocolError::MessageTooLarge { limit: 5 });
+        assert_eq!(
+            reply,
+            Some(Outgoing::Close(frame(1009, "message of more than 5 bytes")))
+        );
+        assert_closure(
+            &session,
+            1009,
+            "message of more than 5 bytes",
+            false,
+            By::Local,
+        );
+        session.receive(&Incoming::Close(None));
+        assert_closure(
+            &session,
+            1009,
+            "message of more than 5 bytes",
+            false,
+            By::Local,
+        );
+    }
+
+    #[test]
+    fn a_breach_during_our_close_leaves_its_code_but_is_not_clean() {
+        let mut session = Session::new();
+        session.close(frame(1000, ""));
+        assert_eq!(session.fail(&ProtocolError::ReservedBit), None);
+        session.receive(&Incoming::Close(None));
+        assert_closure(&session, 1000, "", false, By::Local);
+    }
+
+    #[test]
+    fn without_a_close_nobody_closed() {
+        assert_closure(&Session::new(), 1006, "", false, By::Nobody);
+    }
+}
