@@ -125,7 +125,7 @@ impl Codec {
         }
         let result = self.next(src);
         match &result {
-            Ok(Some(Incoming::Close(_))) => self.receiving = Receiving::Closed,
+            Ok(Some(Incoming::Close(_))) => self.end(Receiving::Closed),
             Err(_) => {
                 src.clear();
                 self.fuse();
@@ -196,9 +196,14 @@ impl Codec {
         payload_len.saturating_add(2 + len + key)
     }
 
-    /// Ends the incoming half for good and frees what it held.
+    /// Ends the incoming half for good, as after an error.
     pub(super) fn fuse(&mut self) {
-        self.receiving = Receiving::Failed;
+        self.end(Receiving::Failed);
+    }
+
+    /// Ends the incoming half and frees what it held.
+    fn end(&mut self, receiving: Receiving) {
+        self.receiving = receiving;
         self.header_begun = false;
         self.frame = None;
         self.assembler.clear();
