@@ -1,1 +1,41 @@
 //! The WebSocket protocol as values: no socket, no clock, no actor.
+//!
+//! Bytes from the wire go through [`codec`] (which asks [`frame`], [`mask`], [`utf8`] and
+//! [`assembler`]) and come out as [`message::Incoming`]; [`session`] says what is owed in reply;
+//! what is to be sent goes back through [`codec`].
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use actix_ws_client::proto::codec::{Codec, Limits};
+//! use actix_ws_client::proto::frame::Role;
+//! use actix_ws_client::proto::message::{Incoming, Outgoing, Payload};
+//! use actix_ws_client::proto::session::Session;
+//!
+//! let mut codec = Codec::new(Role::Client, Limits::default());
+//! let mut session = Session::new();
+//! let mut from_server = BytesMut::from(&b"\x81\x05hello\x89\x02hi"[..]);
+//! let mut to_server = BytesMut::new();
+//!
+//! let message = codec.decode(&mut from_server)?.expect("a whole text frame");
+//! assert_eq!(message, Incoming::Message(Payload::Text("hello".into())));
+//!
+//! let ping = codec.decode(&mut from_server)?.expect("a whole ping frame");
+//! let pong = session.receive(&ping).expect("a ping is owed a pong");
+//! codec.encode(pong, &mut to_server)?;
+//! assert_eq!(to_server.len(), Codec::encoded_len(Role::Client, 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod close;
+pub mod error;
+pub mod mask;
+pub mod utf8;
+
+pub mod frame;
+pub mod message;
+
+pub mod assembler;
+pub mod codec;
+#[cfg(feature = "client")]
+pub mod framed;
+pub mod session;

@@ -1,0 +1,74 @@
+//! The codec as actix-codec wants it, for `Framed`, `FramedRead` and `FramedWrite`.
+
+use std::io;
+use std::sync::Arc;
+
+use actix_codec::{Decoder, Encoder};
+use bytes::BytesMut;
+use derive_more::{Display, Error};
+
+use crate::proto::codec::Codec;
+use crate::proto::error::{ProtocolError, SendAfterClose};
+use crate::proto::message::{Incoming, Outgoing};
+
+/// Why a framed WebSocket stream ended.
+#[derive(Clone, Debug, Display, Error)]
+#[non_exhaustive]
+pub enum FramedError {
+    /// The peer broke the protocol: answer with the code of the error, then drop the socket.
+    #[display("protocol broken by the peer")]
+    Protocol(ProtocolError),
+
+    /// A frame was to be sent after a Close: keep it for the next connection.
+    #[display("frame refused")]
+    SendAfterClose(SendAfterClose),
+
+    /// The socket failed, or ended inside a message (`UnexpectedEof`): drop it.
+    #[display("socket failed")]
+    Io(Arc<io::Error>),
+}
+
+impl From<ProtocolError> for FramedError {
+    fn from(err: ProtocolError) -> Self {
+        Self::Protocol(err)
+    }
+}
+
+impl From<SendAfterClose> for FramedError {
+    fn from(err: SendAfterClose) -> Self {
+        Self::SendAfterClose(err)
+    }
+}
+
+impl From<io::Error> for FramedError {
+    fn from(err: io::Error) -> Self {
+        Self::Io(Arc::new(err))
+    }
+}
+
+impl Decoder for Codec {
+    type Item = Incoming;
+    type Error = FramedError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, FramedError> {
+        Ok(Codec::decode(self, src)?)
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, FramedError> {
+        let item = Codec::decode(self, src)?;
+        if item.is_none() && self.is_partial() {
+            src.clear();
+            self.fuse();
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(item)
+    }
+}
+
+impl Encoder<Outgoing> for Codec {
+    type Error = FramedError;
+
+    fn encode(&mut self, item: Outgoing, dst: &mut BytesMut) -> Result<(), FramedError> {
+        Ok(Codec::encode(self, item, dst)?)
+    }
+}

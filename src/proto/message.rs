@@ -1,0 +1,233 @@
+//! What travels: messages, pings, pongs and closes, as values that are legal by construction.
+
+use std::ops::Deref;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use derive_more::{Display, Error};
+
+use crate::proto::close::CloseFrame;
+
+/// A whole data message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Text, which is UTF-8.
+    Text(ByteString),
+    /// Any bytes.
+    Binary(Bytes),
+}
+
+impl Payload {
+    /// The length in bytes.
+    #[inline]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the message has no bytes, which is legal.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.as_bytes().is_empty()
+    }
+
+    /// The bytes, of a text as well.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The text, if it is one.
+    #[inline]
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// The bytes, of a text as well, without copying.
+    #[inline]
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// A copy that owns its memory: a message kept for long would else keep the whole buffer that it
+    /// was read into, often 64 KiB.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(ByteString::from(&**text)),
+            Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+        }
+    }
+}
+
+impl From<&str> for Payload {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Payload {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<ByteString> for Payload {
+    fn from(text: ByteString) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+/// What a Ping or a Pong carries: at most 125 bytes (RFC 6455, 5.5).
+///
+/// ```
+/// use actix_ws_client::proto::message::ControlPayload;
+///
+/// assert_eq!(&ControlPayload::new("tick")?[..], b"tick");
+/// assert!(ControlPayload::new(vec![0; 126]).is_err());
+/// # Ok::<(), actix_ws_client::proto::message::ControlTooLong>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlPayload(Bytes);
+
+impl ControlPayload {
+    /// These bytes, if they fit.
+    ///
+    /// # Errors
+    /// If there are more than 125.
+    #[inline]
+    pub fn new(bytes: impl Into<Bytes>) -> Result<Self, ControlTooLong> {
+        let bytes = bytes.into();
+        match bytes.len() {
+            0..=125 => Ok(Self(bytes)),
+            len => Err(ControlTooLong { len }),
+        }
+    }
+
+    /// The bytes, without copying.
+    #[inline]
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+impl Deref for ControlPayload {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The payload does not fit into a control frame: shorten it, or send a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
+#[display("control payload of {len} bytes, limit 125")]
+pub struct ControlTooLong {
+    /// Its length in bytes.
+    pub len: usize,
+}
+
+/// What came from the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Incoming {
+    /// A whole data message; its fragments, if there were any, are joined.
+    Message(Payload),
+    /// A Ping, which is owed a Pong.
+    Ping(ControlPayload),
+    /// A Pong, asked for or not.
+    Pong(ControlPayload),
+    /// A Close, with its code and reason unless it was empty; nothing follows it.
+    Close(Option<CloseFrame>),
+}
+
+/// What goes to the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outgoing {
+    /// A whole data message.
+    Message(Payload),
+    /// A Ping.
+    Ping(ControlPayload),
+    /// A Pong, asked for or not (RFC 6455, 5.5.3).
+    Pong(ControlPayload),
+    /// A Close, empty if `None`; nothing may follow it.
+    Close(Option<CloseFrame>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_shows_its_bytes_whatever_it_is() {
+        let text = Payload::from("caf\u{e9}");
+        assert_eq!((text.len(), text.is_empty()), (5, false));
+        assert_eq!(
+            (text.as_bytes(), text.as_text()),
+            (&b"caf\xc3\xa9"[..], Some("caf\u{e9}"))
+        );
+        assert_eq!(text.into_bytes(), &b"caf\xc3\xa9"[..]);
+
+        let binary = Payload::from(vec![0xff, 0x00]);
+        assert_eq!((binary.len(), binary.is_empty()), (2, false));
+        assert_eq!(
+            (binary.as_bytes(), binary.as_text()),
+            (&b"\xff\x00"[..], None)
+        );
+        assert_eq!(binary.into_bytes(), &b"\xff\x00"[..]);
+
+        assert!(Payload::from("").is_empty() && Payload::from(Bytes::new()).is_empty());
+    }
+
+    #[test]
+    fn a_detached_payload_is_equal_and_lets_the_buffer_go() {
+        let buffer = Bytes::from(b"text".repeat(1000));
+        let text = ByteString::try_from(buffer.slice(..4)).unwrap();
+        for payload in [Payload::Text(text), Payload::Binary(buffer.slice(4..8))] {
+            let kept = payload.detach();
+            assert_eq!(kept, payload);
+            assert!(kept.as_bytes().as_ptr() != payload.as_bytes().as_ptr());
+        }
+        assert!(buffer.is_unique());
+    }
+
+    #[test]
+    fn a_control_payload_has_at_most_125_bytes() {
+        assert_eq!(ControlPayload::default().len(), 0);
+        let longest = ControlPayload::new(vec![7; 125]).unwrap();
+        assert_eq!(&longest[..], [7; 125]);
+        assert_eq!(longest.into_bytes(), vec![7; 125]);
+        assert_eq!(
+            ControlPayload::new(vec![7; 126]),
+            Err(ControlTooLong { len: 126 })
+        );
+    }
+}
