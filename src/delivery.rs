@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Instant;
 
 use actix::Recipient;
@@ -52,9 +52,16 @@ impl Handlers {
 }
 
 /// A kind of event that handlers can be told.
-pub(crate) trait Event: actix::Message<Result = ()> + Clone + Send + Sized + 'static {
+pub(crate) trait Event:
+    actix::Message<Result = ()> + Clone + Send + Sized + 'static
+{
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self>;
     fn wrap(self) -> Entry;
+
+    /// What somebody who subscribes only now is told of the socket that is open.
+    fn late(_open: &event::Open) -> Option<Self> {
+        None
+    }
 }
 
 /// Something in the queue.
@@ -164,6 +171,11 @@ impl Delivery {
         self.queue.is_empty() && self.offer.is_none()
     }
 
+    /// Whether an `Open` is still on its way.
+    pub(crate) fn holds_open(&self) -> bool {
+        self.queue.iter().any(|entry| matches!(entry, Entry::Open(_)))
+    }
+
     /// Since when a full mailbox has held everything up.
     pub(crate) fn blocked_since(&self) -> Option<tokio::time::Instant> {
         self.offer.as_ref().map(|offer| offer.since)
@@ -199,7 +211,7 @@ impl Delivery {
             Entry::Close(event) => offer(&mut handlers.close, told, event),
             Entry::State(event) => offer(&mut handlers.state, told, event),
             Entry::Stopped(event) => offer(&mut handlers.stopped, told, event),
-            Entry::Run(run) => return self.step_run(),
+            Entry::Run(_) => return self.step_run(),
         };
         match blocked {
             Some(offer) => self.offer = Some(offer),
@@ -319,6 +331,9 @@ impl Event for event::Open {
     }
     fn wrap(self) -> Entry {
         Entry::Open(self)
+    }
+    fn late(open: &event::Open) -> Option<Self> {
+        Some(open.clone())
     }
 }
 

@@ -18,7 +18,8 @@ const SECRET: [&str; 5] =
 impl Headers {
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.get_all(name).next().and_then(|value| std::str::from_utf8(value).ok())
+        let line = self.0.iter().find(|line| line.0.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(&line.1).ok()
     }
 
     /// Every value of a header, in order.

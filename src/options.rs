@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::{Host, Url};
 
-use crate::backoff::{DialLimit, Guards, Reconnect};
+use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::ConfigError;
 use crate::proto::codec::Limits;
 use crate::proto::message::ControlPayload;
@@ -46,8 +46,8 @@ pub(crate) struct Options {
     pub(crate) max_attempts: Option<u32>,
     /// How long a socket must have been open for the backoff to start anew.
     pub(crate) stable_after: Duration,
-    /// Dials in any window of time; the outer `None` is "as the policy has it".
-    pub(crate) dial_limit: Option<Option<DialLimit>>,
+    /// Dials in any window of time.
+    pub(crate) dial_limit: DialGuard,
     /// Whom to trust.
     pub(crate) tls: Tls,
     /// Where transports come from, if not from TCP.
@@ -75,7 +75,7 @@ impl Options {
             reconnect,
             max_attempts: None,
             stable_after: Duration::from_secs(10),
-            dial_limit: None,
+            dial_limit: DialGuard::default(),
             tls: Tls::new(),
             transport: None,
             limits: Limits::default(),
@@ -86,12 +86,10 @@ impl Options {
 
     /// The guards around the reconnection policy.
     pub(crate) fn guards(&self) -> Guards {
-        let mut guards = Guards::for_policy(&self.reconnect);
+        let mut guards = Guards::default();
         guards.max_attempts = self.max_attempts;
         guards.stable_after = self.stable_after;
-        if let Some(limit) = self.dial_limit {
-            guards.dial_limit = limit;
-        }
+        guards.dial_limit = self.dial_limit;
         guards
     }
 

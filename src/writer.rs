@@ -138,7 +138,9 @@ impl Writer {
         let had = !self.buf.is_empty();
         while !self.buf.is_empty() {
             match Pin::new(&mut *io).poll_write(cx, &self.buf) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(failed(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(failed(io::ErrorKind::WriteZero.into())));
+                }
                 Poll::Ready(Ok(count)) => self.wrote(count),
                 Poll::Ready(Err(err)) => return Poll::Ready(Err(failed(err))),
                 Poll::Pending => return self.poll_stalled(cx),

@@ -81,10 +81,7 @@ pub struct DialLimit {
 
 impl Default for DialLimit {
     fn default() -> DialLimit {
-        DialLimit {
-            dials: 16,
-            window: Duration::from_secs(60),
-        }
+        DialLimit { dials: 16, window: Duration::from_secs(60) }
     }
 }
 
@@ -112,11 +109,7 @@ impl Window {
     }
 
     pub(super) fn dialling(&mut self, now: Instant) {
-        while self
-            .begun
-            .front()
-            .is_some_and(|&dial| self.left(dial, now).is_zero())
-        {
+        while self.begun.front().is_some_and(|&dial| self.left(dial, now).is_zero()) {
             self.begun.pop_front();
         }
         // Full only where nobody has asked `hold`.
@@ -136,8 +129,7 @@ impl Window {
 
     /// How long a dial will still count.
     fn left(&self, dial: Instant, now: Instant) -> Duration {
-        self.span
-            .saturating_sub(now.saturating_duration_since(dial))
+        self.span.saturating_sub(now.saturating_duration_since(dial))
     }
 }
 
@@ -157,29 +149,17 @@ mod tests {
         assert_eq!(guards.max_attempts, None);
         assert_eq!(guards.stable_after, 10 * SECOND);
         assert_eq!(guards.dial_limit, DialGuard::ByPolicy);
-        assert_eq!(
-            DialLimit::default(),
-            DialLimit {
-                dials: 16,
-                window: 60 * SECOND
-            }
-        );
+        assert_eq!(DialLimit::default(), DialLimit { dials: 16, window: 60 * SECOND });
     }
 
     #[test]
     fn unset_follows_the_policy_and_a_choice_does_not() {
-        let limit = DialLimit {
-            dials: 3,
-            window: SECOND,
-        };
+        let limit = DialLimit { dials: 3, window: SECOND };
         let exponential = Reconnect::default();
         let fixed = Reconnect::fixed(SECOND);
         let custom = Reconnect::delays(|| [SECOND]);
 
-        assert_eq!(
-            DialGuard::ByPolicy.under(&exponential),
-            Some(DialLimit::default())
-        );
+        assert_eq!(DialGuard::ByPolicy.under(&exponential), Some(DialLimit::default()));
         assert_eq!(DialGuard::ByPolicy.under(&fixed), None);
         assert_eq!(DialGuard::ByPolicy.under(&custom), None);
         for policy in [&exponential, &fixed, &custom] {
@@ -197,17 +177,11 @@ mod tests {
         assert_eq!(window.hold(start), Duration::ZERO);
         window.dialling(start + 10 * SECOND);
         // Both ends of the window count, so the third begins just after it.
-        assert_eq!(
-            window.hold(start + 20 * SECOND),
-            Duration::from_millis(40_001)
-        );
+        assert_eq!(window.hold(start + 20 * SECOND), Duration::from_millis(40_001));
         assert_eq!(window.hold(start + 60 * SECOND), Duration::from_millis(1));
         assert_eq!(window.hold(start + 61 * SECOND), Duration::ZERO);
         window.dialling(start + 61 * SECOND);
-        assert_eq!(
-            window.hold(start + 61 * SECOND),
-            Duration::from_millis(9_001)
-        );
+        assert_eq!(window.hold(start + 61 * SECOND), Duration::from_millis(9_001));
     }
 
     #[test]
@@ -218,10 +192,7 @@ mod tests {
             window.dialling(start + n * SECOND);
         }
         // The fourth and the fifth are the two that count.
-        assert_eq!(
-            window.hold(start + 4 * SECOND),
-            Duration::from_millis(59_001)
-        );
+        assert_eq!(window.hold(start + 4 * SECOND), Duration::from_millis(59_001));
     }
 
     #[test]
@@ -240,11 +211,7 @@ mod tests {
 
         let mut none = window(0, 60 * SECOND);
         none.dialling(now);
-        assert_eq!(
-            none.hold(now),
-            Duration::from_millis(60_001),
-            "0 dials count as 1"
-        );
+        assert_eq!(none.hold(now), Duration::from_millis(60_001), "0 dials count as 1");
 
         let mut endless = window(1, Duration::MAX);
         endless.dialling(now);

@@ -50,11 +50,7 @@ impl Reconnect {
     /// server come back to it in the same instant: for one client or a test, not for a fleet.
     #[must_use]
     pub fn fixed(delay: Duration) -> Reconnect {
-        if delay.is_zero() {
-            Reconnect::never()
-        } else {
-            Reconnect(Kind::Fixed(delay))
-        }
+        if delay.is_zero() { Reconnect::never() } else { Reconnect(Kind::Fixed(delay)) }
     }
 
     /// The delays of an iterator; its end gives up.
@@ -77,10 +73,7 @@ impl Reconnect {
         I::IntoIter: Send,
     {
         let make = Arc::new(make);
-        Reconnect::custom(move || Delays {
-            rest: make().into_iter(),
-            make: Arc::clone(&make),
-        })
+        Reconnect::custom(move || Delays { rest: make().into_iter(), make: Arc::clone(&make) })
     }
 
     /// A policy of your own; its `None` gives up.
@@ -120,10 +113,9 @@ impl Reconnect {
 
     pub(super) fn run(&self) -> Running {
         match &self.0 {
-            Kind::Exponential(policy) => Running::Exponential {
-                policy: *policy,
-                ceiling: policy.initial,
-            },
+            Kind::Exponential(policy) => {
+                Running::Exponential { policy: *policy, ceiling: policy.initial }
+            }
             Kind::Fixed(delay) => Running::Fixed(*delay),
             Kind::Custom(make) => Running::Custom(make()),
             Kind::Never => Running::Never,
@@ -378,19 +370,13 @@ mod tests {
         let range = high - low;
         let mut tenths = [0; 10];
         for &sample in samples {
-            assert!(
-                (low..=high).contains(&sample),
-                "{sample:?} is not in {low:?} to {high:?}"
-            );
+            assert!((low..=high).contains(&sample), "{sample:?} is not in {low:?} to {high:?}");
             let part = (sample - low).as_secs_f64() / range.as_secs_f64();
             tenths[((part * 10.0) as usize).min(9)] += 1;
         }
         let fair = samples.len() / 10;
         for count in tenths {
-            assert!(
-                count > fair * 8 / 10 && count < fair * 12 / 10,
-                "{low:?} {high:?} {tenths:?}"
-            );
+            assert!(count > fair * 8 / 10 && count < fair * 12 / 10, "{low:?} {high:?} {tenths:?}");
         }
     }
 
@@ -413,9 +399,8 @@ mod tests {
     fn the_first_delay_after_a_stable_life_is_uniform_from_zero() {
         let mut rng = rng();
         let mut policy = Reconnect::default().run();
-        let delays: Vec<_> = (0..5_000)
-            .map(|_| policy.next(Step::First, &mut rng).unwrap())
-            .collect();
+        let delays: Vec<_> =
+            (0..5_000).map(|_| policy.next(Step::First, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, SECOND);
         // It is not one of the numbered ones: delay 0 follows.
         assert!(policy.next(Step::Next, &mut rng).unwrap() <= SECOND);
@@ -451,9 +436,8 @@ mod tests {
     fn the_thousandth_delay_is_still_within_bounds() {
         let mut rng = rng();
         let mut policy = Reconnect::default().run();
-        let delays: Vec<_> = (0..5_005)
-            .map(|_| policy.next(Step::Next, &mut rng).unwrap())
-            .collect();
+        let delays: Vec<_> =
+            (0..5_005).map(|_| policy.next(Step::Next, &mut rng).unwrap()).collect();
         assert_uniform(&delays[5..], 500 * MILLI, 30 * SECOND);
     }
 
@@ -508,10 +492,7 @@ mod tests {
     fn no_delay_is_longer_than_a_day() {
         let mut rng = rng();
         let long = Duration::MAX;
-        let wide = Reconnect::exponential()
-            .floor(Duration::ZERO)
-            .initial(long)
-            .cap(long);
+        let wide = Reconnect::exponential().floor(Duration::ZERO).initial(long).cap(long);
         let policies = [
             wide.first(long).into(),
             wide.floor(long).into(),
@@ -529,13 +510,10 @@ mod tests {
     #[test]
     fn a_cap_over_a_day_is_a_day_and_its_delays_stay_random() {
         let mut rng = rng();
-        let policy = Reconnect::exponential()
-            .floor(Duration::ZERO)
-            .cap(Duration::MAX);
+        let policy = Reconnect::exponential().floor(Duration::ZERO).cap(Duration::MAX);
         let mut policy = Reconnect::from(policy).run();
-        let delays: Vec<_> = (0..5_000)
-            .map(|_| policy.next(Step::Cap, &mut rng).unwrap())
-            .collect();
+        let delays: Vec<_> =
+            (0..5_000).map(|_| policy.next(Step::Cap, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, LONGEST);
     }
 
@@ -544,9 +522,8 @@ mod tests {
         let mut rng = rng();
         let policy = Reconnect::exponential().cap(2 * SECOND).first(10 * SECOND);
         let mut policy = Reconnect::from(policy).run();
-        let delays: Vec<_> = (0..5_000)
-            .map(|_| policy.next(Step::First, &mut rng).unwrap())
-            .collect();
+        let delays: Vec<_> =
+            (0..5_000).map(|_| policy.next(Step::First, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, 2 * SECOND);
     }
 

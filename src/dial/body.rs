@@ -141,7 +141,10 @@ mod tests {
     async fn a_body_is_bounded() {
         let long = format!("HTTP/1.1 500 x\r\n\r\n{}", "a".repeat(3 * MAX_BODY));
         assert_eq!(read(&long, false).await.body.len(), MAX_BODY);
-        let declared = format!("HTTP/1.1 500 x\r\nContent-Length: 9999999\r\n\r\n{}", "a".repeat(3 * MAX_BODY));
+        let declared = format!(
+            "HTTP/1.1 500 x\r\nContent-Length: 9999999\r\n\r\n{}",
+            "a".repeat(3 * MAX_BODY)
+        );
         assert_eq!(read(&declared, false).await.body.len(), MAX_BODY);
     }
 }

@@ -124,13 +124,19 @@ mod tests {
             (GOOD.replace("keep-alive, Upgrade", "close"), HandshakeError::Connection),
             (GOOD.replace(line, ""), HandshakeError::Accept),
             (GOOD.replace(line, &line.repeat(2)), HandshakeError::Accept),
-            (GOOD.replace(line, &format!("{line}Sec-WebSocket-Protocol: a\r\n")),
-                HandshakeError::Subprotocol),
-            (GOOD.replace(line, &format!("{line}Sec-WebSocket-Extensions: a\r\n")),
-                HandshakeError::Extension),
+            (
+                GOOD.replace(line, &format!("{line}Sec-WebSocket-Protocol: a\r\n")),
+                HandshakeError::Subprotocol,
+            ),
+            (
+                GOOD.replace(line, &format!("{line}Sec-WebSocket-Extensions: a\r\n")),
+                HandshakeError::Extension,
+            ),
             (GOOD.replace(line, &format!("{line}Content-Length: 0\r\n")), HandshakeError::Body),
-            (GOOD.replace(line, &format!("{line}Transfer-Encoding: chunked\r\n")),
-                HandshakeError::Body),
+            (
+                GOOD.replace(line, &format!("{line}Transfer-Encoding: chunked\r\n")),
+                HandshakeError::Body,
+            ),
             (GOOD.replace("keep-alive, Upgrade\r\n", "Upgrade\n"), HandshakeError::BareLf),
         ];
         for (reply, expected) in cases {

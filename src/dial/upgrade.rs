@@ -109,7 +109,8 @@ fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest,
     }
     for name in options.headers.iter().map(|(name, _)| name) {
         // Ours give way to the application's; its own of one name are all sent.
-        let mut values = options.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+        let mut values =
+            options.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
         if let Some((_, value)) = values.next() {
             request = request.set_header(name.as_str(), value.reveal());
         }

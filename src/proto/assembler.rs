@@ -36,11 +36,7 @@ impl Assembler {
     /// An assembler of messages of at most so many bytes and so many fragments.
     #[must_use]
     pub fn new(max_len: usize, max_fragments: usize) -> Self {
-        Self {
-            max_len,
-            max_fragments,
-            message: None,
-        }
+        Self { max_len, max_fragments, message: None }
     }
 
     /// Whether a message is in progress.
@@ -60,9 +56,7 @@ impl Assembler {
         match (opcode, &self.message) {
             (Opcode::Continuation, None) => Err(ProtocolError::UnexpectedContinuation),
             (Opcode::Continuation, Some(partial)) if partial.fragments >= self.max_fragments => {
-                Err(ProtocolError::TooManyFragments {
-                    limit: self.max_fragments,
-                })
+                Err(ProtocolError::TooManyFragments { limit: self.max_fragments })
             }
             (Opcode::Text | Opcode::Binary, Some(_)) => Err(ProtocolError::UnfinishedMessage),
             _ => Ok(()),
@@ -80,9 +74,7 @@ impl Assembler {
             .ok()
             .and_then(|len| before.checked_add(len))
             .filter(|declared| *declared <= self.max_len)
-            .ok_or(ProtocolError::MessageTooLarge {
-                limit: self.max_len,
-            })?;
+            .ok_or(ProtocolError::MessageTooLarge { limit: self.max_len })?;
         let partial = self.message.get_or_insert_with(|| Partial {
             utf8: (header.opcode == Opcode::Text).then(Utf8::new),
             fragments: 0,
@@ -115,10 +107,8 @@ impl Assembler {
     /// # Errors
     /// If the text ends inside a character (RFC 6455, 8.1).
     pub fn finish(&mut self) -> Result<Payload, ProtocolError> {
-        let Partial { utf8, bytes, .. } = self
-            .message
-            .take()
-            .ok_or(ProtocolError::UnexpectedContinuation)?;
+        let Partial { utf8, bytes, .. } =
+            self.message.take().ok_or(ProtocolError::UnexpectedContinuation)?;
         let Some(mut utf8) = utf8 else {
             return Ok(Payload::Binary(bytes.into()));
         };
@@ -140,11 +130,7 @@ impl Partial {
     fn reserve(&mut self, more: usize, limit: usize) {
         let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
         if capacity - len < more {
-            let wanted = capacity
-                .saturating_mul(2)
-                .max(LEAST)
-                .min(limit)
-                .max(len + more);
+            let wanted = capacity.saturating_mul(2).max(LEAST).min(limit).max(len + more);
             self.bytes.reserve_exact(wanted - len);
         }
     }

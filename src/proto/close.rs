@@ -65,11 +65,7 @@ impl CloseCode {
 
     /// This code, if it may be on the wire.
     fn sendable(self) -> Result<Self, InvalidClose> {
-        if self.is_sendable() {
-            Ok(self)
-        } else {
-            Err(InvalidClose::Code { code: self })
-        }
+        if self.is_sendable() { Ok(self) } else { Err(InvalidClose::Code { code: self }) }
     }
 }
 
@@ -146,10 +142,7 @@ impl CloseFrame {
     /// The answer to this frame: its code without its reason (RFC 6455, 5.5.1).
     #[must_use]
     pub fn echo(&self) -> Self {
-        Self {
-            code: self.code,
-            reason: ByteString::new(),
-        }
+        Self { code: self.code, reason: ByteString::new() }
     }
 }
 
@@ -210,10 +203,7 @@ mod tests {
             assert_eq!(code.value(), value);
             assert_eq!(code.is_sendable(), may_be_sent(value), "{value}");
             let expected = if may_be_sent(value) {
-                Ok(CloseFrame {
-                    code,
-                    reason: "why".into(),
-                })
+                Ok(CloseFrame { code, reason: "why".into() })
             } else {
                 Err(InvalidClose::Code { code })
             };
@@ -274,26 +264,15 @@ mod tests {
     #[test]
     fn a_reason_has_at_most_123_bytes() {
         let longest = "\u{e9}".repeat(61) + "!";
-        assert_eq!(
-            CloseFrame::new(CloseCode::NORMAL, &*longest)
-                .unwrap()
-                .reason(),
-            longest
-        );
+        assert_eq!(CloseFrame::new(CloseCode::NORMAL, &*longest).unwrap().reason(), longest);
         let err = InvalidClose::ReasonTooLong { len: 124 };
-        assert_eq!(
-            CloseFrame::new(CloseCode::NORMAL, longest + "!"),
-            Err(err.clone())
-        );
+        assert_eq!(CloseFrame::new(CloseCode::NORMAL, longest + "!"), Err(err.clone()));
         assert_eq!(parse(&[&b"\x03\xe8"[..], &[b'!'; 124]].concat()), Err(err));
     }
 
     #[test]
     fn a_reason_is_utf_8() {
-        assert_eq!(
-            parse(b"\x03\xe8caf\xc3\xa9").unwrap().unwrap().reason(),
-            "caf\u{e9}"
-        );
+        assert_eq!(parse(b"\x03\xe8caf\xc3\xa9").unwrap().unwrap().reason(), "caf\u{e9}");
         assert_eq!(parse(b"\x03\xe8caf\xc3"), Err(InvalidClose::NotUtf8));
         assert_eq!(parse(b"\x03\xe8\xed\xa0\x80"), Err(InvalidClose::NotUtf8));
     }
@@ -314,9 +293,6 @@ mod tests {
     #[test]
     fn an_echo_has_the_code_alone() {
         let frame = CloseFrame::new(CloseCode::from(4000), "why").unwrap();
-        assert_eq!(
-            frame.echo(),
-            CloseFrame::new(CloseCode::from(4000), "").unwrap()
-        );
+        assert_eq!(frame.echo(), CloseFrame::new(CloseCode::from(4000), "").unwrap());
     }
 }

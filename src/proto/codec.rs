@@ -28,11 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            frame: 16 << 20,
-            message: 16 << 20,
-            fragments: 131_072,
-        }
+        Self { frame: 16 << 20, message: 16 << 20, fragments: 131_072 }
     }
 }
 
@@ -143,9 +139,7 @@ impl Codec {
     #[inline]
     #[must_use]
     pub fn wanted(&self) -> usize {
-        self.frame
-            .as_ref()
-            .map_or(0, |frame| frame.len - frame.done)
+        self.frame.as_ref().map_or(0, |frame| frame.len - frame.done)
     }
 
     /// Whether the stream is inside a frame or a message, as of the last call of
@@ -259,12 +253,7 @@ impl Codec {
         self.header_begun = false;
         src.advance(end);
         let len = self.admit(&header)?;
-        Ok(Some(Frame {
-            header,
-            len,
-            done: 0,
-            utf8: Utf8::new(),
-        }))
+        Ok(Some(Frame { header, len, done: 0, utf8: Utf8::new() }))
     }
 
     /// Masked is what comes from a client, and only that (RFC 6455, 5.1).
@@ -281,10 +270,7 @@ impl Codec {
     #[inline]
     fn admit(&mut self, header: &FrameHeader) -> Result<usize, ProtocolError> {
         let limits = self.limits;
-        let too_large = ProtocolError::FrameTooLarge {
-            len: header.len,
-            limit: limits.frame,
-        };
+        let too_large = ProtocolError::FrameTooLarge { len: header.len, limit: limits.frame };
         let len = usize::try_from(header.len).map_err(|_| too_large.clone())?;
         if header.opcode.is_control() {
             return Ok(len);
@@ -295,9 +281,7 @@ impl Codec {
         if is_fragment(header) {
             self.assembler.begin(header)?;
         } else if len > limits.message {
-            return Err(ProtocolError::MessageTooLarge {
-                limit: limits.message,
-            });
+            return Err(ProtocolError::MessageTooLarge { limit: limits.message });
         }
         Ok(len)
     }
@@ -354,13 +338,7 @@ impl Codec {
             Role::Server => None,
         };
         dst.reserve(Self::encoded_len(self.role, payload.len()));
-        FrameHeader {
-            fin: true,
-            opcode,
-            mask,
-            len: payload.len() as u64,
-        }
-        .write(dst);
+        FrameHeader { fin: true, opcode, mask, len: payload.len() as u64 }.write(dst);
         match mask {
             Some(key) => mask::mask_into(dst, payload, key),
             None => dst.extend_from_slice(payload),
@@ -428,10 +406,6 @@ fn item(opcode: Opcode, payload: Bytes) -> Result<Incoming, ProtocolError> {
 /// The bytes of a Close frame: nothing, or the code and the reason.
 fn close_payload(frame: Option<CloseFrame>) -> Vec<u8> {
     frame.map_or_else(Vec::new, |frame| {
-        [
-            &frame.code().value().to_be_bytes(),
-            frame.reason().as_bytes(),
-        ]
-        .concat()
+        [&frame.code().value().to_be_bytes(), frame.reason().as_bytes()].concat()
     })
 }

@@ -160,23 +160,14 @@ mod tests {
             (ProtocolError::CloseTooShort, 1002),
             (ProtocolError::InvalidCloseCode { code }, 1002),
             (ProtocolError::InvalidUtf8, 1007),
-            (
-                ProtocolError::FrameTooLarge {
-                    len: u64::MAX,
-                    limit: usize::MAX,
-                },
-                1009,
-            ),
+            (ProtocolError::FrameTooLarge { len: u64::MAX, limit: usize::MAX }, 1009),
             (ProtocolError::MessageTooLarge { limit: usize::MAX }, 1009),
             (ProtocolError::TooManyFragments { limit: usize::MAX }, 1009),
             (ProtocolError::DataAfterClose, 1002),
         ];
         for (err, value) in table {
             assert_eq!(err.close_code().value(), value, "{err}");
-            assert!(
-                err.close_code().is_sendable() && err.to_string().len() <= 123,
-                "{err}"
-            );
+            assert!(err.close_code().is_sendable() && err.to_string().len() <= 123, "{err}");
         }
     }
 
@@ -184,14 +175,8 @@ mod tests {
     fn a_bad_close_frame_is_the_breach_it_stands_for() {
         let code = CloseCode::ABNORMAL;
         let table = [
-            (
-                InvalidClose::Code { code },
-                ProtocolError::InvalidCloseCode { code },
-            ),
-            (
-                InvalidClose::ReasonTooLong { len: 124 },
-                ProtocolError::ControlTooLong,
-            ),
+            (InvalidClose::Code { code }, ProtocolError::InvalidCloseCode { code }),
+            (InvalidClose::ReasonTooLong { len: 124 }, ProtocolError::ControlTooLong),
             (InvalidClose::TooShort, ProtocolError::CloseTooShort),
             (InvalidClose::NotUtf8, ProtocolError::InvalidUtf8),
         ];

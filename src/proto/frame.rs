@@ -100,15 +100,7 @@ impl FrameHeader {
             mask = Some(*key);
             end += 4;
         }
-        Ok(Some((
-            Self {
-                fin,
-                opcode,
-                mask,
-                len,
-            },
-            end,
-        )))
+        Ok(Some((Self { fin, opcode, mask, len }, end)))
     }
 
     /// Reads the byte that says what the frame is.
@@ -162,9 +154,7 @@ impl FrameHeader {
         if bytes.first_chunk() == Some(&[0; 6]) {
             return Err(ProtocolError::LengthNotMinimal);
         }
-        Ok(bytes
-            .first_chunk()
-            .map(|len| (u64::from_be_bytes(*len), 10)))
+        Ok(bytes.first_chunk().map(|len| (u64::from_be_bytes(*len), 10)))
     }
 
     /// Appends the header to `dst`, with the length in its shortest form.
@@ -261,18 +251,11 @@ mod tests {
                     assert_eq!(FrameHeader::parse(&bytes[..end]), expected, "{bytes:x?}");
                 }
                 let whole = FrameHeader::parse(&bytes);
-                assert_eq!(
-                    whole.clone().map(|_| ()),
-                    by_the_book(first, second),
-                    "{bytes:x?}"
-                );
+                assert_eq!(whole.clone().map(|_| ()), by_the_book(first, second), "{bytes:x?}");
                 if let Ok(header) = whole {
                     let (header, end) = header.unwrap();
                     assert_eq!(end, bytes.len());
-                    assert_eq!(
-                        (header.fin, header.opcode as u8),
-                        (first >= 128, first % 16)
-                    );
+                    assert_eq!((header.fin, header.opcode as u8), (first >= 128, first % 16));
                     assert_eq!(header.mask, (second >= 128).then_some(*b"keys"));
                     let len = [126, 65_536].get(usize::from(second % 128).wrapping_sub(126));
                     assert_eq!(header.len, len.copied().unwrap_or(u64::from(second % 128)));
@@ -334,12 +317,7 @@ mod tests {
         for (len, expected) in table {
             for mask in [None, Some(*b"keys")] {
                 let mut bytes = BytesMut::new();
-                let header = FrameHeader {
-                    fin: true,
-                    opcode: Opcode::Binary,
-                    mask,
-                    len,
-                };
+                let header = FrameHeader { fin: true, opcode: Opcode::Binary, mask, len };
                 header.write(&mut bytes);
                 assert_eq!(FrameHeader::parse(&bytes), Ok(Some((header, bytes.len()))));
                 if mask.is_none() {
@@ -352,12 +330,7 @@ mod tests {
     #[test]
     fn a_first_fragment_is_written_without_fin() {
         let mut bytes = BytesMut::new();
-        let header = FrameHeader {
-            fin: false,
-            opcode: Opcode::Text,
-            mask: None,
-            len: 3,
-        };
+        let header = FrameHeader { fin: false, opcode: Opcode::Text, mask: None, len: 3 };
         header.write(&mut bytes);
         assert_eq!(&bytes[..], b"\x01\x03");
     }

@@ -66,11 +66,7 @@ mod tests {
 
     /// RFC 6455, 5.3, as it is written there.
     fn by_the_book(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
-        payload
-            .iter()
-            .enumerate()
-            .map(|(i, byte)| byte ^ key[i % 4])
-            .collect()
+        payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect()
     }
 
     #[test]
@@ -125,9 +121,6 @@ mod tests {
             }
         }
         // 5,000 with a deviation of 50: eight of them are a matter of 10^-15.
-        assert!(
-            ones.iter().all(|ones| (4_600..5_400).contains(ones)),
-            "{ones:?}"
-        );
+        assert!(ones.iter().all(|ones| (4_600..5_400).contains(ones)), "{ones:?}");
     }
 }

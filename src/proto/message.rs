@@ -190,18 +190,12 @@ mod tests {
     fn a_payload_shows_its_bytes_whatever_it_is() {
         let text = Payload::from("caf\u{e9}");
         assert_eq!((text.len(), text.is_empty()), (5, false));
-        assert_eq!(
-            (text.as_bytes(), text.as_text()),
-            (&b"caf\xc3\xa9"[..], Some("caf\u{e9}"))
-        );
+        assert_eq!((text.as_bytes(), text.as_text()), (&b"caf\xc3\xa9"[..], Some("caf\u{e9}")));
         assert_eq!(text.into_bytes(), &b"caf\xc3\xa9"[..]);
 
         let binary = Payload::from(vec![0xff, 0x00]);
         assert_eq!((binary.len(), binary.is_empty()), (2, false));
-        assert_eq!(
-            (binary.as_bytes(), binary.as_text()),
-            (&b"\xff\x00"[..], None)
-        );
+        assert_eq!((binary.as_bytes(), binary.as_text()), (&b"\xff\x00"[..], None));
         assert_eq!(binary.into_bytes(), &b"\xff\x00"[..]);
 
         assert!(Payload::from("").is_empty() && Payload::from(Bytes::new()).is_empty());
@@ -225,9 +219,6 @@ mod tests {
         let longest = ControlPayload::new(vec![7; 125]).unwrap();
         assert_eq!(&longest[..], [7; 125]);
         assert_eq!(longest.into_bytes(), vec![7; 125]);
-        assert_eq!(
-            ControlPayload::new(vec![7; 126]),
-            Err(ControlTooLong { len: 126 })
-        );
+        assert_eq!(ControlPayload::new(vec![7; 126]), Err(ControlTooLong { len: 126 }));
     }
 }

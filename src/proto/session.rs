@@ -60,8 +60,7 @@ impl Session {
             Incoming::Ping(payload) if self.can_send() => Some(Outgoing::Pong(payload.clone())),
             Incoming::Close(frame) if !self.received => {
                 self.received = true;
-                self.first
-                    .get_or_insert_with(|| (By::Remote, frame.clone()));
+                self.first.get_or_insert_with(|| (By::Remote, frame.clone()));
                 self.send(frame.as_ref().map(CloseFrame::echo))
             }
             _ => None,
@@ -115,12 +114,7 @@ impl Session {
             Some((by, None)) => (*by, CloseCode::NO_STATUS, ByteString::new()),
             None => (By::Nobody, CloseCode::ABNORMAL, ByteString::new()),
         };
-        Closure {
-            code,
-            reason,
-            clean: self.is_done() && !self.breached,
-            by,
-        }
+        Closure { code, reason, clean: self.is_done() && !self.breached, by }
     }
 
     /// Gives out our Close, the first time.
@@ -144,12 +138,7 @@ mod tests {
 
     /// Holds the closure against code, reason, `clean` and who closed.
     fn assert_closure(session: &Session, code: u16, reason: &str, clean: bool, by: By) {
-        let expected = Closure {
-            code: code.into(),
-            reason: reason.into(),
-            clean,
-            by,
-        };
+        let expected = Closure { code: code.into(), reason: reason.into(), clean, by };
         assert_eq!(session.closure(), expected);
     }
 
@@ -162,14 +151,8 @@ mod tests {
     #[test]
     fn messages_and_pongs_are_owed_nothing() {
         let mut session = Session::new();
-        assert_eq!(
-            session.receive(&Incoming::Message(Payload::from("news"))),
-            None
-        );
-        assert_eq!(
-            session.receive(&Incoming::Pong(ControlPayload::default())),
-            None
-        );
+        assert_eq!(session.receive(&Incoming::Message(Payload::from("news"))), None);
+        assert_eq!(session.receive(&Incoming::Pong(ControlPayload::default())), None);
         assert!(session.can_send() && !session.is_closing() && !session.is_done());
     }
 
@@ -196,20 +179,14 @@ mod tests {
     #[test]
     fn an_empty_close_is_answered_by_an_empty_one() {
         let mut session = Session::new();
-        assert_eq!(
-            session.receive(&Incoming::Close(None)),
-            Some(Outgoing::Close(None))
-        );
+        assert_eq!(session.receive(&Incoming::Close(None)), Some(Outgoing::Close(None)));
         assert_closure(&session, 1005, "", true, By::Remote);
     }
 
     #[test]
     fn our_close_is_done_when_the_peer_has_answered() {
         let mut session = Session::new();
-        assert_eq!(
-            session.close(frame(1000, "done")),
-            Some(Outgoing::Close(frame(1000, "done")))
-        );
+        assert_eq!(session.close(frame(1000, "done")), Some(Outgoing::Close(frame(1000, "done"))));
         assert!(session.is_closing() && !session.can_send() && !session.is_done());
         assert_closure(&session, 1000, "done", false, By::Local);
 
@@ -237,25 +214,10 @@ mod tests {
     fn a_breach_is_answered_with_the_code_it_earns_and_never_clean() {
         let mut session = Session::new();
         let reply = session.fail(&ProtocolError::MessageTooLarge { limit: 5 });
-        assert_eq!(
-            reply,
-            Some(Outgoing::Close(frame(1009, "message of more than 5 bytes")))
-        );
-        assert_closure(
-            &session,
-            1009,
-            "message of more than 5 bytes",
-            false,
-            By::Local,
-        );
+        assert_eq!(reply, Some(Outgoing::Close(frame(1009, "message of more than 5 bytes"))));
+        assert_closure(&session, 1009, "message of more than 5 bytes", false, By::Local);
         session.receive(&Incoming::Close(None));
-        assert_closure(
-            &session,
-            1009,
-            "message of more than 5 bytes",
-            false,
-            By::Local,
-        );
+        assert_closure(&session, 1009, "message of more than 5 bytes", false, By::Local);
     }
 
     #[test]

@@ -32,11 +32,7 @@ impl Utf8 {
     #[inline]
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            needed: 0,
-            lower: 0x80,
-            upper: 0xbf,
-        }
+        Self { needed: 0, lower: 0x80, upper: 0xbf }
     }
 
     /// Checks the next piece; an empty one is fine.
@@ -45,11 +41,7 @@ impl Utf8 {
     /// If the text cannot become UTF-8 any more, whatever follows. Feed it nothing after that.
     #[inline]
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
-        let bytes = if self.needed == 0 {
-            bytes
-        } else {
-            self.complete(bytes)?
-        };
+        let bytes = if self.needed == 0 { bytes } else { self.complete(bytes)? };
         if bytes.len() < SHORT && is_ascii(bytes) {
             return Ok(());
         }
@@ -76,10 +68,7 @@ impl Utf8 {
             if !(self.lower..=self.upper).contains(&byte) {
                 return Err(InvalidUtf8);
             }
-            *self = Self {
-                needed: self.needed - 1,
-                ..Self::new()
-            };
+            *self = Self { needed: self.needed - 1, ..Self::new() };
             bytes = rest;
         }
         Ok(bytes)
@@ -111,11 +100,7 @@ impl Utf8 {
             0xf4 => (3, 0x80, 0x8f),
             _ => (1, 0x80, 0xbf),
         };
-        Self {
-            needed,
-            lower,
-            upper,
-        }
+        Self { needed, lower, upper }
     }
 }
 
@@ -133,9 +118,7 @@ const SHORT: usize = 64;
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
-    let high = words
-        .iter()
-        .fold(0, |high, word| high | u64::from_ne_bytes(*word))
+    let high = words.iter().fold(0, |high, word| high | u64::from_ne_bytes(*word))
         | rest.iter().fold(0, |high, byte| high | u64::from(*byte));
     high & 0x8080_8080_8080_8080 == 0
 }

@@ -1,0 +1,315 @@
+//! Building and starting a connection.
+
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Recipient, Supervisor};
+use actix_rt::ArbiterHandle;
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+
+use crate::backoff::{DialLimit, Reconnect, default_reconnect};
+use crate::command::status::{Outcome, SourceId, Watch};
+use crate::connection::Connection;
+use crate::delivery::{Event, Handlers};
+use crate::error::ConfigError;
+use crate::event;
+use crate::options::{Options, Plan, Secret, TransportFactory};
+use crate::proto::codec::Limits;
+use crate::tls::Tls;
+
+/// Settings and handlers of a connection that is yet to be started.
+///
+/// Everything is checked by [`start`](ConnectionBuilder::start) before anything is dialled.
+/// Wherever an option takes `Option<Duration>`, `None` turns the thing off; zero is an error.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct ConnectionBuilder {
+    url: String,
+    options: Options,
+    handlers: Handlers,
+    source: SourceId,
+    watch: Watch,
+}
+
+impl ConnectionBuilder {
+    pub(super) fn new(url: String) -> ConnectionBuilder {
+        ConnectionBuilder {
+            url,
+            options: Options::new(default_reconnect()),
+            handlers: Handlers::default(),
+            source: SourceId::next(),
+            watch: Watch::new(Instant::now()),
+        }
+    }
+
+    /// Words for the connection in events, `Status` and logs. Default: none, only its number.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
+        self.options.name = Some(name.into());
+        self
+    }
+
+    /// Adds a header line to the upgrade request. More of one name are all sent. `Host`, `Origin`,
+    /// `User-Agent` and `Authorization` take the place of ours. The value is never shown in a log.
+    pub fn header(
+        mut self,
+        name: impl Into<String>,
+        value: impl Into<String>,
+    ) -> ConnectionBuilder {
+        self.options.headers.push((name.into(), Secret::new(value)));
+        self
+    }
+
+    /// For one whole dial: resolving, TCP, TLS and the upgrade together. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// For the closing handshake, whoever begins it; then the socket is dropped. Default 3 s, as
+    /// WebSocketApp's `close(timeout=3)`. Zero drops the socket without waiting for an answer.
+    pub fn close_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
+        self.options.close_timeout = timeout;
+        self
+    }
+
+    /// How long the peer may take nothing while bytes wait for it. Default 10 s.
+    pub fn write_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
+        self.options.write_timeout = timeout;
+        self
+    }
+
+    /// Between two pings, at a fixed cadence; the first goes out after one interval. Default 20 s.
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> ConnectionBuilder {
+        self.options.ping_interval = interval.into();
+        self
+    }
+
+    /// From a ping to the verdict: no byte of any kind since then, and the socket is aborted with
+    /// [`Error::PeerSilent`](crate::error::Error::PeerSilent). May exceed the interval. Default
+    /// 10 s; `None` pings without a verdict.
+    pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
+        self.options.ping_timeout = timeout.into();
+        self
+    }
+
+    /// The payload of every ping, at most 125 bytes. By default each has a number of its own.
+    pub fn ping_payload(mut self, payload: impl Into<Bytes>) -> ConnectionBuilder {
+        self.options.ping_payload = Some(payload.into());
+        self
+    }
+
+    /// How long there may be no data message, whatever else comes, before the socket is aborted
+    /// with [`Error::PeerSilent`](crate::error::Error::PeerSilent). Default off.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
+        self.options.idle_timeout = timeout.into();
+        self
+    }
+
+    /// How to come back (WebSocketApp's `reconnect`). By default exponential with jitter, for
+    /// ever; see [`Reconnect`].
+    pub fn reconnect(mut self, policy: impl Into<Reconnect>) -> ConnectionBuilder {
+        self.options.reconnect = policy.into();
+        self
+    }
+
+    /// Never to come back: the run ends with the first loss.
+    pub fn no_reconnect(self) -> ConnectionBuilder {
+        self.reconnect(Reconnect::never())
+    }
+
+    /// Dials in a row, since the last stable life, that may fail. Default: no limit.
+    pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> ConnectionBuilder {
+        self.options.max_attempts = attempts.into();
+        self
+    }
+
+    /// How long a socket must have been open for the backoff to begin anew. Default 10 s.
+    pub fn stable_after(mut self, life: Duration) -> ConnectionBuilder {
+        self.options.stable_after = life;
+        self
+    }
+
+    /// Dials in any window of time. Default: 16 in any 60 s, but none where the policy is fixed or
+    /// the application's own.
+    pub fn dial_limit(mut self, limit: impl Into<Option<DialLimit>>) -> ConnectionBuilder {
+        self.options.dial_limit = limit.into().into();
+        self
+    }
+
+    /// Whom to trust over `wss`. By default the platform's store, in full.
+    pub fn tls(mut self, tls: Tls) -> ConnectionBuilder {
+        self.options.tls = tls;
+        self
+    }
+
+    /// Where the transport of each attempt comes from, instead of TCP: a closure that gets host and
+    /// port. Under `wss`, TLS is set up over what it makes. A panic in it ends the run.
+    pub fn transport_with<F, Fut, T>(mut self, make: F) -> ConnectionBuilder
+    where
+        F: Fn(String, u16) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = io::Result<T>> + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        self.options.transport = Some(TransportFactory::new(make));
+        self
+    }
+
+    /// What a message may cost. Whatever passes a limit is refused at its header, with 1009.
+    /// Default 16 MiB for a frame and for a message, 131,072 fragments.
+    pub fn limits(mut self, limits: Limits) -> ConnectionBuilder {
+        self.options.limits = limits;
+        self
+    }
+
+    /// Bytes of data that may wait to be written. Default 1 MiB. Further sends are refused.
+    pub fn send_buffer(mut self, bytes: usize) -> ConnectionBuilder {
+        self.options.send_buffer = bytes;
+        self
+    }
+
+    /// Bytes of data that may wait for a handler that is busy while reading goes on, so that pings
+    /// are still answered. Beyond it reading stops. Default 256 KiB; a message counts 96 bytes
+    /// more than it has.
+    pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
+        self.options.read_ahead = bytes;
+        self
+    }
+
+    /// The live figures of the connection that this will be.
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// The number of the connection that this will be.
+    pub fn source(&self) -> SourceId {
+        self.source
+    }
+
+    /// Tells an actor of `Open`, `Message`, `Error` and `Close`.
+    ///
+    /// The connection keeps it alive until `Stopped` was told. An actor that keeps the
+    /// connection's `Addr` in turn closes a ring: let it keep `event::Open::connection`.
+    pub fn handler<A>(self, addr: &Addr<A>) -> ConnectionBuilder
+    where
+        A: Actor
+            + Handler<event::Open>
+            + Handler<event::Message>
+            + Handler<event::Error>
+            + Handler<event::Close>,
+        A::Context: ToEnvelope<A, event::Open>
+            + ToEnvelope<A, event::Message>
+            + ToEnvelope<A, event::Error>
+            + ToEnvelope<A, event::Close>,
+    {
+        self.on_open(addr.clone().recipient())
+            .on_message(addr.clone().recipient())
+            .on_error(addr.clone().recipient())
+            .on_close(addr.clone().recipient())
+    }
+
+    /// Tells of each opened socket (WebSocketApp's `on_open`).
+    pub fn on_open(self, recipient: Recipient<event::Open>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each message (WebSocketApp's `on_message`).
+    pub fn on_message(self, recipient: Recipient<event::Message>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each Ping of the server's (WebSocketApp's `on_ping`).
+    pub fn on_ping(self, recipient: Recipient<event::Ping>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each Pong of the server's (WebSocketApp's `on_pong`).
+    pub fn on_pong(self, recipient: Recipient<event::Pong>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each failure (WebSocketApp's `on_error`).
+    pub fn on_error(self, recipient: Recipient<event::Error>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of the end of each opened socket (WebSocketApp's `on_close`).
+    pub fn on_close(self, recipient: Recipient<event::Close>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each change of phase.
+    pub fn on_state(self, recipient: Recipient<event::State>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of the end of the run.
+    pub fn on_stopped(self, recipient: Recipient<event::Stopped>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    fn on<M: Event>(mut self, recipient: Recipient<M>) -> ConnectionBuilder {
+        self.handlers.of::<M>().push(recipient);
+        self
+    }
+
+    /// Starts the connection here. It lives as long as its address does.
+    ///
+    /// # Errors
+    /// An option or a URL that cannot be, by its name; [`ConfigError::NoRuntime`] outside an actix
+    /// `System` or a tokio `LocalSet`.
+    #[must_use = "a connection whose last address is dropped closes"]
+    pub fn start(self) -> Result<Addr<Connection>, ConfigError> {
+        self.start_with(None)
+    }
+
+    /// Starts the connection on another arbiter.
+    ///
+    /// # Errors
+    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it has ended.
+    #[must_use = "a connection whose last address is dropped closes"]
+    pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
+        let plan = Plan::new(&self.url, self.options)?;
+        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
+        let addr = Supervisor::start_in_arbiter(arbiter, move |_| {
+            Connection::new(plan, source, watch, handlers, None)
+        });
+        // The arbiter drops what it can no longer start, and with it the mailbox.
+        if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
+    }
+
+    /// Runs the connection to its end (WebSocketApp's `run_forever`). Dropping the future closes
+    /// the connection, unless another address of it is held.
+    ///
+    /// # Errors
+    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if the system ends
+    /// before the run does.
+    pub async fn run(self) -> Result<Outcome, ConfigError> {
+        let (ended, outcome) = oneshot::channel();
+        let addr = self.start_with(Some(ended))?;
+        let outcome = outcome.await.map_err(|_| ConfigError::ArbiterGone);
+        drop(addr);
+        outcome
+    }
+
+    fn start_with(
+        self,
+        ended: Option<oneshot::Sender<Outcome>>,
+    ) -> Result<Addr<Connection>, ConfigError> {
+        let plan = Plan::new(&self.url, self.options)?;
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(ConfigError::NoRuntime);
+        }
+        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
+        let start = move || {
+            Supervisor::start(move |_| Connection::new(plan, source, watch, handlers, ended))
+        };
+        // tokio cannot be asked whether a `LocalSet` is there; without one it panics.
+        catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
+    }
+}

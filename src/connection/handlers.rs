@@ -1,0 +1,208 @@
+//! The commands: each handler translates, asks, acts.
+
+use actix::{AsyncContext, Context, Handler, MessageResult, Recipient, ResponseFuture};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
+use crate::command::{self, Accepted, Closed, SendError};
+use crate::connection::live::Live;
+use crate::connection::{Connection, HURRY, Intent, Life};
+use crate::delivery::Event;
+use crate::event;
+use crate::pinger::{Beat, Silent};
+use crate::proto::close::{CloseCode, CloseFrame};
+use crate::proto::message::Payload;
+
+impl Connection {
+    /// The way to us that handlers get.
+    pub(super) fn handle(&mut self, ctx: &Context<Connection>) -> command::Handle {
+        let make = || {
+            let weak = ctx.address().downgrade();
+            command::Handle::builder()
+                .way::<command::Send>(weak.clone().recipient())
+                .way::<command::Ping>(weak.clone().recipient())
+                .way::<command::Close>(weak.clone().recipient())
+                .way::<command::Reconnect>(weak.clone().recipient())
+                .way::<command::Status>(weak.clone().recipient())
+                .way::<command::Watch>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Open>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Message>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Ping>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Pong>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Error>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Close>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::State>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Stopped>>(weak.recipient())
+                .build()
+        };
+        self.handle.get_or_insert_with(make).clone()
+    }
+
+    /// The open socket of an epoch.
+    fn live(&mut self, epoch: u64) -> Option<&mut Live> {
+        match &mut self.life {
+            Life::Live(live) if live.epoch() == epoch => Some(live),
+            _ => None,
+        }
+    }
+
+    /// Counts a refusal that nobody may hear of, and warns of it once a second.
+    fn refused(&mut self, err: &SendError) {
+        self.watch.add(Gauge::SendsRefused, 1);
+        let now = Instant::now();
+        if self.warned.is_none_or(|last| now.duration_since(last) >= HURRY) {
+            self.warned = Some(now);
+            tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
+        }
+    }
+}
+
+impl Handler<command::Send> for Connection {
+    type Result = Result<Accepted, SendError>;
+
+    fn handle(&mut self, send: command::Send, _: &mut Self::Context) -> Self::Result {
+        let epoch = self.epoch;
+        let sent = match &mut self.life {
+            Life::Live(live) => live.send(send.payload),
+            Life::Closed => Err(SendError::Closed(send.payload)),
+            _ => Err(SendError::NotOpen(send.payload)),
+        };
+        match &sent {
+            Ok(()) => self.watch.add(Gauge::MessagesOut, 1),
+            Err(err) => self.refused(err),
+        }
+        sent.map(|()| Accepted::new(epoch))
+    }
+}
+
+impl Handler<command::Ping> for Connection {
+    type Result = Result<Accepted, SendError>;
+
+    fn handle(&mut self, ping: command::Ping, _: &mut Self::Context) -> Self::Result {
+        let epoch = self.epoch;
+        let payload = ping.payload;
+        let given_back =
+            |payload: crate::proto::message::ControlPayload| Payload::Binary(payload.into_bytes());
+        let sent = match &mut self.life {
+            Life::Live(live) => live.ping(payload),
+            Life::Closed => Err(SendError::Closed(given_back(payload))),
+            _ => Err(SendError::NotOpen(given_back(payload))),
+        };
+        sent.map(|()| Accepted::new(epoch))
+    }
+}
+
+impl Handler<command::Close> for Connection {
+    type Result = ResponseFuture<Outcome>;
+
+    fn handle(&mut self, close: command::Close, _: &mut Self::Context) -> Self::Result {
+        if let Some(outcome) = self.outcome.clone() {
+            return Box::pin(std::future::ready(outcome));
+        }
+        let (waiter, answer) = oneshot::channel();
+        self.waiters.push(waiter);
+        // What is left to say where the whole system ends before the run does.
+        let cut_short = self.result(OutcomeKind::Closed, None);
+        let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
+        self.finish(close.frame, deadline);
+        Box::pin(async move { answer.await.unwrap_or(cut_short) })
+    }
+}
+
+impl Handler<command::Reconnect> for Connection {
+    type Result = Result<(), Closed>;
+
+    fn handle(&mut self, _: command::Reconnect, _: &mut Self::Context) -> Self::Result {
+        let now = Instant::now();
+        match &mut self.life {
+            Life::Closed => return Err(Closed),
+            Life::Live(_) if self.intent == Intent::Finish => return Err(Closed),
+            Life::Live(live) => {
+                let normal = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
+                live.close(Some(normal), self.plan.options.close_timeout);
+                self.intent = Intent::Hurry;
+                self.enter(Phase::Closing);
+            }
+            Life::Waiting(_) => {
+                let at = now + self.hurry(now);
+                self.next_dial = self.next_dial.min(at);
+                self.schedule_dial();
+            }
+            Life::Dialling(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl Handler<command::Status> for Connection {
+    type Result = MessageResult<command::Status>;
+
+    fn handle(&mut self, _: command::Status, _: &mut Self::Context) -> Self::Result {
+        let now = Instant::now();
+        self.store_figures();
+        MessageResult(Status {
+            source: self.source,
+            name: self.plan.options.name.clone(),
+            phase: self.phase,
+            epoch: self.epoch,
+            attempt: self.schedule.attempt(),
+            since: now.duration_since(self.phase_since),
+            handshake: self.open.as_ref().map(|open| open.handshake.clone()),
+            figures: self.watch.figures_at(now.into_std()),
+            blocked: self.delivery.blocked_since().map(|since| now.duration_since(since)),
+            handlers: self.delivery.handler_count(),
+            last_error: self.last_error.clone(),
+        })
+    }
+}
+
+impl Handler<command::Watch> for Connection {
+    type Result = MessageResult<command::Watch>;
+
+    fn handle(&mut self, _: command::Watch, _: &mut Self::Context) -> Self::Result {
+        let watch: Watch = self.watch.clone();
+        MessageResult(watch)
+    }
+}
+
+impl<M: Event> Handler<command::Subscribe<M>> for Connection {
+    type Result = Result<(), Closed>;
+
+    fn handle(&mut self, subscribe: command::Subscribe<M>, _: &mut Self::Context) -> Self::Result {
+        if self.outcome.is_some() {
+            return Err(Closed);
+        }
+        let recipient: Recipient<M> = subscribe.0;
+        if let Some(late) = self.open.as_ref().and_then(M::late)
+            && !self.delivery.holds_open()
+        {
+            // One for each subscription, whatever the mailbox holds.
+            recipient.do_send(late);
+        }
+        self.delivery.handlers().of::<M>().push(recipient);
+        Ok(())
+    }
+}
+
+impl Handler<Beat> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, beat: Beat, _: &mut Self::Context) {
+        let now = Instant::now();
+        let sent = self.live(beat.epoch).map(Live::beat);
+        if let Some(Ok(())) = sent {
+            self.watch.stamp(Gauge::LastPing, now.into_std());
+        }
+    }
+}
+
+impl Handler<Silent> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, silent: Silent, _: &mut Self::Context) {
+        if let Some(live) = self.live(silent.epoch) {
+            live.silence(silent);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! All that lives as long as one socket.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::command::SendError;
+use crate::command::status::{Gauge, SourceId, Watch};
+use crate::connection::Connection;
+use crate::delivery::{Delivery, Run};
+use crate::dial::Link;
+use crate::error::Error;
+use crate::event;
+use crate::options::Options;
+use crate::pinger::{Cadence, Pinger, Signs, Silent};
+use crate::proto::close::CloseFrame;
+use crate::proto::codec::Codec;
+use crate::proto::frame::Role;
+use crate::proto::message::{ControlPayload, Incoming, Outgoing, Payload};
+use crate::proto::session::{Closure, Session};
+use crate::writer::{self, Writer};
+
+/// One opened socket, from its first byte to its last.
+pub(super) struct Live {
+    epoch: u64,
+    opened: Instant,
+    link: Link,
+    codec: Codec,
+    session: Session,
+    writer: Writer,
+    /// Read, and not decoded yet.
+    inbox: BytesMut,
+    /// How much the next read may bring.
+    chunk: usize,
+    /// Shared with the pinger.
+    signs: Rc<Signs>,
+    /// Dropped with the socket; that ends the pinger.
+    _pinger: Option<Addr<Pinger>>,
+    /// The payload of every ping, where the application wants its own.
+    ping_payload: Option<Bytes>,
+    /// Pings of ours that no Pong has answered, oldest first.
+    pings: VecDeque<(ControlPayload, Instant)>,
+    /// Pings of the pinger's so far.
+    beats: u64,
+    /// What the pinger missed.
+    silent: Option<Silent>,
+    /// What went wrong, while our Close is still on its way out.
+    failure: Option<Error>,
+    /// Runs from the first Close frame on, or from a breach.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether our side of the transport was shut down after a breach.
+    shut: bool,
+    close_timeout: Duration,
+    read_ahead: usize,
+}
+
+/// Bytes that are read in one poll. Then others have their turn.
+const BUDGET: usize = 128 << 10;
+
+/// The least and the most that one read asks for.
+const MIN_CHUNK: usize = 4 << 10;
+const MAX_CHUNK: usize = 64 << 10;
+
+/// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
+/// with bytes unread would reset the connection.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Pings of ours that may wait for their Pong. The oldest is forgotten first.
+const MAX_PINGS: usize = 64;
+
+impl Live {
+    pub(super) fn new(
+        epoch: u64,
+        now: Instant,
+        link: Link,
+        leftover: BytesMut,
+        options: &Options,
+        connection: &Addr<Connection>,
+    ) -> Live {
+        let signs = Rc::new(Signs::new(now));
+        let cadence = Cadence {
+            interval: options.ping_interval,
+            timeout: options.ping_timeout,
+            idle: options.idle_timeout,
+        };
+        let wanted = cadence.interval.is_some() || cadence.idle.is_some();
+        let weak = connection.downgrade();
+        let pinger = wanted.then(|| {
+            let (beat, silent) = (weak.clone().recipient(), weak.recipient());
+            Pinger::new(epoch, cadence, signs.clone(), beat, silent).start()
+        });
+        Live {
+            epoch,
+            opened: now,
+            link,
+            codec: Codec::new(Role::Client, options.limits),
+            session: Session::new(),
+            writer: Writer::new(options.send_buffer, options.write_timeout),
+            inbox: leftover,
+            chunk: MIN_CHUNK,
+            signs,
+            _pinger: pinger,
+            ping_payload: options.ping_payload.clone(),
+            pings: VecDeque::new(),
+            beats: 0,
+            silent: None,
+            failure: None,
+            deadline: None,
+            shut: false,
+            close_timeout: options.close_timeout,
+            read_ahead: options.read_ahead,
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        self.writer.unsent()
+    }
+
+    pub(super) fn lasted(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    pub(super) fn closure(&self) -> Closure {
+        self.session.closure()
+    }
+
+    /// Whether a Close frame has gone by, or will.
+    pub(super) fn is_closing(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// Whether data may be sent.
+    pub(super) fn can_send(&self) -> bool {
+        self.session.can_send()
+    }
+
+    /// Takes a message for sending.
+    ///
+    /// # Errors
+    /// With the message, when it is not within the bounds.
+    pub(super) fn send(&mut self, payload: Payload) -> Result<(), SendError> {
+        if !self.can_send() {
+            return Err(SendError::NotOpen(payload));
+        }
+        self.writer.data(&mut self.codec, payload)
+    }
+
+    /// Takes a Ping for sending.
+    ///
+    /// # Errors
+    /// As [`send`](Live::send).
+    pub(super) fn ping(&mut self, payload: ControlPayload) -> Result<(), SendError> {
+        if !self.can_send() {
+            return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
+        }
+        self.writer.ping(&mut self.codec, payload.clone())?;
+        if self.pings.len() >= MAX_PINGS {
+            self.pings.pop_front();
+        }
+        self.pings.push_back((payload, Instant::now()));
+        Ok(())
+    }
+
+    /// Sends the pinger's next Ping.
+    pub(super) fn beat(&mut self) -> Result<(), SendError> {
+        self.beats += 1;
+        let own = Bytes::copy_from_slice(&self.beats.to_be_bytes());
+        let bytes = self.ping_payload.clone().unwrap_or(own);
+        self.ping(ControlPayload::new(bytes).expect("checked when the connection was built"))
+    }
+
+    /// The pinger heard nothing for too long. Judged in the next poll, after what lies unread.
+    pub(super) fn silence(&mut self, silent: Silent) {
+        self.silent = Some(silent);
+    }
+
+    /// Begins the closing handshake, or hastens the one under way.
+    pub(super) fn close(&mut self, frame: Option<CloseFrame>, deadline: Duration) {
+        if let Some(close) = self.session.close(frame) {
+            self.writer.close(&mut self.codec, close);
+        }
+        self.end_within(deadline);
+    }
+
+    fn end_within(&mut self, time: Duration) {
+        let Some(at) = Instant::now().checked_add(time) else {
+            return;
+        };
+        match &mut self.deadline {
+            Some(deadline) if deadline.deadline() <= at => {}
+            Some(deadline) => deadline.as_mut().reset(at),
+            None => self.deadline = Some(Box::pin(sleep_until(at))),
+        }
+    }
+
+    /// Reads, answers and writes what can be. `Ready` when the socket is over: with the failure, or
+    /// with `None` after a Close frame.
+    pub(super) fn poll(
+        &mut self,
+        delivery: &mut Delivery,
+        watch: &Watch,
+        source: SourceId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Error>> {
+        let read = self.poll_read(delivery, watch, source, cx);
+        if let Some(error) = self.judge_silence() {
+            return Poll::Ready(self.end(Some(error)));
+        }
+        let before = self.writer.written();
+        let flushed = self.writer.poll_flush(&mut self.link, &mut self.codec, cx);
+        watch.add(Gauge::BytesOut, self.writer.written() - before);
+        match (read, flushed) {
+            (Err(error), _) | (_, Poll::Ready(Err(error))) => {
+                return Poll::Ready(self.end(Some(error)));
+            }
+            (Ok(ReadState::Eof), _) => {
+                let missing = (!self.session.is_closing()).then(ended_early);
+                return Poll::Ready(self.end(missing));
+            }
+            (Ok(ReadState::Open), Poll::Ready(Ok(()))) if self.failure.is_some() => {
+                self.poll_shut(cx);
+            }
+            (Ok(ReadState::Open), _) => {}
+        }
+        if let Some(deadline) = &mut self.deadline {
+            ready!(deadline.as_mut().poll(cx));
+            return Poll::Ready(self.end(None));
+        }
+        Poll::Pending
+    }
+
+    /// What an end is told as. A failure of our own finding comes first; and nothing that follows
+    /// a Close frame is an error.
+    fn end(&mut self, error: Option<Error>) -> Option<Error> {
+        self.failure.take().or(error.filter(|_| !self.session.is_closing()))
+    }
+
+    fn poll_shut(&mut self, cx: &mut Context<'_>) {
+        if !self.shut {
+            // An error here shows in the next read.
+            self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
+        }
+    }
+
+    fn judge_silence(&mut self) -> Option<Error> {
+        let silent = self.silent.take()?;
+        let heard = if silent.idle { self.signs.data.get() } else { self.signs.byte.get() };
+        let after = heard.elapsed();
+        (heard <= silent.since && self.signs.reading.get()).then_some(Error::PeerSilent { after })
+    }
+
+    fn poll_read(
+        &mut self,
+        delivery: &mut Delivery,
+        watch: &Watch,
+        source: SourceId,
+        cx: &mut Context<'_>,
+    ) -> Result<ReadState, Error> {
+        let mut budget = BUDGET;
+        loop {
+            if !self.inbox.is_empty() {
+                self.decode(delivery, watch, source);
+            }
+            // What was read while a Close is under way is still delivered, so that reading to the
+            // peer's Close must not wait for the handlers; a second helping bounds it.
+            let room = if self.is_closing() { 2 * self.read_ahead } else { self.read_ahead };
+            if delivery.cost() > room {
+                self.signs.stop_reading();
+                return Ok(ReadState::Open);
+            }
+            self.signs.resume_reading(Instant::now());
+            if budget == 0 {
+                cx.waker().wake_by_ref();
+                return Ok(ReadState::Open);
+            }
+            let ask = self.chunk.max(self.codec.wanted().min(MAX_CHUNK));
+            self.inbox.reserve(ask);
+            let read = pin!(self.link.read_buf(&mut self.inbox));
+            match read.poll(cx) {
+                Poll::Pending => {
+                    if self.inbox.is_empty() {
+                        // An idle connection owns no read buffer.
+                        self.inbox = BytesMut::new();
+                        self.chunk = MIN_CHUNK;
+                    }
+                    return Ok(ReadState::Open);
+                }
+                Poll::Ready(Ok(0)) => return Ok(ReadState::Eof),
+                Poll::Ready(Ok(count)) => {
+                    self.took(count, watch);
+                    budget = budget.saturating_sub(count);
+                }
+                Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(ReadState::Eof);
+                }
+                Poll::Ready(Err(err)) => return Err(Error::Io(err.into())),
+            }
+        }
+    }
+
+    fn took(&mut self, count: usize, watch: &Watch) {
+        let now = Instant::now();
+        self.signs.byte.set(now);
+        watch.add(Gauge::BytesIn, count as u64);
+        watch.stamp(Gauge::LastByte, now.into_std());
+        if count >= self.chunk {
+            self.chunk = (self.chunk * 4).min(MAX_CHUNK);
+        }
+    }
+
+    /// Takes every whole frame out of the inbox.
+    fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
+        if self.failure.is_some() || self.session.is_done() {
+            // Nothing that follows is looked at (RFC 6455, 1.4).
+            self.inbox.clear();
+            return;
+        }
+        let received = self.signs.byte.get().into_std();
+        let mut payloads = VecDeque::new();
+        let (epoch, mut messages) = (self.epoch, 0);
+        loop {
+            match self.codec.decode(&mut self.inbox) {
+                Ok(None) => break,
+                Ok(Some(Incoming::Message(payload))) => {
+                    messages += 1;
+                    payloads.push_back(payload);
+                }
+                Ok(Some(control)) => {
+                    // A control frame parts a run, so that the order holds.
+                    let before = std::mem::take(&mut payloads);
+                    delivery.push_run(Run { source, epoch, received, payloads: before });
+                    self.control(control, delivery, watch, source);
+                }
+                Err(err) => {
+                    if !self.session.is_closing() {
+                        self.breach(err);
+                    }
+                    break;
+                }
+            }
+        }
+        if messages > 0 {
+            self.signs.data.set(self.signs.byte.get());
+            watch.add(Gauge::MessagesIn, messages);
+        }
+        delivery.push_run(Run { source, epoch, received, payloads });
+    }
+
+    fn breach(&mut self, err: crate::proto::error::ProtocolError) {
+        if let Some(close) = self.session.fail(&err) {
+            self.writer.close(&mut self.codec, close);
+        }
+        self.failure = Some(Error::Protocol(err));
+        self.end_within(LINGER.min(self.close_timeout));
+    }
+
+    fn control(
+        &mut self,
+        control: Incoming,
+        delivery: &mut Delivery,
+        watch: &Watch,
+        source: SourceId,
+    ) {
+        match self.session.receive(&control) {
+            Some(Outgoing::Pong(payload)) => self.writer.pong(payload),
+            Some(close) => self.writer.close(&mut self.codec, close),
+            None => {}
+        }
+        let epoch = self.epoch;
+        match control {
+            Incoming::Ping(payload) => delivery.push(event::Ping { source, epoch, payload }),
+            Incoming::Pong(payload) => {
+                let round_trip = self.round_trip(&payload);
+                watch.stamp(Gauge::LastPong, self.signs.byte.get().into_std());
+                if let Some(round_trip) = round_trip {
+                    watch.set_span(Gauge::RoundTrip, round_trip);
+                }
+                delivery.push(event::Pong { source, epoch, payload, round_trip });
+            }
+            Incoming::Close(_) => self.end_within(self.close_timeout),
+            _ => {}
+        }
+    }
+
+    /// The time from the oldest ping with this payload. Older ones will not be answered any more
+    /// (RFC 6455, 5.5.3).
+    fn round_trip(&mut self, payload: &ControlPayload) -> Option<Duration> {
+        let index = self.pings.iter().position(|(sent, _)| sent == payload)?;
+        let (_, at) = self.pings.drain(..=index).next_back()?;
+        Some(self.signs.byte.get().saturating_duration_since(at))
+    }
+}
+
+/// Whether more may come.
+enum ReadState {
+    Open,
+    Eof,
+}
+
+fn ended_early() -> Error {
+    let words = "the connection ended without a Close frame";
+    Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, words).into())
+}

@@ -1,0 +1,429 @@
+//! The supervised actor that owns one connection.
+//!
+//! Every way of losing a socket, and every failed dial, goes through [`Connection::lost`]: it tells
+//! the handlers, asks the verdict, and either stops the context, so that the supervisor starts the
+//! next life, or ends in [`Connection::closed`].
+
+mod builder;
+mod handlers;
+mod live;
+mod pulse;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Supervised};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::backoff::{self, Hint, Schedule};
+use crate::command::Handle;
+use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, SourceId, Watch};
+use crate::connection::live::Live;
+use crate::connection::pulse::Pulse;
+use crate::delivery::{Delivery, Event, Handlers};
+use crate::dial::{Opened, dial};
+use crate::error::{Error, Verdict};
+use crate::event::{self, Next};
+use crate::options::Plan;
+use crate::proto::close::{CloseCode, CloseFrame};
+use crate::proto::session::{By, Closure};
+
+pub use crate::connection::builder::ConnectionBuilder;
+
+/// A WebSocket connection that stays: it owns the socket, and comes back with backoff.
+///
+/// Built by [`Connection::builder`]. It lives as long as an `Addr` of it does; when the last one is
+/// dropped it closes with 1001 and ends.
+pub struct Connection {
+    /// Where to, and how.
+    plan: Rc<Plan>,
+    source: SourceId,
+    /// The way to us that handlers get. Made in the first life.
+    handle: Option<Handle>,
+    /// Figures that are read from other threads.
+    watch: Watch,
+    /// The queue to the handlers.
+    delivery: Delivery,
+    /// When to dial.
+    schedule: Schedule,
+    rng: StdRng,
+    /// What this is about now.
+    life: Life,
+    phase: Phase,
+    phase_since: Instant,
+    /// What the end of the socket is to lead to.
+    intent: Intent,
+    /// When the next dial may begin.
+    next_dial: Instant,
+    /// When `command::Reconnect` last caused a dial.
+    hurried: Option<Instant>,
+    /// The newest opened socket.
+    epoch: u64,
+    /// Its event, while it is open.
+    open: Option<event::Open>,
+    /// Dials ever made.
+    attempts: u64,
+    /// Dials since a socket was last open.
+    attempts_down: u32,
+    /// When, and why, the last socket was lost.
+    down: Option<(Instant, Option<Error>)>,
+    last_error: Option<Error>,
+    last_closure: Option<Closure>,
+    /// Who waits for the end of the run.
+    waiters: Vec<oneshot::Sender<Outcome>>,
+    /// How the run ended.
+    outcome: Option<Outcome>,
+    /// When a refused send was last warned of.
+    warned: Option<Instant>,
+}
+
+/// What a connection is about, with all that lives as long.
+enum Life {
+    /// Until the time of the next dial; without a runtime there is no timer.
+    Waiting(Option<Pin<Box<Sleep>>>),
+    Dialling(Pin<Box<dyn Future<Output = Result<Opened, Error>>>>),
+    Live(Box<Live>),
+    Closed,
+}
+
+/// What the end of a socket leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intent {
+    /// To what the verdict and the policy say.
+    Stay,
+    /// To a dial at once.
+    Hurry,
+    /// To `Closed`.
+    Finish,
+}
+
+/// How a socket ended.
+struct Ended {
+    /// Why, unless it was by a Close frame.
+    error: Option<Error>,
+    closure: Closure,
+    lasted: Duration,
+}
+
+/// No dial begins while more events than this wait for the handlers.
+const BACKLOG: usize = 32;
+
+/// `command::Reconnect` leads to no more than one dial in this time.
+const HURRY: Duration = Duration::from_secs(1);
+
+impl Connection {
+    /// Begins to build a connection to a `ws` or `wss` URL.
+    pub fn builder(url: impl Into<String>) -> ConnectionBuilder {
+        ConnectionBuilder::new(url.into())
+    }
+
+    fn new(
+        plan: Plan,
+        source: SourceId,
+        watch: Watch,
+        handlers: Handlers,
+        ended: Option<oneshot::Sender<Outcome>>,
+    ) -> Connection {
+        let now = Instant::now();
+        let schedule = Schedule::new(&plan.options.reconnect, plan.options.guards());
+        Connection {
+            plan: Rc::new(plan),
+            source,
+            handle: None,
+            watch,
+            delivery: Delivery::new(handlers),
+            schedule,
+            rng: StdRng::from_rng(&mut rand::rng()),
+            life: Life::Waiting(None),
+            phase: Phase::Waiting,
+            phase_since: now,
+            intent: Intent::Stay,
+            next_dial: now,
+            hurried: None,
+            epoch: 0,
+            open: None,
+            attempts: 0,
+            attempts_down: 0,
+            down: None,
+            last_error: None,
+            last_closure: None,
+            waiters: ended.into_iter().collect(),
+            outcome: None,
+            warned: None,
+        }
+    }
+
+    fn tell<E: Event>(&mut self, event: E) {
+        self.delivery.push(event);
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        if self.phase == phase {
+            return;
+        }
+        tracing::debug!(source = %self.source, %phase, epoch = self.epoch, "phase");
+        self.phase = phase;
+        self.phase_since = Instant::now();
+        self.watch.set_phase(phase);
+        let since = self.phase_since.into_std();
+        self.tell(event::State { source: self.source, epoch: self.epoch, phase, since });
+    }
+
+    /// Begins the one dial that is under way at a time.
+    fn begin_dial(&mut self) {
+        self.schedule.dialling(Instant::now().into_std());
+        self.attempts += 1;
+        self.attempts_down += 1;
+        self.watch.set(Gauge::Attempts, self.attempts);
+        self.enter(Phase::Connecting);
+        self.life = Life::Dialling(Box::pin(dial(self.plan.clone())));
+    }
+
+    /// A dial has succeeded: a new epoch begins.
+    fn opened(&mut self, opened: Opened, ctx: &mut Context<Connection>) {
+        let now = Instant::now();
+        self.epoch += 1;
+        self.schedule.opened(now.into_std());
+        self.watch.set_epoch(self.epoch);
+        let attempts = std::mem::take(&mut self.attempts_down);
+        let outage = self
+            .down
+            .take()
+            .map(|(since, cause)| event::Outage::new(attempts, now.duration_since(since), cause));
+        let handshake = Arc::new(opened.handshake);
+        tracing::info!(source = %self.source, epoch = self.epoch, attempts, "open");
+        let options = &self.plan.options;
+        let live =
+            Live::new(self.epoch, now, opened.link, opened.leftover, options, &ctx.address());
+        self.life = Life::Live(Box::new(live));
+        self.enter(Phase::Open);
+        let open = event::Open {
+            source: self.source,
+            epoch: self.epoch,
+            name: self.plan.options.name.clone(),
+            connection: self.handle(ctx),
+            handshake,
+            attempts,
+            outage,
+        };
+        self.open = Some(open.clone());
+        self.tell(open);
+    }
+
+    /// The one door through which everything goes that was lost: a dial (`ended` has only an error)
+    /// or a socket. Tells the handlers, and decides what comes next.
+    fn lost(&mut self, error: Option<Error>, socket: Option<Ended>, ctx: &mut Context<Connection>) {
+        let now = Instant::now();
+        let attempt = self.schedule.attempt();
+        let socket_lost = socket.is_some();
+        let cause = error.clone().or_else(|| socket.as_ref().map(Ended::cause));
+        let (next, kind) = self.decide(now, cause.as_ref(), socket.as_ref());
+        if let Some(error) = &error
+            && self.intent != Intent::Finish
+        {
+            tracing::warn!(source = %self.source, attempt, %error, ?next, "failed");
+            self.last_error = Some(error.clone());
+            let (source, epoch) = (self.source, self.epoch);
+            self.tell(event::Error { source, epoch, error: error.clone(), attempt, next });
+        }
+        if let Some(ended) = socket {
+            self.tell_close(ended, next);
+        }
+        if socket_lost {
+            let cause = cause.filter(|_| self.intent == Intent::Stay);
+            self.down = Some((now, cause));
+        }
+        match next {
+            Next::Retry { after, .. } => {
+                self.next_dial = now.checked_add(after).unwrap_or(now);
+                self.intent = Intent::Stay;
+                self.enter(Phase::Waiting);
+                ctx.stop();
+            }
+            Next::Stop => {
+                let error = error.filter(|_| kind != OutcomeKind::Closed);
+                self.closed(kind, error);
+            }
+        }
+    }
+
+    fn tell_close(&mut self, ended: Ended, next: Next) {
+        self.open = None;
+        self.last_closure = Some(ended.closure.clone());
+        let Closure { code, reason, clean, by } = ended.closure;
+        tracing::info!(source = %self.source, epoch = self.epoch, %code, clean, "closed");
+        let (source, epoch, lasted) = (self.source, self.epoch, ended.lasted);
+        self.tell(event::Close { source, epoch, code, reason, clean, by, lasted, next });
+    }
+
+    /// What comes after a loss, and what it makes of the run if nothing does.
+    fn decide(
+        &mut self,
+        now: Instant,
+        cause: Option<&Error>,
+        socket: Option<&Ended>,
+    ) -> (Next, OutcomeKind) {
+        if self.intent == Intent::Finish {
+            return (Next::Stop, OutcomeKind::Closed);
+        }
+        let verdict = cause.map_or(Verdict::RETRY, Error::verdict);
+        let mut hint = Hint::default();
+        match verdict {
+            _ if self.intent == Intent::Hurry => {}
+            Verdict::Stop => return (Next::Stop, OutcomeKind::Refused),
+            Verdict::Retry { at_least, from_cap } => {
+                hint.at_least = at_least;
+                hint.from_cap = from_cap;
+            }
+        }
+        let planned = self.schedule.lost(now.into_std(), hint, &mut self.rng);
+        if self.intent == Intent::Hurry {
+            let attempt = match planned {
+                backoff::Next::Retry { attempt, .. } => attempt,
+                backoff::Next::GiveUp => self.schedule.attempt() + 1,
+            };
+            return (Next::Retry { after: self.hurry(now), attempt }, OutcomeKind::Closed);
+        }
+        match planned {
+            backoff::Next::Retry { after, attempt } => {
+                (Next::Retry { after, attempt }, OutcomeKind::Failed)
+            }
+            backoff::Next::GiveUp => (Next::Stop, self.given_up(socket)),
+        }
+    }
+
+    fn given_up(&self, socket: Option<&Ended>) -> OutcomeKind {
+        let clean_remote =
+            socket.is_some_and(|ended| ended.closure.clean && ended.closure.by == By::Remote);
+        match self.plan.options.reconnect.is_never() {
+            true if clean_remote => OutcomeKind::Closed,
+            true => OutcomeKind::Failed,
+            false => OutcomeKind::GaveUp,
+        }
+    }
+
+    /// How long a dial that was asked for has to wait.
+    fn hurry(&mut self, now: Instant) -> Duration {
+        let last = self.hurried.map_or(now, |last| last + HURRY);
+        let wait = last.saturating_duration_since(now).max(self.schedule.hold(now.into_std()));
+        self.hurried = Some(now + wait);
+        wait
+    }
+
+    /// The end of the run: no socket, no timer, no dial. The handlers are let go of once they have
+    /// been told.
+    fn closed(&mut self, kind: OutcomeKind, error: Option<Error>) {
+        let outcome = self.result(kind, error);
+        self.life = Life::Closed;
+        self.open = None;
+        self.enter(Phase::Closed);
+        self.outcome = Some(outcome.clone());
+        let stopped = event::Stopped { source: self.source, epoch: self.epoch, outcome };
+        self.tell(stopped.clone());
+        for waiter in self.waiters.drain(..) {
+            // Who stopped waiting is not told.
+            let _ = waiter.send(stopped.outcome.clone());
+        }
+    }
+
+    fn result(&self, kind: OutcomeKind, error: Option<Error>) -> Outcome {
+        let last = self.last_closure.as_ref();
+        Outcome {
+            kind,
+            error,
+            close: last.map(|closure| (closure.code, closure.reason.clone())),
+            by: last.map_or(By::Nobody, |closure| closure.by),
+            epochs: self.epoch,
+            attempts: self.attempts,
+        }
+    }
+
+    /// Begins to close for good, in whatever phase this is.
+    fn finish(&mut self, frame: Option<CloseFrame>, deadline: Duration) {
+        match &mut self.life {
+            Life::Closed => {}
+            Life::Live(live) => {
+                live.close(frame, deadline);
+                self.intent = Intent::Finish;
+                self.enter(Phase::Closing);
+            }
+            Life::Waiting(_) | Life::Dialling(_) => {
+                self.intent = Intent::Finish;
+                self.closed(OutcomeKind::Closed, None);
+            }
+        }
+    }
+
+    /// The last `Addr` has gone.
+    fn orphaned(&mut self) {
+        let frame = CloseFrame::new(CloseCode::GOING_AWAY, "").expect("1001 may be sent");
+        self.finish(Some(frame), self.plan.options.close_timeout);
+    }
+
+    /// Makes room for the next life: everything that lived as long as the socket goes with it.
+    fn schedule_dial(&mut self) {
+        let runtime = tokio::runtime::Handle::try_current().is_ok();
+        let timer = runtime.then(|| Box::pin(sleep_until(self.next_dial)));
+        self.life = Life::Waiting(timer);
+    }
+
+    fn store_figures(&self) {
+        let watch = &self.watch;
+        watch.set(Gauge::QueuedEvents, self.delivery.events() as u64);
+        watch.set(Gauge::QueuedBytes, self.delivery.cost() as u64);
+        let unsent = if let Life::Live(live) = &self.life { live.unsent() } else { 0 };
+        watch.set(Gauge::UnsentBytes, unsent as u64);
+    }
+}
+
+impl Ended {
+    /// The cause of an outage that a Close frame began.
+    fn cause(&self) -> Error {
+        let frame = CloseFrame::new(self.closure.code, self.closure.reason.clone());
+        Error::Closed(frame.ok())
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context<Connection>;
+
+    fn started(&mut self, ctx: &mut Context<Connection>) {
+        self.handle(ctx);
+        if self.outcome.is_none() {
+            self.schedule_dial();
+        }
+        ctx.spawn(Pulse);
+    }
+
+    fn stopped(&mut self, ctx: &mut Context<Connection>) {
+        // Between two lives an address is left; at the end of the last one none is.
+        if !ctx.connected() {
+            self.delivery.hand_over();
+        }
+    }
+}
+
+impl Supervised for Connection {
+    fn restarting(&mut self, _ctx: &mut Context<Connection>) {
+        if !matches!(self.life, Life::Closed) {
+            self.life = Life::Waiting(None);
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("source", &self.source)
+            .field("phase", &self.phase)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}

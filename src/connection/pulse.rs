@@ -1,0 +1,86 @@
+//! The one future in a connection's context. It borrows the actor, and moves all that can move.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use actix::{ActorFuture, Context};
+
+use crate::connection::{BACKLOG, Connection, Ended, Life};
+
+/// Polled after the mailbox, in every poll of the context.
+pub(super) struct Pulse;
+
+impl ActorFuture<Connection> for Pulse {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        connection: &mut Connection,
+        ctx: &mut Context<Connection>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        if !ctx.connected() {
+            connection.orphaned();
+        }
+        connection.delivery.poll(task);
+        while connection.poll_life(ctx, task).is_ready() {}
+        connection.delivery.poll(task);
+        connection.store_figures();
+        if !matches!(connection.life, Life::Closed) {
+            return Poll::Pending;
+        }
+        if !ctx.connected() {
+            connection.delivery.hand_over();
+            return Poll::Ready(());
+        }
+        if connection.delivery.is_empty() {
+            connection.delivery.release();
+        }
+        Poll::Pending
+    }
+}
+
+impl Connection {
+    /// Moves from one phase to the next, if it is time. `Ready` asks for another look.
+    fn poll_life(&mut self, ctx: &mut Context<Connection>, task: &mut TaskContext<'_>) -> Poll<()> {
+        match &mut self.life {
+            Life::Waiting(None) | Life::Closed => Poll::Pending,
+            Life::Waiting(Some(timer)) => {
+                // Who does not keep up is not sent more: delivery wakes us when it has moved.
+                if self.delivery.events() > BACKLOG {
+                    return Poll::Pending;
+                }
+                ready!(timer.as_mut().poll(task));
+                self.begin_dial();
+                Poll::Ready(())
+            }
+            Life::Dialling(dial) => match ready!(dial.as_mut().poll(task)) {
+                Ok(opened) => {
+                    self.opened(opened, ctx);
+                    Poll::Ready(())
+                }
+                Err(err) => {
+                    self.life = Life::Waiting(None);
+                    self.lost(Some(err), None, ctx);
+                    Poll::Pending
+                }
+            },
+            Life::Live(live) => {
+                let polled = live.poll(&mut self.delivery, &self.watch, self.source, task);
+                if live.is_closing() {
+                    self.enter(crate::command::status::Phase::Closing);
+                }
+                let error = ready!(polled);
+                let Life::Live(live) = std::mem::replace(&mut self.life, Life::Waiting(None))
+                else {
+                    return Poll::Pending;
+                };
+                let ended = Ended { error, closure: live.closure(), lasted: live.lasted() };
+                drop(live);
+                self.lost(ended.error.clone(), Some(ended), ctx);
+                Poll::Pending
+            }
+        }
+    }
+}
