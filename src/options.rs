@@ -197,6 +197,10 @@ impl Target {
     /// [`ConfigError::Url`] unless it is `ws` or `wss` with a host and a port that can be dialled.
     pub(crate) fn parse(text: &str) -> Result<Target, ConfigError> {
         let refuse = |reason: &str| ConfigError::Url { reason: reason.to_owned() };
+        // The URL standard would take the first word of the path for the host.
+        if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
+            return Err(refuse("no host"));
+        }
         let url = Url::parse(text).map_err(|err| refuse(&err.to_string()))?;
         let secure = match url.scheme() {
             "ws" => false,

@@ -33,7 +33,9 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if inbox.len() < MAX_HEAD => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HandshakeError::HeadTooLong),
-        Err(httparse::Error::Version) => return Err(HandshakeError::Version),
+        Err(httparse::Error::Version) if inbox.starts_with(b"HTTP/") => {
+            return Err(HandshakeError::Version);
+        }
         Err(_) => return Err(HandshakeError::NotHttp),
     };
     let kept = |header: &httparse::Header<'_>| {
