@@ -1,1 +1,3 @@
+//! The command line: a supervised WebSocket connection from a shell.
+
 fn main() {}
