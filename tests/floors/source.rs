@@ -6,14 +6,14 @@ use std::path::Path;
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 /// One file under `src`.
-pub struct Source {
+pub(crate) struct Source {
     /// Relative to `src`, with slashes.
-    pub file: String,
-    pub text: String,
+    pub(crate) file: String,
+    pub(crate) text: String,
 }
 
 /// Every Rust file below a folder, but for those that hold only tests.
-pub fn read(root: &Path) -> Vec<Source> {
+pub(crate) fn read(root: &Path) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -38,17 +38,17 @@ pub fn read(root: &Path) -> Vec<Source> {
 }
 
 /// Where a file is.
-pub struct Place {
+pub(crate) struct Place {
     /// The module right under the crate's root, or the binary.
-    pub top: String,
+    pub(crate) top: String,
     /// Whether `crate` means another crate than the library.
-    pub is_binary: bool,
+    pub(crate) is_binary: bool,
     /// The whole module path, for `self` and `super`.
     path: Vec<String>,
 }
 
 impl Place {
-    pub fn of(file: &str) -> Self {
+    pub(crate) fn of(file: &str) -> Self {
         let mut path: Vec<String> = file
             .trim_end_matches(".rs")
             .split('/')
@@ -67,7 +67,7 @@ impl Place {
     }
 
     /// A path from the library's root, which a binary calls by `face`; `None` for any other crate's.
-    pub fn resolve(&self, named: &Named, face: &str) -> Option<Vec<String>> {
+    pub(crate) fn resolve(&self, named: &Named, face: &str) -> Option<Vec<String>> {
         let root = named.path[0].as_str();
         let mut whole = match root {
             _ if self.is_binary => return (root == face).then(|| named.path[1..].to_vec()),
@@ -88,26 +88,26 @@ impl Place {
 
 /// A path as it is written.
 #[derive(Debug)]
-pub struct Named {
-    pub line: usize,
+pub(crate) struct Named {
+    pub(crate) line: usize,
     /// Its steps, the root first.
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// The name that an import brings into the file.
-    pub binds: Option<String>,
+    pub(crate) binds: Option<String>,
     /// Whether it begins with `::`, which always means a crate.
-    pub is_global: bool,
+    pub(crate) is_global: bool,
     /// The modules written around it in its own file.
     inside: Vec<String>,
 }
 
 impl Named {
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         ["crate", "self", "super"].contains(&self.path[0].as_str())
     }
 }
 
 /// Everything that is imported, and every other path of more than one step.
-pub fn paths(words: &[Word]) -> Vec<Named> {
+pub(crate) fn paths(words: &[Word]) -> Vec<Named> {
     let mut paths = Vec::new();
     let mut inside: Vec<(String, usize)> = Vec::new();
     let (mut at, mut depth) = (0, 0);
@@ -207,9 +207,9 @@ impl Named {
 
 /// A name, a `::`, or any other single character of code.
 #[derive(Clone, Debug)]
-pub struct Word {
-    pub text: String,
-    pub line: usize,
+pub(crate) struct Word {
+    pub(crate) text: String,
+    pub(crate) line: usize,
 }
 
 impl Word {
@@ -220,7 +220,7 @@ impl Word {
 }
 
 /// The words of a source, without comments, literals and lifetimes.
-pub fn words(text: &str) -> Vec<Word> {
+pub(crate) fn words(text: &str) -> Vec<Word> {
     let mut words = Vec::new();
     flatten(text.parse().expect("the source is Rust"), &mut words);
     words
@@ -263,7 +263,7 @@ fn flatten(tokens: TokenStream, words: &mut Vec<Word>) {
 }
 
 /// The same words without what is inside a `mod tests { .. }`.
-pub fn without_tests(words: &[Word]) -> Vec<Word> {
+pub(crate) fn without_tests(words: &[Word]) -> Vec<Word> {
     let mut kept = Vec::new();
     let mut at = 0;
     while at < words.len() {
@@ -283,7 +283,7 @@ pub fn without_tests(words: &[Word]) -> Vec<Word> {
 }
 
 /// Where the item behind the attributes begins.
-pub fn skip_attributes(words: &[Word], mut at: usize) -> usize {
+pub(crate) fn skip_attributes(words: &[Word], mut at: usize) -> usize {
     while is(words, at, "#") {
         let open = at + 1 + usize::from(is(words, at + 1, "!"));
         at = closing(words, open) + 1;
@@ -292,7 +292,7 @@ pub fn skip_attributes(words: &[Word], mut at: usize) -> usize {
 }
 
 /// One past the `;` or the closing brace that ends an item.
-pub fn item_end(words: &[Word], mut at: usize) -> usize {
+pub(crate) fn item_end(words: &[Word], mut at: usize) -> usize {
     let is_import = is(words, at, "use");
     while at < words.len() {
         match words[at].text.as_str() {
@@ -307,7 +307,7 @@ pub fn item_end(words: &[Word], mut at: usize) -> usize {
 }
 
 /// Where the bracket at `open` closes.
-pub fn closing(words: &[Word], open: usize) -> usize {
+pub(crate) fn closing(words: &[Word], open: usize) -> usize {
     let mut depth = 0;
     for (at, word) in words.iter().enumerate().skip(open) {
         match word.text.as_str() {
@@ -323,6 +323,6 @@ pub fn closing(words: &[Word], open: usize) -> usize {
 }
 
 /// Whether there is this word at this place.
-pub fn is(words: &[Word], at: usize, text: &str) -> bool {
+pub(crate) fn is(words: &[Word], at: usize, text: &str) -> bool {
     words.get(at).is_some_and(|word| word.text == text)
 }
