@@ -451,6 +451,9 @@ mod tests {
     /// All that a stream yields: its items, then its error if it has one.
     type Story = (Vec<Incoming>, Option<ProtocolError>);
 
+    /// The first byte of a frame and its payload.
+    type Part<'a> = (u8, &'a [u8]);
+
     /// A frame for a codec of this role, with its length in the shortest form.
     fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = (role == Role::Server).then_some(KEY);
@@ -469,7 +472,7 @@ mod tests {
         bytes.to_vec()
     }
 
-    fn frames(role: Role, frames: &[(u8, &[u8])]) -> Vec<u8> {
+    fn frames(role: Role, frames: &[Part<'_>]) -> Vec<u8> {
         frames
             .iter()
             .flat_map(|(first, payload)| frame(role, *first, payload))
@@ -589,7 +592,7 @@ mod tests {
     fn by_the_book(role: Role, first: u8, second: u8) -> Option<(usize, ProtocolError)> {
         let (opcode, masked, len) = (first % 16, second / 128 == 1, second % 128);
         let err = match (first, opcode) {
-            _ if first / 16 % 8 != 0 => ProtocolError::ReservedBit,
+            _ if first & 0x70 != 0 => ProtocolError::ReservedBit,
             (_, 3..=7 | 11..=15) => ProtocolError::ReservedOpcode { opcode },
             (0..=127, 8..=10) => ProtocolError::FragmentedControl,
             (_, 0) => ProtocolError::UnexpectedContinuation,
@@ -630,7 +633,7 @@ mod tests {
     fn every_breach_has_its_error() {
         use ProtocolError as E;
         let code = 1005.into();
-        let table: [(&[(u8, &[u8])], E); 11] = [
+        let table: [(&[Part], E); 11] = [
             (&[(0x80, b"")], E::UnexpectedContinuation),
             (
                 &[(0x01, b""), (0x80, b""), (0x00, b"")],
