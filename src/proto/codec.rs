@@ -111,8 +111,9 @@ impl Codec {
 
     /// Takes the next message or control frame off `src`; `None` if more bytes are needed.
     ///
-    /// A frame that is not a fragment is not copied: its payload shares the memory of `src`. What is
-    /// wrong is found at the first byte that shows it, however the bytes were cut.
+    /// `src` is what the last call left of it, and what came since. A frame that is not a fragment is
+    /// not copied: its payload shares the memory of `src`. What is wrong is found at the first byte that
+    /// shows it, however the bytes were cut.
     ///
     /// After a Close or an error nothing more comes: further calls empty `src` and return `None`.
     ///
@@ -310,8 +311,8 @@ impl Codec {
         mut frame: Frame,
         src: &mut BytesMut,
     ) -> Result<Option<Incoming>, ProtocolError> {
-        let fresh = &mut src[frame.done..];
-        let fresh = frame.unmask(fresh);
+        // Nothing is fresh if a careless caller took bytes away.
+        let fresh = frame.unmask(src.get_mut(frame.done..).unwrap_or_default());
         if frame.done < frame.len {
             if frame.header.opcode == Opcode::Text {
                 frame.utf8.feed(fresh)?;
@@ -795,6 +796,19 @@ mod tests {
             assert_eq!(feed(second..first_of_text + 1), (false, 2, true));
             assert_eq!(feed(first_of_text + 1..first_of_text + 3), (false, 0, true));
             assert_eq!(feed(first_of_text + 3..bytes.len()), (true, 0, false));
+        }
+    }
+
+    #[test]
+    fn bytes_that_vanish_from_the_buffer_are_waited_for() {
+        for role in ROLES {
+            let bytes = frame(role, 0x82, b"payload");
+            let mut codec = Codec::new(role, Limits::default());
+            let mut src = BytesMut::from(&bytes[..bytes.len() - 1]);
+            assert_eq!(codec.decode(&mut src), Ok(None));
+            src.clear();
+            assert_eq!(codec.decode(&mut src), Ok(None));
+            assert_eq!(codec.wanted(), 1);
         }
     }
 
