@@ -290,7 +290,19 @@ mod tests {
             assembler.push(b"x").unwrap();
             capacities.push(capacity(&assembler));
         }
+        assert_eq!(capacities[255..257], [256, 512], "full before it grows");
         capacities.dedup();
         assert_eq!(capacities, [256, 512, 1024, 2048, 4096, 8192, 10_000]);
+    }
+
+    #[test]
+    fn its_buffer_takes_a_large_piece_without_growing_further() {
+        let mut assembler = Assembler::new(1 << 20, 2);
+        assembler
+            .begin(&header(false, Opcode::Binary, 11_000))
+            .unwrap();
+        assembler.push(&[1; 1_000]).unwrap();
+        assembler.push(&[2; 10_000]).unwrap();
+        assert_eq!(assembler.message.as_ref().unwrap().bytes.capacity(), 11_000);
     }
 }
