@@ -751,6 +751,8 @@ mod tests {
             );
 
             let mut codec = Codec::new(role, limits(8, 6, 3));
+            let (items, err) = story(&mut codec, &frame(role, 0x82, b"123456"), []);
+            assert_eq!((items.len(), err), (1, None));
             let bytes = frame(role, 0x82, b"1234567");
             let err = ProtocolError::MessageTooLarge { limit: 6 };
             let story_of_one = story(&mut codec, &bytes[..bytes.len() - 7], []);
