@@ -156,12 +156,7 @@ mod tests {
     use super::*;
 
     fn header(fin: bool, opcode: Opcode, len: u64) -> FrameHeader {
-        FrameHeader {
-            fin,
-            opcode,
-            mask: None,
-            len,
-        }
+        FrameHeader { fin, opcode, mask: None, len }
     }
 
     /// Begins and fills a fragment.
@@ -208,24 +203,13 @@ mod tests {
         assert_eq!(assembler.expect(Opcode::Continuation), lone);
         assert_eq!(add(&mut assembler, Opcode::Continuation, b""), lone);
         assert_eq!(assembler.push(b""), lone);
-        assert_eq!(
-            assembler.finish(),
-            Err(ProtocolError::UnexpectedContinuation)
-        );
+        assert_eq!(assembler.finish(), Err(ProtocolError::UnexpectedContinuation));
 
         add(&mut assembler, Opcode::Text, b"").unwrap();
         for opcode in [Opcode::Text, Opcode::Binary] {
-            assert_eq!(
-                assembler.expect(opcode),
-                Err(ProtocolError::UnfinishedMessage)
-            );
+            assert_eq!(assembler.expect(opcode), Err(ProtocolError::UnfinishedMessage));
         }
-        for opcode in [
-            Opcode::Continuation,
-            Opcode::Close,
-            Opcode::Ping,
-            Opcode::Pong,
-        ] {
+        for opcode in [Opcode::Continuation, Opcode::Close, Opcode::Ping, Opcode::Pong] {
             assert_eq!(assembler.expect(opcode), Ok(()));
         }
         assembler.clear();
@@ -253,10 +237,7 @@ mod tests {
         add(&mut assembler, Opcode::Binary, b"1234").unwrap();
         add(&mut assembler, Opcode::Continuation, b"567890").unwrap();
         for len in [1, u64::MAX >> 1, u64::MAX] {
-            assert_eq!(
-                assembler.begin(&header(false, Opcode::Continuation, len)),
-                err
-            );
+            assert_eq!(assembler.begin(&header(false, Opcode::Continuation, len)), err);
         }
         add(&mut assembler, Opcode::Continuation, b"").unwrap();
         assert_eq!(assembler.finish().unwrap().len(), 10);
@@ -266,9 +247,7 @@ mod tests {
     fn its_buffer_grows_seldom_and_never_past_the_limit() {
         let limit = 10_000;
         let mut assembler = Assembler::new(limit, usize::MAX);
-        assembler
-            .begin(&header(false, Opcode::Binary, limit as u64))
-            .unwrap();
+        assembler.begin(&header(false, Opcode::Binary, limit as u64)).unwrap();
         let capacity = |assembler: &Assembler| assembler.message.as_ref().unwrap().bytes.capacity();
         assert_eq!(capacity(&assembler), 0, "nothing for an announcement");
         let mut capacities = vec![];
@@ -284,9 +263,7 @@ mod tests {
     #[test]
     fn its_buffer_takes_a_large_piece_without_growing_further() {
         let mut assembler = Assembler::new(1 << 20, 2);
-        assembler
-            .begin(&header(false, Opcode::Binary, 11_000))
-            .unwrap();
+        assembler.begin(&header(false, Opcode::Binary, 11_000)).unwrap();
         assembler.push(&[1; 1_000]).unwrap();
         assembler.push(&[2; 10_000]).unwrap();
         assert_eq!(assembler.message.as_ref().unwrap().bytes.capacity(), 11_000);

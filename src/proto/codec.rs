@@ -433,12 +433,8 @@ mod tests {
     fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = (role == Role::Server).then_some(KEY);
         let mut bytes = BytesMut::new();
-        let header = FrameHeader {
-            fin: true,
-            opcode: Opcode::Text,
-            mask,
-            len: payload.len() as u64,
-        };
+        let header =
+            FrameHeader { fin: true, opcode: Opcode::Text, mask, len: payload.len() as u64 };
         header.write(&mut bytes);
         bytes[0] = first;
         let start = bytes.len();
@@ -448,10 +444,7 @@ mod tests {
     }
 
     fn frames(role: Role, frames: &[Part<'_>]) -> Vec<u8> {
-        frames
-            .iter()
-            .flat_map(|(first, payload)| frame(role, *first, payload))
-            .collect()
+        frames.iter().flat_map(|(first, payload)| frame(role, *first, payload)).collect()
     }
 
     /// Decodes a stream that arrives in the pieces that end at `ends`; checks on the way what holds for
@@ -506,22 +499,15 @@ mod tests {
             assert_eq!(decode(Role::Client, bytes), (vec![item], None));
         }
         let client: [(&[u8], Incoming); 2] = [
-            (
-                b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
-                text("Hello"),
-            ),
-            (
-                b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58",
-                Incoming::Pong(control(b"Hello")),
-            ),
+            (b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", text("Hello")),
+            (b"\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58", Incoming::Pong(control(b"Hello"))),
         ];
         for (bytes, item) in client {
             assert_eq!(decode(Role::Server, bytes), (vec![item], None));
         }
-        for (head, len) in [
-            (&b"\x82\x7e\x01\x00"[..], 256),
-            (b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00", 65_536),
-        ] {
+        for (head, len) in
+            [(&b"\x82\x7e\x01\x00"[..], 256), (b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00", 65_536)]
+        {
             let bytes = [head, &vec![7; len]].concat();
             let item = Incoming::Message(Payload::from(vec![7; len]));
             assert_eq!(decode(Role::Client, &bytes), (vec![item], None));
@@ -531,10 +517,7 @@ mod tests {
     #[test]
     fn control_frames_come_between_fragments_in_order() {
         for role in ROLES {
-            let bytes = frames(
-                role,
-                &[(0x01, b"a"), (0x89, b"p"), (0x00, b"b"), (0x80, b"c")],
-            );
+            let bytes = frames(role, &[(0x01, b"a"), (0x89, b"p"), (0x00, b"b"), (0x80, b"c")]);
             let items = vec![Incoming::Ping(control(b"p")), text("abc")];
             assert_eq!(decode(role, &bytes), (items, None));
         }
@@ -554,10 +537,7 @@ mod tests {
         for role in ROLES {
             let bytes = frame(role, 0x88, b"\x03\xe9bye");
             let close = CloseFrame::new(1001.into(), "bye").unwrap();
-            assert_eq!(
-                decode(role, &bytes),
-                (vec![Incoming::Close(Some(close))], None)
-            );
+            assert_eq!(decode(role, &bytes), (vec![Incoming::Close(Some(close))], None));
             let bytes = frame(role, 0x88, b"");
             assert_eq!(decode(role, &bytes), (vec![Incoming::Close(None)], None));
         }
@@ -610,26 +590,14 @@ mod tests {
         let code = 1005.into();
         let table: [(&[Part], E); 11] = [
             (&[(0x80, b"")], E::UnexpectedContinuation),
-            (
-                &[(0x01, b""), (0x80, b""), (0x00, b"")],
-                E::UnexpectedContinuation,
-            ),
+            (&[(0x01, b""), (0x80, b""), (0x00, b"")], E::UnexpectedContinuation),
             (&[(0x01, b"a"), (0x81, b"b")], E::UnfinishedMessage),
-            (
-                &[(0x02, b"a"), (0x89, b""), (0x01, b"b")],
-                E::UnfinishedMessage,
-            ),
+            (&[(0x02, b"a"), (0x89, b""), (0x01, b"b")], E::UnfinishedMessage),
             (&[(0x88, b"\x03")], E::CloseTooShort),
             (&[(0x88, b"\x03\xed")], E::InvalidCloseCode { code }),
             (&[(0x88, b"\x03\xe8\xff")], E::InvalidUtf8),
             (&[(0x88, b"\x03\xe8"), (0x81, b"late")], E::DataAfterClose),
-            (
-                &[(
-                    0x81,
-                    b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90",
-                )],
-                E::InvalidUtf8,
-            ),
+            (&[(0x81, b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90")], E::InvalidUtf8),
             (&[(0x01, b"\xf4"), (0x80, b"\x90")], E::InvalidUtf8),
             (&[(0x81, b"ends early \xe2\x82")], E::InvalidUtf8),
         ];
@@ -676,11 +644,7 @@ mod tests {
     }
 
     fn limits(frame: usize, message: usize, fragments: usize) -> Limits {
-        Limits {
-            frame,
-            message,
-            fragments,
-        }
+        Limits { frame, message, fragments }
     }
 
     #[test]
@@ -692,10 +656,7 @@ mod tests {
                 bytes.extend_from_slice(&KEY);
             }
             let (_, err) = decode(role, &bytes);
-            let expected = ProtocolError::FrameTooLarge {
-                len: 8 << 30,
-                limit: 16 << 20,
-            };
+            let expected = ProtocolError::FrameTooLarge { len: 8 << 30, limit: 16 << 20 };
             assert_eq!(err, Some(expected));
         }
     }
@@ -706,23 +667,14 @@ mod tests {
             let mut codec = Codec::new(role, limits(4, 6, 3));
             let bytes = frames(
                 role,
-                &[
-                    (0x82, b"1234"),
-                    (0x02, b"1234"),
-                    (0x00, b"56"),
-                    (0x80, b""),
-                    (0x89, b"12345"),
-                ],
+                &[(0x82, b"1234"), (0x02, b"1234"), (0x00, b"56"), (0x80, b""), (0x89, b"12345")],
             );
             let (items, err) = story(&mut codec, &bytes, []);
             assert_eq!((items.len(), err), (3, None));
 
             let err = ProtocolError::FrameTooLarge { len: 5, limit: 4 };
             let bytes = frame(role, 0x82, b"12345");
-            assert_eq!(
-                story(&mut codec, &bytes[..bytes.len() - 5], []),
-                (vec![], Some(err))
-            );
+            assert_eq!(story(&mut codec, &bytes[..bytes.len() - 5], []), (vec![], Some(err)));
 
             let mut codec = Codec::new(role, limits(8, 6, 3));
             let (items, err) = story(&mut codec, &frame(role, 0x82, b"123456"), []);
@@ -793,12 +745,8 @@ mod tests {
         for role in ROLES {
             let mut src = BytesMut::from(&*frame(role, 0x82, b"payload"));
             let end = src.as_ptr_range().end;
-            let item = Codec::new(role, Limits::default())
-                .decode(&mut src)
-                .unwrap();
-            let Some(Incoming::Message(payload)) = item else {
-                panic!("{item:?}")
-            };
+            let item = Codec::new(role, Limits::default()).decode(&mut src).unwrap();
+            let Some(Incoming::Message(payload)) = item else { panic!("{item:?}") };
             assert_eq!(payload.as_bytes().as_ptr_range().end, end);
         }
     }
@@ -808,10 +756,7 @@ mod tests {
         let frame = CloseFrame::new(1001.into(), "bye").unwrap();
         let table: [(Outgoing, &[u8]); 6] = [
             (Outgoing::Message(Payload::from("Hello")), b"\x81\x05Hello"),
-            (
-                Outgoing::Message(Payload::from(b"\xff".to_vec())),
-                b"\x82\x01\xff",
-            ),
+            (Outgoing::Message(Payload::from(b"\xff".to_vec())), b"\x82\x01\xff"),
             (Outgoing::Ping(control(b"Hello")), b"\x89\x05Hello"),
             (Outgoing::Pong(control(b"")), b"\x8a\x00"),
             (Outgoing::Close(Some(frame)), b"\x88\x05\x03\xe9bye"),
@@ -819,9 +764,7 @@ mod tests {
         ];
         for (item, expected) in table {
             let mut dst = BytesMut::from("before");
-            Codec::new(Role::Server, Limits::default())
-                .encode(item, &mut dst)
-                .unwrap();
+            Codec::new(Role::Server, Limits::default()).encode(item, &mut dst).unwrap();
             assert_eq!((&dst[..6], &dst[6..]), (&b"before"[..], expected));
         }
     }
@@ -832,9 +775,7 @@ mod tests {
             for len in [0, 1, 125, 126, 127, 0xffff, 0x1_0000] {
                 let mut dst = BytesMut::new();
                 let message = Outgoing::Message(Payload::from(vec![0; len]));
-                Codec::new(role, Limits::default())
-                    .encode(message, &mut dst)
-                    .unwrap();
+                Codec::new(role, Limits::default()).encode(message, &mut dst).unwrap();
                 assert_eq!(dst.len(), Codec::encoded_len(role, len));
             }
             assert_eq!(Codec::encoded_len(role, usize::MAX), usize::MAX);
@@ -890,14 +831,8 @@ mod tests {
         let mut src = BytesMut::from("\x01\x06secret\u{0}\x09sec");
         assert_eq!(codec.decode(&mut src), Ok(None));
         let shown = format!("{codec:?} {:?}", codec.assembler);
-        assert!(
-            !shown.contains("sec") && !shown.contains("115, 101, 99"),
-            "{shown}"
-        );
-        assert!(
-            shown.contains("is_partial: true") && shown.contains("len: 9"),
-            "{shown}"
-        );
+        assert!(!shown.contains("sec") && !shown.contains("115, 101, 99"), "{shown}");
+        assert!(shown.contains("is_partial: true") && shown.contains("len: 9"), "{shown}");
     }
 
     fn payload() -> impl Strategy<Value = Payload> {
@@ -949,15 +884,10 @@ mod tests {
             1 => Just(b"\x03\xe8".to_vec()),
         ];
         let other = (any::<Index>(), any::<u8>());
-        (
-            prop::collection::vec((first, payload), 0..8),
-            prop::option::weighted(0.3, other),
-        )
+        (prop::collection::vec((first, payload), 0..8), prop::option::weighted(0.3, other))
             .prop_map(move |(parts, other)| {
-                let mut bytes: Vec<u8> = parts
-                    .iter()
-                    .flat_map(|(first, body)| frame(role, *first, body))
-                    .collect();
+                let mut bytes: Vec<u8> =
+                    parts.iter().flat_map(|(first, body)| frame(role, *first, body)).collect();
                 if let Some((at, byte)) = other
                     && !bytes.is_empty()
                 {

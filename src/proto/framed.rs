@@ -91,10 +91,7 @@ mod tests {
         let item = Decoder::decode(&mut codec, &mut src).unwrap();
         assert_eq!(item, Some(Incoming::Message(Payload::from("hi"))));
         let err = Decoder::decode(&mut codec, &mut src).unwrap_err();
-        assert!(matches!(
-            err,
-            FramedError::Protocol(ProtocolError::ReservedOpcode { opcode: 3 })
-        ));
+        assert!(matches!(err, FramedError::Protocol(ProtocolError::ReservedOpcode { opcode: 3 })));
 
         let mut dst = BytesMut::new();
         Encoder::encode(&mut codec, Outgoing::Close(None), &mut dst).unwrap();
@@ -117,9 +114,7 @@ mod tests {
             let mut codec = codec();
             let mut src = BytesMut::from(bytes);
             let err = codec.decode_eof(&mut src).unwrap_err();
-            let FramedError::Io(err) = err else {
-                panic!("{err}")
-            };
+            let FramedError::Io(err) = err else { panic!("{err}") };
             assert_eq!(err.kind(), io::ErrorKind::UnexpectedEof);
             assert!(codec.decode_eof(&mut src).unwrap().is_none());
         }

@@ -41,11 +41,7 @@ impl Utf8 {
     /// If the text cannot become UTF-8 any more, whatever follows. Feed it nothing after that.
     #[inline]
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
-        let bytes = if self.needed == 0 {
-            bytes
-        } else {
-            self.complete(bytes)?
-        };
+        let bytes = if self.needed == 0 { bytes } else { self.complete(bytes)? };
         if bytes.len() < SHORT && bytes.is_ascii() {
             return Ok(());
         }
@@ -278,11 +274,7 @@ mod tests {
     fn bad_bytes_do_not_make_up_for_each_other() {
         for byte in [0x80, 0xff] {
             for len in 1..200 {
-                assert_eq!(
-                    Utf8::new().feed(&vec![byte; len]),
-                    Err(InvalidUtf8),
-                    "{len}"
-                );
+                assert_eq!(Utf8::new().feed(&vec![byte; len]), Err(InvalidUtf8), "{len}");
             }
         }
     }
