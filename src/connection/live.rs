@@ -238,7 +238,10 @@ impl Live {
         let flushed = self.writer.poll_flush(&mut self.link, &mut self.codec, cx);
         watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
-            (Err(error), _) | (_, Poll::Ready(Err(error))) => {
+            (Err(error), _) => return Poll::Ready(self.end(Some(error))),
+            (_, Poll::Ready(Err(error))) => {
+                // What came before the transport broke may hold the peer's Close, and its reason.
+                let _ = self.poll_read(delivery, watch, source, cx);
                 return Poll::Ready(self.end(Some(error)));
             }
             (Ok(ReadState::Eof), _) => {
