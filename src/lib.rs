@@ -29,6 +29,8 @@ mod delivery;
 mod dial;
 #[cfg(feature = "client")]
 mod pinger;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "client")]
 mod writer;
 

@@ -7,6 +7,8 @@
 mod builder;
 mod handlers;
 mod live;
+#[cfg(feature = "testing")]
+mod probed;
 mod pulse;
 
 use std::fmt;
