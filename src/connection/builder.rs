@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
 use crate::error::ConfigError;
 use crate::event;
-use crate::options::{Options, Plan, Secret, TransportFactory};
+use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::tls::Tls;
 
@@ -178,6 +178,12 @@ impl ConnectionBuilder {
     /// more than it has.
     pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.read_ahead = bytes;
+        self
+    }
+
+    /// What becomes of data beyond `read_ahead`. Default: it waits in the peer.
+    pub fn overflow(mut self, overflow: Overflow) -> ConnectionBuilder {
+        self.options.overflow = overflow;
         self
     }
 
