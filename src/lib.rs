@@ -6,6 +6,8 @@
 pub mod backoff;
 pub mod headers;
 pub mod proto;
+#[cfg(feature = "client")]
+mod proxy;
 
 // Floor 2: what can fail, and whom to trust.
 #[cfg(feature = "client")]

@@ -15,7 +15,7 @@ mod source;
 
 /// The floors of the house, from below. A module names only modules of lower floors.
 const FLOORS: &[(u8, &[&str])] = &[
-    (1, &["proto", "backoff", "headers"]),
+    (1, &["proto", "backoff", "headers", "proxy"]),
     (2, &["error", "tls"]),
     (3, &["command", "options"]),
     (4, &["event"]),
@@ -38,6 +38,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("rustls_platform_verifier", &["tls.rs"]),
     ("tokio_rustls", &["tls.rs"]),
     ("webpki_roots", &["tls.rs"]),
+    ("tokio_socks", &["dial/socks.rs"]),
     ("actix_codec", &["proto/framed.rs"]),
     ("zlib_rs", &["proto/deflate.rs"]),
     ("socket2", &["dial/socket.rs"]),

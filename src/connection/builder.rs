@@ -148,6 +148,66 @@ impl ConnectionBuilder {
         self
     }
 
+    /// Goes through this proxy (WebSocketApp's `http_proxy_host`, `http_proxy_port`,
+    /// `http_proxy_auth` and `proxy_type` in one). Default: that of the environment, see
+    /// [`proxy_from_env`](ConnectionBuilder::proxy_from_env).
+    ///
+    /// | URL | how | who resolves the host | port |
+    /// |---|---|---|---|
+    /// | `http://` | CONNECT, for `ws` too | the proxy | 80 |
+    /// | `https://` | CONNECT, under TLS with the proxy | the proxy | 443 |
+    /// | `socks4://` | SOCKS4, IPv4 only | we | 1080 |
+    /// | `socks4a://` | SOCKS4a | the proxy | 1080 |
+    /// | `socks5://` | SOCKS5 | we | 1080 |
+    /// | `socks5h://` | SOCKS5 | the proxy | 1080 |
+    ///
+    /// `user:password@` is percent-decoded, and shown nowhere. What the proxy refuses is
+    /// [`Error::Proxy`](crate::error::Error::Proxy), and so is a 401 of its own. Hosts that
+    /// [`no_proxy`](ConnectionBuilder::no_proxy) names are dialled directly. With
+    /// [`transport_with`](ConnectionBuilder::transport_with) the closure makes the transport to
+    /// the proxy, and is given its host and port.
+    pub fn proxy(mut self, url: impl Into<String>) -> ConnectionBuilder {
+        self.options.proxy = Some(Secret::new(url));
+        self
+    }
+
+    /// Whether a proxy that was not set is looked for in the environment, when the connection is
+    /// started. Default true, as curl and WebSocketApp do, and by curl's rules: `http_proxy` for
+    /// `ws`, `https_proxy` or `HTTPS_PROXY` for `wss`, then `all_proxy` or `ALL_PROXY`. An empty
+    /// variable counts as none. `HTTP_PROXY` is not read: where requests become variables, as in
+    /// CGI, any client could set it. A value without a scheme is refused by `start`, which names
+    /// the variable. `false` does not look at `no_proxy` and `NO_PROXY` either. There is no proxy
+    /// from the environment where [`transport_with`](ConnectionBuilder::transport_with) is set.
+    pub fn proxy_from_env(mut self, wanted: bool) -> ConnectionBuilder {
+        self.options.proxy_from_env = wanted;
+        self
+    }
+
+    /// Hosts that are dialled directly (WebSocketApp's `http_no_proxy`), separated by commas or
+    /// blanks: names with all that is below them (`example.com` and `.example.com` alike, never
+    /// `notexample.com`), addresses, networks (`10.0.0.0/8`, `fe80::/10`), each with `:port` for
+    /// that port alone, or `*` for all. Holds for every kind of proxy, also for one from the
+    /// environment. Default: `no_proxy` or `NO_PROXY` of the environment; an empty list is none.
+    pub fn no_proxy(mut self, list: impl Into<String>) -> ConnectionBuilder {
+        self.options.no_proxy = Some(list.into());
+        self
+    }
+
+    /// For reaching the proxy and having it reach the host, within
+    /// [`connect_timeout`](ConnectionBuilder::connect_timeout) (WebSocketApp's
+    /// `http_proxy_timeout`, here for every kind). Default: none of its own.
+    pub fn proxy_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
+        self.options.proxy_timeout = timeout.into();
+        self
+    }
+
+    /// Whom to trust as a proxy with `https`. By default the platform's store, in full, whatever
+    /// [`tls`](ConnectionBuilder::tls) says of the server.
+    pub fn proxy_tls(mut self, tls: Tls) -> ConnectionBuilder {
+        self.options.proxy_tls = tls;
+        self
+    }
+
     /// Where the transport of each attempt comes from, instead of TCP: a closure that gets host and
     /// port. Under `wss`, TLS is set up over what it makes. A panic in it ends the run.
     pub fn transport_with<F, Fut, T>(mut self, make: F) -> ConnectionBuilder
