@@ -220,7 +220,13 @@ impl AsyncWrite for Rewound {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::duplex;
+
     use super::*;
+    use crate::backoff::Reconnect;
+    use crate::options::{Options, Secret, TransportFactory};
 
     fn asked(proxy: &str, url: &str) -> String {
         request(&Proxy::parse(proxy).unwrap(), &Target::parse(url).unwrap())
@@ -244,9 +250,46 @@ mod tests {
         assert!(asked("http://u@p", "ws://h").contains(&STANDARD.encode("u:")));
     }
 
+    /// Asks a SOCKS4 proxy, which has these replies, for 127.0.0.1 and 127.0.0.2.
+    async fn replied(replies: [u8; 2]) -> Result<Tunnel, Error> {
+        let visits = AtomicUsize::new(0);
+        let mut options = Options::new(Reconnect::default());
+        options.proxy = Some(Secret::new("socks4://p"));
+        options.transport = Some(TransportFactory::new(move |_, _| {
+            let visit = visits.fetch_add(1, Ordering::Relaxed);
+            let reply = [0, replies[visit], 0, 0, 0, 0, 0, 0];
+            let last = u8::try_from(visit + 1).unwrap();
+            let (ours, mut theirs) = duplex(64);
+            async move {
+                tokio::spawn(async move {
+                    let mut asked = [0; 9];
+                    theirs.read_exact(&mut asked).await.unwrap();
+                    assert_eq!(asked, [4, 1, 0, 80, 127, 0, 0, last, 0]);
+                    theirs.write_all(&reply).await.unwrap();
+                });
+                Ok(ours)
+            }
+        }));
+        let plan = Plan::new("ws://h/", options).unwrap();
+        let addrs = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], 80)));
+        by_address(&plan, plan.detour.as_ref().unwrap(), addrs.into()).await
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_proxy_cannot_reach_gives_way_to_the_next() {
+        assert!(replied([91, 90]).await.is_ok());
+        let failed = |tunnel: Result<Tunnel, Error>| match tunnel {
+            Err(Error::Proxy(ProxyError::Socks { reply, .. })) => reply,
+            _ => 0,
+        };
+        assert_eq!(failed(replied([91, 91]).await), 91);
+        // Who may not ask for one address need not ask for another.
+        assert_eq!(failed(replied([93, 90]).await), 93);
+    }
+
     #[tokio::test]
     async fn what_came_behind_the_reply_is_read_first() {
-        let (ours, mut theirs) = tokio::io::duplex(64);
+        let (ours, mut theirs) = duplex(64);
         theirs.write_all(b" world").await.unwrap();
         let plain = Plain::Own(Box::new(ours));
         let mut link = rewound(plain, BytesMut::from(&b"hello"[..]));
