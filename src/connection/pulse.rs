@@ -26,6 +26,12 @@ impl ActorFuture<Connection> for Pulse {
         connection.delivery.poll(task);
         while connection.poll_life(ctx, task).is_ready() {}
         connection.delivery.poll(task);
+        if let Life::Live(live) = &connection.life
+            && live.can_resume(&connection.delivery)
+        {
+            // The handlers took all that had stopped the reading: no full mailbox will wake us.
+            task.waker().wake_by_ref();
+        }
         connection.store_figures();
         if !matches!(connection.life, Life::Closed) {
             return Poll::Pending;
