@@ -101,6 +101,7 @@ fn an_option_that_cannot_be_is_refused() {
         let output = market_feed(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty(), "{args:?}: {}", stdout(&output));
+        assert!(!stderr(&output).contains("panicked"), "{args:?}: {}", stderr(&output));
         assert!(!output.stderr.is_empty(), "{args:?}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{Actor, Context, Handler, Message, MessageResult};
 use actix_ws_client::{SourceId, command, event};
 use tokio::sync::oneshot;
 
@@ -12,6 +12,8 @@ use crate::row::{BEAT, Row, words};
 /// Keeps the figures of every symbol.
 pub(crate) struct Book {
     began: Instant,
+    /// When the present beat of the rows ends.
+    beat: Duration,
     rows: Vec<Row>,
     /// Which connection feeds which row.
     index: HashMap<SourceId, usize>,
@@ -26,7 +28,8 @@ pub(crate) struct Book {
     settled: Option<oneshot::Sender<()>>,
 }
 
-/// Asks how all is now.
+/// Asks how all is now. It is also the book's clock: an actor without a timer of its own can be
+/// dropped at any moment.
 #[derive(Message)]
 #[rtype(result = "Picture")]
 pub(crate) struct Look;
@@ -71,6 +74,7 @@ impl Book {
         let index = rows.iter().enumerate().map(|(index, (source, _))| (*source, index)).collect();
         let book = Book {
             began: Instant::now(),
+            beat: BEAT,
             running: rows.len(),
             rows: rows.into_iter().map(|(_, row)| row).collect(),
             index,
@@ -98,10 +102,6 @@ impl Book {
 
 impl Actor for Book {
     type Context = Context<Book>;
-
-    fn started(&mut self, ctx: &mut Context<Book>) {
-        ctx.run_interval(BEAT, |book, _| book.rows.iter_mut().for_each(Row::beat));
-    }
 }
 
 impl Handler<event::Open> for Book {
@@ -212,8 +212,13 @@ impl Handler<Look> for Book {
     type Result = MessageResult<Look>;
 
     fn handle(&mut self, _: Look, _: &mut Context<Book>) -> MessageResult<Look> {
+        let elapsed = self.began.elapsed();
+        while self.beat <= elapsed {
+            self.beat += BEAT;
+            self.rows.iter_mut().for_each(Row::beat);
+        }
         MessageResult(Picture {
-            elapsed: self.began.elapsed(),
+            elapsed,
             now: Instant::now(),
             rows: self.rows.clone(),
             log: self.log.clone(),

@@ -12,13 +12,13 @@ mod row;
 mod table;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::{Actor, Addr, MailboxError};
 use actix_ws_client::backoff::DialLimit;
-use actix_ws_client::{Connection, ConnectionBuilder, Reconnect, command};
+use actix_ws_client::{ConfigError, Connection, ConnectionBuilder, Reconnect, command};
 use clap::Parser;
 use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -42,7 +42,7 @@ async fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(err) => {
             eprintln!("market_feed: {err}");
-            ExitCode::from(2)
+            ExitCode::from(if err.is::<ConfigError>() { 2 } else { 1 })
         }
     }
 }
@@ -90,7 +90,7 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     }
     let picture = book.send(Look).await?;
     lines::summary(&picture)?;
-    Ok(verdict(&picture))
+    Ok(verdict(&picture)?)
 }
 
 /// Ends every connection, and waits until its socket is closed.
@@ -170,7 +170,7 @@ impl View {
 }
 
 /// Whether every sequence was whole; says what was not.
-fn verdict(picture: &Picture) -> bool {
+fn verdict(picture: &Picture) -> io::Result<bool> {
     let mut whole = true;
     for row in &picture.rows {
         for fault in &row.faults {
@@ -186,7 +186,7 @@ fn verdict(picture: &Picture) -> bool {
         whole &= row.is_whole() && row.messages > 0;
     }
     if whole {
-        println!("Every sequence is whole within each epoch.");
+        writeln!(io::stdout(), "Every sequence is whole within each epoch.")?;
     }
-    whole
+    Ok(whole)
 }
