@@ -106,8 +106,9 @@ impl Table {
         let mut lines = self.lines(picture, left);
         lines.truncate(self.size.1.saturating_sub(1).max(1));
         for line in &lines {
+            out.push_str("\x1b[2K");
             out.push_str(line);
-            out.push_str("\x1b[K\n");
+            out.push('\n');
         }
         out.push_str("\x1b[J\x1b[?2026l");
         self.drawn = lines.len();
