@@ -12,6 +12,7 @@ use actix::dev::SendError;
 
 use crate::command::status::SourceId;
 use crate::event;
+use crate::options::Overflow;
 use crate::proto::message::Payload;
 
 /// The recipients of one kind of event.
@@ -111,6 +112,12 @@ pub(crate) struct Delivery {
     cost: usize,
     /// How many events wait.
     events: usize,
+    /// What becomes of messages beyond `room`.
+    overflow: Overflow,
+    /// What may wait before anything is dropped, in bytes.
+    room: usize,
+    /// Messages dropped so far.
+    dropped: u64,
     /// To how many recipients the head went already.
     told: usize,
     /// The head in a full mailbox. It must be answered before anything moves, and must not be
@@ -124,8 +131,8 @@ struct Offer {
 }
 
 impl Delivery {
-    pub(crate) fn new(handlers: Handlers) -> Delivery {
-        Delivery { handlers, ..Delivery::default() }
+    pub(crate) fn new(handlers: Handlers, overflow: Overflow, room: usize) -> Delivery {
+        Delivery { handlers, overflow, room, ..Delivery::default() }
     }
 
     pub(crate) fn handlers(&mut self) -> &mut Handlers {
@@ -145,15 +152,60 @@ impl Delivery {
         }
     }
 
-    /// Puts a run of messages behind all others.
-    pub(crate) fn push_run(&mut self, run: Run) {
-        if run.payloads.is_empty() || self.handlers.message.is_empty() {
+    /// Puts a run of messages behind all others, or drops what `overflow` says.
+    pub(crate) fn push_run(&mut self, mut run: Run) {
+        if self.handlers.message.is_empty() {
+            return;
+        }
+        if self.overflow == Overflow::DropNewest {
+            self.cut_to_room(&mut run);
+        }
+        if run.payloads.is_empty() {
             return;
         }
         self.events += run.payloads.len();
         let entry = Entry::Run(run);
         self.cost += entry.cost();
         self.queue.push_back(entry);
+        if self.overflow == Overflow::DropOldest {
+            self.drop_oldest();
+        }
+    }
+
+    fn cut_to_room(&mut self, run: &mut Run) {
+        let mut left = self.room.saturating_sub(self.cost);
+        let fits = run.payloads.iter().take_while(|payload| {
+            let fits = cost(payload) <= left;
+            left = left.saturating_sub(cost(payload));
+            fits
+        });
+        let fits = fits.count();
+        self.dropped += (run.payloads.len() - fits) as u64;
+        run.payloads.truncate(fits);
+    }
+
+    fn drop_oldest(&mut self) {
+        // The head may be on its way to some of its recipients: then it goes to all.
+        let mut skip = usize::from(self.told > 0 || self.offer.is_some());
+        for entry in &mut self.queue {
+            let Entry::Run(run) = entry else {
+                skip = 0;
+                continue;
+            };
+            while self.cost > self.room
+                && let Some(payload) = run.payloads.remove(skip)
+            {
+                self.cost -= cost(&payload);
+                self.events -= 1;
+                self.dropped += 1;
+            }
+            skip = 0;
+        }
+    }
+
+    /// Messages dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// What waits, in bytes.

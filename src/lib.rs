@@ -1,4 +1,5 @@
 //! A supervised WebSocket client for actix.
+#![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Floor 1: values and policies.
@@ -29,6 +30,8 @@ mod delivery;
 mod dial;
 #[cfg(feature = "client")]
 mod pinger;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "client")]
 mod writer;
 
@@ -45,6 +48,8 @@ pub use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId, Status, 
 pub use crate::connection::{Connection, ConnectionBuilder};
 #[cfg(feature = "client")]
 pub use crate::error::{ConfigError, Error};
+#[cfg(feature = "client")]
+pub use crate::options::Overflow;
 pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::message::Payload;

@@ -1,5 +1,6 @@
 //! Building and starting a connection.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,7 @@ use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
 use crate::error::ConfigError;
 use crate::event;
-use crate::options::{Options, Plan, Secret, TransportFactory};
+use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::tls::Tls;
 
@@ -27,7 +28,6 @@ use crate::tls::Tls;
 ///
 /// Everything is checked by [`start`](ConnectionBuilder::start) before anything is dialled.
 /// Wherever an option takes `Option<Duration>`, `None` turns the thing off; zero is an error.
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct ConnectionBuilder {
     url: String,
@@ -181,6 +181,12 @@ impl ConnectionBuilder {
         self
     }
 
+    /// What becomes of data beyond `read_ahead`. Default: it waits in the peer.
+    pub fn overflow(mut self, overflow: Overflow) -> ConnectionBuilder {
+        self.options.overflow = overflow;
+        self
+    }
+
     /// The live figures of the connection that this will be.
     pub fn watch(&self) -> Watch {
         self.watch.clone()
@@ -311,5 +317,15 @@ impl ConnectionBuilder {
         };
         // tokio cannot be asked whether a `LocalSet` is there; without one it panics.
         catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
+    }
+}
+
+impl fmt::Debug for ConnectionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the URL: it may hold credentials.
+        f.debug_struct("ConnectionBuilder")
+            .field("source", &self.source)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

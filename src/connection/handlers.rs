@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
 use crate::command::{self, Accepted, Closed, SendError};
 use crate::connection::live::Live;
-use crate::connection::{Connection, HURRY, Intent, Life};
+use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
 use crate::event;
 use crate::pinger::{Beat, Silent};
@@ -50,9 +50,7 @@ impl Connection {
     /// Counts a refusal that nobody may hear of, and warns of it once a second.
     fn refused(&mut self, err: &SendError) {
         self.watch.add(Gauge::SendsRefused, 1);
-        let now = Instant::now();
-        if self.warned.is_none_or(|last| now.duration_since(last) >= HURRY) {
-            self.warned = Some(now);
+        if self.may_warn() {
             tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
         }
     }

@@ -7,10 +7,13 @@
 mod builder;
 mod handlers;
 mod live;
+#[cfg(feature = "testing")]
+mod probed;
 mod pulse;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,8 +83,10 @@ pub struct Connection {
     waiters: Vec<oneshot::Sender<Outcome>>,
     /// How the run ended.
     outcome: Option<Outcome>,
-    /// When a refused send was last warned of.
+    /// When something that goes on and on was last warned of.
     warned: Option<Instant>,
+    /// Dropped messages that were warned of.
+    told_dropped: u64,
 }
 
 /// What a connection is about, with all that lives as long.
@@ -133,12 +138,14 @@ impl Connection {
     ) -> Connection {
         let now = Instant::now();
         let schedule = Schedule::new(&plan.options.reconnect, plan.options.guards());
+        let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
+        let delivery = Delivery::new(handlers, overflow, room);
         Connection {
             plan: Rc::new(plan),
             source,
             handle: None,
             watch,
-            delivery: Delivery::new(handlers),
+            delivery,
             schedule,
             rng: StdRng::from_rng(&mut rand::rng()),
             life: Life::Waiting(None),
@@ -157,6 +164,7 @@ impl Connection {
             waiters: ended.into_iter().collect(),
             outcome: None,
             warned: None,
+            told_dropped: 0,
         }
     }
 
@@ -283,7 +291,12 @@ impl Connection {
                 hint.from_cap = from_cap;
             }
         }
-        let planned = self.schedule.lost(now.into_std(), hint, &mut self.rng);
+        let (schedule, rng) = (&mut self.schedule, &mut self.rng);
+        let plan = AssertUnwindSafe(|| schedule.lost(now.into_std(), hint, rng));
+        let Ok(planned) = catch_unwind(plan) else {
+            tracing::error!(source = %self.source, "the application's reconnect policy panicked");
+            return (Next::Stop, OutcomeKind::Refused);
+        };
         if self.intent == Intent::Hurry {
             let attempt = match planned {
                 backoff::Next::Retry { attempt, .. } => attempt,
@@ -374,10 +387,26 @@ impl Connection {
         self.life = Life::Waiting(timer);
     }
 
-    fn store_figures(&self) {
+    /// Whether a second has passed since the last warning.
+    fn may_warn(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.warned.is_none_or(|last| now.duration_since(last) >= HURRY);
+        if due {
+            self.warned = Some(now);
+        }
+        due
+    }
+
+    fn store_figures(&mut self) {
+        if self.delivery.dropped() != self.told_dropped && self.may_warn() {
+            self.told_dropped = self.delivery.dropped();
+            let dropped = self.told_dropped;
+            tracing::warn!(source = %self.source, dropped, "handlers are too slow");
+        }
         let watch = &self.watch;
         watch.set(Gauge::QueuedEvents, self.delivery.events() as u64);
         watch.set(Gauge::QueuedBytes, self.delivery.cost() as u64);
+        watch.set(Gauge::Dropped, self.delivery.dropped());
         let unsent = if let Life::Live(live) = &self.life { live.unsent() } else { 0 };
         watch.set(Gauge::UnsentBytes, unsent as u64);
     }

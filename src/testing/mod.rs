@@ -1,0 +1,37 @@
+//! A peer and a probe, for tests of code that keeps WebSocket connections.
+//!
+//! [`Server`] is a WebSocket server on loopback that does what its [`Script`]s say: it greets,
+//! refuses, stalls, cuts and lies, and writes down what it saw. [`Probe`] stands in for a handler:
+//! it writes down every event, and awaits the next one of a kind, so that a test needs no sleeps.
+//!
+//! ```
+//! use actix_ws_client::testing::{Probe, Script, Server};
+//! use actix_ws_client::{Connection, command, event};
+//!
+//! # actix::System::new().block_on(async {
+//! // The first connection is cut after one message; the next ones echo.
+//! let server = Server::start([Script::accept().send_text("hi").drop_connection(), Script::accept().echo()]);
+//! let probe = Probe::new();
+//! let connection = probe.attach(Connection::builder(server.url())).start().unwrap();
+//!
+//! assert_eq!(probe.next_message().await.payload.as_text(), Some("hi"));
+//! probe.next::<event::Close>().await;
+//! assert_eq!(probe.next::<event::Open>().await.epoch, 1);
+//! assert_eq!(probe.next::<event::Open>().await.epoch, 2);
+//! assert_eq!(server.dials(), 2);
+//!
+//! connection.send(command::Close::normal()).await.unwrap();
+//! probe.stopped().await;
+//! probe.check().unwrap();
+//! # });
+//! ```
+
+mod journal;
+mod probe;
+mod script;
+mod server;
+
+pub use crate::testing::journal::{Gone, Journal, Note, Request};
+pub use crate::testing::probe::{Observed, Probe, Seen};
+pub use crate::testing::script::{Gate, Leave, Script};
+pub use crate::testing::server::{Scripts, Server};

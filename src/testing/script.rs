@@ -1,0 +1,645 @@
+//! What a scripted peer does, over any stream.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use sha1::{Digest, Sha1};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::proto::close::{CloseCode, CloseFrame};
+use crate::proto::codec::{Codec, Limits};
+use crate::proto::frame::Role;
+use crate::proto::message::{ControlPayload, Incoming, Outgoing, Payload};
+use crate::proto::session::Session;
+use crate::testing::journal::{Gone, Journal, Note, Request};
+
+/// What a scripted peer does with one connection: an opening, then steps, one after the other.
+///
+/// Behind the last step it serves: it reads, answers pings, answers a Close, and leaves when the
+/// connection is over. Whatever it reads is written down, in each step that reads.
+///
+/// | step | reads meanwhile | answers pings and Close |
+/// |---|---|---|
+/// | `send_…`, `drip`, `flood` | no | no |
+/// | `expect_…`, `echo`, `serve_for`, `serve_until` | yes | yes |
+/// | `stall`, `stall_until`, `stall_forever` | no | no |
+///
+/// ```
+/// use std::time::Duration;
+/// use actix_ws_client::testing::Script;
+///
+/// let busy = Script::refuse(503).header("Retry-After", "1").body("later");
+/// let moody = Script::accept()
+///     .expect_text("subscribe")
+///     .send_text("one")
+///     .stall(Duration::from_millis(300))
+///     .send_close(1012, "restarting");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a script does nothing until it is played"]
+pub struct Script {
+    opening: Opening,
+    steps: Vec<Step>,
+    /// Whether a Ping is answered.
+    pongs: bool,
+    /// Whether a Close is answered.
+    answers_close: bool,
+    /// What the client may send.
+    limits: Limits,
+}
+
+/// How a connection begins.
+#[derive(Clone, Debug)]
+enum Opening {
+    /// A reply with this status; 101 comes with all that RFC 6455 asks for.
+    Reply { status: u16, lines: Vec<(String, String)>, body: Bytes },
+    /// These bytes, once the request has come.
+    Raw(Bytes),
+    /// No reply, ever.
+    Silence,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Outgoing),
+    Raw(Bytes),
+    Drip(Bytes, Duration),
+    Flood(Bytes),
+    Expect(Option<Payload>),
+    Echo,
+    Serve(Wait),
+    Stall(Wait),
+    Leave(Leave),
+}
+
+#[derive(Clone, Debug)]
+enum Wait {
+    For(Duration),
+    Until(Gate),
+    Forever,
+}
+
+/// How a peer leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Everything was said: the stream was shut down.
+    Quietly,
+    /// The script wants a reset: the caller of [`Script::play`] drops the stream so that its
+    /// transport tells the client (RST, where that is TCP).
+    Reset,
+}
+
+/// A gate that a script waits at until the test opens it.
+///
+/// ```
+/// use actix_ws_client::testing::{Gate, Script};
+///
+/// let gate = Gate::new();
+/// let script = Script::accept().serve_until(&gate).send_text("now");
+/// gate.open();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A closed gate.
+    #[expect(clippy::new_without_default, reason = "whether it is open should be said")]
+    pub fn new() -> Gate {
+        Gate(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets through who waits, and everybody who comes later.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    async fn opened(&self) {
+        // No permit is ever given out; a closed semaphore refuses at once.
+        let _ = self.0.acquire().await;
+    }
+}
+
+impl Script {
+    fn new(opening: Opening) -> Script {
+        let limits = Limits::default();
+        Script { opening, steps: Vec::new(), pongs: true, answers_close: true, limits }
+    }
+
+    /// Accepts the upgrade.
+    pub fn accept() -> Script {
+        Script::refuse(101)
+    }
+
+    /// Answers the upgrade with this status, then closes the connection.
+    pub fn refuse(status: u16) -> Script {
+        Script::new(Opening::Reply { status, lines: Vec::new(), body: Bytes::new() })
+    }
+
+    /// Answers the request with these bytes. `{accept}` in them becomes the digest that
+    /// `Sec-WebSocket-Accept` should have.
+    pub fn raw_reply(bytes: impl Into<Bytes>) -> Script {
+        Script::new(Opening::Raw(bytes.into()))
+    }
+
+    /// Reads the request and never answers it. No step follows.
+    pub fn no_reply() -> Script {
+        Script::new(Opening::Silence)
+    }
+
+    /// Adds a header line to the reply. No effect on a raw reply.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Script {
+        if let Opening::Reply { lines, .. } = &mut self.opening {
+            lines.push((name.into(), value.into()));
+        }
+        self
+    }
+
+    /// The body of a refusal; it comes with its `Content-Length`.
+    pub fn body(mut self, bytes: impl Into<Bytes>) -> Script {
+        if let Opening::Reply { body, .. } = &mut self.opening {
+            *body = bytes.into();
+        }
+        self
+    }
+
+    fn step(mut self, step: Step) -> Script {
+        self.steps.push(step);
+        self
+    }
+
+    /// Sends a text message.
+    pub fn send_text(self, text: impl Into<ByteString>) -> Script {
+        self.send(Payload::Text(text.into()))
+    }
+
+    /// Sends a binary message.
+    pub fn send_binary(self, bytes: impl Into<Bytes>) -> Script {
+        self.send(Payload::Binary(bytes.into()))
+    }
+
+    /// Sends a message.
+    pub fn send(self, payload: impl Into<Payload>) -> Script {
+        self.step(Step::Send(Outgoing::Message(payload.into())))
+    }
+
+    /// Sends many messages.
+    pub fn send_all(self, payloads: impl IntoIterator<Item = impl Into<Payload>>) -> Script {
+        payloads.into_iter().fold(self, |script, payload| script.send(payload))
+    }
+
+    /// Sends a Ping.
+    ///
+    /// # Panics
+    /// If the payload has more than 125 bytes.
+    pub fn send_ping(self, payload: impl Into<Bytes>) -> Script {
+        let payload = ControlPayload::new(payload).expect("at most 125 bytes");
+        self.step(Step::Send(Outgoing::Ping(payload)))
+    }
+
+    /// Sends a Pong that nobody asked for.
+    ///
+    /// # Panics
+    /// If the payload has more than 125 bytes.
+    pub fn send_pong(self, payload: impl Into<Bytes>) -> Script {
+        let payload = ControlPayload::new(payload).expect("at most 125 bytes");
+        self.step(Step::Send(Outgoing::Pong(payload)))
+    }
+
+    /// Sends a Close. For codes that may not be sent there is [`send_raw`](Script::send_raw).
+    ///
+    /// # Panics
+    /// If the code may not be sent (RFC 6455, 7.4), or the reason has more than 123 bytes.
+    pub fn send_close(self, code: u16, reason: &'static str) -> Script {
+        let frame = CloseFrame::new(CloseCode::from(code), reason).expect("a frame that is legal");
+        self.step(Step::Send(Outgoing::Close(Some(frame))))
+    }
+
+    /// Sends a Close without code and reason.
+    pub fn send_empty_close(self) -> Script {
+        self.step(Step::Send(Outgoing::Close(None)))
+    }
+
+    /// Sends these bytes as they are.
+    pub fn send_raw(self, bytes: impl Into<Bytes>) -> Script {
+        self.step(Step::Raw(bytes.into()))
+    }
+
+    /// Sends the beginning of a text frame of 300 bytes: its header and ten of them.
+    pub fn half_a_frame(self) -> Script {
+        self.send_raw(&b"\x81\x7e\x01\x2c0123456789"[..])
+    }
+
+    /// Sends these bytes one by one, so far apart.
+    pub fn drip(self, bytes: impl Into<Bytes>, every: Duration) -> Script {
+        self.step(Step::Drip(bytes.into(), every))
+    }
+
+    /// Sends these bytes over and over, until the client has gone.
+    pub fn flood(self, bytes: impl Into<Bytes>) -> Script {
+        self.step(Step::Flood(bytes.into()))
+    }
+
+    /// Waits for a message, whichever.
+    pub fn expect_message(self) -> Script {
+        self.step(Step::Expect(None))
+    }
+
+    /// Waits for this text. Any other message is written down and passed over.
+    pub fn expect_text(self, text: impl Into<ByteString>) -> Script {
+        self.step(Step::Expect(Some(Payload::Text(text.into()))))
+    }
+
+    /// Sends back every message, until the connection is over.
+    pub fn echo(self) -> Script {
+        self.step(Step::Echo)
+    }
+
+    /// Serves for so long.
+    pub fn serve_for(self, time: Duration) -> Script {
+        self.step(Step::Serve(Wait::For(time)))
+    }
+
+    /// Serves until the test opens the gate.
+    pub fn serve_until(self, gate: &Gate) -> Script {
+        self.step(Step::Serve(Wait::Until(gate.clone())))
+    }
+
+    /// Reads nothing and writes nothing for so long, with the connection open.
+    pub fn stall(self, time: Duration) -> Script {
+        self.step(Step::Stall(Wait::For(time)))
+    }
+
+    /// Reads nothing and writes nothing until the test opens the gate.
+    pub fn stall_until(self, gate: &Gate) -> Script {
+        self.step(Step::Stall(Wait::Until(gate.clone())))
+    }
+
+    /// Reads nothing and writes nothing any more, with the connection open.
+    pub fn stall_forever(self) -> Script {
+        self.step(Step::Stall(Wait::Forever))
+    }
+
+    /// Ends the connection without a Close (FIN).
+    pub fn drop_connection(self) -> Script {
+        self.step(Step::Leave(Leave::Quietly))
+    }
+
+    /// Resets the connection (RST).
+    pub fn reset(self) -> Script {
+        self.step(Step::Leave(Leave::Reset))
+    }
+
+    /// Whether pings are answered. Default true.
+    pub fn pongs(mut self, answered: bool) -> Script {
+        self.pongs = answered;
+        self
+    }
+
+    /// Goes on reading behind the client's Close, and keeps the connection open, but never answers
+    /// it.
+    pub fn never_answer_close(mut self) -> Script {
+        self.answers_close = false;
+        self
+    }
+
+    /// What the client may send. Default as for a client.
+    pub fn limits(mut self, limits: Limits) -> Script {
+        self.limits = limits;
+        self
+    }
+
+    /// Plays the script over a stream to its end, and writes down what is seen as the connection of
+    /// number `visit`. The stream is shut down, unless the answer is [`Leave::Reset`].
+    ///
+    /// ```
+    /// use actix_ws_client::testing::{Journal, Probe, Script};
+    /// use actix_ws_client::{Connection, event};
+    ///
+    /// # actix::System::new().block_on(async {
+    /// // No socket at all: a pipe in memory, which also works with a paused clock.
+    /// let script = Script::accept().send_text("hi");
+    /// let builder = Connection::builder("ws://peer/").transport_with(move |_, _| {
+    ///     let (ours, mut theirs) = tokio::io::duplex(4096);
+    ///     let script = script.clone();
+    ///     actix::spawn(async move { script.play(&mut theirs, 0, &Journal::new()).await });
+    ///     async move { Ok(ours) }
+    /// });
+    /// let probe = Probe::new();
+    /// let connection = probe.attach(builder).start().unwrap();
+    /// assert_eq!(probe.next_message().await.payload.as_text(), Some("hi"));
+    /// # });
+    /// ```
+    pub async fn play<S>(&self, stream: &mut S, visit: usize, journal: &Journal) -> Leave
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let codec = Codec::new(Role::Server, self.limits);
+        let session = Session::new();
+        let inbox = BytesMut::new();
+        let mut player = Player { script: self, stream, visit, journal, codec, session, inbox };
+        let end = match player.perform().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        journal.write(visit, Note::Gone(end.gone));
+        if end.leave == Leave::Quietly {
+            player.part().await;
+        }
+        end.leave
+    }
+}
+
+/// The end of a connection.
+struct End {
+    gone: Gone,
+    leave: Leave,
+}
+
+impl End {
+    fn quiet(gone: Gone) -> End {
+        End { gone, leave: Leave::Quietly }
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(err: io::Error) -> End {
+        End::quiet(Gone::Error(err.kind()))
+    }
+}
+
+/// What cannot be: a script that goes on behind its end.
+enum Never {}
+
+/// One performance of a script.
+struct Player<'a, S> {
+    script: &'a Script,
+    stream: &'a mut S,
+    /// The connection's number in the journal.
+    visit: usize,
+    journal: &'a Journal,
+    codec: Codec,
+    session: Session,
+    /// Read, and not decoded yet.
+    inbox: BytesMut,
+}
+
+/// How long what still comes is taken in behind the end: a close with bytes unread would be a
+/// reset, which may cost the client what was sent last.
+const PARTING: Duration = Duration::from_secs(1);
+
+impl<S> Player<'_, S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    async fn perform(&mut self) -> Result<Never, End> {
+        self.open().await?;
+        for step in &self.script.steps {
+            match step {
+                Step::Send(item) => self.send(item.clone()).await?,
+                Step::Raw(bytes) => self.write(bytes).await?,
+                Step::Drip(bytes, every) => self.drip(bytes, *every).await?,
+                Step::Flood(bytes) => loop {
+                    self.write(bytes).await?;
+                },
+                Step::Expect(wanted) => self.expect(wanted.as_ref()).await?,
+                Step::Echo => loop {
+                    let payload = self.message().await?;
+                    self.send(Outgoing::Message(payload)).await?;
+                },
+                Step::Serve(wait) => self.serve(wait).await?,
+                Step::Stall(wait) => wait.pass().await,
+                Step::Leave(leave) => return Err(End { gone: Gone::Scripted, leave: *leave }),
+            }
+        }
+        loop {
+            self.message().await?;
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), End> {
+        let request = self.request().await?;
+        let key = request.header("sec-websocket-key").unwrap_or_default().to_owned();
+        self.journal.write(self.visit, Note::Request(request));
+        match &self.script.opening {
+            Opening::Silence => Wait::Forever.pass().await,
+            Opening::Raw(bytes) => {
+                let reply = fill_in(bytes, &accept(&key));
+                self.write(&reply).await?;
+            }
+            Opening::Reply { status, lines, body } => {
+                let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
+                if *status == 101 {
+                    head += "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+                    head += &format!("Sec-WebSocket-Accept: {}\r\n", accept(&key));
+                } else {
+                    head += &format!("Content-Length: {}\r\n", body.len());
+                }
+                for (name, value) in lines {
+                    head += &format!("{name}: {value}\r\n");
+                }
+                head += "\r\n";
+                let reply = [head.as_bytes(), body].concat();
+                self.write(&reply).await?;
+                if *status != 101 {
+                    return Err(End::quiet(Gone::Scripted));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn request(&mut self) -> Result<Request, End> {
+        loop {
+            if let Some(end) = find(&self.inbox, b"\r\n\r\n") {
+                let head = self.inbox.split_to(end + 4);
+                let head = String::from_utf8_lossy(&head[..end]).into_owned();
+                return Ok(Request { head });
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Reads more into the inbox. May be dropped half-way.
+    async fn read(&mut self) -> Result<(), End> {
+        match self.stream.read_buf(&mut self.inbox).await? {
+            0 => Err(End::quiet(Gone::Eof)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await?;
+        Ok(())
+    }
+
+    async fn drip(&mut self, bytes: &Bytes, every: Duration) -> Result<(), End> {
+        for byte in bytes {
+            self.write(&[*byte]).await?;
+            sleep(every).await;
+        }
+        Ok(())
+    }
+
+    /// Sends what may still be sent.
+    async fn send(&mut self, item: Outgoing) -> Result<(), End> {
+        let item = match item {
+            Outgoing::Close(frame) => self.session.close(frame),
+            other => Some(other),
+        };
+        let mut outbox = BytesMut::new();
+        if let Some(item) = item {
+            // Behind our own Close nothing is sent, whatever the script says.
+            let _ = self.codec.encode(item, &mut outbox);
+        }
+        self.write(&outbox).await
+    }
+
+    async fn expect(&mut self, wanted: Option<&Payload>) -> Result<(), End> {
+        loop {
+            let payload = self.message().await?;
+            if wanted.is_none_or(|wanted| *wanted == payload) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next message; control frames are answered on the way.
+    async fn message(&mut self) -> Result<Payload, End> {
+        loop {
+            if let Some(payload) = self.take().await? {
+                return Ok(payload);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Serves until the wait is over.
+    async fn serve(&mut self, wait: &Wait) -> Result<(), End> {
+        let start = Instant::now();
+        loop {
+            while self.take().await?.is_some() {}
+            // Only reading is cut short: an answer is never left half-written.
+            let read = match wait {
+                Wait::For(time) => timeout_at(start + *time, self.read()).await.ok(),
+                Wait::Until(gate) => either(self.read(), gate.opened()).await,
+                Wait::Forever => Some(self.read().await),
+            };
+            match read {
+                Some(result) => result?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes a message out of the inbox, if one is whole.
+    async fn take(&mut self) -> Result<Option<Payload>, End> {
+        loop {
+            if self.session.is_done() {
+                return Err(End::quiet(Gone::Closed));
+            }
+            let item = match self.codec.decode(&mut self.inbox) {
+                Ok(Some(item)) => item,
+                Ok(None) => return Ok(None),
+                Err(err) => return Err(End::quiet(Gone::Breach(err))),
+            };
+            self.journal.write(self.visit, Note::Received(item.clone()));
+            match item {
+                Incoming::Message(payload) => return Ok(Some(payload)),
+                Incoming::Ping(_) if !self.script.pongs => {}
+                Incoming::Close(_) if !self.script.answers_close => {}
+                control => {
+                    let mut outbox = BytesMut::new();
+                    if let Some(answer) = self.session.receive(&control) {
+                        let _ = self.codec.encode(answer, &mut outbox);
+                    }
+                    self.write(&outbox).await?;
+                }
+            }
+        }
+    }
+
+    /// Ends our side, and takes in what still comes for a moment.
+    async fn part(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let rest = async {
+            loop {
+                self.inbox.clear();
+                if self.stream.read_buf(&mut self.inbox).await.is_ok_and(|count| count > 0) {
+                    continue;
+                }
+                return;
+            }
+        };
+        let _ = timeout(PARTING, rest).await;
+    }
+}
+
+impl Wait {
+    async fn pass(&self) {
+        match self {
+            Wait::For(time) => sleep(*time).await,
+            Wait::Until(gate) => gate.opened().await,
+            Wait::Forever => std::future::pending().await,
+        }
+    }
+}
+
+/// What `first` makes, or `None` if `other` is ready before.
+async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
+    let (mut first, mut other) = (pin!(first), pin!(other));
+    poll_fn(|cx| {
+        if let Poll::Ready(made) = first.as_mut().poll(cx) {
+            return Poll::Ready(Some(made));
+        }
+        other.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+/// RFC 6455, 4.2.2.
+fn accept(key: &str) -> String {
+    const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
+}
+
+fn fill_in(reply: &[u8], accept: &str) -> Vec<u8> {
+    const PLACE: &[u8] = b"{accept}";
+    match find(reply, PLACE) {
+        Some(at) => [&reply[..at], accept.as_bytes(), &reply[at + PLACE.len()..]].concat(),
+        None => reply.to_vec(),
+    }
+}
+
+fn find(text: &[u8], word: &[u8]) -> Option<usize> {
+    text.windows(word.len()).position(|window| window == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_that_of_the_rfc() {
+        // RFC 6455, 1.3
+        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn the_digest_goes_where_the_reply_wants_it() {
+        assert_eq!(fill_in(b"a {accept}\r\n", "x"), b"a x\r\n");
+        assert_eq!(fill_in(b"as it is", "x"), b"as it is");
+    }
+}

@@ -1,0 +1,382 @@
+//! A scripted WebSocket server on loopback, on a thread of its own.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinHandle as Task, JoinSet};
+
+use crate::proto::close::CloseFrame;
+use crate::proto::message::{Incoming, Payload};
+use crate::testing::journal::{Gone, Journal, Note, Request};
+use crate::testing::script::{Leave, Script};
+
+/// A WebSocket server for tests: real sockets on 127.0.0.1, scripted connections.
+///
+/// It runs on a thread and a runtime of its own, so that it works from any test and never waits
+/// for the client's thread. It counts the dials and writes down what it saw; its `next_…` methods
+/// await the next thing of a kind, each from the beginning, and panic with all that was seen if it
+/// does not come within 10 s. It ends when it is dropped.
+///
+/// Real sockets need the real clock. For a paused or simulated one there is [`Script::play`].
+///
+/// ```
+/// use actix_ws_client::Connection;
+/// use actix_ws_client::testing::{Script, Server};
+///
+/// # actix::System::new().block_on(async {
+/// let server = Server::start(Script::refuse(401).body("who are you?"));
+/// let outcome = Connection::builder(server.url()).run().await.unwrap();
+/// assert_eq!(outcome.error.unwrap().status(), Some(401));
+/// assert!(server.requests()[0].header("sec-websocket-key").is_some());
+/// # });
+/// ```
+pub struct Server {
+    addr: SocketAddr,
+    journal: Journal,
+    orders: UnboundedSender<(Order, mpsc::Sender<()>)>,
+    thread: Option<JoinHandle<()>>,
+    /// How many of each kind were awaited so far.
+    cursors: [AtomicUsize; 4],
+}
+
+/// Which script each connection plays.
+#[derive(Clone)]
+pub struct Scripts(Arc<dyn Fn(usize) -> Script + Send + Sync>);
+
+impl From<Script> for Scripts {
+    fn from(script: Script) -> Scripts {
+        Scripts(Arc::new(move |_| script.clone()))
+    }
+}
+
+impl From<Vec<Script>> for Scripts {
+    /// One after the other; the last one repeats.
+    ///
+    /// # Panics
+    /// If there is none.
+    fn from(scripts: Vec<Script>) -> Scripts {
+        assert!(!scripts.is_empty(), "a server needs a script");
+        Scripts(Arc::new(move |visit| scripts[visit.min(scripts.len() - 1)].clone()))
+    }
+}
+
+impl<const N: usize> From<[Script; N]> for Scripts {
+    fn from(scripts: [Script; N]) -> Scripts {
+        Scripts::from(Vec::from(scripts))
+    }
+}
+
+impl fmt::Debug for Scripts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scripts")
+    }
+}
+
+/// What the thread is told to do.
+enum Order {
+    /// Leave new connections in the backlog: they open, and nobody answers.
+    Pause,
+    Resume,
+    /// Close the listener and all connections.
+    Kill,
+    Restart,
+}
+
+/// How long a `next_…` method waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Server {
+    /// Starts a server that plays a script, or one script after the other (the last one repeats).
+    ///
+    /// # Panics
+    /// If no port can be bound.
+    pub fn start(scripts: impl Into<Scripts>) -> Server {
+        let scripts = scripts.into();
+        let journal = Journal::new();
+        let (orders, inbox) = unbounded_channel();
+        let (bound, addr) = mpsc::channel();
+        let host = Host { scripts, journal: journal.clone(), visits: Arc::default() };
+        let thread = std::thread::Builder::new()
+            .name("testing-server".into())
+            .spawn(move || serve(host, inbox, bound))
+            .expect("a thread can be started");
+        let addr = addr.recv().expect("a port of loopback can be bound");
+        Server { addr, journal, orders, thread: Some(thread), cursors: Default::default() }
+    }
+
+    /// Starts a server whose n-th connection, from 0, plays what the closure makes of n.
+    ///
+    /// # Panics
+    /// If no port can be bound.
+    pub fn start_with(script: impl Fn(usize) -> Script + Send + Sync + 'static) -> Server {
+        Server::start(Scripts(Arc::new(script)))
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// `ws://127.0.0.1:PORT/`
+    pub fn url(&self) -> String {
+        format!("ws://{}/", self.addr)
+    }
+
+    /// Everything that was seen.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// How many connections were accepted.
+    pub fn dials(&self) -> usize {
+        self.dial_times().len()
+    }
+
+    /// When each connection was accepted.
+    pub fn dial_times(&self) -> Vec<Instant> {
+        let notes = self.journal.notes().into_iter();
+        let dials = notes.filter(|(_, _, note)| matches!(note, Note::Dial));
+        dials.map(|(at, _, _)| at.into_std()).collect()
+    }
+
+    /// The heads of all upgrade requests, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.all(|_, note| match note {
+            Note::Request(request) => Some(request),
+            _ => None,
+        })
+    }
+
+    /// All messages and control frames that came, in order.
+    pub fn received(&self) -> Vec<Incoming> {
+        self.all(|_, note| match note {
+            Note::Received(item) => Some(item),
+            _ => None,
+        })
+    }
+
+    /// As [`received`](Server::received), over one connection, from 0.
+    pub fn received_by(&self, visit: usize) -> Vec<Incoming> {
+        self.all(|which, note| match note {
+            Note::Received(item) if which == visit => Some(item),
+            _ => None,
+        })
+    }
+
+    /// All messages that came, in order.
+    pub fn messages(&self) -> Vec<Payload> {
+        self.all(|_, note| match note {
+            Note::Received(Incoming::Message(payload)) => Some(payload),
+            _ => None,
+        })
+    }
+
+    /// All Close frames that came, in order; `None` is an empty one.
+    pub fn closes(&self) -> Vec<Option<CloseFrame>> {
+        self.all(|_, note| match note {
+            Note::Received(Incoming::Close(frame)) => Some(frame),
+            _ => None,
+        })
+    }
+
+    fn all<T>(&self, pick: impl Fn(usize, Note) -> Option<T>) -> Vec<T> {
+        let notes = self.journal.notes().into_iter();
+        notes.filter_map(|(_, visit, note)| pick(visit, note)).collect()
+    }
+
+    /// The number of the next connection, from 0, once it was accepted.
+    pub async fn next_dial(&self) -> usize {
+        self.next(0, "dial", |visit, note| match note {
+            Note::Dial => Some(visit),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next message that comes, over whichever connection.
+    pub async fn next_message(&self) -> Payload {
+        self.next(1, "message", |_, note| match note {
+            Note::Received(Incoming::Message(payload)) => Some(payload.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next Close frame that comes, over whichever connection; `None` is an empty one.
+    pub async fn next_close(&self) -> Option<CloseFrame> {
+        self.next(2, "Close", |_, note| match note {
+            Note::Received(Incoming::Close(frame)) => Some(frame.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// How the next connection ended that did.
+    pub async fn next_gone(&self) -> Gone {
+        self.next(3, "end of a connection", |_, note| match note {
+            Note::Gone(gone) => Some(gone.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn next<T>(
+        &self,
+        kind: usize,
+        what: &str,
+        pick: impl Fn(usize, &Note) -> Option<T>,
+    ) -> T {
+        let skip = self.cursors[kind].fetch_add(1, Ordering::Relaxed);
+        self.journal.nth(what, skip, PATIENCE, |(_, visit, note)| pick(*visit, note)).await
+    }
+
+    /// Leaves new connections in the backlog: TCP takes them, and nobody answers.
+    pub fn pause_accepting(&self) {
+        self.order(Order::Pause);
+    }
+
+    /// Accepts connections again, first of all those in the backlog.
+    pub fn resume_accepting(&self) {
+        self.order(Order::Resume);
+    }
+
+    /// Closes the listener and all connections at once, as a process that dies does. Dials are
+    /// refused from now on.
+    pub fn kill(&self) {
+        self.order(Order::Kill);
+    }
+
+    /// Listens on the same port again. The scripts go on where they were.
+    pub fn restart(&self) {
+        self.order(Order::Restart);
+    }
+
+    /// Ends the server, as [`kill`](Server::kill) does, for good.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// Gives an order, and waits till it was carried out.
+    fn order(&self, order: Order) {
+        let (done, carried_out) = mpsc::channel();
+        if self.orders.send((order, done)).is_ok() {
+            // An error says that the thread has panicked; the test will miss the server soon.
+            let _ = carried_out.recv();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.orders = unbounded_channel().0;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("addr", &self.addr).field("dials", &self.dials()).finish()
+    }
+}
+
+/// What all connections of a server share.
+#[derive(Clone)]
+struct Host {
+    scripts: Scripts,
+    journal: Journal,
+    /// How many connections there were.
+    visits: Arc<AtomicUsize>,
+}
+
+/// The server's thread.
+fn serve(
+    host: Host,
+    inbox: UnboundedReceiver<(Order, mpsc::Sender<()>)>,
+    bound: mpsc::Sender<SocketAddr>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be built");
+    runtime.block_on(host.obey(inbox, bound));
+}
+
+impl Host {
+    async fn obey(
+        self,
+        mut inbox: UnboundedReceiver<(Order, mpsc::Sender<()>)>,
+        bound: mpsc::Sender<SocketAddr>,
+    ) {
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
+        let addr = listener.local_addr().expect("a bound listener has an address");
+        let mut listener = Some(Arc::new(listener));
+        let connections = Arc::new(tokio::sync::Mutex::new(JoinSet::new()));
+        let accept = |listener: &Arc<TcpListener>| {
+            tokio::spawn(self.clone().accept(listener.clone(), connections.clone()))
+        };
+        let mut accepting: Option<Task<()>> = listener.as_ref().map(accept);
+        let _ = bound.send(addr);
+        while let Some((order, done)) = inbox.recv().await {
+            if let Some(task) = accepting.take() {
+                task.abort();
+                // An aborted task says so.
+                let _ = task.await;
+            }
+            match order {
+                Order::Pause => {}
+                Order::Resume => accepting = listener.as_ref().map(accept),
+                Order::Kill => {
+                    listener = None;
+                    connections.lock().await.shutdown().await;
+                }
+                Order::Restart => {
+                    listener = Some(Arc::new(bind(addr).await));
+                    accepting = listener.as_ref().map(accept);
+                }
+            }
+            let _ = done.send(());
+        }
+    }
+
+    async fn accept(
+        self,
+        listener: Arc<TcpListener>,
+        connections: Arc<tokio::sync::Mutex<JoinSet<()>>>,
+    ) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let visit = self.visits.fetch_add(1, Ordering::Relaxed);
+            self.journal.write(visit, Note::Dial);
+            let mut connections = connections.lock().await;
+            while connections.try_join_next().is_some() {}
+            connections.spawn(self.clone().play(visit, stream));
+        }
+    }
+
+    async fn play(self, visit: usize, mut stream: TcpStream) {
+        // An error here shows in the first read.
+        let _ = stream.set_nodelay(true);
+        let script = (self.scripts.0)(visit);
+        if script.play(&mut stream, visit, &self.journal).await == Leave::Reset {
+            reset(&stream);
+        }
+    }
+}
+
+async fn bind(addr: SocketAddr) -> TcpListener {
+    TcpListener::bind(addr).await.expect("a port of loopback can be bound")
+}
+
+/// Makes the drop of a stream a reset. The lint is about a linger that waits; one of zero does not,
+/// and the method that replaces this one is younger than the oldest tokio that we take.
+#[allow(deprecated)]
+fn reset(stream: &TcpStream) {
+    let _ = stream.set_linger(Some(Duration::ZERO));
+}

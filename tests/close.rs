@@ -1,0 +1,335 @@
+//! `command::Close` works in every phase, at once, and is answered within its deadline + 100 ms.
+
+use std::time::{Duration, Instant};
+
+use actix::{Actor, Addr, Context, Handler};
+use actix_ws_client::testing::{Gone, Probe, Script, Server};
+use actix_ws_client::{
+    CloseCode, Connection, ConnectionBuilder, Outcome, OutcomeKind, Phase, Reconnect, command,
+    event,
+};
+
+/// A connection that comes back soon.
+fn to(server: &Server) -> ConnectionBuilder {
+    Connection::builder(server.url()).reconnect(Reconnect::fixed(Duration::from_millis(20)))
+}
+
+/// The promise of 100 ms, and what a busy machine adds to it.
+const SLACK: Duration = Duration::from_millis(400);
+
+/// Closes with a deadline and holds the answer against it.
+async fn close(connection: &Addr<Connection>, deadline: Duration) -> Outcome {
+    let asked = Instant::now();
+    let outcome = connection.send(command::Close::normal().deadline(deadline)).await.unwrap();
+    let took = asked.elapsed();
+    assert!(took <= deadline + SLACK, "{took:?}");
+    outcome
+}
+
+/// After the end no socket is opened, and every command says so.
+async fn stays_closed(connection: &Addr<Connection>, server: &Server) {
+    let dials = server.dials();
+    let status = connection.send(command::Status).await.unwrap();
+    assert_eq!(status.phase, Phase::Closed);
+    assert!(connection.send(command::Reconnect).await.unwrap().is_err());
+    let refused = connection.send(command::Send::text("late")).await.unwrap().unwrap_err();
+    assert_eq!(refused, command::SendError::Closed("late".into()));
+    // A dial that was wrongly begun would be there by now: the policy waits 20 ms.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.dials(), dials);
+}
+
+const SOON: Duration = Duration::from_secs(1);
+
+#[actix::test]
+async fn an_open_connection_closes_cleanly() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let outcome = close(&connection, SOON).await;
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 1));
+    let close = probe.next::<event::Close>().await;
+    assert_eq!((close.code, close.clean), (CloseCode::NORMAL, true));
+    assert_eq!(close.next, event::Next::Stop);
+    probe.stopped().await;
+    stays_closed(&connection, &server).await;
+    probe.check().unwrap();
+}
+
+#[actix::test]
+async fn a_close_ends_a_wait_for_the_next_dial() {
+    let server = Server::start(Script::refuse(503));
+    let probe = Probe::new();
+    let builder = Connection::builder(server.url());
+    let later = Reconnect::fixed(Duration::from_secs(3600));
+    let connection = probe.attach(builder.reconnect(later)).start().unwrap();
+    probe.next_where(|state: &event::State| state.phase == Phase::Waiting).await;
+    let outcome = close(&connection, Duration::ZERO).await;
+    assert_eq!((outcome.kind, outcome.epochs, outcome.attempts), (OutcomeKind::Closed, 0, 1));
+    assert!(outcome.close.is_none());
+    probe.stopped().await;
+    stays_closed(&connection, &server).await;
+    assert_eq!(probe.story(), ["error", "stopped"]);
+}
+
+#[actix::test]
+async fn a_close_before_the_first_dial_opens_nothing() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    let outcome = close(&connection, Duration::ZERO).await;
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 0));
+    probe.stopped().await;
+    stays_closed(&connection, &server).await;
+    assert_eq!(probe.story(), ["stopped"]);
+}
+
+#[actix::test]
+async fn a_close_cancels_a_dial_whose_handshake_stalls() {
+    let server = Server::start(Script::no_reply());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    server.next_dial().await;
+    let outcome = close(&connection, Duration::ZERO).await;
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 0));
+    assert!(matches!(server.next_gone().await, Gone::Eof | Gone::Error(_)));
+    stays_closed(&connection, &server).await;
+    assert_eq!(probe.story(), ["stopped"]);
+}
+
+#[actix::test]
+async fn a_close_cancels_a_dial_that_nobody_accepts() {
+    let server = Server::start(Script::accept());
+    server.pause_accepting();
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next_where(|state: &event::State| state.phase == Phase::Connecting).await;
+    assert_eq!(close(&connection, Duration::ZERO).await.kind, OutcomeKind::Closed);
+    server.resume_accepting();
+    assert!(matches!(server.next_gone().await, Gone::Eof | Gone::Error(_)));
+    assert_eq!(probe.story(), ["stopped"]);
+}
+
+#[actix::test]
+async fn a_server_that_never_answers_is_left_at_the_deadline() {
+    let server = Server::start(Script::accept().never_answer_close());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let asked = Instant::now();
+    let outcome = close(&connection, Duration::from_millis(300)).await;
+    assert!(asked.elapsed() >= Duration::from_millis(300));
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    let close = probe.next::<event::Close>().await;
+    assert_eq!((close.code, close.clean), (CloseCode::NORMAL, false));
+    probe.stopped().await;
+    assert_eq!(probe.story(), ["open", "close", "stopped"]);
+    stays_closed(&connection, &server).await;
+}
+
+#[actix::test]
+async fn a_server_that_reads_nothing_is_left_at_the_deadline() {
+    let server = Server::start(Script::accept().stall_forever());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server).send_buffer(8 << 20)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let full = command::Send::binary(vec![0; 7 << 20]);
+    connection.send(full).await.unwrap().unwrap();
+    close(&connection, Duration::from_millis(200)).await;
+    probe.stopped().await;
+    assert_eq!(probe.story(), ["open", "close", "stopped"]);
+}
+
+#[actix::test]
+async fn a_deadline_of_zero_does_not_wait_for_the_answer() {
+    let server = Server::start(Script::accept().never_answer_close());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    close(&connection, Duration::ZERO).await;
+    // The frame is sent nevertheless.
+    assert_eq!(server.next_close().await.unwrap().code().value(), 1000);
+}
+
+#[actix::test]
+async fn a_second_close_hastens_the_first_and_gets_the_same_answer() {
+    let server = Server::start(Script::accept().never_answer_close());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let code = CloseCode::from(4001);
+    let patient = command::Close::new(code, "first").unwrap().deadline(Duration::from_secs(3600));
+    let first = connection.send(patient);
+    let second = close(&connection, Duration::from_millis(100)).await;
+    let first = first.await.unwrap();
+    let third = close(&connection, Duration::ZERO).await;
+    for outcome in [first, second, third] {
+        let (code, reason) = outcome.close.unwrap();
+        assert_eq!((code.value(), &*reason, outcome.epochs), (4001, "first", 1));
+    }
+    assert_eq!(server.closes().len(), 1);
+    probe.stopped().await;
+    assert_eq!(probe.story(), ["open", "close", "stopped"]);
+}
+
+#[actix::test]
+async fn a_close_during_the_servers_close_ends_the_run() {
+    // The server closes, and keeps the socket open behind our answer.
+    let server = Server::start(
+        Script::accept().never_answer_close().send_close(1012, "bye").stall_forever(),
+    );
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next_where(|state: &event::State| state.phase == Phase::Closing).await;
+    let outcome = close(&connection, Duration::from_millis(100)).await;
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    assert_eq!(outcome.close.unwrap().0.value(), 1012);
+    assert_eq!(probe.next::<event::Close>().await.next, event::Next::Stop);
+    stays_closed(&connection, &server).await;
+}
+
+#[actix::test]
+async fn an_empty_close_goes_out_empty() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let outcome = connection.send(command::Close::empty()).await.unwrap();
+    assert_eq!(server.next_close().await, None);
+    assert_eq!(outcome.close.unwrap().0, CloseCode::NO_STATUS);
+    assert!(probe.next::<event::Close>().await.clean);
+}
+
+#[actix::test]
+async fn the_servers_code_is_echoed() {
+    for (script, expected) in [
+        (Script::accept().send_close(1012, "restart"), Some(1012)),
+        (Script::accept().send_close(3999, ""), Some(3999)),
+        (Script::accept().send_empty_close(), None),
+    ] {
+        let server = Server::start(script);
+        let outcome = to(&server).no_reconnect().run().await.unwrap();
+        let echoed = server.next_close().await.map(|frame| frame.code().value());
+        assert_eq!(echoed, expected);
+        assert_eq!(outcome.close.unwrap().0.value(), expected.unwrap_or(1005));
+        assert!(matches!(server.next_gone().await, Gone::Closed));
+    }
+}
+
+#[actix::test]
+async fn what_was_taken_for_sending_goes_out_before_the_close() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    for number in 0..500 {
+        connection.do_send(command::Send::text(number.to_string()));
+    }
+    close(&connection, SOON).await;
+    let arrived: Vec<String> =
+        server.messages().iter().map(|it| it.as_text().unwrap().to_owned()).collect();
+    let sent: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+    assert_eq!(arrived, sent);
+    assert_eq!(server.closes().len(), 1);
+}
+
+#[actix::test]
+async fn what_the_server_sends_before_its_answer_still_arrives() {
+    let late = (0..100).map(|number| number.to_string());
+    let gate = actix_ws_client::testing::Gate::new();
+    // Our Close lies unread behind the gate; the server sends what it has before it looks.
+    let script = Script::accept().stall_until(&gate).send_all(late);
+    let server = Server::start(script);
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let answer = connection.send(command::Close::normal().deadline(SOON));
+    connection.send(command::Status).await.unwrap();
+    gate.open();
+    assert!(answer.await.unwrap().close.is_some());
+    probe.stopped().await;
+    let arrived: Vec<String> = probe
+        .all::<event::Message>()
+        .iter()
+        .map(|it| it.payload.as_text().unwrap().to_owned())
+        .collect();
+    assert_eq!(arrived, (0..100).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert!(probe.next::<event::Close>().await.clean);
+    probe.check().unwrap();
+}
+
+/// Closes its connection from within a handler.
+struct Closer {
+    on: &'static str,
+    probe: Probe,
+}
+
+impl Closer {
+    fn reached(&self, what: &'static str, connection: &actix_ws_client::Handle) {
+        if self.on == what {
+            assert!(connection.do_send(command::Close::normal()));
+        }
+    }
+}
+
+impl Actor for Closer {
+    type Context = Context<Closer>;
+}
+
+impl Handler<event::Open> for Closer {
+    type Result = ();
+
+    fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
+        self.reached("open", &open.connection);
+    }
+}
+
+impl Closer {
+    /// The way back, as the last `Open` gave it.
+    fn way(&self) -> Option<actix_ws_client::Handle> {
+        self.probe.all::<event::Open>().last().map(|open| open.connection.clone())
+    }
+}
+
+impl Handler<event::Message> for Closer {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Message, _: &mut Self::Context) {
+        self.reached("message", &self.way().unwrap());
+    }
+}
+
+impl Handler<event::Error> for Closer {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Error, _: &mut Self::Context) {
+        if let Some(way) = self.way() {
+            self.reached("error", &way);
+        }
+    }
+}
+
+impl Handler<event::Close> for Closer {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Close, _: &mut Self::Context) {
+        self.reached("close", &self.way().unwrap());
+    }
+}
+
+#[actix::test]
+async fn a_close_from_within_a_handler_of_each_event_ends_the_run() {
+    for on in ["open", "message", "error", "close"] {
+        let server = Server::start(Script::accept().send_text("hi").expect_text("go").reset());
+        let probe = Probe::new();
+        let closer = Closer { on, probe: probe.clone() }.start();
+        let connection = probe.attach(to(&server)).handler(&closer).start().unwrap();
+        probe.next_message().await;
+        connection.do_send(command::Send::text("go"));
+        assert_eq!(probe.stopped().await.kind, OutcomeKind::Closed, "on {on}");
+        probe.check().unwrap();
+        assert_eq!(probe.all::<event::Open>().len(), 1, "on {on}: {:?}", probe.story());
+        stays_closed(&connection, &server).await;
+    }
+}
