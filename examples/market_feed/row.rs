@@ -197,7 +197,7 @@ impl Row {
         });
         if let Some(price) = price.filter(|price| price.is_finite()) {
             self.up =
-                self.price.map_or(true, |last| if price == last { self.up } else { price > last });
+                self.price.is_none_or(|last| if price == last { self.up } else { price > last });
             self.price = Some(price);
         }
         let fault = self.number(seq)?;
