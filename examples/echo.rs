@@ -79,7 +79,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .map_err(|_| "an echo is missing")??;
     match outcome.error {
         Some(error) => Err(error.into()),
-        None => Ok(println!("{}: every line came back", outcome.kind)),
+        None => {
+            println!("{}: every line came back", outcome.kind);
+            Ok(())
+        }
     }
 }
 
