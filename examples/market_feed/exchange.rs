@@ -97,6 +97,8 @@ async fn accept(listener: std::net::TcpListener, desks: Vec<Desk>) -> io::Result
     let desks: Rc<[_]> = desks.into();
     loop {
         let (stream, _) = listener.accept().await?;
+        // A tick or a Pong must not wait for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
         tokio::task::spawn_local(serve(stream, desks.clone()));
     }
 }
