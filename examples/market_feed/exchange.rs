@@ -98,8 +98,9 @@ async fn accept(listener: std::net::TcpListener, desks: Vec<Desk>) -> io::Result
     loop {
         let (stream, _) = listener.accept().await?;
         // A tick or a Pong must not wait for the acknowledgement of the one before.
-        stream.set_nodelay(true)?;
-        tokio::task::spawn_local(serve(stream, desks.clone()));
+        if stream.set_nodelay(true).is_ok() {
+            tokio::task::spawn_local(serve(stream, desks.clone()));
+        }
     }
 }
 
