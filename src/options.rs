@@ -86,11 +86,11 @@ impl Options {
 
     /// The guards around the reconnection policy.
     pub(crate) fn guards(&self) -> Guards {
-        let mut guards = Guards::default();
-        guards.max_attempts = self.max_attempts;
-        guards.stable_after = self.stable_after;
-        guards.dial_limit = self.dial_limit;
-        guards
+        Guards {
+            max_attempts: self.max_attempts,
+            stable_after: self.stable_after,
+            dial_limit: self.dial_limit,
+        }
     }
 
     /// Checks every option.

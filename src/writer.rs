@@ -19,8 +19,9 @@ use crate::proto::message::{ControlPayload, Outgoing, Payload};
 
 /// Encoded frames of one socket that wait to be written.
 ///
-/// Data is bounded by `limit` bytes. Control frames do not count against it and have bounds of
-/// their own: one unsent Pong, one Close, [`MAX_PINGS`] Pings.
+/// Data is bounded by `limit` bytes. Control frames do not count against it: of them
+/// [`MAX_CONTROL`] may wait. One more Ping is refused; of more Pongs only the last is kept
+/// (RFC 6455, 5.5.3); the one Close always has its place.
 pub(crate) struct Writer {
     /// Whole frames, as they go out.
     buf: BytesMut,
@@ -34,18 +35,16 @@ pub(crate) struct Writer {
     control: VecDeque<(u64, usize)>,
     /// The sum of the lengths in `control`.
     control_bytes: usize,
-    /// The Pong that is owed; a newer one takes its place (RFC 6455, 5.5.3).
+    /// The Pong that is owed and found no place; a newer one takes its own.
     pong: Option<ControlPayload>,
-    /// Where the last Pong in `buf` ends.
-    pong_end: u64,
     /// For how long nothing may move.
     timeout: Duration,
     /// Runs while bytes wait and the transport takes none.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-/// Pings that may wait to be written.
-const MAX_PINGS: usize = 64;
+/// Control frames that may wait to be written.
+const MAX_CONTROL: usize = 64;
 
 /// An empty buffer larger than this is given back.
 const KEEP: usize = 8 << 10;
@@ -60,7 +59,6 @@ impl Writer {
             control: VecDeque::new(),
             control_bytes: 0,
             pong: None,
-            pong_end: 0,
             timeout,
             stalled: None,
         }
@@ -91,21 +89,21 @@ impl Writer {
         codec: &mut Codec,
         payload: ControlPayload,
     ) -> Result<(), SendError> {
-        if self.control.len() >= MAX_PINGS {
+        if self.control.len() >= MAX_CONTROL {
             return Err(SendError::Full(Payload::Binary(payload.into_bytes())));
         }
         self.control(codec, Outgoing::Ping(payload));
         Ok(())
     }
 
-    /// Owes a Pong. Of several that were not sent yet only the last is kept.
-    pub(crate) fn pong(&mut self, payload: ControlPayload) {
+    /// Owes a Pong.
+    pub(crate) fn pong(&mut self, codec: &mut Codec, payload: ControlPayload) {
         self.pong = Some(payload);
+        self.pong_in(codec);
     }
 
     /// Takes a Close frame. Nothing goes out behind it.
     pub(crate) fn close(&mut self, codec: &mut Codec, close: Outgoing) {
-        self.pong_in(codec);
         self.control(codec, close);
     }
 
@@ -132,16 +130,16 @@ impl Writer {
     where
         T: AsyncWrite + Unpin,
     {
-        if self.written >= self.pong_end {
-            self.pong_in(codec);
-        }
         let had = !self.buf.is_empty();
         while !self.buf.is_empty() {
             match Pin::new(&mut *io).poll_write(cx, &self.buf) {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(failed(io::ErrorKind::WriteZero.into())));
                 }
-                Poll::Ready(Ok(count)) => self.wrote(count),
+                Poll::Ready(Ok(count)) => {
+                    self.wrote(count);
+                    self.pong_in(codec);
+                }
                 Poll::Ready(Err(err)) => return Poll::Ready(Err(failed(err))),
                 Poll::Pending => return self.poll_stalled(cx),
             }
@@ -175,10 +173,12 @@ impl Writer {
         self.control_bytes += length;
     }
 
+    /// Gives the Pong that is owed a place, if there is one.
     fn pong_in(&mut self, codec: &mut Codec) {
-        if let Some(payload) = self.pong.take() {
+        if self.control.len() < MAX_CONTROL
+            && let Some(payload) = self.pong.take()
+        {
             self.control(codec, Outgoing::Pong(payload));
-            self.pong_end = self.queued;
         }
     }
 

@@ -232,7 +232,7 @@ impl Watch {
     pub(crate) fn new(zero: Instant) -> Watch {
         let gauges = Gauges {
             zero,
-            phase: AtomicU8::new(Phase::Connecting as u8),
+            phase: AtomicU8::new(Phase::Waiting as u8),
             epoch: AtomicU64::new(0),
             figures: Default::default(),
         };

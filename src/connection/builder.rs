@@ -1,5 +1,6 @@
 //! Building and starting a connection.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +28,6 @@ use crate::tls::Tls;
 ///
 /// Everything is checked by [`start`](ConnectionBuilder::start) before anything is dialled.
 /// Wherever an option takes `Option<Duration>`, `None` turns the thing off; zero is an error.
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct ConnectionBuilder {
     url: String,
@@ -311,5 +311,15 @@ impl ConnectionBuilder {
         };
         // tokio cannot be asked whether a `LocalSet` is there; without one it panics.
         catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
+    }
+}
+
+impl fmt::Debug for ConnectionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the URL: it may hold credentials.
+        f.debug_struct("ConnectionBuilder")
+            .field("source", &self.source)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

@@ -24,6 +24,7 @@ use crate::options::Options;
 use crate::pinger::{Cadence, Pinger, Signs, Silent};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
+use crate::proto::error::ProtocolError;
 use crate::proto::frame::Role;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing, Payload};
 use crate::proto::session::{Closure, Session};
@@ -53,8 +54,8 @@ pub(super) struct Live {
     beats: u64,
     /// What the pinger missed.
     silent: Option<Silent>,
-    /// What went wrong, while our Close is still on its way out.
-    failure: Option<Error>,
+    /// How the peer broke the protocol, until that is told.
+    breach: Option<Breach>,
     /// Runs from the first Close frame on, or from a breach.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Whether our side of the transport was shut down after a breach.
@@ -73,6 +74,19 @@ const MAX_CHUNK: usize = 64 << 10;
 /// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
 /// with bytes unread would reset the connection.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long handlers on this thread or another have for what was read before a breach.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// A breach of the protocol by the peer.
+struct Breach {
+    err: ProtocolError,
+    /// Whether our Close is on its way. It waits until the handlers have what was read before the
+    /// breach, and one turn of the thread more, so that their answers to it go out before it.
+    said: bool,
+    /// Whether that turn has passed.
+    turned: bool,
+}
 
 /// Pings of ours that may wait for their Pong. The oldest is forgotten first.
 const MAX_PINGS: usize = 64;
@@ -113,7 +127,7 @@ impl Live {
             pings: VecDeque::new(),
             beats: 0,
             silent: None,
-            failure: None,
+            breach: None,
             deadline: None,
             shut: false,
             close_timeout: options.close_timeout,
@@ -219,37 +233,78 @@ impl Live {
         if let Some(error) = self.judge_silence() {
             return Poll::Ready(self.end(Some(error)));
         }
+        self.answer_breach(delivery, cx);
         let before = self.writer.written();
         let flushed = self.writer.poll_flush(&mut self.link, &mut self.codec, cx);
         watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
-            (Err(error), _) | (_, Poll::Ready(Err(error))) => {
+            (Err(error), _) => return Poll::Ready(self.end(Some(error))),
+            (_, Poll::Ready(Err(error))) => {
+                // What came before the transport broke may hold the peer's Close, and its reason.
+                let _ = self.poll_read(delivery, watch, source, cx);
                 return Poll::Ready(self.end(Some(error)));
             }
             (Ok(ReadState::Eof), _) => {
                 let missing = (!self.session.is_closing()).then(ended_early);
                 return Poll::Ready(self.end(missing));
             }
-            (Ok(ReadState::Open), Poll::Ready(Ok(()))) if self.failure.is_some() => {
-                self.poll_shut(cx);
-            }
+            (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
-        if let Some(deadline) = &mut self.deadline {
-            ready!(deadline.as_mut().poll(cx));
-            return Poll::Ready(self.end(None));
+        self.poll_deadline(cx)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+        let Some(deadline) = &mut self.deadline else {
+            return Poll::Pending;
+        };
+        ready!(deadline.as_mut().poll(cx));
+        if self.breach.as_ref().is_some_and(|breach| !breach.said) {
+            self.say_breach();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
-        Poll::Pending
+        Poll::Ready(self.end(None))
     }
 
     /// What an end is told as. A failure of our own finding comes first; and nothing that follows
     /// a Close frame is an error.
     fn end(&mut self, error: Option<Error>) -> Option<Error> {
-        self.failure.take().or(error.filter(|_| !self.session.is_closing()))
+        let breach = self.breach.take().map(|breach| Error::Protocol(breach.err));
+        breach.or(error.filter(|_| !self.session.is_closing()))
     }
 
+    /// Answers a breach once the handlers had their turn.
+    fn answer_breach(&mut self, delivery: &Delivery, cx: &mut Context<'_>) {
+        match &mut self.breach {
+            Some(breach) if breach.said => {}
+            // A full mailbox wakes us when it has room; else the queue is emptied in this poll.
+            Some(_) if delivery.blocked_since().is_some() => {}
+            Some(_) if !delivery.is_empty() => cx.waker().wake_by_ref(),
+            Some(breach) if !breach.turned => {
+                breach.turned = true;
+                cx.waker().wake_by_ref();
+            }
+            Some(_) => self.say_breach(),
+            None => {}
+        }
+    }
+
+    fn say_breach(&mut self) {
+        let Some(breach) = &mut self.breach else {
+            return;
+        };
+        breach.said = true;
+        if let Some(close) = self.session.fail(&breach.err) {
+            self.writer.close(&mut self.codec, close);
+        }
+        self.deadline = None;
+        self.end_within(LINGER.min(self.close_timeout));
+    }
+
+    /// After a breach, once our Close is out: nothing more will be said.
     fn poll_shut(&mut self, cx: &mut Context<'_>) {
-        if !self.shut {
+        if !self.shut && self.breach.as_ref().is_some_and(|breach| breach.said) {
             // An error here shows in the next read.
             self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
         }
@@ -273,6 +328,9 @@ impl Live {
         loop {
             if !self.inbox.is_empty() {
                 self.decode(delivery, watch, source);
+            }
+            if self.breach.as_ref().is_some_and(|breach| !breach.said) {
+                return Ok(ReadState::Open);
             }
             // What was read while a Close is under way is still delivered, so that reading to the
             // peer's Close must not wait for the handlers; a second helping bounds it.
@@ -323,7 +381,7 @@ impl Live {
 
     /// Takes every whole frame out of the inbox.
     fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
-        if self.failure.is_some() || self.session.is_done() {
+        if self.breach.is_some() || self.session.is_done() {
             // Nothing that follows is looked at (RFC 6455, 1.4).
             self.inbox.clear();
             return;
@@ -359,12 +417,9 @@ impl Live {
         delivery.push_run(Run { source, epoch, received, payloads });
     }
 
-    fn breach(&mut self, err: crate::proto::error::ProtocolError) {
-        if let Some(close) = self.session.fail(&err) {
-            self.writer.close(&mut self.codec, close);
-        }
-        self.failure = Some(Error::Protocol(err));
-        self.end_within(LINGER.min(self.close_timeout));
+    fn breach(&mut self, err: ProtocolError) {
+        self.breach = Some(Breach { err, said: false, turned: false });
+        self.end_within(PATIENCE);
     }
 
     fn control(
@@ -375,7 +430,7 @@ impl Live {
         source: SourceId,
     ) {
         match self.session.receive(&control) {
-            Some(Outgoing::Pong(payload)) => self.writer.pong(payload),
+            Some(Outgoing::Pong(payload)) => self.writer.pong(&mut self.codec, payload),
             Some(close) => self.writer.close(&mut self.codec, close),
             None => {}
         }

@@ -13,6 +13,7 @@ mod pulse;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -285,7 +286,12 @@ impl Connection {
                 hint.from_cap = from_cap;
             }
         }
-        let planned = self.schedule.lost(now.into_std(), hint, &mut self.rng);
+        let (schedule, rng) = (&mut self.schedule, &mut self.rng);
+        let plan = AssertUnwindSafe(|| schedule.lost(now.into_std(), hint, rng));
+        let Ok(planned) = catch_unwind(plan) else {
+            tracing::error!(source = %self.source, "the application's reconnect policy panicked");
+            return (Next::Stop, OutcomeKind::Refused);
+        };
         if self.intent == Intent::Hurry {
             let attempt = match planned {
                 backoff::Next::Retry { attempt, .. } => attempt,

@@ -7,10 +7,15 @@ mod resolve;
 mod socket;
 mod upgrade;
 
+use std::any::Any;
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -94,7 +99,7 @@ async fn connect(
     let target = &plan.target;
     if let Some(factory) = &plan.options.transport {
         stage.set(Stage::Connect);
-        let made = factory.make(&target.host, target.port).await;
+        let made = guarded(|| factory.make(&target.host, target.port)).await?;
         return made
             .map(|own| (Plain::Own(own), None))
             .map_err(|err| Rejected::Failed(Error::Io(err.into())));
@@ -107,6 +112,25 @@ async fn connect(
     })?;
     let peer = tcp.peer_addr().ok();
     Ok((Plain::Tcp(tcp), peer))
+}
+
+/// Runs a future of the application's. A panic in it takes nothing else down.
+async fn guarded<F: Future>(make: impl FnOnce() -> F) -> Result<F::Output, Error> {
+    let panicked = |panic: Box<dyn Any + Send>| {
+        let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
+        Error::Handler(words.unwrap_or_else(|| "it panicked".to_owned()).into())
+    };
+    let future = catch_unwind(AssertUnwindSafe(make)).map_err(panicked)?;
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(panicked(panic))),
+        }
+    })
+    .await
 }
 
 impl From<Error> for Rejected {

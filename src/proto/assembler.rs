@@ -150,3 +150,122 @@ impl std::fmt::Debug for Partial {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(fin: bool, opcode: Opcode, len: u64) -> FrameHeader {
+        FrameHeader { fin, opcode, mask: None, len }
+    }
+
+    /// Begins and fills a fragment.
+    fn add(assembler: &mut Assembler, opcode: Opcode, piece: &[u8]) -> Result<(), ProtocolError> {
+        assembler.begin(&header(false, opcode, piece.len() as u64))?;
+        assembler.push(piece)
+    }
+
+    #[test]
+    fn fragments_are_joined_in_order() {
+        let mut assembler = Assembler::new(100, 3);
+        add(&mut assembler, Opcode::Binary, b"\xffa").unwrap();
+        add(&mut assembler, Opcode::Continuation, b"").unwrap();
+        add(&mut assembler, Opcode::Continuation, b"b").unwrap();
+        assert!(assembler.is_active());
+        assert_eq!(assembler.finish(), Ok(Payload::from(b"\xffab".to_vec())));
+        assert!(!assembler.is_active());
+    }
+
+    #[test]
+    fn a_character_may_be_cut_by_a_fragment() {
+        let mut assembler = Assembler::new(100, 3);
+        add(&mut assembler, Opcode::Text, b"caf\xc3").unwrap();
+        add(&mut assembler, Opcode::Continuation, b"\xa9").unwrap();
+        assert_eq!(assembler.finish(), Ok(Payload::from("caf\u{e9}")));
+    }
+
+    #[test]
+    fn a_text_is_refused_at_the_byte_that_spoils_it_or_at_its_end() {
+        let mut assembler = Assembler::new(100, 3);
+        add(&mut assembler, Opcode::Text, b"\xce\xba\xf4").unwrap();
+        let err = add(&mut assembler, Opcode::Continuation, b"\x90");
+        assert_eq!(err, Err(ProtocolError::InvalidUtf8));
+
+        let mut assembler = Assembler::new(100, 3);
+        add(&mut assembler, Opcode::Text, b"\xf4").unwrap();
+        assert_eq!(assembler.finish(), Err(ProtocolError::InvalidUtf8));
+    }
+
+    #[test]
+    fn a_frame_out_of_turn_is_refused() {
+        let mut assembler = Assembler::new(100, 3);
+        let lone = Err(ProtocolError::UnexpectedContinuation);
+        assert_eq!(assembler.expect(Opcode::Continuation), lone);
+        assert_eq!(add(&mut assembler, Opcode::Continuation, b""), lone);
+        assert_eq!(assembler.push(b""), lone);
+        assert_eq!(assembler.finish(), Err(ProtocolError::UnexpectedContinuation));
+
+        add(&mut assembler, Opcode::Text, b"").unwrap();
+        for opcode in [Opcode::Text, Opcode::Binary] {
+            assert_eq!(assembler.expect(opcode), Err(ProtocolError::UnfinishedMessage));
+        }
+        for opcode in [Opcode::Continuation, Opcode::Close, Opcode::Ping, Opcode::Pong] {
+            assert_eq!(assembler.expect(opcode), Ok(()));
+        }
+        assembler.clear();
+        assert_eq!(assembler.expect(Opcode::Text), Ok(()));
+    }
+
+    #[test]
+    fn the_fragments_of_a_message_are_counted_and_those_of_the_next_anew() {
+        let mut assembler = Assembler::new(100, 2);
+        for _ in 0..3 {
+            add(&mut assembler, Opcode::Binary, b"").unwrap();
+            add(&mut assembler, Opcode::Continuation, b"").unwrap();
+            let err = Err(ProtocolError::TooManyFragments { limit: 2 });
+            assert_eq!(assembler.expect(Opcode::Continuation), err);
+            assembler.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_size_of_a_message_is_limited_by_what_is_declared() {
+        let mut assembler = Assembler::new(10, 5);
+        let err = Err(ProtocolError::MessageTooLarge { limit: 10 });
+        assert_eq!(assembler.begin(&header(false, Opcode::Text, 11)), err);
+        assert!(!assembler.is_active());
+        add(&mut assembler, Opcode::Binary, b"1234").unwrap();
+        add(&mut assembler, Opcode::Continuation, b"567890").unwrap();
+        for len in [1, u64::MAX >> 1, u64::MAX] {
+            assert_eq!(assembler.begin(&header(false, Opcode::Continuation, len)), err);
+        }
+        add(&mut assembler, Opcode::Continuation, b"").unwrap();
+        assert_eq!(assembler.finish().unwrap().len(), 10);
+    }
+
+    #[test]
+    fn its_buffer_grows_seldom_and_never_past_the_limit() {
+        let limit = 10_000;
+        let mut assembler = Assembler::new(limit, usize::MAX);
+        assembler.begin(&header(false, Opcode::Binary, limit as u64)).unwrap();
+        let capacity = |assembler: &Assembler| assembler.message.as_ref().unwrap().bytes.capacity();
+        assert_eq!(capacity(&assembler), 0, "nothing for an announcement");
+        let mut capacities = vec![];
+        for _ in 0..limit {
+            assembler.push(b"x").unwrap();
+            capacities.push(capacity(&assembler));
+        }
+        assert_eq!(capacities[255..257], [256, 512], "full before it grows");
+        capacities.dedup();
+        assert_eq!(capacities, [256, 512, 1024, 2048, 4096, 8192, 10_000]);
+    }
+
+    #[test]
+    fn its_buffer_takes_a_large_piece_without_growing_further() {
+        let mut assembler = Assembler::new(1 << 20, 2);
+        assembler.begin(&header(false, Opcode::Binary, 11_000)).unwrap();
+        assembler.push(&[1; 1_000]).unwrap();
+        assembler.push(&[2; 10_000]).unwrap();
+        assert_eq!(assembler.message.as_ref().unwrap().bytes.capacity(), 11_000);
+    }
+}

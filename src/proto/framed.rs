@@ -72,3 +72,51 @@ impl Encoder<Outgoing> for Codec {
         Ok(Codec::encode(self, item, dst)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::codec::Limits;
+    use crate::proto::frame::Role;
+    use crate::proto::message::Payload;
+
+    fn codec() -> Codec {
+        Codec::new(Role::Client, Limits::default())
+    }
+
+    #[test]
+    fn frames_pass_as_through_the_codec() {
+        let mut src = BytesMut::from(&b"\x81\x02hi\x83"[..]);
+        let mut codec = codec();
+        let item = Decoder::decode(&mut codec, &mut src).unwrap();
+        assert_eq!(item, Some(Incoming::Message(Payload::from("hi"))));
+        let err = Decoder::decode(&mut codec, &mut src).unwrap_err();
+        assert!(matches!(err, FramedError::Protocol(ProtocolError::ReservedOpcode { opcode: 3 })));
+
+        let mut dst = BytesMut::new();
+        Encoder::encode(&mut codec, Outgoing::Close(None), &mut dst).unwrap();
+        assert_eq!(&dst[..2], b"\x88\x80");
+        let err = Encoder::encode(&mut codec, Outgoing::Close(None), &mut dst).unwrap_err();
+        assert!(matches!(err, FramedError::SendAfterClose(SendAfterClose)));
+    }
+
+    #[test]
+    fn an_end_between_messages_is_an_end() {
+        let mut codec = codec();
+        let mut src = BytesMut::from(&b"\x81\x02hi"[..]);
+        assert!(codec.decode_eof(&mut src).unwrap().is_some());
+        assert!(codec.decode_eof(&mut src).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_end_inside_a_message_is_an_error_once() {
+        for bytes in [&b"\x81"[..], b"\x81\x02h", b"\x01\x02hi"] {
+            let mut codec = codec();
+            let mut src = BytesMut::from(bytes);
+            let err = codec.decode_eof(&mut src).unwrap_err();
+            let FramedError::Io(err) = err else { panic!("{err}") };
+            assert_eq!(err.kind(), io::ErrorKind::UnexpectedEof);
+            assert!(codec.decode_eof(&mut src).unwrap().is_none());
+        }
+    }
+}

@@ -58,7 +58,7 @@ impl Session {
     pub fn receive(&mut self, item: &Incoming) -> Option<Outgoing> {
         match item {
             Incoming::Ping(payload) if self.can_send() => Some(Outgoing::Pong(payload.clone())),
-            Incoming::Close(frame) if !self.received => {
+            Incoming::Close(frame) => {
                 self.received = true;
                 self.first.get_or_insert_with(|| (By::Remote, frame.clone()));
                 self.send(frame.as_ref().map(CloseFrame::echo))

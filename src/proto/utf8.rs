@@ -42,7 +42,7 @@ impl Utf8 {
     #[inline]
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         let bytes = if self.needed == 0 { bytes } else { self.complete(bytes)? };
-        if bytes.len() < SHORT && is_ascii(bytes) {
+        if bytes.len() < SHORT && bytes.is_ascii() {
             return Ok(());
         }
         self.characters(bytes)
@@ -111,17 +111,8 @@ impl Default for Utf8 {
     }
 }
 
-/// From this many bytes on SIMD pays.
+/// From this many bytes on SIMD is faster than the words of `is_ascii`.
 const SHORT: usize = 64;
-
-/// Whether all bytes are ASCII, eight at a time.
-#[inline]
-fn is_ascii(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let high = words.iter().fold(0, |high, word| high | u64::from_ne_bytes(*word))
-        | rest.iter().fold(0, |high, byte| high | u64::from(*byte));
-    high & 0x8080_8080_8080_8080 == 0
-}
 
 /// The text is not UTF-8: send it as binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
@@ -275,6 +266,15 @@ mod tests {
                 assert_eq!(Utf8::new().feed(&text), Ok(()));
                 text[at] = 0xff;
                 assert_eq!(Utf8::new().feed(&text), Err(InvalidUtf8), "{at} of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_bytes_do_not_make_up_for_each_other() {
+        for byte in [0x80, 0xff] {
+            for len in 1..200 {
+                assert_eq!(Utf8::new().feed(&vec![byte; len]), Err(InvalidUtf8), "{len}");
             }
         }
     }

@@ -1,3 +1,3 @@
-//! The command line.
+//! The command line: a supervised WebSocket connection from a shell.
 
 fn main() {}

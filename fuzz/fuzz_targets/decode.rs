@@ -1,0 +1,61 @@
+//! Any bytes, cut anywhere, mean what they mean in one piece; and no peer makes us hold more than the
+//! limits allow.
+//!
+//! Input: role, limits, the sizes of the pieces, then the stream.
+
+#![no_main]
+
+use actix_ws_client::proto::codec::{Codec, Limits};
+use actix_ws_client::proto::error::ProtocolError;
+use actix_ws_client::proto::frame::Role;
+use actix_ws_client::proto::message::Incoming;
+use bytes::BytesMut;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some(([flags, a, b, c, d], stream)) = data.split_first_chunk() else { return };
+    let role = if flags & 1 == 0 { Role::Client } else { Role::Server };
+    let mut limits = Limits::default();
+    if flags & 2 != 0 {
+        (limits.frame, limits.message, limits.fragments) = (200, 300, 4);
+    }
+    let whole = decode(role, limits, stream, &[usize::MAX]);
+    let pieces = [a, b, c, d].map(|size| usize::from(*size).max(1));
+    assert_eq!(decode(role, limits, stream, &pieces), whole);
+    assert_eq!(decode(role, limits, stream, &[1]), whole);
+});
+
+/// All that a stream yields when it comes in pieces of these sizes, over and over.
+fn decode(
+    role: Role,
+    limits: Limits,
+    mut stream: &[u8],
+    sizes: &[usize],
+) -> (Vec<Incoming>, Option<ProtocolError>) {
+    let mut codec = Codec::new(role, limits);
+    let (mut src, mut items) = (BytesMut::new(), vec![]);
+    for size in sizes.iter().cycle() {
+        let (piece, rest) = stream.split_at(stream.len().min(*size));
+        src.extend_from_slice(piece);
+        stream = rest;
+        loop {
+            match codec.decode(&mut src) {
+                Ok(Some(item)) => items.push(item),
+                Ok(None) => break,
+                Err(err) => {
+                    assert!(src.is_empty() && !codec.is_partial());
+                    src.extend_from_slice(b"\x81\x00");
+                    assert_eq!(codec.decode(&mut src), Ok(None));
+                    return (items, Some(err));
+                }
+            }
+        }
+        let most = limits.frame.min(limits.message).max(125);
+        assert!(src.len() < most + 14 && codec.wanted() <= most);
+        assert!(src.is_empty() || codec.is_partial());
+        if stream.is_empty() {
+            break;
+        }
+    }
+    (items, None)
+}

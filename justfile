@@ -1,0 +1,72 @@
+# What is run on this house, by hand and by .ci/run. `just --list` shows it.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+set ignore-comments
+
+# Not `--all-features`: one of them is to bring in a TLS provider that needs cmake to build.
+features := "testing,cli"
+
+# All that needs neither root nor another language
+check: fmt clippy test bare docs deny
+
+# Formatting, without changing anything
+fmt:
+    cargo fmt --check
+
+# Lints, over everything there is
+clippy:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# Tests and documentation examples
+test:
+    cargo test --locked
+
+# Floor 1 alone: what `--no-default-features` leaves, and that nothing of the rest comes with it
+bare:
+    cargo clippy --locked --no-default-features --lib -- -D warnings
+    tree=$(cargo tree --locked --no-default-features -e normal --prefix none); \
+    ! grep -E '^(actix|awc|rustls|tokio)' <<<"$tree" | grep -v '^actix-ws-client '
+    # The package is its own dev-dependency, which turns `client` on again in every test build:
+    # so its unit tests are built from a manifest without that.
+    mkdir -p target/bare
+    ln -sfn ../../src target/bare/src
+    cp Cargo.lock target/bare/
+    sed '/^\[dev-dependencies\]/,/^\[/ { /^proptest/b; /^[a-z]/d }' Cargo.toml >target/bare/Cargo.toml
+    cargo test --offline --manifest-path target/bare/Cargo.toml --target-dir target --no-default-features --lib
+
+# Documentation, where every link must lead somewhere
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features {{ features }}
+
+# Licences, sources and banned crates
+deny:
+    cargo deny --locked check bans licenses sources
+
+# Known vulnerabilities; needs the network
+advisories:
+    cargo deny --locked check advisories
+
+# The Autobahn suite against the example `autobahn`: every core case. Needs CPython 2.7
+autobahn:
+    tests/autobahn/run
+
+# Tests that need root or tools that cargo can't bring
+lab:
+    cargo test --locked --no-fail-fast --tests -- --ignored --test-threads=1
+
+# Seeded faults in simulated time
+simulate *ARGS:
+    cargo test --locked --release --test simulation -- --nocapture {{ ARGS }}
+
+# Each fuzz target for so many seconds; needs nightly and cargo-fuzz
+fuzz SECONDS="30":
+    for target in decode round_trip; do \
+        cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
+    done
+
+# Every example to its end
+examples:
+    cargo build --locked --examples
+    timeout 60 cargo run --locked --quiet --example echo
+    timeout 60 cargo run --locked --quiet --example reconnect
+    timeout 60 cargo run --locked --quiet --example market_feed -- --duration 5s
