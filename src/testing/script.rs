@@ -123,7 +123,8 @@ impl Gate {
         self.0.close();
     }
 
-    async fn opened(&self) {
+    /// Waits until it is open.
+    pub async fn opened(&self) {
         // No permit is ever given out; a closed semaphore refuses at once.
         let _ = self.0.acquire().await;
     }
