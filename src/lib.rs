@@ -1,6 +1,8 @@
 //! A supervised WebSocket client for actix.
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The programs in the README are compiled with the documentation tests.
+#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../README.md"))]
 
 // Floor 1: values and policies.
 pub mod backoff;

@@ -51,7 +51,7 @@ impl Connection {
     /// Moves from one phase to the next, if it is time. `Ready` asks for another look.
     fn poll_life(&mut self, ctx: &mut Context<Connection>, task: &mut TaskContext<'_>) -> Poll<()> {
         match &mut self.life {
-            Life::Waiting(None) | Life::Closed => Poll::Pending,
+            Life::Waiting(None) | Life::Paused | Life::Closed => Poll::Pending,
             Life::Waiting(Some(timer)) => {
                 // Who does not keep up is not sent more: delivery wakes us when it has moved.
                 if self.delivery.events() > BACKLOG {
