@@ -108,6 +108,8 @@ impl Watchdog {
         {
             let timeout = self.cadence.timeout.unwrap_or_default();
             if now.duration_since(until) <= lateness(timeout) {
+                // The connection has the last word: what it finds unread is life.
+                self.unheard = None;
                 return Some(Act::Silent { since: signs.byte.get(), idle: false });
             }
             // We were late ourselves: the peer's answer may lie unread.
@@ -122,10 +124,10 @@ impl Watchdog {
         if now < until {
             return None;
         }
+        self.idle_until = now.checked_add(idle);
         if signs.reading.get() && now.duration_since(until) <= lateness(idle) {
             return Some(Act::Silent { since: signs.data.get(), idle: true });
         }
-        self.idle_until = now.checked_add(idle);
         None
     }
 
@@ -192,10 +194,8 @@ impl Pinger {
             }
             Act::Silent { since, idle } => {
                 let silent = Silent { epoch: self.epoch, since, idle };
-                if let Some(connection) = self.silent.upgrade() {
-                    connection.do_send(silent);
-                }
-                false
+                let connection = self.silent.upgrade();
+                connection.map(|to| to.do_send(silent)).is_some()
             }
         }
     }
@@ -380,6 +380,20 @@ mod tests {
         assert_eq!(watchdog.due(late, &signs), Some(Act::Ping));
         assert_eq!(watchdog.due(late, &signs), None);
         assert_eq!(watchdog.wake(&signs), Some(zero + 20 * SECOND));
+    }
+
+    #[test]
+    fn a_verdict_that_was_overruled_is_not_the_last() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let done = pass(&mut watchdog, &signs, zero, 7, |_| false);
+        assert_eq!(times(&done), [5, 7]);
+        // The connection found bytes unread and lives on; from then on nothing more comes.
+        signs.byte.set(zero + Duration::from_millis(7_001));
+        let done = pass(&mut watchdog, &signs, zero, 60, |_| false);
+        assert_eq!(times(&done), [10, 12]);
+        assert!(matches!(done.last().unwrap().1, Act::Silent { .. }));
     }
 
     #[test]
