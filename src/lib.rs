@@ -63,8 +63,9 @@
 //! [guide]: https://docs.rs/crate/actix-ws-client/latest/source/docs/guide.md
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The guide's examples are tests.
-#![cfg_attr(doctest, doc = include_str!("../docs/guide.md"))]
+// The programs in the README and in the guide are compiled with the documentation tests.
+#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../docs/guide.md"))]
 
 // Floor 1: values and policies.
 pub mod backoff;

@@ -431,7 +431,11 @@ where
         let key = request.header("sec-websocket-key").unwrap_or_default().to_owned();
         self.journal.write(self.visit, Note::Request(request));
         match &self.script.opening {
-            Opening::Silence => Wait::Forever.pass().await,
+            // Who leaves meanwhile is seen to leave.
+            Opening::Silence => loop {
+                self.inbox.clear();
+                self.read().await?;
+            },
             Opening::Raw(bytes) => {
                 let reply = fill_in(bytes, &accept(&key));
                 self.write(&reply).await?;
