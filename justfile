@@ -50,6 +50,10 @@ advisories:
 autobahn:
     tests/autobahn/run
 
+# Proxies by other hands, with right and wrong credentials; needs root and Debian's packages
+interop:
+    tests/interop/proxies
+
 # Tests that need root or tools that cargo can't bring
 lab:
     cargo test --locked --no-fail-fast --tests -- --ignored --test-threads=1
