@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -14,10 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use url::{Host, Url};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Error};
 use crate::proto::codec::Limits;
 use crate::proto::message::ControlPayload;
 use crate::proxy::{self, NoProxy, Proxy, Scheme};
+use crate::socket::Sockets;
 use crate::tls::{Tls, TlsClient};
 
 /// All settings of one connection, as the builder collects them.
@@ -61,8 +62,12 @@ pub(crate) struct Options {
     pub(crate) proxy_timeout: Option<Duration>,
     /// Whom to trust as an `https` proxy.
     pub(crate) proxy_tls: Tls,
+    /// What TCP sockets are like.
+    pub(crate) sockets: Sockets,
     /// Where transports come from, if not from TCP.
     pub(crate) transport: Option<TransportFactory>,
+    /// Whether what comes from there is secure already, so that `wss` needs no TLS of ours.
+    pub(crate) transport_is_secure: bool,
     /// What a message may cost.
     pub(crate) limits: Limits,
     /// Unsent bytes of data that are taken.
@@ -111,7 +116,9 @@ impl Options {
             no_proxy: None,
             proxy_timeout: None,
             proxy_tls: Tls::new(),
+            sockets: Sockets::default(),
             transport: None,
+            transport_is_secure: false,
             limits: Limits::default(),
             send_buffer: 1 << 20,
             read_ahead: 256 << 10,
@@ -143,6 +150,12 @@ impl Options {
         }
         if self.send_buffer == 0 {
             return Err(ConfigError::option("send_buffer", "zero takes nothing"));
+        }
+        self.sockets.options.check()?;
+        if self.transport_is_secure && (self.transport.is_none() || self.proxy.is_some()) {
+            // It would be plain text under a URL that promises otherwise.
+            let reason = "only for a transport of your own, and not through a proxy";
+            return Err(ConfigError::option("transport_is_secure", reason));
         }
         if self.max_attempts == Some(0) {
             return Err(ConfigError::option("max_attempts", "zero never dials"));
@@ -347,6 +360,20 @@ impl TransportFactory {
         }))
     }
 
+    /// One transport, for the first attempt and for no other.
+    pub(crate) fn once<T>(transport: T) -> TransportFactory
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let kept = Mutex::new(Some(transport));
+        TransportFactory::new(move |_, _| {
+            let taken = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Inside, so that it is told as what it is: another try would fail too.
+            let used = || io::Error::other(Error::Handler("the transport was used already".into()));
+            std::future::ready(taken.ok_or_else(used))
+        })
+    }
+
     pub(crate) fn make(&self, host: &str, port: u16) -> TransportFuture {
         (self.0)(host.to_owned(), port)
     }
@@ -386,7 +413,8 @@ impl Plan {
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
         options.check()?;
         let target = Target::parse(url)?;
-        let tls = target.secure.then(|| options.tls.client_config()).transpose()?;
+        let ours = target.secure && !options.transport_is_secure;
+        let tls = ours.then(|| options.tls.client_config()).transpose()?;
         let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
         let detour = proxy.map(|proxy| {
             let secure = proxy.scheme == Scheme::Https;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::error::ConfigError;
 use crate::event;
 use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
+use crate::socket::SocketOptions;
 use crate::tls::Tls;
 
 /// Settings and handlers of a connection that is yet to be started.
@@ -208,8 +210,53 @@ impl ConnectionBuilder {
         self
     }
 
+    /// What each TCP socket is like (WebSocketApp's `sockopt`).
+    pub fn socket_options(mut self, options: SocketOptions) -> ConnectionBuilder {
+        self.options.sockets.options = options;
+        self
+    }
+
+    /// The address of ours that sockets are bound to. Hosts are then reached by addresses of its
+    /// family only. Default: the system's choice.
+    pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> ConnectionBuilder {
+        self.options.sockets.bind = Some(ip.into());
+        self
+    }
+
+    /// The transport to use, instead of TCP: once (WebSocketApp's `socket`). Under `wss`, TLS is
+    /// set up over it, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). The
+    /// policy becomes [`no_reconnect`](ConnectionBuilder::no_reconnect): a dial after the first one
+    /// would end the run with [`Error::Handler`](crate::error::Error::Handler).
+    pub fn transport<T>(mut self, stream: T) -> ConnectionBuilder
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.options.transport = Some(TransportFactory::once(stream));
+        self.no_reconnect()
+    }
+
+    /// That the transport of one's own is secure already: `wss` is then spoken over it as it is.
+    /// `start` refuses it where TCP or a proxy would be used.
+    pub fn transport_is_secure(mut self) -> ConnectionBuilder {
+        self.options.transport_is_secure = true;
+        self
+    }
+
     /// Where the transport of each attempt comes from, instead of TCP: a closure that gets host and
-    /// port. Under `wss`, TLS is set up over what it makes. A panic in it ends the run.
+    /// port. Under `wss`, TLS is set up over what it makes, unless
+    /// [`transport_is_secure`](ConnectionBuilder::transport_is_secure). A panic in it ends the run.
+    ///
+    /// A Unix socket, for example; the URL still says `Host`, `Origin` and the path:
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use actix_ws_client::Connection;
+    /// use tokio::net::UnixStream;
+    ///
+    /// let builder = Connection::builder("ws://localhost/feed")
+    ///     .transport_with(|_, _| UnixStream::connect("/run/feed.sock"));
+    /// # }
+    /// ```
     pub fn transport_with<F, Fut, T>(mut self, make: F) -> ConnectionBuilder
     where
         F: Fn(String, u16) -> Fut + Send + Sync + 'static,

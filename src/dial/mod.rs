@@ -114,16 +114,25 @@ async fn connect(
     if let Some(factory) = &plan.options.transport {
         stage.set(Stage::Connect);
         let made = guarded(|| factory.make(host, port)).await?;
-        return made.map(|own| (Plain::Own(own), None)).map_err(|err| Error::Io(err.into()));
+        return made.map(|own| (Plain::Own(own), None)).map_err(|err| match inside(&err) {
+            Some(own) => own,
+            None => Error::Io(err.into()),
+        });
     }
     let addrs = resolve::lookup(host, port).await?;
     stage.set(Stage::Connect);
-    let tcp = resolve::race(addrs, socket::connect).await;
+    let tcp = resolve::race(addrs, |addr| socket::connect(addr, &plan.options.sockets)).await;
     let tcp: TcpStream = tcp.map_err(|tried: Vec<(SocketAddr, io::Error)>| {
-        Error::Connect(ConnectError { tried: tried.into() })
+        let own = tried.iter().find_map(|(_, err)| inside(err));
+        own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))
     })?;
     let peer = tcp.peer_addr().ok();
     Ok((Plain::Tcp(tcp), peer))
+}
+
+/// An error of ours that had to pass for one of the system's.
+fn inside(err: &io::Error) -> Option<Error> {
+    err.get_ref()?.downcast_ref::<Error>().cloned()
 }
 
 /// Runs a future of the application's. A panic in it takes nothing else down.

@@ -250,6 +250,17 @@ mod tests {
         assert!(asked("http://u@p", "ws://h").contains(&STANDARD.encode("u:")));
     }
 
+    #[tokio::test]
+    async fn a_host_without_ipv4_is_not_asked_of_socks4() {
+        let mut options = Options::new(Reconnect::default());
+        options.proxy = Some(Secret::new("socks4://p"));
+        let mut plan = Plan::new("ws://h/", options).unwrap();
+        plan.target.host = "::1".into(); // as if the name led there alone
+        let err = local_addrs(&plan, Scheme::Socks4).await.unwrap_err();
+        assert!(matches!(&err, Error::Dns { host, .. } if host == "::1"), "{err:?}");
+        assert!(local_addrs(&plan, Scheme::Socks5).await.is_ok());
+    }
+
     /// Asks a SOCKS4 proxy, which has these replies, for 127.0.0.1 and 127.0.0.2.
     async fn replied(replies: [u8; 2]) -> Result<Tunnel, Error> {
         let visits = AtomicUsize::new(0);
