@@ -54,7 +54,7 @@ async fn a_prepared_transport_is_used_once() {
 async fn a_policy_that_comes_back_finds_a_prepared_transport_used() {
     let (stream, _journal) = pipe();
     let soon = Reconnect::fixed(Duration::from_millis(10));
-    let builder = Connection::builder("ws://h/").transport(stream).reconnect(soon);
+    let builder = Connection::builder("ws://h/").transport(stream).reconnect(soon).max_attempts(4);
     let outcome = builder.run().await.unwrap();
     assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 2));
     assert!(handler_words(outcome.error).contains("used already"));
