@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::{Host, Url};
 
@@ -320,17 +321,10 @@ fn user_info(url: &Url) -> Option<Secret> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
-    let mut pair = percent_decode(url.username());
+    let mut pair = percent_decode_str(url.username()).collect::<Vec<u8>>();
     pair.push(b':');
-    pair.extend(percent_decode(url.password().unwrap_or_default()));
+    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
     Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    // A query of one value: `form_urlencoded` decodes percent signs, and the plus is kept as one.
-    let guarded = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
-    let mut pairs = url::form_urlencoded::parse(guarded.as_bytes());
-    pairs.next().map_or_else(Vec::new, |(key, _)| key.into_owned().into_bytes())
 }
 
 /// A transport of the application's own.
@@ -469,6 +463,9 @@ mod tests {
         let expected = format!("Basic {}", STANDARD.encode("us@er:p+w+d"));
         assert_eq!(target.authorization.as_ref().unwrap().reveal(), expected);
         assert!(!format!("{target:?}").contains(&STANDARD.encode("us@er:p+w+d")));
+        // Bytes that are no UTF-8 are sent as they are.
+        let latin = parsed("ws://us:p%E4ss@h/").authorization.unwrap();
+        assert_eq!(latin.reveal(), format!("Basic {}", STANDARD.encode(b"us:p\xe4ss")));
     }
 
     #[test]
