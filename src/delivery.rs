@@ -12,6 +12,8 @@ use actix::dev::SendError;
 
 use crate::command::status::SourceId;
 use crate::event;
+use crate::options::Overflow;
+use crate::proto::frame::Opcode;
 use crate::proto::message::Payload;
 
 /// The recipients of one kind of event.
@@ -23,6 +25,8 @@ pub(crate) type Slots<M> = Vec<Recipient<M>>;
 #[derive(Default, Debug)]
 pub(crate) struct Handlers {
     open: Slots<event::Open>,
+    reconnect: Slots<event::Reconnect>,
+    data: Slots<event::Data>,
     message: Slots<event::Message>,
     ping: Slots<event::Ping>,
     pong: Slots<event::Pong>,
@@ -41,6 +45,8 @@ impl Handlers {
     /// How many recipients there are.
     pub(crate) fn count(&self) -> usize {
         self.open.len()
+            + self.reconnect.len()
+            + self.data.len()
             + self.message.len()
             + self.ping.len()
             + self.pong.len()
@@ -56,7 +62,9 @@ pub(crate) trait Event:
     actix::Message<Result = ()> + Clone + Send + Sized + 'static
 {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self>;
-    fn wrap(self) -> Entry;
+
+    /// The cursor of this kind of event, where the head of the queue is of it.
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize>;
 
     /// What somebody who subscribes only now is told of the socket that is open.
     fn late(_open: &event::Open) -> Option<Self> {
@@ -64,9 +72,15 @@ pub(crate) trait Event:
     }
 }
 
+/// A kind of event that stands in the queue by itself. Messages stand there in runs.
+pub(crate) trait Queued: Event {
+    fn wrap(self) -> Entry;
+}
+
 /// Something in the queue.
 pub(crate) enum Entry {
     Open(event::Open),
+    Reconnect(event::Reconnect),
     Run(Run),
     Ping(event::Ping),
     Pong(event::Pong),
@@ -111,8 +125,15 @@ pub(crate) struct Delivery {
     cost: usize,
     /// How many events wait.
     events: usize,
-    /// To how many recipients the head went already.
-    told: usize,
+    /// What becomes of messages beyond `room`.
+    overflow: Overflow,
+    /// What may wait before anything is dropped, in bytes.
+    room: usize,
+    /// Messages dropped so far.
+    dropped: u64,
+    /// To how many recipients the head went already: of the event itself, and of the `Data` that
+    /// goes before a message.
+    told: [usize; 2],
     /// The head in a full mailbox. It must be answered before anything moves, and must not be
     /// dropped: that would take the event back out of the mailbox.
     offer: Option<Offer>,
@@ -124,8 +145,8 @@ struct Offer {
 }
 
 impl Delivery {
-    pub(crate) fn new(handlers: Handlers) -> Delivery {
-        Delivery { handlers, ..Delivery::default() }
+    pub(crate) fn new(handlers: Handlers, overflow: Overflow, room: usize) -> Delivery {
+        Delivery { handlers, overflow, room, ..Delivery::default() }
     }
 
     pub(crate) fn handlers(&mut self) -> &mut Handlers {
@@ -136,8 +157,24 @@ impl Delivery {
         self.handlers.count()
     }
 
+    /// Lets go of a recipient. `false` if it was none.
+    pub(crate) fn unsubscribe<E: Event>(&mut self, recipient: &Recipient<E>) -> bool {
+        let slots = self.handlers.of::<E>();
+        let Some(index) = slots.iter().position(|other| other == recipient) else {
+            return false;
+        };
+        slots.remove(index);
+        let cursor = self.queue.front().and_then(|head| E::cursor(head, &mut self.told));
+        if let Some(told) = cursor
+            && index < *told
+        {
+            *told -= 1;
+        }
+        true
+    }
+
     /// Puts an event behind all others.
-    pub(crate) fn push<E: Event>(&mut self, event: E) {
+    pub(crate) fn push<E: Queued>(&mut self, event: E) {
         if !self.handlers.of::<E>().is_empty() {
             self.cost += OVERHEAD;
             self.events += 1;
@@ -145,15 +182,60 @@ impl Delivery {
         }
     }
 
-    /// Puts a run of messages behind all others.
-    pub(crate) fn push_run(&mut self, run: Run) {
-        if run.payloads.is_empty() || self.handlers.message.is_empty() {
+    /// Puts a run of messages behind all others, or drops what `overflow` says.
+    pub(crate) fn push_run(&mut self, mut run: Run) {
+        if self.handlers.message.is_empty() && self.handlers.data.is_empty() {
+            return;
+        }
+        if self.overflow == Overflow::DropNewest {
+            self.cut_to_room(&mut run);
+        }
+        if run.payloads.is_empty() {
             return;
         }
         self.events += run.payloads.len();
         let entry = Entry::Run(run);
         self.cost += entry.cost();
         self.queue.push_back(entry);
+        if self.overflow == Overflow::DropOldest {
+            self.drop_oldest();
+        }
+    }
+
+    fn cut_to_room(&mut self, run: &mut Run) {
+        let mut left = self.room.saturating_sub(self.cost);
+        let fits = run.payloads.iter().take_while(|payload| {
+            let fits = cost(payload) <= left;
+            left = left.saturating_sub(cost(payload));
+            fits
+        });
+        let fits = fits.count();
+        self.dropped += (run.payloads.len() - fits) as u64;
+        run.payloads.truncate(fits);
+    }
+
+    fn drop_oldest(&mut self) {
+        // The head may be on its way to some of its recipients: then it goes to all.
+        let mut skip = usize::from(self.told != [0; 2] || self.offer.is_some());
+        for entry in &mut self.queue {
+            let Entry::Run(run) = entry else {
+                skip = 0;
+                continue;
+            };
+            while self.cost > self.room
+                && let Some(payload) = run.payloads.remove(skip)
+            {
+                self.cost -= cost(&payload);
+                self.events -= 1;
+                self.dropped += 1;
+            }
+            skip = 0;
+        }
+    }
+
+    /// Messages dropped so far.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// What waits, in bytes.
@@ -201,10 +283,11 @@ impl Delivery {
         let Some(head) = self.queue.front_mut() else {
             return false;
         };
-        let told = &mut self.told;
+        let told = &mut self.told[0];
         let handlers = &mut self.handlers;
         let blocked = match head {
             Entry::Open(event) => offer(&mut handlers.open, told, event),
+            Entry::Reconnect(event) => offer(&mut handlers.reconnect, told, event),
             Entry::Ping(event) => offer(&mut handlers.ping, told, event),
             Entry::Pong(event) => offer(&mut handlers.pong, told, event),
             Entry::Error(event) => offer(&mut handlers.error, told, event),
@@ -216,7 +299,7 @@ impl Delivery {
         match blocked {
             Some(offer) => self.offer = Some(offer),
             None => {
-                self.told = 0;
+                self.told = [0; 2];
                 self.queue.pop_front();
                 self.cost -= OVERHEAD;
                 self.events -= 1;
@@ -231,18 +314,20 @@ impl Delivery {
             return true;
         };
         while let Some(payload) = run.payloads.front() {
-            let message = event::Message {
-                source: run.source,
-                epoch: run.epoch,
-                payload: payload.clone(),
-                received: run.received,
-            };
-            let blocked = offer(&mut self.handlers.message, &mut self.told, &message);
+            let handlers = &mut self.handlers;
+            let [told, told_data] = &mut self.told;
+            let mut blocked = None;
+            if !handlers.data.is_empty() {
+                blocked = offer(&mut handlers.data, told_data, &run.data(payload));
+            }
+            if blocked.is_none() {
+                blocked = offer(&mut handlers.message, told, &run.message(payload));
+            }
             if let Some(offer) = blocked {
                 self.offer = Some(offer);
                 return true;
             }
-            self.told = 0;
+            self.told = [0; 2];
             self.cost -= cost(payload);
             self.events -= 1;
             run.payloads.pop_front();
@@ -258,20 +343,20 @@ impl Delivery {
             // Its event is in the mailbox. Forgotten rather than dropped, so that it stays there.
             mem::forget(offer.answer);
         }
-        let told = mem::take(&mut self.told);
-        let mut skip = told;
+        let mut skip = mem::take(&mut self.told);
         for entry in mem::take(&mut self.queue) {
             let handlers = &mut self.handlers;
-            let skipped = mem::take(&mut skip);
+            let [skipped, skipped_data] = mem::take(&mut skip);
             match entry {
                 Entry::Open(event) => force(&handlers.open, skipped, &event),
+                Entry::Reconnect(event) => force(&handlers.reconnect, skipped, &event),
                 Entry::Ping(event) => force(&handlers.ping, skipped, &event),
                 Entry::Pong(event) => force(&handlers.pong, skipped, &event),
                 Entry::Error(event) => force(&handlers.error, skipped, &event),
                 Entry::Close(event) => force(&handlers.close, skipped, &event),
                 Entry::State(event) => force(&handlers.state, skipped, &event),
                 Entry::Stopped(event) => force(&handlers.stopped, skipped, &event),
-                Entry::Run(run) => force_run(&handlers.message, skipped, run),
+                Entry::Run(run) => force_run(handlers, [skipped, skipped_data], &run),
             }
         }
         self.cost = 0;
@@ -313,15 +398,28 @@ fn force<M: Event>(slots: &Slots<M>, skip: usize, event: &M) {
     }
 }
 
-fn force_run(slots: &Slots<event::Message>, mut skip: usize, run: Run) {
-    for payload in run.payloads {
-        let message = event::Message {
-            source: run.source,
-            epoch: run.epoch,
-            payload,
-            received: run.received,
+fn force_run(handlers: &Handlers, mut skip: [usize; 2], run: &Run) {
+    for payload in &run.payloads {
+        let [told, told_data] = mem::take(&mut skip);
+        force(&handlers.data, told_data, &run.data(payload));
+        force(&handlers.message, told, &run.message(payload));
+    }
+}
+
+impl Run {
+    fn message(&self, payload: &Payload) -> event::Message {
+        let payload = payload.clone();
+        let (source, epoch, received) = (self.source, self.epoch, self.received);
+        event::Message { source, epoch, payload, received }
+    }
+
+    fn data(&self, payload: &Payload) -> event::Data {
+        let opcode = match payload {
+            Payload::Text(_) => Opcode::Text,
+            Payload::Binary(_) => Opcode::Binary,
         };
-        force(slots, mem::take(&mut skip), &message);
+        let (source, epoch, payload) = (self.source, self.epoch, payload.clone());
+        event::Data { source, epoch, payload, opcode, fin: true }
     }
 }
 
@@ -329,11 +427,17 @@ impl Event for event::Open {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.open
     }
-    fn wrap(self) -> Entry {
-        Entry::Open(self)
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Open(_)).then_some(&mut told[0])
     }
     fn late(open: &event::Open) -> Option<Self> {
         Some(open.clone())
+    }
+}
+
+impl Queued for event::Open {
+    fn wrap(self) -> Entry {
+        Entry::Open(self)
     }
 }
 
@@ -341,9 +445,8 @@ impl Event for event::Message {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.message
     }
-    fn wrap(self) -> Entry {
-        let event::Message { source, epoch, payload, received } = self;
-        Entry::Run(Run { source, epoch, received, payloads: VecDeque::from([payload]) })
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Run(_)).then_some(&mut told[0])
     }
 }
 
@@ -351,6 +454,12 @@ impl Event for event::Ping {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.ping
     }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Ping(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::Ping {
     fn wrap(self) -> Entry {
         Entry::Ping(self)
     }
@@ -360,6 +469,12 @@ impl Event for event::Pong {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.pong
     }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Pong(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::Pong {
     fn wrap(self) -> Entry {
         Entry::Pong(self)
     }
@@ -369,6 +484,12 @@ impl Event for event::Error {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.error
     }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Error(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::Error {
     fn wrap(self) -> Entry {
         Entry::Error(self)
     }
@@ -378,6 +499,12 @@ impl Event for event::Close {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.close
     }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Close(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::Close {
     fn wrap(self) -> Entry {
         Entry::Close(self)
     }
@@ -387,6 +514,12 @@ impl Event for event::State {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.state
     }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::State(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::State {
     fn wrap(self) -> Entry {
         Entry::State(self)
     }
@@ -396,7 +529,37 @@ impl Event for event::Stopped {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.stopped
     }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Stopped(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::Stopped {
     fn wrap(self) -> Entry {
         Entry::Stopped(self)
+    }
+}
+
+impl Event for event::Reconnect {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.reconnect
+    }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Reconnect(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::Reconnect {
+    fn wrap(self) -> Entry {
+        Entry::Reconnect(self)
+    }
+}
+
+impl Event for event::Data {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.data
+    }
+    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+        matches!(head, Entry::Run(_)).then_some(&mut told[1])
     }
 }

@@ -1,5 +1,8 @@
 //! A supervised WebSocket client for actix.
+#![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The programs in the README are compiled with the documentation tests.
+#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../README.md"))]
 
 // Floor 1: values and policies.
 pub mod backoff;
@@ -47,6 +50,8 @@ pub use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId, Status, 
 pub use crate::connection::{Connection, ConnectionBuilder};
 #[cfg(feature = "client")]
 pub use crate::error::{ConfigError, Error};
+#[cfg(feature = "client")]
+pub use crate::options::Overflow;
 pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::message::Payload;

@@ -58,6 +58,24 @@ pub(crate) struct Options {
     pub(crate) send_buffer: usize,
     /// Bytes of data that may wait for handlers while reading goes on.
     pub(crate) read_ahead: usize,
+    /// What becomes of data beyond that.
+    pub(crate) overflow: Overflow,
+}
+
+/// What becomes of data that the handlers are too slow for, once `read_ahead` bytes wait.
+///
+/// Only messages are ever dropped, never an `Open` or a `Close`. What was dropped is counted in
+/// `Figures::dropped` and told in the log, at most once a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Nothing is lost: reading stops, and TCP tells the peer to wait. The default.
+    #[default]
+    Wait,
+    /// The oldest message makes room for the newest.
+    DropOldest,
+    /// The newest message finds no room.
+    DropNewest,
 }
 
 impl Options {
@@ -81,6 +99,7 @@ impl Options {
             limits: Limits::default(),
             send_buffer: 1 << 20,
             read_ahead: 256 << 10,
+            overflow: Overflow::Wait,
         }
     }
 

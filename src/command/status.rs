@@ -186,6 +186,9 @@ pub struct Figures {
     pub unsent_bytes: u64,
     /// `command::Send`s that were refused.
     pub sends_refused: u64,
+    /// Messages that were dropped because the handlers were too slow, see
+    /// [`Overflow`](crate::Overflow).
+    pub dropped: u64,
 }
 
 /// A connection's live figures, read from any thread without its mailbox.
@@ -222,10 +225,11 @@ pub(crate) enum Gauge {
     QueuedBytes,
     UnsentBytes,
     SendsRefused,
+    Dropped,
 }
 
 impl Gauge {
-    const COUNT: usize = Gauge::SendsRefused as usize + 1;
+    const COUNT: usize = Gauge::Dropped as usize + 1;
 }
 
 impl Watch {
@@ -275,6 +279,7 @@ impl Watch {
             queued_bytes: get(Gauge::QueuedBytes),
             unsent_bytes: get(Gauge::UnsentBytes),
             sends_refused: get(Gauge::SendsRefused),
+            dropped: get(Gauge::Dropped),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
 use crate::error::ConfigError;
 use crate::event;
-use crate::options::{Options, Plan, Secret, TransportFactory};
+use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::tls::Tls;
 
@@ -181,6 +181,12 @@ impl ConnectionBuilder {
         self
     }
 
+    /// What becomes of data beyond `read_ahead`. Default: it waits in the peer.
+    pub fn overflow(mut self, overflow: Overflow) -> ConnectionBuilder {
+        self.options.overflow = overflow;
+        self
+    }
+
     /// The live figures of the connection that this will be.
     pub fn watch(&self) -> Watch {
         self.watch.clone()
@@ -215,6 +221,16 @@ impl ConnectionBuilder {
 
     /// Tells of each opened socket (WebSocketApp's `on_open`).
     pub fn on_open(self, recipient: Recipient<event::Open>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each reopened socket, just before its `Open` (WebSocketApp's `on_reconnect`).
+    pub fn on_reconnect(self, recipient: Recipient<event::Reconnect>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each message with its opcode, just before its `Message` (WebSocketApp's `on_data`).
+    pub fn on_data(self, recipient: Recipient<event::Data>) -> ConnectionBuilder {
         self.on(recipient)
     }
 

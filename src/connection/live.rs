@@ -156,6 +156,18 @@ impl Live {
         self.deadline.is_some()
     }
 
+    /// Whether reading had stopped for the handlers, and can go on.
+    pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
+        !self.signs.reading.get() && delivery.cost() <= self.room()
+    }
+
+    /// What may wait for the handlers while reading goes on.
+    fn room(&self) -> usize {
+        // What was read while a Close is under way is still delivered, so that reading to the
+        // peer's Close must not wait for the handlers; a second helping bounds it.
+        if self.is_closing() { self.read_ahead.saturating_mul(2) } else { self.read_ahead }
+    }
+
     /// Whether data may be sent.
     pub(super) fn can_send(&self) -> bool {
         self.session.can_send()
@@ -336,10 +348,7 @@ impl Live {
             if self.breach.as_ref().is_some_and(|breach| !breach.said) {
                 return Ok(ReadState::Open);
             }
-            // What was read while a Close is under way is still delivered, so that reading to the
-            // peer's Close must not wait for the handlers; a second helping bounds it.
-            let room = if self.is_closing() { 2 * self.read_ahead } else { self.read_ahead };
-            if delivery.cost() > room {
+            if delivery.cost() > self.room() {
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }

@@ -30,7 +30,7 @@ use crate::command::Handle;
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, SourceId, Watch};
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
-use crate::delivery::{Delivery, Event, Handlers};
+use crate::delivery::{Delivery, Handlers, Queued};
 use crate::dial::{Opened, dial};
 use crate::error::{Error, Verdict};
 use crate::event::{self, Next};
@@ -83,8 +83,10 @@ pub struct Connection {
     waiters: Vec<oneshot::Sender<Outcome>>,
     /// How the run ended.
     outcome: Option<Outcome>,
-    /// When a refused send was last warned of.
+    /// When something that goes on and on was last warned of.
     warned: Option<Instant>,
+    /// Dropped messages that were warned of.
+    told_dropped: u64,
 }
 
 /// What a connection is about, with all that lives as long.
@@ -93,6 +95,8 @@ enum Life {
     Waiting(Option<Pin<Box<Sleep>>>),
     Dialling(Pin<Box<dyn Future<Output = Result<Opened, Error>>>>),
     Live(Box<Live>),
+    /// Until `command::Resume`.
+    Paused,
     Closed,
 }
 
@@ -103,6 +107,8 @@ enum Intent {
     Stay,
     /// To a dial at once.
     Hurry,
+    /// To `Paused`.
+    Pause,
     /// To `Closed`.
     Finish,
 }
@@ -136,12 +142,14 @@ impl Connection {
     ) -> Connection {
         let now = Instant::now();
         let schedule = Schedule::new(&plan.options.reconnect, plan.options.guards());
+        let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
+        let delivery = Delivery::new(handlers, overflow, room);
         Connection {
             plan: Rc::new(plan),
             source,
             handle: None,
             watch,
-            delivery: Delivery::new(handlers),
+            delivery,
             schedule,
             rng: StdRng::from_rng(&mut rand::rng()),
             life: Life::Waiting(None),
@@ -160,10 +168,11 @@ impl Connection {
             waiters: ended.into_iter().collect(),
             outcome: None,
             warned: None,
+            told_dropped: 0,
         }
     }
 
-    fn tell<E: Event>(&mut self, event: E) {
+    fn tell<E: Queued>(&mut self, event: E) {
         self.delivery.push(event);
     }
 
@@ -217,6 +226,9 @@ impl Connection {
             outage,
         };
         self.open = Some(open.clone());
+        if self.epoch > 1 {
+            self.tell(event::Reconnect(open.clone()));
+        }
         self.tell(open);
     }
 
@@ -250,6 +262,7 @@ impl Connection {
                 self.enter(Phase::Waiting);
                 ctx.stop();
             }
+            Next::Stop if self.intent == Intent::Pause => self.paused(),
             Next::Stop => {
                 let error = error.filter(|_| kind != OutcomeKind::Closed);
                 self.closed(kind, error);
@@ -273,7 +286,7 @@ impl Connection {
         cause: Option<&Error>,
         socket: Option<&Ended>,
     ) -> (Next, OutcomeKind) {
-        if self.intent == Intent::Finish {
+        if matches!(self.intent, Intent::Finish | Intent::Pause) {
             return (Next::Stop, OutcomeKind::Closed);
         }
         let verdict = cause.map_or(Verdict::RETRY, Error::verdict);
@@ -315,6 +328,13 @@ impl Connection {
             true => OutcomeKind::Failed,
             false => OutcomeKind::GaveUp,
         }
+    }
+
+    /// No socket and no timer until `command::Resume`.
+    fn paused(&mut self) {
+        self.intent = Intent::Stay;
+        self.life = Life::Paused;
+        self.enter(Phase::Paused);
     }
 
     /// How long a dial that was asked for has to wait.
@@ -362,7 +382,7 @@ impl Connection {
                 self.intent = Intent::Finish;
                 self.enter(Phase::Closing);
             }
-            Life::Waiting(_) | Life::Dialling(_) => {
+            Life::Waiting(_) | Life::Dialling(_) | Life::Paused => {
                 self.intent = Intent::Finish;
                 self.closed(OutcomeKind::Closed, None);
             }
@@ -382,10 +402,26 @@ impl Connection {
         self.life = Life::Waiting(timer);
     }
 
-    fn store_figures(&self) {
+    /// Whether a second has passed since the last warning.
+    fn may_warn(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.warned.is_none_or(|last| now.duration_since(last) >= HURRY);
+        if due {
+            self.warned = Some(now);
+        }
+        due
+    }
+
+    fn store_figures(&mut self) {
+        if self.delivery.dropped() != self.told_dropped && self.may_warn() {
+            self.told_dropped = self.delivery.dropped();
+            let dropped = self.told_dropped;
+            tracing::warn!(source = %self.source, dropped, "handlers are too slow");
+        }
         let watch = &self.watch;
         watch.set(Gauge::QueuedEvents, self.delivery.events() as u64);
         watch.set(Gauge::QueuedBytes, self.delivery.cost() as u64);
+        watch.set(Gauge::Dropped, self.delivery.dropped());
         let unsent = if let Life::Live(live) = &self.life { live.unsent() } else { 0 };
         watch.set(Gauge::UnsentBytes, unsent as u64);
     }
@@ -420,7 +456,7 @@ impl Actor for Connection {
 
 impl Supervised for Connection {
     fn restarting(&mut self, _ctx: &mut Context<Connection>) {
-        if !matches!(self.life, Life::Closed) {
+        if !matches!(self.life, Life::Closed | Life::Paused) {
             self.life = Life::Waiting(None);
         }
     }

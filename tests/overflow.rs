@@ -1,0 +1,109 @@
+//! What becomes of messages that a handler is too slow for.
+
+use std::time::Duration;
+
+use actix::fut::wrap_future;
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+use actix_ws_client::command::status::Watch;
+use actix_ws_client::testing::{Script, Server};
+use actix_ws_client::{Connection, Overflow, command, event};
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages that the server sends, of 1 KiB each.
+const SENT: u64 = 2_000;
+
+/// A handler that takes nothing until it is let go, and then tells what it gets.
+struct Stuck {
+    go: Option<oneshot::Receiver<()>>,
+    told: mpsc::UnboundedSender<u64>,
+}
+
+impl Actor for Stuck {
+    type Context = Context<Stuck>;
+
+    fn started(&mut self, ctx: &mut Context<Stuck>) {
+        ctx.set_mailbox_capacity(1);
+        let go = self.go.take().unwrap();
+        ctx.wait(wrap_future(async move { go.await.unwrap() }));
+    }
+}
+
+impl Handler<event::Message> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, message: event::Message, _: &mut Context<Stuck>) {
+        let text = message.payload.as_text().unwrap();
+        self.told.send(text.trim().parse().unwrap()).unwrap();
+    }
+}
+
+/// What a stuck handler gets in the end, and how many messages were dropped.
+async fn play(overflow: Overflow) -> (Vec<u64>, u64) {
+    let numbered = |script: Script, number| script.send_text(format!("{number:1024}"));
+    let script = (0..SENT).fold(Script::accept(), numbered).echo();
+    let server = Server::start(script);
+    let (go, wait) = oneshot::channel();
+    let (told, mut got) = mpsc::unbounded_channel();
+    let stuck = Stuck { go: Some(wait), told }.start();
+    let builder = Connection::builder(server.url())
+        .overflow(overflow)
+        .read_ahead(64 << 10)
+        .on_message(stuck.recipient());
+    let watch = builder.watch();
+    let connection = builder.start().unwrap();
+    read(&watch, overflow).await;
+    assert!(watch.figures().queued_bytes < 256 << 10, "{:?}", watch.figures());
+    go.send(()).unwrap();
+    let numbers = collect(&mut got, &connection, &watch).await;
+    (numbers, watch.figures().dropped)
+}
+
+/// Until the connection has read what it will read while its handler is stuck.
+async fn read(watch: &Watch, overflow: Overflow) {
+    let enough = || match overflow {
+        Overflow::Wait => watch.figures().queued_bytes > 64 << 10,
+        _ => watch.figures().messages_in == SENT,
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !enough() {
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
+}
+
+async fn collect(
+    got: &mut mpsc::UnboundedReceiver<u64>,
+    connection: &Addr<Connection>,
+    watch: &Watch,
+) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    while (numbers.len() as u64) + watch.figures().dropped < SENT {
+        let next = tokio::time::timeout(Duration::from_secs(20), got.recv()).await;
+        numbers.push(next.unwrap_or_else(|_| panic!("{:?}", watch.figures())).unwrap());
+    }
+    connection.send(command::Close::normal()).await.unwrap();
+    numbers
+}
+
+#[actix::test]
+async fn by_default_nothing_is_lost() {
+    let (numbers, dropped) = play(Overflow::Wait).await;
+    assert_eq!(dropped, 0);
+    assert_eq!(numbers, (0..SENT).collect::<Vec<_>>());
+}
+
+#[actix::test]
+async fn the_oldest_make_room_and_the_rest_stays_in_order() {
+    let (numbers, dropped) = play(Overflow::DropOldest).await;
+    assert!(dropped > SENT / 2, "{dropped}");
+    assert!(numbers.is_sorted() && numbers.last() == Some(&(SENT - 1)), "{numbers:?}");
+}
+
+#[actix::test]
+async fn the_newest_find_no_room_and_the_rest_stays_in_order() {
+    let (numbers, dropped) = play(Overflow::DropNewest).await;
+    assert!(dropped > SENT / 2, "{dropped}");
+    assert!(numbers.is_sorted() && numbers.last() < Some(&(SENT - 1)), "{numbers:?}");
+    assert_eq!(numbers[..32], (0..32).collect::<Vec<_>>());
+}
