@@ -36,11 +36,14 @@ fn each_line_is_a_message_and_the_run_ends_behind_the_last() {
 }
 
 #[test]
-fn the_last_line_is_written_before_the_close_whatever_the_wait() {
+fn the_last_line_is_written_before_the_close_whatever_the_waits() {
     let (told, hears) = channel();
     let server = Server::socket(move |mut socket| listen(&told, &mut socket));
-    let mut wsup = Wsup::json_with_input(&[&server.url(), "--eof-wait", "0"]);
-    let long = "x".repeat(700_000);
+    let url = server.url();
+    let waits = ["--eof-wait", "0", "--close-timeout", "0", "--send-buffer", "16m"];
+    let mut wsup = Wsup::json_with_input(&[&[url.as_str()], &waits[..]].concat());
+    // More than the buffers of the system hold.
+    let long = "x".repeat(12 << 20);
     wsup.say(&long);
     let ended = wsup.end();
     hear(&hears, &[&long, "(end)"]);
@@ -129,8 +132,10 @@ fn on_open_needs_no_input_to_be_sent_again() {
 #[test]
 fn a_server_that_reads_slowly_loses_nothing() {
     let (told, hears) = channel();
-    let server = Server::socket(move |mut socket| {
-        // So that the buffers of the system are full before the first line is read.
+    let server = Server::run(move |listener| {
+        // A small window, or the system takes it all.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+        let mut socket = server::open(&listener);
         while !socket.read().unwrap().is_text() {}
         told.send(()).unwrap();
         let mut next = 1;

@@ -16,8 +16,8 @@ use crate::args::{Args, Usage};
 use crate::feed::{Feed, Openings, at};
 use crate::input::Lines;
 use crate::json::Json;
+use crate::outside::{Signals, reader_gone};
 use crate::print::{Form, News, Printer, aside};
-use crate::signals::Signals;
 use crate::words::Words;
 
 /// The exit status of a run, as the contract has it.
@@ -141,9 +141,10 @@ impl Session {
         mut time_up: Option<Instant>,
     ) -> Status {
         let mut feed = pin!(feed.run());
+        let mut gone = pin!(reader_gone());
         let (mut fed, mut signalled) = (false, false);
         let mut overdue = None;
-        let mut broken = None;
+        let mut broken: Option<Status> = None;
         loop {
             tokio::select! {
                 biased;
@@ -160,10 +161,13 @@ impl Session {
                 () = at(overdue) => return CLOSED,
                 news = heard.recv() => match news {
                     Some(News::Enough) => {}
-                    Some(News::Broken(err)) => broken = Some(broken_stdout(&err)),
+                    Some(News::Broken(err)) => {
+                        broken.get_or_insert_with(|| broken_stdout(&err));
+                    }
                     Some(News::Stopped(outcome)) => return broken.unwrap_or(status(&outcome)),
                     None => return FAILED,
                 },
+                () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
                 () = &mut feed, if !fed => fed = true,
             }
             // Whatever it was, the run is to end. A second time changes nothing.
