@@ -17,11 +17,22 @@ use crate::proto::frame::Opcode;
 use crate::proto::message::Payload;
 
 /// The recipients of one kind of event.
-pub(crate) type Slots<M> = Vec<Recipient<M>>;
+pub(crate) type Slots<M> = Vec<Slot<M>>;
+
+/// One recipient. It stays the one value that it was registered as: a clone of it is never full.
+#[derive(Debug)]
+pub(crate) struct Slot<M>
+where
+    M: actix::Message + Send,
+    M::Result: Send,
+{
+    to: Recipient<M>,
+    /// The number of the first entry that is meant for it: who comes late is not told of what
+    /// was there before.
+    from: u64,
+}
 
 /// Everybody who is told something, by kind of event.
-///
-/// A recipient stays the one value that it was registered as: a clone of it is never full.
 #[derive(Default, Debug)]
 pub(crate) struct Handlers {
     open: Slots<event::Open>,
@@ -37,8 +48,13 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
+    /// Adds a recipient that is told of everything.
+    pub(crate) fn add<M: Event>(&mut self, to: Recipient<M>) {
+        self.of().push(Slot { to, from: 0 });
+    }
+
     /// The recipients of one kind of event.
-    pub(crate) fn of<M: Event>(&mut self) -> &mut Slots<M> {
+    fn of<M: Event>(&mut self) -> &mut Slots<M> {
         M::slots(self)
     }
 
@@ -121,6 +137,8 @@ fn cost(payload: &Payload) -> usize {
 pub(crate) struct Delivery {
     handlers: Handlers,
     queue: VecDeque<Entry>,
+    /// The number of the head, or of what will be it. Entries are numbered as they come.
+    number: u64,
     /// What waits, in bytes.
     cost: usize,
     /// How many events wait.
@@ -149,8 +167,10 @@ impl Delivery {
         Delivery { handlers, overflow, room, ..Delivery::default() }
     }
 
-    pub(crate) fn handlers(&mut self) -> &mut Handlers {
-        &mut self.handlers
+    /// Adds a recipient that is told of what comes from now on.
+    pub(crate) fn subscribe<E: Event>(&mut self, to: Recipient<E>) {
+        let from = self.number + self.queue.len() as u64;
+        self.handlers.of().push(Slot { to, from });
     }
 
     pub(crate) fn handler_count(&self) -> usize {
@@ -160,7 +180,7 @@ impl Delivery {
     /// Lets go of a recipient. `false` if it was none.
     pub(crate) fn unsubscribe<E: Event>(&mut self, recipient: &Recipient<E>) -> bool {
         let slots = self.handlers.of::<E>();
-        let Some(index) = slots.iter().position(|other| other == recipient) else {
+        let Some(index) = slots.iter().position(|slot| slot.to == *recipient) else {
             return false;
         };
         slots.remove(index);
@@ -253,11 +273,6 @@ impl Delivery {
         self.queue.is_empty() && self.offer.is_none()
     }
 
-    /// Whether an `Open` is still on its way.
-    pub(crate) fn holds_open(&self) -> bool {
-        self.queue.iter().any(|entry| matches!(entry, Entry::Open(_)))
-    }
-
     /// Since when a full mailbox has held everything up.
     pub(crate) fn blocked_since(&self) -> Option<tokio::time::Instant> {
         self.offer.as_ref().map(|offer| offer.since)
@@ -283,17 +298,17 @@ impl Delivery {
         let Some(head) = self.queue.front_mut() else {
             return false;
         };
-        let told = &mut self.told[0];
+        let (told, number) = (&mut self.told[0], self.number);
         let handlers = &mut self.handlers;
         let blocked = match head {
-            Entry::Open(event) => offer(&mut handlers.open, told, event),
-            Entry::Reconnect(event) => offer(&mut handlers.reconnect, told, event),
-            Entry::Ping(event) => offer(&mut handlers.ping, told, event),
-            Entry::Pong(event) => offer(&mut handlers.pong, told, event),
-            Entry::Error(event) => offer(&mut handlers.error, told, event),
-            Entry::Close(event) => offer(&mut handlers.close, told, event),
-            Entry::State(event) => offer(&mut handlers.state, told, event),
-            Entry::Stopped(event) => offer(&mut handlers.stopped, told, event),
+            Entry::Open(event) => offer(&mut handlers.open, told, number, event),
+            Entry::Reconnect(event) => offer(&mut handlers.reconnect, told, number, event),
+            Entry::Ping(event) => offer(&mut handlers.ping, told, number, event),
+            Entry::Pong(event) => offer(&mut handlers.pong, told, number, event),
+            Entry::Error(event) => offer(&mut handlers.error, told, number, event),
+            Entry::Close(event) => offer(&mut handlers.close, told, number, event),
+            Entry::State(event) => offer(&mut handlers.state, told, number, event),
+            Entry::Stopped(event) => offer(&mut handlers.stopped, told, number, event),
             Entry::Run(_) => return self.step_run(),
         };
         match blocked {
@@ -301,6 +316,7 @@ impl Delivery {
             None => {
                 self.told = [0; 2];
                 self.queue.pop_front();
+                self.number += 1;
                 self.cost -= OVERHEAD;
                 self.events -= 1;
             }
@@ -314,14 +330,14 @@ impl Delivery {
             return true;
         };
         while let Some(payload) = run.payloads.front() {
-            let handlers = &mut self.handlers;
+            let (handlers, number) = (&mut self.handlers, self.number);
             let [told, told_data] = &mut self.told;
             let mut blocked = None;
             if !handlers.data.is_empty() {
-                blocked = offer(&mut handlers.data, told_data, &run.data(payload));
+                blocked = offer(&mut handlers.data, told_data, number, &run.data(payload));
             }
             if blocked.is_none() {
-                blocked = offer(&mut handlers.message, told, &run.message(payload));
+                blocked = offer(&mut handlers.message, told, number, &run.message(payload));
             }
             if let Some(offer) = blocked {
                 self.offer = Some(offer);
@@ -333,6 +349,7 @@ impl Delivery {
             run.payloads.pop_front();
         }
         self.queue.pop_front();
+        self.number += 1;
         true
     }
 
@@ -345,18 +362,19 @@ impl Delivery {
         }
         let mut skip = mem::take(&mut self.told);
         for entry in mem::take(&mut self.queue) {
-            let handlers = &mut self.handlers;
+            let (handlers, number) = (&self.handlers, self.number);
+            self.number += 1;
             let [skipped, skipped_data] = mem::take(&mut skip);
             match entry {
-                Entry::Open(event) => force(&handlers.open, skipped, &event),
-                Entry::Reconnect(event) => force(&handlers.reconnect, skipped, &event),
-                Entry::Ping(event) => force(&handlers.ping, skipped, &event),
-                Entry::Pong(event) => force(&handlers.pong, skipped, &event),
-                Entry::Error(event) => force(&handlers.error, skipped, &event),
-                Entry::Close(event) => force(&handlers.close, skipped, &event),
-                Entry::State(event) => force(&handlers.state, skipped, &event),
-                Entry::Stopped(event) => force(&handlers.stopped, skipped, &event),
-                Entry::Run(run) => force_run(handlers, [skipped, skipped_data], &run),
+                Entry::Open(event) => force(&handlers.open, skipped, number, &event),
+                Entry::Reconnect(event) => force(&handlers.reconnect, skipped, number, &event),
+                Entry::Ping(event) => force(&handlers.ping, skipped, number, &event),
+                Entry::Pong(event) => force(&handlers.pong, skipped, number, &event),
+                Entry::Error(event) => force(&handlers.error, skipped, number, &event),
+                Entry::Close(event) => force(&handlers.close, skipped, number, &event),
+                Entry::State(event) => force(&handlers.state, skipped, number, &event),
+                Entry::Stopped(event) => force(&handlers.stopped, skipped, number, &event),
+                Entry::Run(run) => force_run(handlers, [skipped, skipped_data], number, &run),
             }
         }
         self.cost = 0;
@@ -371,16 +389,25 @@ impl Delivery {
 
 /// Offers an event to every recipient from the `told`-th on. What comes back is the event in a
 /// mailbox that was full, to be awaited.
-fn offer<M: Event>(slots: &mut Slots<M>, told: &mut usize, event: &M) -> Option<Offer> {
-    while let Some(recipient) = slots.get(*told) {
-        match recipient.try_send(event.clone()) {
+fn offer<M: Event>(
+    slots: &mut Slots<M>,
+    told: &mut usize,
+    number: u64,
+    event: &M,
+) -> Option<Offer> {
+    while let Some(slot) = slots.get(*told) {
+        if slot.from > number {
+            *told += 1;
+            continue;
+        }
+        match slot.to.try_send(event.clone()) {
             Ok(()) => *told += 1,
             Err(SendError::Closed(_)) => {
                 slots.remove(*told);
             }
             Err(SendError::Full(event)) => {
                 // `try_send` wakes nobody when there is room again; the answer to `send` does.
-                let request = recipient.send(event);
+                let request = slot.to.send(event);
                 *told += 1;
                 let answer = Box::pin(async move {
                     let _ = request.await;
@@ -392,17 +419,17 @@ fn offer<M: Event>(slots: &mut Slots<M>, told: &mut usize, event: &M) -> Option<
     None
 }
 
-fn force<M: Event>(slots: &Slots<M>, skip: usize, event: &M) {
-    for recipient in slots.iter().skip(skip) {
-        recipient.do_send(event.clone());
+fn force<M: Event>(slots: &Slots<M>, skip: usize, number: u64, event: &M) {
+    for slot in slots.iter().skip(skip).filter(|slot| slot.from <= number) {
+        slot.to.do_send(event.clone());
     }
 }
 
-fn force_run(handlers: &Handlers, mut skip: [usize; 2], run: &Run) {
+fn force_run(handlers: &Handlers, mut skip: [usize; 2], number: u64, run: &Run) {
     for payload in &run.payloads {
         let [told, told_data] = mem::take(&mut skip);
-        force(&handlers.data, told_data, &run.data(payload));
-        force(&handlers.message, told, &run.message(payload));
+        force(&handlers.data, told_data, number, &run.data(payload));
+        force(&handlers.message, told, number, &run.message(payload));
     }
 }
 

@@ -270,7 +270,7 @@ impl ConnectionBuilder {
     }
 
     fn on<M: Event>(mut self, recipient: Recipient<M>) -> ConnectionBuilder {
-        self.handlers.of::<M>().push(recipient);
+        self.handlers.add(recipient);
         self
     }
 

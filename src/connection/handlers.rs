@@ -232,13 +232,11 @@ impl<M: Event> Handler<command::Subscribe<M>> for Connection {
             return Err(Closed);
         }
         let recipient: Recipient<M> = subscribe.0;
-        if let Some(late) = self.open.as_ref().and_then(M::late)
-            && !self.delivery.holds_open()
-        {
+        if let Some(late) = self.open.as_ref().and_then(M::late) {
             // One for each subscription, whatever the mailbox holds.
             recipient.do_send(late);
         }
-        self.delivery.handlers().of::<M>().push(recipient);
+        self.delivery.subscribe(recipient);
         Ok(())
     }
 }

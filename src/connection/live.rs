@@ -297,7 +297,11 @@ impl Live {
                 breach.turned = true;
                 cx.waker().wake_by_ref();
             }
-            Some(_) => self.say_breach(),
+            Some(_) => {
+                self.say_breach();
+                // Reading stood still meanwhile. It goes on, so that the peer's end is seen.
+                cx.waker().wake_by_ref();
+            }
             None => {}
         }
     }

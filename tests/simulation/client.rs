@@ -61,7 +61,7 @@ impl Settings {
         let (interval, timeout) = (millis(500, 3_000), millis(300, 3_500));
         let (connect, close) = (millis(1_500, 5_000), millis(300, 3_000));
         let (stable, late) = (millis(500, 10_000), millis(0, 60_000));
-        let (slow, sending) = (millis(1, 20), millis(20, 700));
+        let (slow, sending) = (millis(1, 60), millis(20, 700));
         Settings {
             server,
             interval,
@@ -71,9 +71,9 @@ impl Settings {
             stable,
             read_ahead: [2 << 10, 32 << 10, 256 << 10][rng.random_range(0..3)],
             policy: (rng.random_range(0..3), rng.random()),
-            slow: rng.random_bool(0.35).then(|| (slow, rng.random_range(1..=16))),
+            slow: rng.random_bool(0.5).then(|| (slow, rng.random_range(1..=16))),
             sending: rng.random_bool(0.5).then_some(sending),
-            late: rng.random_bool(0.5).then_some(late),
+            late: rng.random_bool(0.9).then_some(late),
             life,
             end: [End::Close, End::Close, End::Drop, End::Doom][rng.random_range(0..4)],
         }
