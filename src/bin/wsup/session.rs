@@ -115,11 +115,14 @@ fn print(args: &Args, builder: ConnectionBuilder, news: mpsc::Sender<News>) -> C
     let builder = builder
         .on_open(printer.clone().recipient())
         .on_message(printer.clone().recipient())
-        .on_ping(printer.clone().recipient())
-        .on_pong(printer.clone().recipient())
         .on_error(printer.clone().recipient())
         .on_close(printer.clone().recipient())
         .on_stopped(printer.clone().recipient());
+    // What would not be shown is not sent either: a server may ping millions of times.
+    let builder = match args.json || args.verbose {
+        true => builder.on_ping(printer.clone().recipient()).on_pong(printer.clone().recipient()),
+        false => builder,
+    };
     let states: Option<Recipient<_>> = args.verbose.then(|| printer.recipient());
     states.into_iter().fold(builder, ConnectionBuilder::on_state)
 }
