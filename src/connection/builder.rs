@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-use crate::backoff::{DialLimit, Reconnect, default_reconnect};
+use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
@@ -290,10 +290,10 @@ impl ConnectionBuilder {
     /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it has ended.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
-        let plan = Plan::new(&self.url, self.options)?;
-        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
+        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
+        let (plan, schedule) = plan(&url, self.options)?;
         let addr = Supervisor::start_in_arbiter(arbiter, move |_| {
-            Connection::new(plan, source, watch, handlers, None)
+            Connection::new(plan, schedule, source, watch, handlers, None)
         });
         // The arbiter drops what it can no longer start, and with it the mailbox.
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
@@ -317,17 +317,25 @@ impl ConnectionBuilder {
         self,
         ended: Option<oneshot::Sender<Outcome>>,
     ) -> Result<Addr<Connection>, ConfigError> {
-        let plan = Plan::new(&self.url, self.options)?;
+        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
+        let (plan, schedule) = plan(&url, self.options)?;
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ConfigError::NoRuntime);
         }
-        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
-        let start = move || {
-            Supervisor::start(move |_| Connection::new(plan, source, watch, handlers, ended))
-        };
+        let make = move || Connection::new(plan, schedule, source, watch, handlers, ended);
+        let start = move || Supervisor::start(move |_| make());
         // tokio cannot be asked whether a `LocalSet` is there; without one it panics.
         catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
     }
+}
+
+/// Checks everything, and asks the policy for its beginning.
+fn plan(url: &str, options: Options) -> Result<(Plan, Schedule), ConfigError> {
+    let plan = Plan::new(url, options)?;
+    let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
+    let schedule = catch_unwind(AssertUnwindSafe(begin))
+        .map_err(|_| ConfigError::option("reconnect", "the policy panicked"))?;
+    Ok((plan, schedule))
 }
 
 impl fmt::Debug for ConnectionBuilder {

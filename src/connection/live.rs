@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::SendError;
 use crate::command::status::{Gauge, SourceId, Watch};
@@ -58,7 +58,9 @@ pub(super) struct Live {
     breach: Option<Breach>,
     /// Runs from the first Close frame on, or from a breach.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether our side of the transport was shut down after a breach.
+    /// Runs from the exchange of both Close frames on, until we end our side of the transport.
+    parting: Option<Pin<Box<Sleep>>>,
+    /// Whether our side of the transport was ended.
     shut: bool,
     close_timeout: Duration,
     read_ahead: usize,
@@ -74,6 +76,9 @@ const MAX_CHUNK: usize = 64 << 10;
 /// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
 /// with bytes unread would reset the connection.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the server has to end the transport after both Close frames, before we end our side.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// How long handlers on this thread or another have for what was read before a breach.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -129,6 +134,7 @@ impl Live {
             silent: None,
             breach: None,
             deadline: None,
+            parting: None,
             shut: false,
             close_timeout: options.close_timeout,
             read_ahead: options.read_ahead,
@@ -153,12 +159,12 @@ impl Live {
 
     /// Whether a Close frame has gone by, or will.
     pub(super) fn is_closing(&self) -> bool {
-        self.deadline.is_some()
+        self.session.is_closing() || self.breach.is_some()
     }
 
     /// Whether reading had stopped for the handlers, and can go on.
     pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
-        !self.signs.reading.get() && delivery.cost() <= self.room()
+        !self.signs.reading.get() && !delivery.is_full(0, self.room())
     }
 
     /// What may wait for the handlers while reading goes on.
@@ -318,12 +324,22 @@ impl Live {
         self.end_within(LINGER.min(self.close_timeout));
     }
 
-    /// After a breach, once our Close is out: nothing more will be said.
+    /// Ends our side of the transport once nothing more will be said: after a breach at once, and
+    /// after both Close frames when the server has had its chance to be the first
+    /// (RFC 6455, 7.1.1). Some servers wait for that.
     fn poll_shut(&mut self, cx: &mut Context<'_>) {
-        if !self.shut && self.breach.as_ref().is_some_and(|breach| breach.said) {
-            // An error here shows in the next read.
-            self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
+        let breached = self.breach.as_ref().is_some_and(|breach| breach.said);
+        if self.shut || !(breached || self.session.is_done()) {
+            return;
         }
+        if !breached {
+            let parting = self.parting.get_or_insert_with(|| Box::pin(sleep(PARTING)));
+            if parting.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+        // An error here shows in the next read.
+        self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
     }
 
     fn judge_silence(&mut self) -> Option<Error> {
@@ -342,11 +358,11 @@ impl Live {
     ) -> Result<ReadState, Error> {
         let mut budget = BUDGET;
         loop {
-            while self.decode(delivery, watch, source) && delivery.cost() <= self.room() {}
+            while self.decode(delivery, watch, source) && !delivery.is_full(0, self.room()) {}
             if self.breach.as_ref().is_some_and(|breach| !breach.said) {
                 return Ok(ReadState::Open);
             }
-            if delivery.cost() > self.room() {
+            if delivery.is_full(0, self.room()) {
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }
@@ -406,7 +422,7 @@ impl Live {
         let mut run = Run { source, epoch: self.epoch, received, payloads: VecDeque::new() };
         let mut run_cost = 0;
         let more = loop {
-            if delivery.cost() + run_cost > room {
+            if delivery.is_full(run_cost, room) {
                 break true;
             }
             match self.codec.decode(&mut self.inbox) {
