@@ -77,10 +77,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outcome = tokio::time::timeout(std::time::Duration::from_secs(20), run)
         .await
         .map_err(|_| "an echo is missing")??;
-    match outcome.error {
-        Some(error) => Err(error.into()),
-        None => Ok(println!("{}: every line came back", outcome.kind)),
+    if let Some(error) = outcome.error {
+        return Err(error.into());
     }
+    println!("{}: every line came back", outcome.kind);
+    Ok(())
 }
 
 /// Starts a server by tokio-tungstenite, and says where.

@@ -116,20 +116,24 @@ pub(crate) struct Run {
     pub(crate) payloads: VecDeque<Payload>,
 }
 
-/// What an entry of the queue costs besides its payload, in bytes.
-const OVERHEAD: usize = 96;
+/// What a message costs in the queue besides its payload, in bytes.
+const MESSAGE: usize = 96;
+
+/// What any other event costs, its payload included, in bytes.
+const EVENT: usize = size_of::<Entry>() + MESSAGE;
 
 impl Entry {
     fn cost(&self) -> usize {
         match self {
             Entry::Run(run) => run.payloads.iter().map(cost).sum(),
-            _ => OVERHEAD,
+            _ => EVENT,
         }
     }
 }
 
-fn cost(payload: &Payload) -> usize {
-    payload.len() + OVERHEAD
+/// What a message costs in the queue, in bytes.
+pub(crate) fn cost(payload: &Payload) -> usize {
+    payload.len() + MESSAGE
 }
 
 /// The queue of one connection.
@@ -196,7 +200,7 @@ impl Delivery {
     /// Puts an event behind all others.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
         if !self.handlers.of::<E>().is_empty() {
-            self.cost += OVERHEAD;
+            self.cost += EVENT;
             self.events += 1;
             self.queue.push_back(event.wrap());
         }
@@ -317,7 +321,7 @@ impl Delivery {
                 self.told = [0; 2];
                 self.queue.pop_front();
                 self.number += 1;
-                self.cost -= OVERHEAD;
+                self.cost -= EVENT;
                 self.events -= 1;
             }
         }

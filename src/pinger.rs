@@ -98,7 +98,8 @@ impl Watchdog {
     /// What is due at `now`. Called until it is `None`.
     fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
         if let Some((pinged, _)) = self.unheard
-            && (signs.byte.get() > pinged || !signs.reading.get())
+            // Over a pipe in memory, or by a simulated clock, an answer takes no time.
+            && (signs.byte.get() >= pinged || !signs.reading.get())
         {
             self.unheard = None;
         }
@@ -304,6 +305,20 @@ mod tests {
         assert_eq!(times(&done), [5, 10, 15, 17]);
         let heard = zero + Duration::from_millis(11_001);
         assert_eq!(done.last().unwrap().1, Act::Silent { since: heard, idle: false });
+    }
+
+    #[test]
+    fn an_answer_in_the_instant_of_the_ping_is_one() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        assert_eq!(watchdog.due(zero + 5 * SECOND, &signs), Some(Act::Ping));
+        signs.byte.set(zero + 5 * SECOND);
+        assert_eq!(watchdog.due(zero + 7 * SECOND, &signs), None);
+        assert_eq!(watchdog.due(zero + 10 * SECOND, &signs), Some(Act::Ping));
+        // From the last byte on it is one interval and one timeout, still.
+        let silent = watchdog.due(zero + 12 * SECOND, &signs);
+        assert_eq!(silent, Some(Act::Silent { since: zero + 5 * SECOND, idle: false }));
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn a_run_over_failing_connections_is_whole_and_ends_in_time() {
     let took = began.elapsed();
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
-    assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(4)..Duration::from_secs(10)).contains(&took), "{took:?}");
     assert!(text.ends_with("Every sequence is whole within each epoch.\n"), "{text}");
     assert!(!text.contains('\x1b'), "no colours where there is no terminal");
     for symbol in ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD", "ADA-USD", "DOT-USD"] {

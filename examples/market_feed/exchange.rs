@@ -97,7 +97,10 @@ async fn accept(listener: std::net::TcpListener, desks: Vec<Desk>) -> io::Result
     let desks: Rc<[_]> = desks.into();
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::task::spawn_local(serve(stream, desks.clone()));
+        // A tick or a Pong must not wait for the acknowledgement of the one before.
+        if stream.set_nodelay(true).is_ok() {
+            tokio::task::spawn_local(serve(stream, desks.clone()));
+        }
     }
 }
 

@@ -61,26 +61,18 @@ pub(crate) fn summary(picture: &Picture) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let seconds = picture.elapsed.as_secs_f64();
     writeln!(out, "\nSummary of {seconds:.1} s\n")?;
+    let wide = picture.rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(8);
     writeln!(
         out,
-        " {:<8} {:>9} {:>7} {:>8} {:>8} {:>7} {:>7} {:>6} {:>13} {:>8} {:>5}",
-        "symbol",
-        "messages",
-        "epochs",
-        "outages",
-        "dropped",
-        "silent",
-        "closed",
-        "other",
-        "dials refused",
-        "longest",
-        "gaps"
+        "{:wide$} messages epochs lost dropped silent closed other  refused longest gaps",
+        "symbol"
     )?;
     for row in &picture.rows {
-        figures(&mut out, row, &row.name, picture.now)?;
+        figures(&mut out, row, &format!("{:wide$}", row.name), picture.now)?;
     }
     if picture.rows.len() > 1 {
-        figures(&mut out, &sum(&picture.rows, picture.now), "all", picture.now)?;
+        let all = sum(&picture.rows, picture.now);
+        figures(&mut out, &all, &format!("{:wide$}", "all"), picture.now)?;
     }
     writeln!(out)?;
     out.flush()
@@ -90,7 +82,7 @@ fn figures(out: &mut impl Write, row: &Row, name: &str, now: Instant) -> io::Res
     let Outages { dropped, silent, closed, other } = row.outages;
     writeln!(
         out,
-        " {name:<8} {:>9} {:>7} {:>8} {dropped:>8} {silent:>7} {closed:>7} {other:>6} {:>13} {:>6.2} s {:>5}",
+        "{name} {:>8} {:>6} {:>4} {dropped:>7} {silent:>6} {closed:>6} {other:>5} {:>8} {:>5.2} s {:>4}",
         grouped(row.messages),
         row.epoch,
         row.outages.total(),

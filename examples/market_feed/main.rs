@@ -70,15 +70,15 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     let mut frames = interval(Duration::from_millis(100));
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tokio::select! {
-            _ = frames.tick() => {}
-            _ = tokio::signal::ctrl_c() => break,
+        let over = tokio::select! {
+            _ = frames.tick() => Instant::now() >= end,
+            _ = tokio::signal::ctrl_c() => true,
             // All have stopped for good.
-            _ = &mut settled => break,
-        }
+            _ = &mut settled => true,
+        };
         let left = end.saturating_duration_since(Instant::now());
         view.show(&book.send(Look).await?, left)?;
-        if left.is_zero() {
+        if over {
             break;
         }
     }

@@ -56,7 +56,7 @@ pub(crate) struct Row {
     pub(crate) gaps: u64,
     /// Outages by what began them.
     pub(crate) outages: Outages,
-    /// Dials that were refused.
+    /// Dials that were refused with a status.
     pub(crate) refused: u64,
     pub(crate) longest: Duration,
     /// When the last socket was lost, until another is open.
@@ -196,8 +196,9 @@ impl Row {
             Price::Text(text) => text.parse().ok(),
         });
         if let Some(price) = price.filter(|price| price.is_finite()) {
-            self.up =
-                self.price.is_none_or(|last| if price == last { self.up } else { price > last });
+            if let Some(last) = self.price.filter(|last| *last != price) {
+                self.up = price > last;
+            }
             self.price = Some(price);
         }
         let fault = self.number(seq)?;

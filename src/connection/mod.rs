@@ -1,8 +1,8 @@
 //! The supervised actor that owns one connection.
 //!
-//! Every way of losing a socket, and every failed dial, goes through [`Connection::lost`]: it tells
+//! Every way of losing a socket, and every failed dial, goes through `Connection::lost`: it tells
 //! the handlers, asks the verdict, and either stops the context, so that the supervisor starts the
-//! next life, or ends in [`Connection::closed`].
+//! next life, or ends in `Connection::closed`.
 
 mod builder;
 mod handlers;
