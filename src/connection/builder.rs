@@ -48,7 +48,8 @@ impl ConnectionBuilder {
         }
     }
 
-    /// Words for the connection in events, `Status` and logs. Default: none, only its number.
+    /// Words for the connection in `event::Open`, `Status` and the log's `open`. Default: none, only
+    /// its number.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
         self.options.name = Some(name.into());
         self
@@ -92,7 +93,7 @@ impl ConnectionBuilder {
 
     /// From a ping to the verdict: no byte of any kind since then, and the socket is aborted with
     /// [`Error::PeerSilent`](crate::error::Error::PeerSilent). May exceed the interval. Default
-    /// 10 s; `None` pings without a verdict.
+    /// 10 s; `None` pings without a verdict. Without `ping_interval` it has no effect.
     pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.ping_timeout = timeout.into();
         self
@@ -149,7 +150,9 @@ impl ConnectionBuilder {
     }
 
     /// Where the transport of each attempt comes from, instead of TCP: a closure that gets host and
-    /// port. Under `wss`, TLS is set up over what it makes. A panic in it ends the run.
+    /// port, and runs on the connection's thread within `connect_timeout`. Under `wss`, TLS is set up
+    /// over what it makes. An error is told as `Error::Io`, and retried; a panic in it ends the run.
+    /// `Handshake::peer` is unknown then.
     pub fn transport_with<F, Fut, T>(mut self, make: F) -> ConnectionBuilder
     where
         F: Fn(String, u16) -> Fut + Send + Sync + 'static,
@@ -161,13 +164,15 @@ impl ConnectionBuilder {
     }
 
     /// What a message may cost. Whatever passes a limit is refused at its header, with 1009.
-    /// Default 16 MiB for a frame and for a message, 131,072 fragments.
+    /// Default 16 MiB for a frame and for a message, 131,072 fragments. A message in one frame obeys
+    /// both of the first two.
     pub fn limits(mut self, limits: Limits) -> ConnectionBuilder {
         self.options.limits = limits;
         self
     }
 
-    /// Bytes of data that may wait to be written. Default 1 MiB. Further sends are refused.
+    /// Bytes of data frames, headers included, that may wait to be written. Default 1 MiB. Further
+    /// sends are refused.
     pub fn send_buffer(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.send_buffer = bytes;
         self
@@ -175,7 +180,7 @@ impl ConnectionBuilder {
 
     /// Bytes of data that may wait for a handler that is busy while reading goes on, so that pings
     /// are still answered. Beyond it reading stops. Default 256 KiB; a message counts 96 bytes
-    /// more than it has.
+    /// more than it has, any other event some 300.
     pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.read_ahead = bytes;
         self
@@ -287,7 +292,8 @@ impl ConnectionBuilder {
     /// Starts the connection on another arbiter.
     ///
     /// # Errors
-    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it has ended.
+    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it is seen to have
+    /// ended already. One that ends a moment later leaves an address that answers nothing.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
         let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
@@ -299,7 +305,8 @@ impl ConnectionBuilder {
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
 
-    /// Runs the connection to its end (WebSocketApp's `run_forever`). Dropping the future closes
+    /// Runs the connection to its end (WebSocketApp's `run_forever`). The handlers may still be at
+    /// work on `Stopped` when it returns. Dropping the future closes
     /// the connection, unless another address of it is held.
     ///
     /// # Errors

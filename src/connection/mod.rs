@@ -139,7 +139,9 @@ const BACKLOG: usize = 32;
 const HURRY: Duration = Duration::from_secs(1);
 
 impl Connection {
-    /// Begins to build a connection to a `ws` or `wss` URL.
+    /// Begins to build a connection to a `ws` or `wss` URL (RFC 6455, 3), which is checked by
+    /// `start`. User info becomes `Authorization: Basic`; a fragment is dropped; path and query are
+    /// percent-encoded where they need it, and the path is at least `/`.
     pub fn builder(url: impl Into<String>) -> ConnectionBuilder {
         ConnectionBuilder::new(url.into())
     }
@@ -226,7 +228,8 @@ impl Connection {
             .take()
             .map(|(since, cause)| event::Outage::new(attempts, now.duration_since(since), cause));
         let handshake = Arc::new(opened.handshake);
-        tracing::info!(source = %self.source, epoch = self.epoch, attempts, "open");
+        let name = self.plan.options.name.as_deref();
+        tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
         let options = &self.plan.options;
         let live =
             Live::new(self.epoch, now, opened.link, opened.leftover, options, &ctx.address());
