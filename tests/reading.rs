@@ -10,15 +10,16 @@ use tokio::sync::oneshot;
 
 #[actix::test]
 async fn reading_goes_on_at_once_when_the_handlers_took_what_had_stopped_it() {
-    let longer_than_read_ahead = vec![7; 300 << 10];
-    let script = Script::accept().send_binary(longer_than_read_ahead).send_text("after");
-    let server = Server::start(script.echo());
+    let longer_than_read_ahead = || vec![7; 300 << 10];
+    let more = |script: Script, _| script.send_binary(longer_than_read_ahead());
+    let server = Server::start((0..8).fold(Script::accept(), more).echo());
     let probe = Probe::new();
     // No ping comes to wake it.
     let builder = Connection::builder(server.url()).read_ahead(64 << 10).ping_interval(None);
     let connection = probe.attach(builder).start().unwrap();
-    assert_eq!(probe.next_message().await.payload.len(), 300 << 10);
-    assert_eq!(probe.next_message().await.payload.as_text(), Some("after"));
+    for _ in 0..8 {
+        assert_eq!(probe.next_message().await.payload.len(), 300 << 10);
+    }
     connection.send(command::Close::normal()).await.unwrap();
     probe.check().unwrap();
 }
