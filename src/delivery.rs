@@ -116,20 +116,24 @@ pub(crate) struct Run {
     pub(crate) payloads: VecDeque<Payload>,
 }
 
-/// What an entry of the queue costs besides its payload, in bytes.
-const OVERHEAD: usize = 96;
+/// What a message costs in the queue besides its payload, in bytes.
+const MESSAGE: usize = 96;
+
+/// What any other event costs, its payload included, in bytes.
+const EVENT: usize = size_of::<Entry>() + MESSAGE;
 
 impl Entry {
     fn cost(&self) -> usize {
         match self {
             Entry::Run(run) => run.payloads.iter().map(cost).sum(),
-            _ => OVERHEAD,
+            _ => EVENT,
         }
     }
 }
 
-fn cost(payload: &Payload) -> usize {
-    payload.len() + OVERHEAD
+/// What a message costs in the queue, in bytes.
+pub(crate) fn cost(payload: &Payload) -> usize {
+    payload.len() + MESSAGE
 }
 
 /// The queue of one connection.
@@ -196,60 +200,64 @@ impl Delivery {
     /// Puts an event behind all others.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
         if !self.handlers.of::<E>().is_empty() {
-            self.cost += OVERHEAD;
+            self.cost += EVENT;
             self.events += 1;
             self.queue.push_back(event.wrap());
         }
     }
 
-    /// Puts a run of messages behind all others, or drops what `overflow` says.
-    pub(crate) fn push_run(&mut self, mut run: Run) {
-        if self.handlers.message.is_empty() && self.handlers.data.is_empty() {
-            return;
-        }
-        if self.overflow == Overflow::DropNewest {
-            self.cut_to_room(&mut run);
-        }
-        if run.payloads.is_empty() {
+    /// Puts a run of messages behind all others. Where a handler is too slow for it, drops what
+    /// `overflow` says.
+    pub(crate) fn push_run(&mut self, run: Run) {
+        let nobody = self.handlers.message.is_empty() && self.handlers.data.is_empty();
+        if nobody || run.payloads.is_empty() {
             return;
         }
         self.events += run.payloads.len();
         let entry = Entry::Run(run);
         self.cost += entry.cost();
         self.queue.push_back(entry);
-        if self.overflow == Overflow::DropOldest {
-            self.drop_oldest();
+        self.shed();
+    }
+
+    /// Whether as much waits as may, with `more` bytes that are still to come. While messages are
+    /// dropped they make their own room.
+    pub(crate) fn is_full(&self, more: usize, room: usize) -> bool {
+        match self.is_dropping() {
+            true => self.cost > room || more > room,
+            false => self.cost + more > room,
         }
     }
 
-    fn cut_to_room(&mut self, run: &mut Run) {
-        let mut left = self.room.saturating_sub(self.cost);
-        let fits = run.payloads.iter().take_while(|payload| {
-            let fits = cost(payload) <= left;
-            left = left.saturating_sub(cost(payload));
-            fits
-        });
-        let fits = fits.count();
-        self.dropped += (run.payloads.len() - fits) as u64;
-        run.payloads.truncate(fits);
+    /// Whether messages are being dropped: only ever while a mailbox is full.
+    fn is_dropping(&self) -> bool {
+        self.overflow != Overflow::Wait && self.offer.is_some()
     }
 
-    fn drop_oldest(&mut self) {
-        // The head may be on its way to some of its recipients: then it goes to all.
-        let mut skip = usize::from(self.told != [0; 2] || self.offer.is_some());
-        for entry in &mut self.queue {
-            let Entry::Run(run) = entry else {
-                skip = 0;
-                continue;
-            };
-            while self.cost > self.room
-                && let Some(payload) = run.payloads.remove(skip)
-            {
-                self.cost -= cost(&payload);
+    /// Drops messages until the rest has room.
+    fn shed(&mut self) {
+        if !self.is_dropping() {
+            return;
+        }
+        // The head is on its way to its recipients. It goes to all of them.
+        let head = usize::from(matches!(self.queue.front(), Some(Entry::Run(_))));
+        let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
+            Entry::Run(run) => Some((if index == 0 { head } else { 0 }, run)),
+            _ => None,
+        });
+        let oldest = self.overflow == Overflow::DropOldest;
+        let runs: &mut dyn Iterator<Item = _> = match oldest {
+            true => &mut { runs },
+            false => &mut runs.rev(),
+        };
+        for (kept, run) in runs {
+            while self.cost > self.room && run.payloads.len() > kept {
+                let at = if oldest { kept } else { run.payloads.len() - 1 };
+                let dropped = run.payloads.remove(at);
+                self.cost -= dropped.as_ref().map_or(0, cost);
                 self.events -= 1;
                 self.dropped += 1;
             }
-            skip = 0;
         }
     }
 
@@ -283,6 +291,7 @@ impl Delivery {
         loop {
             if let Some(offer) = &mut self.offer {
                 if offer.answer.as_mut().poll(cx).is_pending() {
+                    self.shed();
                     return;
                 }
                 self.offer = None;
@@ -317,7 +326,7 @@ impl Delivery {
                 self.told = [0; 2];
                 self.queue.pop_front();
                 self.number += 1;
-                self.cost -= OVERHEAD;
+                self.cost -= EVENT;
                 self.events -= 1;
             }
         }

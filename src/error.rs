@@ -114,7 +114,8 @@ impl Error {
         }
     }
 
-    /// Whether to come back after this, and how soon. The only place that decides.
+    /// Whether to come back after this, and how soon. The one place that judges a failure; what the
+    /// policy allows, and `command::Reconnect`, `Pause` and `Close`, are decided elsewhere.
     pub fn verdict(&self) -> Verdict {
         match self {
             Error::Dns { .. }
@@ -315,7 +316,7 @@ pub struct Refusal {
     pub status: u16,
     /// The reply's header lines.
     pub headers: Headers,
-    /// The body, as far as it came, up to 64 KiB.
+    /// The body, as far as it came within 2 s, up to 64 KiB.
     pub body: Bytes,
 }
 
@@ -398,7 +399,8 @@ pub enum ConfigError {
     /// A value that this option cannot have.
     #[display("{option}: {reason}")]
     Option {
-        /// The builder method that set it, or the environment variable.
+        /// The builder method that set it, `ca` of [`Tls`](crate::tls::Tls), or the environment
+        /// variable.
         option: &'static str,
         /// What is wrong with it.
         reason: String,

@@ -79,9 +79,11 @@ pub(crate) struct Options {
     pub(crate) overflow: Overflow,
 }
 
-/// What becomes of data that the handlers are too slow for, once `read_ahead` bytes wait.
+/// What becomes of data that the handlers are too slow for: while one of their mailboxes is full
+/// and more than `read_ahead` bytes wait.
 ///
-/// Only messages are ever dropped, never an `Open` or a `Close`. What was dropped is counted in
+/// Only messages are ever dropped, never an `Open` or a `Close`, nor the message that is on its way
+/// to the full mailbox. What was dropped is counted in
 /// `Figures::dropped` and told in the log, at most once a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

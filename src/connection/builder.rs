@@ -15,7 +15,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-use crate::backoff::{DialLimit, Reconnect, default_reconnect};
+use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
@@ -50,7 +50,8 @@ impl ConnectionBuilder {
         }
     }
 
-    /// Words for the connection in events, `Status` and logs. Default: none, only its number.
+    /// Words for the connection in `event::Open`, `Status` and the log's `open`. Default: none, only
+    /// its number.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
         self.options.name = Some(name.into());
         self
@@ -94,7 +95,7 @@ impl ConnectionBuilder {
 
     /// From a ping to the verdict: no byte of any kind since then, and the socket is aborted with
     /// [`Error::PeerSilent`](crate::error::Error::PeerSilent). May exceed the interval. Default
-    /// 10 s; `None` pings without a verdict.
+    /// 10 s; `None` pings without a verdict. Without `ping_interval` it has no effect.
     pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.ping_timeout = timeout.into();
         self
@@ -243,8 +244,10 @@ impl ConnectionBuilder {
     }
 
     /// Where the transport of each attempt comes from, instead of TCP: a closure that gets host and
-    /// port. Under `wss`, TLS is set up over what it makes, unless
-    /// [`transport_is_secure`](ConnectionBuilder::transport_is_secure). A panic in it ends the run.
+    /// port, and runs on the connection's thread within `connect_timeout`. Under `wss`, TLS is set up
+    /// over what it makes, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). An
+    /// error is told as `Error::Io`, and retried; a panic in it ends the run. `Handshake::peer` is
+    /// unknown then.
     ///
     /// A Unix socket, for example; the URL still says `Host`, `Origin` and the path:
     ///
@@ -268,13 +271,15 @@ impl ConnectionBuilder {
     }
 
     /// What a message may cost. Whatever passes a limit is refused at its header, with 1009.
-    /// Default 16 MiB for a frame and for a message, 131,072 fragments.
+    /// Default 16 MiB for a frame and for a message, 131,072 fragments. A message in one frame obeys
+    /// both of the first two.
     pub fn limits(mut self, limits: Limits) -> ConnectionBuilder {
         self.options.limits = limits;
         self
     }
 
-    /// Bytes of data that may wait to be written. Default 1 MiB. Further sends are refused.
+    /// Bytes of data frames, headers included, that may wait to be written. Default 1 MiB. Further
+    /// sends are refused.
     pub fn send_buffer(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.send_buffer = bytes;
         self
@@ -282,7 +287,7 @@ impl ConnectionBuilder {
 
     /// Bytes of data that may wait for a handler that is busy while reading goes on, so that pings
     /// are still answered. Beyond it reading stops. Default 256 KiB; a message counts 96 bytes
-    /// more than it has.
+    /// more than it has, any other event some 300.
     pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.read_ahead = bytes;
         self
@@ -394,19 +399,21 @@ impl ConnectionBuilder {
     /// Starts the connection on another arbiter.
     ///
     /// # Errors
-    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it has ended.
+    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it is seen to have
+    /// ended already. One that ends a moment later leaves an address that answers nothing.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
-        let plan = Plan::new(&self.url, self.options)?;
-        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
+        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
+        let (plan, schedule) = plan(&url, self.options)?;
         let addr = Supervisor::start_in_arbiter(arbiter, move |_| {
-            Connection::new(plan, source, watch, handlers, None)
+            Connection::new(plan, schedule, source, watch, handlers, None)
         });
         // The arbiter drops what it can no longer start, and with it the mailbox.
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
 
-    /// Runs the connection to its end (WebSocketApp's `run_forever`). Dropping the future closes
+    /// Runs the connection to its end (WebSocketApp's `run_forever`). The handlers may still be at
+    /// work on `Stopped` when it returns. Dropping the future closes
     /// the connection, unless another address of it is held.
     ///
     /// # Errors
@@ -424,17 +431,25 @@ impl ConnectionBuilder {
         self,
         ended: Option<oneshot::Sender<Outcome>>,
     ) -> Result<Addr<Connection>, ConfigError> {
-        let plan = Plan::new(&self.url, self.options)?;
+        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
+        let (plan, schedule) = plan(&url, self.options)?;
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ConfigError::NoRuntime);
         }
-        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
-        let start = move || {
-            Supervisor::start(move |_| Connection::new(plan, source, watch, handlers, ended))
-        };
+        let make = move || Connection::new(plan, schedule, source, watch, handlers, ended);
+        let start = move || Supervisor::start(move |_| make());
         // tokio cannot be asked whether a `LocalSet` is there; without one it panics.
         catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
     }
+}
+
+/// Checks everything, and asks the policy for its beginning.
+fn plan(url: &str, options: Options) -> Result<(Plan, Schedule), ConfigError> {
+    let plan = Plan::new(url, options)?;
+    let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
+    let schedule = catch_unwind(AssertUnwindSafe(begin))
+        .map_err(|_| ConfigError::option("reconnect", "the policy panicked"))?;
+    Ok((plan, schedule))
 }
 
 impl fmt::Debug for ConnectionBuilder {

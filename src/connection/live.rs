@@ -11,12 +11,12 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::SendError;
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::connection::Connection;
-use crate::delivery::{Delivery, Run};
+use crate::delivery::{self, Delivery, Run};
 use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
@@ -58,7 +58,9 @@ pub(super) struct Live {
     breach: Option<Breach>,
     /// Runs from the first Close frame on, or from a breach.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether our side of the transport was shut down after a breach.
+    /// Runs from the exchange of both Close frames on, until we end our side of the transport.
+    parting: Option<Pin<Box<Sleep>>>,
+    /// Whether our side of the transport was ended.
     shut: bool,
     close_timeout: Duration,
     read_ahead: usize,
@@ -74,6 +76,9 @@ const MAX_CHUNK: usize = 64 << 10;
 /// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
 /// with bytes unread would reset the connection.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the server has to end the transport after both Close frames, before we end our side.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// How long handlers on this thread or another have for what was read before a breach.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -129,6 +134,7 @@ impl Live {
             silent: None,
             breach: None,
             deadline: None,
+            parting: None,
             shut: false,
             close_timeout: options.close_timeout,
             read_ahead: options.read_ahead,
@@ -153,12 +159,12 @@ impl Live {
 
     /// Whether a Close frame has gone by, or will.
     pub(super) fn is_closing(&self) -> bool {
-        self.deadline.is_some()
+        self.session.is_closing() || self.breach.is_some()
     }
 
     /// Whether reading had stopped for the handlers, and can go on.
     pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
-        !self.signs.reading.get() && delivery.cost() <= self.room()
+        !self.signs.reading.get() && !delivery.is_full(0, self.room())
     }
 
     /// What may wait for the handlers while reading goes on.
@@ -318,12 +324,22 @@ impl Live {
         self.end_within(LINGER.min(self.close_timeout));
     }
 
-    /// After a breach, once our Close is out: nothing more will be said.
+    /// Ends our side of the transport once nothing more will be said: after a breach at once, and
+    /// after both Close frames when the server has had its chance to be the first
+    /// (RFC 6455, 7.1.1). Some servers wait for that.
     fn poll_shut(&mut self, cx: &mut Context<'_>) {
-        if !self.shut && self.breach.as_ref().is_some_and(|breach| breach.said) {
-            // An error here shows in the next read.
-            self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
+        let breached = self.breach.as_ref().is_some_and(|breach| breach.said);
+        if self.shut || !(breached || self.session.is_done()) {
+            return;
         }
+        if !breached {
+            let parting = self.parting.get_or_insert_with(|| Box::pin(sleep(PARTING)));
+            if parting.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+        // An error here shows in the next read.
+        self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
     }
 
     fn judge_silence(&mut self) -> Option<Error> {
@@ -342,13 +358,11 @@ impl Live {
     ) -> Result<ReadState, Error> {
         let mut budget = BUDGET;
         loop {
-            if !self.inbox.is_empty() {
-                self.decode(delivery, watch, source);
-            }
+            while self.decode(delivery, watch, source) && !delivery.is_full(0, self.room()) {}
             if self.breach.as_ref().is_some_and(|breach| !breach.said) {
                 return Ok(ReadState::Open);
             }
-            if delivery.cost() > self.room() {
+            if delivery.is_full(0, self.room()) {
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }
@@ -392,42 +406,57 @@ impl Live {
         }
     }
 
-    /// Takes every whole frame out of the inbox.
-    fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
+    /// Takes whole frames out of the inbox, until more wait for the handlers than may: a read of
+    /// 64 KiB can hold 32,768 pings. `true` if some may be left.
+    fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) -> bool {
+        if self.inbox.is_empty() {
+            return false;
+        }
         if self.breach.is_some() || self.session.is_done() {
             // Nothing that follows is looked at (RFC 6455, 1.4).
             self.inbox.clear();
-            return;
+            return false;
         }
+        let room = self.room();
         let received = self.signs.byte.get().into_std();
-        let mut payloads = VecDeque::new();
-        let (epoch, mut messages) = (self.epoch, 0);
-        loop {
+        let mut run = Run { source, epoch: self.epoch, received, payloads: VecDeque::new() };
+        let mut run_cost = 0;
+        let more = loop {
+            if delivery.is_full(run_cost, room) {
+                break true;
+            }
             match self.codec.decode(&mut self.inbox) {
-                Ok(None) => break,
+                Ok(None) => break false,
                 Ok(Some(Incoming::Message(payload))) => {
-                    messages += 1;
-                    payloads.push_back(payload);
+                    run_cost += delivery::cost(&payload);
+                    run.payloads.push_back(payload);
                 }
                 Ok(Some(control)) => {
                     // A control frame parts a run, so that the order holds.
-                    let before = std::mem::take(&mut payloads);
-                    delivery.push_run(Run { source, epoch, received, payloads: before });
+                    self.hand_on(&mut run, delivery, watch);
+                    run_cost = 0;
                     self.control(control, delivery, watch, source);
                 }
                 Err(err) => {
                     if !self.session.is_closing() {
                         self.breach(err);
                     }
-                    break;
+                    break false;
                 }
             }
-        }
-        if messages > 0 {
+        };
+        self.hand_on(&mut run, delivery, watch);
+        more
+    }
+
+    /// Puts the messages of a run into the queue, and leaves it empty.
+    fn hand_on(&self, run: &mut Run, delivery: &mut Delivery, watch: &Watch) {
+        let payloads = std::mem::take(&mut run.payloads);
+        if !payloads.is_empty() {
             self.signs.data.set(self.signs.byte.get());
-            watch.add(Gauge::MessagesIn, messages);
+            watch.add(Gauge::MessagesIn, payloads.len() as u64);
+            delivery.push_run(Run { payloads, ..*run });
         }
-        delivery.push_run(Run { source, epoch, received, payloads });
     }
 
     fn breach(&mut self, err: ProtocolError) {

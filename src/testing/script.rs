@@ -432,7 +432,9 @@ where
         let key = request.header("sec-websocket-key").unwrap_or_default().to_owned();
         self.journal.write(self.visit, Note::Request(request));
         match &self.script.opening {
+            // Who leaves meanwhile is seen to leave.
             Opening::Silence => loop {
+                self.inbox.clear();
                 self.read().await?;
             },
             Opening::Raw(bytes) => {

@@ -148,6 +148,7 @@ impl Life {
                 asks,
                 doomed: false,
                 hurried: Vec::new(),
+                pauses: Vec::new(),
                 closed: None,
                 sends: 0,
                 histories: Vec::new(),
@@ -266,9 +267,23 @@ impl Life {
             Err(err) => self.wrong(format!("a send was lost: {err}")),
         }
         // Also in any other phase than open.
-        if self.rng.random_bool(0.01) {
-            self.hurry(addr);
+        match self.rng.random_range(0..200) {
+            0 | 1 => self.hurry(addr),
+            2 => self.pause(addr).await,
+            _ => {}
         }
+    }
+
+    async fn pause(&mut self, addr: &Addr<Connection>) {
+        let from = now();
+        self.ledger.book().connections[self.number].hurried.push(from);
+        addr.do_send(command::Pause);
+        sleep(Duration::from_millis(self.rng.random_range(0..4_000))).await;
+        let mut book = self.ledger.book();
+        let connection = &mut book.connections[self.number];
+        connection.pauses.push((from, now()));
+        connection.hurried.push(now());
+        addr.do_send(command::Resume);
     }
 
     async fn end(&mut self, addr: Addr<Connection>) {
@@ -385,7 +400,11 @@ impl Life {
             book.counts.messages += first.messages;
             book.counts.epochs += first.epochs;
             book.counts.clean += first.clean;
-            book.counts.silent += first.silent;
+            match self.settings.sending {
+                Some(_) => book.counts.silent_sending += first.silent,
+                None => book.counts.silent_idle += first.silent,
+            }
+            book.counts.sent += connection.sends;
         }
         let counts = &mut book.counts;
         counts.dials += connection.dials.len() as u64;

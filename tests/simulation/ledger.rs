@@ -55,11 +55,13 @@ pub(crate) struct Connection {
     pub(crate) asks: UnboundedSender<()>,
     /// Whether the server has its end to play: it refuses for good.
     pub(crate) doomed: bool,
-    /// When commands were given that lead to a dial.
+    /// When commands were given that end a socket, or lead to a dial.
     pub(crate) hurried: Vec<Duration>,
+    /// From when to when it was told to stay away.
+    pub(crate) pauses: Vec<(Duration, Duration)>,
     /// When `command::Close` was accepted, or the last address dropped.
     pub(crate) closed: Option<Duration>,
-    /// When each of the client's sends was taken.
+    /// How many of the client's messages were taken.
     pub(crate) sends: u64,
     pub(crate) histories: Vec<Arc<Mutex<History>>>,
 }

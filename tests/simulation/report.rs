@@ -21,8 +21,11 @@ pub(crate) struct Counts {
     pub(crate) events: u64,
     /// Clean closes in which all that the server had written was there.
     pub(crate) clean: u64,
-    /// Sockets that the watchdog gave up.
-    pub(crate) silent: u64,
+    /// Messages of the clients' that were taken for sending.
+    pub(crate) sent: u64,
+    /// Sockets that the watchdog gave up, of clients that only listened and of clients that sent.
+    pub(crate) silent_idle: u64,
+    pub(crate) silent_sending: u64,
     /// The longest silence on a socket whose client only listened, and on one whose client sent,
     /// beyond what interval and timeout allow; in milliseconds.
     pub(crate) late_idle: u64,
@@ -47,7 +50,9 @@ impl Counts {
         self.connections += other.connections;
         self.events += other.events;
         self.clean += other.clean;
-        self.silent += other.silent;
+        self.sent += other.sent;
+        self.silent_idle += other.silent_idle;
+        self.silent_sending += other.silent_sending;
         self.late_idle = self.late_idle.max(other.late_idle);
         self.late_sending = self.late_sending.max(other.late_sending);
         self.most_dials = self.most_dials.max(other.most_dials);
@@ -69,7 +74,9 @@ impl Counts {
             self.connections,
             self.events,
             self.clean,
-            self.silent,
+            self.sent,
+            self.silent_idle,
+            self.silent_sending,
             self.late_idle,
             self.late_sending,
             self.most_dials,
@@ -90,10 +97,20 @@ impl Counts {
         let line = output.lines().find_map(|line| line.split_once(PREFIX).map(|(_, rest)| rest))?;
         let figures: Vec<u64> = line.split(' ').map_while(|word| word.parse().ok()).collect();
         let (faults, rest) = figures.split_first_chunk::<10>()?;
-        let [messages, epochs, dials, connections, events, clean, silent, rest @ ..] = rest else {
+        let [messages, epochs, dials, connections, events, clean, rest @ ..] = rest else {
             return None;
         };
-        let &[late_idle, late_sending, most_dials, seconds, digest] = rest else {
+        let &[
+            sent,
+            silent_idle,
+            silent_sending,
+            late_idle,
+            late_sending,
+            most_dials,
+            seconds,
+            digest,
+        ] = rest
+        else {
             return None;
         };
         Some(Counts {
@@ -104,7 +121,9 @@ impl Counts {
             connections: *connections,
             events: *events,
             clean: *clean,
-            silent: *silent,
+            sent,
+            silent_idle,
+            silent_sending,
             late_idle,
             late_sending,
             most_dials,
@@ -129,9 +148,11 @@ impl fmt::Display for Counts {
             ("epochs", self.epochs),
             ("events", self.events),
             ("clean, and all there", self.clean),
-            ("found half-open", self.silent),
-            ("  idle, ms late", self.late_idle),
-            ("  sending, ms late", self.late_sending),
+            ("sent by clients", self.sent),
+            ("half-open, idle", self.silent_idle),
+            ("  most ms late", self.late_idle),
+            ("half-open, sending", self.silent_sending),
+            ("  most ms late", self.late_sending),
             ("most dials in 60 s", self.most_dials),
             ("simulated seconds", self.seconds),
         ];

@@ -198,3 +198,30 @@ fn dials_are_numbered_until_the_attempts_are_used_up() {
     ]);
     ended.is(1, "gave_up");
 }
+
+#[test]
+fn only_a_stable_life_starts_the_count_of_dials_anew() {
+    let server = || {
+        Server::run(|listener| {
+            for _ in 0..3 {
+                drop(server::open(&listener));
+            }
+            server::drain(server::open(&listener));
+        })
+    };
+    let args = ["--reconnect", "10ms", "--max-attempts", "2"];
+    let url = server().url();
+    let ended = Wsup::json(&[&[url.as_str()], &args[..]].concat()).end();
+    let stopped = r#"{"event":"stopped","source":"1","outcome":"gave_up","code":1006,"epochs":2,"error":"transport: the connection ended without a Close frame"}"#;
+    assert_eq!(ended.rest.last().map(String::as_str), Some(stopped));
+    ended.is(1, "gave_up");
+
+    let url = server().url();
+    let mut wsup = Wsup::json(&[&[url.as_str(), "--stable-after", "0"], &args[..]].concat());
+    for _ in 0..3 {
+        assert_eq!(wsup.until("error")["attempt"], 1);
+    }
+    assert_eq!(wsup.until("open")["epoch"], 4);
+    wsup.signal("INT");
+    wsup.end().is(0, "closed");
+}

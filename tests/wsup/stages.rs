@@ -1,7 +1,9 @@
 //! Each stage at which a run can fail, and the exit status that comes of it.
 
 use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use crate::process::{Ended, Wsup, assert_like, parse};
 use crate::server::{self, Server};
@@ -81,6 +83,14 @@ fn handshake() {
 }
 
 #[test]
+fn io_of_a_reset() {
+    let server = Server::raw(|stream| {
+        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    });
+    fails(&[&server.url()], "io", "null", 1, "failed");
+}
+
+#[test]
 fn io() {
     let server = Server::run(|listener| drop(server::open(&listener)));
     fails(&[&server.url()], "io", "null", 1, "failed");
@@ -89,7 +99,7 @@ fn io() {
 #[test]
 fn timeout_during_the_upgrade() {
     let url = Server::mute().url();
-    let ended = fails(&[&url, "--connect-timeout", "200ms"], "timeout", "upgrade", 1, "failed");
+    let ended = fails(&[&url, "--connect-timeout", "1s"], "timeout", "upgrade", 1, "failed");
     assert_like(
         &ended.rest[0],
         r#"{"event":"error","source":"1","epoch":0,"attempt":1,"stage":"timeout","during":"upgrade","status":null,"error":"timed out during upgrade","retry_in_ms":null}"#,
@@ -97,9 +107,23 @@ fn timeout_during_the_upgrade() {
 }
 
 #[test]
+fn timeout_during_connect() {
+    // A listener whose queue is full: the system drops what else knocks.
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let addr = listener.local_addr().unwrap().as_socket().unwrap();
+    let knock = || TcpStream::connect_timeout(&addr, Duration::from_millis(200));
+    let _queue: Vec<_> = std::iter::from_fn(|| knock().ok()).collect();
+    let url = format!("ws://{addr}");
+    fails(&[&url, "--connect-timeout", "1s"], "timeout", "connect", 1, "failed");
+}
+
+#[test]
 fn timeout_during_tls() {
     let url = format!("wss://127.0.0.1:{}", Server::mute().port);
-    fails(&[&url, "--connect-timeout", "200ms"], "timeout", "tls", 1, "failed");
+    fails(&[&url, "--connect-timeout", "1s"], "timeout", "tls", 1, "failed");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, 
 #[derive(Parser)]
 #[command(name = "wsup", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// Where to: ws://host[:port]/path or wss://…
+    /// Where to: ws://host:port/path or wss://…; without a port it is 80 or 443
     #[arg(value_name = "URL")]
     url: String,
 

@@ -13,7 +13,7 @@ use crate::print::aside;
 
 /// What was read of stdin and not sent yet.
 pub(crate) struct Lines {
-    /// Has no bound of its own: each line in it holds its share of [`Lines::room`].
+    /// Has no bound of its own: each line in it holds its share of `Lines::room`.
     lines: UnboundedReceiver<Line>,
     /// Whether there was any line.
     any: bool,

@@ -4,9 +4,9 @@ mod args;
 mod feed;
 mod input;
 mod json;
+mod outside;
 mod print;
 mod session;
-mod signals;
 mod value;
 mod words;
 

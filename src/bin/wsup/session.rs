@@ -16,8 +16,8 @@ use crate::args::{Args, Usage};
 use crate::feed::{Feed, Openings, at};
 use crate::input::Lines;
 use crate::json::Json;
+use crate::outside::{Signals, reader_gone};
 use crate::print::{Form, News, Printer, aside};
-use crate::signals::Signals;
 use crate::words::Words;
 
 /// The exit status of a run, as the contract has it.
@@ -115,11 +115,14 @@ fn print(args: &Args, builder: ConnectionBuilder, news: mpsc::Sender<News>) -> C
     let builder = builder
         .on_open(printer.clone().recipient())
         .on_message(printer.clone().recipient())
-        .on_ping(printer.clone().recipient())
-        .on_pong(printer.clone().recipient())
         .on_error(printer.clone().recipient())
         .on_close(printer.clone().recipient())
         .on_stopped(printer.clone().recipient());
+    // What would not be shown is not sent either: a server may ping millions of times.
+    let builder = match args.json || args.verbose {
+        true => builder.on_ping(printer.clone().recipient()).on_pong(printer.clone().recipient()),
+        false => builder,
+    };
     let states: Option<Recipient<_>> = args.verbose.then(|| printer.recipient());
     states.into_iter().fold(builder, ConnectionBuilder::on_state)
 }
@@ -141,9 +144,10 @@ impl Session {
         mut time_up: Option<Instant>,
     ) -> Status {
         let mut feed = pin!(feed.run());
+        let mut gone = pin!(reader_gone());
         let (mut fed, mut signalled) = (false, false);
         let mut overdue = None;
-        let mut broken = None;
+        let mut broken: Option<Status> = None;
         loop {
             tokio::select! {
                 biased;
@@ -160,10 +164,13 @@ impl Session {
                 () = at(overdue) => return CLOSED,
                 news = heard.recv() => match news {
                     Some(News::Enough) => {}
-                    Some(News::Broken(err)) => broken = Some(broken_stdout(&err)),
+                    Some(News::Broken(err)) => {
+                        broken.get_or_insert_with(|| broken_stdout(&err));
+                    }
                     Some(News::Stopped(outcome)) => return broken.unwrap_or(status(&outcome)),
                     None => return FAILED,
                 },
+                () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
                 () = &mut feed, if !fed => fed = true,
             }
             // Whatever it was, the run is to end. A second time changes nothing.

@@ -22,7 +22,9 @@ pub(crate) struct Words {
 
 impl Words {
     fn aside(&self, words: impl std::fmt::Display) -> Line {
-        Line::Aside(format!("wsup {}: {}", harmless(&self.source), harmless(&words.to_string())))
+        // One line, whatever the server gave for a reason.
+        let words = format!("wsup {}: {words}", self.source);
+        Line::Aside(harmless(&words).replace('\n', "\\n"))
     }
 
     fn detail(&self, words: impl std::fmt::Display) -> Line {
