@@ -208,8 +208,8 @@ impl Connection {
         let handshake = Arc::new(opened.handshake);
         tracing::info!(source = %self.source, epoch = self.epoch, attempts, "open");
         let options = &self.plan.options;
-        let live =
-            Live::new(self.epoch, now, opened.link, opened.leftover, options, &ctx.address());
+        let (link, leftover, deflate) = (opened.link, opened.leftover, opened.deflate);
+        let live = Live::new(self.epoch, now, link, leftover, deflate, options, &ctx.address());
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
         let open = event::Open {
