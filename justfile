@@ -48,7 +48,15 @@ advisories:
 
 # The Autobahn suite against the example `autobahn`: every core case. Needs CPython 2.7
 autobahn:
-    tests/autobahn/run
+    tests/autobahn/run core
+
+# The Autobahn suite's compression, the 72 cases that take little time
+autobahn-deflate:
+    tests/autobahn/run deflate
+
+# The whole Autobahn suite, 517 cases in 12 to 20 minutes
+autobahn-full:
+    tests/autobahn/run full
 
 # Tests that need root or tools that cargo can't bring
 lab:
