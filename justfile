@@ -62,9 +62,9 @@ autobahn-full:
 lab:
     cargo test --locked --no-fail-fast --tests -- --ignored --test-threads=1
 
-# Seeded faults in simulated time
-simulate *ARGS:
-    cargo test --locked --release --test simulation -- --nocapture {{ ARGS }}
+# Seeded faults in simulated time, each seed in a process of its own
+simulate SEEDS="60":
+    SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release --test simulation -- --nocapture
 
 # Each fuzz target for so many seconds; needs nightly and cargo-fuzz
 fuzz SECONDS="30":

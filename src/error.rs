@@ -47,7 +47,7 @@ pub enum Error {
     #[display("timed out during {_0}")]
     Timeout(Stage),
     /// The watchdog heard nothing for too long and aborted the socket.
-    #[display("the peer was silent for {after:?}")]
+    #[display("the peer was silent for {after:.1?}")]
     PeerSilent {
         /// How long it was since the peer was last heard.
         after: Duration,

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix::{Actor, Context, Handler, Recipient};
 use bytestring::ByteString;
 
 use crate::command::Handle;
 use crate::command::status::{Handshake, Outcome, Phase, SourceId};
 use crate::error::Error as Failure;
 use crate::proto::close::CloseCode;
+use crate::proto::frame::Opcode;
 use crate::proto::message::{ControlPayload, Payload};
 use crate::proto::session::By;
 
@@ -35,6 +37,12 @@ pub struct Open {
     /// What lay between the last open socket and this one; `None` on the first.
     pub outage: Option<Outage>,
 }
+
+/// A socket is open again: told just before the [`Open`] of a reopening (WebSocketApp's
+/// `on_reconnect`, which suppresses `on_open`; here one handler does not silence another).
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Reconnect(pub Open);
 
 /// The time between two opened sockets.
 #[derive(Clone, Debug)]
@@ -66,6 +74,22 @@ pub struct Message {
     pub payload: Payload,
     /// When its last byte was read.
     pub received: Instant,
+}
+
+/// One whole message with its opcode, told just before its [`Message`] (WebSocketApp's `on_data`).
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct Data {
+    /// The connection that it came over.
+    pub source: SourceId,
+    /// The opened socket that it came over.
+    pub epoch: u64,
+    /// Text or binary.
+    pub payload: Payload,
+    /// The message's own opcode, also where it came in fragments.
+    pub opcode: Opcode,
+    /// Always `true`: the message is whole.
+    pub fin: bool,
 }
 
 /// The server sent a Ping (WebSocketApp's `on_ping`). It is answered already.
@@ -183,4 +207,45 @@ pub struct Stopped {
     pub epoch: u64,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// A recipient that calls a closure, for where an actor is too much.
+///
+/// The closure runs in a small actor of its own on this thread. If it panics, that actor ends, and
+/// nothing else does. Call it inside an actix `System` or a tokio `LocalSet`.
+///
+/// ```
+/// use actix_ws_client::{Connection, event};
+///
+/// # actix::System::new().block_on(async {
+/// let builder = Connection::builder("ws://127.0.0.1:9001")
+///     .on_message(event::call(|message: event::Message| println!("{:?}", message.payload)));
+/// # drop(builder);
+/// # });
+/// ```
+pub fn call<M, F>(told: F) -> Recipient<M>
+where
+    M: actix::Message<Result = ()> + Send + 'static,
+    F: FnMut(M) + Unpin + 'static,
+{
+    Called(told).start().recipient()
+}
+
+/// The actor of [`call`].
+struct Called<F>(F);
+
+impl<F: Unpin + 'static> Actor for Called<F> {
+    type Context = Context<Called<F>>;
+}
+
+impl<M, F> Handler<M> for Called<F>
+where
+    M: actix::Message<Result = ()> + Send + 'static,
+    F: FnMut(M) + Unpin + 'static,
+{
+    type Result = ();
+
+    fn handle(&mut self, message: M, _: &mut Context<Called<F>>) {
+        (self.0)(message);
+    }
 }

@@ -1,6 +1,71 @@
 //! A supervised WebSocket client for actix.
+//!
+//! A [`Connection`] is an actor that owns one socket at a time and comes back when it is lost, with
+//! backoff and jitter. A ping actor watches its pulse. Your actors are told of `Open`, `Message`,
+//! `Error` and `Close`, in order, with one `Close` for each `Open`. It does what the `WebSocketApp`
+//! of Python's websocket-client does, as actors.
+//!
+//! ```no_run
+//! use actix::{Actor, Context, Handler};
+//! use actix_ws_client::{Connection, command, event};
+//!
+//! struct Ticker;
+//!
+//! impl Actor for Ticker {
+//!     type Context = Context<Self>;
+//! }
+//!
+//! impl Handler<event::Open> for Ticker {
+//!     type Result = ();
+//!     fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
+//!         open.connection.do_send(command::Send::text("subscribe")); // at each reopening too
+//!     }
+//! }
+//!
+//! impl Handler<event::Message> for Ticker {
+//!     type Result = ();
+//!     fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
+//!         println!("{:?}", message.payload);
+//!     }
+//! }
+//!
+//! #[actix::main]
+//! async fn main() -> Result<(), actix_ws_client::ConfigError> {
+//!     let ticker = Ticker.start();
+//!     let connection = Connection::builder("wss://example.com/feed")
+//!         .on_open(ticker.clone().recipient())
+//!         .on_message(ticker.recipient());
+//!     println!("{}", connection.run().await?.kind);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where to read on
+//!
+//! - The [guide]: every option with its default, reconnection, delivery and its bounds, closing,
+//!   and what is different from `WebSocketApp`.
+//! - [`event`]: what handlers are told. [`command`]: what a connection is asked.
+//! - [`Error::verdict`]: after which failures it comes back. [`backoff`]: when.
+//! - [`proto`]: the protocol as values, for other uses than this.
+//!
+//! The actors of actix are in passive maintenance. Floor 1 ([`proto`], [`backoff`], [`headers`])
+//! names nothing of them.
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `client` | yes | the connection: all but [`proto`], [`backoff`] and [`headers`] |
+//! | `ring` | yes | cryptography for TLS; without it the application installs a rustls provider |
+//! | `testing` | no | the module `testing`: a scripted server, and a handler that can be awaited |
+//! | `cli` | no | the command line, `wsup` |
+//!
+//! [guide]: https://docs.rs/crate/actix-ws-client/latest/source/docs/guide.md
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The programs in the README and in the guide are compiled with the documentation tests.
+#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../README.md"))]
+#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../docs/guide.md"))]
 
 // Floor 1: values and policies.
 pub mod backoff;

@@ -98,7 +98,8 @@ impl Watchdog {
     /// What is due at `now`. Called until it is `None`.
     fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
         if let Some((pinged, _)) = self.unheard
-            && (signs.byte.get() > pinged || !signs.reading.get())
+            // Over a pipe in memory, or by a simulated clock, an answer takes no time.
+            && (signs.byte.get() >= pinged || !signs.reading.get())
         {
             self.unheard = None;
         }
@@ -107,6 +108,8 @@ impl Watchdog {
         {
             let timeout = self.cadence.timeout.unwrap_or_default();
             if now.duration_since(until) <= lateness(timeout) {
+                // The connection has the last word: what it finds unread is life.
+                self.unheard = None;
                 return Some(Act::Silent { since: signs.byte.get(), idle: false });
             }
             // We were late ourselves: the peer's answer may lie unread.
@@ -121,10 +124,10 @@ impl Watchdog {
         if now < until {
             return None;
         }
+        self.idle_until = now.checked_add(idle);
         if signs.reading.get() && now.duration_since(until) <= lateness(idle) {
             return Some(Act::Silent { since: signs.data.get(), idle: true });
         }
-        self.idle_until = now.checked_add(idle);
         None
     }
 
@@ -191,10 +194,8 @@ impl Pinger {
             }
             Act::Silent { since, idle } => {
                 let silent = Silent { epoch: self.epoch, since, idle };
-                if let Some(connection) = self.silent.upgrade() {
-                    connection.do_send(silent);
-                }
-                false
+                let connection = self.silent.upgrade();
+                connection.map(|to| to.do_send(silent)).is_some()
             }
         }
     }
@@ -307,6 +308,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_in_the_instant_of_the_ping_is_one() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        assert_eq!(watchdog.due(zero + 5 * SECOND, &signs), Some(Act::Ping));
+        signs.byte.set(zero + 5 * SECOND);
+        assert_eq!(watchdog.due(zero + 7 * SECOND, &signs), None);
+        assert_eq!(watchdog.due(zero + 10 * SECOND, &signs), Some(Act::Ping));
+        // From the last byte on it is one interval and one timeout, still.
+        let silent = watchdog.due(zero + 12 * SECOND, &signs);
+        assert_eq!(silent, Some(Act::Silent { since: zero + 5 * SECOND, idle: false }));
+    }
+
+    #[test]
     fn a_timeout_may_exceed_the_interval() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
@@ -365,6 +380,20 @@ mod tests {
         assert_eq!(watchdog.due(late, &signs), Some(Act::Ping));
         assert_eq!(watchdog.due(late, &signs), None);
         assert_eq!(watchdog.wake(&signs), Some(zero + 20 * SECOND));
+    }
+
+    #[test]
+    fn a_verdict_that_was_overruled_is_not_the_last() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let done = pass(&mut watchdog, &signs, zero, 7, |_| false);
+        assert_eq!(times(&done), [5, 7]);
+        // The connection found bytes unread and lives on; from then on nothing more comes.
+        signs.byte.set(zero + Duration::from_millis(7_001));
+        let done = pass(&mut watchdog, &signs, zero, 60, |_| false);
+        assert_eq!(times(&done), [10, 12]);
+        assert!(matches!(done.last().unwrap().1, Act::Silent { .. }));
     }
 
     #[test]

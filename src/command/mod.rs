@@ -94,6 +94,30 @@ where
     M: Message + std::marker::Send,
     M::Result: std::marker::Send;
 
+/// Takes back a [`Subscribe`], or a recipient that the builder was given: the actor behind it is
+/// told nothing more of this kind. Answered with whether it was a recipient of it.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Unsubscribe<M>(pub Recipient<M>)
+where
+    M: Message + std::marker::Send,
+    M::Result: std::marker::Send;
+
+/// Closes the socket (1000) and dials nothing until [`Resume`]; a wait or a dial is cut short.
+/// `event::Close` then says `Next::Stop`.
+///
+/// Answered with an error once the connection is closed for good.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "Result<(), Closed>")]
+pub struct Pause;
+
+/// Ends a [`Pause`]: dials at once, but at most once a second. Without one it does nothing.
+///
+/// Answered with an error once the connection is closed for good.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "Result<(), Closed>")]
+pub struct Resume;
+
 /// Asks how the connection is: answered with a [`status::Status`].
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "status::Status")]

@@ -243,6 +243,16 @@ impl ConnectionBuilder {
         self.on(recipient)
     }
 
+    /// Tells of each reopened socket, just before its `Open` (WebSocketApp's `on_reconnect`).
+    pub fn on_reconnect(self, recipient: Recipient<event::Reconnect>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
+    /// Tells of each message with its opcode, just before its `Message` (WebSocketApp's `on_data`).
+    pub fn on_data(self, recipient: Recipient<event::Data>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
     /// Tells of each message (WebSocketApp's `on_message`).
     pub fn on_message(self, recipient: Recipient<event::Message>) -> ConnectionBuilder {
         self.on(recipient)
@@ -279,7 +289,7 @@ impl ConnectionBuilder {
     }
 
     fn on<M: Event>(mut self, recipient: Recipient<M>) -> ConnectionBuilder {
-        self.handlers.of::<M>().push(recipient);
+        self.handlers.add(recipient);
         self
     }
 

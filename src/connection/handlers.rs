@@ -24,16 +24,30 @@ impl Connection {
                 .way::<command::Ping>(weak.clone().recipient())
                 .way::<command::Close>(weak.clone().recipient())
                 .way::<command::Reconnect>(weak.clone().recipient())
+                .way::<command::Pause>(weak.clone().recipient())
+                .way::<command::Resume>(weak.clone().recipient())
                 .way::<command::Status>(weak.clone().recipient())
                 .way::<command::Watch>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Open>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Reconnect>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Data>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Message>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Ping>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Pong>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Error>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Close>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::State>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Stopped>>(weak.recipient())
+                .way::<command::Subscribe<event::Stopped>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Open>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Reconnect>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Data>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Message>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Ping>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Pong>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Error>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Close>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::State>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Stopped>>(weak.recipient())
                 .build()
         };
         self.handle.get_or_insert_with(make).clone()
@@ -112,24 +126,70 @@ impl Handler<command::Reconnect> for Connection {
     type Result = Result<(), Closed>;
 
     fn handle(&mut self, _: command::Reconnect, _: &mut Self::Context) -> Self::Result {
-        let now = Instant::now();
         match &mut self.life {
             Life::Closed => return Err(Closed),
-            Life::Live(_) if self.intent == Intent::Finish => return Err(Closed),
-            Life::Live(live) => {
-                let normal = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
-                live.close(Some(normal), self.plan.options.close_timeout);
-                self.intent = Intent::Hurry;
-                self.enter(Phase::Closing);
-            }
-            Life::Waiting(_) => {
-                let at = now + self.hurry(now);
-                self.next_dial = self.next_dial.min(at);
-                self.schedule_dial();
-            }
-            Life::Dialling(_) => {}
+            Life::Live(_) => self.leave(Intent::Hurry)?,
+            Life::Waiting(_) => self.dial_soon(Some(self.next_dial)),
+            // Paused is paused; and a dial that is under way is soon enough.
+            Life::Paused | Life::Dialling(_) => {}
         }
         Ok(())
+    }
+}
+
+impl Handler<command::Pause> for Connection {
+    type Result = Result<(), Closed>;
+
+    fn handle(&mut self, _: command::Pause, _: &mut Self::Context) -> Self::Result {
+        match &mut self.life {
+            Life::Closed => return Err(Closed),
+            Life::Live(_) => self.leave(Intent::Pause)?,
+            Life::Waiting(_) | Life::Dialling(_) => self.paused(),
+            Life::Paused => {}
+        }
+        Ok(())
+    }
+}
+
+impl Handler<command::Resume> for Connection {
+    type Result = Result<(), Closed>;
+
+    fn handle(&mut self, _: command::Resume, _: &mut Self::Context) -> Self::Result {
+        match &mut self.life {
+            Life::Closed => return Err(Closed),
+            Life::Live(_) if self.intent == Intent::Pause => self.intent = Intent::Hurry,
+            Life::Paused => {
+                self.enter(Phase::Waiting);
+                self.dial_soon(None);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// Closes the open socket with 1000, for something other than the end.
+    fn leave(&mut self, intent: Intent) -> Result<(), Closed> {
+        let Life::Live(live) = &mut self.life else {
+            return Ok(());
+        };
+        if self.intent == Intent::Finish {
+            return Err(Closed);
+        }
+        let normal = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
+        live.close(Some(normal), self.plan.options.close_timeout);
+        self.intent = intent;
+        self.enter(Phase::Closing);
+        Ok(())
+    }
+
+    /// Moves the next dial to as soon as may be, unless it comes `earlier` anyway.
+    fn dial_soon(&mut self, earlier: Option<Instant>) {
+        let now = Instant::now();
+        let soon = now + self.hurry(now);
+        self.next_dial = earlier.map_or(soon, |earlier| earlier.min(soon));
+        self.schedule_dial();
     }
 }
 
@@ -172,14 +232,20 @@ impl<M: Event> Handler<command::Subscribe<M>> for Connection {
             return Err(Closed);
         }
         let recipient: Recipient<M> = subscribe.0;
-        if let Some(late) = self.open.as_ref().and_then(M::late)
-            && !self.delivery.holds_open()
-        {
+        if let Some(late) = self.open.as_ref().and_then(M::late) {
             // One for each subscription, whatever the mailbox holds.
             recipient.do_send(late);
         }
-        self.delivery.handlers().of::<M>().push(recipient);
+        self.delivery.subscribe(recipient);
         Ok(())
+    }
+}
+
+impl<M: Event> Handler<command::Unsubscribe<M>> for Connection {
+    type Result = bool;
+
+    fn handle(&mut self, gone: command::Unsubscribe<M>, _: &mut Self::Context) -> Self::Result {
+        self.delivery.unsubscribe(&gone.0)
     }
 }
 

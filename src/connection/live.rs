@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::command::SendError;
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::connection::Connection;
-use crate::delivery::{Delivery, Run};
+use crate::delivery::{self, Delivery, Run};
 use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
@@ -158,6 +158,18 @@ impl Live {
         self.deadline.is_some()
     }
 
+    /// Whether reading had stopped for the handlers, and can go on.
+    pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
+        !self.signs.reading.get() && delivery.cost() <= self.room()
+    }
+
+    /// What may wait for the handlers while reading goes on.
+    fn room(&self) -> usize {
+        // What was read while a Close is under way is still delivered, so that reading to the
+        // peer's Close must not wait for the handlers; a second helping bounds it.
+        if self.is_closing() { self.read_ahead.saturating_mul(2) } else { self.read_ahead }
+    }
+
     /// Whether data may be sent.
     pub(super) fn can_send(&self) -> bool {
         self.session.can_send()
@@ -287,7 +299,11 @@ impl Live {
                 breach.turned = true;
                 cx.waker().wake_by_ref();
             }
-            Some(_) => self.say_breach(),
+            Some(_) => {
+                self.say_breach();
+                // Reading stood still meanwhile. It goes on, so that the peer's end is seen.
+                cx.waker().wake_by_ref();
+            }
             None => {}
         }
     }
@@ -328,16 +344,11 @@ impl Live {
     ) -> Result<ReadState, Error> {
         let mut budget = BUDGET;
         loop {
-            if !self.inbox.is_empty() {
-                self.decode(delivery, watch, source);
-            }
+            while self.decode(delivery, watch, source) && delivery.cost() <= self.room() {}
             if self.breach.as_ref().is_some_and(|breach| !breach.said) {
                 return Ok(ReadState::Open);
             }
-            // What was read while a Close is under way is still delivered, so that reading to the
-            // peer's Close must not wait for the handlers; a second helping bounds it.
-            let room = if self.is_closing() { 2 * self.read_ahead } else { self.read_ahead };
-            if delivery.cost() > room {
+            if delivery.cost() > self.room() {
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }
@@ -381,42 +392,57 @@ impl Live {
         }
     }
 
-    /// Takes every whole frame out of the inbox.
-    fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
+    /// Takes whole frames out of the inbox, until more wait for the handlers than may: a read of
+    /// 64 KiB can hold 32,768 pings. `true` if some may be left.
+    fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) -> bool {
+        if self.inbox.is_empty() {
+            return false;
+        }
         if self.breach.is_some() || self.session.is_done() {
             // Nothing that follows is looked at (RFC 6455, 1.4).
             self.inbox.clear();
-            return;
+            return false;
         }
+        let room = self.room();
         let received = self.signs.byte.get().into_std();
-        let mut payloads = VecDeque::new();
-        let (epoch, mut messages) = (self.epoch, 0);
-        loop {
+        let mut run = Run { source, epoch: self.epoch, received, payloads: VecDeque::new() };
+        let mut run_cost = 0;
+        let more = loop {
+            if delivery.cost() + run_cost > room {
+                break true;
+            }
             match self.codec.decode(&mut self.inbox) {
-                Ok(None) => break,
+                Ok(None) => break false,
                 Ok(Some(Incoming::Message(payload))) => {
-                    messages += 1;
-                    payloads.push_back(payload);
+                    run_cost += delivery::cost(&payload);
+                    run.payloads.push_back(payload);
                 }
                 Ok(Some(control)) => {
                     // A control frame parts a run, so that the order holds.
-                    let before = std::mem::take(&mut payloads);
-                    delivery.push_run(Run { source, epoch, received, payloads: before });
+                    self.hand_on(&mut run, delivery, watch);
+                    run_cost = 0;
                     self.control(control, delivery, watch, source);
                 }
                 Err(err) => {
                     if !self.session.is_closing() {
                         self.breach(err);
                     }
-                    break;
+                    break false;
                 }
             }
-        }
-        if messages > 0 {
+        };
+        self.hand_on(&mut run, delivery, watch);
+        more
+    }
+
+    /// Puts the messages of a run into the queue, and leaves it empty.
+    fn hand_on(&self, run: &mut Run, delivery: &mut Delivery, watch: &Watch) {
+        let payloads = std::mem::take(&mut run.payloads);
+        if !payloads.is_empty() {
             self.signs.data.set(self.signs.byte.get());
-            watch.add(Gauge::MessagesIn, messages);
+            watch.add(Gauge::MessagesIn, payloads.len() as u64);
+            delivery.push_run(Run { payloads, ..*run });
         }
-        delivery.push_run(Run { source, epoch, received, payloads });
     }
 
     fn breach(&mut self, err: ProtocolError) {

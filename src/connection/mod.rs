@@ -1,8 +1,8 @@
 //! The supervised actor that owns one connection.
 //!
-//! Every way of losing a socket, and every failed dial, goes through [`Connection::lost`]: it tells
+//! Every way of losing a socket, and every failed dial, goes through `Connection::lost`: it tells
 //! the handlers, asks the verdict, and either stops the context, so that the supervisor starts the
-//! next life, or ends in [`Connection::closed`].
+//! next life, or ends in `Connection::closed`.
 
 mod builder;
 mod handlers;
@@ -30,7 +30,7 @@ use crate::command::Handle;
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, SourceId, Watch};
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
-use crate::delivery::{Delivery, Event, Handlers};
+use crate::delivery::{Delivery, Handlers, Queued};
 use crate::dial::{Opened, dial};
 use crate::error::{Error, Verdict};
 use crate::event::{self, Next};
@@ -95,6 +95,8 @@ enum Life {
     Waiting(Option<Pin<Box<Sleep>>>),
     Dialling(Pin<Box<dyn Future<Output = Result<Opened, Error>>>>),
     Live(Box<Live>),
+    /// Until `command::Resume`.
+    Paused,
     Closed,
 }
 
@@ -105,6 +107,8 @@ enum Intent {
     Stay,
     /// To a dial at once.
     Hurry,
+    /// To `Paused`.
+    Pause,
     /// To `Closed`.
     Finish,
 }
@@ -168,7 +172,7 @@ impl Connection {
         }
     }
 
-    fn tell<E: Event>(&mut self, event: E) {
+    fn tell<E: Queued>(&mut self, event: E) {
         self.delivery.push(event);
     }
 
@@ -222,6 +226,9 @@ impl Connection {
             outage,
         };
         self.open = Some(open.clone());
+        if self.epoch > 1 {
+            self.tell(event::Reconnect(open.clone()));
+        }
         self.tell(open);
     }
 
@@ -255,6 +262,7 @@ impl Connection {
                 self.enter(Phase::Waiting);
                 ctx.stop();
             }
+            Next::Stop if self.intent == Intent::Pause => self.paused(),
             Next::Stop => {
                 let error = error.filter(|_| kind != OutcomeKind::Closed);
                 self.closed(kind, error);
@@ -278,7 +286,7 @@ impl Connection {
         cause: Option<&Error>,
         socket: Option<&Ended>,
     ) -> (Next, OutcomeKind) {
-        if self.intent == Intent::Finish {
+        if matches!(self.intent, Intent::Finish | Intent::Pause) {
             return (Next::Stop, OutcomeKind::Closed);
         }
         let verdict = cause.map_or(Verdict::RETRY, Error::verdict);
@@ -320,6 +328,13 @@ impl Connection {
             true => OutcomeKind::Failed,
             false => OutcomeKind::GaveUp,
         }
+    }
+
+    /// No socket and no timer until `command::Resume`.
+    fn paused(&mut self) {
+        self.intent = Intent::Stay;
+        self.life = Life::Paused;
+        self.enter(Phase::Paused);
     }
 
     /// How long a dial that was asked for has to wait.
@@ -367,7 +382,7 @@ impl Connection {
                 self.intent = Intent::Finish;
                 self.enter(Phase::Closing);
             }
-            Life::Waiting(_) | Life::Dialling(_) => {
+            Life::Waiting(_) | Life::Dialling(_) | Life::Paused => {
                 self.intent = Intent::Finish;
                 self.closed(OutcomeKind::Closed, None);
             }
@@ -441,7 +456,7 @@ impl Actor for Connection {
 
 impl Supervised for Connection {
     fn restarting(&mut self, _ctx: &mut Context<Connection>) {
-        if !matches!(self.life, Life::Closed) {
+        if !matches!(self.life, Life::Closed | Life::Paused) {
             self.life = Life::Waiting(None);
         }
     }

@@ -26,6 +26,12 @@ impl ActorFuture<Connection> for Pulse {
         connection.delivery.poll(task);
         while connection.poll_life(ctx, task).is_ready() {}
         connection.delivery.poll(task);
+        if let Life::Live(live) = &connection.life
+            && live.can_resume(&connection.delivery)
+        {
+            // The handlers took all that had stopped the reading: no full mailbox will wake us.
+            task.waker().wake_by_ref();
+        }
         connection.store_figures();
         if !matches!(connection.life, Life::Closed) {
             return Poll::Pending;
@@ -45,7 +51,7 @@ impl Connection {
     /// Moves from one phase to the next, if it is time. `Ready` asks for another look.
     fn poll_life(&mut self, ctx: &mut Context<Connection>, task: &mut TaskContext<'_>) -> Poll<()> {
         match &mut self.life {
-            Life::Waiting(None) | Life::Closed => Poll::Pending,
+            Life::Waiting(None) | Life::Paused | Life::Closed => Poll::Pending,
             Life::Waiting(Some(timer)) => {
                 // Who does not keep up is not sent more: delivery wakes us when it has moved.
                 if self.delivery.events() > BACKLOG {

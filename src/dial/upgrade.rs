@@ -59,9 +59,9 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # Errors
 /// A refusal, or why the reply will not do.
 pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejected> {
-    let gate = Rc::new(RefCell::new(Some(Gate::new(link, plan.options.compression))));
-    let answer = request(plan, &gate)?.connect().await;
-    let gate = gate.borrow_mut().take().expect("only this function takes the gate");
+    let gate = Owned(Rc::new(RefCell::new(Some(Gate::new(link, plan.options.compression)))));
+    let answer = request(plan, &gate.0)?.connect().await;
+    let gate = gate.0.take().expect("only this function takes the gate");
     match (gate.verdict, answer) {
         (Some(Verdict::Accepted(head, deflate)), Ok(_)) => Ok(Upgraded {
             link: gate.link,
@@ -148,6 +148,15 @@ fn broken(err: io::Error) -> Error {
 }
 
 type SharedGate = Rc<RefCell<Option<Gate>>>;
+
+/// Our share of the gate. A dial that is cancelled closes its socket, whatever awc still holds.
+struct Owned(SharedGate);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
 
 /// The transport as awc sees it.
 struct Gate {

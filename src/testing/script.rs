@@ -123,7 +123,8 @@ impl Gate {
         self.0.close();
     }
 
-    async fn opened(&self) {
+    /// Waits until it is open.
+    pub async fn opened(&self) {
         // No permit is ever given out; a closed semaphore refuses at once.
         let _ = self.0.acquire().await;
     }
@@ -151,7 +152,7 @@ impl Script {
         Script::new(Opening::Raw(bytes.into()))
     }
 
-    /// Reads the request and never answers it. No step follows.
+    /// Never answers the request, but reads on, and sees the client go. No step follows.
     pub fn no_reply() -> Script {
         Script::new(Opening::Silence)
     }
@@ -431,7 +432,11 @@ where
         let key = request.header("sec-websocket-key").unwrap_or_default().to_owned();
         self.journal.write(self.visit, Note::Request(request));
         match &self.script.opening {
-            Opening::Silence => Wait::Forever.pass().await,
+            // Who leaves meanwhile is seen to leave.
+            Opening::Silence => loop {
+                self.inbox.clear();
+                self.read().await?;
+            },
             Opening::Raw(bytes) => {
                 let reply = fill_in(bytes, &accept(&key));
                 self.write(&reply).await?;

@@ -1,0 +1,103 @@
+//! A first program: sends three lines to an echo server and prints what comes back.
+//!
+//! `cargo run --example echo -- [URL]`; without a URL it starts a server of its own.
+
+use actix::prelude::*;
+use actix_ws_client::{Connection, command, event};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::net::TcpListener;
+
+const LINES: [&str; 3] = ["hello", "how are you?", "goodbye"];
+
+/// Sends the lines, and closes when all have come back.
+#[derive(Default)]
+struct Echoes {
+    connection: Option<actix_ws_client::Handle>,
+    came: Vec<String>,
+}
+
+impl Actor for Echoes {
+    type Context = Context<Echoes>;
+}
+
+impl Handler<event::Open> for Echoes {
+    type Result = ();
+
+    fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
+        println!("open: {:?}", open.handshake.peer);
+        self.came.clear();
+        for line in LINES {
+            open.connection.do_send(command::Send::text(line));
+        }
+        self.connection = Some(open.connection);
+    }
+}
+
+impl Handler<event::Message> for Echoes {
+    type Result = ();
+
+    fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
+        let text = message.payload.as_text().unwrap_or("(binary)");
+        println!("message: {text}");
+        // Some public echo servers greet first.
+        self.came.extend(LINES.contains(&text).then(|| text.to_owned()));
+        if self.came == LINES
+            && let Some(connection) = &self.connection
+        {
+            connection.do_send(command::Close::normal());
+        }
+    }
+}
+
+impl Handler<event::Error> for Echoes {
+    type Result = ();
+
+    fn handle(&mut self, failed: event::Error, _: &mut Self::Context) {
+        println!("error: {}; next: {:?}", failed.error, failed.next);
+    }
+}
+
+impl Handler<event::Close> for Echoes {
+    type Result = ();
+
+    fn handle(&mut self, close: event::Close, _: &mut Self::Context) {
+        println!("close: {} by {:?}, clean: {}", close.code, close.by, close.clean);
+    }
+}
+
+#[actix::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = match std::env::args().nth(1) {
+        Some(url) => url,
+        None => echo_server().await?,
+    };
+    let echoes = Echoes::default().start();
+    // Without `max_attempts` it would try for ever.
+    let run = Connection::builder(url).max_attempts(2).handler(&echoes).run();
+    let outcome = tokio::time::timeout(std::time::Duration::from_secs(20), run)
+        .await
+        .map_err(|_| "an echo is missing")??;
+    if let Some(error) = outcome.error {
+        return Err(error.into());
+    }
+    println!("{}: every line came back", outcome.kind);
+    Ok(())
+}
+
+/// Starts a server by tokio-tungstenite, and says where.
+async fn echo_server() -> std::io::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("ws://{}", listener.local_addr()?);
+    actix::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { continue };
+            let (sink, stream) = socket.split();
+            let data = |message: &tokio_tungstenite::tungstenite::Message| {
+                std::future::ready(message.is_text() || message.is_binary())
+            };
+            // An error here is the end of the client.
+            let _ = stream.try_filter(data).forward(sink).await;
+        }
+    });
+    Ok(url)
+}

@@ -1,0 +1,144 @@
+//! A server that dies in every way it can, and a client that does not.
+//!
+//! `cargo run --example reconnect`. Exits with 0 if the connection was open five times.
+
+use std::io;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_ws_client::{Connection, OutcomeKind, Reconnect, command, event};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
+
+/// How often the connection must have been open.
+const OPENINGS: u64 = 5;
+
+/// Says what happens.
+struct Narrator;
+
+impl Actor for Narrator {
+    type Context = Context<Narrator>;
+}
+
+impl Handler<event::Open> for Narrator {
+    type Result = ();
+
+    fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
+        match &open.outage {
+            None => println!("open"),
+            Some(outage) => {
+                println!("open again after {:.2?}, dials: {}", outage.duration, outage.attempts);
+            }
+        }
+        if open.epoch == OPENINGS {
+            println!("that will do");
+            open.connection.do_send(command::Close::normal());
+        }
+    }
+}
+
+impl Handler<event::Message> for Narrator {
+    type Result = ();
+
+    fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
+        println!("  the server says {:?}", message.payload.as_text().unwrap_or_default());
+    }
+}
+
+impl Handler<event::Error> for Narrator {
+    type Result = ();
+
+    fn handle(&mut self, failed: event::Error, _: &mut Self::Context) {
+        println!("failed because {}: {}", failed.error, next(failed.next));
+    }
+}
+
+impl Handler<event::Close> for Narrator {
+    type Result = ();
+
+    fn handle(&mut self, close: event::Close, _: &mut Self::Context) {
+        let (code, reason, lasted) = (close.code, &close.reason, close.lasted);
+        println!("lost after {lasted:.2?} with {code} {reason:?}: {}", next(close.next));
+    }
+}
+
+fn next(next: event::Next) -> String {
+    match next.after() {
+        Some(after) => format!("retry in {after:.2?}"),
+        None => "no retry".into(),
+    }
+}
+
+#[actix::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // The port stays the same, whoever listens on it.
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("ws://{}", listener.local_addr()?);
+    let server = actix::spawn(mortal(listener));
+    let millis = Duration::from_millis;
+    let run = Connection::builder(url)
+        .reconnect(
+            Reconnect::exponential().floor(millis(200)).initial(millis(300)).cap(millis(800)),
+        )
+        .ping_interval(millis(500))
+        .ping_timeout(millis(500))
+        .handler(&Narrator.start())
+        .run();
+    let outcome = timeout(Duration::from_secs(10), run).await??;
+    println!("{} after {} openings and {} dials", outcome.kind, outcome.epochs, outcome.attempts);
+    server.await??;
+    match (outcome.kind, outcome.epochs) {
+        (OutcomeKind::Closed, OPENINGS) => Ok(()),
+        _ => Err(format!("it should have been open {OPENINGS} times").into()),
+    }
+}
+
+/// Lives five times.
+async fn mortal(mut listener: TcpListener) -> io::Result<()> {
+    let addr = listener.local_addr()?;
+    println!("* the server drops the connection without a word");
+    drop(greet(&listener).await?);
+
+    println!("* the server closes with 1012, and is not ready at first");
+    let mut socket = greet(&listener).await?;
+    let restart = CloseFrame { code: CloseCode::Restart, reason: "service restart".into() };
+    // An error here and below is a client that has gone already.
+    let _ = socket.close(Some(restart)).await;
+    while let Some(Ok(_)) = socket.next().await {}
+    drop(socket);
+    let (mut stream, _) = listener.accept().await?;
+    stream
+        .write_all(b"HTTP/1.1 503 Not Yet\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+        .await?;
+
+    println!("* the server is gone, port and all, for a second");
+    drop(greet(&listener).await?);
+    drop((listener, stream));
+    sleep(Duration::from_secs(1)).await;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    listener = socket.listen(16)?;
+
+    println!("* the server falls silent");
+    let silent = greet(&listener).await?;
+    let mut last = greet(&listener).await?;
+    drop(silent);
+    while let Some(Ok(_)) = last.next().await {}
+    Ok(())
+}
+
+/// Accepts a connection, says hello, and lets it be for a moment.
+async fn greet(
+    listener: &TcpListener,
+) -> io::Result<tokio_tungstenite::WebSocketStream<TcpStream>> {
+    let (stream, _) = listener.accept().await?;
+    let mut socket = accept_async(stream).await.map_err(io::Error::other)?;
+    socket.send("hello".into()).await.map_err(io::Error::other)?;
+    sleep(Duration::from_millis(300)).await;
+    Ok(socket)
+}

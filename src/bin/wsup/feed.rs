@@ -1,0 +1,172 @@
+//! What is sent, and when: `--on-open` after every opening, then `--send` once, then stdin.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Context, Handler};
+use actix_ws_client::command::{self, SendError};
+use actix_ws_client::proto::codec::Codec;
+use actix_ws_client::proto::frame::Role;
+use actix_ws_client::{Connection, Phase, Watch, event};
+use bytestring::ByteString;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::args::Texts;
+use crate::input::{Line, Lines};
+
+/// Feeds a connection, in the order of the contract.
+pub(crate) struct Feed {
+    connection: Addr<Connection>,
+    /// The connection's figures.
+    figures: Watch,
+    /// The epoch of the newest opening.
+    openings: watch::Receiver<u64>,
+    /// Bytes that may wait to be written.
+    send_buffer: usize,
+    /// What every opening is greeted with.
+    on_open: Vec<ByteString>,
+    /// What is left of that for the socket that is open.
+    greeting: VecDeque<ByteString>,
+    /// What is left to be sent once.
+    once: VecDeque<ByteString>,
+    /// A line that was read and could not be sent yet.
+    held: Option<Line>,
+    lines: Lines,
+    /// How long replies to the last line are waited for.
+    eof_wait: Duration,
+}
+
+/// The socket that was fed is not open any more.
+struct Lost;
+
+/// How often it is looked whether there is room in the send buffer.
+const LOOK: Duration = Duration::from_millis(2);
+
+impl Feed {
+    pub(crate) fn new(
+        connection: Addr<Connection>,
+        figures: Watch,
+        openings: watch::Receiver<u64>,
+        send_buffer: usize,
+        texts: Texts,
+        (lines, eof_wait): (Lines, Duration),
+    ) -> Feed {
+        let Texts { on_open, once } = texts;
+        Feed {
+            connection,
+            figures,
+            openings,
+            send_buffer,
+            on_open,
+            greeting: VecDeque::new(),
+            once: once.into(),
+            held: None,
+            lines,
+            eof_wait,
+        }
+    }
+
+    /// Runs until the input has ended and its replies have had their time. Input without a line
+    /// never ends.
+    pub(crate) async fn run(mut self) {
+        let mut open = None;
+        let mut reading = true;
+        let mut end = None;
+        loop {
+            let wanted = reading && open.is_some();
+            tokio::select! {
+                biased;
+                opened = self.openings.changed() => {
+                    if opened.is_err() {
+                        return;
+                    }
+                    open = Some(*self.openings.borrow_and_update());
+                    self.greeting = self.on_open.iter().cloned().collect();
+                }
+                line = self.lines.next(), if wanted => {
+                    reading = line.is_some();
+                    self.held = line;
+                }
+                () = at(end) => return,
+            }
+            if let Some(epoch) = open
+                && self.drain(epoch).await.is_err()
+            {
+                open = None;
+            }
+            let all_sent = !reading && self.held.is_none() && self.lines.any();
+            if all_sent && end.is_none() {
+                self.written().await;
+                end = Some(Instant::now() + self.eof_wait);
+            }
+        }
+    }
+
+    /// Sends all that may go out on the socket that is open.
+    async fn drain(&mut self, epoch: u64) -> Result<(), Lost> {
+        while let Some(text) = self.greeting.front().cloned() {
+            self.offer(epoch, text).await?;
+            self.greeting.pop_front();
+        }
+        while let Some(text) = self.once.front().cloned() {
+            self.offer(epoch, text).await?;
+            self.once.pop_front();
+        }
+        if let Some(line) = &self.held {
+            self.offer(epoch, line.text.clone()).await?;
+            self.held = None;
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room for a message, and sends it.
+    async fn offer(&self, epoch: u64, text: ByteString) -> Result<(), Lost> {
+        let length = Codec::encoded_len(Role::Client, text.len());
+        loop {
+            // One that came behind it has an opening of its own, and a greeting to be sent first.
+            if self.figures.epoch() != epoch || self.figures.phase() != Phase::Open {
+                return Err(Lost);
+            }
+            let unsent = self.figures.figures().unsent_bytes as usize;
+            if unsent == 0 || unsent + length <= self.send_buffer {
+                match self.connection.send(command::Send::text(text.clone())).await {
+                    Ok(Ok(_)) => return Ok(()),
+                    Ok(Err(SendError::Full(_))) => {}
+                    Ok(Err(_)) | Err(_) => return Err(Lost),
+                }
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until nothing is left to be written, or the socket is gone.
+    async fn written(&self) {
+        while self.figures.figures().unsent_bytes > 0 {
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// At this time, or never.
+pub(crate) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells the feed of every opening; of several that it did not see only the last counts.
+pub(crate) struct Openings(pub(crate) watch::Sender<u64>);
+
+impl Actor for Openings {
+    type Context = Context<Openings>;
+}
+
+impl Handler<event::Open> for Openings {
+    type Result = ();
+
+    fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
+        self.0.send_replace(open.epoch);
+    }
+}

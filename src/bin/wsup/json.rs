@@ -1,0 +1,174 @@
+//! The events as JSON: a contract. Keys may be added, never removed or moved; a key without a value
+//! is `null`.
+
+use std::time::Duration;
+
+use actix_ws_client::proto::session::By;
+use actix_ws_client::{Error, Payload, event};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::print::{Form, Line};
+
+/// One object a line, for programs.
+pub(crate) struct Json {
+    /// The name of the connection, or its number.
+    pub(crate) source: String,
+}
+
+impl Form for Json {
+    fn open(&self, open: &event::Open) -> Line {
+        let handshake = &open.handshake;
+        let outage = open.outage.as_ref();
+        Object::new("open", &self.source)
+            .key("epoch", open.epoch)
+            .key("status", handshake.status)
+            .key("subprotocol", handshake.subprotocol.clone())
+            .key("extensions", handshake.extensions.clone())
+            .key("peer", handshake.peer.map(|peer| peer.to_string()))
+            .key("attempts", open.attempts)
+            .key("down_ms", outage.map(|outage| millis(outage.duration)))
+            .key("cause", outage.and_then(|outage| outage.cause.as_ref()).map(Error::to_string))
+            .end()
+    }
+
+    fn message(&self, message: &event::Message) -> Line {
+        let object = Object::new("message", &self.source).key("epoch", message.epoch);
+        match &message.payload {
+            Payload::Text(text) => object.key("type", "text").text("data", text).end(),
+            Payload::Binary(bytes) => object.key("type", "binary").base64("base64", bytes).end(),
+        }
+    }
+
+    fn ping(&self, ping: &event::Ping) -> Line {
+        Object::new("ping", &self.source)
+            .key("epoch", ping.epoch)
+            .base64("base64", &ping.payload)
+            .key("rtt_ms", Value::Null)
+            .end()
+    }
+
+    fn pong(&self, pong: &event::Pong) -> Line {
+        // To the microsecond, without the noise of a binary fraction.
+        let rtt = pong.round_trip.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3);
+        Object::new("pong", &self.source)
+            .key("epoch", pong.epoch)
+            .base64("base64", &pong.payload)
+            .key("rtt_ms", rtt)
+            .end()
+    }
+
+    fn error(&self, error: &event::Error) -> Line {
+        let during = match &error.error {
+            Error::Timeout(stage) => Some(stage.to_string()),
+            _ => None,
+        };
+        Object::new("error", &self.source)
+            .key("epoch", error.epoch)
+            .key("attempt", error.attempt)
+            .key("stage", error.error.stage())
+            .key("during", during)
+            .key("status", error.error.status())
+            .key("error", error.error.to_string())
+            .key("retry_in_ms", error.next.after().map(millis))
+            .end()
+    }
+
+    fn close(&self, close: &event::Close) -> Line {
+        let by = match close.by {
+            By::Local => "local",
+            By::Remote => "remote",
+            By::Nobody => "nobody",
+        };
+        Object::new("close", &self.source)
+            .key("epoch", close.epoch)
+            .key("code", close.code.value())
+            .text("reason", &close.reason)
+            .key("clean", close.clean)
+            .key("by", by)
+            .key("lasted_ms", millis(close.lasted))
+            .key("retry_in_ms", close.next.after().map(millis))
+            .end()
+    }
+
+    fn state(&self, state: &event::State) -> Line {
+        Object::new("state", &self.source)
+            .key("epoch", state.epoch)
+            .key("phase", state.phase.to_string())
+            .end()
+    }
+
+    fn stopped(&self, stopped: &event::Stopped) -> Line {
+        let outcome = &stopped.outcome;
+        Object::new("stopped", &self.source)
+            .key("outcome", outcome.kind.to_string())
+            .key("code", outcome.close.as_ref().map(|(code, _)| code.value()))
+            .key("epochs", outcome.epochs)
+            .key("error", outcome.error.as_ref().map(Error::to_string))
+            .end()
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// An object whose keys stay in the order in which they are put in.
+struct Object(Vec<u8>);
+
+impl Object {
+    fn new(event: &str, source: &str) -> Object {
+        Object(Vec::with_capacity(256)).key("event", event).text("source", source)
+    }
+
+    fn key(self, key: &str, value: impl Into<Value>) -> Object {
+        self.raw(key, value.into().to_string().as_bytes())
+    }
+
+    /// As [`key`](Object::key), without a copy of a text that may be long.
+    fn text(mut self, key: &str, text: &str) -> Object {
+        self = self.raw(key, b"");
+        serde_json::to_writer(&mut self.0, text).expect("a str is JSON, and a Vec takes all");
+        self
+    }
+
+    fn base64(self, key: &str, bytes: &[u8]) -> Object {
+        // Nothing in the alphabet needs an escape.
+        self.raw(key, format!("\"{}\"", STANDARD.encode(bytes)).as_bytes())
+    }
+
+    fn raw(mut self, key: &str, value: &[u8]) -> Object {
+        self.0.extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        self.0.extend_from_slice(value);
+        self
+    }
+
+    fn end(mut self) -> Line {
+        self.0.extend_from_slice(b"}\n");
+        Line::Out(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_their_order_and_values_are_escaped() {
+        let object = Object::new("x", "a\"b\n")
+            .key("zero", 0)
+            .key("none", None::<u16>)
+            .key("part", 0.4)
+            .base64("bytes", &[0, 255])
+            .text("text", "\u{1}é\u{2028}");
+        let Line::Out(line) = object.end() else { panic!("not for stdout") };
+        let expected = concat!(
+            r#"{"event":"x","source":"a\"b\n","zero":0,"none":null,"part":0.4,"bytes":"AP8=","#,
+            "\"text\":\"\\u0001é\u{2028}\"}\n"
+        );
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+}

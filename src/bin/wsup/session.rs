@@ -1,0 +1,206 @@
+//! One run, from its flags to its exit status.
+
+use std::io::{self, IsTerminal};
+use std::num::NonZeroU64;
+use std::pin::pin;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter, Recipient, System};
+use actix_ws_client::{Connection, ConnectionBuilder, Outcome, OutcomeKind, command};
+use clap::Parser;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Args, Usage};
+use crate::feed::{Feed, Openings, at};
+use crate::input::Lines;
+use crate::json::Json;
+use crate::outside::{Signals, reader_gone};
+use crate::print::{Form, News, Printer, aside};
+use crate::words::Words;
+
+/// The exit status of a run, as the contract has it.
+type Status = i32;
+
+const CLOSED: Status = 0;
+const FAILED: Status = 1;
+const USAGE: Status = 2;
+const REFUSED: Status = 3;
+const ABORTED: Status = 130;
+
+/// How long a blocked stdout may hold up the end that a signal or `--duration` asked for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an aborted run may take to say so.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Runs what the process's arguments ask for.
+pub(crate) fn main(began: Instant) -> Status {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(err) => {
+            // Help goes to stdout, errors to stderr; if nobody reads them, so be it.
+            let _ = err.print();
+            return err.exit_code();
+        }
+    };
+    log(&args);
+    let system = System::new();
+    let status = match system.block_on(run(&args, began)) {
+        Ok(status) => status,
+        Err(Usage(words)) => {
+            aside(&format!("wsup: {words}"));
+            USAGE
+        }
+    };
+    // Ending the system would wait for its threads, and one may be blocked.
+    std::mem::forget(system);
+    status
+}
+
+/// Logs to stderr what `RUST_LOG` asks for, else warnings.
+fn log(args: &Args) {
+    // For people a failure is put in words already.
+    let default = if args.json { "warn" } else { "warn,actix_ws_client::connection=error" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
+        .init();
+}
+
+async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
+    let builder = args.builder()?;
+    let texts = args.texts()?;
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(err) => return Ok(cannot("take signals", &err)),
+    };
+    let figures = builder.watch();
+    let (news, mut heard) = mpsc::channel(News::KINDS);
+    let (opened, openings) = watch::channel(0);
+    let greeter = Openings(opened).start();
+    let builder = print(args, builder.on_open(greeter.recipient()), news);
+    let connection = builder.start()?;
+    let lines = match Lines::read(args.send_buffer()) {
+        Ok(lines) => lines,
+        Err(err) => return Ok(cannot("read stdin", &err)),
+    };
+    let input = (lines, args.eof_wait());
+    let feed = Feed::new(connection.clone(), figures, openings, args.send_buffer(), texts, input);
+    let session = Session { connection, overdue: args.close_timeout() + PATIENCE };
+    let time_up = args.duration().map(|time| began + time);
+    Ok(session.attend(&mut signals, &mut heard, feed, time_up).await)
+}
+
+fn cannot(what: &str, err: &io::Error) -> Status {
+    aside(&format!("wsup: cannot {what}: {err}"));
+    FAILED
+}
+
+/// Sends the connection's events to a printer on a thread of its own.
+fn print(args: &Args, builder: ConnectionBuilder, news: mpsc::Sender<News>) -> ConnectionBuilder {
+    let source = args.source(&builder);
+    let form: Box<dyn Form + Send> = if args.json {
+        Box::new(Json { source })
+    } else {
+        let terminal = io::stdout().is_terminal();
+        Box::new(Words { source, terminal, verbose: args.verbose })
+    };
+    let printer = Printer::new(form, args.messages.map(NonZeroU64::get), news);
+    let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
+    let builder = builder
+        .on_open(printer.clone().recipient())
+        .on_message(printer.clone().recipient())
+        .on_error(printer.clone().recipient())
+        .on_close(printer.clone().recipient())
+        .on_stopped(printer.clone().recipient());
+    // What would not be shown is not sent either: a server may ping millions of times.
+    let builder = match args.json || args.verbose {
+        true => builder.on_ping(printer.clone().recipient()).on_pong(printer.clone().recipient()),
+        false => builder,
+    };
+    let states: Option<Recipient<_>> = args.verbose.then(|| printer.recipient());
+    states.into_iter().fold(builder, ConnectionBuilder::on_state)
+}
+
+/// A connection that runs, and what may end it.
+struct Session {
+    connection: Addr<Connection>,
+    /// How long the end that a signal or `--duration` asked for may take.
+    overdue: Duration,
+}
+
+impl Session {
+    /// Sees the run to its end.
+    async fn attend(
+        self,
+        signals: &mut Signals,
+        heard: &mut mpsc::Receiver<News>,
+        feed: Feed,
+        mut time_up: Option<Instant>,
+    ) -> Status {
+        let mut feed = pin!(feed.run());
+        let mut gone = pin!(reader_gone());
+        let (mut fed, mut signalled) = (false, false);
+        let mut overdue = None;
+        let mut broken: Option<Status> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => {
+                    if std::mem::replace(&mut signalled, true) {
+                        return self.abort(heard).await;
+                    }
+                    overdue.get_or_insert(Instant::now() + self.overdue);
+                }
+                () = at(time_up) => {
+                    time_up = None;
+                    overdue.get_or_insert(Instant::now() + self.overdue);
+                }
+                () = at(overdue) => return CLOSED,
+                news = heard.recv() => match news {
+                    Some(News::Enough) => {}
+                    Some(News::Broken(err)) => {
+                        broken.get_or_insert_with(|| broken_stdout(&err));
+                    }
+                    Some(News::Stopped(outcome)) => return broken.unwrap_or(status(&outcome)),
+                    None => return FAILED,
+                },
+                () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
+                () = &mut feed, if !fed => fed = true,
+            }
+            // Whatever it was, the run is to end. A second time changes nothing.
+            self.connection.do_send(command::Close::normal());
+        }
+    }
+
+    /// Drops the socket, and says so if that takes no time.
+    async fn abort(&self, heard: &mut mpsc::Receiver<News>) -> Status {
+        self.connection.do_send(command::Close::normal().deadline(Duration::ZERO));
+        let stopped =
+            async { while !matches!(heard.recv().await, Some(News::Stopped(_)) | None) {} };
+        // Aborted in any case.
+        let _ = timeout(LAST_WORDS, stopped).await;
+        ABORTED
+    }
+}
+
+/// Whoever reads may stop reading when there is enough. Anything else is a failure.
+fn broken_stdout(err: &io::Error) -> Status {
+    match err.kind() {
+        io::ErrorKind::BrokenPipe => CLOSED,
+        _ => cannot("write to stdout", err),
+    }
+}
+
+fn status(outcome: &Outcome) -> Status {
+    match outcome.kind {
+        OutcomeKind::Closed => CLOSED,
+        OutcomeKind::Refused => REFUSED,
+        _ => FAILED,
+    }
+}

@@ -1,0 +1,232 @@
+//! What can stand behind a flag. A value that makes no sense cannot be built.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use actix_ws_client::Reconnect;
+use actix_ws_client::proto::message::{ControlPayload, ControlTooLong};
+
+/// A length of time: `500ms`, `10s`, `2m`, `1h`, or `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Span, String> {
+        const SHAPE: &str = "a duration is a number and ms, s, m or h: 500ms, 1.5s, 2m";
+        if text == "0" {
+            return Ok(Span(Duration::ZERO));
+        }
+        let (number, unit) = number_and_unit(text);
+        let seconds = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(SHAPE.into()),
+        };
+        let number: f64 = number.parse().map_err(|_| SHAPE)?;
+        let span = Duration::try_from_secs_f64(number * seconds).unwrap_or(Duration::MAX);
+        if span > LONGEST { Err("longer than a year".into()) } else { Ok(Span(span)) }
+    }
+}
+
+/// Times are added to the clock, and the clock has an end.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A length of time above zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Positive(pub(crate) Duration);
+
+impl FromStr for Positive {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Positive, String> {
+        match text.parse()? {
+            Span(Duration::ZERO) => Err("must be above zero".into()),
+            Span(span) => Ok(Positive(span)),
+        }
+    }
+}
+
+/// A length of time above zero, or `off` (`0` is the same).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Switch(pub(crate) Option<Duration>);
+
+impl FromStr for Switch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Switch, String> {
+        if text == "off" {
+            return Ok(Switch(None));
+        }
+        let Span(span) = text.parse()?;
+        Ok(Switch((!span.is_zero()).then_some(span)))
+    }
+}
+
+/// A length of time above zero, or `off`; zero would give up at once, and is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Patience(pub(crate) Option<Duration>);
+
+impl FromStr for Patience {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Patience, String> {
+        if text == "off" {
+            return Ok(Patience(None));
+        }
+        let Positive(span) = text.parse()?;
+        Ok(Patience(Some(span)))
+    }
+}
+
+/// A number of bytes above zero: `4096`, `256k`, `16m`, `1g`, by powers of 1024.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) usize);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        const SHAPE: &str = "a size is a whole number of bytes, or of k, m or g: 4096, 256k, 16m";
+        let (number, unit) = number_and_unit(text);
+        let shift = match unit {
+            "" => 0,
+            "k" | "K" => 10,
+            "m" | "M" => 20,
+            "g" | "G" => 30,
+            _ => return Err(SHAPE.into()),
+        };
+        let number: usize = number.parse().map_err(|_| SHAPE)?;
+        match number.checked_mul(1 << shift) {
+            Some(0) => Err("must be above zero".into()),
+            Some(bytes) if bytes <= LARGEST => Ok(Size(bytes)),
+            _ => Err("more than 1g".into()),
+        }
+    }
+}
+
+/// More would be no bound any more.
+const LARGEST: usize = 1 << 30;
+
+/// How to come back: `exp`, `never`, or a time, always the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// Exponential, with jitter.
+    Exponential,
+    /// Not at all.
+    Never,
+    /// After this time.
+    Fixed(Duration),
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Policy, String> {
+        match text {
+            "exp" => Ok(Policy::Exponential),
+            "never" => Ok(Policy::Never),
+            _ => match text.parse() {
+                Ok(Positive(delay)) => Ok(Policy::Fixed(delay)),
+                Err(reason) => Err(format!("exp, never, or a time: {reason}")),
+            },
+        }
+    }
+}
+
+impl From<Policy> for Reconnect {
+    fn from(policy: Policy) -> Reconnect {
+        match policy {
+            Policy::Exponential => Reconnect::exponential().into(),
+            Policy::Never => Reconnect::never(),
+            Policy::Fixed(delay) => Reconnect::fixed(delay),
+        }
+    }
+}
+
+/// What every ping carries.
+#[derive(Clone, Debug)]
+pub(crate) struct PingPayload(pub(crate) ControlPayload);
+
+impl FromStr for PingPayload {
+    type Err = ControlTooLong;
+
+    fn from_str(text: &str) -> Result<PingPayload, ControlTooLong> {
+        ControlPayload::new(text.as_bytes().to_vec()).map(PingPayload)
+    }
+}
+
+/// A header line. It is no `FromStr`: clap repeats a value that it cannot parse, and this one may
+/// be a secret.
+pub(crate) struct Header {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl Header {
+    /// Takes `Name: value` apart; the library checks the parts.
+    pub(crate) fn parse(line: &str) -> Result<Header, &'static str> {
+        let (name, value) = line.split_once(':').ok_or("a header is `Name: value`")?;
+        Ok(Header { name: name.trim().to_owned(), value: value.trim().to_owned() })
+    }
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    text.split_at(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        let span = |text: &str| text.parse::<Span>().map(|span| span.0.as_millis());
+        assert_eq!(span("500ms"), Ok(500));
+        assert_eq!(span("10s"), Ok(10_000));
+        assert_eq!(span("1.5s"), Ok(1_500));
+        assert_eq!(span("2m"), Ok(120_000));
+        assert_eq!(span("1h"), Ok(3_600_000));
+        assert_eq!(span("0"), Ok(0));
+        for nonsense in
+            ["", "5", "s", "-1s", "1..2s", "1e9s", "5 s", "9999999999999h", "nan", "infs"]
+        {
+            assert!(span(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn zero_is_off_where_a_thing_can_be_off() {
+        assert_eq!("0".parse(), Ok(Switch(None)));
+        assert_eq!("off".parse(), Ok(Switch(None)));
+        assert_eq!("0s".parse(), Ok(Switch(None)));
+        assert_eq!("1s".parse(), Ok(Switch(Some(Duration::from_secs(1)))));
+        assert!("0".parse::<Positive>().is_err());
+        assert!("0".parse::<Patience>().is_err());
+        assert_eq!("off".parse(), Ok(Patience(None)));
+        assert!("0s".parse::<Policy>().is_err());
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        let size = |text: &str| text.parse::<Size>().map(|size| size.0);
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("256k"), Ok(256 << 10));
+        assert_eq!(size("16M"), Ok(16 << 20));
+        assert_eq!(size("1g"), Ok(1 << 30));
+        for nonsense in ["", "0", "k", "1.5k", "-1", "2g", "99999999999999999999", "1kb"] {
+            assert!(size(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_split_at_its_first_colon() {
+        let header = Header::parse("Authorization:  Basic a:b ").unwrap();
+        assert_eq!((header.name.as_str(), header.value.as_str()), ("Authorization", "Basic a:b"));
+        assert!(Header::parse("no colon").is_err());
+    }
+}

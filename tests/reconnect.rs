@@ -1,0 +1,331 @@
+//! It comes back: soon, then less and less often, as the server asks, and not where it is no use.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_ws_client::testing::{Journal, Note, Probe, Script, Server};
+use actix_ws_client::{
+    CloseCode, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect, command, event,
+};
+use tokio::time::Instant;
+
+const MILLIS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection that comes back soon.
+fn to(server: &Server) -> ConnectionBuilder {
+    Connection::builder(server.url()).reconnect(Reconnect::fixed(20 * MILLIS))
+}
+
+/// A connection over pipes in memory, with a clock that jumps to whatever is next.
+fn simulated(
+    journal: &Journal,
+    script: impl Fn(usize) -> Script + Send + Sync + 'static,
+) -> ConnectionBuilder {
+    tokio::time::pause();
+    let (journal, visits) = (journal.clone(), AtomicUsize::new(0));
+    Connection::builder("ws://peer/").transport_with(move |_, _| {
+        let visit = visits.fetch_add(1, Ordering::Relaxed);
+        journal.write(visit, Note::Dial);
+        let (script, journal) = (script(visit), journal.clone());
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        actix::spawn(async move { script.play(&mut theirs, visit, &journal).await });
+        async { Ok(ours) }
+    })
+}
+
+fn dials(journal: &Journal) -> Vec<Instant> {
+    let notes = journal.notes().into_iter();
+    notes.filter(|(_, _, note)| matches!(note, Note::Dial)).map(|(at, _, _)| at).collect()
+}
+
+/// A probe that waits through any simulated time.
+fn patient() -> Probe {
+    Probe::new().patience(Duration::from_secs(1 << 20))
+}
+
+#[actix::test]
+async fn a_server_that_accepts_and_drops_sees_16_dials_in_any_minute_at_most() {
+    let journal = Journal::new();
+    let probe = patient();
+    let builder = simulated(&journal, |_| Script::accept().drop_connection());
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next_where(|open: &event::Open| open.epoch == 150).await;
+    let dials = dials(&journal);
+    for window in dials.windows(17) {
+        assert!(window[16] - window[0] >= 60 * SECOND, "{:?}", window[16] - window[0]);
+    }
+    drop(connection);
+    probe.stopped().await;
+    probe.check().unwrap();
+}
+
+#[actix::test]
+async fn a_short_life_does_not_take_the_backoff_back_and_a_stable_one_does() {
+    let journal = Journal::new();
+    let probe = patient();
+    let builder = simulated(&journal, |visit| match visit {
+        6 => Script::accept().serve_for(11 * SECOND).drop_connection(),
+        _ => Script::accept().serve_for(SECOND).drop_connection(),
+    });
+    let policy = Reconnect::exponential().floor(10 * SECOND).first(10 * SECOND);
+    let _connection = probe.attach(builder.reconnect(policy)).start().unwrap();
+    let mut attempts = Vec::new();
+    for _ in 0..8 {
+        attempts.push(probe.next::<event::Error>().await.attempt);
+    }
+    assert_eq!(attempts[..6], [1, 2, 3, 4, 5, 6]);
+    // The seventh life was stable: its loss is told with its own number, and the count is at one.
+    assert_eq!(attempts[7], 1, "{attempts:?}");
+}
+
+#[actix::test]
+async fn the_delays_grow_to_their_cap_and_are_kept() {
+    let journal = Journal::new();
+    let probe = patient();
+    let builder = simulated(&journal, |_| Script::refuse(503));
+    let _connection = probe.attach(builder).start().unwrap();
+    let mut planned = Vec::new();
+    for failures in 0..30_u32 {
+        let after = probe.next::<event::Error>().await.next.after().unwrap();
+        let cap = Duration::min(30 * SECOND, 2_u32.saturating_pow(failures) * SECOND);
+        assert!(after <= cap, "{after:?} after {failures} failures");
+        assert!(failures == 0 || after >= SECOND / 2, "{after:?} after {failures} failures");
+        planned.push(after);
+    }
+    assert!(planned.iter().any(|after| *after > 10 * SECOND), "{planned:?}");
+    let dials = dials(&journal);
+    for (pair, after) in dials.windows(2).zip(&planned) {
+        let waited = pair[1] - pair[0];
+        assert!(waited >= *after && waited <= *after + 10 * MILLIS, "{waited:?} for {after:?}");
+    }
+}
+
+#[actix::test]
+async fn retry_after_is_obeyed() {
+    let journal = Journal::new();
+    let probe = patient();
+    let script = |_| Script::refuse(429).header("Retry-After", "120").body("slow down");
+    let _connection = probe.attach(simulated(&journal, script)).start().unwrap();
+    for _ in 0..3 {
+        let after = probe.next::<event::Error>().await.next.after().unwrap();
+        assert!((120 * SECOND..=160 * SECOND).contains(&after), "{after:?}");
+    }
+    let dials = dials(&journal);
+    assert!(dials.windows(2).all(|pair| pair[1] - pair[0] >= 120 * SECOND), "{dials:?}");
+}
+
+#[actix::test]
+async fn a_server_that_is_overloaded_is_left_alone_for_long() {
+    let journal = Journal::new();
+    let probe = patient();
+    let builder = simulated(&journal, |_| Script::accept().send_close(1013, "later"));
+    let policy = Reconnect::exponential().first(MILLIS);
+    let _connection = probe.attach(builder.reconnect(policy)).start().unwrap();
+    let first = probe.next::<event::Close>().await.next.after().unwrap();
+    assert!(first >= SECOND / 2, "{first:?}");
+    assert!(first <= 30 * SECOND, "{first:?}");
+}
+
+#[actix::test]
+async fn an_unauthorised_dial_stops_with_the_refusal_kept_whole() {
+    let script = Script::refuse(401).header("WWW-Authenticate", "Bearer").body("who are you?");
+    let server = Server::start(script);
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    let outcome = probe.stopped().await;
+    assert_eq!(outcome.kind, OutcomeKind::Refused);
+    let Some(Error::Refused(refusal)) = outcome.error else { panic!("{outcome:?}") };
+    assert_eq!(refusal.status, 401);
+    assert_eq!(refusal.headers.get("www-authenticate"), Some("Bearer"));
+    assert_eq!(refusal.body.as_ref(), b"who are you?");
+    let error = probe.next::<event::Error>().await;
+    assert_eq!((error.attempt, error.next), (1, event::Next::Stop));
+    assert_eq!(probe.story(), ["error", "stopped"]);
+    assert_eq!(server.dials(), 1);
+    drop(connection);
+}
+
+#[actix::test]
+async fn statuses_part_what_may_pass_from_what_stays() {
+    for (status, stops) in [(400, true), (403, true), (404, true), (301, true), (200, true)] {
+        let server = Server::start(Script::refuse(status));
+        let outcome = to(&server).run().await.unwrap();
+        assert_eq!(outcome.kind == OutcomeKind::Refused, stops, "{status}");
+        assert_eq!(outcome.error.unwrap().status(), Some(status));
+    }
+    for status in [408, 425, 429, 500, 502, 503] {
+        let server = Server::start([Script::refuse(status), Script::accept()]);
+        let probe = Probe::new();
+        let _connection = probe.attach(to(&server)).start().unwrap();
+        assert_eq!(probe.next::<event::Open>().await.attempts, 2, "{status}");
+    }
+}
+
+#[actix::test]
+async fn attempts_are_used_up_and_each_failure_is_told() {
+    let journal = Journal::new();
+    let probe = patient();
+    let builder = simulated(&journal, |_| Script::refuse(503)).max_attempts(4);
+    let connection = probe.attach(builder).start().unwrap();
+    let outcome = probe.stopped().await;
+    assert_eq!((outcome.kind, outcome.attempts, outcome.epochs), (OutcomeKind::GaveUp, 4, 0));
+    assert!(outcome.errored());
+    assert_eq!(outcome.error.unwrap().status(), Some(503));
+    let errors = probe.all::<event::Error>();
+    let attempts: Vec<u32> = errors.iter().map(|error| error.attempt).collect();
+    assert_eq!(attempts, [1, 2, 3, 4]);
+    assert!(errors[..3].iter().all(|error| error.next.after().is_some()));
+    assert_eq!(errors[3].next, event::Next::Stop);
+    assert_eq!(dials(&journal).len(), 4);
+    drop(connection);
+}
+
+#[actix::test]
+async fn a_policy_that_runs_out_gives_up() {
+    let journal = Journal::new();
+    let probe = patient();
+    let policy = Reconnect::delays(|| [SECOND, 5 * SECOND]);
+    let builder = simulated(&journal, |_| Script::refuse(500)).reconnect(policy);
+    let _connection = probe.attach(builder).start().unwrap();
+    assert_eq!(probe.stopped().await.kind, OutcomeKind::GaveUp);
+    let delays: Vec<_> = probe.all::<event::Error>().iter().map(|it| it.next.after()).collect();
+    assert_eq!(delays, [Some(SECOND), Some(5 * SECOND), None]);
+}
+
+#[actix::test]
+async fn without_reconnection_the_first_loss_is_the_end() {
+    let cases = [
+        (Script::refuse(503), OutcomeKind::Failed),
+        (Script::refuse(403), OutcomeKind::Refused),
+        (Script::accept().drop_connection(), OutcomeKind::Failed),
+        (Script::accept().send_close(1000, ""), OutcomeKind::Closed),
+        (Script::accept().send_close(1008, "policy"), OutcomeKind::Refused),
+    ];
+    for (script, expected) in cases {
+        let server = Server::start(script.clone());
+        let outcome = to(&server).no_reconnect().run().await.unwrap();
+        assert_eq!((outcome.kind, outcome.attempts), (expected, 1), "{script:?}");
+    }
+}
+
+#[actix::test]
+async fn close_codes_part_what_may_pass_from_what_stays() {
+    for code in [1000, 1001, 1011, 1012, 1014, 3000, 4999] {
+        let server = Server::start([Script::accept().send_close(code, ""), Script::accept()]);
+        let probe = Probe::new();
+        let _connection = probe.attach(to(&server)).start().unwrap();
+        let second = probe.next_where(|open: &event::Open| open.epoch == 2).await;
+        assert!(second.outage.is_some(), "{code}");
+        let close = probe.next::<event::Close>().await;
+        assert_eq!((close.code.value(), close.clean), (code, true));
+        assert!(close.next.after().is_some(), "{code}");
+        assert!(probe.all::<event::Error>().is_empty(), "{code}");
+    }
+    for code in [1002, 1003, 1007, 1008, 1009, 1010] {
+        let server = Server::start(Script::accept().send_close(code, "no"));
+        let probe = Probe::new();
+        let _connection = probe.attach(to(&server)).start().unwrap();
+        let outcome = probe.stopped().await;
+        assert_eq!(outcome.kind, OutcomeKind::Refused, "{code}");
+        assert_eq!(outcome.close.unwrap().0.value(), code);
+        assert_eq!(probe.story(), ["open", "close", "stopped"], "{code}");
+    }
+}
+
+#[actix::test]
+async fn a_server_that_dies_and_comes_back_is_found_again() {
+    let server = Server::start(Script::accept().echo());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    server.kill();
+    probe.next::<event::Close>().await;
+    let refused = |error: &event::Error| matches!(error.error, Error::Connect(_));
+    probe.next_where(refused).await;
+    server.restart();
+    let open = probe.next::<event::Open>().await;
+    assert_eq!(open.epoch, 2);
+    assert!(open.attempts >= 2);
+    connection.send(command::Send::text("again")).await.unwrap().unwrap();
+    let message = probe.next_message().await;
+    assert_eq!((message.epoch, message.payload.as_text()), (2, Some("again")));
+    probe.check().unwrap();
+}
+
+#[actix::test]
+async fn reconnect_closes_and_dials_at_once() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let builder = Connection::builder(server.url()).reconnect(Reconnect::fixed(3600 * SECOND));
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    let open = probe.next::<event::Open>().await;
+    assert_eq!(open.epoch, 2);
+    assert!(open.outage.unwrap().cause.is_none());
+    assert_eq!(server.next_close().await.unwrap().code(), CloseCode::NORMAL);
+    let close = probe.next::<event::Close>().await;
+    assert!(close.clean && close.next.after().is_some_and(|after| after < SECOND), "{close:?}");
+    assert_eq!(probe.story(), ["open", "close", "open"]);
+}
+
+#[actix::test]
+async fn reconnect_cuts_a_wait_short_but_dials_once_a_second_at_most() {
+    let journal = Journal::new();
+    let probe = patient();
+    let builder = simulated(&journal, |_| Script::refuse(503));
+    let builder = builder.reconnect(Reconnect::fixed(3600 * SECOND));
+    let connection = probe.attach(builder).start().unwrap();
+    for _ in 0..5 {
+        probe.next_where(|state: &event::State| state.phase == Phase::Waiting).await;
+        connection.send(command::Reconnect).await.unwrap().unwrap();
+        connection.send(command::Reconnect).await.unwrap().unwrap();
+    }
+    probe.next_where(|state: &event::State| state.phase == Phase::Waiting).await;
+    let dials = dials(&journal);
+    assert_eq!(dials.len(), 6);
+    let gaps: Vec<Duration> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps[0] < SECOND / 10, "{gaps:?}");
+    assert!(gaps[1..].iter().all(|gap| *gap > SECOND * 9 / 10 && *gap < 3 * SECOND), "{gaps:?}");
+}
+
+#[actix::test]
+async fn reconnect_never_opens_a_second_socket_beside_the_first() {
+    // The first connection never answers our Close: it must be gone before the next dial.
+    let server = Server::start([Script::accept().never_answer_close(), Script::accept()]);
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server).close_timeout(200 * MILLIS)).start().unwrap();
+    probe.next::<event::Open>().await;
+    for _ in 0..10 {
+        connection.do_send(command::Reconnect);
+    }
+    assert_eq!(probe.next::<event::Open>().await.epoch, 2);
+    server.next_gone().await;
+    let order: Vec<&str> = server
+        .journal()
+        .notes()
+        .iter()
+        .filter_map(|(_, _, note)| match note {
+            Note::Dial => Some("dial"),
+            Note::Gone(_) => Some("gone"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["dial", "gone", "dial"]);
+}
+
+#[actix::test]
+async fn a_panic_in_the_transport_closure_ends_the_run() {
+    let probe = Probe::new();
+    let builder = Connection::builder("ws://peer/").transport_with(|_, _| async {
+        if true {
+            panic!("a fault of the application");
+        }
+        Ok(tokio::io::duplex(1).0)
+    });
+    let _connection = probe.attach(builder).start().unwrap();
+    let outcome = probe.stopped().await;
+    assert_eq!(outcome.kind, OutcomeKind::Refused);
+    assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
+}

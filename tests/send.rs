@@ -1,0 +1,176 @@
+//! What is sent is within a bound, and what is not taken comes back.
+
+use std::time::Duration;
+
+use actix_ws_client::command::SendError;
+use actix_ws_client::error::Stage;
+use actix_ws_client::testing::{Gate, Probe, Script, Server};
+use actix_ws_client::{
+    Connection, ConnectionBuilder, Error, OutcomeKind, Payload, Reconnect, command, event,
+};
+use bytes::Bytes;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection that comes back soon.
+fn to(server: &Server) -> ConnectionBuilder {
+    Connection::builder(server.url()).reconnect(Reconnect::fixed(Duration::from_millis(20)))
+}
+
+#[actix::test]
+async fn messages_arrive_as_they_were_sent() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let sizes = [0, 1, 125, 126, 65_535, 65_536, 500_000];
+    for size in sizes {
+        let accepted = connection.send(command::Send::binary(vec![7; size])).await.unwrap();
+        assert_eq!(accepted.unwrap().epoch, 1);
+        assert_eq!(server.next_message().await, Payload::from(vec![7; size]));
+    }
+    connection.send(command::Send::text("grüße")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await, Payload::from("grüße"));
+    let figures = connection.send(command::Status).await.unwrap().figures;
+    assert_eq!((figures.messages_out, figures.sends_refused), (sizes.len() as u64 + 1, 0));
+}
+
+#[actix::test]
+async fn a_full_buffer_gives_the_message_back_and_loses_none_that_it_took() {
+    let gate = Gate::new();
+    let server = Server::start(Script::accept().stall_until(&gate));
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let mut taken = 0_u32;
+    let refused = loop {
+        let message = Bytes::from(vec![taken as u8; 100 << 10]);
+        match connection.send(command::Send::binary(message.clone())).await.unwrap() {
+            Ok(_) => taken += 1,
+            Err(refused) => {
+                assert_eq!(refused.clone().into_payload(), Payload::Binary(message));
+                break refused;
+            }
+        }
+        assert!(taken < 1000, "100 MiB are no bound");
+    };
+    assert!(matches!(refused, SendError::Full(_)), "{refused}");
+    let figures = connection.send(command::Status).await.unwrap().figures;
+    assert!(figures.unsent_bytes <= 1 << 20, "{figures:?}");
+    assert_eq!(figures.sends_refused, 1);
+    gate.open();
+    for number in 0..taken {
+        assert_eq!(server.next_message().await.as_bytes(), vec![number as u8; 100 << 10]);
+    }
+    connection.send(command::Send::text("room again")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await.as_text(), Some("room again"));
+}
+
+#[actix::test]
+async fn a_message_longer_than_the_whole_buffer_is_too_large() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server).send_buffer(1000)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let long = Payload::from(vec![1; 1000]);
+    let refused = connection.send(command::Send::from(long.clone())).await.unwrap();
+    assert_eq!(refused, Err(SendError::TooLarge(long)));
+    // Eight bytes of header and key are within the bound.
+    connection.send(command::Send::binary(vec![1; 992])).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await.len(), 992);
+}
+
+#[actix::test]
+async fn nothing_is_taken_where_no_socket_is_open() {
+    let server = Server::start([Script::refuse(503), Script::accept().never_answer_close()]);
+    let probe = Probe::new();
+    let builder = Connection::builder(server.url()).reconnect(Reconnect::fixed(3600 * SECOND));
+    let watch = builder.watch();
+    let connection = probe.attach(builder).start().unwrap();
+    let text = || command::Send::text("hello");
+    let send = || async { connection.send(text()).await.unwrap().unwrap_err() };
+    probe.next::<event::Error>().await;
+    assert_eq!(send().await, SendError::NotOpen("hello".into()));
+    connection.do_send(command::Reconnect);
+    let handle = probe.next::<event::Open>().await.connection;
+    let closing = connection.send(command::Close::normal().deadline(SECOND / 5));
+    assert_eq!(send().await, SendError::NotOpen("hello".into()));
+    closing.await.unwrap();
+    assert_eq!(send().await, SendError::Closed("hello".into()));
+    // Nobody hears of this one.
+    assert!(handle.do_send(text()));
+    assert_eq!(send().await, SendError::Closed("hello".into()));
+    assert_eq!(watch.figures().sends_refused, 5);
+    assert!(server.messages().is_empty());
+}
+
+#[actix::test]
+async fn a_peer_that_takes_nothing_is_left_at_the_write_deadline() {
+    let server = Server::start([Script::accept().stall_forever(), Script::accept()]);
+    let probe = Probe::new();
+    let builder = to(&server).send_buffer(16 << 20).write_timeout(SECOND / 5);
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.send(command::Send::binary(vec![0; 15 << 20])).await.unwrap().unwrap();
+    let error = probe.next::<event::Error>().await.error;
+    assert!(matches!(error, Error::Timeout(Stage::Write)), "{error:?}");
+    assert_eq!(probe.next::<event::Close>().await.code.value(), 1006);
+    // What was lost with the socket is not sent again on the next.
+    probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    connection.send(command::Send::text("fresh")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await.as_text(), Some("fresh"));
+}
+
+#[actix::test]
+async fn a_peer_that_takes_little_is_not_left() {
+    // It takes a message every 50 ms: there is progress well within the deadline, all the time.
+    let server = Server::start_with(|_| {
+        (0..20).fold(Script::accept(), |script, _| script.stall(SECOND / 20).expect_message())
+    });
+    let probe = Probe::new();
+    let builder = to(&server).send_buffer(64 << 20).write_timeout(SECOND / 2);
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    for _ in 0..20 {
+        connection.send(command::Send::binary(vec![0; 1 << 20])).await.unwrap().unwrap();
+    }
+    for _ in 0..20 {
+        assert_eq!(server.next_message().await.len(), 1 << 20);
+    }
+    assert!(probe.all::<event::Error>().is_empty());
+}
+
+#[actix::test]
+async fn pings_go_out_though_the_buffer_is_full_but_not_without_end() {
+    let gate = Gate::new();
+    let server = Server::start(Script::accept().stall_until(&gate));
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    while connection.send(command::Send::binary(vec![0; 100 << 10])).await.unwrap().is_ok() {}
+    let mut pings = 0;
+    while connection.send(command::Ping::default()).await.unwrap().is_ok() {
+        pings += 1;
+        assert!(pings < 1000);
+    }
+    assert!((1..=64).contains(&pings), "{pings}");
+    gate.open();
+    for _ in 0..pings {
+        probe.next::<event::Pong>().await;
+    }
+}
+
+#[actix::test]
+async fn commands_reach_it_from_any_thread_by_the_handle() {
+    let server = Server::start(Script::accept().echo());
+    let probe = Probe::new();
+    let _connection = probe.attach(to(&server)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let other = handle.clone();
+    std::thread::spawn(move || assert!(other.do_send(command::Send::text("from afar"))))
+        .join()
+        .unwrap();
+    assert_eq!(probe.next_message().await.payload.as_text(), Some("from afar"));
+    let outcome = handle.send(command::Close::normal()).await.unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+}

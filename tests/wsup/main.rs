@@ -1,0 +1,11 @@
+//! `wsup` as a process, against servers by another hand and raw sockets: its contract, line by line.
+// Clippy knows an unwrap in a test only where it stands in the test function itself.
+#![allow(clippy::unwrap_used)]
+
+mod ends;
+mod events;
+mod input;
+mod options;
+mod process;
+mod server;
+mod stages;

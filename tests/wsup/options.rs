@@ -1,0 +1,107 @@
+//! What cannot be asked for, and what is never shown.
+
+use std::process::Stdio;
+
+use crate::process::{Wsup, parse};
+use crate::server::{self, Server};
+
+#[test]
+fn what_cannot_be_is_named_on_stderr_and_nothing_is_dialled() {
+    let url = "ws://127.0.0.1:1";
+    for (args, named) in [
+        (&[][..], "URL"),
+        (&["http://h/"], "url"),
+        (&["ws://"], "url"),
+        (&["ws://h:0"], "url"),
+        (&[url, "--no-such-flag"], "--no-such-flag"),
+        (&[url, "--ping-timeout", "0"], "--ping-timeout"),
+        (&[url, "--connect-timeout", "0"], "--connect-timeout"),
+        (&[url, "--connect-timeout", "10"], "--connect-timeout"),
+        (&[url, "--reconnect", "sometimes"], "--reconnect"),
+        (&[url, "--max-attempts", "0"], "--max-attempts"),
+        (&[url, "--messages", "0"], "--messages"),
+        (&[url, "--max-message", "0"], "--max-message"),
+        (&[url, "--send-buffer", "1x"], "--send-buffer"),
+        (&[url, "--send-buffer", "4", "--send", "abc"], "--send"),
+        (&[url, "--send-buffer", "4", "--on-open", "abc"], "--on-open"),
+        (&[url, "--cacert", "/no/such/file"], "--cacert"),
+        (&[url, "--cacert", "/dev/null"], "--cacert"),
+        (&[url, "--cacert", "/dev/null", "--insecure"], "--insecure"),
+        (&[url, "-H", "Connection: close"], "--header"),
+        (&[url, "-H", "no colon"], "--header"),
+        (&[url, "--ping-payload", &"x".repeat(126)], "--ping-payload"),
+    ] {
+        let ended = Wsup::json(args).end();
+        assert_eq!(ended.status, 2, "{args:?}");
+        assert!(ended.rest.is_empty(), "{args:?}: {:?}", ended.rest);
+        assert!(ended.stderr.contains(named), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn help_is_no_error() {
+    for flag in ["--help", "--version"] {
+        let ended = Wsup::json(&[flag]).end();
+        assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+        assert!(!ended.rest.is_empty());
+    }
+}
+
+#[test]
+fn no_secret_is_shown_at_any_level_of_logging() {
+    let (told, hears) = std::sync::mpsc::channel();
+    let server = Server::run(move |listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        told.send(server::read_head(&mut stream)).unwrap();
+        drop(stream);
+        server::refuse(listener.accept().unwrap().0, "HTTP/1.1 401 No\r\n\r\n");
+    });
+    let url = format!("ws://user:hunter2@127.0.0.1:{}/", server.port);
+    let headers = ["-H", "Cookie: session=hunter3", "-H", "X-Api-Key: hunter4"];
+    let args = [&["--json", &url, "--reconnect", "10ms", "-v"], &headers[..]].concat();
+    let ended = Wsup::spawn(&args, Stdio::null(), &[("RUST_LOG", "trace")]).end();
+    let head = hears.recv().unwrap();
+    let basic = "dXNlcjpodW50ZXIy";
+    assert_eq!(server::header(&head, "authorization"), Some(&*format!("Basic {basic}")));
+    assert_eq!(server::header(&head, "cookie"), Some("session=hunter3"));
+    assert_eq!(server::header(&head, "x-api-key"), Some("hunter4"));
+    let said = ended.rest.join("\n") + &ended.stderr;
+    assert!(said.contains("TRACE"), "the log is on: {said}");
+    assert!(!said.contains("hunter") && !said.contains(basic), "{said}");
+    ended.is(3, "refused");
+
+    for args in [
+        &["ws://u:hunter2@h/", "ws://u:hunter2@i/"][..],
+        &["ws://h/", "-H", "hunter2"],
+        &["ws://h/", "-H", "X: hunter2\r\nY: z"],
+        &["ws://u:hunter2@h:0/"],
+        &["ws://u:hunter2@h o/"],
+    ] {
+        let ended = Wsup::json(args).end();
+        assert_eq!(ended.status, 2);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn people_get_messages_on_stdout_and_words_on_stderr() {
+    let url = Server::echo().url();
+    let args = [&url, "--send", "hi there", "--messages", "1"];
+    let ended = Wsup::spawn(&args, Stdio::null(), &[]).end();
+    assert_eq!(ended.rest, ["hi there"]);
+    assert!(ended.stderr.contains("open to 127.0.0.1:"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("closed by us"), "{}", ended.stderr);
+    assert_eq!(ended.status, 0);
+}
+
+#[test]
+fn logs_go_to_stderr_and_default_to_warnings() {
+    let args = ["--json", "ws://127.0.0.1:1", "--reconnect", "never"];
+    let logged = |env: &[(&str, &str)]| Wsup::spawn(&args, Stdio::null(), env).end();
+    let default = logged(&[]);
+    assert!(default.stderr.contains("WARN") && !default.stderr.contains("DEBUG"));
+    assert!(logged(&[("RUST_LOG", "debug")]).stderr.contains("DEBUG"));
+    let off = logged(&[("RUST_LOG", "off")]);
+    assert_eq!(off.stderr, "");
+    assert_eq!(parse(off.rest.last().unwrap())["event"], "stopped");
+}
