@@ -388,7 +388,8 @@ pub struct InvalidCompression {
 #[display("an extension that was not offered, or not as it was offered")]
 pub struct NotAsOffered;
 
-#[cfg(all(test, feature = "deflate"))]
+#[cfg(test)]
+#[cfg(feature = "deflate")]
 mod tests {
     use super::*;
 
