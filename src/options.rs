@@ -16,6 +16,7 @@ use url::{Host, Url};
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::ConfigError;
 use crate::proto::codec::Limits;
+use crate::proto::compression::Compression;
 use crate::proto::message::ControlPayload;
 use crate::tls::{Tls, TlsClient};
 
@@ -54,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) transport: Option<TransportFactory>,
     /// What a message may cost.
     pub(crate) limits: Limits,
+    /// Whether and how messages are compressed.
+    pub(crate) compression: Compression,
     /// Unsent bytes of data that are taken.
     pub(crate) send_buffer: usize,
     /// Bytes of data that may wait for handlers while reading goes on.
@@ -99,6 +102,7 @@ impl Options {
             tls: Tls::new(),
             transport: None,
             limits: Limits::default(),
+            compression: Compression::default(),
             send_buffer: 1 << 20,
             read_ahead: 256 << 10,
             overflow: Overflow::Wait,
@@ -127,6 +131,7 @@ impl Options {
         if self.limits.frame == 0 || self.limits.message == 0 || self.limits.fragments == 0 {
             return Err(ConfigError::option("limits", "a limit of zero lets nothing through"));
         }
+        self.compression.check().map_err(|err| ConfigError::option("compression", err))?;
         if self.send_buffer == 0 {
             return Err(ConfigError::option("send_buffer", "zero takes nothing"));
         }

@@ -25,6 +25,7 @@ use crate::options::Options;
 use crate::pinger::{Cadence, Pinger, Signs, Silent};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
+use crate::proto::compression::Agreed;
 use crate::proto::error::ProtocolError;
 use crate::proto::frame::Role;
 use crate::proto::message::{ControlPayload, Payload};
@@ -96,6 +97,7 @@ impl Live {
         now: Instant,
         link: Link,
         leftover: BytesMut,
+        deflate: Option<Agreed>,
         options: &Options,
         connection: &Addr<Connection>,
     ) -> Live {
@@ -115,7 +117,7 @@ impl Live {
             epoch,
             opened: now,
             link,
-            codec: Codec::new(Role::Client, options.limits),
+            codec: Codec::new(Role::Client, options.limits).with_deflate(deflate),
             session: Session::new(),
             writer: Writer::new(options.send_buffer, options.write_timeout),
             inbox: leftover,
