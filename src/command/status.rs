@@ -79,7 +79,7 @@ pub struct Handshake {
     pub subprotocol: Option<String>,
     /// The extensions that are in use.
     pub extensions: Option<String>,
-    /// The peer's address, where the transport is TCP.
+    /// The peer's address, where the transport is TCP: through a proxy, the proxy's.
     pub peer: Option<SocketAddr>,
     /// TLS version and cipher suite, for `wss`.
     pub tls: Option<TlsSession>,
