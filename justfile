@@ -24,6 +24,7 @@ test:
 # Floor 1 alone: what `--no-default-features` leaves, and that nothing of the rest comes with it
 bare:
     cargo clippy --locked --no-default-features --lib -- -D warnings
+    cargo clippy --locked --no-default-features --features deflate --lib -- -D warnings
     tree=$(cargo tree --locked --no-default-features -e normal --prefix none); \
     ! grep -E '^(actix|awc|rustls|tokio)' <<<"$tree" | grep -v '^actix-ws-client '
     # The package is its own dev-dependency, which turns `client` on again in every test build:
@@ -32,7 +33,10 @@ bare:
     ln -sfn ../../src target/bare/src
     cp Cargo.lock target/bare/
     sed '/^\[dev-dependencies\]/,/^\[/ { /^proptest/b; /^[a-z]/d }' Cargo.toml >target/bare/Cargo.toml
-    cargo test --offline --manifest-path target/bare/Cargo.toml --target-dir target --no-default-features --lib
+    for features in "" deflate; do \
+        cargo test --offline --manifest-path target/bare/Cargo.toml --target-dir target --no-default-features \
+            --features "$features" --lib; \
+    done
 
 # Documentation, where every link must lead somewhere
 docs:
@@ -48,7 +52,15 @@ advisories:
 
 # The Autobahn suite against the example `autobahn`: every core case. Needs CPython 2.7
 autobahn:
-    tests/autobahn/run
+    tests/autobahn/run core
+
+# The Autobahn suite's compression, the 72 cases that take little time
+autobahn-deflate:
+    tests/autobahn/run deflate
+
+# The whole Autobahn suite, 517 cases in 12 to 20 minutes
+autobahn-full:
+    tests/autobahn/run full
 
 # Proxies by other hands, with right and wrong credentials; needs root and Debian's packages
 interop:

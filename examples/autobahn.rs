@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
-use actix_ws_client::{Connection, Outcome, Payload, command, event};
+use actix_ws_client::{Compression, Connection, Outcome, Payload, command, event};
 
 /// Sends back what it is sent.
 #[derive(Default)]
@@ -61,6 +61,7 @@ async fn run(url: String, echo: Echo) -> Result<Outcome, actix_ws_client::Config
         .ping_interval(None)
         .send_buffer(64 << 20)
         .limits(limits())
+        .compression(compression())
         .close_timeout(Duration::from_secs(10))
         .handler(&echo.start())
         .run()
@@ -73,6 +74,11 @@ fn limits() -> actix_ws_client::Limits {
     limits.frame = 64 << 20;
     limits.message = 64 << 20;
     limits
+}
+
+/// Everything is compressed, with context takeover both ways unless the suite wants none.
+fn compression() -> Compression {
+    Compression::new().threshold(0).client_no_context_takeover(false)
 }
 
 #[actix::main]

@@ -372,8 +372,9 @@ pub enum HandshakeError {
     /// The server picked a subprotocol that was not offered, or more than one.
     #[display("a subprotocol that was not offered")]
     Subprotocol,
-    /// The server picked an extension that was not offered.
-    #[display("an extension that was not offered")]
+    /// The server picked an extension that was not offered, or accepted one otherwise than it was
+    /// offered (RFC 7692, 7.1).
+    #[display("an extension that was not offered, or not as it was offered")]
     Extension,
     /// A 101 came with `Content-Length` or `Transfer-Encoding` (RFC 9110, 8.6 and RFC 9112, 6.1).
     #[display("a body announced with a 101")]

@@ -28,6 +28,13 @@ impl Headers {
         self.0.iter().filter(named).map(|(_, value)| value.as_ref())
     }
 
+    /// Every value of a header that is text, in one line (RFC 9110, 5.3).
+    pub fn list(&self, name: &str) -> String {
+        let values: Vec<&str> =
+            self.get_all(name).filter_map(|value| std::str::from_utf8(value).ok()).collect();
+        values.join(", ")
+    }
+
     /// All lines, names as they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
@@ -95,6 +102,15 @@ mod tests {
     fn a_token_is_found_in_a_list() {
         assert!(headers().has_token("Connection", "upgrade"));
         assert!(!headers().has_token("Connection", "close"));
+    }
+
+    #[test]
+    fn lines_of_one_name_are_one_list() {
+        let lines = [("A", "x; y"), ("b", "z"), ("a", "w")];
+        let headers: Headers =
+            lines.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect();
+        assert_eq!(headers.list("a"), "x; y, w");
+        assert_eq!(headers.list("c"), "");
     }
 
     #[test]

@@ -121,6 +121,7 @@ pub use crate::error::{ConfigError, Error};
 pub use crate::options::Overflow;
 pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
+pub use crate::proto::compression::Compression;
 pub use crate::proto::message::Payload;
 #[cfg(feature = "client")]
 pub use crate::socket::SocketOptions;

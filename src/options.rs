@@ -17,6 +17,7 @@ use url::{Host, Url};
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::{ConfigError, Error};
 use crate::proto::codec::Limits;
+use crate::proto::compression::Compression;
 use crate::proto::message::ControlPayload;
 use crate::proxy::{self, NoProxy, Proxy, Scheme};
 use crate::socket::Sockets;
@@ -71,6 +72,8 @@ pub(crate) struct Options {
     pub(crate) transport_is_secure: bool,
     /// What a message may cost.
     pub(crate) limits: Limits,
+    /// Whether and how messages are compressed.
+    pub(crate) compression: Compression,
     /// Unsent bytes of data that are taken.
     pub(crate) send_buffer: usize,
     /// Bytes of data that may wait for handlers while reading goes on.
@@ -123,6 +126,7 @@ impl Options {
             transport: None,
             transport_is_secure: false,
             limits: Limits::default(),
+            compression: Compression::default(),
             send_buffer: 1 << 20,
             read_ahead: 256 << 10,
             overflow: Overflow::Wait,
@@ -151,6 +155,7 @@ impl Options {
         if self.limits.frame == 0 || self.limits.message == 0 || self.limits.fragments == 0 {
             return Err(ConfigError::option("limits", "a limit of zero lets nothing through"));
         }
+        self.compression.check().map_err(|err| ConfigError::option("compression", err))?;
         if self.send_buffer == 0 {
             return Err(ConfigError::option("send_buffer", "zero takes nothing"));
         }

@@ -75,7 +75,11 @@ async fn each_part_of_a_reply_that_is_wrong_is_named() {
         (GOOD.replace("{accept}", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), HandshakeError::Accept),
         (more("Sec-WebSocket-Accept: {accept}"), HandshakeError::Accept),
         (more("Sec-WebSocket-Protocol: chat"), HandshakeError::Subprotocol),
-        (more("Sec-WebSocket-Extensions: permessage-deflate"), HandshakeError::Extension),
+        (more("Sec-WebSocket-Extensions: x-nobody-asked"), HandshakeError::Extension),
+        (
+            more("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=16"),
+            HandshakeError::Extension,
+        ),
         (more("Content-Length: 5"), HandshakeError::Body),
         (more("Transfer-Encoding: chunked"), HandshakeError::Body),
         (GOOD.replace("Upgrade\r\nSec", "Upgrade\nSec"), HandshakeError::BareLf),

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 /// How far the peak may lie over that of a process that received one byte, in KiB.
@@ -52,6 +53,43 @@ fn ten_million_pings_cost_nothing() {
     });
 }
 
+/// 1 MiB that inflates to 1 GiB. In fragments: a frame of that length is refused at its header here.
+#[cfg(feature = "deflate")]
+#[test]
+fn a_bomb_ends_at_the_limit_of_a_message() {
+    let bomb = bomb();
+    check("bomb", Some(1009), move |socket| {
+        socket.write_all(&[0x42, 0])?;
+        bomb.chunks(50_000).try_for_each(|piece| {
+            let len = u16::try_from(piece.len()).unwrap();
+            socket.write_all(&[&[0x00, 126][..], &len.to_be_bytes(), piece].concat())
+        })
+    });
+}
+
+/// One message of 1 GiB of zeros, compressed.
+#[cfg(feature = "deflate")]
+fn bomb() -> Vec<u8> {
+    use actix_ws_client::Compression;
+    use actix_ws_client::proto::codec::{Codec, Limits};
+    use actix_ws_client::proto::frame::Role;
+    use actix_ws_client::proto::message::Outgoing;
+    use bytes::BytesMut;
+
+    let agreed = Compression::new().agree([&b"permessage-deflate"[..]]).unwrap();
+    let mut codec = Codec::new(Role::Server, Limits::default()).with_deflate(agreed);
+    let mut next = || {
+        let mut frame = BytesMut::new();
+        codec.encode(Outgoing::Message(vec![0; 1 << 20].into()), &mut frame).unwrap();
+        // Without the header of 4 bytes, with the tail that ends each part of the stream.
+        assert_eq!(frame[1], 126);
+        [&frame[4..], &[0, 0, 0xff, 0xff]].concat()
+    };
+    let bomb = [next(), next().repeat(1023)].concat();
+    assert!((900_000..1_200_000).contains(&bomb.len()), "{}", bomb.len());
+    bomb
+}
+
 /// Runs the client against a server that plays `attack`, and against one that sends one byte.
 fn check<F>(name: &str, expected: Option<u16>, attack: F)
 where
@@ -74,7 +112,7 @@ where
     let (stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut raw = stream.try_clone().unwrap();
-    let mut socket = tungstenite::accept(stream).unwrap();
+    let mut socket = tungstenite::accept_hdr(stream, deflate).unwrap();
     // Read on a thread of its own: a peer that reads nothing would be another attack.
     let closing = thread::spawn(move || {
         let mut code = None;
@@ -94,6 +132,16 @@ where
     client.kill().unwrap();
     client.wait().unwrap();
     (peak, code)
+}
+
+/// Accepts what the client offers.
+#[expect(clippy::result_large_err, reason = "the callback's type is not ours")]
+fn deflate(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+    const EXTENSIONS: &str = "sec-websocket-extensions";
+    if request.headers().contains_key(EXTENSIONS) {
+        response.headers_mut().insert(EXTENSIONS, "permessage-deflate".parse().unwrap());
+    }
+    Ok(response)
 }
 
 fn client(url: &str) -> Child {

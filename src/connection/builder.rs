@@ -23,6 +23,7 @@ use crate::error::ConfigError;
 use crate::event;
 use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
+use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
 use crate::tls::Tls;
 
@@ -270,9 +271,27 @@ impl ConnectionBuilder {
         self
     }
 
-    /// What a message may cost. Whatever passes a limit is refused at its header, with 1009.
-    /// Default 16 MiB for a frame and for a message, 131,072 fragments. A message in one frame obeys
-    /// both of the first two.
+    /// Whether messages are compressed, and how (permessage-deflate, RFC 7692). By default offered to
+    /// the server, with context takeover for what comes and none for what is sent; see
+    /// [`Compression`] for the memory that it takes. [`Compression::off`] offers nothing.
+    ///
+    /// ```
+    /// use actix_ws_client::{Compression, Connection};
+    ///
+    /// let builder = Connection::builder("wss://feed.example/")
+    ///     .compression(Compression::new().server_no_context_takeover(true).threshold(256));
+    /// ```
+    ///
+    /// Compressed secrets beside data that an attacker chooses can be guessed from their length, also
+    /// under TLS: turn it off where that matters.
+    pub fn compression(mut self, compression: Compression) -> ConnectionBuilder {
+        self.options.compression = compression;
+        self
+    }
+
+    /// What a message may cost, inflated if it is compressed. Whatever passes a limit is refused at
+    /// its header, or while it is inflated, with 1009. Default 16 MiB for a frame and for a message,
+    /// 131,072 fragments. A message in one frame obeys both of the first two.
     pub fn limits(mut self, limits: Limits) -> ConnectionBuilder {
         self.options.limits = limits;
         self

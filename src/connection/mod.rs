@@ -231,8 +231,8 @@ impl Connection {
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
         let options = &self.plan.options;
-        let live =
-            Live::new(self.epoch, now, opened.link, opened.leftover, options, &ctx.address());
+        let (link, leftover, deflate) = (opened.link, opened.leftover, opened.deflate);
+        let live = Live::new(self.epoch, now, link, leftover, deflate, options, &ctx.address());
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
         let open = event::Open {

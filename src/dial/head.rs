@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::error::HandshakeError;
 use crate::headers::Headers;
+use crate::proto::compression::{Agreed, Compression};
 
 /// The longest head that is read, in bytes.
 const MAX_HEAD: usize = 32 << 10;
@@ -57,14 +58,19 @@ fn has_bare_lf(head: &[u8]) -> bool {
 }
 
 impl Head {
-    /// Verifies a 101 (RFC 6455, 4.1), but for the digest in `Sec-WebSocket-Accept`.
+    /// Verifies a 101 (RFC 6455, 4.1), but for the digest in `Sec-WebSocket-Accept`. Says how messages
+    /// are compressed, if that was offered and accepted.
     ///
     /// # Errors
     /// The first part that is wrong.
-    pub(super) fn verify(&self) -> Result<(), HandshakeError> {
+    pub(super) fn verify(
+        &self,
+        compression: &Compression,
+    ) -> Result<Option<Agreed>, HandshakeError> {
         let headers = &self.headers;
         let one = |name| headers.get_all(name).count() == 1;
         let none = |name| headers.get_all(name).next().is_none();
+        let extensions = compression.agree(headers.get_all("sec-websocket-extensions"));
         let checks = [
             (self.http_1_1, HandshakeError::Version),
             (!self.bare_lf, HandshakeError::BareLf),
@@ -72,12 +78,12 @@ impl Head {
             (headers.has_token("connection", "upgrade"), HandshakeError::Connection),
             (one("sec-websocket-accept"), HandshakeError::Accept),
             (none("sec-websocket-protocol"), HandshakeError::Subprotocol),
-            (none("sec-websocket-extensions"), HandshakeError::Extension),
+            (extensions.is_ok(), HandshakeError::Extension),
             (none("content-length") && none("transfer-encoding"), HandshakeError::Body),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             Some((_, err)) => Err(err),
-            None => Ok(()),
+            None => extensions.map_err(|_| HandshakeError::Extension),
         }
     }
 
@@ -112,7 +118,7 @@ mod tests {
         }
         let mut inbox = BytesMut::from(whole.as_str());
         let head = take(&mut inbox).unwrap().unwrap();
-        assert_eq!(head.verify(), Ok(()));
+        assert_eq!(head.verify(&Compression::default()), Ok(None));
         assert_eq!(&inbox[..], b"rest");
     }
 
@@ -142,8 +148,20 @@ mod tests {
             (GOOD.replace("keep-alive, Upgrade\r\n", "Upgrade\n"), HandshakeError::BareLf),
         ];
         for (reply, expected) in cases {
-            assert_eq!(head(&reply).verify(), Err(expected), "{reply}");
+            let verified = head(&reply).verify(&Compression::default());
+            assert_eq!(verified, Err(expected), "{reply}");
         }
+    }
+
+    #[cfg(feature = "deflate")]
+    #[test]
+    fn compression_is_agreed_if_it_was_offered() {
+        let line = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
+        let reply = GOOD.replace("Connection:", &format!("{line}Connection:"));
+        let agreed = head(&reply).verify(&Compression::default()).unwrap().unwrap();
+        assert_eq!(agreed.server_max_window_bits(), 10);
+        let refused = head(&reply).verify(&Compression::off());
+        assert_eq!(refused, Err(HandshakeError::Extension));
     }
 
     #[test]

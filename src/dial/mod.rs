@@ -31,6 +31,7 @@ use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
 use crate::error::{ConnectError, Error, ProxyError, Refusal, Stage};
 use crate::options::Plan;
+use crate::proto::compression::Agreed;
 use crate::tls;
 
 pub(crate) use crate::dial::link::Link;
@@ -41,6 +42,8 @@ pub(crate) struct Opened {
     pub(crate) link: Link,
     /// Bytes that came behind the reply's head.
     pub(crate) leftover: BytesMut,
+    /// How messages are compressed, if they are.
+    pub(crate) deflate: Option<Agreed>,
     /// What was agreed.
     pub(crate) handshake: Handshake,
 }
@@ -98,11 +101,16 @@ async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
         Link::Plain(_) => None,
     };
     stage.set(Stage::Upgrade);
-    let Upgraded { link, leftover, status, headers } = upgrade::upgrade(plan, link).await?;
+    let Upgraded { link, leftover, status, headers, deflate } =
+        upgrade::upgrade(plan, link).await?;
+    let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
     let handshake =
-        Handshake { status, headers, subprotocol: None, extensions: None, peer, tls: session };
-    Ok(Opened { link, leftover, handshake })
+        Handshake { status, headers, subprotocol: None, extensions, peer, tls: session };
+    Ok(Opened { link, leftover, deflate, handshake })
 }
+
+/// What was agreed, as the server says it.
+const EXTENSIONS: &str = "sec-websocket-extensions";
 
 /// The transport to the first host on the way: the proxy's or the server's own.
 async fn connect(

@@ -26,6 +26,7 @@ use crate::dial::link::Link;
 use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
 use crate::options::Plan;
+use crate::proto::compression::{Agreed, Compression};
 use crate::tls;
 
 /// An upgrade that went through.
@@ -35,6 +36,8 @@ pub(super) struct Upgraded {
     pub(super) leftover: BytesMut,
     pub(super) status: u16,
     pub(super) headers: Headers,
+    /// How messages are compressed, if they are.
+    pub(super) deflate: Option<Agreed>,
 }
 
 /// An upgrade that did not.
@@ -58,17 +61,18 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # Errors
 /// A refusal, or why the reply will not do.
 pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejected> {
-    let gate = Owned(Rc::new(RefCell::new(Some(Gate::new(link)))));
+    let gate = Owned(Rc::new(RefCell::new(Some(Gate::new(link, plan.options.compression)))));
     let answer = request(plan, &gate.0)?.connect().await;
     let gate = gate.0.take().expect("only this function takes the gate");
     match (gate.verdict, answer) {
-        (Some(Verdict::Accepted(head)), Ok(_)) => Ok(Upgraded {
+        (Some(Verdict::Accepted(head, deflate)), Ok(_)) => Ok(Upgraded {
             link: gate.link,
             leftover: gate.inbox,
             status: head.status,
             headers: head.headers,
+            deflate,
         }),
-        (Some(Verdict::Accepted(_)), Err(_)) => {
+        (Some(Verdict::Accepted(..)), Err(_)) => {
             Err(Rejected::Failed(Error::Handshake(HandshakeError::Accept)))
         }
         (Some(Verdict::Refused(head)), _) => {
@@ -106,6 +110,9 @@ fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest,
         .header("origin", target.origin())
         .header("user-agent", USER_AGENT)
         .set_camel_case_headers(true);
+    if let Some(offer) = options.compression.offer() {
+        request = request.header("sec-websocket-extensions", offer);
+    }
     if let Some(authorization) = &target.authorization {
         request = request.header("authorization", authorization.reveal());
     }
@@ -160,6 +167,8 @@ struct Gate {
     inbox: BytesMut,
     /// What awc may read.
     outbox: BytesMut,
+    /// What was offered.
+    compression: Compression,
     /// Interim replies so far.
     interim: u32,
     /// What the reply was, once it is known.
@@ -167,16 +176,16 @@ struct Gate {
 }
 
 enum Verdict {
-    Accepted(Head),
+    Accepted(Head, Option<Agreed>),
     Refused(Head),
     Bad(HandshakeError),
     Broken(io::Error),
 }
 
 impl Gate {
-    fn new(link: Link) -> Gate {
+    fn new(link: Link, compression: Compression) -> Gate {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
-        Gate { link, inbox, outbox, interim: 0, verdict: None }
+        Gate { link, inbox, outbox, compression, interim: 0, verdict: None }
     }
 
     /// Reads until the final head is there, and judges it.
@@ -207,10 +216,10 @@ impl Gate {
     fn judge(&mut self, head: Head) {
         match head.status {
             101 => {
-                self.verdict = Some(match head.verify() {
-                    Ok(()) => {
+                self.verdict = Some(match head.verify(&self.compression) {
+                    Ok(deflate) => {
                         self.outbox.extend_from_slice(&head.digest_only());
-                        Verdict::Accepted(head)
+                        Verdict::Accepted(head, deflate)
                     }
                     Err(err) => Verdict::Bad(err),
                 });

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 
+use crate::proto::deflate::Inflater;
 use crate::proto::error::ProtocolError;
 use crate::proto::frame::{FrameHeader, Opcode};
 use crate::proto::message::Payload;
@@ -24,11 +25,13 @@ pub struct Assembler {
 struct Partial {
     /// The check of its text as far as it came; `None` for binary.
     utf8: Option<Utf8>,
+    /// Whether what comes is compressed (RFC 7692, 6).
+    compressed: bool,
     /// How many of its frames have begun.
     fragments: usize,
     /// The lengths that they declared, in bytes, in all.
     declared: usize,
-    /// What came of them so far, unmasked.
+    /// What came of them so far, unmasked and inflated.
     bytes: Vec<u8>,
 }
 
@@ -44,6 +47,12 @@ impl Assembler {
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.message.is_some()
+    }
+
+    /// Whether the message in progress is compressed, and goes to [`inflate`](Self::inflate) then.
+    #[inline]
+    pub(super) fn is_compressed(&self) -> bool {
+        self.message.as_ref().is_some_and(|partial| partial.compressed)
     }
 
     /// Whether a frame of this kind may come now.
@@ -69,14 +78,20 @@ impl Assembler {
     /// As [`expect`](Self::expect), and if the message would be too large with it.
     pub fn begin(&mut self, header: &FrameHeader) -> Result<(), ProtocolError> {
         self.expect(header.opcode)?;
+        let compressed = header.compressed || self.is_compressed();
+        // What can't be compressed grows by less than this; the true length is known when it is
+        // inflated.
+        let more = if compressed { self.max_len / 8 + 1024 } else { 0 };
+        let most = self.max_len.saturating_add(more);
         let before = self.message.as_ref().map_or(0, |partial| partial.declared);
         let declared = usize::try_from(header.len)
             .ok()
             .and_then(|len| before.checked_add(len))
-            .filter(|declared| *declared <= self.max_len)
+            .filter(|declared| *declared <= most)
             .ok_or(ProtocolError::MessageTooLarge { limit: self.max_len })?;
         let partial = self.message.get_or_insert_with(|| Partial {
             utf8: (header.opcode == Opcode::Text).then(Utf8::new),
+            compressed,
             fragments: 0,
             declared: 0,
             bytes: Vec::new(),
@@ -100,6 +115,27 @@ impl Assembler {
         partial.reserve(piece.len(), self.max_len);
         partial.bytes.extend_from_slice(piece);
         Ok(())
+    }
+
+    /// Appends what comes of a piece of a compressed message, unmasked; `ends` if it is the last.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push); and if it is no DEFLATE data, or more than a message may have.
+    pub(super) fn inflate(
+        &mut self,
+        piece: &[u8],
+        ends: bool,
+        inflater: &mut Inflater,
+    ) -> Result<(), ProtocolError> {
+        let Some(partial) = &mut self.message else {
+            return Err(ProtocolError::UnexpectedContinuation);
+        };
+        let before = partial.bytes.len();
+        inflater.push(piece, &mut partial.bytes, self.max_len)?;
+        if let Some(utf8) = &mut partial.utf8 {
+            utf8.feed(&partial.bytes[before..])?;
+        }
+        if ends { inflater.finish() } else { Ok(()) }
     }
 
     /// Ends the message and gives it out.
@@ -156,7 +192,7 @@ mod tests {
     use super::*;
 
     fn header(fin: bool, opcode: Opcode, len: u64) -> FrameHeader {
-        FrameHeader { fin, opcode, mask: None, len }
+        FrameHeader { fin, compressed: false, opcode, mask: None, len }
     }
 
     /// Begins and fills a fragment.

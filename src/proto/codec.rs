@@ -7,6 +7,8 @@ use bytestring::ByteString;
 
 use crate::proto::assembler::Assembler;
 use crate::proto::close::CloseFrame;
+use crate::proto::compression::Agreed;
+use crate::proto::deflate::Deflation;
 use crate::proto::error::{ProtocolError, SendAfterClose};
 use crate::proto::frame::{FrameHeader, Opcode, Role};
 use crate::proto::mask;
@@ -17,9 +19,11 @@ use crate::proto::utf8::Utf8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most bytes of one frame; default 16 MiB. Control frames have at most 125 in any case.
+    /// The most bytes of one frame, as it is on the wire; default 16 MiB. Control frames have at most
+    /// 125 in any case.
     pub frame: usize,
-    /// The most bytes of one message, in fragments or not; default 16 MiB.
+    /// The most bytes of one message, in fragments or not, and inflated if it is compressed; default
+    /// 16 MiB.
     pub message: usize,
     /// The most frames of one message that is in fragments; default 131,072, as in node's `ws`.
     /// Without it empty fragments could keep us busy for ever.
@@ -61,8 +65,10 @@ pub struct Codec {
     header_begun: bool,
     /// The frame whose header was taken off the buffer, but not yet all of its payload.
     frame: Option<Frame>,
-    /// The message in fragments that is in progress.
+    /// The message in fragments, or compressed, that is in progress.
     assembler: Assembler,
+    /// What compresses and inflates, where that was agreed.
+    deflation: Option<Box<Deflation>>,
     /// Whether a Close was encoded.
     close_sent: bool,
 }
@@ -101,14 +107,23 @@ impl Codec {
             header_begun: false,
             frame: None,
             assembler: Assembler::new(limits.message, limits.fragments),
+            deflation: None,
             close_sent: false,
         }
     }
 
+    /// Compresses from here on, if that was agreed in the opening handshake.
+    #[must_use]
+    pub fn with_deflate(mut self, agreed: impl Into<Option<Agreed>>) -> Self {
+        let agreed = agreed.into();
+        self.deflation = agreed.map(|agreed| Box::new(agreed.deflation(self.role)));
+        self
+    }
+
     /// Takes the next message or control frame off `src`; `None` if more bytes are needed.
     ///
-    /// `src` is what the last call left of it, and what came since. A frame that is not a fragment is
-    /// not copied: its payload shares the memory of `src`. What is wrong is found at the first byte that
+    /// `src` is what the last call left of it, and what came since. A frame that is neither a fragment
+    /// nor compressed is not copied: its payload shares the memory of `src`. What is wrong is found at the first byte that
     /// shows it, however the bytes were cut.
     ///
     /// After a Close or an error nothing more comes: further calls empty `src` and return `None`.
@@ -162,20 +177,23 @@ impl Codec {
         }
         match item {
             Outgoing::Message(Payload::Text(text)) => {
-                self.write(Opcode::Text, text.as_bytes(), dst);
+                self.write_message(Opcode::Text, text.as_bytes(), dst);
             }
-            Outgoing::Message(Payload::Binary(bytes)) => self.write(Opcode::Binary, &bytes, dst),
-            Outgoing::Ping(payload) => self.write(Opcode::Ping, &payload, dst),
-            Outgoing::Pong(payload) => self.write(Opcode::Pong, &payload, dst),
+            Outgoing::Message(Payload::Binary(bytes)) => {
+                self.write_message(Opcode::Binary, &bytes, dst);
+            }
+            Outgoing::Ping(payload) => self.write(Opcode::Ping, false, &payload, dst),
+            Outgoing::Pong(payload) => self.write(Opcode::Pong, false, &payload, dst),
             Outgoing::Close(frame) => {
                 self.close_sent = true;
-                self.write(Opcode::Close, &close_payload(frame), dst);
+                self.write(Opcode::Close, false, &close_payload(frame), dst);
             }
         }
         Ok(())
     }
 
-    /// How many bytes [`encode`](Self::encode) appends for a payload of so many.
+    /// How many bytes [`encode`](Self::encode) appends for a payload of so many; fewer if it can be
+    /// compressed.
     #[inline]
     #[must_use]
     pub const fn encoded_len(role: Role, payload_len: usize) -> usize {
@@ -202,6 +220,9 @@ impl Codec {
         self.header_begun = false;
         self.frame = None;
         self.assembler.clear();
+        if let Some(deflation) = &mut self.deflation {
+            deflation.inflater.clear();
+        }
     }
 
     /// Answers for an incoming half that has ended.
@@ -227,7 +248,7 @@ impl Codec {
                     None => return Ok(None),
                 },
             };
-            let item = if frame.is_fragment() {
+            let item = if is_part(&frame.header) {
                 self.fragment(frame, src)?
             } else {
                 self.whole(frame, src)?
@@ -241,13 +262,14 @@ impl Codec {
     /// Takes a header off `src`, judging each byte as soon as it is there.
     #[inline]
     fn begin(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
+        let deflate = self.deflation.is_some();
         if let Some(&first) = src.first() {
-            self.assembler.expect(FrameHeader::first_byte(first)?.1)?;
+            self.assembler.expect(FrameHeader::first_byte(first, deflate)?.1)?;
         }
         if let Some(&second) = src.get(1) {
             self.check_mask(FrameHeader::is_masked(second))?;
         }
-        let Some((header, end)) = FrameHeader::parse(src)? else {
+        let Some((header, end)) = FrameHeader::parse_with(src, deflate)? else {
             self.header_begun = !src.is_empty();
             return Ok(None);
         };
@@ -279,7 +301,7 @@ impl Codec {
         if len > limits.frame {
             return Err(too_large);
         }
-        if is_fragment(header) {
+        if is_part(header) {
             self.assembler.begin(header)?;
         } else if len > limits.message {
             return Err(ProtocolError::MessageTooLarge { limit: limits.message });
@@ -287,7 +309,7 @@ impl Codec {
         Ok(len)
     }
 
-    /// Gives out a frame that is not a fragment, once all of it is in `src`; till then it checks what
+    /// Gives out a frame that is a message or a control frame as it is, once all of it is in `src`; till then it checks what
     /// came of it.
     #[inline]
     fn whole(
@@ -311,7 +333,8 @@ impl Codec {
         item(frame.header.opcode, payload).map(Some)
     }
 
-    /// Moves what came of a fragment from `src` to its message, and gives that out when it is whole.
+    /// Moves what came of a fragment or a compressed frame from `src` to its message, and gives that
+    /// out when it is whole.
     fn fragment(
         &mut self,
         mut frame: Frame,
@@ -319,7 +342,13 @@ impl Codec {
     ) -> Result<Option<Incoming>, ProtocolError> {
         let fresh = frame.unmask(src);
         let taken = fresh.len();
-        self.assembler.push(fresh)?;
+        let ends = frame.header.fin && frame.done == frame.len;
+        match &mut self.deflation {
+            Some(deflation) if self.assembler.is_compressed() => {
+                self.assembler.inflate(fresh, ends, &mut deflation.inflater)?;
+            }
+            _ => self.assembler.push(fresh)?,
+        }
         src.advance(taken);
         if frame.done < frame.len {
             self.frame = Some(frame);
@@ -331,15 +360,27 @@ impl Codec {
         self.assembler.finish().map(Incoming::Message).map(Some)
     }
 
+    /// Appends a data message to `dst`, compressed if that was agreed and is worth it.
+    #[inline]
+    fn write_message(&mut self, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
+        if let Some(deflation) = &mut self.deflation
+            && let Some(compressed) = deflation.deflater.compress(payload)
+        {
+            return self.write(opcode, true, &compressed, dst);
+        }
+        self.write(opcode, false, payload, dst);
+    }
+
     /// Appends one whole frame to `dst`.
     #[inline]
-    fn write(&self, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
+    fn write(&self, opcode: Opcode, compressed: bool, payload: &[u8], dst: &mut BytesMut) {
         let mask = match self.role {
             Role::Client => Some(mask::key()),
             Role::Server => None,
         };
         dst.reserve(Self::encoded_len(self.role, payload.len()));
-        FrameHeader { fin: true, opcode, mask, len: payload.len() as u64 }.write(dst);
+        let len = payload.len() as u64;
+        FrameHeader { fin: true, compressed, opcode, mask, len }.write(dst);
         match mask {
             Some(key) => mask::mask_into(dst, payload, key),
             None => dst.extend_from_slice(payload),
@@ -348,12 +389,6 @@ impl Codec {
 }
 
 impl Frame {
-    /// Whether the frame is a part of a message.
-    #[inline]
-    fn is_fragment(&self) -> bool {
-        is_fragment(&self.header)
-    }
-
     /// Unmasks what came of the payload since the last time, and gives it out.
     #[inline]
     fn unmask<'a>(&mut self, fresh: &'a mut [u8]) -> &'a mut [u8] {
@@ -381,10 +416,10 @@ impl fmt::Debug for Codec {
     }
 }
 
-/// Whether a frame is a part of a message (RFC 6455, 5.4).
+/// Whether a frame goes to the assembler: a part of a message (RFC 6455, 5.4), or a compressed one.
 #[inline]
-fn is_fragment(header: &FrameHeader) -> bool {
-    !header.fin || header.opcode == Opcode::Continuation
+fn is_part(header: &FrameHeader) -> bool {
+    !header.fin || header.compressed || header.opcode == Opcode::Continuation
 }
 
 /// What a whole frame that is not a fragment means.
@@ -433,8 +468,13 @@ mod tests {
     fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = (role == Role::Server).then_some(KEY);
         let mut bytes = BytesMut::new();
-        let header =
-            FrameHeader { fin: true, opcode: Opcode::Text, mask, len: payload.len() as u64 };
+        let header = FrameHeader {
+            fin: true,
+            compressed: false,
+            opcode: Opcode::Text,
+            mask,
+            len: payload.len() as u64,
+        };
         header.write(&mut bytes);
         bytes[0] = first;
         let start = bytes.len();

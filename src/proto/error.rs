@@ -102,6 +102,11 @@ pub enum ProtocolError {
         limit: usize,
     },
 
+    /// The bytes of a compressed message are no DEFLATE data, or end before it does (RFC 7692, 7.2.2).
+    /// The peer is at fault; often its window or its context is not what was agreed.
+    #[display("compressed message cannot be inflated")]
+    InvalidDeflate,
+
     /// Bytes came after the peer's Close frame (RFC 6455, 1.4: they are discarded). Nothing was lost;
     /// finish the closing handshake and drop the socket.
     #[display("data after the close frame")]
@@ -163,6 +168,7 @@ mod tests {
             (ProtocolError::FrameTooLarge { len: u64::MAX, limit: usize::MAX }, 1009),
             (ProtocolError::MessageTooLarge { limit: usize::MAX }, 1009),
             (ProtocolError::TooManyFragments { limit: usize::MAX }, 1009),
+            (ProtocolError::InvalidDeflate, 1002),
             (ProtocolError::DataAfterClose, 1002),
         ];
         for (err, value) in table {

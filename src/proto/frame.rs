@@ -59,6 +59,8 @@ impl Opcode {
 pub struct FrameHeader {
     /// Whether this frame is the last of its message.
     pub fin: bool,
+    /// Whether the message that begins here is compressed: the bit RSV1 (RFC 7692, 6).
+    pub compressed: bool,
     /// What the frame is.
     pub opcode: Opcode,
     /// The key its payload is masked with, if it is.
@@ -69,7 +71,7 @@ pub struct FrameHeader {
 
 impl FrameHeader {
     /// Reads the header at the beginning of `src` and says how many bytes it has; `None` if more are
-    /// needed.
+    /// needed. No extension is in use.
     ///
     /// # Errors
     /// If the header is illegal whoever sent it, as soon as the byte that decides is there: a reserved
@@ -77,10 +79,19 @@ impl FrameHeader {
     /// or not in its shortest form (RFC 6455, 5.2 and 5.5).
     #[inline]
     pub fn parse(src: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
+        Self::parse_with(src, false)
+    }
+
+    /// [`parse`](Self::parse), where permessage-deflate may be in use.
+    #[inline]
+    pub(super) fn parse_with(
+        src: &[u8],
+        deflate: bool,
+    ) -> Result<Option<(Self, usize)>, ProtocolError> {
         let Some(&first) = src.first() else {
             return Ok(None);
         };
-        let (fin, opcode) = Self::first_byte(first)?;
+        let (fin, opcode) = Self::first_byte(first, deflate)?;
         let Some(&second) = src.get(1) else {
             return Ok(None);
         };
@@ -100,15 +111,15 @@ impl FrameHeader {
             mask = Some(*key);
             end += 4;
         }
-        Ok(Some((Self { fin, opcode, mask, len }, end)))
+        let compressed = first & RSV1 != 0;
+        Ok(Some((Self { fin, compressed, opcode, mask, len }, end)))
     }
 
-    /// Reads the byte that says what the frame is.
+    /// Reads the byte that says what the frame is, where permessage-deflate may be in use.
     #[inline]
-    pub(super) fn first_byte(first: u8) -> Result<(bool, Opcode), ProtocolError> {
-        // RFC 6455, 5.2: no extension has given these bits a meaning. RFC 7692, 6: the first of them
-        // marks a compressed message.
-        if first & RSV != 0 {
+    pub(super) fn first_byte(first: u8, deflate: bool) -> Result<(bool, Opcode), ProtocolError> {
+        // RFC 6455, 5.2: these bits mean nothing unless an extension says what.
+        if first & RSV != 0 && !(deflate && Self::begins_compressed(first)) {
             return Err(ProtocolError::ReservedBit);
         }
         let fin = first & FIN != 0;
@@ -118,6 +129,13 @@ impl FrameHeader {
             return Err(ProtocolError::FragmentedControl);
         }
         Ok((fin, opcode))
+    }
+
+    /// Whether RSV1 alone is set, on the first frame of a data message (RFC 7692, 6).
+    #[cold]
+    fn begins_compressed(first: u8) -> bool {
+        let opcode = first & OPCODE;
+        first & RSV == RSV1 && [Opcode::Text as u8, Opcode::Binary as u8].contains(&opcode)
     }
 
     /// Whether the second byte of a header says that the payload is masked.
@@ -163,7 +181,9 @@ impl FrameHeader {
     #[inline]
     pub fn write(&self, dst: &mut BytesMut) {
         let masked = if self.mask.is_some() { MASK } else { 0 };
-        dst.put_u8(if self.fin { FIN } else { 0 } | self.opcode as u8);
+        let fin = if self.fin { FIN } else { 0 };
+        let rsv1 = if self.compressed { RSV1 } else { 0 };
+        dst.put_u8(fin | rsv1 | self.opcode as u8);
         match self.len {
             0..=125 => dst.put_u8(masked | self.len as u8),
             126..=0xffff => {
@@ -185,6 +205,8 @@ impl FrameHeader {
 const FIN: u8 = 0x80;
 /// The reserved bits of the first byte.
 const RSV: u8 = 0x70;
+/// The first of them, which permessage-deflate gives a meaning.
+const RSV1: u8 = 0x40;
 /// The opcode in the first byte.
 const OPCODE: u8 = 0x0f;
 /// The bit of the second byte that announces a key.
@@ -317,7 +339,8 @@ mod tests {
         for (len, expected) in table {
             for mask in [None, Some(*b"keys")] {
                 let mut bytes = BytesMut::new();
-                let header = FrameHeader { fin: true, opcode: Opcode::Binary, mask, len };
+                let header =
+                    FrameHeader { fin: true, compressed: false, opcode: Opcode::Binary, mask, len };
                 header.write(&mut bytes);
                 assert_eq!(FrameHeader::parse(&bytes), Ok(Some((header, bytes.len()))));
                 if mask.is_none() {
@@ -330,8 +353,25 @@ mod tests {
     #[test]
     fn a_first_fragment_is_written_without_fin() {
         let mut bytes = BytesMut::new();
-        let header = FrameHeader { fin: false, opcode: Opcode::Text, mask: None, len: 3 };
+        let header =
+            FrameHeader { fin: false, compressed: false, opcode: Opcode::Text, mask: None, len: 3 };
         header.write(&mut bytes);
         assert_eq!(&bytes[..], b"\x01\x03");
+    }
+
+    #[test]
+    fn where_deflate_is_in_use_rsv1_marks_the_first_frame_of_a_message_and_nothing_else() {
+        for first in 0..=u8::MAX {
+            let header = FrameHeader::parse_with(&[first, 0], true);
+            if [0x41, 0x42, 0xc1, 0xc2].contains(&first) {
+                let (header, end) = header.unwrap().unwrap();
+                assert!(header.compressed && end == 2, "{first:x}");
+                let mut written = BytesMut::new();
+                header.write(&mut written);
+                assert_eq!(written[..], [first, 0]);
+            } else {
+                assert_eq!(header, FrameHeader::parse(&[first, 0]), "{first:x}");
+            }
+        }
     }
 }

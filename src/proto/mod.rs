@@ -1,7 +1,7 @@
 //! The WebSocket protocol as values: no socket, no clock, no actor.
 //!
 //! Bytes from the wire go through [`codec`] (which asks [`frame`], [`mask`], [`utf8`] and
-//! [`assembler`]) and come out as [`message::Incoming`]; [`session`] says what is owed in reply;
+//! [`assembler`], which inflates by what [`compression`] agreed) and come out as [`message::Incoming`]; [`session`] says what is owed in reply;
 //! what is to be sent goes back through [`codec`].
 //!
 //! ```
@@ -33,6 +33,13 @@ pub mod utf8;
 
 pub mod frame;
 pub mod message;
+
+pub mod compression;
+#[cfg(feature = "deflate")]
+mod deflate;
+#[cfg(not(feature = "deflate"))]
+#[path = "no_deflate.rs"]
+mod deflate;
 
 pub mod assembler;
 pub mod codec;

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Reads an Autobahn report, prints it by group, and says whether every case is as it must be.
 
-    report.py reports/index.json --agent NAME --cases N
+    report.py reports/SET/index.json --agent NAME --cases N
 
 Exit 0 only if there are exactly N cases, each one's behaviour is OK (or INFORMATIONAL where the
-suite passes no judgement), and each one's closing is OK or INFORMATIONAL. NON-STRICT is a failure.
+suite passes no judgement), and each one's closing is OK or INFORMATIONAL. NON-STRICT is a failure,
+and so is UNIMPLEMENTED: what the suite could not have compressed.
 """
 
 import argparse

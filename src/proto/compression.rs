@@ -1,0 +1,505 @@
+//! permessage-deflate (RFC 7692): what a client offers, and what came of the offer.
+
+use derive_more::{Display, Error};
+
+use crate::proto::deflate::{AVAILABLE, Available, Deflater, Deflation, Effort, Inflater, Shape};
+use crate::proto::frame::Role;
+
+/// Whether and how messages are compressed: what is offered to the server, and how we use it.
+///
+/// Memory, for each connection. Nothing before the first compressed message of a direction.
+///
+/// | | with context takeover | without |
+/// |---|---|---|
+/// | receiving | 48 KiB, whatever the window | 48 KiB, only inside a message |
+/// | sending | 136 KiB + 2^(window bits + 2) + 7 · 2^(memory level + 6): 376 KiB with 15 and 8, 159 KiB with 12 and 5 | 0 |
+///
+/// Without takeover the compressor and the decompressor are kept by the thread, one of each for all
+/// connections on it. The default has takeover for what comes and none for what is sent, so that a
+/// connection over which compressed messages came has 48 KiB.
+///
+/// Built without the feature `deflate`, every value of this is [`off`](Compression::off).
+///
+/// ```
+/// use actix_ws_client::proto::compression::Compression;
+///
+/// let small = Compression::new().server_max_window_bits(10).client_max_window_bits(10);
+/// # if cfg!(feature = "deflate") {
+/// assert_eq!(
+///     small.offer().as_deref(),
+///     Some("permessage-deflate; client_no_context_takeover; \
+///           server_max_window_bits=10; client_max_window_bits=10"),
+/// );
+/// # }
+/// assert_eq!(Compression::off().offer(), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// `None` is off.
+    available: Option<Available>,
+    /// Whether the server is asked to let each message stand alone.
+    server_no_context_takeover: bool,
+    /// Whether ours stand alone.
+    client_no_context_takeover: bool,
+    /// What the server is asked to make its window; `None` asks for nothing.
+    server_max_window_bits: Option<u8>,
+    /// The largest window of ours; `None` does not let the server choose.
+    client_max_window_bits: Option<u8>,
+    /// How we compress.
+    threshold: usize,
+    level: u8,
+    mem_level: u8,
+}
+
+impl Compression {
+    /// The default offer: `permessage-deflate; client_no_context_takeover; client_max_window_bits`.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            available: AVAILABLE,
+            server_no_context_takeover: false,
+            client_no_context_takeover: true,
+            server_max_window_bits: None,
+            client_max_window_bits: Some(15),
+            threshold: 1024,
+            level: 6,
+            mem_level: 8,
+        }
+    }
+
+    /// No offer, so that nothing is compressed either way.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { available: None, ..Self::new() }
+    }
+
+    /// Whether the server is asked to compress each message for itself (RFC 7692, 7.1.1.1). Default
+    /// no: messages of a feed are much alike. A server that cannot will not compress at all.
+    #[must_use]
+    pub fn server_no_context_takeover(mut self, alone: bool) -> Self {
+        self.server_no_context_takeover = alone;
+        self
+    }
+
+    /// Whether we compress each message for itself (RFC 7692, 7.1.1.2). Default yes: the compressor
+    /// is by far the largest part of the memory, and most clients send little. The server may ask
+    /// for it too.
+    #[must_use]
+    pub fn client_no_context_takeover(mut self, alone: bool) -> Self {
+        self.client_no_context_takeover = alone;
+        self
+    }
+
+    /// The largest window that the server may use, as a power of two, 8 to 15 (RFC 7692, 7.1.2.1).
+    /// Default `None`: its own choice. It saves us no memory with this decompressor; a server that
+    /// cannot will not compress at all.
+    #[must_use]
+    pub fn server_max_window_bits(mut self, bits: impl Into<Option<u8>>) -> Self {
+        self.server_max_window_bits = bits.into();
+        self
+    }
+
+    /// The largest window that we use, as a power of two, 8 to 15 (RFC 7692, 7.1.2.2); the server may
+    /// ask for a smaller one. Default 15. With 8 we send nothing compressed. `None` does not offer the
+    /// server a say: it is then 15.
+    #[must_use]
+    pub fn client_max_window_bits(mut self, bits: impl Into<Option<u8>>) -> Self {
+        self.client_max_window_bits = bits.into();
+        self
+    }
+
+    /// Messages of fewer bytes are sent uncompressed. Default 1,024, as node's `ws`. What gets no
+    /// smaller is sent uncompressed in any case.
+    #[must_use]
+    pub fn threshold(mut self, bytes: usize) -> Self {
+        self.threshold = bytes;
+        self
+    }
+
+    /// How hard to compress: 1 is the fastest, 9 the smallest. Default 6.
+    #[must_use]
+    pub fn level(mut self, level: u8) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// The compressor's memory besides its window: 1, the least, to 9. Default 8. See the table above.
+    #[must_use]
+    pub fn mem_level(mut self, level: u8) -> Self {
+        self.mem_level = level;
+        self
+    }
+
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// The first that cannot be.
+    pub fn check(&self) -> Result<(), InvalidCompression> {
+        let window = 8..=15;
+        let level = 1..=9;
+        let values = [
+            ("server_max_window_bits", self.server_max_window_bits, &window),
+            ("client_max_window_bits", self.client_max_window_bits, &window),
+            ("level", Some(self.level), &level),
+            ("mem_level", Some(self.mem_level), &level),
+        ];
+        for (name, value, range) in values {
+            if value.is_some_and(|value| !range.contains(&value)) {
+                let (least, most) = (*range.start(), *range.end());
+                return Err(InvalidCompression { name, least, most });
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of `Sec-WebSocket-Extensions` in the request (RFC 7692, 7.1); `None` if off.
+    #[must_use]
+    pub fn offer(&self) -> Option<String> {
+        self.available?;
+        let mut offer = String::from(NAME);
+        let mut add = |parameter: &str| {
+            offer.push_str("; ");
+            offer.push_str(parameter);
+        };
+        if self.server_no_context_takeover {
+            add(SERVER_ALONE);
+        }
+        if self.client_no_context_takeover {
+            add(CLIENT_ALONE);
+        }
+        if let Some(bits) = self.server_max_window_bits {
+            add(&format!("{SERVER_BITS}={bits}"));
+        }
+        match self.client_max_window_bits {
+            Some(15) => add(CLIENT_BITS),
+            Some(bits) => add(&format!("{CLIENT_BITS}={bits}")),
+            None => {}
+        }
+        Some(offer)
+    }
+
+    /// Holds the server's `Sec-WebSocket-Extensions` lines against the offer. Without a line nothing
+    /// was agreed.
+    ///
+    /// # Errors
+    /// If it is anything but one acceptance of the offer (RFC 7692, 7.1): another extension or a
+    /// second one, a parameter that is unknown, double, malformed, out of its range or beyond what was
+    /// offered, or one missing that was asked for.
+    pub fn agree<'a>(
+        &self,
+        answer: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Option<Agreed>, NotAsOffered> {
+        let lines: Vec<&str> = answer
+            .into_iter()
+            .map(|line| std::str::from_utf8(line).map_err(|_| NotAsOffered))
+            .collect::<Result<_, _>>()?;
+        if lines.is_empty() {
+            return Ok(None);
+        }
+        // A comma or semicolon inside a quoted value spoils the value: none that we know has one.
+        let mut elements =
+            lines.iter().flat_map(|line| line.split(',')).map(trim).filter(|one| !one.is_empty());
+        let (Some(element), None) = (elements.next(), elements.next()) else {
+            return Err(NotAsOffered);
+        };
+        self.accept(&Answer::parse(element)?).map(Some)
+    }
+
+    fn accept(&self, answer: &Answer) -> Result<Agreed, NotAsOffered> {
+        let available = self.available.ok_or(NotAsOffered)?;
+        // RFC 7692, 7.1.1.1: asked for is accepted by being repeated, or the offer declined whole.
+        let is_alone = answer.server_no_context_takeover || !self.server_no_context_takeover;
+        let server_bits = within(self.server_max_window_bits, answer.server_max_window_bits);
+        // RFC 7692, 7.1.2.2: only where it was offered, and no larger.
+        let client_bits = match (self.client_max_window_bits, answer.client_max_window_bits) {
+            (None, None) => Some(15),
+            (Some(ours), None) => Some(ours),
+            (Some(ours), Some(theirs)) if theirs <= ours => Some(theirs),
+            _ => None,
+        };
+        match (is_alone, server_bits, client_bits) {
+            (true, Some(server_bits), Some(client_bits)) => Ok(Agreed {
+                available,
+                server: Shape {
+                    window_bits: server_bits,
+                    takeover: !answer.server_no_context_takeover,
+                },
+                client: Shape {
+                    window_bits: client_bits,
+                    takeover: !answer.client_no_context_takeover
+                        && !self.client_no_context_takeover,
+                },
+                effort: Effort {
+                    threshold: self.threshold,
+                    level: self.level,
+                    mem_level: self.mem_level,
+                },
+            }),
+            _ => Err(NotAsOffered),
+        }
+    }
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The server's window, unless it is larger than was asked for, or nothing was said of it
+/// (RFC 7692, 7.1.2.1).
+fn within(asked: Option<u8>, answered: Option<u8>) -> Option<u8> {
+    match (asked, answered) {
+        (None, answered) => Some(answered.unwrap_or(15)),
+        (Some(asked), Some(answered)) if answered <= asked => Some(answered),
+        _ => None,
+    }
+}
+
+const NAME: &str = "permessage-deflate";
+const SERVER_ALONE: &str = "server_no_context_takeover";
+const CLIENT_ALONE: &str = "client_no_context_takeover";
+const SERVER_BITS: &str = "server_max_window_bits";
+const CLIENT_BITS: &str = "client_max_window_bits";
+
+/// What a server answered, whatever was offered.
+#[derive(Default)]
+struct Answer {
+    server_no_context_takeover: bool,
+    client_no_context_takeover: bool,
+    server_max_window_bits: Option<u8>,
+    client_max_window_bits: Option<u8>,
+}
+
+impl Answer {
+    /// Reads one element of the list (RFC 6455, 9.1).
+    fn parse(element: &str) -> Result<Self, NotAsOffered> {
+        let mut parts = element.split(';').map(trim);
+        if parts.next() != Some(NAME) {
+            return Err(NotAsOffered);
+        }
+        let mut answer = Self::default();
+        for part in parts {
+            let (name, value) = match part.split_once('=') {
+                Some((name, value)) => (trim(name), Some(trim(value))),
+                None => (part, None),
+            };
+            let is_new = match (name, value) {
+                (SERVER_ALONE, None) => set(&mut answer.server_no_context_takeover),
+                (CLIENT_ALONE, None) => set(&mut answer.client_no_context_takeover),
+                (SERVER_BITS, Some(value)) => {
+                    answer.server_max_window_bits.replace(bits(value)?).is_none()
+                }
+                (CLIENT_BITS, Some(value)) => {
+                    answer.client_max_window_bits.replace(bits(value)?).is_none()
+                }
+                _ => false,
+            };
+            if !is_new {
+                return Err(NotAsOffered);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Sets a flag; says whether it was not set before.
+fn set(flag: &mut bool) -> bool {
+    !std::mem::replace(flag, true)
+}
+
+/// Reads a number from 8 to 15, a token or quoted, without leading zeros (RFC 7692, 7.1.2).
+fn bits(value: &str) -> Result<u8, NotAsOffered> {
+    let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let value = quoted.unwrap_or(value);
+    (8..=15).find(|bits| value == bits.to_string()).ok_or(NotAsOffered)
+}
+
+/// Without the white space of HTTP around it (RFC 9110, 5.6.3).
+fn trim(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
+/// What was agreed with the peer: the answer of the server, and how we use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Without it there would be no offer.
+    available: Available,
+    /// What the server compresses with.
+    server: Shape,
+    /// What the client compresses with.
+    client: Shape,
+    /// How we compress.
+    effort: Effort,
+}
+
+impl Agreed {
+    /// Whether each message of the server stands alone.
+    #[must_use]
+    pub fn server_no_context_takeover(&self) -> bool {
+        !self.server.takeover
+    }
+
+    /// Whether each message of the client stands alone.
+    #[must_use]
+    pub fn client_no_context_takeover(&self) -> bool {
+        !self.client.takeover
+    }
+
+    /// The size of the server's window, as a power of two.
+    #[must_use]
+    pub fn server_max_window_bits(&self) -> u8 {
+        self.server.window_bits
+    }
+
+    /// The size of the client's window, as a power of two.
+    #[must_use]
+    pub fn client_max_window_bits(&self) -> u8 {
+        self.client.window_bits
+    }
+
+    /// The two directions, for a connection at whose first frame we are.
+    pub(super) fn deflation(self, role: Role) -> Deflation {
+        let (theirs, ours) = match role {
+            Role::Client => (self.server, self.client),
+            Role::Server => (self.client, self.server),
+        };
+        Deflation {
+            inflater: Inflater::new(self.available, theirs),
+            deflater: Deflater::new(self.available, ours, self.effort),
+        }
+    }
+}
+
+/// A value of [`Compression`] out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
+#[display("{name} must be from {least} to {most}")]
+pub struct InvalidCompression {
+    /// The method that set it.
+    name: &'static str,
+    /// The least that it can be.
+    least: u8,
+    /// The most that it can be.
+    most: u8,
+}
+
+/// The server's answer to the offer is no acceptance of it: fail the handshake (RFC 7692, 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
+#[display("an extension that was not offered, or not as it was offered")]
+pub struct NotAsOffered;
+
+#[cfg(test)]
+#[cfg(feature = "deflate")]
+mod tests {
+    use super::*;
+
+    fn agree(compression: Compression, answer: &str) -> Result<Option<Agreed>, NotAsOffered> {
+        compression.agree([answer.as_bytes()])
+    }
+
+    /// Takeover of server and client, window bits of server and client.
+    fn agreed(compression: Compression, answer: &str) -> (bool, bool, u8, u8) {
+        let agreed = agree(compression, answer).unwrap().unwrap();
+        (
+            !agreed.server_no_context_takeover(),
+            !agreed.client_no_context_takeover(),
+            agreed.server_max_window_bits(),
+            agreed.client_max_window_bits(),
+        )
+    }
+
+    #[test]
+    fn an_offer_says_what_was_set() {
+        let offer = |compression: Compression| compression.offer().unwrap();
+        let base = Compression::new();
+        let default = "permessage-deflate; client_no_context_takeover; client_max_window_bits";
+        assert_eq!(offer(base), default);
+        let plain = base.client_no_context_takeover(false).client_max_window_bits(None);
+        assert_eq!(offer(plain), "permessage-deflate");
+        let full = base
+            .server_no_context_takeover(true)
+            .server_max_window_bits(15)
+            .client_max_window_bits(8);
+        assert_eq!(
+            offer(full),
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+             server_max_window_bits=15; client_max_window_bits=8"
+        );
+        assert_eq!(Compression::off().offer(), None);
+    }
+
+    #[test]
+    fn an_answer_is_agreed_to_within_the_offer() {
+        let base = Compression::new().client_no_context_takeover(false);
+        let name = "permessage-deflate";
+        assert_eq!(agreed(base, name), (true, true, 15, 15));
+        assert_eq!(agreed(Compression::new(), name), (true, false, 15, 15));
+        // Not asked for, and allowed all the same (RFC 7692, 7.1.1.1 to 7.1.2.1).
+        let unasked = "permessage-deflate;server_no_context_takeover;client_no_context_takeover; \
+                       server_max_window_bits=8";
+        assert_eq!(agreed(base.client_max_window_bits(None), unasked), (false, false, 8, 15));
+        let quoted = " ,permessage-deflate ; client_max_window_bits = \"10\"\t,";
+        assert_eq!(agreed(base, quoted), (true, true, 15, 10));
+        let small = base.client_max_window_bits(11).server_max_window_bits(12);
+        let answer = "permessage-deflate; server_max_window_bits=12";
+        assert_eq!(agreed(small, answer), (true, true, 12, 11));
+        assert_eq!(base.agree([]), Ok(None));
+    }
+
+    #[test]
+    fn an_answer_outside_the_offer_is_refused() {
+        let base = Compression::new();
+        for answer in [
+            "",
+            ",",
+            "x-webkit-deflate-frame",
+            "Permessage-Deflate",
+            "permessage-deflate;",
+            "permessage-deflate; foo",
+            "permessage-deflate; foo=1",
+            "permessage-deflate, permessage-deflate",
+            "permessage-deflate, foo",
+            "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
+            "permessage-deflate; client_no_context_takeover=1",
+            "permessage-deflate; server_no_context_takeover=",
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate; client_max_window_bits=10; client_max_window_bits=10",
+            "permessage-deflate; server_max_window_bits",
+            "permessage-deflate; server_max_window_bits=7",
+            "permessage-deflate; server_max_window_bits=16",
+            "permessage-deflate; server_max_window_bits=010",
+            "permessage-deflate; server_max_window_bits=+9",
+            "permessage-deflate; server_max_window_bits=\"9",
+            "permessage-deflate; server_max_window_bits=\"9,10\"",
+            "permessage-deflate; server_max_window_bits=",
+        ] {
+            assert_eq!(agree(base, answer), Err(NotAsOffered), "{answer}");
+        }
+        let name = "permessage-deflate";
+        let refused =
+            |compression, answer| assert_eq!(agree(compression, answer), Err(NotAsOffered));
+        refused(Compression::off(), name);
+        refused(base.server_no_context_takeover(true), name);
+        refused(base.server_max_window_bits(10), name);
+        refused(base.server_max_window_bits(10), "permessage-deflate; server_max_window_bits=11");
+        refused(base.client_max_window_bits(None), "permessage-deflate; client_max_window_bits=15");
+        refused(base.client_max_window_bits(10), "permessage-deflate; client_max_window_bits=11");
+        assert_eq!(base.agree([&b"permessage-deflate; \xff"[..]]), Err(NotAsOffered));
+        assert_eq!(base.agree([name.as_bytes(), name.as_bytes()]), Err(NotAsOffered));
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let base = Compression::new();
+        assert_eq!(base.check(), Ok(()));
+        let table = [
+            (base.server_max_window_bits(7), "server_max_window_bits must be from 8 to 15"),
+            (base.client_max_window_bits(16), "client_max_window_bits must be from 8 to 15"),
+            (base.level(0), "level must be from 1 to 9"),
+            (base.mem_level(10), "mem_level must be from 1 to 9"),
+        ];
+        for (compression, words) in table {
+            assert_eq!(compression.check().unwrap_err().to_string(), words);
+        }
+    }
+}

@@ -1,0 +1,758 @@
+//! DEFLATE (RFC 1951) of one message after the other, as permessage-deflate has it (RFC 7692, 7.2).
+
+use std::cell::Cell;
+
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Method, Status};
+
+use crate::proto::error::ProtocolError;
+
+/// Proof that this build can compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Available(());
+
+/// Whether this build can compress.
+pub(super) const AVAILABLE: Option<Available> = Some(Available(()));
+
+/// Both directions of one connection.
+pub(super) struct Deflation {
+    /// For what comes.
+    pub(super) inflater: Inflater,
+    /// For what goes.
+    pub(super) deflater: Deflater,
+}
+
+/// How one direction of a connection is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// The window's size as a power of two, 8 to 15.
+    pub(super) window_bits: u8,
+    /// Whether a message may refer to those before it.
+    pub(super) takeover: bool,
+}
+
+/// How we compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Effort {
+    /// Messages of fewer bytes are sent as they are.
+    pub(super) threshold: usize,
+    /// From 1, the fastest, to 9, the smallest.
+    pub(super) level: u8,
+    /// Memory for symbols and output, as a power of two less 7 or so; 1 to 9.
+    pub(super) mem_level: u8,
+}
+
+/// What ends every compressed message, and is not sent (RFC 7692, 7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
+/// The least and the most bytes that are made room for at once.
+const STEP: usize = 256;
+const MAX_STEP: usize = 64 << 10;
+
+/// The longest message that is compressed: zlib counts in 32 bits.
+const MAX_PAYLOAD: usize = 1 << 30;
+
+thread_local! {
+    // One of each is kept for all connections of a thread whose messages stand alone: such a
+    // connection owns none between two messages.
+    static INFLATE: Cell<Option<Inflate>> = const { Cell::new(None) };
+    static DEFLATE: Cell<Option<(DeflateConfig, Deflate)>> = const { Cell::new(None) };
+}
+
+/// Inflates the messages of one peer, piece by piece.
+pub(super) struct Inflater {
+    /// What the peer compresses with.
+    shape: Shape,
+    /// Where in the message we are.
+    place: Place,
+    /// About 48 KiB. There from the first compressed message on; without takeover only inside one.
+    stream: Option<Inflate>,
+}
+
+/// Where in a compressed message we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before its first byte.
+    Start,
+    /// Behind some byte of it.
+    Inside,
+    /// Just behind a block that said it was the last (BFINAL, RFC 7692, 7.2.3.4).
+    Ended,
+}
+
+impl Inflater {
+    pub(super) fn new(_: Available, shape: Shape) -> Self {
+        Self { shape, place: Place::Start, stream: None }
+    }
+
+    /// Inflates a piece of a message and appends what comes of it to `out`, which then has at most
+    /// `limit` bytes.
+    ///
+    /// # Errors
+    /// If it is no DEFLATE data, or more than the limit allows; found before that is held.
+    pub(super) fn push(
+        &mut self,
+        mut piece: &[u8],
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<(), ProtocolError> {
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.place = Place::Inside;
+        let shape = self.shape;
+        let stream = self.stream.get_or_insert_with(|| shape.inflate());
+        let mut step = piece.len().saturating_mul(4).clamp(STEP, MAX_STEP);
+        loop {
+            let turn = inflate_some(stream, piece, out, step, limit)?;
+            piece = &piece[turn.consumed..];
+            if turn.ended {
+                // What follows is a stream of its own (RFC 7692, 7.2.3.4).
+                stream.reset(false);
+            }
+            if turn.full {
+                step = (2 * step).min(MAX_STEP);
+            } else if piece.is_empty() {
+                self.place = if turn.ended { Place::Ended } else { Place::Inside };
+                return Ok(());
+            } else if turn.consumed == 0 && !turn.ended {
+                // It can't go on, and can't say why.
+                return Err(ProtocolError::InvalidDeflate);
+            }
+        }
+    }
+
+    /// Ends the message.
+    ///
+    /// # Errors
+    /// If it ends inside a block.
+    pub(super) fn finish(&mut self) -> Result<(), ProtocolError> {
+        let place = std::mem::replace(&mut self.place, Place::Start);
+        let Some(mut stream) = self.stream.take() else {
+            return Ok(());
+        };
+        if place == Place::Inside {
+            check_tail(&mut stream)?;
+        }
+        if self.shape.takeover {
+            self.stream = Some(stream);
+        } else {
+            stream.reset(false);
+            // At the end of the thread there is nowhere to keep it.
+            let _ = INFLATE.try_with(|kept| kept.set(Some(stream)));
+        }
+        Ok(())
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.stream = None;
+        self.place = Place::Start;
+    }
+}
+
+/// What one turn of an inflater came to.
+struct Turn {
+    /// Bytes that it took.
+    consumed: usize,
+    /// Whether a block was behind it that said it was the last.
+    ended: bool,
+    /// Whether it filled the room that it had, and may have more.
+    full: bool,
+}
+
+/// Inflates into at most `step` more bytes.
+fn inflate_some(
+    stream: &mut Inflate,
+    piece: &[u8],
+    out: &mut Vec<u8>,
+    step: usize,
+    limit: usize,
+) -> Result<Turn, ProtocolError> {
+    let begin = out.len();
+    let room = step.min(limit.saturating_sub(begin));
+    make_room(out, room, limit);
+    out.resize(begin + room, 0);
+    // One byte for what is beyond the limit, to find out whether there is any.
+    let mut beyond = [0];
+    let target = if room == 0 { &mut beyond[..] } else { &mut out[begin..] };
+    let (total_in, total_out) = (stream.total_in(), stream.total_out());
+    let status = stream
+        .decompress(piece, target, InflateFlush::NoFlush)
+        .map_err(|_| ProtocolError::InvalidDeflate)?;
+    let consumed = between(total_in, stream.total_in());
+    let produced = between(total_out, stream.total_out());
+    if room == 0 && produced > 0 {
+        return Err(ProtocolError::MessageTooLarge { limit });
+    }
+    out.truncate(begin + produced);
+    let ended = status == Status::StreamEnd;
+    Ok(Turn { consumed, ended, full: produced == room && room > 0 && !ended })
+}
+
+/// Whether a message ends where a block of no bytes without compression has its length, which the
+/// sender took off (RFC 7692, 7.2.2). Elsewhere the bytes would be taken for something else: the
+/// inflater would not stop behind them, or yield something.
+fn check_tail(stream: &mut Inflate) -> Result<(), ProtocolError> {
+    let mut nothing = [0; 8];
+    let (total_in, total_out) = (stream.total_in(), stream.total_out());
+    let input = [&TAIL[..], &[0]].concat();
+    let status = stream.decompress(&input, &mut nothing, InflateFlush::Block);
+    let consumed = between(total_in, stream.total_in());
+    if status.is_err() || consumed != TAIL.len() || stream.total_out() != total_out {
+        return Err(ProtocolError::InvalidDeflate);
+    }
+    Ok(())
+}
+
+/// Makes room for `more` bytes: twice as much as before, but not beyond the limit.
+fn make_room(out: &mut Vec<u8>, more: usize, limit: usize) {
+    let (len, capacity) = (out.len(), out.capacity());
+    if capacity - len < more {
+        let wanted = capacity.saturating_mul(2).min(limit).max(len + more);
+        out.reserve_exact(wanted - len);
+    }
+}
+
+fn between(before: u64, after: u64) -> usize {
+    usize::try_from(after - before).expect("both ends lie in one slice")
+}
+
+impl Shape {
+    fn inflate(self) -> Inflate {
+        let kept = match self.takeover {
+            true => None,
+            false => INFLATE.try_with(Cell::take).ok().flatten(),
+        };
+        // A raw stream that was made with 8 bits may be one of 9: zlib writes no other.
+        kept.unwrap_or_else(|| Inflate::new(false, self.window_bits.max(9)))
+    }
+}
+
+/// Compresses our messages, one after the other.
+pub(super) struct Deflater {
+    /// What the peer inflates with.
+    shape: Shape,
+    /// How we compress.
+    effort: Effort,
+    /// There from the first compressed message on; without takeover never.
+    stream: Option<Deflate>,
+}
+
+impl Deflater {
+    pub(super) fn new(_: Available, shape: Shape, effort: Effort) -> Self {
+        Self { shape, effort, stream: None }
+    }
+
+    /// The payload compressed, if that makes it smaller; `None` if it is to be sent as it is.
+    pub(super) fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        // zlib compresses with no window of 8 bits. Not to compress is always allowed.
+        let worth = self.effort.threshold.max(1)..=MAX_PAYLOAD;
+        if !worth.contains(&payload.len()) || self.shape.window_bits < 9 {
+            return None;
+        }
+        let config = self.config();
+        let mut stream = self.stream.take().unwrap_or_else(|| self.deflate(config));
+        let compressed = deflate(&mut stream, payload);
+        if !self.shape.takeover {
+            stream.reset();
+            // At the end of the thread there is nowhere to keep it.
+            let _ = DEFLATE.try_with(|kept| kept.set(Some((config, stream))));
+        } else if compressed.is_some() {
+            self.stream = Some(stream);
+        } // else the peer won't see what the window has: the next message begins a new one.
+        compressed
+    }
+
+    fn config(&self) -> DeflateConfig {
+        DeflateConfig {
+            level: self.effort.level.into(),
+            method: Method::Deflated,
+            window_bits: -i32::from(self.shape.window_bits),
+            mem_level: self.effort.mem_level.into(),
+            strategy: zlib_rs::Strategy::Default,
+        }
+    }
+
+    fn deflate(&self, config: DeflateConfig) -> Deflate {
+        let kept = match self.shape.takeover {
+            true => None,
+            false => DEFLATE.try_with(Cell::take).ok().flatten(),
+        };
+        match kept {
+            Some((like, stream)) if like == config => stream,
+            _ => Deflate::new_with_config(config),
+        }
+    }
+}
+
+/// Compresses one message, without its tail; `None` if it gets no smaller.
+///
+/// In one go, with room for the worst case: zlib-rs 0.6.8 can panic at level 1 where it can't write
+/// out all that it has.
+fn deflate(stream: &mut Deflate, payload: &[u8]) -> Option<Vec<u8>> {
+    let len = payload.len();
+    let mut out = vec![0; len + len / 8 + len / 64 + 64];
+    let (total_in, total_out) = (stream.total_in(), stream.total_out());
+    stream.compress(payload, &mut out, DeflateFlush::SyncFlush).ok()?;
+    let (taken, made) =
+        (between(total_in, stream.total_in()), between(total_out, stream.total_out()));
+    let compressed = out[..made].strip_suffix(&TAIL)?.len();
+    if taken < len || made == out.len() || compressed >= len {
+        return None;
+    }
+    out.truncate(compressed);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::proto::codec::{Codec, Limits};
+    use crate::proto::compression::{Agreed, Compression};
+    use crate::proto::frame::{FrameHeader, Opcode, Role};
+    use crate::proto::message::{Incoming, Outgoing, Payload};
+
+    const ROLES: [Role; 2] = [Role::Client, Role::Server];
+    const LIMIT: usize = 1 << 20;
+    const HELLO: &[u8] = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
+
+    fn inflater(window_bits: u8, takeover: bool) -> Inflater {
+        Inflater::new(AVAILABLE.unwrap(), Shape { window_bits, takeover })
+    }
+
+    fn deflater(window_bits: u8, takeover: bool) -> Deflater {
+        let effort = Effort { threshold: 0, level: 6, mem_level: 8 };
+        Deflater::new(AVAILABLE.unwrap(), Shape { window_bits, takeover }, effort)
+    }
+
+    /// Inflates a message that comes in these pieces.
+    fn inflate(inflater: &mut Inflater, pieces: &[&[u8]]) -> Result<Vec<u8>, ProtocolError> {
+        let mut out = Vec::new();
+        for piece in pieces {
+            inflater.push(piece, &mut out, LIMIT)?;
+        }
+        inflater.finish().map(|()| out)
+    }
+
+    /// What no compressor makes smaller.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc_are_inflated() {
+        // RFC 7692, 7.2.3.1 to 7.2.3.5
+        let table: [&[&[u8]]; 6] = [
+            &[HELLO],
+            &[b"\xf2\x48\xcd", b"\xc9\xc9\x07\x00"],
+            &[b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00"],
+            &[b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00"],
+            &[b"\xf3\x48\xcd\xc9\xc9\x07\x00", b"\x00"],
+            &[b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00"],
+        ];
+        for takeover in [true, false] {
+            let mut inflater = inflater(15, takeover);
+            for pieces in table {
+                assert_eq!(inflate(&mut inflater, pieces).unwrap(), b"Hello", "{pieces:x?}");
+                let bytes = pieces.concat();
+                let single: Vec<&[u8]> = bytes.chunks(1).collect();
+                assert_eq!(inflate(&mut inflater, &single).unwrap(), b"Hello", "{pieces:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_may_refer_to_another_only_under_takeover() {
+        let second: &[&[u8]] = &[b"\xf2\x00\x11\x00\x00"];
+        let mut with = inflater(15, true);
+        assert_eq!(inflate(&mut with, &[HELLO]).unwrap(), b"Hello");
+        assert_eq!(inflate(&mut with, second).unwrap(), b"Hello");
+        let mut without = inflater(15, false);
+        assert_eq!(inflate(&mut without, &[HELLO]).unwrap(), b"Hello");
+        assert_eq!(inflate(&mut without, second), Err(ProtocolError::InvalidDeflate));
+    }
+
+    #[test]
+    fn a_message_may_have_no_bytes_either_way() {
+        for takeover in [true, false] {
+            let mut inflater = inflater(15, takeover);
+            assert_eq!(inflate(&mut inflater, &[]).unwrap(), b"");
+            for bytes in [&b""[..], b"\x00", b"\x03\x00", b"\x01", b"\x00"] {
+                assert_eq!(inflate(&mut inflater, &[bytes]).unwrap(), b"", "{bytes:x?}");
+            }
+            assert_eq!(inflate(&mut inflater, &[HELLO]).unwrap(), b"Hello");
+        }
+    }
+
+    #[test]
+    fn what_is_no_deflate_data_is_refused() {
+        let table: [&[u8]; 7] = [
+            b"\x07",                             // a block of the reserved kind
+            b"\x00\x05\x00\x00\x00",             // lengths that contradict each other
+            b"\x04\xff\xff\xff\xff\xff\xff\xff", // impossible Huffman codes
+            b"\x03\x00\x07",                     // behind a final block
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00\x07", // the same, behind some text
+            b"\x00\x05\x00\xfa\xffHell",         // a stored block cut short
+            b"\x00\x00\x00",                     // its length cut short
+        ];
+        for bytes in table {
+            for takeover in [true, false] {
+                let result = inflate(&mut inflater(15, takeover), &[bytes]);
+                assert_eq!(result, Err(ProtocolError::InvalidDeflate), "{bytes:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_cut_short_is_refused_wherever_it_was_cut() {
+        let text = format!("{:?}", (0..500).collect::<Vec<_>>());
+        for payload in [text.as_bytes(), b"Hello", &[b'a'; 300]] {
+            let whole = match payload.len() {
+                5 => HELLO.to_vec(),
+                _ => deflater(15, false).compress(payload).unwrap(),
+            };
+            for end in 1..whole.len() {
+                let result = inflate(&mut inflater(15, false), &[&whole[..end]]);
+                assert_eq!(result, Err(ProtocolError::InvalidDeflate), "{end} of {}", whole.len());
+            }
+        }
+    }
+
+    #[test]
+    fn any_window_is_inflated_also_one_of_8_bits() {
+        let payload = format!("{:?}", (0..20_000).collect::<Vec<_>>());
+        for bits in 9..=15 {
+            let compressed = deflater(bits, true).compress(payload.as_bytes()).unwrap();
+            let inflated = inflate(&mut inflater(bits, true), &[&compressed]).unwrap();
+            assert!(inflated == payload.as_bytes(), "{bits}");
+        }
+        assert_eq!(deflater(8, true).compress(payload.as_bytes()), None);
+        // zlib's own, which is of 9 and refers back by no more than 250 bytes.
+        let compressed = deflater(9, true).compress(payload.as_bytes()).unwrap();
+        assert!(inflate(&mut inflater(8, true), &[&compressed]).unwrap() == payload.as_bytes());
+    }
+
+    #[test]
+    fn what_gets_no_smaller_is_left_alone_and_breaks_no_context() {
+        for takeover in [true, false] {
+            let (mut deflater, mut inflater) = (deflater(15, takeover), inflater(15, takeover));
+            let text = b"the same words again and again, the same words".repeat(9);
+            for payload in [&text[..], b"", b"a", b"ab", &noise(5_000), &text, &text] {
+                match deflater.compress(payload) {
+                    Some(compressed) => {
+                        assert!(compressed.len() < payload.len());
+                        assert_eq!(inflate(&mut inflater, &[&compressed]).unwrap(), payload);
+                    }
+                    None => assert!(payload != text),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn takeover_makes_what_repeats_smaller() {
+        let text = format!("{:?}", (0..500).collect::<Vec<_>>());
+        let mut deflater = deflater(15, true);
+        let first = deflater.compress(text.as_bytes()).unwrap().len();
+        let second = deflater.compress(text.as_bytes()).unwrap().len();
+        assert!(first > 10 * second, "{first}, then {second}");
+    }
+
+    #[test]
+    fn without_takeover_nothing_is_kept_between_messages() {
+        let text = "some words ".repeat(100);
+        let (mut deflater, mut inflater) = (deflater(15, false), inflater(15, false));
+        let compressed = deflater.compress(text.as_bytes()).unwrap();
+        assert!(deflater.stream.is_none());
+        let mut out = Vec::new();
+        inflater.push(&compressed, &mut out, LIMIT).unwrap();
+        assert!(inflater.stream.is_some());
+        inflater.finish().unwrap();
+        assert!(inflater.stream.is_none());
+        let mut kept = super::tests::inflater(15, true);
+        inflate(&mut kept, &[&compressed]).unwrap();
+        assert!(kept.stream.is_some());
+        kept.clear();
+        assert!(kept.stream.is_none());
+    }
+
+    /// 1 GiB of zeros, as one message.
+    fn bomb() -> Vec<u8> {
+        let (mut deflater, zeros) = (deflater(15, true), vec![0; 1 << 20]);
+        let mut next = || [&deflater.compress(&zeros).unwrap()[..], &TAIL].concat();
+        let first = next();
+        // From the second on each is the same.
+        let mut bomb = [first, next().repeat(1023)].concat();
+        bomb.truncate(bomb.len() - TAIL.len());
+        bomb
+    }
+
+    #[test]
+    fn a_bomb_of_1_mib_to_1_gib_costs_no_more_than_the_limit() {
+        let bomb = bomb();
+        assert!((900_000..1_200_000).contains(&bomb.len()), "{}", bomb.len());
+        for piece in [1, 1000, 64 << 10, bomb.len()] {
+            let (mut inflater, mut out) = (inflater(15, true), Vec::new());
+            let mut most = 0;
+            let result = bomb.chunks(piece).try_for_each(|piece| {
+                let result = inflater.push(piece, &mut out, LIMIT);
+                most = most.max(out.capacity());
+                result
+            });
+            assert_eq!(result, Err(ProtocolError::MessageTooLarge { limit: LIMIT }));
+            assert_eq!((out.len(), most), (LIMIT, LIMIT), "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn what_is_at_the_limit_passes_and_one_byte_more_does_not() {
+        for len in [1, 255, 256, 257, 1024, 100_000] {
+            let payload = vec![b'x'; len];
+            // Not smaller, where it is so short.
+            let compressed = match deflater(15, false).compress(&payload) {
+                Some(compressed) => compressed,
+                None => b"\xaa\x00\x00".to_vec(),
+            };
+            for piece in [1, compressed.len()] {
+                for (limit, fits) in [(len - 1, false), (len, true), (len + 1, true)] {
+                    let (mut inflater, mut out) = (inflater(15, false), Vec::new());
+                    let pushed = compressed
+                        .chunks(piece)
+                        .try_for_each(|piece| inflater.push(piece, &mut out, limit));
+                    let result = pushed.and_then(|()| inflater.finish());
+                    let too_large = Err(ProtocolError::MessageTooLarge { limit });
+                    assert_eq!(result, if fits { Ok(()) } else { too_large }, "{len}");
+                    assert!(!fits || out == payload);
+                }
+            }
+        }
+    }
+
+    fn agreed(compression: Compression, answer: &str) -> Agreed {
+        compression.agree([answer.as_bytes()]).unwrap().unwrap()
+    }
+
+    /// The four kinds of agreement: takeover or not, full windows or small ones.
+    fn agreements() -> [Agreed; 4] {
+        let base = Compression::new().threshold(20).client_no_context_takeover(false);
+        let alone = base.client_no_context_takeover(true);
+        [
+            agreed(base, "permessage-deflate"),
+            agreed(base, "permessage-deflate;server_max_window_bits=9;client_max_window_bits=9"),
+            agreed(alone, "permessage-deflate; server_no_context_takeover"),
+            agreed(
+                alone.mem_level(1).level(1),
+                "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+                 server_max_window_bits=12; client_max_window_bits=10",
+            ),
+        ]
+    }
+
+    fn codec(role: Role, agreed: Agreed) -> Codec {
+        Codec::new(role, Limits::default()).with_deflate(agreed)
+    }
+
+    /// A frame for a codec of this role.
+    fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = (role == Role::Server).then_some([0; 4]);
+        let (opcode, len) = (Opcode::Text, payload.len() as u64);
+        let mut bytes = BytesMut::new();
+        FrameHeader { fin: true, compressed: false, opcode, mask, len }.write(&mut bytes);
+        bytes[0] = first;
+        bytes.extend_from_slice(payload);
+        bytes.to_vec()
+    }
+
+    /// What comes of a stream, then its error if it has one.
+    fn decode(codec: &mut Codec, bytes: &[u8]) -> (Vec<Incoming>, Option<ProtocolError>) {
+        let (mut src, mut items) = (BytesMut::from(bytes), vec![]);
+        loop {
+            match codec.decode(&mut src) {
+                Ok(Some(item)) => items.push(item),
+                Ok(None) => return (items, None),
+                Err(err) => return (items, Some(err)),
+            }
+        }
+    }
+
+    #[test]
+    fn compressed_messages_are_read_whole_and_in_fragments_between_others() {
+        for (role, agreed) in ROLES.into_iter().flat_map(|role| agreements().map(|one| (role, one)))
+        {
+            let bytes = [
+                frame(role, 0xc1, HELLO),
+                frame(role, 0x81, b"plain"),
+                frame(role, 0x41, &HELLO[..3]),
+                frame(role, 0x89, b""),
+                frame(role, 0x00, b""),
+                frame(role, 0x80, &HELLO[3..]),
+                frame(role, 0xc2, b""),
+                frame(role, 0x41, b""),
+                frame(role, 0x80, HELLO),
+            ]
+            .concat();
+            let hello = || Incoming::Message(Payload::from("Hello"));
+            let (items, err) = decode(&mut codec(role, agreed), &bytes);
+            assert_eq!((items.len(), err), (6, None));
+            assert_eq!([&items[0], &items[3], &items[5]], [&hello(), &hello(), &hello()]);
+            assert_eq!(items[4], Incoming::Message(Payload::from(vec![])));
+        }
+    }
+
+    #[test]
+    fn rsv1_is_refused_where_it_may_not_be() {
+        for (role, agreed) in ROLES.into_iter().flat_map(|role| agreements().map(|one| (role, one)))
+        {
+            let begun = frame(role, 0x41, &HELLO[..3]);
+            for (before, first) in [
+                (&[][..], 0xc8),
+                (&[], 0xc9),
+                (&[], 0xca),
+                (&[], 0xe1),
+                (&[], 0xa1),
+                (&[], 0x91),
+                (&begun, 0xc0),
+                (&begun, 0x40),
+            ] {
+                let bytes = [before, &frame(role, first, b"")].concat();
+                let (_, err) = decode(&mut codec(role, agreed), &bytes);
+                assert_eq!(err, Some(ProtocolError::ReservedBit), "{first:x}");
+            }
+            // Where nothing was agreed it is refused at its first byte.
+            let mut plain = Codec::new(role, Limits::default());
+            assert_eq!(decode(&mut plain, &[0xc1]).1, Some(ProtocolError::ReservedBit));
+        }
+    }
+
+    #[test]
+    fn inflated_text_is_refused_at_the_piece_that_spoils_it() {
+        let mut codec = codec(Role::Client, agreements()[0]);
+        // A stored block, so that its bytes come out one by one.
+        let block = b"\x00\x06\x00\xf9\xffok\xf4\x90\x80\x80\x00";
+        let bytes = frame(Role::Client, 0xc1, block);
+        let mut src = BytesMut::from(&bytes[..2 + 5 + 3]);
+        assert_eq!(codec.decode(&mut src), Ok(None));
+        src.extend_from_slice(b"\x90");
+        assert_eq!(codec.decode(&mut src), Err(ProtocolError::InvalidUtf8));
+    }
+
+    #[test]
+    fn a_message_is_limited_by_what_it_inflates_to_and_a_frame_by_what_it_declares() {
+        let mut limits = Limits::default();
+        (limits.frame, limits.message) = (1_000, 2_000);
+        let zeros = |len| deflater(15, false).compress(&vec![0; len]).unwrap();
+        let fresh = || Codec::new(Role::Client, limits).with_deflate(agreements()[2]);
+        let (items, err) = decode(&mut fresh(), &frame(Role::Client, 0xc2, &zeros(2_000)));
+        assert_eq!((items.len(), err), (1, None));
+        let (_, err) = decode(&mut fresh(), &frame(Role::Client, 0xc2, &zeros(2_001)));
+        assert_eq!(err, Some(ProtocolError::MessageTooLarge { limit: 2_000 }));
+        let (_, err) = decode(&mut fresh(), b"\xc2\x7e\x03\xe9");
+        assert_eq!(err, Some(ProtocolError::FrameTooLarge { len: 1_001, limit: 1_000 }));
+        // Blocks of nothing, for ever.
+        let nothing = frame(Role::Client, 0x00, &b"\x00\x00\x00\xff\xff".repeat(200));
+        let endless = [frame(Role::Client, 0x42, b""), nothing.repeat(10)].concat();
+        let (_, err) = decode(&mut fresh(), &endless);
+        assert_eq!(err, Some(ProtocolError::MessageTooLarge { limit: 2_000 }));
+    }
+
+    #[test]
+    fn short_messages_and_control_frames_are_sent_as_they_are() {
+        let agreed = agreed(Compression::new(), "permessage-deflate");
+        let mut codec = codec(Role::Server, agreed);
+        let mut first = |payload: Payload| {
+            let mut dst = BytesMut::new();
+            codec.encode(Outgoing::Message(payload), &mut dst).unwrap();
+            dst[0]
+        };
+        assert_eq!(first("x".repeat(1023).into()), 0x81);
+        assert_eq!(first("x".repeat(1024).into()), 0xc1);
+        assert_eq!(first(vec![0; 1024].into()), 0xc2);
+        assert_eq!(first(noise(1024).into()), 0x82);
+        let mut dst = BytesMut::new();
+        let close = crate::proto::close::CloseFrame::new(1000.into(), "x".repeat(120)).unwrap();
+        codec.encode(Outgoing::Close(Some(close)), &mut dst).unwrap();
+        assert_eq!(dst[0], 0x88);
+    }
+
+    #[test]
+    fn a_codec_can_be_sent_to_another_thread_and_grows_by_a_pointer() {
+        fn check<T: Send>() {}
+        check::<Codec>();
+        assert_eq!(size_of::<Option<Box<Deflation>>>(), size_of::<usize>());
+    }
+
+    fn payload() -> impl Strategy<Value = Payload> {
+        prop_oneof![
+            "\\PC{0,60}".prop_map(Payload::from),
+            "(bid|ask|price|,|[0-9]){0,300}".prop_map(Payload::from),
+            prop::collection::vec(any::<u8>(), 0..300).prop_map(Payload::from),
+            (1_usize..50_000).prop_map(|len| Payload::from("xy".repeat(len))),
+            (1_usize..20_000).prop_map(|len| Payload::from(noise(len))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_one_side_compresses_the_other_inflates(
+            sent in prop::collection::vec(payload(), 0..6),
+            which in 0_usize..4,
+            cuts in prop::collection::vec(any::<Index>(), 0..20),
+        ) {
+            let agreed = agreements()[which];
+            for (from, to) in [(Role::Client, Role::Server), (Role::Server, Role::Client)] {
+                let (mut sender, mut receiver) = (codec(from, agreed), codec(to, agreed));
+                let mut wire = BytesMut::new();
+                for payload in &sent {
+                    let before = wire.len();
+                    sender.encode(Outgoing::Message(payload.clone()), &mut wire).unwrap();
+                    let most = Codec::encoded_len(from, payload.len());
+                    prop_assert!(wire.len() - before <= most);
+                }
+                let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
+                ends.sort_unstable();
+                ends.push(wire.len());
+                let (mut src, mut read, mut begin) = (BytesMut::new(), vec![], 0);
+                for end in ends {
+                    src.extend_from_slice(&wire[begin..end]);
+                    begin = end;
+                    while let Some(item) = receiver.decode(&mut src).unwrap() {
+                        let Incoming::Message(payload) = item else { panic!("{item:?}") };
+                        read.push(payload);
+                    }
+                }
+                prop_assert!(read == sent, "{:?} sent", sent.iter().map(Payload::len).collect::<Vec<_>>());
+                prop_assert!(!receiver.is_partial());
+            }
+        }
+
+        #[test]
+        fn any_bytes_inflate_alike_however_they_are_cut(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at in any::<Index>(),
+            with in prop_oneof![Just(0), any::<u8>()],
+        ) {
+            // Noise is seldom DEFLATE data; a message with one byte changed is for a while.
+            let text = format!("{bytes:?}");
+            let mut spoilt = deflater(15, false).compress(text.as_bytes()).unwrap_or_default();
+            if !spoilt.is_empty() {
+                let at = at.index(spoilt.len());
+                spoilt[at] ^= with;
+            }
+            for bytes in [bytes, spoilt] {
+                let at_once = inflate(&mut inflater(15, true), &[&bytes]);
+                let single: Vec<&[u8]> = bytes.chunks(1).collect();
+                prop_assert_eq!(&inflate(&mut inflater(15, true), &single), &at_once);
+                prop_assert_eq!(&inflate(&mut inflater(15, false), &[&bytes]), &at_once);
+            }
+        }
+    }
+}

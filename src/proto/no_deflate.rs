@@ -1,0 +1,70 @@
+//! What stands in for `deflate` in a build without that feature: types of which there is no value.
+
+use crate::proto::error::ProtocolError;
+
+/// Proof that this build can compress: there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Available {}
+
+/// Whether this build can compress.
+pub(super) const AVAILABLE: Option<Available> = None;
+
+/// Both directions of one connection.
+pub(super) struct Deflation {
+    pub(super) inflater: Inflater,
+    pub(super) deflater: Deflater,
+}
+
+/// How one direction of a connection would be compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) window_bits: u8,
+    pub(super) takeover: bool,
+}
+
+/// How we would compress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Effort {
+    pub(super) threshold: usize,
+    pub(super) level: u8,
+    pub(super) mem_level: u8,
+}
+
+/// Would inflate the messages of one peer.
+pub(super) struct Inflater(Available);
+
+impl Inflater {
+    pub(super) fn new(available: Available, _: Shape) -> Self {
+        Self(available)
+    }
+
+    pub(super) fn push(
+        &mut self,
+        _: &[u8],
+        _: &mut Vec<u8>,
+        _: usize,
+    ) -> Result<(), ProtocolError> {
+        match self.0 {}
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), ProtocolError> {
+        match self.0 {}
+    }
+
+    pub(super) fn clear(&mut self) {
+        match self.0 {}
+    }
+}
+
+/// Would compress our messages.
+pub(super) struct Deflater(Available);
+
+impl Deflater {
+    pub(super) fn new(available: Available, _: Shape, _: Effort) -> Self {
+        Self(available)
+    }
+
+    pub(super) fn compress(&mut self, _: &[u8]) -> Option<Vec<u8>> {
+        match self.0 {}
+    }
+}
