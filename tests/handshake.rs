@@ -45,7 +45,8 @@ async fn the_request_is_that_of_the_rfc() {
     assert_eq!(request.header("sec-websocket-key").unwrap().len(), 24);
     assert!(request.header("user-agent").unwrap().starts_with("actix-ws-client/"));
     assert_eq!(request.headers("x-token").collect::<Vec<_>>(), ["a", "b"]);
-    assert!(request.header("sec-websocket-extensions").is_none());
+    let offered = request.header("sec-websocket-extensions").unwrap();
+    assert!(offered.starts_with("permessage-deflate"), "{offered}");
 }
 
 #[actix::test]
