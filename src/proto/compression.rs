@@ -464,6 +464,7 @@ mod tests {
             "permessage-deflate; server_no_context_takeover=",
             "permessage-deflate; client_max_window_bits",
             "permessage-deflate; client_max_window_bits=10; client_max_window_bits=10",
+            "permessage-deflate; server_max_window_bits=9; server_max_window_bits=10",
             "permessage-deflate; server_max_window_bits",
             "permessage-deflate; server_max_window_bits=7",
             "permessage-deflate; server_max_window_bits=16",

@@ -649,6 +649,13 @@ mod tests {
         assert_eq!(err, Some(ProtocolError::MessageTooLarge { limit: 2_000 }));
         let (_, err) = decode(&mut fresh(), b"\xc2\x7e\x03\xe9");
         assert_eq!(err, Some(ProtocolError::FrameTooLarge { len: 1_001, limit: 1_000 }));
+        // Without compression it has some bytes more than it inflates to.
+        let stored = [&b"\x00\xd0\x07\x2f\xf8"[..], &[1; 2_000], b"\x00"].concat();
+        let [first, second, third] = [&stored[..1_000], &stored[1_000..2_000], &stored[2_000..]];
+        let parts = [(0x42, first), (0x00, second), (0x80, third)];
+        let parts = parts.map(|(byte, part)| frame(Role::Client, byte, part)).concat();
+        let (items, err) = decode(&mut fresh(), &parts);
+        assert_eq!((items.len(), err), (1, None));
         // Blocks of nothing, for ever.
         let nothing = frame(Role::Client, 0x00, &b"\x00\x00\x00\xff\xff".repeat(200));
         let endless = [frame(Role::Client, 0x42, b""), nothing.repeat(10)].concat();
