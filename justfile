@@ -62,6 +62,10 @@ autobahn-deflate:
 autobahn-full:
     tests/autobahn/run full
 
+# Proxies by other hands, with right and wrong credentials; needs root and Debian's packages
+interop:
+    tests/interop/proxies
+
 # Tests that need root or tools that cargo can't bring
 lab:
     cargo test --locked --no-fail-fast --tests -- --ignored --test-threads=1

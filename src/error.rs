@@ -28,6 +28,9 @@ pub enum Error {
     /// No address of the host took the connection. Each is listed with its own error.
     #[display("cannot connect: {_0}")]
     Connect(ConnectError),
+    /// The proxy could not be reached, refused us, or could not reach the host.
+    #[display("proxy: {_0}")]
+    Proxy(ProxyError),
     /// The TLS session could not be set up.
     #[display("TLS: {_0}")]
     Tls(TlsError),
@@ -74,6 +77,7 @@ impl StdError for Error {
         match self {
             Error::Dns { source, .. } | Error::Io(source) => Some(source.as_ref()),
             Error::Connect(err) => Some(err),
+            Error::Proxy(err) => Some(err),
             Error::Tls(err) => Some(err),
             Error::Handshake(err) => Some(err),
             Error::Protocol(err) => Some(err),
@@ -88,6 +92,7 @@ impl Error {
         match self {
             Error::Dns { .. } => "dns",
             Error::Connect(_) => "connect",
+            Error::Proxy(_) => "proxy",
             Error::Tls(_) => "tls",
             Error::Refused(_) => "refused",
             Error::Handshake(_) => "handshake",
@@ -100,15 +105,17 @@ impl Error {
         }
     }
 
-    /// The status of a refused upgrade.
+    /// The status of a refused upgrade, or that of a proxy's refusal.
     pub fn status(&self) -> Option<u16> {
         match self {
+            Error::Proxy(ProxyError::Status(refusal)) => Some(refusal.status),
             Error::Refused(refusal) => Some(refusal.status),
             _ => None,
         }
     }
 
-    /// Whether to come back after this, and how soon. The only place that decides.
+    /// Whether to come back after this, and how soon. The one place that judges a failure; what the
+    /// policy allows, and `command::Reconnect`, `Pause` and `Close`, are decided elsewhere.
     pub fn verdict(&self) -> Verdict {
         match self {
             Error::Dns { .. }
@@ -117,6 +124,7 @@ impl Error {
             | Error::Io(_)
             | Error::Timeout(_)
             | Error::PeerSilent { .. } => Verdict::RETRY,
+            Error::Proxy(err) => err.verdict(),
             Error::Tls(err) if err.is_broken_off() => Verdict::RETRY,
             Error::Refused(refusal) => refusal.verdict(),
             Error::Closed(frame) => {
@@ -165,6 +173,9 @@ pub enum Stage {
     /// Opening the TCP connection.
     #[display("connect")]
     Connect,
+    /// Reaching the proxy, or having it reach the host.
+    #[display("proxy")]
+    Proxy,
     /// Setting up TLS.
     #[display("tls")]
     Tls,
@@ -199,6 +210,85 @@ impl StdError for ConnectError {
     }
 }
 
+/// What went wrong at a proxy. No text of it holds credentials.
+#[derive(Clone, Debug, Display)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// The proxy's name did not resolve, or no address of it took the connection; the cause says
+    /// which.
+    #[display("unreachable: {_0}")]
+    Unreachable(Arc<Error>),
+    /// TLS with the proxy itself could not be set up, for a URL with `https`.
+    #[display("TLS: {_0}")]
+    Tls(TlsError),
+    /// An HTTP proxy answered CONNECT with a status other than 2xx. 407, and with some proxies 401,
+    /// is about the credentials in the proxy's URL.
+    #[display("refused with status {}", _0.status)]
+    Status(Arc<Refusal>),
+    /// A SOCKS proxy answered with this code: for version 5 that of RFC 1928, 6; for version 4
+    /// from 91 on.
+    #[display("SOCKS{version} reply {reply}: {}", socks_words(*reply))]
+    Socks {
+        /// 4 or 5.
+        version: u8,
+        /// The code of the reply.
+        reply: u8,
+    },
+    /// A SOCKS proxy refused the credentials in its URL, or asks for some where there are none.
+    #[display("authentication: {_0}")]
+    Auth(Arc<str>),
+    /// The reply is neither HTTP nor SOCKS as it should be. Is it the right port?
+    #[display("a reply that makes no sense: {_0}")]
+    Reply(Arc<str>),
+    /// The proxy broke off.
+    #[display("broken off: {_0}")]
+    Io(Arc<io::Error>),
+}
+
+fn socks_words(reply: u8) -> &'static str {
+    match reply {
+        1 => "general failure",
+        2 => "not allowed by the ruleset",
+        3 => "network unreachable",
+        4 => "host unreachable",
+        5 => "connection refused",
+        6 => "TTL expired",
+        7 => "command not supported",
+        8 => "address type not supported",
+        91 => "rejected or failed",
+        92 => "the proxy cannot ask our identd",
+        93 => "identd says another user",
+        _ => "unknown",
+    }
+}
+
+impl StdError for ProxyError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            ProxyError::Unreachable(err) => Some(err.as_ref()),
+            ProxyError::Tls(err) => Some(err),
+            ProxyError::Io(err) => Some(err.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl ProxyError {
+    fn verdict(&self) -> Verdict {
+        match self {
+            ProxyError::Status(refusal) => refusal.verdict(),
+            ProxyError::Unreachable(_)
+            | ProxyError::Io(_)
+            | ProxyError::Socks { reply: 1 | 3..=6 | 91, .. } => Verdict::RETRY,
+            ProxyError::Tls(err) if err.is_broken_off() => Verdict::RETRY,
+            ProxyError::Tls(_)
+            | ProxyError::Socks { .. }
+            | ProxyError::Auth(_)
+            | ProxyError::Reply(_) => Verdict::Stop,
+        }
+    }
+}
+
 /// Why TLS could not be set up.
 #[derive(Clone, Debug, Display, DeriveError)]
 #[display("{source}")]
@@ -219,14 +309,14 @@ impl TlsError {
     }
 }
 
-/// A reply to the upgrade that was not 101, kept whole.
+/// A reply to the upgrade that was not 101, or a proxy's to CONNECT that was not 2xx, kept whole.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// The reply's header lines.
     pub headers: Headers,
-    /// The body, as far as it came, up to 64 KiB.
+    /// The body, as far as it came within 2 s, up to 64 KiB.
     pub body: Bytes,
 }
 
@@ -310,7 +400,8 @@ pub enum ConfigError {
     /// A value that this option cannot have.
     #[display("{option}: {reason}")]
     Option {
-        /// The builder method that set it.
+        /// The builder method that set it, `ca` of [`Tls`](crate::tls::Tls), or the environment
+        /// variable.
         option: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -387,6 +478,42 @@ mod tests {
         };
         assert_eq!(err(false), Verdict::Stop);
         assert_eq!(err(true), Verdict::RETRY);
+    }
+
+    #[test]
+    fn a_proxy_that_fails_is_asked_again_and_one_that_refuses_is_not() {
+        let socks = |version, reply| Error::Proxy(ProxyError::Socks { version, reply }).verdict();
+        for reply in [1, 3, 4, 5, 6] {
+            assert_eq!(socks(5, reply), Verdict::RETRY, "{reply}");
+        }
+        for reply in [2, 7, 8, 9, 255] {
+            assert_eq!(socks(5, reply), Verdict::Stop, "{reply}");
+        }
+        assert_eq!((socks(4, 91), socks(4, 92)), (Verdict::RETRY, Verdict::Stop));
+        assert_eq!(socks(4, 93), Verdict::Stop);
+        let status = |status| match refused(status, Some("7")) {
+            Error::Refused(refusal) => Error::Proxy(ProxyError::Status(refusal)),
+            other => panic!("{other}"),
+        };
+        for refusal in [101, 302, 401, 403, 404, 407] {
+            assert_eq!(status(refusal).verdict(), Verdict::Stop, "{refusal}");
+            assert_eq!(
+                (status(refusal).stage(), status(refusal).status()),
+                ("proxy", Some(refusal))
+            );
+        }
+        let later = Verdict::Retry { at_least: Some(Duration::from_secs(7)), from_cap: false };
+        for failure in [500, 502, 503, 504] {
+            assert_eq!(status(failure).verdict(), later, "{failure}");
+        }
+        let verdict = |err| Error::Proxy(err).verdict();
+        let unreachable = ProxyError::Unreachable(Arc::new(Error::Timeout(Stage::Connect)));
+        assert_eq!(verdict(unreachable), Verdict::RETRY);
+        assert_eq!(verdict(ProxyError::Io(Arc::new(io::Error::other("x")))), Verdict::RETRY);
+        assert_eq!(verdict(ProxyError::Auth("x".into())), Verdict::Stop);
+        assert_eq!(verdict(ProxyError::Reply("x".into())), Verdict::Stop);
+        let tls = |broken_off| ProxyError::Tls(TlsError::new(io::Error::other("x"), broken_off));
+        assert_eq!((verdict(tls(true)), verdict(tls(false))), (Verdict::RETRY, Verdict::Stop));
     }
 
     #[test]

@@ -92,7 +92,8 @@ pub struct Data {
     pub fin: bool,
 }
 
-/// The server sent a Ping (WebSocketApp's `on_ping`). It is answered already.
+/// The server sent a Ping (WebSocketApp's `on_ping`). Its answer is on the way, unless the socket is
+/// closing; of Pongs beyond 64 that wait to be written only the last goes out.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Ping {
@@ -114,7 +115,8 @@ pub struct Pong {
     pub epoch: u64,
     /// At most 125 bytes.
     pub payload: ControlPayload,
-    /// The time from our Ping with this payload, if there was one.
+    /// The time from the oldest Ping of ours with this payload, counted from when it was queued;
+    /// `None` if there was none among the last 64.
     pub round_trip: Option<Duration>,
 }
 
@@ -149,7 +151,8 @@ pub struct Close {
     pub code: CloseCode,
     /// The reason in that frame.
     pub reason: ByteString,
-    /// Whether both Close frames were exchanged (RFC 6455, 7.1.4).
+    /// Whether a Close frame came and ours was made (RFC 6455, 7.1.4). That ours was written is not
+    /// certain where the transport broke at that moment.
     pub clean: bool,
     /// Who sent that frame.
     pub by: By,
@@ -164,12 +167,12 @@ pub struct Close {
 pub enum Next {
     /// It dials again.
     Retry {
-        /// After this time.
+        /// After this time; later while more than 32 events wait for the handlers.
         after: Duration,
         /// The number that the next dial has since the last stable life.
         attempt: u32,
     },
-    /// It stays away.
+    /// It stays away: for good, or until `command::Resume`.
     Stop,
 }
 

@@ -71,10 +71,14 @@
 pub mod backoff;
 pub mod headers;
 pub mod proto;
+#[cfg(feature = "client")]
+mod proxy;
 
-// Floor 2: what can fail, and whom to trust.
+// Floor 2: what can fail, whom to trust, and what a socket is like.
 #[cfg(feature = "client")]
 pub mod error;
+#[cfg(feature = "client")]
+mod socket;
 #[cfg(feature = "client")]
 pub mod tls;
 
@@ -119,5 +123,7 @@ pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::compression::Compression;
 pub use crate::proto::message::Payload;
+#[cfg(feature = "client")]
+pub use crate::socket::SocketOptions;
 #[cfg(feature = "client")]
 pub use crate::tls::Tls;

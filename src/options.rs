@@ -4,20 +4,23 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::{Host, Url};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Error};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::proto::message::ControlPayload;
+use crate::proxy::{self, NoProxy, Proxy, Scheme};
+use crate::socket::Sockets;
 use crate::tls::{Tls, TlsClient};
 
 /// All settings of one connection, as the builder collects them.
@@ -51,8 +54,22 @@ pub(crate) struct Options {
     pub(crate) dial_limit: DialGuard,
     /// Whom to trust.
     pub(crate) tls: Tls,
+    /// The URL of the proxy that the application chose.
+    pub(crate) proxy: Option<Secret>,
+    /// Whether the environment is asked for a proxy, and for hosts that go past it.
+    pub(crate) proxy_from_env: bool,
+    /// Hosts that go past the proxy, instead of those in the environment.
+    pub(crate) no_proxy: Option<String>,
+    /// For reaching the proxy and having it reach the host.
+    pub(crate) proxy_timeout: Option<Duration>,
+    /// Whom to trust as an `https` proxy.
+    pub(crate) proxy_tls: Tls,
+    /// What TCP sockets are like.
+    pub(crate) sockets: Sockets,
     /// Where transports come from, if not from TCP.
     pub(crate) transport: Option<TransportFactory>,
+    /// Whether what comes from there is secure already, so that `wss` needs no TLS of ours.
+    pub(crate) transport_is_secure: bool,
     /// What a message may cost.
     pub(crate) limits: Limits,
     /// Whether and how messages are compressed.
@@ -65,9 +82,11 @@ pub(crate) struct Options {
     pub(crate) overflow: Overflow,
 }
 
-/// What becomes of data that the handlers are too slow for, once `read_ahead` bytes wait.
+/// What becomes of data that the handlers are too slow for: while one of their mailboxes is full
+/// and more than `read_ahead` bytes wait.
 ///
-/// Only messages are ever dropped, never an `Open` or a `Close`. What was dropped is counted in
+/// Only messages are ever dropped, never an `Open` or a `Close`, nor the message that is on its way
+/// to the full mailbox. What was dropped is counted in
 /// `Figures::dropped` and told in the log, at most once a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,7 +117,14 @@ impl Options {
             stable_after: Duration::from_secs(10),
             dial_limit: DialGuard::default(),
             tls: Tls::new(),
+            proxy: None,
+            proxy_from_env: true,
+            no_proxy: None,
+            proxy_timeout: None,
+            proxy_tls: Tls::new(),
+            sockets: Sockets::default(),
             transport: None,
+            transport_is_secure: false,
             limits: Limits::default(),
             compression: Compression::default(),
             send_buffer: 1 << 20,
@@ -133,10 +159,46 @@ impl Options {
         if self.send_buffer == 0 {
             return Err(ConfigError::option("send_buffer", "zero takes nothing"));
         }
+        self.sockets.options.check()?;
+        if self.transport_is_secure && (self.transport.is_none() || self.proxy.is_some()) {
+            // It would be plain text under a URL that promises otherwise.
+            let reason = "only for a transport of your own, and not through a proxy";
+            return Err(ConfigError::option("transport_is_secure", reason));
+        }
         if self.max_attempts == Some(0) {
             return Err(ConfigError::option("max_attempts", "zero never dials"));
         }
         self.headers.iter().try_for_each(|(name, value)| check_header(name, value.reveal()))
+    }
+
+    /// The proxy for a target, if there is one: the application's, else that of the environment,
+    /// unless the target is one of those that go past it (curl's order).
+    ///
+    /// # Errors
+    /// When what was set, or the variable that counts, is no proxy.
+    pub(crate) fn proxy_for(
+        &self,
+        target: &Target,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Option<Proxy>, ConfigError> {
+        let variable = |name: &str| environment(name).filter(|_| self.proxy_from_env);
+        // A transport of the application's own leads where the application says.
+        let from_env = || match self.transport {
+            Some(_) => None,
+            None => proxy::from_env(target.secure, variable),
+        };
+        let chosen = self.proxy.as_ref().map(|url| ("proxy", url.reveal().to_owned()));
+        let Some((option, url)) = chosen.or_else(from_env) else {
+            return Ok(None);
+        };
+        let list = self.no_proxy.clone().or_else(|| proxy::no_proxy_from_env(variable));
+        if NoProxy::parse(&list.unwrap_or_default()).matches(&target.host, target.port) {
+            return Ok(None);
+        }
+        let refuse = |err| ConfigError::option(option, err);
+        let proxy = Proxy::parse(&url).map_err(refuse)?;
+        proxy.check_target(&target.host).map_err(refuse)?;
+        Ok(Some(proxy))
     }
 
     fn check_times(&self) -> Result<(), ConfigError> {
@@ -146,6 +208,7 @@ impl Options {
             ("ping_interval", self.ping_interval),
             ("ping_timeout", self.ping_timeout),
             ("idle_timeout", self.idle_timeout),
+            ("proxy_timeout", self.proxy_timeout),
         ];
         match times.into_iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
             Some((option, _)) => Err(ConfigError::option(option, "zero; use None for off")),
@@ -265,17 +328,10 @@ fn user_info(url: &Url) -> Option<Secret> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
-    let mut pair = percent_decode(url.username());
+    let mut pair = percent_decode_str(url.username()).collect::<Vec<u8>>();
     pair.push(b':');
-    pair.extend(percent_decode(url.password().unwrap_or_default()));
+    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
     Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
-}
-
-fn percent_decode(text: &str) -> Vec<u8> {
-    // A query of one value: `form_urlencoded` decodes percent signs, and the plus is kept as one.
-    let guarded = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
-    let mut pairs = url::form_urlencoded::parse(guarded.as_bytes());
-    pairs.next().map_or_else(Vec::new, |(key, _)| key.into_owned().into_bytes())
 }
 
 /// A transport of the application's own.
@@ -305,6 +361,20 @@ impl TransportFactory {
         }))
     }
 
+    /// One transport, for the first attempt and for no other.
+    pub(crate) fn once<T>(transport: T) -> TransportFactory
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let kept = Mutex::new(Some(transport));
+        TransportFactory::new(move |_, _| {
+            let taken = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Inside, so that it is told as what it is: another try would fail too.
+            let used = || io::Error::other(Error::Handler("the transport was used already".into()));
+            std::future::ready(taken.ok_or_else(used))
+        })
+    }
+
     pub(crate) fn make(&self, host: &str, port: u16) -> TransportFuture {
         (self.0)(host.to_owned(), port)
     }
@@ -323,18 +393,37 @@ pub(crate) struct Plan {
     pub(crate) target: Target,
     /// Present for `wss`.
     pub(crate) tls: Option<TlsClient>,
+    /// The way there, where it is not the direct one.
+    pub(crate) detour: Option<Detour>,
+}
+
+/// The way through a proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct Detour {
+    pub(crate) proxy: Proxy,
+    /// Present where the proxy itself is spoken to under TLS.
+    pub(crate) tls: Option<TlsClient>,
 }
 
 impl Plan {
     /// Checks a URL and its options.
     ///
     /// # Errors
-    /// As [`Target::parse`] and [`Options::check`], and when TLS cannot be set up at all.
+    /// As [`Target::parse`], [`Options::check`] and [`Options::proxy_for`], and when TLS cannot be
+    /// set up at all.
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
         options.check()?;
         let target = Target::parse(url)?;
-        let tls = target.secure.then(|| options.tls.client_config()).transpose()?;
-        Ok(Plan { options, target, tls })
+        let ours = target.secure && !options.transport_is_secure;
+        let tls = ours.then(|| options.tls.client_config()).transpose()?;
+        let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
+        let detour = proxy.map(|proxy| {
+            let secure = proxy.scheme == Scheme::Https;
+            let tls = secure.then(|| options.proxy_tls.client_config()).transpose()?;
+            Ok::<_, ConfigError>(Detour { proxy, tls })
+        });
+        let detour = detour.transpose()?;
+        Ok(Plan { options, target, tls, detour })
     }
 }
 
@@ -381,6 +470,9 @@ mod tests {
         let expected = format!("Basic {}", STANDARD.encode("us@er:p+w+d"));
         assert_eq!(target.authorization.as_ref().unwrap().reveal(), expected);
         assert!(!format!("{target:?}").contains(&STANDARD.encode("us@er:p+w+d")));
+        // Bytes that are no UTF-8 are sent as they are.
+        let latin = parsed("ws://us:p%E4ss@h/").authorization.unwrap();
+        assert_eq!(latin.reveal(), format!("Basic {}", STANDARD.encode(b"us:p\xe4ss")));
     }
 
     #[test]
@@ -388,6 +480,79 @@ mod tests {
         for url in ["", "h", "http://h/", "ws://", "ws:///x", "ws://h:0/", "ws://h:65536/"] {
             assert!(Target::parse(url).is_err(), "{url}");
         }
+    }
+
+    /// The way to a target, as `host:port` of the proxy, under this environment.
+    fn way(
+        url: &str,
+        environment: &[(&str, &str)],
+        change: impl Fn(&mut Options),
+    ) -> Result<Option<String>, String> {
+        let mut options = Options::new(Reconnect::default());
+        change(&mut options);
+        let variable = |name: &str| {
+            let found = environment.iter().find(|(other, _)| *other == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let proxy = options.proxy_for(&parsed(url), variable).map_err(|err| err.to_string())?;
+        Ok(proxy.map(|proxy| format!("{}:{}", proxy.host, proxy.port)))
+    }
+
+    #[test]
+    fn the_environment_has_a_proxy_for_each_scheme() {
+        let both = [("http_proxy", "http://plain:1"), ("https_proxy", "socks5://secure:2")];
+        let to = |url| way(url, &both, |_| {}).unwrap().unwrap();
+        assert_eq!((to("ws://h"), to("wss://h")), ("plain:1".into(), "secure:2".into()));
+        assert_eq!(way("ws://h", &both, |options| options.proxy_from_env = false), Ok(None));
+        let own = |options: &mut Options| options.proxy = Some(Secret::new("http://own:3"));
+        assert_eq!(way("ws://h", &both, own), Ok(Some("own:3".into())));
+    }
+
+    #[test]
+    fn a_transport_of_the_applications_own_goes_through_no_proxy_of_the_environment() {
+        let factory = |options: &mut Options| {
+            let none = async |_, _| Err::<tokio::io::Empty, _>(io::ErrorKind::Other.into());
+            options.transport = Some(TransportFactory::new(none));
+        };
+        assert_eq!(way("ws://h", &[("http_proxy", "http://p:1")], factory), Ok(None));
+        let both = |options: &mut Options| {
+            factory(options);
+            options.proxy = Some(Secret::new("http://own:3"));
+        };
+        assert_eq!(way("ws://h", &[], both), Ok(Some("own:3".into())));
+    }
+
+    #[test]
+    fn hosts_of_no_proxy_go_past_every_kind_of_proxy() {
+        let listed = [("no_proxy", "h"), ("http_proxy", "http://p:1")];
+        assert_eq!(way("ws://a.h", &listed, |_| {}), Ok(None));
+        for scheme in ["http", "socks5h"] {
+            let url = format!("{scheme}://own:3");
+            let own = |options: &mut Options| options.proxy = Some(Secret::new(url.as_str()));
+            assert_eq!(way("ws://h", &listed, own), Ok(None), "{scheme}");
+            let alone = |options: &mut Options| {
+                own(options);
+                options.proxy_from_env = false;
+            };
+            assert_eq!(way("ws://h", &listed, alone), Ok(Some("own:3".into())), "{scheme}");
+        }
+        let empty = |options: &mut Options| options.no_proxy = Some(String::new());
+        assert_eq!(way("ws://h", &listed, empty), Ok(Some("p:1".into())));
+        let other = |options: &mut Options| options.no_proxy = Some("other".into());
+        assert_eq!(way("ws://h", &listed, other), Ok(Some("p:1".into())));
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_under_the_name_of_what_set_it() {
+        let refused = |set: &[(&str, &str)]| way("ws://h", set, |_| {}).unwrap_err();
+        let http = refused(&[("http_proxy", "u:hunter2@p:3128")]);
+        assert!(http.starts_with("http_proxy: ") && !http.contains("hunter2"), "{http}");
+        assert!(refused(&[("ALL_PROXY", "p:3128")]).starts_with("ALL_PROXY: "));
+        // What is not used does no harm.
+        assert_eq!(way("wss://h", &[("http_proxy", "p:3128")], |_| {}), Ok(None));
+        assert_eq!(way("ws://h", &[("http_proxy", "p:3128"), ("no_proxy", "h")], |_| {}), Ok(None));
+        let own = |options: &mut Options| options.proxy = Some(Secret::new("socks4://p"));
+        assert!(way("ws://[::1]/", &[], own).unwrap_err().starts_with("proxy: "));
     }
 
     #[test]

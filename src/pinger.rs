@@ -76,10 +76,22 @@ pub(crate) struct Cadence {
 struct Watchdog {
     cadence: Cadence,
     next_ping: Option<Instant>,
-    /// The oldest ping since which no byte came, and when patience with it ends.
-    unheard: Option<(Instant, Instant)>,
+    /// The oldest ping since which no byte came.
+    unheard: Option<Unheard>,
     /// Patience with missing data ends no earlier than this.
     idle_until: Option<Instant>,
+    /// The data message since which we were late once to judge missing data.
+    idle_excused: Option<Instant>,
+}
+
+/// A ping that no byte has followed.
+#[derive(Clone, Copy, Debug)]
+struct Unheard {
+    pinged: Instant,
+    /// When patience with it ends.
+    until: Instant,
+    /// Whether we were late once to judge it. There is no second excuse.
+    excused: bool,
 }
 
 /// What is to be done now.
@@ -92,28 +104,28 @@ enum Act {
 impl Watchdog {
     fn new(cadence: Cadence, now: Instant) -> Watchdog {
         let next_ping = cadence.interval.and_then(|interval| now.checked_add(interval));
-        Watchdog { cadence, next_ping, unheard: None, idle_until: None }
+        Watchdog { cadence, next_ping, unheard: None, idle_until: None, idle_excused: None }
     }
 
     /// What is due at `now`. Called until it is `None`.
     fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
-        if let Some((pinged, _)) = self.unheard
+        if let Some(unheard) = self.unheard
             // Over a pipe in memory, or by a simulated clock, an answer takes no time.
-            && (signs.byte.get() >= pinged || !signs.reading.get())
+            && (signs.byte.get() >= unheard.pinged || !signs.reading.get())
         {
             self.unheard = None;
         }
-        if let Some((_, until)) = self.unheard
-            && now >= until
+        if let Some(unheard) = self.unheard
+            && now >= unheard.until
         {
             let timeout = self.cadence.timeout.unwrap_or_default();
-            if now.duration_since(until) <= lateness(timeout) {
+            if unheard.excused || now.duration_since(unheard.until) <= lateness(timeout) {
                 // The connection has the last word: what it finds unread is life.
                 self.unheard = None;
                 return Some(Act::Silent { since: signs.byte.get(), idle: false });
             }
             // We were late ourselves: the peer's answer may lie unread.
-            self.unheard = now.checked_add(timeout).map(|until| (now, until));
+            self.unheard = Unheard::after(now, timeout, true);
         }
         self.idle_due(now, signs).or_else(|| self.ping_due(now))
     }
@@ -125,10 +137,12 @@ impl Watchdog {
             return None;
         }
         self.idle_until = now.checked_add(idle);
-        if signs.reading.get() && now.duration_since(until) <= lateness(idle) {
-            return Some(Act::Silent { since: signs.data.get(), idle: true });
+        let data = signs.data.get();
+        let late = now.duration_since(until) > lateness(idle);
+        if !signs.reading.get() || (late && self.idle_excused.replace(data) != Some(data)) {
+            return None;
         }
-        None
+        Some(Act::Silent { since: data, idle: true })
     }
 
     fn ping_due(&mut self, now: Instant) -> Option<Act> {
@@ -141,7 +155,7 @@ impl Watchdog {
         let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
         self.next_ping = interval.checked_mul(steps).and_then(|span| at.checked_add(span));
         if let (None, Some(timeout)) = (self.unheard, self.cadence.timeout) {
-            self.unheard = now.checked_add(timeout).map(|until| (now, until));
+            self.unheard = Unheard::after(now, timeout, false);
         }
         Some(Act::Ping)
     }
@@ -153,9 +167,15 @@ impl Watchdog {
 
     /// When to look again.
     fn wake(&self, signs: &Signs) -> Option<Instant> {
-        let verdict = self.unheard.map(|(_, until)| until);
+        let verdict = self.unheard.map(|unheard| unheard.until);
         let due = [self.next_ping, verdict, self.idle_deadline(signs)];
         due.into_iter().flatten().min()
+    }
+}
+
+impl Unheard {
+    fn after(now: Instant, timeout: Duration, excused: bool) -> Option<Unheard> {
+        now.checked_add(timeout).map(|until| Unheard { pinged: now, until, excused })
     }
 }
 
@@ -369,6 +389,22 @@ mod tests {
         assert_eq!(watchdog.due(late + SECOND, &signs), None);
         let silent = watchdog.due(late + 2 * SECOND, &signs);
         assert!(matches!(silent, Some(Act::Silent { .. })), "{silent:?}");
+    }
+
+    #[test]
+    fn a_thread_that_is_always_held_up_still_finds_the_dead() {
+        let zero = Instant::now();
+        let signs = Signs::new(zero);
+        let idle = Some(10 * SECOND);
+        let mut watchdog = Watchdog::new(Cadence { idle, ..cadence(5, 2) }, zero);
+        let mut looks = (1..10).map(|look| zero + look * 30 * SECOND);
+        let mut due = |at| std::iter::from_fn(|| watchdog.due(at, &signs)).collect::<Vec<_>>();
+        let ping = Act::Ping;
+        assert_eq!(due(looks.next().unwrap()), [ping]);
+        // Each is excused once; then both are judged, however late.
+        let seen: Vec<_> = looks.take(2).flat_map(due).filter(|act| *act != Act::Ping).collect();
+        let idle = |idle| Act::Silent { since: zero, idle };
+        assert_eq!(seen, [idle(true), idle(false), idle(true)]);
     }
 
     #[test]

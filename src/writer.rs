@@ -39,7 +39,9 @@ pub(crate) struct Writer {
     pong: Option<ControlPayload>,
     /// For how long nothing may move.
     timeout: Duration,
-    /// Runs while bytes wait and the transport takes none.
+    /// Whether the transport may hold bytes of its own: TLS does until it is flushed.
+    unflushed: bool,
+    /// Runs while bytes wait and nothing moves.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -60,6 +62,7 @@ impl Writer {
             control_bytes: 0,
             pong: None,
             timeout,
+            unflushed: false,
             stalled: None,
         }
     }
@@ -130,7 +133,6 @@ impl Writer {
     where
         T: AsyncWrite + Unpin,
     {
-        let had = !self.buf.is_empty();
         while !self.buf.is_empty() {
             match Pin::new(&mut *io).poll_write(cx, &self.buf) {
                 Poll::Ready(Ok(0)) => {
@@ -144,12 +146,16 @@ impl Writer {
                 Poll::Pending => return self.poll_stalled(cx),
             }
         }
-        if had {
-            if self.buf.capacity() > KEEP {
-                self.buf = BytesMut::new();
+        if self.buf.capacity() > KEEP {
+            self.buf = BytesMut::new();
+        }
+        if self.unflushed {
+            match Pin::new(io).poll_flush(cx) {
+                Poll::Ready(flushed) => flushed.map_err(failed)?,
+                Poll::Pending => return self.poll_stalled(cx),
             }
-            // TLS keeps bytes of its own until it is flushed.
-            ready!(Pin::new(io).poll_flush(cx)).map_err(failed)?;
+            self.unflushed = false;
+            self.stalled = None;
         }
         Poll::Ready(Ok(()))
     }
@@ -185,6 +191,7 @@ impl Writer {
     fn wrote(&mut self, count: usize) {
         self.buf.advance(count);
         self.written += count as u64;
+        self.unflushed = true;
         self.stalled = None;
         while let Some(&(end, length)) = self.control.front()
             && end <= self.written
@@ -221,4 +228,63 @@ where
 {
     let mut shutdown = std::pin::pin!(io.shutdown());
     shutdown.as_mut().poll(cx)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::proto::codec::Limits;
+
+    /// A transport that takes bytes, and lets go of them when it is told to.
+    #[derive(Default)]
+    struct Holding {
+        open: bool,
+        held: usize,
+        out: usize,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held += buf.len();
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.open {
+                return Poll::Pending;
+            }
+            self.out += std::mem::take(&mut self.held);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_transport_holds_back_is_flushed_later_and_timed() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        let mut writer = Writer::new(1024, Duration::from_secs(5));
+        let mut io = Holding::default();
+        writer.data(&mut codec, Payload::Binary(vec![7; 10].into())).unwrap();
+        assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
+        assert_eq!((writer.unsent(), io.out), (0, 0));
+        io.open = true;
+        assert!(matches!(writer.poll_flush(&mut io, &mut codec, &mut cx), Poll::Ready(Ok(()))));
+        assert_eq!(io.out, 16);
+        io.open = false;
+        writer.data(&mut codec, Payload::Binary(vec![7; 10].into())).unwrap();
+        assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let late = writer.poll_flush(&mut io, &mut codec, &mut cx);
+        assert!(matches!(late, Poll::Ready(Err(Error::Timeout(Stage::Write)))));
+    }
 }

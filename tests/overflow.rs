@@ -107,3 +107,22 @@ async fn the_newest_find_no_room_and_the_rest_stays_in_order() {
     assert!(numbers.is_sorted() && numbers.last() < Some(&(SENT - 1)), "{numbers:?}");
     assert_eq!(numbers[..32], (0..32).collect::<Vec<_>>());
 }
+
+#[actix::test]
+async fn nothing_is_dropped_while_no_mailbox_is_full() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let big = vec![7; 300 << 10];
+        let small = |script: Script, number: u32| script.send_text(number.to_string());
+        let script = Script::accept().send_binary(big).send_text("behind it");
+        let server = Server::start((0..SENT as u32).fold(script, small).echo());
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let builder = Connection::builder(server.url()).read_ahead(0).overflow(overflow);
+        let quick = event::call(move |message: event::Message| {
+            tell.send(message.payload.len()).unwrap();
+        });
+        let connection = builder.on_message(quick).start().unwrap();
+        let first = [told.recv().await.unwrap(), told.recv().await.unwrap()];
+        assert_eq!(first, [300 << 10, "behind it".len()]);
+        connection.send(command::Close::normal()).await.unwrap();
+    }
+}

@@ -79,3 +79,16 @@ async fn a_paused_connection_closes_at_once_and_then_takes_no_resume() {
     assert!(connection.send(command::Pause).await.unwrap().is_err());
     assert_eq!(server.dials(), 1);
 }
+
+#[actix::test]
+async fn a_reconnect_while_the_pause_closes_does_not_end_it() {
+    let server = Server::start(Script::accept().echo());
+    let probe = Probe::new();
+    let connection = start(&server, &probe);
+    probe.next::<event::Open>().await;
+    let (paused, again) = (connection.send(command::Pause), connection.send(command::Reconnect));
+    paused.await.unwrap().unwrap();
+    again.await.unwrap().unwrap();
+    enters(&probe, Phase::Paused).await;
+    assert_eq!(server.dials(), 1);
+}

@@ -31,9 +31,9 @@ fn simulated(journal: &Journal, script: Script) -> ConnectionBuilder {
         })
 }
 
-/// A probe that waits through any simulated time.
+/// A probe that waits through hours of simulated time.
 fn patient() -> Probe {
-    Probe::new().patience(Duration::from_secs(1 << 20))
+    Probe::new().patience(Duration::from_secs(1 << 14))
 }
 
 fn about(time: Duration) -> std::ops::RangeInclusive<Duration> {

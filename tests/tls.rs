@@ -86,7 +86,8 @@ async fn talk(builder: ConnectionBuilder) -> event::Open {
 
 /// How a run ends that is refused for its TLS.
 async fn refused(builder: ConnectionBuilder) -> String {
-    let outcome = builder.run().await.unwrap();
+    let run = tokio::time::timeout(Duration::from_secs(10), builder.run());
+    let outcome = run.await.expect("the run ends").unwrap();
     assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 1), "{outcome:?}");
     match outcome.error {
         Some(Error::Tls(err)) => {

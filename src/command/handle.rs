@@ -31,7 +31,9 @@ impl Handle {
     }
 
     /// Sends a command and forgets it. `false` if the connection's actor is gone, or does not know
-    /// the command. A `command::Send` that is refused is counted in `Status::sends_refused`.
+    /// the command. A `command::Send` that is refused is counted in
+    /// `Figures::sends_refused`. The mailbox has no bound on this way: who sends more than the
+    /// connection's thread can take in uses [`send`](Handle::send) and waits.
     pub fn do_send<C: Command>(&self, command: C) -> bool {
         let recipient = self.way::<C>().and_then(WeakRecipient::upgrade);
         let alive = recipient.filter(actix::Recipient::connected);

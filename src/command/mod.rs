@@ -21,7 +21,8 @@ pub use crate::command::send::{Accepted, Send, SendError};
 
 /// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers comes as
 /// [`event::Pong`](crate::event::Pong) with the round-trip time. Pings do not count against the
-/// send buffer, but while 64 of them wait to be written a further one is refused as full.
+/// send buffer, but while 64 control frames wait to be written one more is refused as full, and its
+/// payload given back as [`Payload::Binary`](crate::Payload::Binary).
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Ping {
@@ -33,7 +34,8 @@ pub struct Ping {
 /// backoff are cancelled at once. No socket is opened after it was accepted.
 ///
 /// It is answered with the run's [`Outcome`] within the deadline and 100 ms; a second one gets the
-/// same answer. What was read before still reaches the handlers.
+/// same answer. The answer does not wait for the handlers: what was read before reaches them still.
+/// If the last `Addr` is dropped meanwhile, `close_timeout` bounds the close as well.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Outcome")]
 pub struct Close {
@@ -76,7 +78,8 @@ impl Default for Close {
 }
 
 /// Drops the socket with a clean close (1000) and dials again at once, but at most once a second
-/// and never a second socket beside the first. A wait for the next dial is cut short.
+/// and never a second socket beside the first. A wait for the next dial is cut short, also one that
+/// `Retry-After` or the policy asked for. During a dial or a [`Pause`] it does nothing.
 ///
 /// Answered with an error once the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]

@@ -79,7 +79,7 @@ pub struct Handshake {
     pub subprotocol: Option<String>,
     /// The extensions that are in use.
     pub extensions: Option<String>,
-    /// The peer's address, where the transport is TCP.
+    /// The peer's address, where the transport is TCP: through a proxy, the proxy's.
     pub peer: Option<SocketAddr>,
     /// TLS version and cipher suite, for `wss`.
     pub tls: Option<TlsSession>,
@@ -109,7 +109,7 @@ pub enum OutcomeKind {
 pub struct Outcome {
     /// The kind of end.
     pub kind: OutcomeKind,
-    /// The last failure, unless the run was closed.
+    /// The failure that ended the run; `None` where it was closed, or ended by a Close frame.
     pub error: Option<Error>,
     /// Code and reason of the last socket's end, if one was ever open.
     pub close: Option<(CloseCode, ByteString)>,
@@ -140,7 +140,7 @@ pub struct Status {
     pub phase: Phase,
     /// The newest opened socket, from 1; 0 before the first.
     pub epoch: u64,
-    /// This dial's number since the last stable life, from 1.
+    /// The number of the newest dial since the last stable life, from 1; 0 before the first.
     pub attempt: u32,
     /// How long it has been in this phase.
     pub since: Duration,
@@ -148,7 +148,7 @@ pub struct Status {
     pub handshake: Option<Arc<Handshake>>,
     /// The figures that [`Watch`] reads too.
     pub figures: Figures,
-    /// For how long delivery to the handlers has been blocked.
+    /// For how long the event at the head of the queue has stood in a full mailbox.
     pub blocked: Option<Duration>,
     /// How many recipients of events there are.
     pub handlers: usize,
@@ -162,7 +162,7 @@ pub struct Status {
 pub struct Figures {
     /// Data messages read.
     pub messages_in: u64,
-    /// Bytes read, of frames and handshakes after the upgrade.
+    /// Bytes of frames read, inside TLS; those that came with the reply to the upgrade not counted.
     pub bytes_in: u64,
     /// Data messages taken for sending.
     pub messages_out: u64,
@@ -193,7 +193,7 @@ pub struct Figures {
 
 /// A connection's live figures, read from any thread without its mailbox.
 ///
-/// One thread writes them, so that they cost it a load and a store each. Each figure is exact; two
+/// It keeps its last figures when the connection is gone. One thread writes them, so that they cost it a load and a store each. Each figure is exact; two
 /// figures read one after the other may be of different moments.
 #[derive(Clone)]
 pub struct Watch {

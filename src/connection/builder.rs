@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-use crate::backoff::{DialLimit, Reconnect, default_reconnect};
+use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
@@ -23,6 +24,7 @@ use crate::event;
 use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
+use crate::socket::SocketOptions;
 use crate::tls::Tls;
 
 /// Settings and handlers of a connection that is yet to be started.
@@ -49,7 +51,8 @@ impl ConnectionBuilder {
         }
     }
 
-    /// Words for the connection in events, `Status` and logs. Default: none, only its number.
+    /// Words for the connection in `event::Open`, `Status` and the log's `open`. Default: none, only
+    /// its number.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
         self.options.name = Some(name.into());
         self
@@ -93,7 +96,7 @@ impl ConnectionBuilder {
 
     /// From a ping to the verdict: no byte of any kind since then, and the socket is aborted with
     /// [`Error::PeerSilent`](crate::error::Error::PeerSilent). May exceed the interval. Default
-    /// 10 s; `None` pings without a verdict.
+    /// 10 s; `None` pings without a verdict. Without `ping_interval` it has no effect.
     pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.ping_timeout = timeout.into();
         self
@@ -149,8 +152,115 @@ impl ConnectionBuilder {
         self
     }
 
+    /// Goes through this proxy (WebSocketApp's `http_proxy_host`, `http_proxy_port`,
+    /// `http_proxy_auth` and `proxy_type` in one). Default: that of the environment, see
+    /// [`proxy_from_env`](ConnectionBuilder::proxy_from_env).
+    ///
+    /// | URL | how | who resolves the host | port |
+    /// |---|---|---|---|
+    /// | `http://` | CONNECT, for `ws` too | the proxy | 80 |
+    /// | `https://` | CONNECT, under TLS with the proxy | the proxy | 443 |
+    /// | `socks4://` | SOCKS4, IPv4 only | we | 1080 |
+    /// | `socks4a://` | SOCKS4a | the proxy | 1080 |
+    /// | `socks5://` | SOCKS5 | we | 1080 |
+    /// | `socks5h://` | SOCKS5 | the proxy | 1080 |
+    ///
+    /// `user:password@` is percent-decoded, and shown nowhere. What the proxy refuses is
+    /// [`Error::Proxy`](crate::error::Error::Proxy), and so is a 401 of its own. Hosts that
+    /// [`no_proxy`](ConnectionBuilder::no_proxy) names are dialled directly. With
+    /// [`transport_with`](ConnectionBuilder::transport_with) the closure makes the transport to
+    /// the proxy, and is given its host and port.
+    pub fn proxy(mut self, url: impl Into<String>) -> ConnectionBuilder {
+        self.options.proxy = Some(Secret::new(url));
+        self
+    }
+
+    /// Whether a proxy that was not set is looked for in the environment, when the connection is
+    /// started. Default true, as curl and WebSocketApp do, and by curl's rules: `http_proxy` for
+    /// `ws`, `https_proxy` or `HTTPS_PROXY` for `wss`, then `all_proxy` or `ALL_PROXY`. An empty
+    /// variable counts as none. `HTTP_PROXY` is not read: where requests become variables, as in
+    /// CGI, any client could set it. A value without a scheme is refused by `start`, which names
+    /// the variable. `false` does not look at `no_proxy` and `NO_PROXY` either. There is no proxy
+    /// from the environment where [`transport_with`](ConnectionBuilder::transport_with) is set.
+    pub fn proxy_from_env(mut self, wanted: bool) -> ConnectionBuilder {
+        self.options.proxy_from_env = wanted;
+        self
+    }
+
+    /// Hosts that are dialled directly (WebSocketApp's `http_no_proxy`), separated by commas or
+    /// blanks: names with all that is below them (`example.com` and `.example.com` alike, never
+    /// `notexample.com`), addresses, networks (`10.0.0.0/8`, `fe80::/10`), each with `:port` for
+    /// that port alone, or `*` for all. Holds for every kind of proxy, also for one from the
+    /// environment. Default: `no_proxy` or `NO_PROXY` of the environment; an empty list is none.
+    pub fn no_proxy(mut self, list: impl Into<String>) -> ConnectionBuilder {
+        self.options.no_proxy = Some(list.into());
+        self
+    }
+
+    /// For reaching the proxy and having it reach the host, within
+    /// [`connect_timeout`](ConnectionBuilder::connect_timeout) (WebSocketApp's
+    /// `http_proxy_timeout`, here for every kind). Default: none of its own.
+    pub fn proxy_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
+        self.options.proxy_timeout = timeout.into();
+        self
+    }
+
+    /// Whom to trust as a proxy with `https`. By default the platform's store, in full, whatever
+    /// [`tls`](ConnectionBuilder::tls) says of the server.
+    pub fn proxy_tls(mut self, tls: Tls) -> ConnectionBuilder {
+        self.options.proxy_tls = tls;
+        self
+    }
+
+    /// What each TCP socket is like (WebSocketApp's `sockopt`).
+    pub fn socket_options(mut self, options: SocketOptions) -> ConnectionBuilder {
+        self.options.sockets.options = options;
+        self
+    }
+
+    /// The address of ours that sockets are bound to. Hosts are then reached by addresses of its
+    /// family only. Default: the system's choice.
+    pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> ConnectionBuilder {
+        self.options.sockets.bind = Some(ip.into());
+        self
+    }
+
+    /// The transport to use, instead of TCP: once (WebSocketApp's `socket`). Under `wss`, TLS is
+    /// set up over it, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). The
+    /// policy becomes [`no_reconnect`](ConnectionBuilder::no_reconnect): a dial after the first one
+    /// would end the run with [`Error::Handler`](crate::error::Error::Handler).
+    pub fn transport<T>(mut self, stream: T) -> ConnectionBuilder
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.options.transport = Some(TransportFactory::once(stream));
+        self.no_reconnect()
+    }
+
+    /// That the transport of one's own is secure already: `wss` is then spoken over it as it is.
+    /// `start` refuses it where TCP or a proxy would be used.
+    pub fn transport_is_secure(mut self) -> ConnectionBuilder {
+        self.options.transport_is_secure = true;
+        self
+    }
+
     /// Where the transport of each attempt comes from, instead of TCP: a closure that gets host and
-    /// port. Under `wss`, TLS is set up over what it makes. A panic in it ends the run.
+    /// port, and runs on the connection's thread within `connect_timeout`. Under `wss`, TLS is set up
+    /// over what it makes, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). An
+    /// error is told as `Error::Io`, and retried; a panic in it ends the run. `Handshake::peer` is
+    /// unknown then.
+    ///
+    /// A Unix socket, for example; the URL still says `Host`, `Origin` and the path:
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use actix_ws_client::Connection;
+    /// use tokio::net::UnixStream;
+    ///
+    /// let builder = Connection::builder("ws://localhost/feed")
+    ///     .transport_with(|_, _| UnixStream::connect("/run/feed.sock"));
+    /// # }
+    /// ```
     pub fn transport_with<F, Fut, T>(mut self, make: F) -> ConnectionBuilder
     where
         F: Fn(String, u16) -> Fut + Send + Sync + 'static,
@@ -180,13 +290,15 @@ impl ConnectionBuilder {
     }
 
     /// What a message may cost, inflated if it is compressed. Whatever passes a limit is refused at
-    /// its header, or while it is inflated, with 1009. Default 16 MiB for a frame and for a message, 131,072 fragments.
+    /// its header, or while it is inflated, with 1009. Default 16 MiB for a frame and for a message,
+    /// 131,072 fragments. A message in one frame obeys both of the first two.
     pub fn limits(mut self, limits: Limits) -> ConnectionBuilder {
         self.options.limits = limits;
         self
     }
 
-    /// Bytes of data that may wait to be written. Default 1 MiB. Further sends are refused.
+    /// Bytes of data frames, headers included, that may wait to be written. Default 1 MiB. Further
+    /// sends are refused.
     pub fn send_buffer(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.send_buffer = bytes;
         self
@@ -194,7 +306,7 @@ impl ConnectionBuilder {
 
     /// Bytes of data that may wait for a handler that is busy while reading goes on, so that pings
     /// are still answered. Beyond it reading stops. Default 256 KiB; a message counts 96 bytes
-    /// more than it has.
+    /// more than it has, any other event some 300.
     pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.read_ahead = bytes;
         self
@@ -306,19 +418,21 @@ impl ConnectionBuilder {
     /// Starts the connection on another arbiter.
     ///
     /// # Errors
-    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it has ended.
+    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it is seen to have
+    /// ended already. One that ends a moment later leaves an address that answers nothing.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
-        let plan = Plan::new(&self.url, self.options)?;
-        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
+        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
+        let (plan, schedule) = plan(&url, self.options)?;
         let addr = Supervisor::start_in_arbiter(arbiter, move |_| {
-            Connection::new(plan, source, watch, handlers, None)
+            Connection::new(plan, schedule, source, watch, handlers, None)
         });
         // The arbiter drops what it can no longer start, and with it the mailbox.
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
 
-    /// Runs the connection to its end (WebSocketApp's `run_forever`). Dropping the future closes
+    /// Runs the connection to its end (WebSocketApp's `run_forever`). The handlers may still be at
+    /// work on `Stopped` when it returns. Dropping the future closes
     /// the connection, unless another address of it is held.
     ///
     /// # Errors
@@ -336,17 +450,25 @@ impl ConnectionBuilder {
         self,
         ended: Option<oneshot::Sender<Outcome>>,
     ) -> Result<Addr<Connection>, ConfigError> {
-        let plan = Plan::new(&self.url, self.options)?;
+        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
+        let (plan, schedule) = plan(&url, self.options)?;
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ConfigError::NoRuntime);
         }
-        let (source, watch, handlers) = (self.source, self.watch, self.handlers);
-        let start = move || {
-            Supervisor::start(move |_| Connection::new(plan, source, watch, handlers, ended))
-        };
+        let make = move || Connection::new(plan, schedule, source, watch, handlers, ended);
+        let start = move || Supervisor::start(move |_| make());
         // tokio cannot be asked whether a `LocalSet` is there; without one it panics.
         catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
     }
+}
+
+/// Checks everything, and asks the policy for its beginning.
+fn plan(url: &str, options: Options) -> Result<(Plan, Schedule), ConfigError> {
+    let plan = Plan::new(url, options)?;
+    let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
+    let schedule = catch_unwind(AssertUnwindSafe(begin))
+        .map_err(|_| ConfigError::option("reconnect", "the policy panicked"))?;
+    Ok((plan, schedule))
 }
 
 impl fmt::Debug for ConnectionBuilder {

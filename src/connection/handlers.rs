@@ -174,8 +174,11 @@ impl Connection {
         let Life::Live(live) = &mut self.life else {
             return Ok(());
         };
-        if self.intent == Intent::Finish {
-            return Err(Closed);
+        match (self.intent, intent) {
+            (Intent::Finish, _) => return Err(Closed),
+            // Paused is paused, also while the socket is still closing.
+            (Intent::Pause, Intent::Hurry) => return Ok(()),
+            _ => {}
         }
         let normal = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
         live.close(Some(normal), self.plan.options.close_timeout);
@@ -188,6 +191,7 @@ impl Connection {
     fn dial_soon(&mut self, earlier: Option<Instant>) {
         let now = Instant::now();
         let soon = now + self.hurry(now);
+        self.hastened = true;
         self.next_dial = earlier.map_or(soon, |earlier| earlier.min(soon));
         self.schedule_dial();
     }

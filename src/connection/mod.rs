@@ -67,6 +67,8 @@ pub struct Connection {
     next_dial: Instant,
     /// When `command::Reconnect` last caused a dial.
     hurried: Option<Instant>,
+    /// Whether the next dial is one that it causes.
+    hastened: bool,
     /// The newest opened socket.
     epoch: u64,
     /// Its event, while it is open.
@@ -113,6 +115,15 @@ enum Intent {
     Finish,
 }
 
+/// What comes after a loss.
+struct Decision {
+    next: Next,
+    /// What it makes of the run, if nothing comes.
+    kind: OutcomeKind,
+    /// A failure of the policy itself.
+    fault: Option<Error>,
+}
+
 /// How a socket ended.
 struct Ended {
     /// Why, unless it was by a Close frame.
@@ -128,20 +139,22 @@ const BACKLOG: usize = 32;
 const HURRY: Duration = Duration::from_secs(1);
 
 impl Connection {
-    /// Begins to build a connection to a `ws` or `wss` URL.
+    /// Begins to build a connection to a `ws` or `wss` URL (RFC 6455, 3), which is checked by
+    /// `start`. User info becomes `Authorization: Basic`; a fragment is dropped; path and query are
+    /// percent-encoded where they need it, and the path is at least `/`.
     pub fn builder(url: impl Into<String>) -> ConnectionBuilder {
         ConnectionBuilder::new(url.into())
     }
 
     fn new(
         plan: Plan,
+        schedule: Schedule,
         source: SourceId,
         watch: Watch,
         handlers: Handlers,
         ended: Option<oneshot::Sender<Outcome>>,
     ) -> Connection {
         let now = Instant::now();
-        let schedule = Schedule::new(&plan.options.reconnect, plan.options.guards());
         let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
         let delivery = Delivery::new(handlers, overflow, room);
         Connection {
@@ -158,6 +171,7 @@ impl Connection {
             intent: Intent::Stay,
             next_dial: now,
             hurried: None,
+            hastened: false,
             epoch: 0,
             open: None,
             attempts: 0,
@@ -190,7 +204,11 @@ impl Connection {
 
     /// Begins the one dial that is under way at a time.
     fn begin_dial(&mut self) {
-        self.schedule.dialling(Instant::now().into_std());
+        let now = Instant::now();
+        self.schedule.dialling(now.into_std());
+        if std::mem::take(&mut self.hastened) {
+            self.hurried = Some(now);
+        }
         self.attempts += 1;
         self.attempts_down += 1;
         self.watch.set(Gauge::Attempts, self.attempts);
@@ -210,7 +228,8 @@ impl Connection {
             .take()
             .map(|(since, cause)| event::Outage::new(attempts, now.duration_since(since), cause));
         let handshake = Arc::new(opened.handshake);
-        tracing::info!(source = %self.source, epoch = self.epoch, attempts, "open");
+        let name = self.plan.options.name.as_deref();
+        tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
         let options = &self.plan.options;
         let (link, leftover, deflate) = (opened.link, opened.leftover, opened.deflate);
         let live = Live::new(self.epoch, now, link, leftover, deflate, options, &ctx.address());
@@ -239,7 +258,9 @@ impl Connection {
         let attempt = self.schedule.attempt();
         let socket_lost = socket.is_some();
         let cause = error.clone().or_else(|| socket.as_ref().map(Ended::cause));
-        let (next, kind) = self.decide(now, cause.as_ref(), socket.as_ref());
+        let Decision { next, kind, fault } = self.decide(now, cause.as_ref(), socket.as_ref());
+        // A policy that fails for good is told as the failure, whatever it was asked about.
+        let error = fault.or(error);
         if let Some(error) = &error
             && self.intent != Intent::Finish
         {
@@ -280,20 +301,16 @@ impl Connection {
     }
 
     /// What comes after a loss, and what it makes of the run if nothing does.
-    fn decide(
-        &mut self,
-        now: Instant,
-        cause: Option<&Error>,
-        socket: Option<&Ended>,
-    ) -> (Next, OutcomeKind) {
+    fn decide(&mut self, now: Instant, cause: Option<&Error>, socket: Option<&Ended>) -> Decision {
+        let stop = |kind| Decision { next: Next::Stop, kind, fault: None };
         if matches!(self.intent, Intent::Finish | Intent::Pause) {
-            return (Next::Stop, OutcomeKind::Closed);
+            return stop(OutcomeKind::Closed);
         }
-        let verdict = cause.map_or(Verdict::RETRY, Error::verdict);
+        let hurry = self.intent == Intent::Hurry;
         let mut hint = Hint::default();
-        match verdict {
-            _ if self.intent == Intent::Hurry => {}
-            Verdict::Stop => return (Next::Stop, OutcomeKind::Refused),
+        match cause.map_or(Verdict::RETRY, Error::verdict) {
+            _ if hurry => {}
+            Verdict::Stop => return stop(OutcomeKind::Refused),
             Verdict::Retry { at_least, from_cap } => {
                 hint.at_least = at_least;
                 hint.from_cap = from_cap;
@@ -301,23 +318,18 @@ impl Connection {
         }
         let (schedule, rng) = (&mut self.schedule, &mut self.rng);
         let plan = AssertUnwindSafe(|| schedule.lost(now.into_std(), hint, rng));
-        let Ok(planned) = catch_unwind(plan) else {
-            tracing::error!(source = %self.source, "the application's reconnect policy panicked");
-            return (Next::Stop, OutcomeKind::Refused);
-        };
-        if self.intent == Intent::Hurry {
-            let attempt = match planned {
-                backoff::Next::Retry { attempt, .. } => attempt,
-                backoff::Next::GiveUp => self.schedule.attempt() + 1,
-            };
-            return (Next::Retry { after: self.hurry(now), attempt }, OutcomeKind::Closed);
-        }
-        match planned {
-            backoff::Next::Retry { after, attempt } => {
-                (Next::Retry { after, attempt }, OutcomeKind::Failed)
+        let (after, attempt) = match catch_unwind(plan) {
+            Ok(backoff::Next::Retry { after, attempt }) => (after, attempt),
+            Ok(backoff::Next::GiveUp) if hurry => (Duration::ZERO, self.schedule.attempt() + 1),
+            Ok(backoff::Next::GiveUp) => return stop(self.given_up(socket)),
+            Err(_) => {
+                let fault = Some(Error::Handler("the reconnect policy panicked".into()));
+                return Decision { fault, ..stop(OutcomeKind::Refused) };
             }
-            backoff::Next::GiveUp => (Next::Stop, self.given_up(socket)),
-        }
+        };
+        self.hastened = hurry;
+        let after = if hurry { self.hurry(now) } else { after };
+        Decision { next: Next::Retry { after, attempt }, kind: OutcomeKind::Failed, fault: None }
     }
 
     fn given_up(&self, socket: Option<&Ended>) -> OutcomeKind {
@@ -338,11 +350,9 @@ impl Connection {
     }
 
     /// How long a dial that was asked for has to wait.
-    fn hurry(&mut self, now: Instant) -> Duration {
-        let last = self.hurried.map_or(now, |last| last + HURRY);
-        let wait = last.saturating_duration_since(now).max(self.schedule.hold(now.into_std()));
-        self.hurried = Some(now + wait);
-        wait
+    fn hurry(&self, now: Instant) -> Duration {
+        let next = self.hurried.map_or(now, |last| last + HURRY);
+        next.saturating_duration_since(now).max(self.schedule.hold(now.into_std()))
     }
 
     /// The end of the run: no socket, no timer, no dial. The handlers are let go of once they have

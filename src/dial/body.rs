@@ -11,7 +11,7 @@ use crate::error::Refusal;
 /// The most of a body that is kept, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// A reply that was not 101, whose body was not read yet.
+/// A reply that refuses, whose body was not read yet.
 pub(crate) struct Refused {
     pub(super) head: Head,
     /// Bytes that came behind the head.

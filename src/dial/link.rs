@@ -1,6 +1,7 @@
 //! What frames go over: TCP or the application's own transport, under TLS or not.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -22,6 +23,12 @@ pub(crate) enum Link {
     Tls(Box<TlsStream<Plain>>),
 }
 
+/// Polls the application's transport. A panic in it takes nothing else down.
+fn contained<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    let panicked = |_| Poll::Ready(Err(io::Error::other("the application's transport panicked")));
+    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(panicked)
+}
+
 impl AsyncRead for Plain {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -30,7 +37,7 @@ impl AsyncRead for Plain {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Plain::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Plain::Own(io) => Pin::new(io).poll_read(cx, buf),
+            Plain::Own(io) => contained(|| Pin::new(io).poll_read(cx, buf)),
         }
     }
 }
@@ -43,21 +50,21 @@ impl AsyncWrite for Plain {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Plain::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Plain::Own(io) => Pin::new(io).poll_write(cx, buf),
+            Plain::Own(io) => contained(|| Pin::new(io).poll_write(cx, buf)),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Plain::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Plain::Own(io) => Pin::new(io).poll_flush(cx),
+            Plain::Own(io) => contained(|| Pin::new(io).poll_flush(cx)),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Plain::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Plain::Own(io) => Pin::new(io).poll_shutdown(cx),
+            Plain::Own(io) => contained(|| Pin::new(io).poll_shutdown(cx)),
         }
     }
 }

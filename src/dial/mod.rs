@@ -3,14 +3,17 @@
 mod body;
 mod head;
 mod link;
+mod proxy;
 mod resolve;
 mod socket;
+mod socks;
 mod upgrade;
 
 use std::any::Any;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
@@ -23,9 +26,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::Handshake;
+use crate::dial::body::Refused;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
-use crate::error::{ConnectError, Error, Stage};
+use crate::error::{ConnectError, Error, ProxyError, Refusal, Stage};
 use crate::options::Plan;
 use crate::proto::compression::Agreed;
 use crate::tls;
@@ -66,17 +70,25 @@ pub(crate) async fn dial(plan: Rc<Plan>) -> Result<Opened, Error> {
     match rejected {
         Ok(opened) => Ok(opened),
         Err(Rejected::Failed(err)) => Err(err),
-        Err(Rejected::Refused(refused)) => {
-            // The status is known. Whatever becomes of the body, it is not lost.
-            let until = Instant::now() + BODY_TIMEOUT;
-            let until = deadline.map_or(until, |deadline| deadline.min(until));
-            Err(Error::Refused(Arc::new(refused.read_body(until).await)))
+        Err(Rejected::Refused(refused)) => Err(Error::Refused(kept(*refused, deadline).await)),
+        Err(Rejected::ByProxy(refused)) => {
+            Err(Error::Proxy(ProxyError::Status(kept(*refused, deadline).await)))
         }
     }
 }
 
+/// A refusal with its body. The status is known: whatever becomes of the body, it is not lost.
+async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
+    let until = Instant::now() + BODY_TIMEOUT;
+    let until = deadline.map_or(until, |deadline| deadline.min(until));
+    Arc::new(refused.read_body(until).await)
+}
+
 async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
-    let (plain, peer) = connect(plan, stage).await?;
+    let (plain, peer) = match &plan.detour {
+        Some(detour) => proxy::tunnel(plan, detour, stage).await?,
+        None => connect(plan, &plan.target.host, plan.target.port, stage).await?,
+    };
     let link = match &plan.tls {
         Some(tls) => {
             stage.set(Stage::Tls);
@@ -100,26 +112,35 @@ async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
 /// What was agreed, as the server says it.
 const EXTENSIONS: &str = "sec-websocket-extensions";
 
+/// The transport to the first host on the way: the proxy's or the server's own.
 async fn connect(
     plan: &Plan,
+    host: &str,
+    port: u16,
     stage: &Cell<Stage>,
-) -> Result<(Plain, Option<std::net::SocketAddr>), Rejected> {
-    let target = &plan.target;
+) -> Result<(Plain, Option<SocketAddr>), Error> {
     if let Some(factory) = &plan.options.transport {
         stage.set(Stage::Connect);
-        let made = guarded(|| factory.make(&target.host, target.port)).await?;
-        return made
-            .map(|own| (Plain::Own(own), None))
-            .map_err(|err| Rejected::Failed(Error::Io(err.into())));
+        let made = guarded(|| factory.make(host, port)).await?;
+        return made.map(|own| (Plain::Own(own), None)).map_err(|err| match inside(&err) {
+            Some(own) => own,
+            None => Error::Io(err.into()),
+        });
     }
-    let addrs = resolve::lookup(&target.host, target.port).await?;
+    let addrs = resolve::lookup(host, port).await?;
     stage.set(Stage::Connect);
-    let tcp = resolve::race(addrs, socket::connect).await;
-    let tcp: TcpStream = tcp.map_err(|tried: Vec<(std::net::SocketAddr, io::Error)>| {
-        Error::Connect(ConnectError { tried: tried.into() })
+    let tcp = resolve::race(addrs, |addr| socket::connect(addr, &plan.options.sockets)).await;
+    let tcp: TcpStream = tcp.map_err(|tried: Vec<(SocketAddr, io::Error)>| {
+        let own = tried.iter().find_map(|(_, err)| inside(err));
+        own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))
     })?;
     let peer = tcp.peer_addr().ok();
     Ok((Plain::Tcp(tcp), peer))
+}
+
+/// An error of ours that had to pass for one of the system's.
+fn inside(err: &io::Error) -> Option<Error> {
+    err.get_ref()?.downcast_ref::<Error>().cloned()
 }
 
 /// Runs a future of the application's. A panic in it takes nothing else down.

@@ -1,61 +1,99 @@
-//! A TCP connection with the options that a long-lived one needs.
+//! A TCP connection from the address and with the options that were chosen.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// When probes begin on an idle connection, how far apart they are, and how many may go
-/// unanswered: the values of WebSocketApp's `DEFAULT_SOCKET_OPTION`.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-#[cfg(not(windows))]
-const KEEPALIVE_PROBES: u32 = 3;
-
-/// How long sent bytes may stay unacknowledged. Keepalive does not see that: unacknowledged data
-/// suppresses its probes.
-#[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::socket::Sockets;
 
 /// Connects to one address.
 ///
 /// # Errors
-/// What the system says.
-pub(super) async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
+/// What the system says, and when the address that was chosen is of another family.
+pub(super) async fn connect(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
     let socket = if addr.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    let stream = socket.connect(addr).await?;
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    socket.set_tcp_keepalive(&keepalive())?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(stream)
-}
-
-fn keepalive() -> TcpKeepalive {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
-    #[cfg(not(windows))]
-    let keepalive = keepalive.with_retries(KEEPALIVE_PROBES);
-    keepalive
+    sockets.options.apply((&socket).into())?;
+    if let Some(ip) = sockets.bind {
+        if ip.is_ipv6() != addr.is_ipv6() {
+            return Err(io::Error::other(format!("it is not of the family of {ip}")));
+        }
+        socket.bind(SocketAddr::new(ip, 0))?;
+    }
+    socket.connect(addr).await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
+
+    use socket2::SockRef;
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::error::Error;
+    use crate::socket::SocketOptions;
+
+    async fn connected(sockets: Sockets) -> io::Result<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        connect(listener.local_addr().unwrap(), &sockets).await
+    }
+
+    fn having(options: SocketOptions) -> Sockets {
+        Sockets { options, bind: None }
+    }
 
     #[tokio::test]
     async fn a_connection_has_its_options() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = connected(Sockets::default()).await.unwrap();
         assert!(stream.nodelay().unwrap());
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
         #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(60)));
+    }
+
+    #[tokio::test]
+    async fn options_are_those_that_were_chosen() {
+        let seconds = Duration::from_secs;
+        let options = SocketOptions::new().nodelay(false).keepalive(seconds(77));
+        let options = options.keepalive_interval(seconds(7)).keepalive_probes(5);
+        let options = options.receive_buffer(20_000).send_buffer(30_000);
+        let options = options.user_timeout(seconds(9)).with(|socket| socket.set_ttl_v4(42));
+        let stream = connected(having(options)).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(!stream.nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), seconds(77));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), seconds(7));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 5);
+        assert!((20_000..=40_000).contains(&socket.recv_buffer_size().unwrap()));
+        assert!((30_000..=60_000).contains(&socket.send_buffer_size().unwrap()));
+        assert_eq!(socket.ttl_v4().unwrap(), 42);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(9)));
+        let off = connected(having(SocketOptions::new().keepalive(None))).await.unwrap();
+        assert!(!SockRef::from(&off).keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_the_closure_fails_with_is_the_failure() {
+        let failing = SocketOptions::new().with(|_| Err(io::ErrorKind::AddrInUse.into()));
+        let err = connected(having(failing)).await.unwrap_err();
+        assert_eq!(err.kind(), io::ErrorKind::AddrInUse);
+        let panicking = SocketOptions::new().with(|_| panic!("for the test"));
+        let err = connected(having(panicking)).await.unwrap_err();
+        let inner = err.get_ref().and_then(|err| err.downcast_ref::<Error>());
+        assert!(matches!(inner, Some(Error::Handler(_))), "{err:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_comes_from_the_address_that_was_chosen() {
+        let from = |ip| connected(Sockets { bind: Some(ip), ..Sockets::default() });
+        let other = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
+        assert_eq!(from(other).await.unwrap().local_addr().unwrap().ip(), other);
+        let err = from(Ipv6Addr::LOCALHOST.into()).await.unwrap_err();
+        assert!(err.to_string().contains("family"), "{err}");
     }
 }

@@ -46,6 +46,8 @@ pub(crate) enum Rejected {
     Failed(Error),
     /// The server answered with another status; the body is still to be read.
     Refused(Box<Refused>),
+    /// The proxy did not open the way; the body is still to be read.
+    ByProxy(Box<Refused>),
 }
 
 /// Interim replies that are passed over (RFC 9110, 15.2).

@@ -52,6 +52,8 @@ pub(crate) struct Sum {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loss {
     pub(crate) opened: bool,
+    /// Whether a command cut the dial short: then it has not failed, and nothing is told of it.
+    pub(crate) cut: bool,
     pub(crate) next: After,
 }
 
@@ -74,6 +76,8 @@ pub(crate) fn check(history: &History, sessions: &[Session]) -> Result<Sum, Stri
     let mut last = None;
     let mut over = false;
     let mut stopped = false;
+    // Whether the phase is Connecting, and how many losses there were when it began.
+    let (mut dialling, mut lost) = (false, 0);
     for (index, (at, seen)) in history.events.iter().enumerate() {
         let wrong = |why: String| Err(format!("event {index} at {at:?}, {seen:?}: {why}"));
         if stopped {
@@ -134,7 +138,7 @@ pub(crate) fn check(history: &History, sessions: &[Session]) -> Result<Sum, Stri
                 }
                 match &mut open {
                     Some(open) => open.error = Some(*next),
-                    None => sum.losses.push(Loss { opened: false, next: *next }),
+                    None => sum.losses.push(Loss { opened: false, cut: false, next: *next }),
                 }
             }
             Seen::Close { epoch, clean, by, next, .. } => {
@@ -163,9 +167,17 @@ pub(crate) fn check(history: &History, sessions: &[Session]) -> Result<Sum, Stri
                 if open.next.is_some_and(|next| next > session.written) {
                     return wrong(format!("more than the {} that were written", session.written));
                 }
-                sum.losses.push(Loss { opened: true, next: *next });
+                sum.losses.push(Loss { opened: true, cut: false, next: *next });
             }
-            Seen::State { phase } => over = phase == "closed",
+            Seen::State { phase } => {
+                over = phase == "closed";
+                let failed = sum.losses.len() > lost;
+                if dialling && !failed && (over || phase == "paused") {
+                    sum.losses.push(Loss { opened: false, cut: true, next: None });
+                }
+                dialling = phase == "connecting";
+                lost = sum.losses.len();
+            }
             Seen::Stopped { epochs, .. } => {
                 if let Some(open) = &open {
                     return wrong(format!("epoch {} was not closed", open.number));
@@ -266,28 +278,28 @@ pub(crate) fn check_dials(
                 wrong.push(format!("dial {index} outlived its close at {asked:?}: {dial:?}"));
             }
         }
-        if connection.pauses.iter().any(|(from, to)| (*from..*to).contains(&dial.began)) {
+        if connection.pauses.iter().any(|(from, to)| *from < dial.began && dial.began < *to) {
             wrong.push(format!("dial {index} in a pause: {dial:?}"));
         }
         if connection.closed.is_some_and(|closed| dial.began > closed) {
             wrong.push(format!("dial {index} after the close: {dial:?}"));
         }
     }
-    // A dial that a pause cut short has not failed: nothing is told of it.
-    let cut = |dial: &&Dial| {
-        let at = |(from, _): &(Duration, Duration)| dial.gone == Some(*from);
-        dial.opened.is_none() && connection.pauses.iter().any(at)
-    };
-    let lost: Vec<&Dial> = dials.iter().filter(|dial| !cut(dial)).collect();
+    if losses.len() != dials.len() {
+        wrong.push(format!("{} dials, and {} ends are told", dials.len(), losses.len()));
+    }
     for (index, loss) in losses.iter().enumerate() {
-        let Some(dial) = lost.get(index) else {
+        let Some(dial) = dials.get(index) else {
             wrong.push(format!("loss {index} has no dial: {loss:?}"));
             continue;
         };
+        if loss.cut {
+            continue;
+        }
         if dial.opened.is_some() != loss.opened {
             wrong.push(format!("dial {index} was {dial:?}, and told as {loss:?}"));
         }
-        let (Some(gone), Some(next)) = (dial.gone, lost.get(index + 1)) else {
+        let (Some(gone), Some(next)) = (dial.gone, dials.get(index + 1)) else {
             continue;
         };
         let hurried = connection.hurried.iter().any(|at| (gone..=next.began).contains(at));

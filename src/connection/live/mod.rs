@@ -1,25 +1,26 @@
 //! All that lives as long as one socket.
 
+mod reading;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::SendError;
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::connection::Connection;
-use crate::delivery::{self, Delivery, Run};
+use crate::connection::live::reading::ReadState;
+use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
-use crate::event;
 use crate::options::Options;
 use crate::pinger::{Cadence, Pinger, Signs, Silent};
 use crate::proto::close::CloseFrame;
@@ -27,7 +28,7 @@ use crate::proto::codec::Codec;
 use crate::proto::compression::Agreed;
 use crate::proto::error::ProtocolError;
 use crate::proto::frame::Role;
-use crate::proto::message::{ControlPayload, Incoming, Outgoing, Payload};
+use crate::proto::message::{ControlPayload, Payload};
 use crate::proto::session::{Closure, Session};
 use crate::writer::{self, Writer};
 
@@ -59,22 +60,20 @@ pub(super) struct Live {
     breach: Option<Breach>,
     /// Runs from the first Close frame on, or from a breach.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Whether our side of the transport was shut down after a breach.
+    /// Runs from the exchange of both Close frames on, until we end our side of the transport.
+    parting: Option<Pin<Box<Sleep>>>,
+    /// Whether our side of the transport was ended.
     shut: bool,
     close_timeout: Duration,
     read_ahead: usize,
 }
 
-/// Bytes that are read in one poll. Then others have their turn.
-const BUDGET: usize = 128 << 10;
-
-/// The least and the most that one read asks for.
-const MIN_CHUNK: usize = 4 << 10;
-const MAX_CHUNK: usize = 64 << 10;
-
 /// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
 /// with bytes unread would reset the connection.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the server has to end the transport after both Close frames, before we end our side.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// How long handlers on this thread or another have for what was read before a breach.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -122,7 +121,7 @@ impl Live {
             session: Session::new(),
             writer: Writer::new(options.send_buffer, options.write_timeout),
             inbox: leftover,
-            chunk: MIN_CHUNK,
+            chunk: reading::MIN_CHUNK,
             signs,
             _pinger: pinger,
             ping_payload: options.ping_payload.clone(),
@@ -131,6 +130,7 @@ impl Live {
             silent: None,
             breach: None,
             deadline: None,
+            parting: None,
             shut: false,
             close_timeout: options.close_timeout,
             read_ahead: options.read_ahead,
@@ -155,12 +155,12 @@ impl Live {
 
     /// Whether a Close frame has gone by, or will.
     pub(super) fn is_closing(&self) -> bool {
-        self.deadline.is_some()
+        self.session.is_closing() || self.breach.is_some()
     }
 
     /// Whether reading had stopped for the handlers, and can go on.
     pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
-        !self.signs.reading.get() && delivery.cost() <= self.room()
+        !self.signs.reading.get() && !delivery.is_full(0, self.room())
     }
 
     /// What may wait for the handlers while reading goes on.
@@ -320,12 +320,22 @@ impl Live {
         self.end_within(LINGER.min(self.close_timeout));
     }
 
-    /// After a breach, once our Close is out: nothing more will be said.
+    /// Ends our side of the transport once nothing more will be said: after a breach at once, and
+    /// after both Close frames when the server has had its chance to be the first
+    /// (RFC 6455, 7.1.1). Some servers wait for that.
     fn poll_shut(&mut self, cx: &mut Context<'_>) {
-        if !self.shut && self.breach.as_ref().is_some_and(|breach| breach.said) {
-            // An error here shows in the next read.
-            self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
+        let breached = self.breach.as_ref().is_some_and(|breach| breach.said);
+        if self.shut || !(breached || self.session.is_done()) {
+            return;
         }
+        if !breached {
+            let parting = self.parting.get_or_insert_with(|| Box::pin(sleep(PARTING)));
+            if parting.as_mut().poll(cx).is_pending() {
+                return;
+            }
+        }
+        // An error here shows in the next read.
+        self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
     }
 
     fn judge_silence(&mut self) -> Option<Error> {
@@ -335,162 +345,10 @@ impl Live {
         (heard <= silent.since && self.signs.reading.get()).then_some(Error::PeerSilent { after })
     }
 
-    fn poll_read(
-        &mut self,
-        delivery: &mut Delivery,
-        watch: &Watch,
-        source: SourceId,
-        cx: &mut Context<'_>,
-    ) -> Result<ReadState, Error> {
-        let mut budget = BUDGET;
-        loop {
-            while self.decode(delivery, watch, source) && delivery.cost() <= self.room() {}
-            if self.breach.as_ref().is_some_and(|breach| !breach.said) {
-                return Ok(ReadState::Open);
-            }
-            if delivery.cost() > self.room() {
-                self.signs.stop_reading();
-                return Ok(ReadState::Open);
-            }
-            self.signs.resume_reading(Instant::now());
-            if budget == 0 {
-                cx.waker().wake_by_ref();
-                return Ok(ReadState::Open);
-            }
-            let ask = self.chunk.max(self.codec.wanted().min(MAX_CHUNK));
-            self.inbox.reserve(ask);
-            let read = pin!(self.link.read_buf(&mut self.inbox));
-            match read.poll(cx) {
-                Poll::Pending => {
-                    if self.inbox.is_empty() {
-                        // An idle connection owns no read buffer.
-                        self.inbox = BytesMut::new();
-                        self.chunk = MIN_CHUNK;
-                    }
-                    return Ok(ReadState::Open);
-                }
-                Poll::Ready(Ok(0)) => return Ok(ReadState::Eof),
-                Poll::Ready(Ok(count)) => {
-                    self.took(count, watch);
-                    budget = budget.saturating_sub(count);
-                }
-                Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok(ReadState::Eof);
-                }
-                Poll::Ready(Err(err)) => return Err(Error::Io(err.into())),
-            }
-        }
-    }
-
-    fn took(&mut self, count: usize, watch: &Watch) {
-        let now = Instant::now();
-        self.signs.byte.set(now);
-        watch.add(Gauge::BytesIn, count as u64);
-        watch.stamp(Gauge::LastByte, now.into_std());
-        if count >= self.chunk {
-            self.chunk = (self.chunk * 4).min(MAX_CHUNK);
-        }
-    }
-
-    /// Takes whole frames out of the inbox, until more wait for the handlers than may: a read of
-    /// 64 KiB can hold 32,768 pings. `true` if some may be left.
-    fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) -> bool {
-        if self.inbox.is_empty() {
-            return false;
-        }
-        if self.breach.is_some() || self.session.is_done() {
-            // Nothing that follows is looked at (RFC 6455, 1.4).
-            self.inbox.clear();
-            return false;
-        }
-        let room = self.room();
-        let received = self.signs.byte.get().into_std();
-        let mut run = Run { source, epoch: self.epoch, received, payloads: VecDeque::new() };
-        let mut run_cost = 0;
-        let more = loop {
-            if delivery.cost() + run_cost > room {
-                break true;
-            }
-            match self.codec.decode(&mut self.inbox) {
-                Ok(None) => break false,
-                Ok(Some(Incoming::Message(payload))) => {
-                    run_cost += delivery::cost(&payload);
-                    run.payloads.push_back(payload);
-                }
-                Ok(Some(control)) => {
-                    // A control frame parts a run, so that the order holds.
-                    self.hand_on(&mut run, delivery, watch);
-                    run_cost = 0;
-                    self.control(control, delivery, watch, source);
-                }
-                Err(err) => {
-                    if !self.session.is_closing() {
-                        self.breach(err);
-                    }
-                    break false;
-                }
-            }
-        };
-        self.hand_on(&mut run, delivery, watch);
-        more
-    }
-
-    /// Puts the messages of a run into the queue, and leaves it empty.
-    fn hand_on(&self, run: &mut Run, delivery: &mut Delivery, watch: &Watch) {
-        let payloads = std::mem::take(&mut run.payloads);
-        if !payloads.is_empty() {
-            self.signs.data.set(self.signs.byte.get());
-            watch.add(Gauge::MessagesIn, payloads.len() as u64);
-            delivery.push_run(Run { payloads, ..*run });
-        }
-    }
-
     fn breach(&mut self, err: ProtocolError) {
         self.breach = Some(Breach { err, said: false, turned: false });
         self.end_within(PATIENCE);
     }
-
-    fn control(
-        &mut self,
-        control: Incoming,
-        delivery: &mut Delivery,
-        watch: &Watch,
-        source: SourceId,
-    ) {
-        match self.session.receive(&control) {
-            Some(Outgoing::Pong(payload)) => self.writer.pong(&mut self.codec, payload),
-            Some(close) => self.writer.close(&mut self.codec, close),
-            None => {}
-        }
-        let epoch = self.epoch;
-        match control {
-            Incoming::Ping(payload) => delivery.push(event::Ping { source, epoch, payload }),
-            Incoming::Pong(payload) => {
-                let round_trip = self.round_trip(&payload);
-                watch.stamp(Gauge::LastPong, self.signs.byte.get().into_std());
-                if let Some(round_trip) = round_trip {
-                    watch.set_span(Gauge::RoundTrip, round_trip);
-                }
-                delivery.push(event::Pong { source, epoch, payload, round_trip });
-            }
-            Incoming::Close(_) => self.end_within(self.close_timeout),
-            _ => {}
-        }
-    }
-
-    /// The time from the oldest ping with this payload. Older ones will not be answered any more
-    /// (RFC 6455, 5.5.3).
-    fn round_trip(&mut self, payload: &ControlPayload) -> Option<Duration> {
-        let index = self.pings.iter().position(|(sent, _)| sent == payload)?;
-        let (_, at) = self.pings.drain(..=index).next_back()?;
-        Some(self.signs.byte.get().saturating_duration_since(at))
-    }
-}
-
-/// Whether more may come.
-enum ReadState {
-    Open,
-    Eof,
 }
 
 fn ended_early() -> Error {

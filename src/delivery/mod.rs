@@ -1,140 +1,20 @@
 //! The one queue on the way to the handlers: in order, bounded, nothing lost.
 
+mod kinds;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::Context;
-use std::time::Instant;
 
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::command::status::SourceId;
-use crate::event;
+use crate::delivery::kinds::{EVENT, Slot, Slots};
 use crate::options::Overflow;
-use crate::proto::frame::Opcode;
-use crate::proto::message::Payload;
 
-/// The recipients of one kind of event.
-pub(crate) type Slots<M> = Vec<Slot<M>>;
-
-/// One recipient. It stays the one value that it was registered as: a clone of it is never full.
-#[derive(Debug)]
-pub(crate) struct Slot<M>
-where
-    M: actix::Message + Send,
-    M::Result: Send,
-{
-    to: Recipient<M>,
-    /// The number of the first entry that is meant for it: who comes late is not told of what
-    /// was there before.
-    from: u64,
-}
-
-/// Everybody who is told something, by kind of event.
-#[derive(Default, Debug)]
-pub(crate) struct Handlers {
-    open: Slots<event::Open>,
-    reconnect: Slots<event::Reconnect>,
-    data: Slots<event::Data>,
-    message: Slots<event::Message>,
-    ping: Slots<event::Ping>,
-    pong: Slots<event::Pong>,
-    error: Slots<event::Error>,
-    close: Slots<event::Close>,
-    state: Slots<event::State>,
-    stopped: Slots<event::Stopped>,
-}
-
-impl Handlers {
-    /// Adds a recipient that is told of everything.
-    pub(crate) fn add<M: Event>(&mut self, to: Recipient<M>) {
-        self.of().push(Slot { to, from: 0 });
-    }
-
-    /// The recipients of one kind of event.
-    fn of<M: Event>(&mut self) -> &mut Slots<M> {
-        M::slots(self)
-    }
-
-    /// How many recipients there are.
-    pub(crate) fn count(&self) -> usize {
-        self.open.len()
-            + self.reconnect.len()
-            + self.data.len()
-            + self.message.len()
-            + self.ping.len()
-            + self.pong.len()
-            + self.error.len()
-            + self.close.len()
-            + self.state.len()
-            + self.stopped.len()
-    }
-}
-
-/// A kind of event that handlers can be told.
-pub(crate) trait Event:
-    actix::Message<Result = ()> + Clone + Send + Sized + 'static
-{
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self>;
-
-    /// The cursor of this kind of event, where the head of the queue is of it.
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize>;
-
-    /// What somebody who subscribes only now is told of the socket that is open.
-    fn late(_open: &event::Open) -> Option<Self> {
-        None
-    }
-}
-
-/// A kind of event that stands in the queue by itself. Messages stand there in runs.
-pub(crate) trait Queued: Event {
-    fn wrap(self) -> Entry;
-}
-
-/// Something in the queue.
-pub(crate) enum Entry {
-    Open(event::Open),
-    Reconnect(event::Reconnect),
-    Run(Run),
-    Ping(event::Ping),
-    Pong(event::Pong),
-    Error(event::Error),
-    Close(event::Close),
-    State(event::State),
-    Stopped(event::Stopped),
-}
-
-/// Messages that were read together.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) source: SourceId,
-    pub(crate) epoch: u64,
-    /// When their last bytes were read.
-    pub(crate) received: Instant,
-    pub(crate) payloads: VecDeque<Payload>,
-}
-
-/// What a message costs in the queue besides its payload, in bytes.
-const MESSAGE: usize = 96;
-
-/// What any other event costs, its payload included, in bytes.
-const EVENT: usize = size_of::<Entry>() + MESSAGE;
-
-impl Entry {
-    fn cost(&self) -> usize {
-        match self {
-            Entry::Run(run) => run.payloads.iter().map(cost).sum(),
-            _ => EVENT,
-        }
-    }
-}
-
-/// What a message costs in the queue, in bytes.
-pub(crate) fn cost(payload: &Payload) -> usize {
-    payload.len() + MESSAGE
-}
+pub(crate) use crate::delivery::kinds::{Entry, Event, Handlers, Queued, Run, cost};
 
 /// The queue of one connection.
 #[derive(Default)]
@@ -206,54 +86,58 @@ impl Delivery {
         }
     }
 
-    /// Puts a run of messages behind all others, or drops what `overflow` says.
-    pub(crate) fn push_run(&mut self, mut run: Run) {
-        if self.handlers.message.is_empty() && self.handlers.data.is_empty() {
-            return;
-        }
-        if self.overflow == Overflow::DropNewest {
-            self.cut_to_room(&mut run);
-        }
-        if run.payloads.is_empty() {
+    /// Puts a run of messages behind all others. Where a handler is too slow for it, drops what
+    /// `overflow` says.
+    pub(crate) fn push_run(&mut self, run: Run) {
+        let nobody = self.handlers.message.is_empty() && self.handlers.data.is_empty();
+        if nobody || run.payloads.is_empty() {
             return;
         }
         self.events += run.payloads.len();
         let entry = Entry::Run(run);
         self.cost += entry.cost();
         self.queue.push_back(entry);
-        if self.overflow == Overflow::DropOldest {
-            self.drop_oldest();
+        self.shed();
+    }
+
+    /// Whether as much waits as may, with `more` bytes that are still to come. While messages are
+    /// dropped they make their own room.
+    pub(crate) fn is_full(&self, more: usize, room: usize) -> bool {
+        match self.is_dropping() {
+            true => self.cost > room || more > room,
+            false => self.cost + more > room,
         }
     }
 
-    fn cut_to_room(&mut self, run: &mut Run) {
-        let mut left = self.room.saturating_sub(self.cost);
-        let fits = run.payloads.iter().take_while(|payload| {
-            let fits = cost(payload) <= left;
-            left = left.saturating_sub(cost(payload));
-            fits
-        });
-        let fits = fits.count();
-        self.dropped += (run.payloads.len() - fits) as u64;
-        run.payloads.truncate(fits);
+    /// Whether messages are being dropped: only ever while a mailbox is full.
+    fn is_dropping(&self) -> bool {
+        self.overflow != Overflow::Wait && self.offer.is_some()
     }
 
-    fn drop_oldest(&mut self) {
-        // The head may be on its way to some of its recipients: then it goes to all.
-        let mut skip = usize::from(self.told != [0; 2] || self.offer.is_some());
-        for entry in &mut self.queue {
-            let Entry::Run(run) = entry else {
-                skip = 0;
-                continue;
-            };
-            while self.cost > self.room
-                && let Some(payload) = run.payloads.remove(skip)
-            {
-                self.cost -= cost(&payload);
+    /// Drops messages until the rest has room.
+    fn shed(&mut self) {
+        if !self.is_dropping() {
+            return;
+        }
+        // The head is on its way to its recipients. It goes to all of them.
+        let head = usize::from(matches!(self.queue.front(), Some(Entry::Run(_))));
+        let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
+            Entry::Run(run) => Some((if index == 0 { head } else { 0 }, run)),
+            _ => None,
+        });
+        let oldest = self.overflow == Overflow::DropOldest;
+        let runs: &mut dyn Iterator<Item = _> = match oldest {
+            true => &mut { runs },
+            false => &mut runs.rev(),
+        };
+        for (kept, run) in runs {
+            while self.cost > self.room && run.payloads.len() > kept {
+                let at = if oldest { kept } else { run.payloads.len() - 1 };
+                let dropped = run.payloads.remove(at);
+                self.cost -= dropped.as_ref().map_or(0, cost);
                 self.events -= 1;
                 self.dropped += 1;
             }
-            skip = 0;
         }
     }
 
@@ -287,6 +171,7 @@ impl Delivery {
         loop {
             if let Some(offer) = &mut self.offer {
                 if offer.answer.as_mut().poll(cx).is_pending() {
+                    self.shed();
                     return;
                 }
                 self.offer = None;
@@ -434,163 +319,5 @@ fn force_run(handlers: &Handlers, mut skip: [usize; 2], number: u64, run: &Run) 
         let [told, told_data] = mem::take(&mut skip);
         force(&handlers.data, told_data, number, &run.data(payload));
         force(&handlers.message, told, number, &run.message(payload));
-    }
-}
-
-impl Run {
-    fn message(&self, payload: &Payload) -> event::Message {
-        let payload = payload.clone();
-        let (source, epoch, received) = (self.source, self.epoch, self.received);
-        event::Message { source, epoch, payload, received }
-    }
-
-    fn data(&self, payload: &Payload) -> event::Data {
-        let opcode = match payload {
-            Payload::Text(_) => Opcode::Text,
-            Payload::Binary(_) => Opcode::Binary,
-        };
-        let (source, epoch, payload) = (self.source, self.epoch, payload.clone());
-        event::Data { source, epoch, payload, opcode, fin: true }
-    }
-}
-
-impl Event for event::Open {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.open
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Open(_)).then_some(&mut told[0])
-    }
-    fn late(open: &event::Open) -> Option<Self> {
-        Some(open.clone())
-    }
-}
-
-impl Queued for event::Open {
-    fn wrap(self) -> Entry {
-        Entry::Open(self)
-    }
-}
-
-impl Event for event::Message {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.message
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Run(_)).then_some(&mut told[0])
-    }
-}
-
-impl Event for event::Ping {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.ping
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Ping(_)).then_some(&mut told[0])
-    }
-}
-
-impl Queued for event::Ping {
-    fn wrap(self) -> Entry {
-        Entry::Ping(self)
-    }
-}
-
-impl Event for event::Pong {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.pong
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Pong(_)).then_some(&mut told[0])
-    }
-}
-
-impl Queued for event::Pong {
-    fn wrap(self) -> Entry {
-        Entry::Pong(self)
-    }
-}
-
-impl Event for event::Error {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.error
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Error(_)).then_some(&mut told[0])
-    }
-}
-
-impl Queued for event::Error {
-    fn wrap(self) -> Entry {
-        Entry::Error(self)
-    }
-}
-
-impl Event for event::Close {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.close
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Close(_)).then_some(&mut told[0])
-    }
-}
-
-impl Queued for event::Close {
-    fn wrap(self) -> Entry {
-        Entry::Close(self)
-    }
-}
-
-impl Event for event::State {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.state
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::State(_)).then_some(&mut told[0])
-    }
-}
-
-impl Queued for event::State {
-    fn wrap(self) -> Entry {
-        Entry::State(self)
-    }
-}
-
-impl Event for event::Stopped {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.stopped
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Stopped(_)).then_some(&mut told[0])
-    }
-}
-
-impl Queued for event::Stopped {
-    fn wrap(self) -> Entry {
-        Entry::Stopped(self)
-    }
-}
-
-impl Event for event::Reconnect {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.reconnect
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Reconnect(_)).then_some(&mut told[0])
-    }
-}
-
-impl Queued for event::Reconnect {
-    fn wrap(self) -> Entry {
-        Entry::Reconnect(self)
-    }
-}
-
-impl Event for event::Data {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.data
-    }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
-        matches!(head, Entry::Run(_)).then_some(&mut told[1])
     }
 }

@@ -1,0 +1,318 @@
+//! The way through a proxy: reaching it, and CONNECT (RFC 9110, 9.3.6).
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+use crate::dial::body::Refused;
+use crate::dial::link::{Link, Plain};
+use crate::dial::upgrade::Rejected;
+use crate::dial::{connect, head, resolve, socks};
+use crate::error::{Error, ProxyError, Stage};
+use crate::options::{Detour, Plan, Target};
+use crate::proxy::{Proxy, Scheme};
+use crate::tls;
+
+/// A transport that ends at the server, and the address of the proxy.
+type Tunnel = (Plain, Option<SocketAddr>);
+
+/// Opens a tunnel to the target.
+///
+/// # Errors
+/// `Proxy`, but `Dns` where the target's name is for us to resolve and has no address, and
+/// `Timeout` of either.
+pub(super) async fn tunnel(
+    plan: &Plan,
+    detour: &Detour,
+    stage: &Cell<Stage>,
+) -> Result<Tunnel, Rejected> {
+    let addrs = match detour.proxy.scheme {
+        Scheme::Socks4 | Scheme::Socks5 => Some(local_addrs(plan, detour.proxy.scheme).await?),
+        _ => None,
+    };
+    stage.set(Stage::Proxy);
+    let opened = async {
+        match (detour.proxy.scheme, addrs) {
+            (Scheme::Http | Scheme::Https, _) => {
+                let (plain, peer) = reach(plan, detour).await?;
+                Ok((ask(plain, &detour.proxy, &plan.target).await?, peer))
+            }
+            (_, None) => Ok(by_name(plan, detour).await?),
+            (_, Some(addrs)) => Ok(by_address(plan, detour, addrs).await?),
+        }
+    };
+    match plan.options.proxy_timeout {
+        Some(limit) => timeout(limit, opened).await.map_err(|_| Error::Timeout(Stage::Proxy))?,
+        None => opened.await,
+    }
+}
+
+/// The target's addresses, where the proxy is not to resolve its name.
+async fn local_addrs(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Error> {
+    let target = &plan.target;
+    let mut addrs = resolve::lookup(&target.host, target.port).await?;
+    if scheme == Scheme::Socks4 {
+        addrs.retain(SocketAddr::is_ipv4);
+    }
+    if addrs.is_empty() {
+        let none = io::Error::other("no IPv4 address, and SOCKS4 carries no other");
+        return Err(Error::Dns { host: target.host.clone(), source: Arc::new(none) });
+    }
+    Ok(addrs)
+}
+
+/// A transport to the proxy itself, under TLS where its URL says so.
+async fn reach(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
+    let proxy = &detour.proxy;
+    let within = Cell::new(Stage::Proxy);
+    let reached = connect(plan, &proxy.host, proxy.port, &within).await;
+    let (plain, peer) = reached.map_err(|err| match err {
+        // The application's own closure: that is not the proxy's fault.
+        Error::Handler(_) => err,
+        err => Error::Proxy(ProxyError::Unreachable(Arc::new(err))),
+    })?;
+    let Some(tls) = &detour.tls else {
+        return Ok((plain, peer));
+    };
+    let secured = tls.connect(&proxy.host, plain).await.map_err(|err| match err {
+        Error::Tls(err) => Error::Proxy(ProxyError::Tls(err)),
+        err => err,
+    })?;
+    Ok((Plain::Own(Box::new(secured)), peer))
+}
+
+/// A SOCKS tunnel to a host whose name the proxy resolves.
+async fn by_name(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
+    let (plain, peer) = reach(plan, detour).await?;
+    let target = socks::Target::Name(&plan.target.host, plan.target.port);
+    let plain = socks::connect(plain, &detour.proxy, target).await.map_err(Error::Proxy)?;
+    Ok((plain, peer))
+}
+
+/// A SOCKS tunnel to the first address that the proxy reaches, in the order of a direct dial.
+async fn by_address(plan: &Plan, detour: &Detour, addrs: Vec<SocketAddr>) -> Result<Tunnel, Error> {
+    let mut addrs = addrs.into_iter().peekable();
+    loop {
+        let addr = addrs.next().expect("there is one, and the last one returns");
+        // A proxy that has refused hangs up: each address needs a transport of its own.
+        let (plain, peer) = reach(plan, detour).await?;
+        match socks::connect(plain, &detour.proxy, socks::Target::Addr(addr)).await {
+            Ok(plain) => return Ok((plain, peer)),
+            // Unreachable from there, or a family that the proxy does not have.
+            Err(ProxyError::Socks { reply: 1 | 3..=6 | 8 | 91, .. }) if addrs.peek().is_some() => {}
+            Err(err) => return Err(Error::Proxy(err)),
+        }
+    }
+}
+
+/// Interim replies that are passed over (RFC 9110, 15.2).
+const MAX_INTERIM: u32 = 8;
+
+/// Asks an HTTP proxy for a tunnel, and reads the head of its reply.
+async fn ask(mut plain: Plain, proxy: &Proxy, target: &Target) -> Result<Plain, Rejected> {
+    let request = request(proxy, target);
+    plain.write_all(request.as_bytes()).await.map_err(broken)?;
+    plain.flush().await.map_err(broken)?;
+    let mut inbox = BytesMut::new();
+    let mut interim = 0;
+    loop {
+        let senseless =
+            |err: &dyn ToString| Error::Proxy(ProxyError::Reply(err.to_string().into()));
+        let Some(head) = head::take(&mut inbox).map_err(|err| senseless(&err))? else {
+            if plain.read_buf(&mut inbox).await.map_err(broken)? == 0 {
+                let eof = "the proxy hung up before it had replied";
+                return Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, eof)).into());
+            }
+            continue;
+        };
+        match head.status {
+            // A body is not announced by a 2xx to CONNECT, whatever its headers say
+            // (RFC 9110, 9.3.6).
+            200..=299 => return Ok(rewound(plain, inbox)),
+            // Not 101: nobody asked the proxy for another protocol.
+            100 | 102..=199 if interim < MAX_INTERIM => interim += 1,
+            _ => {
+                let refused = Refused { head, inbox, link: Link::Plain(plain) };
+                return Err(Rejected::ByProxy(Box::new(refused)));
+            }
+        }
+    }
+}
+
+/// The head of the request. Nothing in it is of the application's making but for the credentials,
+/// which are encoded.
+fn request(proxy: &Proxy, target: &Target) -> String {
+    let (host, port) = (&target.host, target.port);
+    let authority = match host.parse() {
+        Ok(IpAddr::V6(addr)) => format!("[{addr}]:{port}"),
+        _ => format!("{host}:{port}"),
+    };
+    let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
+    if let Some(credentials) = &proxy.credentials {
+        // RFC 7617, 2
+        let pair = STANDARD.encode(format!("{}:{}", credentials.user, credentials.password));
+        head.push_str(&format!("Proxy-Authorization: Basic {pair}\r\n"));
+    }
+    head.push_str("\r\n");
+    head
+}
+
+fn broken(err: io::Error) -> Error {
+    Error::Proxy(match tls::alert(&err) {
+        Some(alert) => ProxyError::Tls(alert),
+        None => ProxyError::Io(err.into()),
+    })
+}
+
+/// Puts back what came behind the reply: it is the server's.
+fn rewound(plain: Plain, inbox: BytesMut) -> Plain {
+    if inbox.is_empty() { plain } else { Plain::Own(Box::new(Rewound { inbox, plain })) }
+}
+
+/// A transport of which something was already read.
+struct Rewound {
+    inbox: BytesMut,
+    plain: Plain,
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.inbox.is_empty() {
+            return Pin::new(&mut self.plain).poll_read(cx, buf);
+        }
+        let count = self.inbox.len().min(buf.remaining());
+        buf.put_slice(&self.inbox[..count]);
+        self.inbox.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.plain).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.plain).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.plain).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::options::{Options, Secret, TransportFactory};
+
+    fn asked(proxy: &str, url: &str) -> String {
+        request(&Proxy::parse(proxy).unwrap(), &Target::parse(url).unwrap())
+    }
+
+    #[test]
+    fn a_request_names_host_and_port_and_brackets_ipv6() {
+        assert_eq!(
+            asked("http://p", "ws://example.com/secret?x"),
+            "CONNECT example.com:80 HTTP/1.1\r\nHost: example.com:80\r\n\r\n"
+        );
+        let v6 = asked("http://p", "wss://[::1]/");
+        assert!(v6.starts_with("CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n"), "{v6}");
+    }
+
+    #[test]
+    fn credentials_are_decoded_and_encoded() {
+        let head = asked("http://us%40er:p%0D%0Aw@p", "ws://u:other@h/");
+        let pair = STANDARD.encode("us@er:p\r\nw");
+        assert!(head.ends_with(&format!("Proxy-Authorization: Basic {pair}\r\n\r\n")), "{head}");
+        assert!(asked("http://u@p", "ws://h").contains(&STANDARD.encode("u:")));
+    }
+
+    #[tokio::test]
+    async fn a_host_without_ipv4_is_not_asked_of_socks4() {
+        let mut options = Options::new(Reconnect::default());
+        options.proxy = Some(Secret::new("socks4://p"));
+        let mut plan = Plan::new("ws://h/", options).unwrap();
+        plan.target.host = "::1".into(); // as if the name led there alone
+        let err = local_addrs(&plan, Scheme::Socks4).await.unwrap_err();
+        assert!(matches!(&err, Error::Dns { host, .. } if host == "::1"), "{err:?}");
+        assert!(local_addrs(&plan, Scheme::Socks5).await.is_ok());
+    }
+
+    /// Asks a SOCKS4 proxy, which has these replies, for 127.0.0.1 and 127.0.0.2.
+    async fn replied(replies: [u8; 2]) -> Result<Tunnel, Error> {
+        let visits = AtomicUsize::new(0);
+        let mut options = Options::new(Reconnect::default());
+        options.proxy = Some(Secret::new("socks4://p"));
+        options.transport = Some(TransportFactory::new(move |_, _| {
+            let visit = visits.fetch_add(1, Ordering::Relaxed);
+            let reply = [0, replies[visit], 0, 0, 0, 0, 0, 0];
+            let last = u8::try_from(visit + 1).unwrap();
+            let (ours, mut theirs) = duplex(64);
+            async move {
+                tokio::spawn(async move {
+                    let mut asked = [0; 9];
+                    theirs.read_exact(&mut asked).await.unwrap();
+                    assert_eq!(asked, [4, 1, 0, 80, 127, 0, 0, last, 0]);
+                    theirs.write_all(&reply).await.unwrap();
+                });
+                Ok(ours)
+            }
+        }));
+        let plan = Plan::new("ws://h/", options).unwrap();
+        let addrs = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], 80)));
+        by_address(&plan, plan.detour.as_ref().unwrap(), addrs.into()).await
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_proxy_cannot_reach_gives_way_to_the_next() {
+        assert!(replied([91, 90]).await.is_ok());
+        let failed = |tunnel: Result<Tunnel, Error>| match tunnel {
+            Err(Error::Proxy(ProxyError::Socks { reply, .. })) => reply,
+            _ => 0,
+        };
+        assert_eq!(failed(replied([91, 91]).await), 91);
+        // Who may not ask for one address need not ask for another.
+        assert_eq!(failed(replied([93, 90]).await), 93);
+    }
+
+    #[tokio::test]
+    async fn what_came_behind_the_reply_is_read_first() {
+        let (ours, mut theirs) = duplex(64);
+        theirs.write_all(b" world").await.unwrap();
+        let plain = Plain::Own(Box::new(ours));
+        let mut link = rewound(plain, BytesMut::from(&b"hello"[..]));
+        let mut read = [0; 11];
+        // In small reads, and with nothing lost between the two sources.
+        for part in read.chunks_mut(3) {
+            link.read_exact(part).await.unwrap();
+        }
+        assert_eq!(&read, b"hello world");
+        link.write_all(b"back").await.unwrap();
+        let mut back = [0; 4];
+        theirs.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"back");
+    }
+}

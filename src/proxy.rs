@@ -1,0 +1,461 @@
+//! Which way a connection goes: proxy URLs, what the environment says of them, and the hosts that
+//! go past a proxy. Pure.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use derive_more::Display;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+/// A proxy: a URL, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proxy {
+    pub(crate) scheme: Scheme,
+    /// A name or an IP address, without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// CONNECT (RFC 9110, 9.3.6).
+    Http,
+    /// CONNECT, under TLS of its own.
+    Https,
+    /// SOCKS4: the target's name is resolved here.
+    Socks4,
+    /// SOCKS4a: the target's name is resolved by the proxy.
+    Socks4a,
+    /// SOCKS5 (RFC 1928): the target's name is resolved here.
+    Socks5,
+    /// SOCKS5: the target's name is resolved by the proxy.
+    Socks5h,
+}
+
+/// A user name and a password, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why a text is no proxy. Never holds the text: there may be a password in it.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+pub(crate) struct BadProxy(&'static str);
+
+/// RFC 1929, 2: a length is one byte.
+const MAX_SOCKS5_WORD: usize = 255;
+
+/// What fits beside a name of 255 bytes into the request of the crate that speaks SOCKS4.
+const MAX_SOCKS4_USER: usize = 240;
+
+impl Proxy {
+    /// Takes a proxy URL apart. Path and query mean nothing and are passed over, as curl does.
+    ///
+    /// # Errors
+    /// A scheme that is missing or unknown, no host, port 0, credentials that the scheme cannot
+    /// carry.
+    pub(crate) fn parse(text: &str) -> Result<Proxy, BadProxy> {
+        // `localhost:3128` would be a URL of the scheme `localhost`.
+        if !text.contains("://") {
+            return Err(BadProxy(
+                "no scheme: write http://, https://, socks4(a):// or socks5(h)://",
+            ));
+        }
+        let url = Url::parse(text).map_err(|_| BadProxy("not a URL"))?;
+        let scheme = Scheme::parse(url.scheme()).ok_or(BadProxy(
+            "the scheme is none of http, https, socks4, socks4a, socks5, socks5h",
+        ))?;
+        let host = match url.host() {
+            Some(Host::Domain(name)) => name.to_owned(),
+            Some(Host::Ipv4(addr)) => addr.to_string(),
+            Some(Host::Ipv6(addr)) => addr.to_string(),
+            None => return Err(BadProxy("no host")),
+        };
+        let port = url.port().unwrap_or(scheme.port());
+        if host.is_empty() || port == 0 {
+            return Err(BadProxy("no host, or port 0"));
+        }
+        let credentials = Credentials::of(&url)?;
+        if let Some(credentials) = &credentials {
+            credentials.check(scheme)?;
+        }
+        Ok(Proxy { scheme, host, port, credentials })
+    }
+
+    /// Whether this host can be asked for: SOCKS4 has no room for IPv6.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub(crate) fn check_target(&self, host: &str) -> Result<(), BadProxy> {
+        let is_ipv6 = matches!(host.parse(), Ok(IpAddr::V6(_)));
+        match self.scheme {
+            Scheme::Socks4 | Scheme::Socks4a if is_ipv6 => {
+                Err(BadProxy("SOCKS4 carries no IPv6 address"))
+            }
+            Scheme::Socks4a | Scheme::Socks5h if host.len() > MAX_SOCKS5_WORD => {
+                Err(BadProxy("the name is too long for SOCKS"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Scheme {
+    fn parse(word: &str) -> Option<Scheme> {
+        Some(match word {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            "socks4" => Scheme::Socks4,
+            "socks4a" => Scheme::Socks4a,
+            "socks5" => Scheme::Socks5,
+            "socks5h" => Scheme::Socks5h,
+            _ => return None,
+        })
+    }
+
+    fn port(self) -> u16 {
+        match self {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+            _ => 1080,
+        }
+    }
+}
+
+impl Credentials {
+    fn of(url: &Url) -> Result<Option<Credentials>, BadProxy> {
+        if url.username().is_empty() && url.password().is_none() {
+            return Ok(None);
+        }
+        let decoded = |text| match percent_decode_str(text).decode_utf8() {
+            Ok(text) => Ok(text.into_owned()),
+            Err(_) => Err(BadProxy("user name or password is not UTF-8")),
+        };
+        let user = decoded(url.username())?;
+        let password = decoded(url.password().unwrap_or_default())?;
+        Ok(Some(Credentials { user, password }))
+    }
+
+    fn check(&self, scheme: Scheme) -> Result<(), BadProxy> {
+        let (user, password) = (self.user.len(), self.password.len());
+        match scheme {
+            // RFC 7617, 2
+            Scheme::Http | Scheme::Https if self.user.contains(':') => {
+                Err(BadProxy("a colon in the user name"))
+            }
+            Scheme::Http | Scheme::Https => Ok(()),
+            Scheme::Socks4 | Scheme::Socks4a if password > 0 => {
+                Err(BadProxy("SOCKS4 has a user name, but no password"))
+            }
+            Scheme::Socks4 | Scheme::Socks4a
+                if user > MAX_SOCKS4_USER || self.user.contains('\0') =>
+            {
+                Err(BadProxy("a user name over 240 bytes, or with a zero in it"))
+            }
+            Scheme::Socks4 | Scheme::Socks4a => Ok(()),
+            Scheme::Socks5 | Scheme::Socks5h
+                if [user, password].iter().any(|len| !(1..=MAX_SOCKS5_WORD).contains(len)) =>
+            {
+                Err(BadProxy("SOCKS5 wants user name and password of 1 to 255 bytes"))
+            }
+            Scheme::Socks5 | Scheme::Socks5h => Ok(()),
+        }
+    }
+}
+
+/// The variable that names the proxy for a connection, and its value, by curl's rules: the scheme's
+/// own before the general one, lower case before upper case, an empty one counts as none, and
+/// `HTTP_PROXY` is not read (a CGI program's client could set it by a header `Proxy`).
+pub(crate) fn from_env(
+    secure: bool,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<(&'static str, String)> {
+    const PLAIN: &[&str] = &["http_proxy", "all_proxy", "ALL_PROXY"];
+    const SECURE: &[&str] = &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    first_set(if secure { SECURE } else { PLAIN }, variable)
+}
+
+/// The list of hosts that go past a proxy, as the environment has it.
+pub(crate) fn no_proxy_from_env(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    first_set(&["no_proxy", "NO_PROXY"], variable).map(|(_, list)| list)
+}
+
+fn first_set(
+    names: &[&'static str],
+    variable: impl Fn(&str) -> Option<String>,
+) -> Option<(&'static str, String)> {
+    let value = |name: &&'static str| Some((*name, variable(name)?.trim().to_owned()));
+    names.iter().filter_map(value).find(|(_, value)| !value.is_empty())
+}
+
+/// Hosts that go past a proxy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NoProxy(Vec<Entry>);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    hosts: Hosts,
+    /// Only this port, where the entry has one.
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug)]
+enum Hosts {
+    /// `*`
+    All,
+    /// A name, and all names below it.
+    Named(String),
+    /// The addresses that share so many leading bits with this one.
+    Net(IpAddr, u32),
+}
+
+impl NoProxy {
+    /// Reads a list, separated by commas or blanks. What is neither address nor network is a name.
+    pub(crate) fn parse(list: &str) -> NoProxy {
+        let words = list.split(|sign: char| sign == ',' || sign.is_whitespace());
+        NoProxy(words.filter(|word| !word.is_empty()).filter_map(Entry::parse).collect())
+    }
+
+    /// Whether this host goes past the proxy.
+    pub(crate) fn matches(&self, host: &str, port: u16) -> bool {
+        let addr = host.parse().ok();
+        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let matches = |entry: &Entry| {
+            entry.port.is_none_or(|only| only == port)
+                && match (&entry.hosts, addr) {
+                    (Hosts::All, _) => true,
+                    (Hosts::Net(net, bits), Some(addr)) => shares(*net, addr, *bits),
+                    (Hosts::Named(parent), None) => is_below(&name, parent),
+                    _ => false,
+                }
+        };
+        self.0.iter().any(matches)
+    }
+}
+
+impl Entry {
+    fn parse(word: &str) -> Option<Entry> {
+        let (word, port) = split_port(word);
+        if word == "*" {
+            return Some(Entry { hosts: Hosts::All, port });
+        }
+        if let Some((net, bits)) = parse_net(word) {
+            return Some(Entry { hosts: Hosts::Net(net, bits), port });
+        }
+        let name = word.strip_suffix('.').unwrap_or(word);
+        let name = name.strip_prefix('.').unwrap_or(name).to_ascii_lowercase();
+        (!name.is_empty()).then_some(Entry { hosts: Hosts::Named(name), port })
+    }
+}
+
+/// `host:port`; an IPv6 address needs brackets for that.
+fn split_port(word: &str) -> (&str, Option<u16>) {
+    if let Some((inside, behind)) = word.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (inside, behind.strip_prefix(':').and_then(|port| port.parse().ok()));
+    }
+    match word.split_once(':') {
+        Some((host, port)) => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (word, None),
+        },
+        None => (word, None),
+    }
+}
+
+/// An address, or `address/bits`.
+fn parse_net(word: &str) -> Option<(IpAddr, u32)> {
+    let (addr, bits) = match word.split_once('/') {
+        Some((addr, bits)) => (addr, Some(bits.parse().ok()?)),
+        None => (word, None),
+    };
+    let addr: IpAddr = addr.parse().ok()?;
+    let width = if addr.is_ipv4() { 32 } else { 128 };
+    let bits = bits.unwrap_or(width);
+    (bits <= width).then_some((addr, bits))
+}
+
+fn shares(net: IpAddr, addr: IpAddr, bits: u32) -> bool {
+    let (net, addr, width) = match (net, addr) {
+        (IpAddr::V4(net), IpAddr::V4(addr)) => (net.to_bits().into(), addr.to_bits().into(), 32),
+        (IpAddr::V6(net), IpAddr::V6(addr)) => (net.to_bits(), addr.to_bits(), 128),
+        _ => return false,
+    };
+    // A shift by the whole width leaves nothing to compare: every address is in a net of no bits.
+    let top = |addr: u128| addr.checked_shr(width - bits).unwrap_or(0);
+    top(net) == top(addr)
+}
+
+/// Whether `name` is `parent` or ends with it at the boundary of a label.
+fn is_below(name: &str, parent: &str) -> bool {
+    match name.strip_suffix(parent) {
+        Some(rest) => rest.is_empty() || rest.ends_with('.'),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxy(text: &str) -> Proxy {
+        Proxy::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_proxy_url_is_taken_apart() {
+        let parsed = proxy("HTTP://us%40er:p%3Aw%2B+d@Proxy.Example:3128/ignored?x");
+        assert_eq!((parsed.scheme, parsed.port), (Scheme::Http, 3128));
+        assert_eq!(parsed.host, "proxy.example");
+        let credentials = parsed.credentials.clone().unwrap();
+        assert_eq!((credentials.user.as_str(), credentials.password.as_str()), ("us@er", "p:w++d"));
+        let shown = format!("{parsed:?}");
+        assert!(!shown.contains("us@er") && !shown.contains("p:w"), "{shown}");
+        let v6 = proxy("socks5h://[::1]:9050");
+        assert_eq!((v6.scheme, v6.host.as_str(), v6.port), (Scheme::Socks5h, "::1", 9050));
+    }
+
+    #[test]
+    fn each_scheme_has_its_port() {
+        let port = |scheme: &str| proxy(&format!("{scheme}://h")).port;
+        assert_eq!((port("http"), port("https")), (80, 443));
+        for scheme in ["socks4", "socks4a", "socks5", "socks5h"] {
+            assert_eq!(port(scheme), 1080, "{scheme}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_without_showing_it() {
+        let long = format!("socks5://{}:hunter2@h", "u".repeat(256));
+        let long4 = format!("socks4://{}@h", "u".repeat(241));
+        let refused = [
+            "",
+            "127.0.0.1:3128",
+            "localhost:3128",
+            "user:hunter2@h:3128",
+            "ftp://u:hunter2@h",
+            "ws://h",
+            "http://",
+            "http://u:hunter2@",
+            "http://h:0",
+            "socks5://h:0",
+            "http://h:65536",
+            "http://h:hunter2",
+            "socks5://u@h",
+            "socks5://:hunter2@h",
+            "socks4://u:hunter2@h",
+            "socks4://u%00@h",
+            "http://u%3A:hunter2@h",
+            "http://u:%ff@h",
+            &long,
+            &long4,
+        ];
+        for text in refused {
+            let err = Proxy::parse(text).unwrap_err().to_string();
+            assert!(!err.contains("hunter2"), "{err}");
+        }
+        assert!(proxy("socks4://u@h").check_target("::1").is_err());
+        assert!(proxy("socks4://u@h").check_target("127.0.0.1").is_ok());
+        assert!(proxy("socks5://h").check_target("::1").is_ok());
+        assert!(proxy("socks5h://h").check_target(&"n".repeat(256)).is_err());
+    }
+
+    /// What curl 7.88.1 does with each of these, run by hand.
+    #[test]
+    fn hosts_go_past_a_proxy_as_with_curl() {
+        let past = [
+            ("b.com", "b.com"),
+            ("b.com", "a.b.com"),
+            (".b.com", "b.com"),
+            (".b.com", "a.b.com"),
+            ("B.COM", "b.com"),
+            ("b.com.", "b.com"),
+            ("b.com", "b.com."),
+            ("a.com,b.com", "b.com"),
+            ("a.com , b.com", "b.com"),
+            ("a.com b.com", "b.com"),
+            ("*", "x.com"),
+            ("*", "1.2.3.4"),
+            ("10.0.0.0/8", "10.1.2.3"),
+            ("10.1.0.0/8", "10.2.2.3"),
+            ("192.168.1.1", "192.168.1.1"),
+            ("::1", "::1"),
+        ];
+        for (list, host) in past {
+            assert!(NoProxy::parse(list).matches(host, 80), "{list:?} {host}");
+        }
+        let through = [
+            ("b.com", "evilb.com"),
+            (".b.com", "evilb.com"),
+            ("a.b.com", "b.com"),
+            ("*.b.com", "a.b.com"),
+            (".", "x.com"),
+            ("", "x.com"),
+            (" , ,", "x.com"),
+            ("10.0.0.0/8", "11.1.2.3"),
+            ("10.0.0.0/8", "host10.com"),
+            ("10.0.0.0/33", "10.0.0.0"),
+            ("10.0.0.0/x", "10.0.0.0"),
+            ("192.168.1", "192.168.1.1"),
+            ("010.0.0.1", "10.0.0.1"),
+            ("127.0.0.1", "localhost"),
+            ("::/0", "1.2.3.4"),
+        ];
+        for (list, host) in through {
+            assert!(!NoProxy::parse(list).matches(host, 80), "{list:?} {host}");
+        }
+    }
+
+    #[test]
+    fn beyond_curl_a_list_has_ports_brackets_and_whole_networks() {
+        let matches = |list: &str, host, port| NoProxy::parse(list).matches(host, port);
+        assert!(matches("b.com:8080", "a.b.com", 8080) && !matches("b.com:8080", "b.com", 80));
+        assert!(
+            matches("10.0.0.0/8:80", "10.1.2.3", 80) && !matches("10.0.0.0/8:81", "10.1.2.3", 80)
+        );
+        assert!(matches("[::1]:80", "::1", 80) && !matches("[::1]:81", "::1", 80));
+        assert!(matches("[::1]", "::1", 80) && matches("0:0:0:0:0:0:0:1", "::1", 80));
+        assert!(matches("fe80::/10", "fe80::1", 80) && !matches("fe80::/10", "ff80::1", 80));
+        assert!(matches("0.0.0.0/0", "1.2.3.4", 80) && matches("::/0", "::1", 80));
+        assert!(matches("a.com,*", "x.com", 80));
+    }
+
+    #[test]
+    fn the_environment_is_read_as_by_curl() {
+        let env = |set: &'static [(&str, &str)]| {
+            move |name: &str| {
+                let found = set.iter().find(|(other, _)| *other == name);
+                found.map(|(_, value)| (*value).to_owned())
+            }
+        };
+        let found = |secure, set| from_env(secure, env(set));
+        let is = |name, value: &str| Some((name, value.to_owned()));
+        assert_eq!(
+            found(false, &[("http_proxy", " a "), ("all_proxy", "b")]),
+            is("http_proxy", "a")
+        );
+        assert_eq!(found(false, &[("https_proxy", "a")]), None);
+        assert_eq!(found(true, &[("http_proxy", "a")]), None);
+        assert_eq!(found(false, &[("HTTP_PROXY", "a")]), None);
+        assert_eq!(found(true, &[("HTTPS_PROXY", "a")]), is("HTTPS_PROXY", "a"));
+        assert_eq!(found(false, &[("http_proxy", ""), ("ALL_PROXY", "b")]), is("ALL_PROXY", "b"));
+        assert_eq!(
+            found(true, &[("https_proxy", "a"), ("HTTPS_PROXY", "b")]),
+            is("https_proxy", "a")
+        );
+        assert_eq!(
+            no_proxy_from_env(env(&[("no_proxy", ""), ("NO_PROXY", "h")])),
+            Some("h".into())
+        );
+        assert_eq!(no_proxy_from_env(env(&[("no_proxy", "")])), None);
+    }
+}
