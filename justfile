@@ -58,6 +58,10 @@ autobahn:
 autobahn-deflate:
     tests/autobahn/run deflate
 
+# Echoes through servers by other hands that compress. Needs python3, node, npm and the network
+interop-deflate:
+    tests/interop/deflate
+
 # The whole Autobahn suite, 517 cases in 12 to 20 minutes
 autobahn-full:
     tests/autobahn/run full

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use actix_ws_client::error::{HandshakeError, Stage};
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, event};
+use actix_ws_client::{
+    Compression, Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, event,
+};
 
 /// One dial.
 fn to(server: &Server) -> ConnectionBuilder {
@@ -45,8 +47,9 @@ async fn the_request_is_that_of_the_rfc() {
     assert_eq!(request.header("sec-websocket-key").unwrap().len(), 24);
     assert!(request.header("user-agent").unwrap().starts_with("actix-ws-client/"));
     assert_eq!(request.headers("x-token").collect::<Vec<_>>(), ["a", "b"]);
-    let offered = request.header("sec-websocket-extensions").unwrap();
-    assert!(offered.starts_with("permessage-deflate"), "{offered}");
+    let offers: Vec<&str> = request.headers("sec-websocket-extensions").collect();
+    let offer = Compression::default().offer();
+    assert_eq!(offers, offer.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[actix::test]

@@ -77,8 +77,17 @@ impl Assembler {
     /// # Errors
     /// As [`expect`](Self::expect), and if the message would be too large with it.
     pub fn begin(&mut self, header: &FrameHeader) -> Result<(), ProtocolError> {
+        self.begin_as(header, false)
+    }
+
+    /// [`begin`](Self::begin), for what may be the beginning of a compressed message.
+    pub(super) fn begin_as(
+        &mut self,
+        header: &FrameHeader,
+        compressed: bool,
+    ) -> Result<(), ProtocolError> {
         self.expect(header.opcode)?;
-        let compressed = header.compressed || self.is_compressed();
+        let compressed = compressed || self.is_compressed();
         // What can't be compressed grows by less than this; the true length is known when it is
         // inflated.
         let more = if compressed { self.max_len / 8 + 1024 } else { 0 };
@@ -192,7 +201,7 @@ mod tests {
     use super::*;
 
     fn header(fin: bool, opcode: Opcode, len: u64) -> FrameHeader {
-        FrameHeader { fin, compressed: false, opcode, mask: None, len }
+        FrameHeader { fin, opcode, mask: None, len }
     }
 
     /// Begins and fills a fragment.

@@ -88,6 +88,8 @@ enum Receiving {
 struct Frame {
     /// Its header.
     header: FrameHeader,
+    /// Whether it goes to the assembler: a part of a message (RFC 6455, 5.4), or a compressed one.
+    is_part: bool,
     /// Its length, which the limits allow.
     len: usize,
     /// How many bytes of its payload were unmasked, and checked if it is text.
@@ -182,11 +184,11 @@ impl Codec {
             Outgoing::Message(Payload::Binary(bytes)) => {
                 self.write_message(Opcode::Binary, &bytes, dst);
             }
-            Outgoing::Ping(payload) => self.write(Opcode::Ping, false, &payload, dst),
-            Outgoing::Pong(payload) => self.write(Opcode::Pong, false, &payload, dst),
+            Outgoing::Ping(payload) => self.write(Opcode::Ping, &payload, dst),
+            Outgoing::Pong(payload) => self.write(Opcode::Pong, &payload, dst),
             Outgoing::Close(frame) => {
                 self.close_sent = true;
-                self.write(Opcode::Close, false, &close_payload(frame), dst);
+                self.write(Opcode::Close, &close_payload(frame), dst);
             }
         }
         Ok(())
@@ -220,9 +222,6 @@ impl Codec {
         self.header_begun = false;
         self.frame = None;
         self.assembler.clear();
-        if let Some(deflation) = &mut self.deflation {
-            deflation.inflater.clear();
-        }
     }
 
     /// Answers for an incoming half that has ended.
@@ -248,11 +247,8 @@ impl Codec {
                     None => return Ok(None),
                 },
             };
-            let item = if is_part(&frame.header) {
-                self.fragment(frame, src)?
-            } else {
-                self.whole(frame, src)?
-            };
+            let item =
+                if frame.is_part { self.fragment(frame, src)? } else { self.whole(frame, src)? };
             if item.is_some() || self.frame.is_some() {
                 return Ok(item);
             }
@@ -263,8 +259,10 @@ impl Codec {
     #[inline]
     fn begin(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
         let deflate = self.deflation.is_some();
+        let mut compressed = false;
         if let Some(&first) = src.first() {
             self.assembler.expect(FrameHeader::first_byte(first, deflate)?.1)?;
+            compressed = FrameHeader::is_compressed(first);
         }
         if let Some(&second) = src.get(1) {
             self.check_mask(FrameHeader::is_masked(second))?;
@@ -275,8 +273,8 @@ impl Codec {
         };
         self.header_begun = false;
         src.advance(end);
-        let len = self.admit(&header)?;
-        Ok(Some(Frame { header, len, done: 0, utf8: Utf8::new() }))
+        let (len, is_part) = self.admit(&header, compressed)?;
+        Ok(Some(Frame { header, is_part, len, done: 0, utf8: Utf8::new() }))
     }
 
     /// Masked is what comes from a client, and only that (RFC 6455, 5.1).
@@ -289,24 +287,30 @@ impl Codec {
         }
     }
 
-    /// Holds a declared length against the limits, before a byte of it is kept.
+    /// Holds a declared length against the limits, before a byte of it is kept. Says whether the frame
+    /// goes to the assembler, too.
     #[inline]
-    fn admit(&mut self, header: &FrameHeader) -> Result<usize, ProtocolError> {
+    fn admit(
+        &mut self,
+        header: &FrameHeader,
+        compressed: bool,
+    ) -> Result<(usize, bool), ProtocolError> {
         let limits = self.limits;
         let too_large = ProtocolError::FrameTooLarge { len: header.len, limit: limits.frame };
         let len = usize::try_from(header.len).map_err(|_| too_large.clone())?;
         if header.opcode.is_control() {
-            return Ok(len);
+            return Ok((len, false));
         }
         if len > limits.frame {
             return Err(too_large);
         }
-        if is_part(header) {
-            self.assembler.begin(header)?;
+        let is_part = !header.fin || compressed || header.opcode == Opcode::Continuation;
+        if is_part {
+            self.assembler.begin_as(header, compressed)?;
         } else if len > limits.message {
             return Err(ProtocolError::MessageTooLarge { limit: limits.message });
         }
-        Ok(len)
+        Ok((len, is_part))
     }
 
     /// Gives out a frame that is a message or a control frame as it is, once all of it is in `src`; till then it checks what
@@ -366,21 +370,23 @@ impl Codec {
         if let Some(deflation) = &mut self.deflation
             && let Some(compressed) = deflation.deflater.compress(payload)
         {
-            return self.write(opcode, true, &compressed, dst);
+            let begin = dst.len();
+            self.write(opcode, &compressed, dst);
+            FrameHeader::mark_compressed(&mut dst[begin..]);
+            return;
         }
-        self.write(opcode, false, payload, dst);
+        self.write(opcode, payload, dst);
     }
 
     /// Appends one whole frame to `dst`.
     #[inline]
-    fn write(&self, opcode: Opcode, compressed: bool, payload: &[u8], dst: &mut BytesMut) {
+    fn write(&self, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
         let mask = match self.role {
             Role::Client => Some(mask::key()),
             Role::Server => None,
         };
         dst.reserve(Self::encoded_len(self.role, payload.len()));
-        let len = payload.len() as u64;
-        FrameHeader { fin: true, compressed, opcode, mask, len }.write(dst);
+        FrameHeader { fin: true, opcode, mask, len: payload.len() as u64 }.write(dst);
         match mask {
             Some(key) => mask::mask_into(dst, payload, key),
             None => dst.extend_from_slice(payload),
@@ -414,12 +420,6 @@ impl fmt::Debug for Codec {
             .field("close_sent", &self.close_sent)
             .finish()
     }
-}
-
-/// Whether a frame goes to the assembler: a part of a message (RFC 6455, 5.4), or a compressed one.
-#[inline]
-fn is_part(header: &FrameHeader) -> bool {
-    !header.fin || header.compressed || header.opcode == Opcode::Continuation
 }
 
 /// What a whole frame that is not a fragment means.
@@ -468,13 +468,8 @@ mod tests {
     fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = (role == Role::Server).then_some(KEY);
         let mut bytes = BytesMut::new();
-        let header = FrameHeader {
-            fin: true,
-            compressed: false,
-            opcode: Opcode::Text,
-            mask,
-            len: payload.len() as u64,
-        };
+        let header =
+            FrameHeader { fin: true, opcode: Opcode::Text, mask, len: payload.len() as u64 };
         header.write(&mut bytes);
         bytes[0] = first;
         let start = bytes.len();

@@ -59,8 +59,6 @@ impl Opcode {
 pub struct FrameHeader {
     /// Whether this frame is the last of its message.
     pub fin: bool,
-    /// Whether the message that begins here is compressed: the bit RSV1 (RFC 7692, 6).
-    pub compressed: bool,
     /// What the frame is.
     pub opcode: Opcode,
     /// The key its payload is masked with, if it is.
@@ -82,7 +80,7 @@ impl FrameHeader {
         Self::parse_with(src, false)
     }
 
-    /// [`parse`](Self::parse), where permessage-deflate may be in use.
+    /// [`parse`](Self::parse), where permessage-deflate may be in use. What RSV1 says is lost.
     #[inline]
     pub(super) fn parse_with(
         src: &[u8],
@@ -111,8 +109,7 @@ impl FrameHeader {
             mask = Some(*key);
             end += 4;
         }
-        let compressed = first & RSV1 != 0;
-        Ok(Some((Self { fin, compressed, opcode, mask, len }, end)))
+        Ok(Some((Self { fin, opcode, mask, len }, end)))
     }
 
     /// Reads the byte that says what the frame is, where permessage-deflate may be in use.
@@ -129,6 +126,19 @@ impl FrameHeader {
             return Err(ProtocolError::FragmentedControl);
         }
         Ok((fin, opcode))
+    }
+
+    /// Sets RSV1 in a header that was written (RFC 7692, 6).
+    pub(super) fn mark_compressed(header: &mut [u8]) {
+        if let Some(first) = header.first_mut() {
+            *first |= RSV1;
+        }
+    }
+
+    /// Whether a first byte that is legal begins a compressed message (RFC 7692, 6).
+    #[inline]
+    pub(super) fn is_compressed(first: u8) -> bool {
+        first & RSV1 != 0
     }
 
     /// Whether RSV1 alone is set, on the first frame of a data message (RFC 7692, 6).
@@ -181,9 +191,7 @@ impl FrameHeader {
     #[inline]
     pub fn write(&self, dst: &mut BytesMut) {
         let masked = if self.mask.is_some() { MASK } else { 0 };
-        let fin = if self.fin { FIN } else { 0 };
-        let rsv1 = if self.compressed { RSV1 } else { 0 };
-        dst.put_u8(fin | rsv1 | self.opcode as u8);
+        dst.put_u8(if self.fin { FIN } else { 0 } | self.opcode as u8);
         match self.len {
             0..=125 => dst.put_u8(masked | self.len as u8),
             126..=0xffff => {
@@ -339,8 +347,7 @@ mod tests {
         for (len, expected) in table {
             for mask in [None, Some(*b"keys")] {
                 let mut bytes = BytesMut::new();
-                let header =
-                    FrameHeader { fin: true, compressed: false, opcode: Opcode::Binary, mask, len };
+                let header = FrameHeader { fin: true, opcode: Opcode::Binary, mask, len };
                 header.write(&mut bytes);
                 assert_eq!(FrameHeader::parse(&bytes), Ok(Some((header, bytes.len()))));
                 if mask.is_none() {
@@ -353,8 +360,7 @@ mod tests {
     #[test]
     fn a_first_fragment_is_written_without_fin() {
         let mut bytes = BytesMut::new();
-        let header =
-            FrameHeader { fin: false, compressed: false, opcode: Opcode::Text, mask: None, len: 3 };
+        let header = FrameHeader { fin: false, opcode: Opcode::Text, mask: None, len: 3 };
         header.write(&mut bytes);
         assert_eq!(&bytes[..], b"\x01\x03");
     }
@@ -364,10 +370,10 @@ mod tests {
         for first in 0..=u8::MAX {
             let header = FrameHeader::parse_with(&[first, 0], true);
             if [0x41, 0x42, 0xc1, 0xc2].contains(&first) {
-                let (header, end) = header.unwrap().unwrap();
-                assert!(header.compressed && end == 2, "{first:x}");
+                assert_eq!(header, FrameHeader::parse(&[first & !RSV1, 0]), "{first:x}");
                 let mut written = BytesMut::new();
-                header.write(&mut written);
+                header.unwrap().unwrap().0.write(&mut written);
+                FrameHeader::mark_compressed(&mut written);
                 assert_eq!(written[..], [first, 0]);
             } else {
                 assert_eq!(header, FrameHeader::parse(&[first, 0]), "{first:x}");

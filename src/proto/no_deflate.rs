@@ -50,10 +50,6 @@ impl Inflater {
     pub(super) fn finish(&mut self) -> Result<(), ProtocolError> {
         match self.0 {}
     }
-
-    pub(super) fn clear(&mut self) {
-        match self.0 {}
-    }
 }
 
 /// Would compress our messages.
