@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use derive_more::{Display, Error as DeriveError};
@@ -324,14 +324,23 @@ pub struct Refusal {
 const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
 
 impl Refusal {
-    /// How long the server asks us to stay away: `Retry-After` in seconds (RFC 9110, 10.2.3), at
-    /// most one hour. `None` where the header is absent or is no number.
+    /// How long the server asks us to stay away: `Retry-After` in seconds or as a date
+    /// (RFC 9110, 10.2.3), at most one hour. `None` where the header is absent or is neither.
     pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after_at(SystemTime::now())
+    }
+
+    fn retry_after_at(&self, now: SystemTime) -> Option<Duration> {
         let value = self.headers.get("retry-after")?.trim();
         let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         // More digits than fit in a u64 are still a number, and over the cap.
-        let seconds = digits.then(|| value.parse().unwrap_or(u64::MAX))?;
-        Some(Duration::from_secs(seconds).min(RETRY_AFTER_CAP))
+        let seconds = || Duration::from_secs(value.parse().unwrap_or(u64::MAX));
+        let after = match digits {
+            true => seconds(),
+            // A date that has passed asks for nothing.
+            false => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
+        };
+        Some(after.min(RETRY_AFTER_CAP))
     }
 
     fn verdict(&self) -> Verdict {
@@ -457,6 +466,18 @@ mod tests {
             assert_eq!(floor(nonsense), None, "{nonsense}");
         }
         assert_eq!(refused(401, Some("1")).verdict(), Verdict::Stop);
+    }
+
+    #[test]
+    fn retry_after_may_be_a_date() {
+        let Error::Refused(refusal) = refused(503, Some("Sun, 06 Nov 1994 08:49:37 GMT")) else {
+            panic!("it is a refusal");
+        };
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let before = |seconds| refusal.retry_after_at(date - Duration::from_secs(seconds));
+        assert_eq!(before(90), Some(Duration::from_secs(90)));
+        assert_eq!(before(86_400), Some(RETRY_AFTER_CAP));
+        assert_eq!(refusal.retry_after_at(date + Duration::from_secs(1)), Some(Duration::ZERO));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use url::{Host, Url};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
-use crate::error::{ConfigError, Error};
+use crate::error::{ConfigError, Error, Verdict};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::proto::message::ControlPayload;
@@ -46,6 +46,10 @@ pub(crate) struct Options {
     pub(crate) idle_timeout: Option<Duration>,
     /// How to come back.
     pub(crate) reconnect: Reconnect,
+    /// What judges a failure, in the place of `Error::verdict`.
+    pub(crate) retry_if: Option<RetryIf>,
+    /// Whether a clean close by the server leads to another dial.
+    pub(crate) reconnect_on_close: bool,
     /// Dials in a row that may fail.
     pub(crate) max_attempts: Option<u32>,
     /// How long a socket must have been open for the backoff to start anew.
@@ -82,6 +86,26 @@ pub(crate) struct Options {
     pub(crate) overflow: Overflow,
 }
 
+/// The application's own judgement of a failure.
+#[derive(Clone)]
+pub(crate) struct RetryIf(Arc<dyn Fn(&Error) -> Verdict + Send + Sync>);
+
+impl RetryIf {
+    pub(crate) fn new(judge: impl Fn(&Error) -> Verdict + Send + Sync + 'static) -> RetryIf {
+        RetryIf(Arc::new(judge))
+    }
+
+    pub(crate) fn judge(&self, error: &Error) -> Verdict {
+        (self.0)(error)
+    }
+}
+
+impl fmt::Debug for RetryIf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RetryIf")
+    }
+}
+
 /// What becomes of data that the handlers are too slow for: while one of their mailboxes is full
 /// and more than `read_ahead` bytes wait.
 ///
@@ -113,6 +137,8 @@ impl Options {
             ping_payload: None,
             idle_timeout: None,
             reconnect,
+            retry_if: None,
+            reconnect_on_close: true,
             max_attempts: None,
             stable_after: Duration::from_secs(10),
             dial_limit: DialGuard::default(),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_ws_client::error::Verdict;
 use actix_ws_client::testing::{Journal, Note, Probe, Script, Server};
 use actix_ws_client::{
     CloseCode, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect, command, event,
@@ -328,4 +329,53 @@ async fn a_panic_in_the_transport_closure_ends_the_run() {
     let outcome = probe.stopped().await;
     assert_eq!(outcome.kind, OutcomeKind::Refused);
     assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
+}
+
+#[actix::test]
+async fn retry_if_can_come_back_where_the_verdict_stops_and_stop_where_it_comes_back() {
+    let script = [Script::refuse(401), Script::refuse(401), Script::refuse(503)];
+    let server = Server::start(script);
+    let probe = Probe::new();
+    let builder = to(&server).retry_if(|error| match error.status() {
+        Some(401) => Verdict::RETRY,
+        _ => Verdict::Stop,
+    });
+    let _connection = probe.attach(builder).start().unwrap();
+    let outcome = probe.stopped().await;
+    assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 3));
+    assert_eq!(outcome.error.unwrap().status(), Some(503));
+}
+
+#[actix::test]
+async fn retry_if_sees_the_servers_close() {
+    let server = Server::start(Script::accept().send_close(4001, "login"));
+    let builder = to(&server).retry_if(|error| match error {
+        Error::Closed(Some(frame)) if frame.reason() == "login" => Verdict::Stop,
+        other => other.verdict(),
+    });
+    let outcome = builder.run().await.unwrap();
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Refused, 1));
+}
+
+#[actix::test]
+async fn a_retry_if_that_panics_ends_the_run() {
+    let server = Server::start(Script::refuse(503));
+    let builder = to(&server).retry_if(|_| panic!("as the test wants it"));
+    let outcome = builder.run().await.unwrap();
+    assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
+    assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 1));
+}
+
+#[actix::test]
+async fn a_clean_close_by_the_server_can_be_the_end() {
+    for (code, kind) in [(1000, OutcomeKind::Closed), (1012, OutcomeKind::Closed)] {
+        let server = Server::start(Script::accept().send_close(code, ""));
+        let outcome = to(&server).reconnect_on_close(false).run().await.unwrap();
+        assert_eq!((outcome.kind, outcome.epochs), (kind, 1), "{code}");
+    }
+    // A refusal stays one, and a loss without a Close is still mended.
+    let server =
+        Server::start([Script::accept().drop_connection(), Script::accept().send_close(1008, "")]);
+    let outcome = to(&server).reconnect_on_close(false).run().await.unwrap();
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Refused, 2));
 }

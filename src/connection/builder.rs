@@ -19,9 +19,9 @@ use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Error, Verdict};
 use crate::event;
-use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
+use crate::options::{Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
@@ -95,7 +95,7 @@ impl ConnectionBuilder {
     }
 
     /// From a ping to the verdict: no byte of any kind since then, and the socket is aborted with
-    /// [`Error::PeerSilent`](crate::error::Error::PeerSilent). May exceed the interval. Default
+    /// [`Error::PeerSilent`]. May exceed the interval. Default
     /// 10 s; `None` pings without a verdict. Without `ping_interval` it has no effect.
     pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.ping_timeout = timeout.into();
@@ -109,7 +109,7 @@ impl ConnectionBuilder {
     }
 
     /// How long there may be no data message, whatever else comes, before the socket is aborted
-    /// with [`Error::PeerSilent`](crate::error::Error::PeerSilent). Default off.
+    /// with [`Error::PeerSilent`]. Default off.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.idle_timeout = timeout.into();
         self
@@ -125,6 +125,35 @@ impl ConnectionBuilder {
     /// Never to come back: the run ends with the first loss.
     pub fn no_reconnect(self) -> ConnectionBuilder {
         self.reconnect(Reconnect::never())
+    }
+
+    /// Judges each failure in the place of [`Error::verdict`], which it may ask: a dial that failed, a
+    /// socket that was lost, or a Close frame of the server's as `Error::Closed`. A panic in it ends
+    /// the run with `Error::Handler`.
+    ///
+    /// ```
+    /// use actix_ws_client::error::{Error, Verdict};
+    /// use actix_ws_client::Connection;
+    ///
+    /// // A token that is refused today may be good tomorrow.
+    /// let builder = Connection::builder("wss://feed.example/").retry_if(|error| match error {
+    ///     Error::Refused(refusal) if refusal.status == 401 => Verdict::RETRY,
+    ///     other => other.verdict(),
+    /// });
+    /// ```
+    pub fn retry_if(
+        mut self,
+        judge: impl Fn(&Error) -> Verdict + Send + Sync + 'static,
+    ) -> ConnectionBuilder {
+        self.options.retry_if = Some(RetryIf::new(judge));
+        self
+    }
+
+    /// Whether a clean close by the server leads to another dial. Default `true`; with `false` it
+    /// ends the run as `Closed`, unless its code says that it would fail again.
+    pub fn reconnect_on_close(mut self, comes_back: bool) -> ConnectionBuilder {
+        self.options.reconnect_on_close = comes_back;
+        self
     }
 
     /// Dials in a row, since the last stable life, that may fail. Default: no limit.

@@ -306,12 +306,21 @@ impl Connection {
         if matches!(self.intent, Intent::Finish | Intent::Pause) {
             return stop(OutcomeKind::Closed);
         }
+        let fault = |words: &str| {
+            let fault = Some(Error::Handler(words.into()));
+            Decision { fault, ..stop(OutcomeKind::Refused) }
+        };
         let hurry = self.intent == Intent::Hurry;
         let mut hint = Hint::default();
-        match cause.map_or(Verdict::RETRY, Error::verdict) {
+        let judged = catch_unwind(AssertUnwindSafe(|| self.judge(cause)));
+        match judged {
             _ if hurry => {}
-            Verdict::Stop => return stop(OutcomeKind::Refused),
-            Verdict::Retry { at_least, from_cap } => {
+            Err(_) => return fault("`retry_if` panicked"),
+            Ok(Verdict::Stop) => return stop(OutcomeKind::Refused),
+            Ok(Verdict::Retry { .. }) if self.stays_closed(socket) => {
+                return stop(OutcomeKind::Closed);
+            }
+            Ok(Verdict::Retry { at_least, from_cap }) => {
                 hint.at_least = at_least;
                 hint.from_cap = from_cap;
             }
@@ -322,19 +331,28 @@ impl Connection {
             Ok(backoff::Next::Retry { after, attempt }) => (after, attempt),
             Ok(backoff::Next::GiveUp) if hurry => (Duration::ZERO, self.schedule.attempt() + 1),
             Ok(backoff::Next::GiveUp) => return stop(self.given_up(socket)),
-            Err(_) => {
-                let fault = Some(Error::Handler("the reconnect policy panicked".into()));
-                return Decision { fault, ..stop(OutcomeKind::Refused) };
-            }
+            Err(_) => return fault("the reconnect policy panicked"),
         };
         self.hastened = hurry;
         let after = if hurry { self.hurry(now) } else { after };
         Decision { next: Next::Retry { after, attempt }, kind: OutcomeKind::Failed, fault: None }
     }
 
+    fn judge(&self, cause: Option<&Error>) -> Verdict {
+        match (cause, &self.plan.options.retry_if) {
+            (None, _) => Verdict::RETRY,
+            (Some(error), Some(own)) => own.judge(error),
+            (Some(error), None) => error.verdict(),
+        }
+    }
+
+    /// Whether the server closed cleanly, and that is to be the end.
+    fn stays_closed(&self, socket: Option<&Ended>) -> bool {
+        !self.plan.options.reconnect_on_close && socket.is_some_and(Ended::is_clean_remote)
+    }
+
     fn given_up(&self, socket: Option<&Ended>) -> OutcomeKind {
-        let clean_remote =
-            socket.is_some_and(|ended| ended.closure.clean && ended.closure.by == By::Remote);
+        let clean_remote = socket.is_some_and(Ended::is_clean_remote);
         match self.plan.options.reconnect.is_never() {
             true if clean_remote => OutcomeKind::Closed,
             true => OutcomeKind::Failed,
@@ -438,6 +456,10 @@ impl Connection {
 }
 
 impl Ended {
+    fn is_clean_remote(&self) -> bool {
+        self.closure.clean && self.closure.by == By::Remote
+    }
+
     /// The cause of an outage that a Close frame began.
     fn cause(&self) -> Error {
         let frame = CloseFrame::new(self.closure.code, self.closure.reason.clone());
