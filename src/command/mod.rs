@@ -17,7 +17,7 @@ use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
 use crate::proto::message::ControlPayload;
 
 pub use crate::command::handle::{Command, Handle};
-pub use crate::command::send::{Accepted, Send, SendError};
+pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 
 /// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers comes as
 /// [`event::Pong`](crate::event::Pong) with the round-trip time. Pings do not count against the

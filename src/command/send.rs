@@ -42,6 +42,37 @@ impl From<Payload> for Send {
     }
 }
 
+/// Sends many messages in one envelope, in order, up to the first that is not taken.
+///
+/// ```
+/// use actix_ws_client::command;
+///
+/// let orders = command::SendBatch::new(["one", "two"].map(command::Send::text));
+/// ```
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Accepted, Unsent>")]
+pub struct SendBatch {
+    pub(crate) messages: Vec<Send>,
+}
+
+impl SendBatch {
+    /// The messages in their order.
+    pub fn new(messages: impl IntoIterator<Item = Send>) -> SendBatch {
+        SendBatch { messages: messages.into_iter().collect() }
+    }
+}
+
+/// What of a batch was not taken. All before it was.
+#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+#[display("{error}, {} more behind it", rest.len())]
+pub struct Unsent {
+    /// Why the first message that was not taken was not, and that message.
+    #[error(source)]
+    pub error: SendError,
+    /// The messages behind it.
+    pub rest: Vec<Payload>,
+}
+
 /// A message was taken into the send buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

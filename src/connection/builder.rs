@@ -394,6 +394,11 @@ impl ConnectionBuilder {
         self.on(recipient)
     }
 
+    /// Tells of all messages of a read at once: the fast lane. See [`event::Batch`].
+    pub fn on_batch(self, recipient: Recipient<event::Batch>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
     /// Tells of each message (WebSocketApp's `on_message`).
     pub fn on_message(self, recipient: Recipient<event::Message>) -> ConnectionBuilder {
         self.on(recipient)

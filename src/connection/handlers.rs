@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
-use crate::command::{self, Accepted, Closed, SendError};
+use crate::command::{self, Accepted, Closed, SendError, Unsent};
 use crate::connection::live::Live;
 use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
@@ -21,6 +21,7 @@ impl Connection {
             let weak = ctx.address().downgrade();
             command::Handle::builder()
                 .way::<command::Send>(weak.clone().recipient())
+                .way::<command::SendBatch>(weak.clone().recipient())
                 .way::<command::Ping>(weak.clone().recipient())
                 .way::<command::Close>(weak.clone().recipient())
                 .way::<command::Reconnect>(weak.clone().recipient())
@@ -31,6 +32,7 @@ impl Connection {
                 .way::<command::Subscribe<event::Open>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Reconnect>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Data>>(weak.clone().recipient())
+                .way::<command::Subscribe<event::Batch>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Message>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Ping>>(weak.clone().recipient())
                 .way::<command::Subscribe<event::Pong>>(weak.clone().recipient())
@@ -41,6 +43,7 @@ impl Connection {
                 .way::<command::Unsubscribe<event::Open>>(weak.clone().recipient())
                 .way::<command::Unsubscribe<event::Reconnect>>(weak.clone().recipient())
                 .way::<command::Unsubscribe<event::Data>>(weak.clone().recipient())
+                .way::<command::Unsubscribe<event::Batch>>(weak.clone().recipient())
                 .way::<command::Unsubscribe<event::Message>>(weak.clone().recipient())
                 .way::<command::Unsubscribe<event::Ping>>(weak.clone().recipient())
                 .way::<command::Unsubscribe<event::Pong>>(weak.clone().recipient())
@@ -85,6 +88,25 @@ impl Handler<command::Send> for Connection {
             Err(err) => self.refused(err),
         }
         sent.map(|()| Accepted::new(epoch))
+    }
+}
+
+impl Handler<command::SendBatch> for Connection {
+    type Result = Result<Accepted, Unsent>;
+
+    fn handle(&mut self, batch: command::SendBatch, ctx: &mut Self::Context) -> Self::Result {
+        let mut accepted = Accepted::new(self.epoch);
+        let mut messages = batch.messages.into_iter();
+        while let Some(message) = messages.next() {
+            match Handler::<command::Send>::handle(self, message, ctx) {
+                Ok(sent) => accepted = sent,
+                Err(error) => {
+                    let rest = messages.map(|message| message.payload).collect();
+                    return Err(Unsent { error, rest });
+                }
+            }
+        }
+        Ok(accepted)
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) struct Handlers {
     pub(super) open: Slots<event::Open>,
     pub(super) reconnect: Slots<event::Reconnect>,
     pub(super) data: Slots<event::Data>,
+    pub(super) batch: Slots<event::Batch>,
     pub(super) message: Slots<event::Message>,
     pub(super) ping: Slots<event::Ping>,
     pub(super) pong: Slots<event::Pong>,
@@ -57,6 +58,7 @@ impl Handlers {
         self.open.len()
             + self.reconnect.len()
             + self.data.len()
+            + self.batch.len()
             + self.message.len()
             + self.ping.len()
             + self.pong.len()
@@ -67,6 +69,10 @@ impl Handlers {
     }
 }
 
+/// To how many recipients the head of the queue went already: of the event itself, of the `Data`
+/// that goes before a message, and of the `Batch` that goes before a whole run.
+pub(super) type Told = [usize; 3];
+
 /// A kind of event that handlers can be told.
 pub(crate) trait Event:
     actix::Message<Result = ()> + Clone + Send + Sized + 'static
@@ -74,7 +80,7 @@ pub(crate) trait Event:
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self>;
 
     /// The cursor of this kind of event, where the head of the queue is of it.
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize>;
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize>;
 
     /// What somebody who subscribes only now is told of the socket that is open.
     fn late(_open: &event::Open) -> Option<Self> {
@@ -137,6 +143,12 @@ impl Run {
         event::Message { source, epoch, payload, received }
     }
 
+    /// All messages that are left.
+    pub(super) fn batch(&self) -> event::Batch {
+        let payloads = self.payloads.iter().cloned().collect();
+        event::Batch::new(self.source, self.epoch, self.received, payloads)
+    }
+
     pub(super) fn data(&self, payload: &Payload) -> event::Data {
         let opcode = match payload {
             Payload::Text(_) => Opcode::Text,
@@ -151,7 +163,7 @@ impl Event for event::Open {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.open
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Open(_)).then_some(&mut told[0])
     }
     fn late(open: &event::Open) -> Option<Self> {
@@ -169,7 +181,7 @@ impl Event for event::Message {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.message
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Run(_)).then_some(&mut told[0])
     }
 }
@@ -178,7 +190,7 @@ impl Event for event::Ping {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.ping
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Ping(_)).then_some(&mut told[0])
     }
 }
@@ -193,7 +205,7 @@ impl Event for event::Pong {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.pong
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Pong(_)).then_some(&mut told[0])
     }
 }
@@ -208,7 +220,7 @@ impl Event for event::Error {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.error
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Error(_)).then_some(&mut told[0])
     }
 }
@@ -223,7 +235,7 @@ impl Event for event::Close {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.close
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Close(_)).then_some(&mut told[0])
     }
 }
@@ -238,7 +250,7 @@ impl Event for event::State {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.state
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::State(_)).then_some(&mut told[0])
     }
 }
@@ -253,7 +265,7 @@ impl Event for event::Stopped {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.stopped
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Stopped(_)).then_some(&mut told[0])
     }
 }
@@ -268,7 +280,7 @@ impl Event for event::Reconnect {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.reconnect
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Reconnect(_)).then_some(&mut told[0])
     }
 }
@@ -283,7 +295,16 @@ impl Event for event::Data {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.data
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut [usize; 2]) -> Option<&'a mut usize> {
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Run(_)).then_some(&mut told[1])
+    }
+}
+
+impl Event for event::Batch {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.batch
+    }
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
+        matches!(head, Entry::Run(_)).then_some(&mut told[2])
     }
 }

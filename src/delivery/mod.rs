@@ -11,7 +11,7 @@ use std::task::Context;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{EVENT, Slot, Slots};
+use crate::delivery::kinds::{EVENT, Slot, Slots, Told};
 use crate::options::Overflow;
 
 pub(crate) use crate::delivery::kinds::{Entry, Event, Handlers, Queued, Run, cost};
@@ -33,9 +33,8 @@ pub(crate) struct Delivery {
     room: usize,
     /// Messages dropped so far.
     dropped: u64,
-    /// To how many recipients the head went already: of the event itself, and of the `Data` that
-    /// goes before a message.
-    told: [usize; 2],
+    /// To how many recipients the head went already.
+    told: Told,
     /// The head in a full mailbox. It must be answered before anything moves, and must not be
     /// dropped: that would take the event back out of the mailbox.
     offer: Option<Offer>,
@@ -89,7 +88,9 @@ impl Delivery {
     /// Puts a run of messages behind all others. Where a handler is too slow for it, drops what
     /// `overflow` says.
     pub(crate) fn push_run(&mut self, run: Run) {
-        let nobody = self.handlers.message.is_empty() && self.handlers.data.is_empty();
+        let handlers = &self.handlers;
+        let nobody =
+            handlers.message.is_empty() && handlers.data.is_empty() && handlers.batch.is_empty();
         if nobody || run.payloads.is_empty() {
             return;
         }
@@ -119,8 +120,9 @@ impl Delivery {
         if !self.is_dropping() {
             return;
         }
-        // The head is on its way to its recipients. It goes to all of them.
-        let head = usize::from(matches!(self.queue.front(), Some(Entry::Run(_))));
+        // The head is on its way to its recipients. It goes to all of them: the one message, or the
+        // run that some have had as a batch.
+        let head = if self.told[2] > 0 { usize::MAX } else { 1 };
         let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
             Entry::Run(run) => Some((if index == 0 { head } else { 0 }, run)),
             _ => None,
@@ -203,7 +205,7 @@ impl Delivery {
         match blocked {
             Some(offer) => self.offer = Some(offer),
             None => {
-                self.told = [0; 2];
+                self.told = Told::default();
                 self.queue.pop_front();
                 self.number += 1;
                 self.cost -= EVENT;
@@ -213,30 +215,40 @@ impl Delivery {
         true
     }
 
-    /// As [`step`](Delivery::step), for the messages of the run at the head.
+    /// As [`step`](Delivery::step), for the run at the head: whole to those who want batches, then
+    /// message by message to the others.
     fn step_run(&mut self) -> bool {
         let Some(Entry::Run(run)) = self.queue.front_mut() else {
             return true;
         };
+        let (handlers, number) = (&mut self.handlers, self.number);
+        if self.told[2] < handlers.batch.len() {
+            let blocked = offer(&mut handlers.batch, &mut self.told[2], number, &run.batch());
+            if let Some(offer) = blocked {
+                self.offer = Some(offer);
+                return true;
+            }
+        }
+        let alone = handlers.data.is_empty() && handlers.message.is_empty();
         while let Some(payload) = run.payloads.front() {
-            let (handlers, number) = (&mut self.handlers, self.number);
-            let [told, told_data] = &mut self.told;
+            let [told, told_data, _] = &mut self.told;
             let mut blocked = None;
             if !handlers.data.is_empty() {
                 blocked = offer(&mut handlers.data, told_data, number, &run.data(payload));
             }
-            if blocked.is_none() {
+            if blocked.is_none() && !alone {
                 blocked = offer(&mut handlers.message, told, number, &run.message(payload));
             }
             if let Some(offer) = blocked {
                 self.offer = Some(offer);
                 return true;
             }
-            self.told = [0; 2];
+            (*told, *told_data) = (0, 0);
             self.cost -= cost(payload);
             self.events -= 1;
             run.payloads.pop_front();
         }
+        self.told = Told::default();
         self.queue.pop_front();
         self.number += 1;
         true
@@ -253,7 +265,8 @@ impl Delivery {
         for entry in mem::take(&mut self.queue) {
             let (handlers, number) = (&self.handlers, self.number);
             self.number += 1;
-            let [skipped, skipped_data] = mem::take(&mut skip);
+            let skips = mem::take(&mut skip);
+            let [skipped, ..] = skips;
             match entry {
                 Entry::Open(event) => force(&handlers.open, skipped, number, &event),
                 Entry::Reconnect(event) => force(&handlers.reconnect, skipped, number, &event),
@@ -263,7 +276,7 @@ impl Delivery {
                 Entry::Close(event) => force(&handlers.close, skipped, number, &event),
                 Entry::State(event) => force(&handlers.state, skipped, number, &event),
                 Entry::Stopped(event) => force(&handlers.stopped, skipped, number, &event),
-                Entry::Run(run) => force_run(handlers, [skipped, skipped_data], number, &run),
+                Entry::Run(run) => force_run(handlers, skips, number, &run),
             }
         }
         self.cost = 0;
@@ -314,9 +327,12 @@ fn force<M: Event>(slots: &Slots<M>, skip: usize, number: u64, event: &M) {
     }
 }
 
-fn force_run(handlers: &Handlers, mut skip: [usize; 2], number: u64, run: &Run) {
+fn force_run(handlers: &Handlers, mut skip: Told, number: u64, run: &Run) {
+    if skip[2] < handlers.batch.len() {
+        force(&handlers.batch, skip[2], number, &run.batch());
+    }
     for payload in &run.payloads {
-        let [told, told_data] = mem::take(&mut skip);
+        let [told, told_data, _] = mem::take(&mut skip);
         force(&handlers.data, told_data, number, &run.data(payload));
         force(&handlers.message, told, number, &run.message(payload));
     }
