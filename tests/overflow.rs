@@ -6,7 +6,7 @@ use actix::fut::wrap_future;
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use actix_ws_client::command::status::Watch;
 use actix_ws_client::testing::{Script, Server};
-use actix_ws_client::{Connection, Overflow, command, event};
+use actix_ws_client::{Connection, Overflow, Payload, command, event};
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that the server sends, of 1 KiB each.
@@ -108,21 +108,52 @@ async fn the_newest_find_no_room_and_the_rest_stays_in_order() {
     assert_eq!(numbers[..32], (0..32).collect::<Vec<_>>());
 }
 
+/// A handler whose mailbox is never full.
+struct Roomy(mpsc::UnboundedSender<usize>);
+
+impl Actor for Roomy {
+    type Context = Context<Roomy>;
+
+    fn started(&mut self, ctx: &mut Context<Roomy>) {
+        ctx.set_mailbox_capacity(1 << 20);
+    }
+}
+
+impl Handler<event::Message> for Roomy {
+    type Result = ();
+
+    fn handle(&mut self, message: event::Message, _: &mut Context<Roomy>) {
+        self.0.send(message.payload.len()).unwrap();
+    }
+}
+
 #[actix::test]
 async fn nothing_is_dropped_while_no_mailbox_is_full() {
     for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
-        let big = vec![7; 300 << 10];
-        let small = |script: Script, number: u32| script.send_text(number.to_string());
-        let script = Script::accept().send_binary(big).send_text("behind it");
-        let server = Server::start((0..SENT as u32).fold(script, small).echo());
+        let big = Script::accept().expect_message().send_binary(vec![7; 300 << 10]);
+        let server = Server::start((0..SENT).fold(big, |script, _| script.send_text("x")).echo());
         let (tell, mut told) = mpsc::unbounded_channel();
-        let builder = Connection::builder(server.url()).read_ahead(0).overflow(overflow);
-        let quick = event::call(move |message: event::Message| {
-            tell.send(message.payload.len()).unwrap();
+        let roomy = Roomy(tell).start();
+        // Its mailbox has its size before anything is sent.
+        roomy.send(event_of_no_socket()).await.unwrap();
+        assert_eq!(told.recv().await, Some(0));
+        let go = event::call(|open: event::Open| {
+            assert!(open.connection.do_send(command::Send::text("go")));
         });
-        let connection = builder.on_message(quick).start().unwrap();
-        let first = [told.recv().await.unwrap(), told.recv().await.unwrap()];
-        assert_eq!(first, [300 << 10, "behind it".len()]);
+        let builder = Connection::builder(server.url()).read_ahead(1 << 10).overflow(overflow);
+        let builder = builder.on_open(go).on_message(roomy.recipient());
+        let connection = builder.start().unwrap();
+        assert_eq!(told.recv().await, Some(300 << 10));
+        for number in 0..SENT {
+            let next = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+            assert_eq!(next, Ok(Some(1)), "{overflow:?}, {number}");
+        }
         connection.send(command::Close::normal()).await.unwrap();
     }
+}
+
+fn event_of_no_socket() -> event::Message {
+    let source = Connection::builder("ws://nowhere/").source();
+    let received = std::time::Instant::now();
+    event::Message { source, epoch: 0, payload: Payload::Binary(Default::default()), received }
 }
