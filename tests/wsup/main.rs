@@ -7,5 +7,6 @@ mod events;
 mod input;
 mod options;
 mod process;
+mod proxies;
 mod server;
 mod stages;

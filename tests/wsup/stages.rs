@@ -9,7 +9,7 @@ use crate::process::{Ended, Wsup, assert_like, parse};
 use crate::server::{self, Server};
 
 /// Runs once and checks the first line, an error at this stage.
-fn fails(args: &[&str], stage: &str, during: &str, status: i32, outcome: &str) -> Ended {
+pub(crate) fn fails(args: &[&str], stage: &str, during: &str, status: i32, outcome: &str) -> Ended {
     let ended = Wsup::json(&[&["--reconnect", "never"], args].concat()).end();
     let error = ended.rest.iter().find(|line| line.contains(r#""event":"error""#)).unwrap();
     let error = parse(error);

@@ -112,6 +112,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
 
+    /// Go through this proxy: http, https, socks4, socks4a, socks5 or socks5h
+    /// [default: that of the environment, as curl has it]
+    // No parser of clap's: it would repeat a value that it refuses, and this one may hold a password.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+
+    /// Hosts that are dialled directly, such as example.com,10.0.0.0/8; * for all
+    /// [default: that of the environment]
+    #[arg(long, value_name = "LIST")]
+    no_proxy: Option<String>,
+
     /// Tell of every change of state too
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -160,7 +171,18 @@ impl Args {
             limits.message = bytes;
             builder = builder.limits(limits);
         }
-        Ok(self.times(builder))
+        Ok(self.way(self.times(builder)))
+    }
+
+    /// How the server is reached.
+    fn way(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
+        if let Some(url) = &self.proxy {
+            builder = builder.proxy(url.as_str());
+        }
+        if let Some(list) = &self.no_proxy {
+            builder = builder.no_proxy(list.as_str());
+        }
+        builder
     }
 
     fn times(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
@@ -255,6 +277,8 @@ fn flag(option: &str) -> String {
     match option {
         "ca" => "--cacert".into(),
         "limits" => "--max-message".into(),
+        // The library names the variable of the environment that holds the proxy it refuses.
+        variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
         _ => format!("--{}", option.replace('_', "-")),
     }
 }
