@@ -5,6 +5,7 @@
 mod ends;
 mod events;
 mod input;
+mod offers;
 mod options;
 mod process;
 mod proxies;

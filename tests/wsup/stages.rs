@@ -34,6 +34,13 @@ fn connect() {
 }
 
 #[test]
+fn connect_from_an_address_that_is_not_ours() {
+    // RFC 5737: nobody's.
+    let url = Server::mute().url();
+    fails(&[&url, "--bind", "192.0.2.1"], "connect", "null", 1, "failed");
+}
+
+#[test]
 fn tls_to_a_server_that_speaks_none() {
     let server = Server::run(|listener| {
         let (mut stream, _) = listener.accept().unwrap();

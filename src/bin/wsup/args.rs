@@ -1,12 +1,13 @@
 //! The flags, and the connection that they ask for.
 
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_ws_client::proto::codec::Codec;
 use actix_ws_client::proto::frame::Role;
-use actix_ws_client::{ConfigError, Connection, ConnectionBuilder, Limits, Tls};
+use actix_ws_client::{Compression, ConfigError, Connection, ConnectionBuilder, Limits, Tls};
 use bytestring::ByteString;
 use clap::Parser;
 
@@ -123,6 +124,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "LIST")]
     no_proxy: Option<String>,
 
+    /// The address of ours that sockets are bound to [default: the system's choice]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+
+    /// Do not offer to compress messages (permessage-deflate)
+    #[arg(long)]
+    no_deflate: bool,
+
     /// Tell of every change of state too
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -171,6 +180,9 @@ impl Args {
             limits.message = bytes;
             builder = builder.limits(limits);
         }
+        if self.no_deflate {
+            builder = builder.compression(Compression::off());
+        }
         Ok(self.way(self.times(builder)))
     }
 
@@ -181,6 +193,9 @@ impl Args {
         }
         if let Some(list) = &self.no_proxy {
             builder = builder.no_proxy(list.as_str());
+        }
+        if let Some(ip) = self.bind {
+            builder = builder.bind_address(ip);
         }
         builder
     }
