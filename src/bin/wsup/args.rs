@@ -5,6 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use actix_ws_client::backoff::Schedule;
 use actix_ws_client::proto::codec::Codec;
 use actix_ws_client::proto::frame::Role;
 use actix_ws_client::{Compression, ConfigError, Connection, ConnectionBuilder, Limits, Tls};
@@ -132,6 +133,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_deflate: bool,
 
+    /// Dial nothing: print the upgrade request, secrets left out, and the first ten delays
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     /// Tell of every change of state too
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -231,6 +236,13 @@ impl Args {
             tls = tls.ca_file(path)?;
         }
         Ok(tls)
+    }
+
+    /// The first delays between dials that fail, ten at most: without the limit of dials, which
+    /// knows the past, and fewer where the attempts are used up earlier.
+    pub(crate) fn delays(&self) -> Vec<Duration> {
+        let retries = self.max_attempts.map_or(u32::MAX, |dials| dials.get() - 1);
+        Schedule::preview(&self.reconnect.into(), retries.min(10) as usize, &mut rand::rng())
     }
 
     /// What the output calls the connection that the builder makes.
