@@ -19,6 +19,7 @@ use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
+use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
 use crate::event;
 use crate::options::{Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
@@ -355,6 +356,38 @@ impl ConnectionBuilder {
     /// The number of the connection that this will be.
     pub fn source(&self) -> SourceId {
         self.source
+    }
+
+    /// The head of the upgrade request that a dial would send, for looking at. Nothing is dialled.
+    ///
+    /// `***` stands for the values of [`header`](ConnectionBuilder::header) and of `Authorization`.
+    /// The path and the query are shown: take care where they hold a token. `Sec-WebSocket-Key` and
+    /// the order of the lines are others for each dial. What a proxy would be asked for is not part of it.
+    ///
+    /// ```
+    /// use actix_ws_client::Connection;
+    ///
+    /// # actix::System::new().block_on(async {
+    /// let builder = Connection::builder("ws://me:secret@feed.example/prices");
+    /// let head = builder.request_head().await.unwrap();
+    /// assert!(head.starts_with("GET /prices HTTP/1.1\r\n"));
+    /// assert!(head.contains("\r\nAuthorization: ***\r\n"));
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// An option or a URL that cannot be, by its name; [`ConfigError::NoRuntime`] outside a tokio
+    /// runtime.
+    pub async fn request_head(&self) -> Result<String, ConfigError> {
+        let plan = Plan::new(&self.url, self.options.clone())?;
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(ConfigError::NoRuntime);
+        }
+        let refuse = |err| match err {
+            Error::Handshake(err) => ConfigError::Url { reason: err.to_string() },
+            other => ConfigError::Url { reason: other.to_string() },
+        };
+        preview::request_head(&plan).await.map_err(refuse)
     }
 
     /// Tells an actor of `Open`, `Message`, `Error` and `Close`.

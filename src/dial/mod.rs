@@ -3,6 +3,7 @@
 mod body;
 mod head;
 mod link;
+pub(crate) mod preview;
 mod proxy;
 mod resolve;
 mod socket;

@@ -2,10 +2,13 @@
 // Clippy knows an unwrap in a test only where it stands in the test function itself.
 #![allow(clippy::unwrap_used)]
 
+mod dry;
 mod ends;
 mod events;
 mod input;
+mod offers;
 mod options;
 mod process;
+mod proxies;
 mod server;
 mod stages;

@@ -29,6 +29,7 @@ fn what_cannot_be_is_named_on_stderr_and_nothing_is_dialled() {
         (&[url, "--cacert", "/dev/null", "--insecure"], "--insecure"),
         (&[url, "-H", "Connection: close"], "--header"),
         (&[url, "-H", "no colon"], "--header"),
+        (&[url, "--bind", "localhost"], "--bind"),
         (&[url, "--ping-payload", &"x".repeat(126)], "--ping-payload"),
     ] {
         let ended = Wsup::json(args).end();

@@ -11,6 +11,19 @@ use serde_json::Value;
 /// Nothing here takes as long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What the developer's environment may have and the tests must not see.
+const DEVELOPERS: [&str; 9] = [
+    "RUST_LOG",
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
 pub(crate) struct Wsup {
     child: Child,
     began: Instant,
@@ -41,9 +54,12 @@ impl Wsup {
 
     pub(crate) fn spawn(args: &[&str], stdin: Stdio, env: &[(&str, &str)]) -> Wsup {
         let began = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_wsup"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wsup"));
+        for variable in DEVELOPERS {
+            command.env_remove(variable);
+        }
+        let mut child = command
             .args(args)
-            .env_remove("RUST_LOG")
             .envs(env.iter().copied())
             .stdin(stdin)
             .stdout(Stdio::piped())

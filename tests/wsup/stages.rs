@@ -9,7 +9,7 @@ use crate::process::{Ended, Wsup, assert_like, parse};
 use crate::server::{self, Server};
 
 /// Runs once and checks the first line, an error at this stage.
-fn fails(args: &[&str], stage: &str, during: &str, status: i32, outcome: &str) -> Ended {
+pub(crate) fn fails(args: &[&str], stage: &str, during: &str, status: i32, outcome: &str) -> Ended {
     let ended = Wsup::json(&[&["--reconnect", "never"], args].concat()).end();
     let error = ended.rest.iter().find(|line| line.contains(r#""event":"error""#)).unwrap();
     let error = parse(error);
@@ -31,6 +31,13 @@ fn dns() {
 fn connect() {
     let ended = fails(&["ws://127.0.0.1:1"], "connect", "null", 1, "failed");
     assert_eq!(ended.rest.len(), 2, "a failed dial has no close: {:?}", ended.rest);
+}
+
+#[test]
+fn connect_from_an_address_that_is_not_ours() {
+    // RFC 5737: nobody's.
+    let url = Server::mute().url();
+    fails(&[&url, "--bind", "192.0.2.1"], "connect", "null", 1, "failed");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! The flags, and the connection that they ask for.
 
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use actix_ws_client::backoff::Schedule;
 use actix_ws_client::proto::codec::Codec;
 use actix_ws_client::proto::frame::Role;
-use actix_ws_client::{ConfigError, Connection, ConnectionBuilder, Limits, Tls};
+use actix_ws_client::{Compression, ConfigError, Connection, ConnectionBuilder, Limits, Tls};
 use bytestring::ByteString;
 use clap::Parser;
 
@@ -112,6 +114,29 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
 
+    /// Go through this proxy: http, https, socks4, socks4a, socks5 or socks5h
+    /// [default: that of the environment, as curl has it]
+    // No parser of clap's: it would repeat a value that it refuses, and this one may hold a password.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+
+    /// Hosts that are dialled directly, such as example.com,10.0.0.0/8; * for all
+    /// [default: that of the environment]
+    #[arg(long, value_name = "LIST")]
+    no_proxy: Option<String>,
+
+    /// The address of ours that sockets are bound to [default: the system's choice]
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
+
+    /// Do not offer to compress messages (permessage-deflate)
+    #[arg(long)]
+    no_deflate: bool,
+
+    /// Dial nothing: print the upgrade request, secrets left out, and the first ten delays
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
     /// Tell of every change of state too
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -160,7 +185,24 @@ impl Args {
             limits.message = bytes;
             builder = builder.limits(limits);
         }
-        Ok(self.times(builder))
+        if self.no_deflate {
+            builder = builder.compression(Compression::off());
+        }
+        Ok(self.way(self.times(builder)))
+    }
+
+    /// How the server is reached.
+    fn way(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
+        if let Some(url) = &self.proxy {
+            builder = builder.proxy(url.as_str());
+        }
+        if let Some(list) = &self.no_proxy {
+            builder = builder.no_proxy(list.as_str());
+        }
+        if let Some(ip) = self.bind {
+            builder = builder.bind_address(ip);
+        }
+        builder
     }
 
     fn times(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
@@ -194,6 +236,13 @@ impl Args {
             tls = tls.ca_file(path)?;
         }
         Ok(tls)
+    }
+
+    /// The first delays between dials that fail, ten at most: without the limit of dials, which
+    /// knows the past, and fewer where the attempts are used up earlier.
+    pub(crate) fn delays(&self) -> Vec<Duration> {
+        let retries = self.max_attempts.map_or(u32::MAX, |dials| dials.get() - 1);
+        Schedule::preview(&self.reconnect.into(), retries.min(10) as usize, &mut rand::rng())
     }
 
     /// What the output calls the connection that the builder makes.
@@ -255,6 +304,8 @@ fn flag(option: &str) -> String {
     match option {
         "ca" => "--cacert".into(),
         "limits" => "--max-message".into(),
+        // The library names the variable of the environment that holds the proxy it refuses.
+        variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
         _ => format!("--{}", option.replace('_', "-")),
     }
 }

@@ -110,6 +110,12 @@ impl Form for Json {
     }
 }
 
+/// What `--dry-run` prints.
+pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
+    let delays: Vec<_> = delays.iter().copied().map(millis).collect();
+    Object(Vec::new()).key("event", "plan").text("request", request).key("delays_ms", delays).end()
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -31,6 +31,23 @@ pub(crate) enum Line {
     Silence,
 }
 
+impl Line {
+    /// Writes it to where it belongs, at once.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        match self {
+            Line::Out(line) => {
+                let mut out = io::stdout().lock();
+                out.write_all(line).and_then(|()| out.flush())
+            }
+            Line::Aside(words) => {
+                aside(words);
+                Ok(())
+            }
+            Line::Silence => Ok(()),
+        }
+    }
+}
+
 /// What the session hears from the printer. Each is told once at most.
 pub(crate) enum News {
     /// As many messages were printed as were wanted.
@@ -66,16 +83,12 @@ impl Printer {
     }
 
     fn print(&mut self, line: Line) {
-        match line {
-            Line::Out(line) if !self.broken => {
-                let mut out = io::stdout().lock();
-                if let Err(err) = out.write_all(&line).and_then(|()| out.flush()) {
-                    self.broken = true;
-                    self.tell(News::Broken(err));
-                }
-            }
-            Line::Aside(words) => aside(&words),
-            Line::Out(_) | Line::Silence => {}
+        if self.broken && matches!(line, Line::Out(_)) {
+            return;
+        }
+        if let Err(err) = line.write() {
+            self.broken = true;
+            self.tell(News::Broken(err));
         }
     }
 

@@ -15,10 +15,10 @@ use tracing_subscriber::EnvFilter;
 use crate::args::{Args, Usage};
 use crate::feed::{Feed, Openings, at};
 use crate::input::Lines;
-use crate::json::Json;
+use crate::json::{self, Json};
 use crate::outside::{Signals, reader_gone};
 use crate::print::{Form, News, Printer, aside};
-use crate::words::Words;
+use crate::words::{self, Words};
 
 /// The exit status of a run, as the contract has it.
 type Status = i32;
@@ -75,6 +75,9 @@ fn log(args: &Args) {
 async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let builder = args.builder()?;
     let texts = args.texts()?;
+    if args.dry_run {
+        return dry_run(args, &builder).await;
+    }
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(err) => return Ok(cannot("take signals", &err)),
@@ -94,6 +97,17 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let session = Session { connection, overdue: args.close_timeout() + PATIENCE };
     let time_up = args.duration().map(|time| began + time);
     Ok(session.attend(&mut signals, &mut heard, feed, time_up).await)
+}
+
+/// Prints what would be asked, and when.
+async fn dry_run(args: &Args, builder: &ConnectionBuilder) -> Result<Status, Usage> {
+    let (request, delays) = (builder.request_head().await?, args.delays());
+    let line = match args.json {
+        true => json::plan(&request, &delays),
+        false => words::plan(&request, &delays),
+    };
+    let written = line.write();
+    Ok(written.map_or_else(|err| broken_stdout(&err), |()| CLOSED))
 }
 
 fn cannot(what: &str, err: &io::Error) -> Status {

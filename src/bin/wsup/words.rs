@@ -99,6 +99,19 @@ impl Form for Words {
     }
 }
 
+/// What `--dry-run` prints.
+pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
+    let request = harmless(&request.replace("\r\n", "\n"));
+    let delays = match delays {
+        [] => "no second dial".into(),
+        _ => format!(
+            "dials again after {}",
+            delays.iter().copied().map(rough).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    Line::Out(format!("{request}{delays}\n").into_bytes())
+}
+
 fn next(next: Next) -> String {
     match next {
         Next::Retry { after, attempt } => format!("dial {attempt} in {}", rough(after)),

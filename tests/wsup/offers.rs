@@ -1,0 +1,74 @@
+//! What the server sees of the flags, and what the output says of what was agreed.
+
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::sync::mpsc::channel;
+
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use crate::process::Wsup;
+use crate::server::{self, Server};
+
+/// Whether compression is offered with these flags.
+fn offers(flags: &[&str]) -> bool {
+    let (told, hears) = channel();
+    let server = Server::run(move |listener| {
+        told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+    });
+    Wsup::json(&[&[&server.url(), "--reconnect", "never"], flags].concat()).end().is(1, "failed");
+    let head = hears.recv().unwrap();
+    server::header(&head, "sec-websocket-extensions").is_some()
+}
+
+#[test]
+fn compression_is_offered_unless_it_is_not_wanted() {
+    assert!(offers(&[]));
+    assert!(!offers(&["--no-deflate"]));
+}
+
+/// Agrees to compression, sends "Hello" with it (RFC 7692, 7.2.3.1), and waits for the end.
+fn compressing() -> Server {
+    Server::run(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let head = server::read_head(&mut stream);
+        let accept =
+            derive_accept_key(server::header(&head, "sec-websocket-key").unwrap().as_bytes());
+        let reply = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+        );
+        stream.write_all(reply.as_bytes()).unwrap();
+        stream.write_all(b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00").unwrap();
+        // What is left to be read is the client's closing.
+        let _ = stream.read_to_end(&mut Vec::new());
+    })
+}
+
+#[test]
+fn what_was_agreed_is_in_the_open_line() {
+    let args = ["--messages", "1", "--close-timeout", "100ms"];
+    let ended = Wsup::json(&[&[&*compressing().url()], &args[..]].concat()).end();
+    assert!(ended.rest[0].contains(r#""extensions":"permessage-deflate""#), "{:?}", ended.rest);
+    assert!(ended.rest[1].ends_with(r#""type":"text","data":"Hello"}"#), "{:?}", ended.rest);
+    ended.is(0, "closed");
+
+    // Nobody offered it.
+    let args = ["--no-deflate", "--reconnect", "never"];
+    let ended = Wsup::json(&[&[&*compressing().url()], &args[..]].concat()).end();
+    assert!(ended.rest[0].contains(r#""stage":"handshake""#), "{:?}", ended.rest);
+    ended.is(3, "refused");
+}
+
+/// Elsewhere the loopback has one address.
+#[cfg(target_os = "linux")]
+#[test]
+fn sockets_are_bound_to_the_address_that_is_asked_for() {
+    for ip in ["127.0.0.1", "127.0.0.2"] {
+        let (told, hears) = channel();
+        let server = Server::run(move |listener| {
+            told.send(listener.accept().unwrap().1.ip()).unwrap();
+        });
+        Wsup::json(&[&server.url(), "--bind", ip, "--reconnect", "never"]).end().is(1, "failed");
+        assert_eq!(hears.recv().unwrap(), ip.parse::<IpAddr>().unwrap());
+    }
+}
