@@ -125,7 +125,7 @@ pub(super) const EVENT: usize = size_of::<Entry>() + MESSAGE;
 impl Entry {
     pub(super) fn cost(&self) -> usize {
         match self {
-            Entry::Run(run) => run.payloads.iter().map(cost).sum(),
+            Entry::Run(run) => run.cost(),
             _ => EVENT,
         }
     }
@@ -137,10 +137,14 @@ pub(crate) fn cost(payload: &Payload) -> usize {
 }
 
 impl Run {
-    pub(super) fn message(&self, payload: &Payload) -> event::Message {
-        let payload = payload.clone();
+    pub(super) fn message(&self, payload: Payload) -> event::Message {
         let (source, epoch, received) = (self.source, self.epoch, self.received);
         event::Message { source, epoch, payload, received }
+    }
+
+    /// What its messages cost in the queue, in bytes.
+    pub(super) fn cost(&self) -> usize {
+        self.payloads.iter().map(cost).sum()
     }
 
     /// All messages that are left.
@@ -149,12 +153,18 @@ impl Run {
         event::Batch::new(self.source, self.epoch, self.received, payloads)
     }
 
-    pub(super) fn data(&self, payload: &Payload) -> event::Data {
-        let opcode = match payload {
+    /// All messages that are left, which then are no more.
+    pub(super) fn take_batch(&mut self) -> event::Batch {
+        let payloads = std::mem::take(&mut self.payloads).into();
+        event::Batch::new(self.source, self.epoch, self.received, payloads)
+    }
+
+    pub(super) fn data(&self, payload: Payload) -> event::Data {
+        let opcode = match &payload {
             Payload::Text(_) => Opcode::Text,
             Payload::Binary(_) => Opcode::Binary,
         };
-        let (source, epoch, payload) = (self.source, self.epoch, payload.clone());
+        let (source, epoch) = (self.source, self.epoch);
         event::Data { source, epoch, payload, opcode, fin: true }
     }
 }

@@ -192,14 +192,24 @@ impl Delivery {
         let (told, number) = (&mut self.told[0], self.number);
         let handlers = &mut self.handlers;
         let blocked = match head {
-            Entry::Open(event) => offer(&mut handlers.open, told, number, event),
-            Entry::Reconnect(event) => offer(&mut handlers.reconnect, told, number, event),
-            Entry::Ping(event) => offer(&mut handlers.ping, told, number, event),
-            Entry::Pong(event) => offer(&mut handlers.pong, told, number, event),
-            Entry::Error(event) => offer(&mut handlers.error, told, number, event),
-            Entry::Close(event) => offer(&mut handlers.close, told, number, event),
-            Entry::State(event) => offer(&mut handlers.state, told, number, event),
-            Entry::Stopped(event) => offer(&mut handlers.stopped, told, number, event),
+            Entry::Open(event) => offer(&mut handlers.open, told, number, &mut Some(event.clone())),
+            Entry::Reconnect(event) => {
+                offer(&mut handlers.reconnect, told, number, &mut Some(event.clone()))
+            }
+            Entry::Ping(event) => offer(&mut handlers.ping, told, number, &mut Some(event.clone())),
+            Entry::Pong(event) => offer(&mut handlers.pong, told, number, &mut Some(event.clone())),
+            Entry::Error(event) => {
+                offer(&mut handlers.error, told, number, &mut Some(event.clone()))
+            }
+            Entry::Close(event) => {
+                offer(&mut handlers.close, told, number, &mut Some(event.clone()))
+            }
+            Entry::State(event) => {
+                offer(&mut handlers.state, told, number, &mut Some(event.clone()))
+            }
+            Entry::Stopped(event) => {
+                offer(&mut handlers.stopped, told, number, &mut Some(event.clone()))
+            }
             Entry::Run(_) => return self.step_run(),
         };
         match blocked {
@@ -223,30 +233,45 @@ impl Delivery {
         };
         let (handlers, number) = (&mut self.handlers, self.number);
         if self.told[2] < handlers.batch.len() {
-            let blocked = offer(&mut handlers.batch, &mut self.told[2], number, &run.batch());
-            if let Some(offer) = blocked {
-                self.offer = Some(offer);
+            // The last recipient of all gets the payloads themselves.
+            let alone = handlers.data.is_empty() && handlers.message.is_empty();
+            let is_last = alone && self.told[2] + 1 == handlers.batch.len();
+            let mut batch = Some(if is_last {
+                self.cost -= run.cost();
+                self.events -= run.payloads.len();
+                run.take_batch()
+            } else {
+                run.batch()
+            });
+            self.offer = offer(&mut handlers.batch, &mut self.told[2], number, &mut batch);
+            if self.offer.is_some() && !is_last {
                 return true;
             }
         }
-        let alone = handlers.data.is_empty() && handlers.message.is_empty();
-        while let Some(payload) = run.payloads.front() {
+        while let Some(payload) = run.payloads.pop_front() {
             let [told, told_data, _] = &mut self.told;
-            let mut blocked = None;
+            let cost = cost(&payload);
             if !handlers.data.is_empty() {
-                blocked = offer(&mut handlers.data, told_data, number, &run.data(payload));
+                let mut data = Some(run.data(payload.clone()));
+                self.offer = offer(&mut handlers.data, told_data, number, &mut data);
+                if self.offer.is_some() {
+                    run.payloads.push_front(payload);
+                    return true;
+                }
             }
-            if blocked.is_none() && !alone {
-                blocked = offer(&mut handlers.message, told, number, &run.message(payload));
-            }
-            if let Some(offer) = blocked {
-                self.offer = Some(offer);
+            let mut message = Some(run.message(payload));
+            self.offer = offer(&mut handlers.message, told, number, &mut message);
+            if let (true, Some(message)) = (self.offer.is_some(), message) {
+                // Others are still to be told of it.
+                run.payloads.push_front(message.payload);
                 return true;
             }
             (*told, *told_data) = (0, 0);
-            self.cost -= cost(payload);
+            self.cost -= cost;
             self.events -= 1;
-            run.payloads.pop_front();
+            if self.offer.is_some() && !run.payloads.is_empty() {
+                return true;
+            }
         }
         self.told = Told::default();
         self.queue.pop_front();
@@ -289,27 +314,31 @@ impl Delivery {
     }
 }
 
-/// Offers an event to every recipient from the `told`-th on. What comes back is the event in a
-/// mailbox that was full, to be awaited.
+/// Offers an event to every recipient from the `told`-th on; the last one gets the event itself, the
+/// others a copy. What comes back is the event in a mailbox that was full, to be awaited; `event` is
+/// left where more recipients are to be told.
 fn offer<M: Event>(
     slots: &mut Slots<M>,
     told: &mut usize,
     number: u64,
-    event: &M,
+    event: &mut Option<M>,
 ) -> Option<Offer> {
     while let Some(slot) = slots.get(*told) {
         if slot.from > number {
             *told += 1;
             continue;
         }
-        match slot.to.try_send(event.clone()) {
+        let is_last = *told + 1 == slots.len();
+        let own = if is_last { event.take() } else { event.clone() }?;
+        match slot.to.try_send(own) {
             Ok(()) => *told += 1,
-            Err(SendError::Closed(_)) => {
+            Err(SendError::Closed(own)) => {
                 slots.remove(*told);
+                event.get_or_insert(own);
             }
-            Err(SendError::Full(event)) => {
+            Err(SendError::Full(own)) => {
                 // `try_send` wakes nobody when there is room again; the answer to `send` does.
-                let request = slot.to.send(event);
+                let request = slot.to.send(own);
                 *told += 1;
                 let answer = Box::pin(async move {
                     let _ = request.await;
@@ -333,7 +362,7 @@ fn force_run(handlers: &Handlers, mut skip: Told, number: u64, run: &Run) {
     }
     for payload in &run.payloads {
         let [told, told_data, _] = mem::take(&mut skip);
-        force(&handlers.data, told_data, number, &run.data(payload));
-        force(&handlers.message, told, number, &run.message(payload));
+        force(&handlers.data, told_data, number, &run.data(payload.clone()));
+        force(&handlers.message, told, number, &run.message(payload.clone()));
     }
 }
