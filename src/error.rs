@@ -369,8 +369,9 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Accept` is missing, double, or not the digest of our key.
     #[display("Sec-WebSocket-Accept is wrong")]
     Accept,
-    /// The server picked a subprotocol that was not offered, or more than one.
-    #[display("a subprotocol that was not offered")]
+    /// The server picked a subprotocol that was not offered, more than one, or none although some
+    /// were offered.
+    #[display("none of the subprotocols that were offered, or more than one")]
     Subprotocol,
     /// The server picked an extension that was not offered, or accepted one otherwise than it was
     /// offered (RFC 7692, 7.1).

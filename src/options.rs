@@ -1,5 +1,7 @@
 //! What can be set on a connection, checked before anything is dialled.
 
+pub(crate) mod request;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -16,6 +18,7 @@ use url::{Host, Url};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::{ConfigError, Error};
+use crate::options::request::{Request, check_header};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::proto::message::ControlPayload;
@@ -30,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) name: Option<Arc<str>>,
     /// Header lines of the application's, in order.
     pub(crate) headers: Vec<(String, Secret)>,
+    /// What the upgrade request says beside them.
+    pub(crate) request: Request,
     /// For one whole dial: resolving, TCP, TLS and the upgrade.
     pub(crate) connect_timeout: Duration,
     /// For the closing handshake.
@@ -105,6 +110,7 @@ impl Options {
         Options {
             name: None,
             headers: Vec::new(),
+            request: Request::default(),
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),
             write_timeout: Duration::from_secs(10),
@@ -168,6 +174,7 @@ impl Options {
         if self.max_attempts == Some(0) {
             return Err(ConfigError::option("max_attempts", "zero never dials"));
         }
+        self.request.check()?;
         self.headers.iter().try_for_each(|(name, value)| check_header(name, value.reveal()))
     }
 
@@ -215,30 +222,6 @@ impl Options {
             None => Ok(()),
         }
     }
-}
-
-/// Headers that the handshake itself sets (RFC 6455, 4.1).
-const OURS: [&str; 4] = ["connection", "upgrade", "content-length", "transfer-encoding"];
-
-/// Parses a header so that it cannot break out of its line (RFC 9110, 5.5 and 5.6.2).
-fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
-    let refuse = |reason: &str| Err(ConfigError::option("header", format!("{name:?}: {reason}")));
-    let lower = name.to_ascii_lowercase();
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return refuse("not a header name");
-    }
-    if value.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
-        return refuse("a control character in the value");
-    }
-    if OURS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
-        return refuse("set by the handshake itself");
-    }
-    Ok(())
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A string that `Debug` does not show.
@@ -395,6 +378,9 @@ pub(crate) struct Plan {
     pub(crate) tls: Option<TlsClient>,
     /// The way there, where it is not the direct one.
     pub(crate) detour: Option<Detour>,
+    /// Whether the target is of the origin that the application named: what says who asks is for
+    /// no other.
+    pub(crate) trusted: bool,
 }
 
 /// The way through a proxy.
@@ -423,7 +409,7 @@ impl Plan {
             Ok::<_, ConfigError>(Detour { proxy, tls })
         });
         let detour = detour.transpose()?;
-        Ok(Plan { options, target, tls, detour })
+        Ok(Plan { options, target, tls, detour, trusted: true })
     }
 }
 
@@ -553,17 +539,6 @@ mod tests {
         assert_eq!(way("ws://h", &[("http_proxy", "p:3128"), ("no_proxy", "h")], |_| {}), Ok(None));
         let own = |options: &mut Options| options.proxy = Some(Secret::new("socks4://p"));
         assert!(way("ws://[::1]/", &[], own).unwrap_err().starts_with("proxy: "));
-    }
-
-    #[test]
-    fn a_header_cannot_break_out_of_its_line() {
-        for (name, value) in [("a b", "x"), ("", "x"), ("X", "a\r\nY: b"), ("X", "a\0"), ("X:", "")]
-        {
-            assert!(check_header(name, value).is_err(), "{name:?} {value:?}");
-        }
-        assert!(check_header("Sec-WebSocket-Key", "x").is_err());
-        assert!(check_header("Connection", "close").is_err());
-        assert!(check_header("X-Token", "a b\tc \u{e9}").is_ok());
     }
 
     #[test]

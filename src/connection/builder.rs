@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
 use crate::error::ConfigError;
 use crate::event;
+use crate::options::request::{Auth, Origin};
 use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
@@ -58,14 +59,90 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Adds a header line to the upgrade request. More of one name are all sent. `Host`, `Origin`,
-    /// `User-Agent` and `Authorization` take the place of ours. The value is never shown in a log.
+    /// Adds a header line to the upgrade request (WebSocketApp's `header`). More of one name are all
+    /// sent. `Host`, `Origin`, `User-Agent`, `Authorization` and `Cookie` take the place of ours. The
+    /// value is never shown in a log. `start` refuses a name that is no token, a control character in
+    /// the value, and what the handshake itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`,
+    /// and lines about a body.
     pub fn header(
         mut self,
         name: impl Into<String>,
         value: impl Into<String>,
     ) -> ConnectionBuilder {
         self.options.headers.push((name.into(), Secret::new(value)));
+        self
+    }
+
+    /// Subprotocols to offer, the most wanted first (RFC 6455, 1.9; WebSocketApp's
+    /// `subprotocols`). Default: none. The server has to pick one of them, letter for letter: what
+    /// it picked is [`Handshake::subprotocol`](crate::command::status::Handshake::subprotocol).
+    /// Another one, two, or none at all ends the run with
+    /// [`HandshakeError::Subprotocol`](crate::error::HandshakeError::Subprotocol), as browsers do.
+    /// `start` refuses what is no token (RFC 9110, 5.6.2), and one that is there twice.
+    pub fn subprotocols<S: Into<String>>(
+        mut self,
+        list: impl IntoIterator<Item = S>,
+    ) -> ConnectionBuilder {
+        self.options.request.subprotocols = list.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What `Host` says (WebSocketApp's `host`): a host, with `:port` where needed. Default: that of
+    /// the URL, without the scheme's own port. Where to dial, and whom TLS verifies, stays the URL's
+    /// affair. `start` refuses characters that no host has.
+    pub fn host(mut self, value: impl Into<String>) -> ConnectionBuilder {
+        self.options.request.host = Some(value.into());
+        self
+    }
+
+    /// What `Origin` says (WebSocketApp's `origin`). Default: `http://` or `https://` with the
+    /// URL's host. `start` refuses blanks, control characters and an empty value.
+    pub fn origin(mut self, value: impl Into<String>) -> ConnectionBuilder {
+        self.options.request.origin = Origin::Own(value.into());
+        self
+    }
+
+    /// Sends no `Origin` (WebSocketApp's `suppress_origin`). Of this and
+    /// [`origin`](ConnectionBuilder::origin) the later one counts; an `Origin` by
+    /// [`header`](ConnectionBuilder::header) is sent all the same.
+    pub fn suppress_origin(mut self) -> ConnectionBuilder {
+        self.options.request.origin = Origin::None;
+        self
+    }
+
+    /// The whole of `Cookie`, as `name=value; other=value` (WebSocketApp's `cookie`). Default:
+    /// none. Never shown in a log. `start` refuses control characters and an empty value.
+    pub fn cookie(mut self, cookie: impl Into<String>) -> ConnectionBuilder {
+        self.options.request.cookie = Some(Secret::new(cookie));
+        self
+    }
+
+    /// `Authorization: Basic` (RFC 7617), in place of the URL's user info. Never shown in a log.
+    /// `start` refuses control characters, and a colon in the user's name. Of this and
+    /// [`bearer_auth`](ConnectionBuilder::bearer_auth) the later one counts.
+    pub fn basic_auth(
+        mut self,
+        user: impl Into<String>,
+        password: impl Into<String>,
+    ) -> ConnectionBuilder {
+        let (user, password) = (Secret::new(user), Secret::new(password));
+        self.options.request.auth = Some(Auth::Basic { user, password });
+        self
+    }
+
+    /// `Authorization: Bearer` (RFC 6750), in place of the URL's user info. Never shown in a log.
+    /// `start` refuses what is no such token: letters, digits and `-._~+/`, with `=` at the end.
+    ///
+    /// ```
+    /// use actix_ws_client::Connection;
+    ///
+    /// let builder = Connection::builder("wss://feed.example/")
+    ///     .bearer_auth("eyJhbGciOiJub25lIn0.e30.")
+    ///     .subprotocols(["feed.v2", "feed.v1"]);
+    /// assert!(!format!("{builder:?}").contains("eyJ"));
+    /// ```
+    pub fn bearer_auth(mut self, token: impl Into<String>) -> ConnectionBuilder {
+        self.options.request.auth = Some(Auth::Bearer(Secret::new(token)));
         self
     }
 

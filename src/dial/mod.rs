@@ -104,8 +104,9 @@ async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
     let Upgraded { link, leftover, status, headers, deflate } =
         upgrade::upgrade(plan, link).await?;
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
-    let handshake =
-        Handshake { status, headers, subprotocol: None, extensions, peer, tls: session };
+    // Verified: one of those that were offered.
+    let subprotocol = headers.get("sec-websocket-protocol").map(str::to_owned);
+    let handshake = Handshake { status, headers, subprotocol, extensions, peer, tls: session };
     Ok(Opened { link, leftover, deflate, handshake })
 }
 
