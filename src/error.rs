@@ -37,6 +37,9 @@ pub enum Error {
     /// The server answered the upgrade with a status other than 101.
     #[display("the server refused the upgrade with status {}", _0.status)]
     Refused(Arc<Refusal>),
+    /// The server redirected us, and we may not go there, or not any more.
+    #[display("redirect: {_0}")]
+    Redirect(RedirectError),
     /// The reply to the upgrade broke RFC 6455 or chose something nobody offered.
     #[display("bad handshake reply: {_0}")]
     Handshake(HandshakeError),
@@ -79,6 +82,7 @@ impl StdError for Error {
             Error::Connect(err) => Some(err),
             Error::Proxy(err) => Some(err),
             Error::Tls(err) => Some(err),
+            Error::Redirect(err) => Some(err),
             Error::Handshake(err) => Some(err),
             Error::Protocol(err) => Some(err),
             _ => None,
@@ -95,6 +99,7 @@ impl Error {
             Error::Proxy(_) => "proxy",
             Error::Tls(_) => "tls",
             Error::Refused(_) => "refused",
+            Error::Redirect(_) => "redirect",
             Error::Handshake(_) => "handshake",
             Error::Protocol(_) => "protocol",
             Error::Io(_) => "io",
@@ -130,7 +135,9 @@ impl Error {
             Error::Closed(frame) => {
                 close_verdict(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code))
             }
-            Error::Tls(_) | Error::Handshake(_) | Error::Handler(_) => Verdict::Stop,
+            Error::Tls(_) | Error::Redirect(_) | Error::Handshake(_) | Error::Handler(_) => {
+                Verdict::Stop
+            }
         }
     }
 }
@@ -342,6 +349,30 @@ impl Refusal {
             _ => Verdict::Stop,
         }
     }
+}
+
+/// Why a redirect was not followed. No text of it holds the target, which may be a secret.
+#[derive(Clone, Debug, Display, DeriveError, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedirectError {
+    /// The reply has no `Location`.
+    #[display("no Location")]
+    Missing,
+    /// `Location` is no URL that a WebSocket can be opened to.
+    #[display("a Location that cannot be: {_0}")]
+    Location(#[error(not(source))] Arc<str>),
+    /// From `wss` to `ws`: what was to be secure would not be.
+    #[display("from wss to ws")]
+    Downgrade,
+    /// One more than `ConnectionBuilder::redirects` allows.
+    #[display("more than {limit}")]
+    TooMany {
+        /// How many are followed.
+        limit: u32,
+    },
+    /// There is no way to the target: its proxy, or TLS, cannot be set up.
+    #[display("no way there: {_0}")]
+    Way(#[error(not(source))] Arc<str>),
 }
 
 /// Which part of the reply to the upgrade was wrong (RFC 6455, 4.1).

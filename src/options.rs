@@ -1,5 +1,6 @@
 //! What can be set on a connection, checked before anything is dialled.
 
+mod redirect;
 pub(crate) mod request;
 
 use std::fmt;
@@ -35,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) headers: Vec<(String, Secret)>,
     /// What the upgrade request says beside them.
     pub(crate) request: Request,
+    /// How many redirects of one dial are followed.
+    pub(crate) redirects: u32,
     /// For one whole dial: resolving, TCP, TLS and the upgrade.
     pub(crate) connect_timeout: Duration,
     /// For the closing handshake.
@@ -111,6 +114,7 @@ impl Options {
             name: None,
             headers: Vec::new(),
             request: Request::default(),
+            redirects: 3,
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),
             write_timeout: Duration::from_secs(10),
@@ -399,7 +403,11 @@ impl Plan {
     /// set up at all.
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
         options.check()?;
-        let target = Target::parse(url)?;
+        Plan::to(Target::parse(url)?, options)
+    }
+
+    /// The plan for a target, its options checked.
+    fn to(target: Target, options: Options) -> Result<Plan, ConfigError> {
         let ours = target.secure && !options.transport_is_secure;
         let tls = ours.then(|| options.tls.client_config()).transpose()?;
         let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;

@@ -146,6 +146,22 @@ impl ConnectionBuilder {
         self
     }
 
+    /// How many redirects (301, 302, 303, 307, 308) one dial follows, all within `connect_timeout`
+    /// (WebSocketApp's `redirect_limit` of `connect`). Default 3, as there; zero follows none: each
+    /// is an [`Error::Refused`](crate::error::Error::Refused).
+    ///
+    /// `Location` may be relative, and `http` and `https` in it stand for `ws` and `wss`. Where it is
+    /// missing or cannot be, leads from `wss` to `ws`, or is one too many, the run ends with
+    /// [`Error::Redirect`](crate::error::Error::Redirect). From the first step to another origin
+    /// (scheme, host or port) on, `Cookie`, `Authorization`, credentials in the URL and a `Host` of
+    /// one's own stay behind; any other [`header`](ConnectionBuilder::header) goes along, and user
+    /// info in `Location` is not used. Each target has a proxy of its own. The next dial begins at
+    /// the URL again.
+    pub fn redirects(mut self, limit: u32) -> ConnectionBuilder {
+        self.options.redirects = limit;
+        self
+    }
+
     /// For one whole dial: resolving, TCP, TLS and the upgrade together. Default 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
         self.options.connect_timeout = timeout;

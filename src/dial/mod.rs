@@ -29,7 +29,7 @@ use crate::command::status::Handshake;
 use crate::dial::body::Refused;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
-use crate::error::{ConnectError, Error, ProxyError, Refusal, Stage};
+use crate::error::{ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
 use crate::options::Plan;
 use crate::proto::compression::Agreed;
 use crate::tls;
@@ -59,7 +59,7 @@ pub(crate) async fn dial(plan: Rc<Plan>) -> Result<Opened, Error> {
     let stage = Cell::new(Stage::Dns);
     let now = Instant::now();
     let deadline = now.checked_add(plan.options.connect_timeout);
-    let attempt = attempt(&plan, &stage);
+    let attempt = follow(plan, &stage);
     let rejected = match deadline {
         Some(deadline) => match timeout_at(deadline, attempt).await {
             Ok(result) => result,
@@ -82,6 +82,25 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
     let until = Instant::now() + BODY_TIMEOUT;
     let until = deadline.map_or(until, |deadline| deadline.min(until));
     Arc::new(refused.read_body(until).await)
+}
+
+/// Attempts, as far as redirects lead. All are one dial, under one deadline.
+async fn follow(mut plan: Rc<Plan>, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
+    let limit = plan.options.redirects;
+    let mut followed = 0;
+    loop {
+        let refused = match attempt(&plan, stage).await {
+            Err(Rejected::Refused(refused)) if limit > 0 && refused.is_redirect() => refused,
+            result => return result,
+        };
+        if followed == limit {
+            return Err(Error::Redirect(RedirectError::TooMany { limit }).into());
+        }
+        followed += 1;
+        tracing::debug!(status = refused.status(), followed, "redirected");
+        plan = Rc::new(plan.redirected(refused.location()).map_err(Error::Redirect)?);
+        stage.set(Stage::Dns);
+    }
 }
 
 async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
