@@ -62,6 +62,9 @@ pub enum Error {
     /// server is told as [`event::Close`](crate::event::Close), never as an error.
     #[display("closed by the server{}", close_words(_0))]
     Closed(Option<CloseFrame>),
+    /// The closure of `headers_with` says that it has no headers now: these are its words.
+    #[display("no headers: {_0}")]
+    Headers(Arc<str>),
     /// A closure of the application's panicked or failed.
     #[display("a user's closure failed: {_0}")]
     Handler(Arc<str>),
@@ -106,6 +109,7 @@ impl Error {
             Error::Timeout(_) => "timeout",
             Error::PeerSilent { .. } => "silent",
             Error::Closed(_) => "closed",
+            Error::Headers(_) => "headers",
             Error::Handler(_) => "handler",
         }
     }
@@ -128,6 +132,7 @@ impl Error {
             | Error::Protocol(_)
             | Error::Io(_)
             | Error::Timeout(_)
+            | Error::Headers(_)
             | Error::PeerSilent { .. } => Verdict::RETRY,
             Error::Proxy(err) => err.verdict(),
             Error::Tls(err) if err.is_broken_off() => Verdict::RETRY,
@@ -174,6 +179,9 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Making headers, by the closure of `headers_with`.
+    #[display("headers")]
+    Headers,
     /// Resolving the host name.
     #[display("dns")]
     Dns,

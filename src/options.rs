@@ -1,5 +1,6 @@
 //! What can be set on a connection, checked before anything is dialled.
 
+pub(crate) mod made;
 mod redirect;
 pub(crate) mod request;
 
@@ -19,6 +20,7 @@ use url::{Host, Url};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::{ConfigError, Error};
+use crate::options::made::HeaderMaker;
 use crate::options::request::{Request, check_header};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
@@ -26,6 +28,8 @@ use crate::proto::message::ControlPayload;
 use crate::proxy::{self, NoProxy, Proxy, Scheme};
 use crate::socket::Sockets;
 use crate::tls::{Tls, TlsClient};
+
+pub use crate::options::made::Attempt;
 
 /// All settings of one connection, as the builder collects them.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub(crate) struct Options {
     pub(crate) headers: Vec<(String, Secret)>,
     /// What the upgrade request says beside them.
     pub(crate) request: Request,
+    /// Makes more header lines for each attempt.
+    pub(crate) headers_with: Option<HeaderMaker>,
     /// How many redirects of one dial are followed.
     pub(crate) redirects: u32,
     /// For one whole dial: resolving, TCP, TLS and the upgrade.
@@ -114,6 +120,7 @@ impl Options {
             name: None,
             headers: Vec::new(),
             request: Request::default(),
+            headers_with: None,
             redirects: 3,
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use actix_ws_client::error::{HandshakeError, Stage};
 use actix_ws_client::testing::{Probe, Request, Script, Server};
-use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, event};
+use actix_ws_client::{
+    Attempt, Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, Reconnect, event,
+};
 use proptest::prelude::*;
 
 /// One dial.
@@ -316,6 +318,60 @@ async fn what_cannot_be_said_is_refused_before_the_dial() {
         assert!(refused.starts_with(&format!("{option}: ")), "{refused}");
         assert!(!refused.contains("hunter2"), "{refused}");
     }
+}
+
+#[actix::test]
+async fn headers_are_made_before_each_attempt() {
+    let server = Server::start([
+        Script::refuse(503),
+        Script::accept().drop_connection(),
+        Script::accept().send_close(1008, ""),
+    ]);
+    let policy = Reconnect::fixed(Duration::from_millis(5));
+    let builder = Connection::builder(server.url()).reconnect(policy).header("X-Token", "old");
+    let builder = builder.headers_with(async |attempt: Attempt| {
+        let status = attempt.last_error.as_ref().and_then(Error::status).unwrap_or(0);
+        Ok::<_, String>([("x-token", format!("{}:{status}", attempt.number))])
+    });
+    builder.run().await.unwrap();
+    let requests = server.requests();
+    let tokens: Vec<Vec<&str>> =
+        requests.iter().map(|request| request.headers("x-token").collect()).collect();
+    assert_eq!(tokens[..2], [["1:0"], ["2:503"]]);
+    assert_eq!(tokens.len(), 3);
+}
+
+#[actix::test]
+async fn headers_that_cannot_be_made_now_are_asked_for_again() {
+    let server = Server::start(Script::accept().send_close(1008, ""));
+    let policy = Reconnect::fixed(Duration::from_millis(5));
+    let builder = Connection::builder(server.url()).reconnect(policy);
+    let builder = builder.headers_with(async |attempt: Attempt| match attempt.last_error {
+        None => Err("the vault is sealed"),
+        Some(Error::Headers(words)) => Ok([("X-Why", words.to_string())]),
+        Some(_) => Err("another error"),
+    });
+    let outcome = builder.run().await.unwrap();
+    assert_eq!((outcome.epochs, outcome.attempts), (1, 2));
+    assert_eq!(server.requests()[0].header("x-why"), Some("the vault is sealed"));
+}
+
+#[actix::test]
+async fn a_closure_for_headers_that_misbehaves_takes_nothing_else_down() {
+    type Made = Result<Vec<(&'static str, &'static str)>, String>;
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let panics = to(&server).headers_with(async |_| -> Made { panic!("oh no") });
+    let lies = to(&server).headers_with(async |_| -> Made { Ok(vec![("X", "hunter2\r\nY: z")]) });
+    for (builder, words) in [(panics, "oh no"), (lies, "control character")] {
+        let outcome = builder.run().await.unwrap();
+        assert_eq!(outcome.kind, OutcomeKind::Refused);
+        let Some(Error::Handler(err)) = outcome.error else { panic!("{outcome:?}") };
+        assert!(err.contains(words) && !err.contains("hunter2"), "{err}");
+    }
+    let hangs = to(&server).headers_with(async |_| -> Made { std::future::pending().await });
+    let outcome = hangs.connect_timeout(Duration::from_millis(100)).run().await.unwrap();
+    assert!(matches!(outcome.error, Some(Error::Timeout(Stage::Headers))), "{outcome:?}");
+    assert_eq!(server.dials(), 0);
 }
 
 /// Names of the lines that may be in a request, whatever the options say.

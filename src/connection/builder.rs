@@ -21,8 +21,9 @@ use crate::connection::Connection;
 use crate::delivery::{Event, Handlers};
 use crate::error::ConfigError;
 use crate::event;
+use crate::options::made::HeaderMaker;
 use crate::options::request::{Auth, Origin};
-use crate::options::{Options, Overflow, Plan, Secret, TransportFactory};
+use crate::options::{Attempt, Options, Overflow, Plan, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
@@ -70,6 +71,42 @@ impl ConnectionBuilder {
         value: impl Into<String>,
     ) -> ConnectionBuilder {
         self.options.headers.push((name.into(), Secret::new(value)));
+        self
+    }
+
+    /// Header lines made anew for each dial, by an async closure that runs before it, within
+    /// `connect_timeout`, on the connection's thread (WebSocketApp's `header` as a callable): a
+    /// token that expires, for example. It sees the number of the attempt and the last error. Its
+    /// lines replace those of the same name, by [`header`](ConnectionBuilder::header) or ours.
+    /// Default: none.
+    ///
+    /// An `Err` of it is [`Error::Headers`](crate::error::Error::Headers), and retried as the policy
+    /// says; its words are shown, so keep secrets out of them. A panic, or a line that `header` would
+    /// refuse, is [`Error::Handler`](crate::error::Error::Handler), and ends the run. A 401 ends the
+    /// run too, fresh token or not.
+    ///
+    /// ```
+    /// use actix_ws_client::Connection;
+    ///
+    /// async fn fresh_token() -> Result<String, std::io::Error> {
+    ///     Ok("abc".into())
+    /// }
+    ///
+    /// let builder = Connection::builder("wss://feed.example/").headers_with(async |_attempt| {
+    ///     let token = fresh_token().await?;
+    ///     Ok::<_, std::io::Error>([("Authorization", format!("Bearer {token}"))])
+    /// });
+    /// ```
+    pub fn headers_with<F, Fut, H, N, V, E>(mut self, make: F) -> ConnectionBuilder
+    where
+        F: Fn(Attempt) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<H, E>> + 'static,
+        H: IntoIterator<Item = (N, V)>,
+        N: Into<String>,
+        V: Into<String>,
+        E: fmt::Display,
+    {
+        self.options.headers_with = Some(HeaderMaker::new(make));
         self
     }
 

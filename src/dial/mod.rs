@@ -30,7 +30,7 @@ use crate::dial::body::Refused;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
 use crate::error::{ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
-use crate::options::Plan;
+use crate::options::{Attempt, Plan};
 use crate::proto::compression::Agreed;
 use crate::tls;
 
@@ -55,11 +55,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Each stage has its own; `Timeout` names the one in which the deadline passed.
-pub(crate) async fn dial(plan: Rc<Plan>) -> Result<Opened, Error> {
+pub(crate) async fn dial(plan: Rc<Plan>, attempt: Attempt) -> Result<Opened, Error> {
     let stage = Cell::new(Stage::Dns);
     let now = Instant::now();
     let deadline = now.checked_add(plan.options.connect_timeout);
-    let attempt = follow(plan, &stage);
+    let attempt = async {
+        let plan = headed(plan, attempt, &stage).await?;
+        follow(plan, &stage).await
+    };
     let rejected = match deadline {
         Some(deadline) => match timeout_at(deadline, attempt).await {
             Ok(result) => result,
@@ -82,6 +85,23 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
     let until = Instant::now() + BODY_TIMEOUT;
     let until = deadline.map_or(until, |deadline| deadline.min(until));
     Arc::new(refused.read_body(until).await)
+}
+
+/// The plan with the headers that the application makes for this attempt.
+async fn headed(
+    plan: Rc<Plan>,
+    attempt: Attempt,
+    stage: &Cell<Stage>,
+) -> Result<Rc<Plan>, Rejected> {
+    let Some(maker) = &plan.options.headers_with else {
+        return Ok(plan);
+    };
+    stage.set(Stage::Headers);
+    let made = guarded(|| maker.make(attempt)).await?;
+    let lines = made.map_err(|err| Error::Headers(err.into()))?;
+    let plan = plan.headed(lines).map_err(|err| Error::Handler(err.to_string().into()))?;
+    stage.set(Stage::Dns);
+    Ok(Rc::new(plan))
 }
 
 /// Attempts, as far as redirects lead. All are one dial, under one deadline.
