@@ -37,6 +37,9 @@ pub enum Error {
     /// The server answered the upgrade with a status other than 101.
     #[display("the server refused the upgrade with status {}", _0.status)]
     Refused(Arc<Refusal>),
+    /// The server redirected us, and we may not go there, or not any more.
+    #[display("redirect: {_0}")]
+    Redirect(RedirectError),
     /// The reply to the upgrade broke RFC 6455 or chose something nobody offered.
     #[display("bad handshake reply: {_0}")]
     Handshake(HandshakeError),
@@ -59,6 +62,9 @@ pub enum Error {
     /// server is told as [`event::Close`](crate::event::Close), never as an error.
     #[display("closed by the server{}", close_words(_0))]
     Closed(Option<CloseFrame>),
+    /// The closure of `headers_with` says that it has no headers now: these are its words.
+    #[display("no headers: {_0}")]
+    Headers(Arc<str>),
     /// A closure of the application's panicked or failed.
     #[display("a user's closure failed: {_0}")]
     Handler(Arc<str>),
@@ -79,6 +85,7 @@ impl StdError for Error {
             Error::Connect(err) => Some(err),
             Error::Proxy(err) => Some(err),
             Error::Tls(err) => Some(err),
+            Error::Redirect(err) => Some(err),
             Error::Handshake(err) => Some(err),
             Error::Protocol(err) => Some(err),
             _ => None,
@@ -95,12 +102,14 @@ impl Error {
             Error::Proxy(_) => "proxy",
             Error::Tls(_) => "tls",
             Error::Refused(_) => "refused",
+            Error::Redirect(_) => "redirect",
             Error::Handshake(_) => "handshake",
             Error::Protocol(_) => "protocol",
             Error::Io(_) => "io",
             Error::Timeout(_) => "timeout",
             Error::PeerSilent { .. } => "silent",
             Error::Closed(_) => "closed",
+            Error::Headers(_) => "headers",
             Error::Handler(_) => "handler",
         }
     }
@@ -123,6 +132,7 @@ impl Error {
             | Error::Protocol(_)
             | Error::Io(_)
             | Error::Timeout(_)
+            | Error::Headers(_)
             | Error::PeerSilent { .. } => Verdict::RETRY,
             Error::Proxy(err) => err.verdict(),
             Error::Tls(err) if err.is_broken_off() => Verdict::RETRY,
@@ -130,7 +140,9 @@ impl Error {
             Error::Closed(frame) => {
                 close_verdict(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code))
             }
-            Error::Tls(_) | Error::Handshake(_) | Error::Handler(_) => Verdict::Stop,
+            Error::Tls(_) | Error::Redirect(_) | Error::Handshake(_) | Error::Handler(_) => {
+                Verdict::Stop
+            }
         }
     }
 }
@@ -167,6 +179,9 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// Making headers, by the closure of `headers_with`.
+    #[display("headers")]
+    Headers,
     /// Resolving the host name.
     #[display("dns")]
     Dns,
@@ -353,6 +368,30 @@ impl Refusal {
     }
 }
 
+/// Why a redirect was not followed. No text of it holds the target, which may be a secret.
+#[derive(Clone, Debug, Display, DeriveError, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedirectError {
+    /// The reply has no `Location`.
+    #[display("no Location")]
+    Missing,
+    /// `Location` is no URL that a WebSocket can be opened to.
+    #[display("a Location that cannot be: {_0}")]
+    Location(#[error(not(source))] Arc<str>),
+    /// From `wss` to `ws`: what was to be secure would not be.
+    #[display("from wss to ws")]
+    Downgrade,
+    /// One more than `ConnectionBuilder::redirects` allows.
+    #[display("more than {limit}")]
+    TooMany {
+        /// How many are followed.
+        limit: u32,
+    },
+    /// There is no way to the target: its proxy, or TLS, cannot be set up.
+    #[display("no way there: {_0}")]
+    Way(#[error(not(source))] Arc<str>),
+}
+
 /// Which part of the reply to the upgrade was wrong (RFC 6455, 4.1).
 #[derive(Clone, Debug, Display, DeriveError, PartialEq, Eq)]
 #[non_exhaustive]
@@ -378,8 +417,9 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Accept` is missing, double, or not the digest of our key.
     #[display("Sec-WebSocket-Accept is wrong")]
     Accept,
-    /// The server picked a subprotocol that was not offered, or more than one.
-    #[display("a subprotocol that was not offered")]
+    /// The server picked a subprotocol that was not offered, more than one, or none although some
+    /// were offered.
+    #[display("none of the subprotocols that were offered, or more than one")]
     Subprotocol,
     /// The server picked an extension that was not offered, or accepted one otherwise than it was
     /// offered (RFC 7692, 7.1).

@@ -118,7 +118,7 @@ pub use crate::connection::{Connection, ConnectionBuilder};
 #[cfg(feature = "client")]
 pub use crate::error::{ConfigError, Error};
 #[cfg(feature = "client")]
-pub use crate::options::Overflow;
+pub use crate::options::{Attempt, Overflow};
 pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::compression::Compression;

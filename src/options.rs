@@ -1,5 +1,9 @@
 //! What can be set on a connection, checked before anything is dialled.
 
+pub(crate) mod made;
+mod redirect;
+pub(crate) mod request;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -16,12 +20,16 @@ use url::{Host, Url};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::{ConfigError, Error, Verdict};
+use crate::options::made::HeaderMaker;
+use crate::options::request::{Request, check_header};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::proto::message::ControlPayload;
 use crate::proxy::{self, NoProxy, Proxy, Scheme};
 use crate::socket::Sockets;
 use crate::tls::{Tls, TlsClient};
+
+pub use crate::options::made::Attempt;
 
 /// All settings of one connection, as the builder collects them.
 #[derive(Clone, Debug)]
@@ -30,6 +38,12 @@ pub(crate) struct Options {
     pub(crate) name: Option<Arc<str>>,
     /// Header lines of the application's, in order.
     pub(crate) headers: Vec<(String, Secret)>,
+    /// What the upgrade request says beside them.
+    pub(crate) request: Request,
+    /// Makes more header lines for each attempt.
+    pub(crate) headers_with: Option<HeaderMaker>,
+    /// How many redirects of one dial are followed.
+    pub(crate) redirects: u32,
     /// For one whole dial: resolving, TCP, TLS and the upgrade.
     pub(crate) connect_timeout: Duration,
     /// For the closing handshake.
@@ -129,6 +143,9 @@ impl Options {
         Options {
             name: None,
             headers: Vec::new(),
+            request: Request::default(),
+            headers_with: None,
+            redirects: 3,
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),
             write_timeout: Duration::from_secs(10),
@@ -194,6 +211,7 @@ impl Options {
         if self.max_attempts == Some(0) {
             return Err(ConfigError::option("max_attempts", "zero never dials"));
         }
+        self.request.check()?;
         self.headers.iter().try_for_each(|(name, value)| check_header(name, value.reveal()))
     }
 
@@ -241,30 +259,6 @@ impl Options {
             None => Ok(()),
         }
     }
-}
-
-/// Headers that the handshake itself sets (RFC 6455, 4.1).
-const OURS: [&str; 4] = ["connection", "upgrade", "content-length", "transfer-encoding"];
-
-/// Parses a header so that it cannot break out of its line (RFC 9110, 5.5 and 5.6.2).
-fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
-    let refuse = |reason: &str| Err(ConfigError::option("header", format!("{name:?}: {reason}")));
-    let lower = name.to_ascii_lowercase();
-    if name.is_empty() || !name.bytes().all(is_token) {
-        return refuse("not a header name");
-    }
-    if value.bytes().any(|byte| (byte < 0x20 && byte != b'\t') || byte == 0x7f) {
-        return refuse("a control character in the value");
-    }
-    if OURS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
-        return refuse("set by the handshake itself");
-    }
-    Ok(())
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A string that `Debug` does not show.
@@ -421,6 +415,9 @@ pub(crate) struct Plan {
     pub(crate) tls: Option<TlsClient>,
     /// The way there, where it is not the direct one.
     pub(crate) detour: Option<Detour>,
+    /// Whether the target is of the origin that the application named: what says who asks is for
+    /// no other.
+    pub(crate) trusted: bool,
 }
 
 /// The way through a proxy.
@@ -439,7 +436,11 @@ impl Plan {
     /// set up at all.
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
         options.check()?;
-        let target = Target::parse(url)?;
+        Plan::to(Target::parse(url)?, options)
+    }
+
+    /// The plan for a target, its options checked.
+    fn to(target: Target, options: Options) -> Result<Plan, ConfigError> {
         let ours = target.secure && !options.transport_is_secure;
         let tls = ours.then(|| options.tls.client_config()).transpose()?;
         let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
@@ -449,7 +450,7 @@ impl Plan {
             Ok::<_, ConfigError>(Detour { proxy, tls })
         });
         let detour = detour.transpose()?;
-        Ok(Plan { options, target, tls, detour })
+        Ok(Plan { options, target, tls, detour, trusted: true })
     }
 }
 
@@ -579,17 +580,6 @@ mod tests {
         assert_eq!(way("ws://h", &[("http_proxy", "p:3128"), ("no_proxy", "h")], |_| {}), Ok(None));
         let own = |options: &mut Options| options.proxy = Some(Secret::new("socks4://p"));
         assert!(way("ws://[::1]/", &[], own).unwrap_err().starts_with("proxy: "));
-    }
-
-    #[test]
-    fn a_header_cannot_break_out_of_its_line() {
-        for (name, value) in [("a b", "x"), ("", "x"), ("X", "a\r\nY: b"), ("X", "a\0"), ("X:", "")]
-        {
-            assert!(check_header(name, value).is_err(), "{name:?} {value:?}");
-        }
-        assert!(check_header("Sec-WebSocket-Key", "x").is_err());
-        assert!(check_header("Connection", "close").is_err());
-        assert!(check_header("X-Token", "a b\tc \u{e9}").is_ok());
     }
 
     #[test]

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use actix_ws_client::error::{HandshakeError, Stage};
-use actix_ws_client::testing::{Probe, Script, Server};
+use actix_ws_client::testing::{Probe, Request, Script, Server};
 use actix_ws_client::{
-    Compression, Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, event,
+    Attempt, Compression, Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, Reconnect,
+    event,
 };
+use proptest::prelude::*;
 
 /// One dial.
 fn to(server: &Server) -> ConnectionBuilder {
@@ -231,4 +233,201 @@ async fn what_was_agreed_is_told_with_the_open() {
     assert_eq!(handshake.headers.get("x-node"), Some("7"));
     assert_eq!(handshake.peer, Some(server.addr()));
     assert!(handshake.tls.is_none());
+}
+
+#[actix::test]
+async fn a_subprotocol_is_offered_and_the_answer_verified() {
+    let picks = |line: &'static str| Script::accept().header("Sec-WebSocket-Protocol", line);
+    let asking = |server: &Server| to(server).subprotocols(["v2.feed", "v1.feed"]);
+    let server = Server::start(picks("v1.feed"));
+    let probe = Probe::new();
+    let _connection = probe.attach(asking(&server)).start().unwrap();
+    let handshake = probe.next::<event::Open>().await.handshake;
+    assert_eq!(handshake.subprotocol.as_deref(), Some("v1.feed"));
+    assert_eq!(server.requests()[0].header("sec-websocket-protocol"), Some("v2.feed, v1.feed"));
+    for script in [
+        Script::accept(),
+        picks("v3.feed"),
+        picks("V1.feed"),
+        picks("v1.feed, v2.feed"),
+        picks("v1.feed").header("Sec-WebSocket-Protocol", "v1.feed"),
+    ] {
+        let outcome = asking(&Server::start(script)).run().await.unwrap();
+        let wrong = matches!(outcome.error, Some(Error::Handshake(HandshakeError::Subprotocol)));
+        assert!(wrong && outcome.kind == OutcomeKind::Refused, "{outcome:?}");
+    }
+}
+
+/// The value of each header of the request that these options make.
+async fn sent(change: impl Fn(ConnectionBuilder) -> ConnectionBuilder) -> Request {
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    change(to(&server)).run().await.unwrap();
+    server.requests().remove(0)
+}
+
+#[actix::test]
+async fn who_asks_is_said_in_lines_of_its_own() {
+    let request = sent(|builder| {
+        let builder = builder.host("feed.example:8443").origin("https://shop.example");
+        builder.cookie("id=7; lang=en").basic_auth("us er", "p:w")
+    })
+    .await;
+    assert_eq!(request.header("host"), Some("feed.example:8443"));
+    assert_eq!(request.header("origin"), Some("https://shop.example"));
+    assert_eq!(request.header("cookie"), Some("id=7; lang=en"));
+    assert_eq!(request.header("authorization"), Some("Basic dXMgZXI6cDp3"));
+    let request = sent(|builder| builder.suppress_origin().bearer_auth("a.b-c==")).await;
+    assert_eq!(request.header("origin"), None);
+    assert_eq!(request.header("authorization"), Some("Bearer a.b-c=="));
+}
+
+#[actix::test]
+async fn a_line_of_the_applications_own_replaces_ours() {
+    let request = sent(|builder| {
+        let builder = builder.host("a.example").origin("http://a").cookie("a=1").bearer_auth("a");
+        let builder = builder.header("Host", "b.example").header("ORIGIN", "http://b");
+        builder.header("cookie", "b=2").header("Authorization", "Own b").header("User-Agent", "b")
+    })
+    .await;
+    for (name, value) in [
+        ("host", "b.example"),
+        ("origin", "http://b"),
+        ("cookie", "b=2"),
+        ("authorization", "Own b"),
+        ("user-agent", "b"),
+    ] {
+        assert_eq!(request.headers(name).collect::<Vec<_>>(), [value], "{name}");
+    }
+}
+
+#[actix::test]
+async fn what_cannot_be_said_is_refused_before_the_dial() {
+    let builder = || Connection::builder("ws://127.0.0.1:1/").no_reconnect();
+    for (option, builder) in [
+        ("subprotocols", builder().subprotocols(["a\r\nb"])),
+        ("subprotocols", builder().subprotocols(["a", "a"])),
+        ("host", builder().host("a/b")),
+        ("host", builder().host("")),
+        ("origin", builder().origin("http://a b")),
+        ("cookie", builder().cookie("a=1\r\nX: y")),
+        ("basic_auth", builder().basic_auth("a:b", "hunter2")),
+        ("basic_auth", builder().basic_auth("a", "hunter2\n")),
+        ("bearer_auth", builder().bearer_auth("hunter2 x")),
+        ("header", builder().header("X", "hunter2\r\n")),
+    ] {
+        assert!(!format!("{builder:?}").contains("hunter2"), "{builder:?}");
+        let refused = builder.run().await.unwrap_err().to_string();
+        assert!(refused.starts_with(&format!("{option}: ")), "{refused}");
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+}
+
+#[actix::test]
+async fn headers_are_made_before_each_attempt() {
+    let server = Server::start([
+        Script::refuse(503),
+        Script::accept().drop_connection(),
+        Script::accept().send_close(1008, ""),
+    ]);
+    let policy = Reconnect::fixed(Duration::from_millis(5));
+    let builder = Connection::builder(server.url()).reconnect(policy).header("X-Token", "old");
+    let builder = builder.headers_with(async |attempt: Attempt| {
+        let status = attempt.last_error.as_ref().and_then(Error::status).unwrap_or(0);
+        Ok::<_, String>([("x-token", format!("{}:{status}", attempt.number))])
+    });
+    builder.run().await.unwrap();
+    let requests = server.requests();
+    let tokens: Vec<Vec<&str>> =
+        requests.iter().map(|request| request.headers("x-token").collect()).collect();
+    assert_eq!(tokens[..2], [["1:0"], ["2:503"]]);
+    assert_eq!(tokens.len(), 3);
+}
+
+#[actix::test]
+async fn headers_that_cannot_be_made_now_are_asked_for_again() {
+    let server = Server::start(Script::accept().send_close(1008, ""));
+    let policy = Reconnect::fixed(Duration::from_millis(5));
+    let builder = Connection::builder(server.url()).reconnect(policy);
+    let builder = builder.headers_with(async |attempt: Attempt| match attempt.last_error {
+        None => Err("the vault is sealed"),
+        Some(Error::Headers(words)) => Ok([("X-Why", words.to_string())]),
+        Some(_) => Err("another error"),
+    });
+    let outcome = builder.run().await.unwrap();
+    assert_eq!((outcome.epochs, outcome.attempts), (1, 2));
+    assert_eq!(server.requests()[0].header("x-why"), Some("the vault is sealed"));
+}
+
+#[actix::test]
+async fn a_closure_for_headers_that_misbehaves_takes_nothing_else_down() {
+    type Made = Result<Vec<(&'static str, &'static str)>, String>;
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let panics = to(&server).headers_with(async |_| -> Made { panic!("oh no") });
+    let lies = to(&server).headers_with(async |_| -> Made { Ok(vec![("X", "hunter2\r\nY: z")]) });
+    for (builder, words) in [(panics, "oh no"), (lies, "control character")] {
+        let outcome = builder.run().await.unwrap();
+        assert_eq!(outcome.kind, OutcomeKind::Refused);
+        let Some(Error::Handler(err)) = outcome.error else { panic!("{outcome:?}") };
+        assert!(err.contains(words) && !err.contains("hunter2"), "{err}");
+    }
+    let hangs = to(&server).headers_with(async |_| -> Made { std::future::pending().await });
+    let outcome = hangs.connect_timeout(Duration::from_millis(100)).run().await.unwrap();
+    assert!(matches!(outcome.error, Some(Error::Timeout(Stage::Headers))), "{outcome:?}");
+    assert_eq!(server.dials(), 0);
+}
+
+/// Names of the lines that may be in a request, whatever the options say.
+const KNOWN: [&str; 12] = [
+    "date",
+    "host",
+    "origin",
+    "user-agent",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "authorization",
+    "cookie",
+    "x-own",
+    "upgrade",
+    "connection",
+    "sec-websocket-",
+];
+
+/// Hostile words: what ends lines, heads, quotes and lists, among the ordinary.
+fn words() -> impl Strategy<Value = String> {
+    let nasty = "[a-z:=,; /\\\\\"%@#?\\[\\]\r\n\t\0\u{7f}\u{85}\u{e9}\u{2028}]{0,12}";
+    prop_oneof![nasty, any::<String>(), "[a-z]{1,4}\r\nx-evil: [a-z]{1,4}", "[a-z]{1,6}"]
+}
+
+#[test]
+fn no_string_option_panics_or_leaves_its_line() {
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let config = ProptestConfig { cases: 400, ..ProptestConfig::default() };
+    proptest!(config, |(option in 0..9, word in words())| {
+        let dialled = server.requests().len();
+        let builder = || to(&server).name(word.clone());
+        let builder = match option {
+            0 => builder().subprotocols([word.clone()]),
+            1 => builder().host(word.clone()),
+            2 => builder().origin(word.clone()),
+            3 => builder().cookie(word.clone()),
+            4 => builder().basic_auth(word.clone(), word.clone()),
+            5 => builder().bearer_auth(word.clone()),
+            6 => builder().header("X-Own", word.clone()),
+            7 => builder().header(word.clone(), "own"),
+            _ => Connection::builder(format!("{}{word}", server.url())).no_reconnect(),
+        };
+        let outcome = actix::System::new().block_on(builder.run());
+        let requests = server.requests().split_off(dialled);
+        prop_assert!(outcome.is_ok() || requests.is_empty());
+        for request in requests {
+            prop_assert_eq!(request.line().split(' ').count(), 3, "{:?}", request);
+            prop_assert!(request.header("x-evil").is_none(), "{:?}", request);
+            let head = &request.head;
+            for line in head.lines().skip(1).filter(|line| !line.is_empty()) {
+                let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+                let known = KNOWN.iter().any(|known| name.starts_with(known));
+                prop_assert!(known || option == 7, "{:?} in {:?}", name, request);
+            }
+        }
+    });
 }

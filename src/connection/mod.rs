@@ -34,7 +34,7 @@ use crate::delivery::{Delivery, Handlers, Queued};
 use crate::dial::{Opened, dial};
 use crate::error::{Error, Verdict};
 use crate::event::{self, Next};
-use crate::options::Plan;
+use crate::options::{Attempt, Plan};
 use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::session::{By, Closure};
 
@@ -213,7 +213,8 @@ impl Connection {
         self.attempts_down += 1;
         self.watch.set(Gauge::Attempts, self.attempts);
         self.enter(Phase::Connecting);
-        self.life = Life::Dialling(Box::pin(dial(self.plan.clone())));
+        let attempt = Attempt::new(self.schedule.attempt(), self.last_error.clone());
+        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt)));
     }
 
     /// A dial has succeeded: a new epoch begins.

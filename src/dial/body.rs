@@ -28,6 +28,19 @@ enum Framing {
 }
 
 impl Refused {
+    pub(super) fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// Whether the server wants us to ask elsewhere (RFC 9110, 15.4). The request is always a GET.
+    pub(super) fn is_redirect(&self) -> bool {
+        matches!(self.head.status, 301 | 302 | 303 | 307 | 308)
+    }
+
+    pub(super) fn location(&self) -> Option<&str> {
+        self.head.headers.get("location")
+    }
+
     /// Reads the body to its end, its cap or `until`. Whatever goes wrong, the status stays.
     pub(super) async fn read_body(mut self, until: Instant) -> Refusal {
         let framing = self.framing();

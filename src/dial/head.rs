@@ -66,6 +66,7 @@ impl Head {
     pub(super) fn verify(
         &self,
         compression: &Compression,
+        subprotocols: &[String],
     ) -> Result<Option<Agreed>, HandshakeError> {
         let headers = &self.headers;
         let one = |name| headers.get_all(name).count() == 1;
@@ -77,13 +78,24 @@ impl Head {
             (headers.has_token("upgrade", "websocket") && one("upgrade"), HandshakeError::Upgrade),
             (headers.has_token("connection", "upgrade"), HandshakeError::Connection),
             (one("sec-websocket-accept"), HandshakeError::Accept),
-            (none("sec-websocket-protocol"), HandshakeError::Subprotocol),
+            (self.picked_one_of(subprotocols), HandshakeError::Subprotocol),
             (extensions.is_ok(), HandshakeError::Extension),
             (none("content-length") && none("transfer-encoding"), HandshakeError::Body),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             Some((_, err)) => Err(err),
             None => extensions.map_err(|_| HandshakeError::Extension),
+        }
+    }
+
+    /// Whether the server picked one of the subprotocols that were offered, or none where none was.
+    /// None although some were offered fails the connection, as in browsers and WebSocketApp.
+    fn picked_one_of(&self, offered: &[String]) -> bool {
+        let mut lines = self.headers.get_all("sec-websocket-protocol");
+        match (lines.next(), lines.next()) {
+            (None, _) => offered.is_empty(),
+            (Some(picked), None) => offered.iter().any(|name| name.as_bytes() == picked),
+            (Some(_), Some(_)) => false,
         }
     }
 
@@ -118,7 +130,7 @@ mod tests {
         }
         let mut inbox = BytesMut::from(whole.as_str());
         let head = take(&mut inbox).unwrap().unwrap();
-        assert_eq!(head.verify(&Compression::default()), Ok(None));
+        assert_eq!(head.verify(&Compression::default(), &[]), Ok(None));
         assert_eq!(&inbox[..], b"rest");
     }
 
@@ -148,7 +160,7 @@ mod tests {
             (GOOD.replace("keep-alive, Upgrade\r\n", "Upgrade\n"), HandshakeError::BareLf),
         ];
         for (reply, expected) in cases {
-            let verified = head(&reply).verify(&Compression::default());
+            let verified = head(&reply).verify(&Compression::default(), &[]);
             assert_eq!(verified, Err(expected), "{reply}");
         }
     }
@@ -158,9 +170,9 @@ mod tests {
     fn compression_is_agreed_if_it_was_offered() {
         let line = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\r\n";
         let reply = GOOD.replace("Connection:", &format!("{line}Connection:"));
-        let agreed = head(&reply).verify(&Compression::default()).unwrap().unwrap();
+        let agreed = head(&reply).verify(&Compression::default(), &[]).unwrap().unwrap();
         assert_eq!(agreed.server_max_window_bits(), 10);
-        let refused = head(&reply).verify(&Compression::off());
+        let refused = head(&reply).verify(&Compression::off(), &[]);
         assert_eq!(refused, Err(HandshakeError::Extension));
     }
 

@@ -30,8 +30,8 @@ use crate::command::status::Handshake;
 use crate::dial::body::Refused;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
-use crate::error::{ConnectError, Error, ProxyError, Refusal, Stage};
-use crate::options::Plan;
+use crate::error::{ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
+use crate::options::{Attempt, Plan};
 use crate::proto::compression::Agreed;
 use crate::tls;
 
@@ -56,11 +56,14 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Each stage has its own; `Timeout` names the one in which the deadline passed.
-pub(crate) async fn dial(plan: Rc<Plan>) -> Result<Opened, Error> {
+pub(crate) async fn dial(plan: Rc<Plan>, attempt: Attempt) -> Result<Opened, Error> {
     let stage = Cell::new(Stage::Dns);
     let now = Instant::now();
     let deadline = now.checked_add(plan.options.connect_timeout);
-    let attempt = attempt(&plan, &stage);
+    let attempt = async {
+        let plan = headed(plan, attempt, &stage).await?;
+        follow(plan, &stage).await
+    };
     let rejected = match deadline {
         Some(deadline) => match timeout_at(deadline, attempt).await {
             Ok(result) => result,
@@ -85,6 +88,42 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
     Arc::new(refused.read_body(until).await)
 }
 
+/// The plan with the headers that the application makes for this attempt.
+async fn headed(
+    plan: Rc<Plan>,
+    attempt: Attempt,
+    stage: &Cell<Stage>,
+) -> Result<Rc<Plan>, Rejected> {
+    let Some(maker) = &plan.options.headers_with else {
+        return Ok(plan);
+    };
+    stage.set(Stage::Headers);
+    let made = guarded(|| maker.make(attempt)).await?;
+    let lines = made.map_err(|err| Error::Headers(err.into()))?;
+    let plan = plan.headed(lines).map_err(|err| Error::Handler(err.to_string().into()))?;
+    stage.set(Stage::Dns);
+    Ok(Rc::new(plan))
+}
+
+/// Attempts, as far as redirects lead. All are one dial, under one deadline.
+async fn follow(mut plan: Rc<Plan>, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
+    let limit = plan.options.redirects;
+    let mut followed = 0;
+    loop {
+        let refused = match attempt(&plan, stage).await {
+            Err(Rejected::Refused(refused)) if limit > 0 && refused.is_redirect() => refused,
+            result => return result,
+        };
+        if followed == limit {
+            return Err(Error::Redirect(RedirectError::TooMany { limit }).into());
+        }
+        followed += 1;
+        tracing::debug!(status = refused.status(), followed, "redirected");
+        plan = Rc::new(plan.redirected(refused.location()).map_err(Error::Redirect)?);
+        stage.set(Stage::Dns);
+    }
+}
+
 async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
     let (plain, peer) = match &plan.detour {
         Some(detour) => proxy::tunnel(plan, detour, stage).await?,
@@ -105,8 +144,9 @@ async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
     let Upgraded { link, leftover, status, headers, deflate } =
         upgrade::upgrade(plan, link).await?;
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
-    let handshake =
-        Handshake { status, headers, subprotocol: None, extensions, peer, tls: session };
+    // Verified: one of those that were offered.
+    let subprotocol = headers.get("sec-websocket-protocol").map(str::to_owned);
+    let handshake = Handshake { status, headers, subprotocol, extensions, peer, tls: session };
     Ok(Opened { link, leftover, deflate, handshake })
 }
 

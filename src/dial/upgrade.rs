@@ -25,7 +25,7 @@ use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
 use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
-use crate::options::Plan;
+use crate::options::{Options, Plan};
 use crate::proto::compression::{Agreed, Compression};
 use crate::tls;
 
@@ -61,7 +61,7 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # Errors
 /// A refusal, or why the reply will not do.
 pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejected> {
-    let gate = Owned(Rc::new(RefCell::new(Some(Gate::new(link, plan.options.compression)))));
+    let gate = Owned(Rc::new(RefCell::new(Some(Gate::new(link, &plan.options)))));
     let answer = request(plan, &gate.0)?.connect().await;
     let gate = gate.0.take().expect("only this function takes the gate");
     match (gate.verdict, answer) {
@@ -87,7 +87,7 @@ pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejecte
 }
 
 fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest, Rejected> {
-    let (target, options) = (&plan.target, &plan.options);
+    let target = &plan.target;
     let gate = gate.clone();
     let transport = fn_service(move |info: ConnectInfo<Uri>| {
         let io = GateIo(gate.clone());
@@ -104,33 +104,12 @@ fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest,
     // TLS is ours already, so that awc is asked for plain `ws`.
     let uri = format!("ws://{}{}", target.authority, target.resource);
     let parsed = uri.parse::<Uri>().map_err(|err| not_sent(&err))?;
-    let mut request = client
-        .ws(parsed)
-        .header("host", target.authority.as_str())
-        .header("origin", target.origin())
-        .header("user-agent", USER_AGENT)
-        .set_camel_case_headers(true);
-    if let Some(offer) = options.compression.offer() {
-        request = request.header("sec-websocket-extensions", offer);
-    }
-    if let Some(authorization) = &target.authorization {
-        request = request.header("authorization", authorization.reveal());
-    }
-    for name in options.headers.iter().map(|(name, _)| name) {
-        // Ours give way to the application's; its own of one name are all sent.
-        let mut values =
-            options.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-        if let Some((_, value)) = values.next() {
-            request = request.set_header(name.as_str(), value.reveal());
-        }
-        for (_, value) in values {
-            request = request.header(name.as_str(), value.reveal());
-        }
+    let mut request = client.ws(parsed).set_camel_case_headers(true);
+    for (name, value) in plan.lines() {
+        request = request.header(name, value.reveal());
     }
     Ok(request)
 }
-
-const USER_AGENT: &str = concat!("actix-ws-client/", env!("CARGO_PKG_VERSION"));
 
 fn not_sent(err: &dyn fmt::Display) -> Rejected {
     Rejected::Failed(Error::Handshake(HandshakeError::Request(err.to_string().into())))
@@ -167,8 +146,10 @@ struct Gate {
     inbox: BytesMut,
     /// What awc may read.
     outbox: BytesMut,
-    /// What was offered.
+    /// The compression that was offered.
     compression: Compression,
+    /// The subprotocols that were offered.
+    subprotocols: Vec<String>,
     /// Interim replies so far.
     interim: u32,
     /// What the reply was, once it is known.
@@ -183,9 +164,11 @@ enum Verdict {
 }
 
 impl Gate {
-    fn new(link: Link, compression: Compression) -> Gate {
+    fn new(link: Link, options: &Options) -> Gate {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
-        Gate { link, inbox, outbox, compression, interim: 0, verdict: None }
+        let compression = options.compression;
+        let subprotocols = options.request.subprotocols.clone();
+        Gate { link, inbox, outbox, compression, subprotocols, interim: 0, verdict: None }
     }
 
     /// Reads until the final head is there, and judges it.
@@ -216,7 +199,7 @@ impl Gate {
     fn judge(&mut self, head: Head) {
         match head.status {
             101 => {
-                self.verdict = Some(match head.verify(&self.compression) {
+                self.verdict = Some(match head.verify(&self.compression, &self.subprotocols) {
                     Ok(deflate) => {
                         self.outbox.extend_from_slice(&head.digest_only());
                         Verdict::Accepted(head, deflate)

@@ -1,0 +1,124 @@
+//! Where a redirect leads, and what may go along.
+
+use url::Url;
+
+use crate::error::RedirectError;
+use crate::options::{Plan, Target};
+
+impl Plan {
+    /// The plan for the target of a redirect, the proxy asked for anew.
+    ///
+    /// # Errors
+    /// Where there is no such target, or it may not be gone to.
+    pub(crate) fn redirected(&self, location: Option<&str>) -> Result<Plan, RedirectError> {
+        let location = location.ok_or(RedirectError::Missing)?;
+        let target = resolve(&self.target, location)?;
+        if self.target.secure && !target.secure {
+            return Err(RedirectError::Downgrade);
+        }
+        let same = self.target.secure == target.secure
+            && self.target.host == target.host
+            && self.target.port == target.port;
+        // Once left, an origin is not come back to with what was meant for it: the way was not
+        // the application's.
+        let trusted = self.trusted && same;
+        let authorization = self.target.authorization.clone().filter(|_| trusted);
+        let target = Target { authorization, ..target };
+        let options = self.options.clone();
+        let plan =
+            Plan::to(target, options).map_err(|err| RedirectError::Way(err.to_string().into()))?;
+        Ok(Plan { trusted, ..plan })
+    }
+}
+
+/// Resolves `Location` against the target (RFC 9110, 10.2.2), HTTP's schemes taken for ours.
+fn resolve(target: &Target, location: &str) -> Result<Target, RedirectError> {
+    let scheme = if target.secure { "wss" } else { "ws" };
+    let base = format!("{scheme}://{}{}", target.authority, target.resource);
+    let refuse = |err: &dyn ToString| RedirectError::Location(err.to_string().into());
+    let base = Url::parse(&base).map_err(|err| refuse(&err))?;
+    let mut url = base.join(location).map_err(|err| refuse(&err))?;
+    let ours = match url.scheme() {
+        "http" => "ws",
+        "https" => "wss",
+        _ => return Target::parse(url.as_str()).map_err(|err| refuse(&err)),
+    };
+    url.set_scheme(ours).map_err(|()| RedirectError::Location("its scheme".into()))?;
+    Target::parse(url.as_str()).map_err(|err| refuse(&err))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::options::{Options, Secret};
+
+    fn plan(url: &str) -> Plan {
+        let mut options = Options::new(Reconnect::never());
+        options.proxy_from_env = false;
+        options.request.cookie = Some(Secret::new("a=1"));
+        Plan::new(url, options).unwrap()
+    }
+
+    /// Where a redirect leads: scheme, authority, resource.
+    fn led(from: &str, location: &str) -> Result<String, RedirectError> {
+        let target = plan(from).redirected(Some(location))?.target;
+        let scheme = if target.secure { "wss" } else { "ws" };
+        Ok(format!("{scheme}://{}{}", target.authority, target.resource))
+    }
+
+    #[test]
+    fn a_location_is_relative_or_absolute_and_may_speak_http() {
+        for (from, location, expected) in [
+            ("ws://h/a/b?x", "c", "ws://h/a/c"),
+            ("ws://h/a/b?x", "/c?y#z", "ws://h/c?y"),
+            ("ws://h/a/b", "?y", "ws://h/a/b?y"),
+            ("ws://h:81/", "//other/c", "ws://other/c"),
+            ("ws://h/", "http://h:80/c", "ws://h/c"),
+            ("ws://h/", "HTTPS://h/c", "wss://h/c"),
+            ("wss://h/", "https://h:443/c", "wss://h/c"),
+            ("ws://h/", "wss://[::1]:8/", "wss://[::1]:8/"),
+        ] {
+            assert_eq!(led(from, location), Ok(expected.to_owned()), "{from} {location}");
+        }
+    }
+
+    #[test]
+    fn a_location_that_may_not_be_gone_to_is_refused() {
+        assert_eq!(led("wss://h/", "ws://h/"), Err(RedirectError::Downgrade));
+        assert_eq!(led("wss://h/", "http://h/"), Err(RedirectError::Downgrade));
+        assert_eq!(plan("ws://h/").redirected(None).unwrap_err(), RedirectError::Missing);
+        for location in ["ftp://h/", "javascript:x", "http://", "ws://h:0/", "http://a b/"] {
+            let refused = led("ws://h/", location);
+            assert!(matches!(refused, Err(RedirectError::Location(_))), "{location}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn who_asks_is_told_to_the_same_origin_alone() {
+        let told = |plan: &Plan| {
+            let names: Vec<&str> = plan.lines().iter().map(|(name, _)| *name).collect();
+            (names.contains(&"cookie"), names.contains(&"authorization"))
+        };
+        let first = plan("ws://us:pw@h/");
+        let to = |plan: &Plan, location| plan.redirected(Some(location)).unwrap();
+        assert_eq!(told(&to(&first, "/b")), (true, true));
+        for other in ["wss://h/", "ws://h:81/", "ws://g/", "ws://evil:pw@g/"] {
+            assert_eq!(told(&to(&first, other)), (false, false), "{other}");
+        }
+        let back = to(&to(&first, "ws://g/"), "ws://h/");
+        assert_eq!(told(&back), (false, false));
+    }
+
+    #[test]
+    fn each_target_has_a_proxy_of_its_own() {
+        let mut options = Options::new(Reconnect::never());
+        options.proxy = Some(Secret::new("http://p:1"));
+        options.no_proxy = Some("g".into());
+        let first = Plan::new("ws://h/", options).unwrap();
+        assert!(first.detour.is_some());
+        let second = first.redirected(Some("ws://g/")).unwrap();
+        assert!(second.detour.is_none() && second.tls.is_none());
+        assert!(second.redirected(Some("wss://h/")).unwrap().detour.is_some());
+    }
+}

@@ -1,0 +1,239 @@
+//! The lines of the upgrade request: what the application wants in them, checked, and put together.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::error::ConfigError;
+use crate::headers::Headers;
+use crate::options::{Plan, Secret};
+
+/// What the application wants of the upgrade request, beside whole lines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Request {
+    /// Offered, the most wanted first.
+    pub(crate) subprotocols: Vec<String>,
+    /// In place of the target's authority.
+    pub(crate) host: Option<String>,
+    /// In place of the target's own.
+    pub(crate) origin: Origin,
+    /// The whole of `Cookie`.
+    pub(crate) cookie: Option<Secret>,
+    /// In place of the URL's user info.
+    pub(crate) auth: Option<Auth>,
+}
+
+/// What `Origin` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The target's own.
+    #[default]
+    Target,
+    /// No line at all.
+    None,
+    /// What the application says.
+    Own(String),
+}
+
+/// Who we are, in `Authorization`.
+#[derive(Clone, Debug)]
+pub(crate) enum Auth {
+    /// RFC 7617
+    Basic { user: Secret, password: Secret },
+    /// RFC 6750
+    Bearer(Secret),
+}
+
+impl Request {
+    /// Checks that each string stays within its place in its line.
+    ///
+    /// # Errors
+    /// With the name of the first option that cannot be as it is.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        check_subprotocols(&self.subprotocols)?;
+        if let Some(host) = &self.host
+            && (host.is_empty() || !host.bytes().all(is_host))
+        {
+            return Err(ConfigError::option("host", "not a host with an optional port"));
+        }
+        if let Origin::Own(origin) = &self.origin
+            && (origin.is_empty() || !origin.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(ConfigError::option("origin", "empty, or a blank or control character"));
+        }
+        if let Some(cookie) = &self.cookie
+            && (cookie.reveal().is_empty() || cookie.reveal().bytes().any(is_control))
+        {
+            return Err(ConfigError::option("cookie", "empty, or a control character"));
+        }
+        self.auth.as_ref().map_or(Ok(()), Auth::check)
+    }
+}
+
+impl Auth {
+    fn check(&self) -> Result<(), ConfigError> {
+        match self {
+            Auth::Basic { user, password } => {
+                // RFC 7617, 2
+                if user.reveal().contains(':') {
+                    return Err(ConfigError::option("basic_auth", "a colon in the user's name"));
+                }
+                if [user, password].iter().any(|word| word.reveal().bytes().any(is_control)) {
+                    return Err(ConfigError::option("basic_auth", "a control character"));
+                }
+            }
+            Auth::Bearer(token) => {
+                // RFC 6750, 2.1
+                let body = token.reveal().trim_end_matches('=');
+                if body.is_empty() || !body.bytes().all(is_token68) {
+                    let reason = "not a token of letters, digits and -._~+/, with = at its end";
+                    return Err(ConfigError::option("bearer_auth", reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&self) -> Secret {
+        Secret::new(match self {
+            Auth::Basic { user, password } => {
+                let pair = format!("{}:{}", user.reveal(), password.reveal());
+                format!("Basic {}", STANDARD.encode(pair))
+            }
+            Auth::Bearer(token) => format!("Bearer {}", token.reveal()),
+        })
+    }
+}
+
+/// RFC 6455, 4.1: tokens, each once.
+fn check_subprotocols(offered: &[String]) -> Result<(), ConfigError> {
+    for (index, name) in offered.iter().enumerate() {
+        let refuse = |reason: &dyn fmt::Display| {
+            Err(ConfigError::option("subprotocols", format!("{name:?}: {reason}")))
+        };
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return refuse(&"not a token");
+        }
+        if offered[..index].contains(name) {
+            return refuse(&"offered twice");
+        }
+    }
+    Ok(())
+}
+
+impl Plan {
+    /// The lines of the request that are not the handshake's own, in order: ours, but for those
+    /// that the application has its own of, then the application's. Whatever says who asks goes
+    /// to the origin alone that the application named.
+    pub(crate) fn lines(&self) -> Vec<(&str, Secret)> {
+        let (request, own) = (&self.options.request, &self.options.headers);
+        let host = request.host.as_ref().filter(|_| self.trusted);
+        let host = host.unwrap_or(&self.target.authority);
+        let origin = match &request.origin {
+            Origin::Target => Some(self.target.origin()),
+            Origin::None => None,
+            Origin::Own(origin) => Some(origin.clone()),
+        };
+        let offered = Some(request.subprotocols.join(", ")).filter(|list| !list.is_empty());
+        let auth = request.auth.as_ref().map(Auth::line).or(self.target.authorization.clone());
+        let open = |value: String| Secret::new(value);
+        let ours = [
+            ("host", Some(open(host.clone()))),
+            ("origin", origin.map(open)),
+            ("user-agent", Some(open(USER_AGENT.to_owned()))),
+            ("sec-websocket-protocol", offered.map(open)),
+            ("sec-websocket-extensions", self.options.compression.offer().map(Secret::new)),
+            ("authorization", auth.filter(|_| self.trusted)),
+            ("cookie", request.cookie.clone().filter(|_| self.trusted)),
+        ];
+        let sent = |name: &str| self.trusted || !(Headers::is_secret(name) || is_named(name, HOST));
+        let own = own.iter().filter(|(name, _)| sent(name));
+        let replaced = |ours: &str| own.clone().any(|(name, _)| is_named(name, ours));
+        let ours = ours.into_iter().filter(|(name, _)| !replaced(name));
+        let ours = ours.filter_map(|(name, value)| Some((name, value?)));
+        ours.chain(own.clone().map(|(name, value)| (name.as_str(), value.clone()))).collect()
+    }
+}
+
+const USER_AGENT: &str = concat!("actix-ws-client/", env!("CARGO_PKG_VERSION"));
+
+const HOST: &str = "host";
+
+fn is_named(name: &str, other: &str) -> bool {
+    name.eq_ignore_ascii_case(other)
+}
+
+/// Headers that the handshake itself sets (RFC 6455, 4.1).
+const OURS: [&str; 4] = ["connection", "upgrade", "content-length", "transfer-encoding"];
+
+/// Checks a header so that it cannot break out of its line (RFC 9110, 5.5 and 5.6.2).
+pub(super) fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
+    let refuse = |reason: &str| Err(ConfigError::option("header", format!("{name:?}: {reason}")));
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return refuse("not a header name");
+    }
+    if value.bytes().any(|byte| byte != b'\t' && is_control(byte)) {
+        return refuse("a control character in the value");
+    }
+    if OURS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
+        return refuse("set by the handshake itself");
+    }
+    Ok(())
+}
+
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control()
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// RFC 9110, 11.2.
+fn is_token68(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
+}
+
+/// RFC 3986, 3.2.2 and 3.2.3.
+fn is_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_cannot_break_out_of_its_line() {
+        for (name, value) in [("a b", "x"), ("", "x"), ("X", "a\r\nY: b"), ("X", "a\0"), ("X:", "")]
+        {
+            assert!(check_header(name, value).is_err(), "{name:?} {value:?}");
+        }
+        assert!(check_header("Sec-WebSocket-Key", "x").is_err());
+        assert!(check_header("Connection", "close").is_err());
+        assert!(check_header("X-Token", "a b\tc \u{e9}").is_ok());
+    }
+
+    #[test]
+    fn subprotocols_are_tokens_each_once() {
+        let checked = |list: &[&str]| {
+            check_subprotocols(&list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())
+        };
+        assert!(checked(&["v2.chat", "v1.chat"]).is_ok());
+        for list in [&["a", "a"][..], &[""], &["a b"], &["a,b"], &["a\r\nX: y"], &["\u{e9}"]] {
+            assert!(checked(list).is_err(), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_token_is_a_token() {
+        let checked = |token: &str| Auth::Bearer(Secret::new(token)).check();
+        assert!(checked("eyJ.eyJ-_~+/==").is_ok());
+        for token in ["", "=", "a b", "a=b", "a\r\n", "\u{e9}"] {
+            assert!(checked(token).is_err(), "{token:?}");
+        }
+    }
+}
