@@ -149,7 +149,7 @@ async fn an_unauthorised_dial_stops_with_the_refusal_kept_whole() {
 
 #[actix::test]
 async fn statuses_part_what_may_pass_from_what_stays() {
-    for (status, stops) in [(400, true), (403, true), (404, true), (301, true), (200, true)] {
+    for (status, stops) in [(400, true), (403, true), (404, true), (410, true), (200, true)] {
         let server = Server::start(Script::refuse(status));
         let outcome = to(&server).run().await.unwrap();
         assert_eq!(outcome.kind == OutcomeKind::Refused, stops, "{status}");

@@ -1,5 +1,7 @@
 //! Building and starting a connection.
 
+mod callbacks;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -8,8 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::dev::ToEnvelope;
-use actix::{Actor, Addr, Handler, Recipient, Supervisor};
+use actix::{Addr, Supervisor};
 use actix_rt::ArbiterHandle;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,10 +19,9 @@ use tokio::sync::oneshot;
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
-use crate::delivery::{Event, Handlers};
+use crate::delivery::Handlers;
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
-use crate::event;
 use crate::options::made::HeaderMaker;
 use crate::options::request::{Auth, Origin};
 use crate::options::{Attempt, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
@@ -518,88 +518,6 @@ impl ConnectionBuilder {
             other => ConfigError::Url { reason: other.to_string() },
         };
         preview::request_head(&plan).await.map_err(refuse)
-    }
-
-    /// Tells an actor of `Open`, `Message`, `Error` and `Close`.
-    ///
-    /// The connection keeps it alive until `Stopped` was told. An actor that keeps the
-    /// connection's `Addr` in turn closes a ring: let it keep `event::Open::connection`.
-    pub fn handler<A>(self, addr: &Addr<A>) -> ConnectionBuilder
-    where
-        A: Actor
-            + Handler<event::Open>
-            + Handler<event::Message>
-            + Handler<event::Error>
-            + Handler<event::Close>,
-        A::Context: ToEnvelope<A, event::Open>
-            + ToEnvelope<A, event::Message>
-            + ToEnvelope<A, event::Error>
-            + ToEnvelope<A, event::Close>,
-    {
-        self.on_open(addr.clone().recipient())
-            .on_message(addr.clone().recipient())
-            .on_error(addr.clone().recipient())
-            .on_close(addr.clone().recipient())
-    }
-
-    /// Tells of each opened socket (WebSocketApp's `on_open`).
-    pub fn on_open(self, recipient: Recipient<event::Open>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of each reopened socket, just before its `Open` (WebSocketApp's `on_reconnect`).
-    pub fn on_reconnect(self, recipient: Recipient<event::Reconnect>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of each message with its opcode, just before its `Message` (WebSocketApp's `on_data`).
-    pub fn on_data(self, recipient: Recipient<event::Data>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of all messages of a read at once: the fast lane. See [`event::Batch`].
-    pub fn on_batch(self, recipient: Recipient<event::Batch>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of each message (WebSocketApp's `on_message`).
-    pub fn on_message(self, recipient: Recipient<event::Message>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of each Ping of the server's (WebSocketApp's `on_ping`).
-    pub fn on_ping(self, recipient: Recipient<event::Ping>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of each Pong of the server's (WebSocketApp's `on_pong`).
-    pub fn on_pong(self, recipient: Recipient<event::Pong>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of each failure (WebSocketApp's `on_error`).
-    pub fn on_error(self, recipient: Recipient<event::Error>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of the end of each opened socket (WebSocketApp's `on_close`).
-    pub fn on_close(self, recipient: Recipient<event::Close>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of each change of phase.
-    pub fn on_state(self, recipient: Recipient<event::State>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    /// Tells of the end of the run.
-    pub fn on_stopped(self, recipient: Recipient<event::Stopped>) -> ConnectionBuilder {
-        self.on(recipient)
-    }
-
-    fn on<M: Event>(mut self, recipient: Recipient<M>) -> ConnectionBuilder {
-        self.handlers.add(recipient);
-        self
     }
 
     /// Starts the connection here. It lives as long as its address does.
