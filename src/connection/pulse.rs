@@ -6,6 +6,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use actix::{ActorFuture, Context};
 
+use crate::command::status::Phase;
 use crate::connection::{BACKLOG, Connection, Ended, Life};
 
 /// Polled after the mailbox, in every poll of the context.
@@ -75,7 +76,7 @@ impl Connection {
             Life::Live(live) => {
                 let polled = live.poll(&mut self.delivery, &self.watch, self.source, task);
                 if live.is_closing() {
-                    self.enter(crate::command::status::Phase::Closing);
+                    self.enter(Phase::Closing);
                 }
                 let error = ready!(polled);
                 let Life::Live(live) = std::mem::replace(&mut self.life, Life::Waiting(None))
