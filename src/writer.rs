@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use crate::command::SendError;
 use crate::error::{Error, Stage};
@@ -203,17 +203,9 @@ impl Writer {
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let timeout = self.timeout;
-        let sleep = self.stalled.get_or_insert_with(|| Box::pin(later(timeout)));
+        let sleep = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Err(Error::Timeout(Stage::Write)))
-    }
-}
-
-/// A sleep that takes any length, also one that passes the end of the clock.
-fn later(after: Duration) -> Sleep {
-    match Instant::now().checked_add(after) {
-        Some(at) => sleep_until(at),
-        None => sleep(after),
     }
 }
 

@@ -192,34 +192,22 @@ impl Delivery {
         let (told, number) = (&mut self.told[0], self.number);
         let handlers = &mut self.handlers;
         let blocked = match head {
-            Entry::Open(event) => offer(&mut handlers.open, told, number, &mut Some(event.clone())),
-            Entry::Reconnect(event) => {
-                offer(&mut handlers.reconnect, told, number, &mut Some(event.clone()))
-            }
-            Entry::Ping(event) => offer(&mut handlers.ping, told, number, &mut Some(event.clone())),
-            Entry::Pong(event) => offer(&mut handlers.pong, told, number, &mut Some(event.clone())),
-            Entry::Error(event) => {
-                offer(&mut handlers.error, told, number, &mut Some(event.clone()))
-            }
-            Entry::Close(event) => {
-                offer(&mut handlers.close, told, number, &mut Some(event.clone()))
-            }
-            Entry::State(event) => {
-                offer(&mut handlers.state, told, number, &mut Some(event.clone()))
-            }
-            Entry::Stopped(event) => {
-                offer(&mut handlers.stopped, told, number, &mut Some(event.clone()))
-            }
+            Entry::Open(event) => offer_copies(&mut handlers.open, told, number, event),
+            Entry::Reconnect(event) => offer_copies(&mut handlers.reconnect, told, number, event),
+            Entry::Ping(event) => offer_copies(&mut handlers.ping, told, number, event),
+            Entry::Pong(event) => offer_copies(&mut handlers.pong, told, number, event),
+            Entry::Error(event) => offer_copies(&mut handlers.error, told, number, event),
+            Entry::Close(event) => offer_copies(&mut handlers.close, told, number, event),
+            Entry::State(event) => offer_copies(&mut handlers.state, told, number, event),
+            Entry::Stopped(event) => offer_copies(&mut handlers.stopped, told, number, event),
             Entry::Run(_) => return self.step_run(),
         };
         match blocked {
             Some(offer) => self.offer = Some(offer),
             None => {
-                self.told = Told::default();
-                self.queue.pop_front();
-                self.number += 1;
                 self.cost -= EVENT;
                 self.events -= 1;
+                self.next_entry();
             }
         }
         true
@@ -273,10 +261,15 @@ impl Delivery {
                 return true;
             }
         }
+        self.next_entry();
+        true
+    }
+
+    /// Lets go of the head: everybody was told, or stands in a full mailbox as the last.
+    fn next_entry(&mut self) {
         self.told = Told::default();
         self.queue.pop_front();
         self.number += 1;
-        true
     }
 
     /// Hands over all that waits, past the bounds of the mailboxes: the end of life, where nobody
@@ -348,6 +341,16 @@ fn offer<M: Event>(
         }
     }
     None
+}
+
+/// As [`offer`], where the event stays in the queue until everybody was told.
+fn offer_copies<M: Event>(
+    slots: &mut Slots<M>,
+    told: &mut usize,
+    number: u64,
+    event: &M,
+) -> Option<Offer> {
+    offer(slots, told, number, &mut Some(event.clone()))
 }
 
 fn force<M: Event>(slots: &Slots<M>, skip: usize, number: u64, event: &M) {
