@@ -1,6 +1,7 @@
 //! One attempt to open a socket: staged, under one deadline.
 
 mod body;
+mod clock;
 mod head;
 mod link;
 pub(crate) mod preview;
@@ -11,7 +12,6 @@ mod socks;
 mod upgrade;
 
 use std::any::Any;
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::Handshake;
 use crate::dial::body::Refused;
+use crate::dial::clock::Clock;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
 use crate::error::{ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
@@ -57,7 +58,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// Each stage has its own; `Timeout` names the one in which the deadline passed.
 pub(crate) async fn dial(plan: Rc<Plan>, attempt: Attempt) -> Result<Opened, Error> {
-    let stage = Cell::new(Stage::Dns);
+    let stage = Clock::new(Stage::Dns);
     let now = Instant::now();
     let deadline = now.checked_add(plan.options.connect_timeout);
     let attempt = async {
@@ -92,7 +93,7 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
 async fn headed(
     plan: Rc<Plan>,
     attempt: Attempt,
-    stage: &Cell<Stage>,
+    stage: &Clock,
 ) -> Result<Rc<Plan>, Rejected> {
     let Some(maker) = &plan.options.headers_with else {
         return Ok(plan);
@@ -106,7 +107,7 @@ async fn headed(
 }
 
 /// Attempts, as far as redirects lead. All are one dial, under one deadline.
-async fn follow(mut plan: Rc<Plan>, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
+async fn follow(mut plan: Rc<Plan>, stage: &Clock) -> Result<Opened, Rejected> {
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
@@ -124,7 +125,7 @@ async fn follow(mut plan: Rc<Plan>, stage: &Cell<Stage>) -> Result<Opened, Rejec
     }
 }
 
-async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
+async fn attempt(plan: &Plan, stage: &Clock) -> Result<Opened, Rejected> {
     let (plain, peer) = match &plan.detour {
         Some(detour) => proxy::tunnel(plan, detour, stage).await?,
         None => connect(plan, &plan.target.host, plan.target.port, stage).await?,
@@ -146,7 +147,9 @@ async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
     // Verified: one of those that were offered.
     let subprotocol = headers.get("sec-websocket-protocol").map(str::to_owned);
-    let handshake = Handshake { status, headers, subprotocol, extensions, peer, tls: session };
+    let timings = stage.timings();
+    let handshake =
+        Handshake { status, headers, subprotocol, extensions, peer, tls: session, timings };
     Ok(Opened { link, leftover, deflate, handshake })
 }
 
@@ -158,7 +161,7 @@ async fn connect(
     plan: &Plan,
     host: &str,
     port: u16,
-    stage: &Cell<Stage>,
+    stage: &Clock,
 ) -> Result<(Plain, Option<SocketAddr>), Error> {
     if let Some(factory) = &plan.options.transport {
         stage.set(Stage::Connect);
