@@ -90,11 +90,7 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
 }
 
 /// The plan with the headers that the application makes for this attempt.
-async fn headed(
-    plan: Rc<Plan>,
-    attempt: Attempt,
-    stage: &Clock,
-) -> Result<Rc<Plan>, Rejected> {
+async fn headed(plan: Rc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Rc<Plan>, Rejected> {
     let Some(maker) = &plan.options.headers_with else {
         return Ok(plan);
     };

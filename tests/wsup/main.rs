@@ -10,5 +10,9 @@ mod offers;
 mod options;
 mod process;
 mod proxies;
+#[cfg(unix)]
+mod pty;
 mod server;
 mod stages;
+#[cfg(unix)]
+mod terminal;

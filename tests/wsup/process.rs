@@ -12,7 +12,8 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the developer's environment may have and the tests must not see.
-const DEVELOPERS: [&str; 9] = [
+pub(crate) const DEVELOPERS: [&str; 10] = [
+    "NO_COLOR",
     "RUST_LOG",
     "http_proxy",
     "HTTP_PROXY",

@@ -7,8 +7,7 @@ use actix::{Actor, Addr, Context, Handler};
 use actix_ws_client::command::{self, SendError};
 use actix_ws_client::proto::codec::Codec;
 use actix_ws_client::proto::frame::Role;
-use actix_ws_client::{Connection, Phase, Watch, event};
-use bytestring::ByteString;
+use actix_ws_client::{Connection, Payload, Phase, Watch, event};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -25,11 +24,11 @@ pub(crate) struct Feed {
     /// Bytes that may wait to be written.
     send_buffer: usize,
     /// What every opening is greeted with.
-    on_open: Vec<ByteString>,
+    on_open: Vec<Payload>,
     /// What is left of that for the socket that is open.
-    greeting: VecDeque<ByteString>,
+    greeting: VecDeque<Payload>,
     /// What is left to be sent once.
-    once: VecDeque<ByteString>,
+    once: VecDeque<Payload>,
     /// A line that was read and could not be sent yet.
     held: Option<Line>,
     lines: Lines,
@@ -114,15 +113,15 @@ impl Feed {
             self.once.pop_front();
         }
         if let Some(line) = &self.held {
-            self.offer(epoch, line.text.clone()).await?;
+            self.offer(epoch, line.payload.clone()).await?;
             self.held = None;
         }
         Ok(())
     }
 
     /// Waits until there is room for a message, and sends it.
-    async fn offer(&self, epoch: u64, text: ByteString) -> Result<(), Lost> {
-        let length = Codec::encoded_len(Role::Client, text.len());
+    async fn offer(&self, epoch: u64, payload: Payload) -> Result<(), Lost> {
+        let length = Codec::encoded_len(Role::Client, payload.len());
         loop {
             // One that came behind it has an opening of its own, and a greeting to be sent first.
             if self.figures.epoch() != epoch || self.figures.phase() != Phase::Open {
@@ -130,7 +129,7 @@ impl Feed {
             }
             let unsent = self.figures.figures().unsent_bytes as usize;
             if unsent == 0 || unsent + length <= self.send_buffer {
-                match self.connection.send(command::Send::text(text.clone())).await {
+                match self.connection.send(command::Send::from(payload.clone())).await {
                     Ok(Ok(_)) => return Ok(()),
                     Ok(Err(SendError::Full(_))) => {}
                     Ok(Err(_)) | Err(_) => return Err(Lost),

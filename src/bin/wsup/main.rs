@@ -1,12 +1,21 @@
 //! `wsup`, the command line: one supervised connection from a shell.
 
 mod args;
+mod console;
+mod editor;
 mod feed;
+mod from_file;
+mod history;
+mod inflate;
 mod input;
 mod json;
+mod judge;
+mod look;
 mod outside;
 mod print;
+mod screen;
 mod session;
+mod slash;
 mod value;
 mod words;
 

@@ -3,11 +3,13 @@
 //! A write may block for as long as nobody reads. Then the mailbox fills, the connection stops
 //! reading the socket, and nothing grows; the signals and the clock are on another thread.
 
-use std::io::{self, Write};
+use std::io;
 
 use actix::{Actor, Context, Handler};
 use actix_ws_client::{Outcome, event};
 use tokio::sync::mpsc;
+
+use crate::screen;
 
 /// How events look.
 pub(crate) trait Form {
@@ -32,15 +34,20 @@ pub(crate) enum Line {
 }
 
 impl Line {
+    /// The line and one more, where both are for stdout; else the line.
+    pub(crate) fn and(self, more: Line) -> Line {
+        match (self, more) {
+            (Line::Out(line), Line::Out(more)) => Line::Out([line, more].concat()),
+            (line, _) => line,
+        }
+    }
+
     /// Writes it to where it belongs, at once.
     pub(crate) fn write(&self) -> io::Result<()> {
         match self {
-            Line::Out(line) => {
-                let mut out = io::stdout().lock();
-                out.write_all(line).and_then(|()| out.flush())
-            }
+            Line::Out(line) => screen::out(line),
             Line::Aside(words) => {
-                aside(words);
+                screen::aside(words);
                 Ok(())
             }
             Line::Silence => Ok(()),
@@ -96,11 +103,6 @@ impl Printer {
         // It has room for all news, and outlives the printer unless the run is over.
         let _ = self.news.try_send(news);
     }
-}
-
-/// Writes words for people to stderr. If nobody is there to read them, so be it.
-pub(crate) fn aside(words: &str) {
-    let _ = writeln!(io::stderr(), "{words}");
 }
 
 impl Actor for Printer {
