@@ -5,7 +5,9 @@
 mod dry;
 mod ends;
 mod events;
+mod help;
 mod input;
+mod judged;
 mod offers;
 mod options;
 mod process;
@@ -13,6 +15,8 @@ mod proxies;
 #[cfg(unix)]
 mod pty;
 mod server;
+mod shown;
 mod stages;
 #[cfg(unix)]
 mod terminal;
+mod values;

@@ -1,0 +1,126 @@
+//! Values from files, and what is sent as what.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::process::Wsup;
+use crate::server::{self, Server};
+
+/// A file that goes away.
+struct Kept(PathBuf);
+
+impl Kept {
+    fn new(name: &str, text: impl AsRef<[u8]>) -> Kept {
+        let path = std::env::temp_dir().join(format!("wsup-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        Kept(path)
+    }
+
+    /// As it stands behind a flag.
+    fn at(&self) -> String {
+        format!("@{}", self.0.display())
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What a server gets of a run with these arguments, up to so many.
+fn received(args: &[&str], input: &[u8], count: usize) -> Vec<Message> {
+    let (told, hears) = channel();
+    let server = Server::socket(move |mut socket| {
+        while let Ok(message) = socket.read() {
+            if !message.is_close() {
+                told.send(message).unwrap();
+            }
+        }
+    });
+    let mut wsup = Wsup::json_with_input(&[args, &[&server.url()]].concat());
+    wsup.stdin().write_all(input).unwrap();
+    let got = (0..count).map(|_| hears.recv().unwrap()).collect();
+    wsup.signal("INT");
+    wsup.end().is(0, "closed");
+    got
+}
+
+#[test]
+fn a_message_can_stand_in_a_file() {
+    let file = Kept::new("message", "two\nlines\n");
+    let (on_open, send) = (file.at(), file.at());
+    let args = ["--on-open", &on_open, "--send", &send, "-t", "@@home", "--text", "a@b"];
+    let texts = ["two\nlines\n", "two\nlines\n", "@home", "a@b"].map(Message::text);
+    assert_eq!(received(&args, b"", 4), texts);
+}
+
+#[test]
+fn binary_makes_binary_messages_of_lines_and_texts_and_files() {
+    let file = Kept::new("bytes", [0, 255, b'\n']);
+    let args = ["--binary", "--send", &file.at(), "--on-open", "hi"];
+    let expected = [&b"hi"[..], &[0, 255, b'\n'], &[0xff, b'x'], b"line"];
+    assert_eq!(received(&args, b"\xffx\nline\n", 4), expected.map(Message::binary));
+}
+
+#[test]
+fn header_lines_can_stand_in_a_file_and_in_a_list() {
+    let (told, hears) = channel();
+    let server = Server::run(move |listener| {
+        told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+    });
+    let file = Kept::new("headers", "X-One: 1\r\n\nX-Two: @2\n");
+    let args = [&server.url(), "-H", &file.at(), "-H", "X-Three: @x", "--headers", "A: 4, B: 5"];
+    let ended = Wsup::json(&[&args[..], &["--reconnect", "never"]].concat()).end();
+    ended.is(1, "failed");
+    let head = hears.recv().unwrap();
+    for (name, value) in
+        [("x-one", "1"), ("x-two", "@2"), ("x-three", "@x"), ("a", "4"), ("b", "5")]
+    {
+        assert_eq!(server::header(&head, name), Some(value), "{head}");
+    }
+}
+
+#[test]
+fn a_proxy_can_stand_in_a_file() {
+    let (told, hears) = channel();
+    let proxy = Server::run(move |listener| {
+        told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+    });
+    let file = Kept::new("proxy", format!("http://u:hunter2@127.0.0.1:{}\n", proxy.port));
+    let args = ["--proxy", &file.at(), "ws://host.invalid/", "--reconnect", "never"];
+    Wsup::json(&args).end().is(1, "failed");
+    let head = hears.recv().unwrap();
+    assert!(head.starts_with("CONNECT host.invalid:80 "), "{head}");
+    assert!(server::header(&head, "proxy-authorization").is_some(), "{head}");
+}
+
+#[test]
+fn a_file_that_cannot_be_the_value_is_told_of_by_its_flag_alone() {
+    let long = Kept::new("long", vec![b'x'; 70_000]);
+    let bytes = Kept::new("not-text", [0xff]);
+    let (long, bytes) = (long.at(), bytes.at());
+    for (args, named) in [
+        (&["--send", "@/no/such/hunter2"][..], "--send: cannot read its file"),
+        (&["--on-open", "@/no/such/hunter2"], "--on-open"),
+        (&["-H", "@/no/such/hunter2"], "--header"),
+        (&["--proxy", "@/no/such/hunter2"], "--proxy"),
+        (&["--send", &bytes], "--binary"),
+        (&["-H", &long], "--header"),
+        (&["--send", &long, "--send-buffer", "64k"], "--send"),
+        (&["-H", &bytes], "--header"),
+        (&["--raw"], "--json"),
+        (&["--retry-on", "1006"], "--retry-on"),
+        (&["--give-up-on", "never"], "--give-up-on"),
+        (&["--color", "blue"], "--color"),
+        (&["--completions", "tcl"], "--completions"),
+    ] {
+        let ended = Wsup::json(&[&["ws://127.0.0.1:1"], args].concat()).end();
+        assert_eq!((ended.status, ended.rest.len()), (2, 0), "{args:?}");
+        assert!(ended.stderr.contains(named), "{args:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2"), "{args:?}: {}", ended.stderr);
+    }
+}
