@@ -1,6 +1,6 @@
 //! Values from files, and what is sent as what.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
 
@@ -67,6 +67,53 @@ fn binary_makes_binary_messages_of_lines_and_texts_and_files() {
 }
 
 #[test]
+fn messages_go_out_in_fragments_where_they_are_asked_for() {
+    let (told, hears) = channel();
+    let server = Server::raw(move |mut stream| {
+        for _ in 0..3 {
+            let mut head = [0; 6];
+            stream.read_exact(&mut head).unwrap();
+            let length = head[1] & 0x7f;
+            stream.read_exact(&mut vec![0; length.into()]).unwrap();
+            told.send((head[0], length)).unwrap();
+        }
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+    });
+    let args = ["--fragments", "4", "--send", "ten bytes.", "--close-timeout", "0"];
+    let wsup = Wsup::json(&[&args[..], &[&server.url()]].concat());
+    let frames: Vec<_> = hears.iter().take(3).collect();
+    assert_eq!(frames, [(0x01, 4), (0x00, 4), (0x80, 2)]);
+    wsup.signal("INT");
+    wsup.end().is(0, "closed");
+    // Each fragment has a header of six bytes.
+    let args = ["--fragments", "1", "--send", "ten bytes.", "--send-buffer", "69", "ws://h/"];
+    let ended = Wsup::json(&args).end();
+    assert_eq!((ended.status, ended.rest.len()), (2, 0), "{}", ended.stderr);
+}
+
+#[test]
+fn text_that_is_no_utf8_is_taken_where_it_is_asked_for() {
+    let server = || {
+        Server::raw(|mut stream| {
+            stream.write_all(b"\x81\x02\xc3\x28\x81\x02\xc3\xa9\x82\x01a").unwrap();
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        })
+    };
+    let args = ["--skip-utf8", "--messages", "3", "--close-timeout", "0"];
+    let ended = Wsup::json(&[&args[..], &[&server().url()]].concat()).end();
+    for (line, end) in ended.rest[1..].iter().zip([
+        r#""type":"binary","base64":"wyg="}"#,
+        r#""type":"text","data":"é"}"#,
+        r#""type":"binary","base64":"YQ=="}"#,
+    ]) {
+        assert!(line.ends_with(end), "{:?}", ended.rest);
+    }
+    ended.is(0, "closed");
+    let ended = Wsup::json(&["--reconnect", "never", &server().url()]).end();
+    ended.is(1, "failed");
+}
+
+#[test]
 fn header_lines_can_stand_in_a_file_and_in_a_list() {
     let (told, hears) = channel();
     let server = Server::run(move |listener| {
@@ -109,7 +156,7 @@ fn a_file_that_cannot_be_the_value_is_told_of_by_its_flag_alone() {
         (&["-H", "@/no/such/hunter2"], "--header"),
         (&["--proxy", "@/no/such/hunter2"], "--proxy"),
         (&["--send", &bytes], "--binary"),
-        (&["-H", &long], "--header"),
+        (&["-H", &long], "--header: its file is longer than 65536 bytes"),
         (&["--send", &long, "--send-buffer", "64k"], "--send"),
         (&["-H", &bytes], "--header"),
         (&["--raw"], "--json"),

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_ws_client::backoff::Schedule;
-use actix_ws_client::proto::codec::Codec;
-use actix_ws_client::proto::frame::Role;
 use actix_ws_client::{
     Compression, ConfigError, Connection, ConnectionBuilder, Limits, Payload, Tls,
 };
 use clap::Parser;
 use clap_complete::Shell;
 
+use crate::buffer::Buffer;
 use crate::from_file;
 use crate::history::History;
 use crate::input::Kind;
@@ -118,6 +117,14 @@ pub(crate) struct Args {
     #[arg(long)]
     binary: bool,
 
+    /// Send messages in fragments of at most so many bytes
+    #[arg(long, value_name = "SIZE")]
+    fragments: Option<Size>,
+
+    /// Take text that is not UTF-8 too, against RFC 6455
+    #[arg(long)]
+    pub(crate) skip_utf8: bool,
+
     /// Close after this many messages
     #[arg(long, value_name = "N")]
     pub(crate) messages: Option<NonZeroU64>,
@@ -194,6 +201,7 @@ impl Args {
             .reconnect(self.reconnect)
             .max_attempts(self.max_attempts.map(NonZeroU32::get))
             .send_buffer(self.send_buffer.0)
+            .skip_utf8_validation(self.skip_utf8)
             .tls(self.tls()?);
         for Header { name, value } in self.header_lines()? {
             builder = builder.header(name, value);
@@ -302,9 +310,9 @@ impl Args {
     pub(crate) fn texts(&self) -> Result<Texts, Usage> {
         let texts = |flag: &str, texts: &[String]| {
             let payload = |given: &String| {
-                let bytes = from_file::bytes(given, self.send_buffer())?;
+                let bytes = from_file::bytes(given, self.send_buffer.0)?;
                 let payload = self.kind().payload(bytes).ok_or("not UTF-8: is it --binary?")?;
-                match fits(payload.len(), self.send_buffer()) {
+                match self.buffer().fits(payload.len()) {
                     true => Ok(payload),
                     false => Err("longer than --send-buffer".to_owned()),
                 }
@@ -334,9 +342,10 @@ impl Args {
             .map_err(|err| Usage(format!("--history: {err}")))
     }
 
-    /// Bytes that may wait to be written.
-    pub(crate) fn send_buffer(&self) -> usize {
-        self.send_buffer.0
+    /// What may wait to be written, and in what pieces.
+    pub(crate) fn buffer(&self) -> Buffer {
+        let fragment = self.fragments.map(|size| size.0);
+        Buffer { bytes: self.send_buffer.0, fragment }
     }
 
     /// How long the closing handshake may take.
@@ -353,11 +362,6 @@ impl Args {
     pub(crate) fn eof_wait(&self) -> Duration {
         self.eof_wait.0
     }
-}
-
-/// Whether a message can ever be taken into a send buffer of this size.
-pub(crate) fn fits(length: usize, send_buffer: usize) -> bool {
-    Codec::encoded_len(Role::Client, length) <= send_buffer
 }
 
 impl From<ConfigError> for Usage {

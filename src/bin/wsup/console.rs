@@ -28,13 +28,13 @@ impl Input {
         history: Option<History>,
         signals: &mut Signals,
     ) -> io::Result<Input> {
-        let (most, kind) = (args.send_buffer(), args.kind());
+        let (buffer, kind) = (args.buffer(), args.kind());
         let console = match history {
-            Some(history) => editor::open(most, kind, history)?,
+            Some(history) => editor::open(buffer, kind, history)?,
             None => None,
         };
         let Some(console) = console else {
-            return Ok(Input { lines: Lines::read(most, kind)?, commands: None });
+            return Ok(Input { lines: Lines::read(buffer, kind)?, commands: None });
         };
         signals.and_typed(console.interrupts);
         Ok(Input { lines: console.lines, commands: Some(console.commands) })

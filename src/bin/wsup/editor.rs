@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use rustyline_async::{Readline, ReadlineEvent, SharedWriter};
 use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, unbounded_channel};
 
+use crate::buffer::Buffer;
 use crate::history::{self, History};
 use crate::input::{Kind, Lines, Typist};
 use crate::screen;
@@ -33,16 +34,16 @@ enum Request {
     End(SyncSender<()>),
 }
 
-/// Opens a prompt. Of the lines that cannot be sent yet `most` bytes may wait.
+/// Opens a prompt. As many lines that cannot be sent yet may wait as the buffer has bytes.
 ///
 /// `None` on a terminal that cannot edit.
-pub(crate) fn open(most: usize, kind: Kind, history: History) -> io::Result<Option<Console>> {
+pub(crate) fn open(buffer: Buffer, kind: Kind, history: History) -> io::Result<Option<Console>> {
     let Ok((mut editor, screen)) = Readline::new(PROMPT.to_owned()) else { return Ok(None) };
     // What a Ctrl-C throws away is not left behind.
     editor.should_print_line_on(true, false);
     editor.set_max_history(history::ENTRIES);
     editor.set_history_entries(history.entries().map(str::to_owned));
-    let (typist, lines) = Lines::typed(most, kind);
+    let (typist, lines) = Lines::typed(buffer, kind);
     let (command, commands) = channel(WAITING);
     let (interrupt, interrupts) = channel(WAITING);
     let (asks, asked) = unbounded_channel();

@@ -83,9 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_not_inflated() {
-        let mut bomb = GzEncoder::new(Vec::new(), Compression::best());
+    fn a_bomb_is_inflated_to_the_bound_and_no_further() {
+        let mut bomb = ZlibEncoder::new(Vec::new(), Compression::best());
         bomb.write_all(&vec![b'0'; 32 << 20]).unwrap();
-        assert_eq!(text(&bomb.finish().unwrap(), 1 << 20), None);
+        let bomb = bomb.finish().unwrap();
+        assert_eq!(text(&bomb, 1 << 20), None);
+        let mut decoder = ZlibDecoder::new(&bomb[..]);
+        assert_eq!(bounded(&mut decoder, 1 << 20), None);
+        assert_eq!(decoder.total_out(), (1 << 20) + 1);
     }
 }

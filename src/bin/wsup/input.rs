@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::args;
+use crate::buffer::Buffer;
 use crate::screen::aside;
 
 /// What was read of stdin and not sent yet.
@@ -29,27 +29,27 @@ pub(crate) struct Line {
 const OVERHEAD: usize = 64;
 
 impl Lines {
-    /// Begins to read stdin, as long as the lines that wait have at most `most` bytes.
+    /// Begins to read stdin, as long as the lines that wait have no more bytes than the buffer.
     ///
     /// A thread blocked in a read cannot be ended: the process must end by `exit`.
-    pub(crate) fn read(most: usize, kind: Kind) -> io::Result<Lines> {
+    pub(crate) fn read(buffer: Buffer, kind: Kind) -> io::Result<Lines> {
         let (sender, lines) = unbounded_channel();
         let runtime = Handle::current();
         let thread = std::thread::Builder::new().name("stdin".into());
         thread.spawn(move || {
-            if let Err(err) = pass_on(&mut io::stdin().lock(), (most, kind), &sender, &runtime) {
+            if let Err(err) = pass_on(&mut io::stdin().lock(), (buffer, kind), &sender, &runtime) {
                 aside(&format!("wsup: stdin: {err}"));
             }
         })?;
         Ok(Lines { lines, any: false })
     }
 
-    /// Lines that are typed: `most` bytes of them may wait. They end where the typist is dropped,
+    /// Lines that are typed: as many may wait as the buffer has bytes. They end where the typist is dropped,
     /// also without a line.
-    pub(crate) fn typed(most: usize, kind: Kind) -> (Typist, Lines) {
+    pub(crate) fn typed(buffer: Buffer, kind: Kind) -> (Typist, Lines) {
         let (sender, lines) = unbounded_channel();
-        let room = Room::new(most);
-        (Typist { sender, room, most, kind }, Lines { lines, any: true })
+        let room = Room::new(buffer.bytes);
+        (Typist { sender, room, buffer, kind }, Lines { lines, any: true })
     }
 
     /// The next line; `None` at the end of the input.
@@ -86,7 +86,7 @@ impl Kind {
 pub(crate) struct Typist {
     sender: UnboundedSender<Line>,
     room: Room,
-    most: usize,
+    buffer: Buffer,
     kind: Kind,
 }
 
@@ -96,7 +96,7 @@ impl Typist {
     /// # Errors
     /// Why it is not sent, in words.
     pub(crate) fn put(&self, line: String) -> Result<(), &'static str> {
-        if !args::fits(line.len(), self.most) {
+        if !self.buffer.fits(line.len()) {
             return Err(TOO_LONG);
         }
         let payload = self.kind.payload(line.into_bytes()).ok_or(NOT_UTF8)?;
@@ -129,13 +129,13 @@ const NOT_UTF8: &str = "not UTF-8";
 
 fn pass_on(
     input: &mut impl BufRead,
-    (most, kind): (usize, Kind),
+    (buffer, kind): (Buffer, Kind),
     lines: &UnboundedSender<Line>,
     runtime: &Handle,
 ) -> io::Result<()> {
-    let room = Room::new(most);
+    let room = Room::new(buffer.bytes);
     let mut number = 0_u64;
-    while let Some(line) = read_line(input, most, kind)? {
+    while let Some(line) = read_line(input, buffer, kind)? {
         number += 1;
         let payload = match line {
             Ok(payload) => payload,
@@ -155,14 +155,14 @@ fn pass_on(
 }
 
 /// The next line without its end, or why it cannot be a message; `None` at the end of the input.
-/// Never holds more than `most` bytes and the line's end.
+/// Never holds more than the buffer and the line's end.
 fn read_line(
     input: &mut impl BufRead,
-    most: usize,
+    buffer: Buffer,
     kind: Kind,
 ) -> io::Result<Option<Result<Payload, &'static str>>> {
     let mut line = Vec::new();
-    let limit = most + b"\r\n".len();
+    let limit = buffer.bytes + b"\r\n".len();
     if io::Read::take(&mut *input, limit as u64).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
@@ -173,7 +173,7 @@ fn read_line(
         return Ok(Some(Err(TOO_LONG)));
     }
     Ok(Some(match kind.payload(line) {
-        Some(payload) if args::fits(payload.len(), most) => Ok(payload),
+        Some(payload) if buffer.fits(payload.len()) => Ok(payload),
         Some(_) => Err(TOO_LONG),
         None => Err(NOT_UTF8),
     }))
@@ -184,7 +184,8 @@ mod tests {
     use super::*;
 
     fn lines(mut input: &[u8], most: usize) -> Vec<Result<Payload, &'static str>> {
-        std::iter::from_fn(|| read_line(&mut input, most, Kind::Text).unwrap()).collect()
+        let buffer = Buffer { bytes: most, fragment: None };
+        std::iter::from_fn(|| read_line(&mut input, buffer, Kind::Text).unwrap()).collect()
     }
 
     #[test]
@@ -202,7 +203,8 @@ mod tests {
         assert_eq!(lines(b"1234\n12345\nab\n", 10), [ok("1234"), too_long.clone(), ok("ab")]);
         assert_eq!(lines(&[&[b'x'; 500], &b"\nab"[..]].concat(), 10), [too_long, ok("ab")]);
         assert_eq!(lines(b"\xff\nab", 10), [Err("not UTF-8"), ok("ab")]);
-        let binary = read_line(&mut &b"\xff\n"[..], 10, Kind::Binary).unwrap();
+        let buffer = Buffer { bytes: 10, fragment: None };
+        let binary = read_line(&mut &b"\xff\n"[..], buffer, Kind::Binary).unwrap();
         assert_eq!(binary, Some(Ok(vec![0xff].into())));
     }
 }

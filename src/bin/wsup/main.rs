@@ -1,6 +1,7 @@
 //! `wsup`, the command line: one supervised connection from a shell.
 
 mod args;
+mod buffer;
 mod console;
 mod editor;
 mod feed;

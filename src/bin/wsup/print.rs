@@ -6,7 +6,9 @@
 use std::io;
 
 use actix::{Actor, Context, Handler};
-use actix_ws_client::{Outcome, event};
+use actix_ws_client::proto::frame::Opcode;
+use actix_ws_client::{Outcome, Payload, event};
+use bytestring::ByteString;
 use tokio::sync::mpsc;
 
 use crate::screen;
@@ -131,6 +133,23 @@ impl Handler<event::Message> for Printer {
                 self.tell(News::Enough);
             }
         }
+    }
+}
+
+/// Text that was not checked is shown as text if it is UTF-8, else as the bytes that it is.
+impl Handler<event::Data> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, data: event::Data, ctx: &mut Self::Context) {
+        let event::Data { source, epoch, payload, opcode, .. } = data;
+        let payload = match payload {
+            Payload::Binary(bytes) if opcode == Opcode::Text => {
+                ByteString::try_from(bytes.clone()).map_or(Payload::Binary(bytes), Payload::Text)
+            }
+            other => other,
+        };
+        let received = std::time::Instant::now();
+        self.handle(event::Message { source, epoch, payload, received }, ctx);
     }
 }
 

@@ -118,7 +118,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
         aside("wsup: /help lists what can be asked, Ctrl-D ends");
     }
     let input = (lines, args.eof_wait());
-    let feed = Feed::new(connection.clone(), figures, openings, args.send_buffer(), texts, input);
+    let feed = Feed::new(connection.clone(), figures, openings, args.buffer(), texts, input);
     let overdue = args.close_timeout() + PATIENCE;
     let commands = Commands { connection: connection.clone(), asked, typed: commands };
     let session = Session { connection, commands, overdue };
@@ -173,10 +173,14 @@ fn print(
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = builder
         .on_open(printer.clone().recipient())
-        .on_message(printer.clone().recipient())
         .on_error(printer.clone().recipient())
         .on_close(printer.clone().recipient())
         .on_stopped(printer.clone().recipient());
+    // Unchecked text comes as bytes: only `Data` tells what it was.
+    let builder = match args.skip_utf8 {
+        true => builder.on_data(printer.clone().recipient()),
+        false => builder.on_message(printer.clone().recipient()),
+    };
     // What would not be shown is not sent either: a server may ping millions of times.
     let builder = match look.json || verbose {
         true => builder.on_ping(printer.clone().recipient()),
