@@ -11,6 +11,7 @@ mod live;
 mod probed;
 mod pulse;
 mod trace;
+mod waiting;
 
 use std::fmt;
 use std::future::Future;
@@ -31,6 +32,7 @@ use crate::command::Handle;
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, SourceId, Watch};
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
+use crate::connection::waiting::Waiting;
 use crate::delivery::{Delivery, Handlers, Queued};
 use crate::dial::{Opened, dial};
 use crate::error::{Error, Verdict};
@@ -55,6 +57,8 @@ pub struct Connection {
     watch: Watch,
     /// The queue to the handlers.
     delivery: Delivery,
+    /// Messages that wait for room in the send buffer.
+    waiting: Waiting,
     /// When to dial.
     schedule: Schedule,
     rng: StdRng,
@@ -164,6 +168,7 @@ impl Connection {
             handle: None,
             watch,
             delivery,
+            waiting: Waiting::default(),
             schedule,
             rng: StdRng::from_rng(&mut rand::rng()),
             life: Life::Waiting(None),

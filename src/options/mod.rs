@@ -157,6 +157,9 @@ pub enum Overflow {
     DropOldest,
     /// The newest message finds no room.
     DropNewest,
+    /// Nothing is dropped, but the socket is closed with 1001, and the policy says when the next one is
+    /// dialled; not before the handlers have taken all but 32 events of what waits.
+    Disconnect,
 }
 
 impl Options {

@@ -3,11 +3,13 @@
 mod callbacks;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use actix::{Addr, Supervisor};
@@ -17,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
+use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::Handlers;
@@ -43,6 +46,7 @@ pub struct ConnectionBuilder {
     handlers: Handlers,
     source: SourceId,
     watch: Watch,
+    close_on_ctrl_c: bool,
 }
 
 impl ConnectionBuilder {
@@ -53,6 +57,7 @@ impl ConnectionBuilder {
             handlers: Handlers::default(),
             source: SourceId::next(),
             watch: Watch::new(Instant::now()),
+            close_on_ctrl_c: false,
         }
     }
 
@@ -570,6 +575,15 @@ impl ConnectionBuilder {
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
 
+    /// Whether [`run`](ConnectionBuilder::run) ends on Ctrl-C, with a clean close (1000) within
+    /// `close_timeout`, as WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default `false`.
+    /// Where it is `true`, Ctrl-C (SIGINT) never again ends the process by itself. `start` heeds no
+    /// signal.
+    pub fn close_on_ctrl_c(mut self, close: bool) -> ConnectionBuilder {
+        self.close_on_ctrl_c = close;
+        self
+    }
+
     /// Runs the connection to its end (WebSocketApp's `run_forever`). The handlers may still be at
     /// work on `Stopped` when it returns. Dropping the future closes
     /// the connection, unless another address of it is held.
@@ -578,11 +592,22 @@ impl ConnectionBuilder {
     /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if the system ends
     /// before the run does.
     pub async fn run(self) -> Result<Outcome, ConfigError> {
-        let (ended, outcome) = oneshot::channel();
+        let mut asked = self.close_on_ctrl_c;
+        let (ended, mut outcome) = oneshot::channel();
         let addr = self.start_with(Some(ended))?;
-        let outcome = outcome.await.map_err(|_| ConfigError::ArbiterGone);
-        drop(addr);
-        outcome
+        // Asked for before the first dial, for nothing else is polled till then.
+        let mut ctrl_c = pin!(actix_rt::signal::ctrl_c());
+        let outcome = poll_fn(|cx| {
+            if asked && let Poll::Ready(signal) = ctrl_c.as_mut().poll(cx) {
+                asked = false;
+                match signal {
+                    Ok(()) => addr.do_send(command::Close::normal()),
+                    Err(err) => tracing::warn!(%err, "Ctrl-C can't be heard"),
+                }
+            }
+            Pin::new(&mut outcome).poll(cx)
+        });
+        outcome.await.map_err(|_| ConfigError::ArbiterGone)
     }
 
     fn start_with(

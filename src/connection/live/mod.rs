@@ -166,6 +166,11 @@ impl Live {
         !self.signs.reading.get() && !delivery.is_full(0, self.room())
     }
 
+    /// Whether the handlers turned out to be too slow for a socket that is closed then.
+    pub(super) fn must_disconnect(&self, delivery: &Delivery) -> bool {
+        delivery.disconnects() && !self.is_closing() && delivery.is_full(0, self.room())
+    }
+
     /// What may wait for the handlers while reading goes on.
     fn room(&self) -> usize {
         // What was read while a Close is under way is still delivered, so that reading to the

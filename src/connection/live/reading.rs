@@ -15,6 +15,7 @@ use crate::connection::live::{Live, slab};
 use crate::delivery::{self, Delivery, Run};
 use crate::error::Error;
 use crate::event;
+use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::codec::Step;
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
@@ -89,6 +90,13 @@ impl Live {
                 return Ok(ReadState::Open);
             }
             if delivery.is_full(0, self.room()) {
+                if self.must_disconnect(delivery) {
+                    tracing::warn!(%source, epoch = self.epoch, "handlers are too slow");
+                    let words = "handlers are too slow";
+                    let frame = CloseFrame::new(CloseCode::GOING_AWAY, words);
+                    self.close(frame.ok(), self.close_timeout);
+                    continue;
+                }
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }
