@@ -18,7 +18,8 @@ use tokio_rustls::TlsAcceptor;
 /// A URL that nothing is ever asked of: it is the closure that counts.
 fn unused() -> ConnectionBuilder {
     let soon = Reconnect::fixed(Duration::from_millis(2));
-    Connection::builder("ws://unused.invalid/").reconnect(soon).proxy_from_env(false)
+    let builder = Connection::builder("ws://unused.invalid/").reconnect(soon).max_attempts(4);
+    builder.proxy_from_env(false)
 }
 
 fn done() -> Script {

@@ -129,7 +129,7 @@ async fn follow(
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let cookies = cookies(&plan, jar);
+        let cookies = jar.borrow().header(plan.target.place(), SystemTime::now());
         let result = attempt(&plan, cookies, stage).await;
         match &result {
             Ok(opened) => keep(&plan, jar, &opened.handshake.headers),
@@ -151,13 +151,7 @@ async fn follow(
     }
 }
 
-/// The jar's cookies for the target.
-fn cookies(plan: &Plan, jar: &RefCell<Jar>) -> Option<String> {
-    let now = SystemTime::now();
-    jar.borrow().header(plan.target.place(), now).filter(|_| plan.options.cookie_jar)
-}
-
-/// Keeps what a reply sets.
+/// Keeps what a reply sets, if that is wanted: else the jar stays empty.
 fn keep(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
     if plan.options.cookie_jar {
         let (now, mut jar) = (SystemTime::now(), jar.borrow_mut());
