@@ -1,13 +1,14 @@
 //! Cookies that a server sets, with whatever reply, go back to it with later requests, and to nobody
 //! else.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use actix_ws_client::testing::{Request, Script, Server};
 use actix_ws_client::{Attempt, Connection, ConnectionBuilder, OutcomeKind, Reconnect};
 use proptest::prelude::*;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// A connection that is dialled again at once.
 fn to(url: impl Into<String>) -> ConnectionBuilder {
@@ -155,6 +156,43 @@ async fn a_secure_cookie_is_not_sent_without_tls_nor_taken() {
     });
     builder.run().await.unwrap();
     assert_eq!(cookies(&server), ["", "open=2", "secret=1; open=2"]);
+}
+
+#[actix::test]
+async fn what_a_proxy_sets_is_not_the_servers() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let asked = actix::spawn(async move {
+        let mut heads = Vec::new();
+        for reply in [
+            "503 Busy\r\nSet-Cookie: proxy=1\r\nContent-Length: 0",
+            "200 OK\r\nSet-Cookie: proxy=2",
+        ] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            heads.push(head(&mut stream).await);
+            stream.write_all(format!("HTTP/1.1 {reply}\r\n\r\n").as_bytes()).await.unwrap();
+            if reply.starts_with("200") {
+                heads.push(head(&mut stream).await);
+                stream.write_all(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            }
+        }
+        heads
+    });
+    let builder = to("ws://feed.example/").proxy(format!("http://{proxy}")).no_proxy("");
+    let outcome = builder.run().await.unwrap();
+    assert_eq!((outcome.attempts, outcome.error.unwrap().status()), (2, Some(403)));
+    let asked = asked.await.unwrap();
+    assert!(asked[2].starts_with("GET / HTTP/1.1\r\n"), "{asked:?}");
+    assert!(!asked.concat().to_lowercase().contains("cookie"), "{asked:?}");
+}
+
+/// Reads to the end of a request's head.
+async fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
 }
 
 /// What a hostile server may put into its line.
