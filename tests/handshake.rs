@@ -484,7 +484,7 @@ fn made(builder: ConnectionBuilder, name: String, value: String) -> ConnectionBu
 fn no_string_option_panics_or_leaves_its_line() {
     let server = Server::start(Script::accept().send_close(1000, ""));
     let config = ProptestConfig { cases: 600, ..ProptestConfig::default() };
-    proptest!(config, |(option in 0..14, word in words())| {
+    proptest!(config, |(option in 0..15, word in words())| {
         let dialled = server.requests().len();
         let builder = || to(&server).name(word.clone());
         let builder = match option {
