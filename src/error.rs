@@ -65,6 +65,9 @@ pub enum Error {
     /// The closure of `headers_with` says that it has no headers now: these are its words.
     #[display("no headers: {_0}")]
     Headers(Arc<str>),
+    /// The closure of `url_with` says that it has no URL now: these are its words.
+    #[display("no URL: {_0}")]
+    Url(Arc<str>),
     /// A closure of the application's panicked or failed.
     #[display("a user's closure failed: {_0}")]
     Handler(Arc<str>),
@@ -109,8 +112,7 @@ impl Error {
             Error::Timeout(_) => "timeout",
             Error::PeerSilent { .. } => "silent",
             Error::Closed(_) => "closed",
-            Error::Headers(_) => "headers",
-            Error::Handler(_) => "handler",
+            Error::Headers(_) | Error::Url(_) | Error::Handler(_) => "handler",
         }
     }
 
@@ -133,6 +135,7 @@ impl Error {
             | Error::Io(_)
             | Error::Timeout(_)
             | Error::Headers(_)
+            | Error::Url(_)
             | Error::PeerSilent { .. } => Verdict::RETRY,
             Error::Proxy(err) => err.verdict(),
             Error::Tls(err) if err.is_broken_off() => Verdict::RETRY,
@@ -179,9 +182,9 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Making headers, by the closure of `headers_with`.
-    #[display("headers")]
-    Headers,
+    /// Making the URL or headers, by the closure of `url_with` or `headers_with`.
+    #[display("handler")]
+    Handler,
     /// Resolving the host name.
     #[display("dns")]
     Dns,
@@ -387,7 +390,8 @@ pub enum RedirectError {
         /// How many are followed.
         limit: u32,
     },
-    /// There is no way to the target: its proxy, or TLS, cannot be set up.
+    /// There is no way to the target: its proxy, or TLS, cannot be set up, or the transport was a
+    /// prepared one, which leads to one server.
     #[display("no way there: {_0}")]
     Way(#[error(not(source))] Arc<str>),
 }

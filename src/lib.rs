@@ -69,6 +69,8 @@
 
 // Floor 1: values and policies.
 pub mod backoff;
+#[cfg(feature = "client")]
+mod cookies;
 pub mod headers;
 pub mod proto;
 #[cfg(feature = "client")]
@@ -118,7 +120,7 @@ pub use crate::connection::{Connection, ConnectionBuilder};
 #[cfg(feature = "client")]
 pub use crate::error::{ConfigError, Error};
 #[cfg(feature = "client")]
-pub use crate::options::{Attempt, Overflow};
+pub use crate::options::{Attempt, HeaderText, Overflow};
 pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::compression::Compression;

@@ -15,7 +15,7 @@ mod source;
 
 /// The floors of the house, from below. A module names only modules of lower floors.
 const FLOORS: &[(u8, &[&str])] = &[
-    (1, &["proto", "backoff", "headers", "proxy"]),
+    (1, &["proto", "backoff", "headers", "proxy", "cookies"]),
     (2, &["error", "socket", "tls"]),
     (3, &["command", "options"]),
     (4, &["event"]),
@@ -40,6 +40,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("rustls_platform_verifier", &["tls.rs"]),
     ("tokio_rustls", &["tls.rs"]),
     ("webpki_roots", &["tls.rs"]),
+    ("cookie", &["cookies.rs"]),
     ("tokio_socks", &["dial/socks.rs"]),
     ("actix_codec", &["proto/framed.rs"]),
     ("zlib_rs", &["proto/deflate.rs"]),

@@ -34,7 +34,7 @@ use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
 use crate::connection::waiting::Waiting;
 use crate::delivery::{Delivery, Handlers, Queued};
-use crate::dial::{Opened, dial};
+use crate::dial::{Opened, SharedJar, dial};
 use crate::error::{Error, Verdict};
 use crate::event::{self, Next};
 use crate::options::{Attempt, Plan};
@@ -50,6 +50,8 @@ pub use crate::connection::builder::ConnectionBuilder;
 pub struct Connection {
     /// Where to, and how.
     plan: Rc<Plan>,
+    /// Cookies, from one dial to the next.
+    jar: SharedJar,
     source: SourceId,
     /// The way to us that handlers get. Made in the first life.
     handle: Option<Handle>,
@@ -164,6 +166,7 @@ impl Connection {
         let delivery = Delivery::new(handlers, overflow, room);
         Connection {
             plan: Rc::new(plan),
+            jar: SharedJar::default(),
             source,
             handle: None,
             watch,
@@ -220,7 +223,7 @@ impl Connection {
         self.watch.set(Gauge::Attempts, self.attempts);
         self.enter(Phase::Connecting);
         let attempt = Attempt::new(self.schedule.attempt(), self.last_error.clone());
-        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt)));
+        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, self.jar.clone())));
     }
 
     /// A dial has succeeded: a new epoch begins.

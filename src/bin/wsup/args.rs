@@ -12,6 +12,7 @@ use actix_ws_client::{Compression, ConfigError, Connection, ConnectionBuilder, L
 use bytestring::ByteString;
 use clap::Parser;
 
+use crate::upgrade::Upgrade;
 use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, Switch};
 
 /// A WebSocket connection that stays, from a shell.
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// Add a header line to the upgrade request; repeatable
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+
+    #[command(flatten)]
+    upgrade: Upgrade,
 
     /// What the connection is called in the output, in place of its number
     #[arg(long)]
@@ -188,7 +192,7 @@ impl Args {
         if self.no_deflate {
             builder = builder.compression(Compression::off());
         }
-        Ok(self.way(self.times(builder)))
+        Ok(self.way(self.times(self.upgrade.tell(builder)?)))
     }
 
     /// How the server is reached.
@@ -302,8 +306,11 @@ impl From<ConfigError> for Usage {
 /// The flag that sets an option of the builder's.
 fn flag(option: &str) -> String {
     match option {
+        "basic_auth" => "--user".into(),
+        "bearer_auth" => "--bearer".into(),
         "ca" => "--cacert".into(),
         "limits" => "--max-message".into(),
+        "subprotocols" => "--subprotocol".into(),
         // The library names the variable of the environment that holds the proxy it refuses.
         variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
         _ => format!("--{}", option.replace('_', "-")),

@@ -7,6 +7,7 @@ mod json;
 mod outside;
 mod print;
 mod session;
+mod upgrade;
 mod value;
 mod words;
 
