@@ -30,9 +30,10 @@ pub(crate) enum Ask {
     Required,
 }
 
-pub(crate) const OLD: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
-pub(crate) const NEW: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-const ALL: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12, &rustls::version::TLS13];
+type Versions = &'static [&'static SupportedProtocolVersion];
+
+pub(crate) const OLD: Versions = &[&rustls::version::TLS12];
+pub(crate) const NEW: Versions = &[&rustls::version::TLS13];
 
 /// How many servers there are.
 static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -40,7 +41,7 @@ static MADE: AtomicUsize = AtomicUsize::new(0);
 /// What a server is to be.
 pub(crate) struct Setup {
     params: CertificateParams,
-    versions: &'static [&'static SupportedProtocolVersion],
+    versions: Versions,
     alpn: Vec<Vec<u8>>,
     clients: Option<(Ask, Vec<String>)>,
     cut: Cut,
@@ -56,7 +57,7 @@ impl Setup {
         // An authority of the same name with another key would be a bad signature, not an unknown.
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         params.distinguished_name.push(DnType::CommonName, format!("server {number}"));
-        let (versions, alpn, cut) = (ALL, Vec::new(), Cut::Fin);
+        let (versions, alpn, cut) = (rustls::ALL_VERSIONS, Vec::new(), Cut::Fin);
         Setup { params, versions, alpn, clients: None, cut, refused: 0 }
     }
 
@@ -66,7 +67,7 @@ impl Setup {
         self
     }
 
-    pub(crate) fn versions(self, versions: &'static [&'static SupportedProtocolVersion]) -> Setup {
+    pub(crate) fn versions(self, versions: Versions) -> Setup {
         Setup { versions, ..self }
     }
 
