@@ -28,8 +28,8 @@ impl Plan {
         if self.options.transport.as_ref().is_some_and(TransportFactory::is_once) {
             return Err(no_way(&"the transport was for one server"));
         }
-        let plan = self.moved(target).map_err(|err| no_way(&err))?;
-        Ok(Plan { trusted, ..plan })
+        Plan::to(target, self.options.clone(), trusted, self.secured.clone())
+            .map_err(|err| no_way(&err))
     }
 }
 
