@@ -172,9 +172,10 @@ async fn the_default_policy_of_the_process_can_be_set() {
     let before = default_reconnect();
     set_default_reconnect(Reconnect::never());
     let server = Server::start(Script::accept().drop_connection());
-    let outcome = Connection::builder(server.url()).run().await;
+    let run = Connection::builder(server.url()).run();
+    let outcome = tokio::time::timeout(10 * SECOND, run).await;
     set_default_reconnect(before);
-    let outcome = outcome.unwrap();
+    let outcome = outcome.expect("the run ends").unwrap();
     assert_eq!((outcome.kind, server.dials()), (OutcomeKind::Failed, 1));
 }
 
