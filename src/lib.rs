@@ -122,7 +122,7 @@ pub use crate::options::{Attempt, Overflow};
 pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::compression::Compression;
-pub use crate::proto::message::Payload;
+pub use crate::proto::message::{Payload, View};
 #[cfg(feature = "client")]
 pub use crate::socket::SocketOptions;
 #[cfg(feature = "client")]

@@ -22,23 +22,33 @@ use crate::proto::message::Payload;
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Send {
     pub(crate) payload: Payload,
+    /// The most bytes of one frame; `None` for a single frame.
+    pub(crate) fragment: Option<usize>,
 }
 
 impl Send {
     /// A text message.
     pub fn text(text: impl Into<ByteString>) -> Send {
-        Send { payload: Payload::Text(text.into()) }
+        Payload::Text(text.into()).into()
     }
 
     /// A binary message.
     pub fn binary(bytes: impl Into<Bytes>) -> Send {
-        Send { payload: Payload::Binary(bytes.into()) }
+        Payload::Binary(bytes.into()).into()
+    }
+
+    /// A message in fragments of at most `size` bytes, and at least one (RFC 6455, 5.4), for a server
+    /// that wants short frames. They go out without another message between them; compressed, if that
+    /// was agreed and is worth it. Each has a header of up to 14 bytes, which counts against
+    /// `send_buffer` too. (WebSocketApp has such frames made by hand, with `create_frame`.)
+    pub fn fragments(payload: impl Into<Payload>, size: usize) -> Send {
+        Send { payload: payload.into(), fragment: Some(size) }
     }
 }
 
 impl From<Payload> for Send {
     fn from(payload: Payload) -> Send {
-        Send { payload }
+        Send { payload, fragment: None }
     }
 }
 

@@ -79,7 +79,7 @@ impl Handler<command::Send> for Connection {
     fn handle(&mut self, send: command::Send, _: &mut Self::Context) -> Self::Result {
         let epoch = self.epoch;
         let sent = match &mut self.life {
-            Life::Live(live) => live.send(send.payload),
+            Life::Live(live) => live.send(send),
             Life::Closed => Err(SendError::Closed(send.payload)),
             _ => Err(SendError::NotOpen(send.payload)),
         };

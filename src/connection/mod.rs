@@ -10,6 +10,7 @@ mod live;
 #[cfg(feature = "testing")]
 mod probed;
 mod pulse;
+mod trace;
 
 use std::fmt;
 use std::future::Future;
@@ -232,8 +233,10 @@ impl Connection {
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
         let options = &self.plan.options;
-        let (link, leftover, deflate) = (opened.link, opened.leftover, opened.deflate);
-        let live = Live::new(self.epoch, now, link, leftover, deflate, options, &ctx.address());
+        let (link, leftover) = (opened.link, opened.leftover);
+        let codec = options.codec(opened.deflate, self.delivery.by_fragment());
+        let codec = trace::traced(codec, self.source, self.epoch);
+        let live = Live::new(self.epoch, now, link, leftover, codec, options, &ctx.address());
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
         let open = event::Open {

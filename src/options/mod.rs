@@ -22,8 +22,9 @@ use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::{ConfigError, Error, Verdict};
 use crate::options::made::HeaderMaker;
 use crate::options::request::{Request, check_header};
-use crate::proto::codec::Limits;
-use crate::proto::compression::Compression;
+use crate::proto::codec::{Codec, Limits};
+use crate::proto::compression::{Agreed, Compression};
+use crate::proto::frame::Role;
 use crate::proto::message::ControlPayload;
 use crate::proxy::{self, NoProxy, Proxy, Scheme};
 use crate::socket::Sockets;
@@ -88,6 +89,10 @@ pub(crate) struct Options {
     pub(crate) transport: Option<TransportFactory>,
     /// Whether what comes from there is secure already, so that `wss` needs no TLS of ours.
     pub(crate) transport_is_secure: bool,
+    /// Whether text is taken without the check that it is UTF-8.
+    pub(crate) skip_utf8_validation: bool,
+    /// Where masking keys come from, if not from the system's generator.
+    pub(crate) mask_key: Option<MaskKey>,
     /// What a message may cost.
     pub(crate) limits: Limits,
     /// Whether and how messages are compressed.
@@ -98,6 +103,22 @@ pub(crate) struct Options {
     pub(crate) read_ahead: usize,
     /// What becomes of data beyond that.
     pub(crate) overflow: Overflow,
+}
+
+/// The application's own source of masking keys.
+#[derive(Clone)]
+pub(crate) struct MaskKey(Arc<dyn Fn() -> [u8; 4] + Send + Sync>);
+
+impl MaskKey {
+    pub(crate) fn new(key: impl Fn() -> [u8; 4] + Send + Sync + 'static) -> MaskKey {
+        MaskKey(Arc::new(key))
+    }
+}
+
+impl fmt::Debug for MaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MaskKey")
+    }
 }
 
 /// The application's own judgement of a failure.
@@ -168,11 +189,25 @@ impl Options {
             sockets: Sockets::default(),
             transport: None,
             transport_is_secure: false,
+            skip_utf8_validation: false,
+            mask_key: None,
             limits: Limits::default(),
             compression: Compression::default(),
             send_buffer: 1 << 20,
             read_ahead: 256 << 10,
             overflow: Overflow::Wait,
+        }
+    }
+
+    /// The codec of a new socket.
+    pub(crate) fn codec(&self, deflate: Option<Agreed>, by_fragment: bool) -> Codec {
+        let codec = Codec::new(Role::Client, self.limits)
+            .with_deflate(deflate)
+            .by_fragment(by_fragment)
+            .unchecked_text(self.skip_utf8_validation);
+        match &self.mask_key {
+            Some(MaskKey(keys)) => codec.with_mask_keys(keys.clone()),
+            None => codec,
         }
     }
 

@@ -24,7 +24,9 @@ use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
 use crate::options::made::HeaderMaker;
 use crate::options::request::{Auth, Origin};
-use crate::options::{Attempt, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
+use crate::options::{
+    Attempt, MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory,
+};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
@@ -446,6 +448,28 @@ impl ConnectionBuilder {
     /// under TLS: turn it off where that matters.
     pub fn compression(mut self, compression: Compression) -> ConnectionBuilder {
         self.options.compression = compression;
+        self
+    }
+
+    /// Takes text as it is, without the check that it is UTF-8 (WebSocketApp's
+    /// `skip_utf8_validation`), against RFC 6455, 8.1: for a server that is known to send something
+    /// else. Text then arrives as [`Payload::Binary`](crate::Payload::Binary);
+    /// [`event::Data`](crate::event::Data) says which it was. Default `false`. The reason in a Close
+    /// frame is checked all the same.
+    pub fn skip_utf8_validation(mut self, skip: bool) -> ConnectionBuilder {
+        self.options.skip_utf8_validation = skip;
+        self
+    }
+
+    /// Takes the masking key of each frame from here (WebSocketApp's `get_mask_key`). Default: the
+    /// system's cryptographically secure generator, as RFC 6455, 10.3, asks: keys that can be guessed
+    /// let whoever chooses the messages write to the wire what he likes. For tests that compare
+    /// bytes. A panic in it ends the run with `Error::Handler`.
+    pub fn mask_key(
+        mut self,
+        key: impl Fn() -> [u8; 4] + Send + Sync + 'static,
+    ) -> ConnectionBuilder {
+        self.options.mask_key = Some(MaskKey::new(key));
         self
     }
 

@@ -1,6 +1,7 @@
 //! All that lives as long as one socket.
 
 mod reading;
+mod slab;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -14,8 +15,8 @@ use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::command::SendError;
 use crate::command::status::{Gauge, SourceId, Watch};
+use crate::command::{self, SendError};
 use crate::connection::Connection;
 use crate::connection::live::reading::ReadState;
 use crate::delivery::Delivery;
@@ -25,9 +26,7 @@ use crate::options::Options;
 use crate::pinger::{Cadence, Pinger, Signs, Silent};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
-use crate::proto::compression::Agreed;
 use crate::proto::error::ProtocolError;
-use crate::proto::frame::Role;
 use crate::proto::message::{ControlPayload, Payload};
 use crate::proto::session::{Closure, Session};
 use crate::writer::{self, Writer};
@@ -40,10 +39,13 @@ pub(super) struct Live {
     codec: Codec,
     session: Session,
     writer: Writer,
-    /// Read, and not decoded yet.
+    /// Read, and not decoded yet: the beginning of a frame, or what was left because more waited for
+    /// the handlers than may.
     inbox: BytesMut,
-    /// How much the next read may bring.
-    chunk: usize,
+    /// Whether whole frames may be in it.
+    unread: bool,
+    /// How many messages the last read brought.
+    usual: usize,
     /// Shared with the pinger.
     signs: Rc<Signs>,
     /// Dropped with the socket; that ends the pinger.
@@ -97,7 +99,7 @@ impl Live {
         now: Instant,
         link: Link,
         leftover: BytesMut,
-        deflate: Option<Agreed>,
+        codec: Codec,
         options: &Options,
         connection: &Addr<Connection>,
     ) -> Live {
@@ -117,11 +119,12 @@ impl Live {
             epoch,
             opened: now,
             link,
-            codec: Codec::new(Role::Client, options.limits).with_deflate(deflate),
+            codec,
             session: Session::new(),
             writer: Writer::new(options.send_buffer, options.write_timeout),
             inbox: leftover,
-            chunk: reading::MIN_CHUNK,
+            unread: true,
+            usual: 0,
             signs,
             _pinger: pinger,
             ping_payload: options.ping_payload.clone(),
@@ -179,11 +182,11 @@ impl Live {
     ///
     /// # Errors
     /// With the message, when it is not within the bounds.
-    pub(super) fn send(&mut self, payload: Payload) -> Result<(), SendError> {
+    pub(super) fn send(&mut self, send: command::Send) -> Result<(), SendError> {
         if !self.can_send() {
-            return Err(SendError::NotOpen(payload));
+            return Err(SendError::NotOpen(send.payload));
         }
-        self.writer.data(&mut self.codec, payload)
+        self.writer.data(&mut self.codec, send.payload, send.fragment)
     }
 
     /// Takes a Ping for sending.
@@ -248,6 +251,9 @@ impl Live {
             return Poll::Ready(self.end(Some(error)));
         }
         self.answer_breach(delivery, cx);
+        if self.codec.mask_keys_failed() {
+            return Poll::Ready(self.end(Some(Error::Handler("`mask_key` panicked".into()))));
+        }
         let before = self.writer.written();
         let flushed = self.writer.poll_flush(&mut self.link, &mut self.codec, cx);
         watch.add(Gauge::BytesOut, self.writer.written() - before);
