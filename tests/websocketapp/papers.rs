@@ -244,7 +244,8 @@ fn cases(lines: &str, wanted: &[String], pending: &[&str], is_run: IsRun) -> Vec
 }
 
 /// Whether a test is in the sources and is run by `cargo test`: `tests/file.rs::name`,
-/// `src/file.rs::tests::name`, or a word of a script, `tests/folder/script::word`.
+/// `src/file.rs::tests::name`, `src/folder/tests.rs::name`, or a word of a script,
+/// `tests/folder/script::word`.
 fn is_run(test: &str) -> Result<(), String> {
     let wrong = |why: &str| Err(format!("{test}: {why}"));
     let Some((file, name)) = test.split_once("::") else { return wrong("no name") };
@@ -255,9 +256,10 @@ fn is_run(test: &str) -> Result<(), String> {
         let word = file.starts_with("tests/") && text.contains(name);
         return if word { Ok(()) } else { wrong("not in that script") };
     }
-    let name = match file.starts_with("src/") {
-        true => name.strip_prefix("tests::").unwrap_or_default(),
-        false => name,
+    let name = if file.starts_with("src/") && !file.ends_with("/tests.rs") {
+        name.strip_prefix("tests::").unwrap_or_default()
+    } else {
+        name
     };
     if !is_compiled(file) {
         return wrong("that file belongs to no test program");
