@@ -163,21 +163,6 @@ async fn pings_go_out_though_the_buffer_is_full_but_not_without_end() {
 }
 
 #[actix::test]
-async fn commands_reach_it_from_any_thread_by_the_handle() {
-    let server = Server::start(Script::accept().echo());
-    let probe = Probe::new();
-    let _connection = probe.attach(to(&server)).start().unwrap();
-    let handle = probe.next::<event::Open>().await.connection;
-    let other = handle.clone();
-    std::thread::spawn(move || assert!(other.do_send(command::Send::text("from afar"))))
-        .join()
-        .unwrap();
-    assert_eq!(probe.next_message().await.payload.as_text(), Some("from afar"));
-    let outcome = handle.send(command::Close::normal()).await.unwrap();
-    assert_eq!(outcome.kind, OutcomeKind::Closed);
-}
-
-#[actix::test]
 async fn eight_threads_send_through_one_handle_and_all_arrive_whole() {
     const THREADS: usize = 8;
     const EACH: usize = 200;
@@ -228,4 +213,19 @@ async fn eight_threads_send_through_one_handle_and_all_arrive_whole() {
     for answer in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
         assert_eq!(answer.unwrap().unwrap().epoch, 1);
     }
+}
+
+#[actix::test]
+async fn commands_reach_it_from_any_thread_by_the_handle() {
+    let server = Server::start(Script::accept().echo());
+    let probe = Probe::new();
+    let _connection = probe.attach(to(&server)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let other = handle.clone();
+    std::thread::spawn(move || assert!(other.do_send(command::Send::text("from afar"))))
+        .join()
+        .unwrap();
+    assert_eq!(probe.next_message().await.payload.as_text(), Some("from afar"));
+    let outcome = handle.send(command::Close::normal()).await.unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
 }
