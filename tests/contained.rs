@@ -54,6 +54,11 @@ impl AsyncWrite for Broken {
     }
 }
 
+/// In time, or the test fails.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it comes in time")
+}
+
 /// Panics at one kind of event, and tells when it is gone.
 struct Bomb {
     on: &'static str,
@@ -137,14 +142,14 @@ async fn a_handler_that_panics_takes_only_its_own_actor_down() {
             let (gone, mut left) = mpsc::unbounded_channel();
             let bomb = Bomb::start_in_arbiter(&arbiter, move |_| Bomb { on, gone });
             outlives(|builder| builder.handler(&bomb)).await;
-            assert_eq!(left.recv().await, Some(on));
+            assert_eq!(soon(left.recv()).await, Some(on));
             assert!(!bomb.connected(), "the actor that panicked on {on} is still there");
         }
     }
     // Nor was the thread lost.
     let (tell, told) = tokio::sync::oneshot::channel();
     assert!(elsewhere.spawn(async { tell.send("here").unwrap() }));
-    assert_eq!(told.await, Ok("here"));
+    assert_eq!(soon(told).await, Ok("here"));
     elsewhere.stop();
     elsewhere.join().unwrap();
 }
@@ -174,7 +179,7 @@ async fn a_closure_that_panics_at_any_event_takes_only_itself_down() {
     .await;
     drop(tell);
     let mut bombs = Vec::new();
-    while let Some(on) = told.recv().await {
+    while let Some(on) = soon(told.recv()).await {
         bombs.push(on);
     }
     bombs.sort();

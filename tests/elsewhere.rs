@@ -10,6 +10,11 @@ use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{Connection, OutcomeKind, Phase, Reconnect, command, event};
 use futures_util::StreamExt;
 
+/// In time, or the test fails.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it comes in time")
+}
+
 /// Answers every `Open` with a message, and closes at the first that comes back.
 struct Asker;
 
@@ -36,10 +41,10 @@ async fn asked(server: &Server) -> (String, OutcomeKind) {
         }))
         .start()
         .unwrap();
-    let came = told.recv().await.unwrap();
+    let came = soon(told.recv()).await.unwrap();
     // From a worker of the runtime's, on another thread.
     let closed = tokio::spawn(async move { connection.send(command::Close::normal()).await });
-    (came, closed.await.unwrap().unwrap().kind)
+    (came, soon(closed).await.unwrap().unwrap().kind)
 }
 
 #[test]
@@ -81,7 +86,7 @@ async fn each_arbiter_drives_its_own() {
         let builder = Connection::builder(server.url()).socket_options(options);
         let connection =
             probe.attach(builder.proxy_from_env(false)).start_in(&arbiter.handle()).unwrap();
-        threads.push(told.await.unwrap());
+        threads.push(soon(told).await.unwrap());
         probe.next::<event::Open>().await;
         connection.send(command::Close::normal()).await.unwrap();
         probe.stopped().await;

@@ -22,7 +22,8 @@ async fn a_close_from_another_thread_ends_the_run_at_once_and_is_no_error() {
     let handle = probe.next::<event::Open>().await.connection;
     let asked = Instant::now();
     std::thread::spawn(move || assert!(handle.do_send(command::Close::normal()))).join().unwrap();
-    let outcome = run.await.unwrap().unwrap();
+    let outcome = tokio::time::timeout(10 * SECOND, run).await.expect("it ends");
+    let outcome = outcome.unwrap().unwrap();
     // Its loop wakes up ten seconds later there, as often as not.
     assert!(asked.elapsed() < 3 * SECOND, "{:?}", asked.elapsed());
     assert_eq!((outcome.kind, outcome.errored()), (OutcomeKind::Closed, false));
