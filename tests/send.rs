@@ -10,6 +10,8 @@ use actix_ws_client::{
     Connection, ConnectionBuilder, Error, OutcomeKind, Payload, Reconnect, command, event,
 };
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -158,6 +160,59 @@ async fn pings_go_out_though_the_buffer_is_full_but_not_without_end() {
     gate.open();
     for _ in 0..pings {
         probe.next::<event::Pong>().await;
+    }
+}
+
+#[actix::test]
+async fn eight_threads_send_through_one_handle_and_all_arrive_whole() {
+    const THREADS: usize = 8;
+    const EACH: usize = 200;
+    // A server by another hand, that notes what it gets.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let (note, mut noted) = tokio::sync::mpsc::unbounded_channel();
+    actix::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        while let Some(Ok(message)) = socket.next().await {
+            let _ = note.send(message.into_data());
+        }
+    });
+    // Each is long enough to be written in pieces, and tells whose it is in every byte.
+    let message = |thread: usize, number: usize| {
+        let word = format!("{thread}:{number};");
+        word.repeat(3000 / word.len())
+    };
+
+    let probe = Probe::new();
+    let builder = Connection::builder(url).no_reconnect().send_buffer(16 << 20);
+    let _connection = probe.attach(builder).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let handle = handle.clone();
+            std::thread::spawn(move || {
+                let sends = (0..EACH)
+                    .map(|number| handle.send(command::Send::text(message(thread, number))));
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(join_all(sends))
+            })
+        })
+        .collect();
+
+    let mut arrived = Vec::new();
+    while arrived.len() < THREADS * EACH {
+        let next = tokio::time::timeout(10 * SECOND, noted.recv()).await;
+        arrived.push(next.expect("it arrives in time").expect("the server is there"));
+    }
+    let mut expected: Vec<Bytes> = (0..THREADS)
+        .flat_map(|thread| (0..EACH).map(move |number| message(thread, number).into()))
+        .collect();
+    arrived.sort();
+    expected.sort();
+    assert!(arrived == expected, "{} arrived, not all of them as they were sent", arrived.len());
+    for answer in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+        assert_eq!(answer.unwrap().unwrap().epoch, 1);
     }
 }
 
