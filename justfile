@@ -3,8 +3,8 @@
 set shell := ["bash", "-euo", "pipefail", "-c"]
 set ignore-comments
 
-# Not `--all-features`: one of them is to bring in a TLS provider that needs cmake to build.
-features := "testing,cli"
+# Not `--all-features`: one of them brings in a TLS provider that is minutes of C.
+features := "testing,cli,webpki-roots"
 
 # All that needs neither root nor another language
 check: fmt clippy test bare docs deny
@@ -13,9 +13,16 @@ check: fmt clippy test bare docs deny
 fmt:
     cargo fmt --check
 
-# Lints, over everything there is
+# Lints, over everything there is, and over what a user gets by default
 clippy:
     cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --lib -- -D warnings
+
+# The library with its other TLS provider, whose C takes minutes, and with none
+providers:
+    cargo clippy --locked --no-default-features --features client,aws-lc-rs,deflate --lib -- -D warnings
+    cargo clippy --locked --features aws-lc-rs --lib -- -D warnings
+    cargo clippy --locked --no-default-features --features client --lib -- -D warnings
 
 # Tests and documentation examples
 test:

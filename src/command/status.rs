@@ -93,7 +93,7 @@ pub struct Handshake {
 #[non_exhaustive]
 pub struct Timings {
     /// Closures of the application's that ran before the dial.
-    pub headers: Option<Duration>,
+    pub handler: Option<Duration>,
     /// Looking up the host's name; next to nothing where it is an address, or the proxy looks it up.
     pub dns: Option<Duration>,
     /// Opening the TCP connection, or the application's own transport.

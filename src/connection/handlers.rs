@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
 use crate::command::{self, Accepted, Closed, SendError, Unsent};
 use crate::connection::live::Live;
+use crate::connection::waiting::Reply;
 use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
 use crate::event;
@@ -65,7 +66,7 @@ impl Connection {
     }
 
     /// Counts a refusal that nobody may hear of, and warns of it once a second.
-    fn refused(&mut self, err: &SendError) {
+    pub(super) fn refused(&mut self, err: &SendError) {
         self.watch.add(Gauge::SendsRefused, 1);
         if self.may_warn() {
             tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
@@ -74,31 +75,23 @@ impl Connection {
 }
 
 impl Handler<command::Send> for Connection {
-    type Result = Result<Accepted, SendError>;
+    type Result = Reply;
 
-    fn handle(&mut self, send: command::Send, _: &mut Self::Context) -> Self::Result {
-        let epoch = self.epoch;
-        let sent = match &mut self.life {
-            Life::Live(live) => live.send(send),
-            Life::Closed => Err(SendError::Closed(send.payload)),
-            _ => Err(SendError::NotOpen(send.payload)),
-        };
-        match &sent {
-            Ok(()) => self.watch.add(Gauge::MessagesOut, 1),
-            Err(err) => self.refused(err),
-        }
-        sent.map(|()| Accepted::new(epoch))
+    fn handle(&mut self, send: command::Send, _: &mut Self::Context) -> Reply {
+        self.take_or_wait(send)
     }
 }
 
 impl Handler<command::SendBatch> for Connection {
     type Result = Result<Accepted, Unsent>;
 
-    fn handle(&mut self, batch: command::SendBatch, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, batch: command::SendBatch, _: &mut Self::Context) -> Self::Result {
         let mut accepted = Accepted::new(self.epoch);
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
-            match Handler::<command::Send>::handle(self, message, ctx) {
+            let answer = self.take(message);
+            self.count(&answer);
+            match answer {
                 Ok(sent) => accepted = sent,
                 Err(error) => {
                     let rest = messages.map(|message| message.payload).collect();

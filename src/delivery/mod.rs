@@ -118,7 +118,13 @@ impl Delivery {
 
     /// Whether messages are being dropped: only ever while a mailbox is full.
     fn is_dropping(&self) -> bool {
-        self.overflow != Overflow::Wait && self.offer.is_some()
+        let drops = matches!(self.overflow, Overflow::DropOldest | Overflow::DropNewest);
+        drops && self.offer.is_some()
+    }
+
+    /// Whether the socket is to be closed when too much waits.
+    pub(crate) fn disconnects(&self) -> bool {
+        self.overflow == Overflow::Disconnect && self.offer.is_some()
     }
 
     /// Drops messages until the rest has room.

@@ -37,7 +37,7 @@ impl Clock {
     pub(crate) fn timings(&self) -> Timings {
         let mut spent = self.spent.get();
         let part = match self.stage.get() {
-            Stage::Headers => &mut spent.headers,
+            Stage::Handler => &mut spent.handler,
             Stage::Dns => &mut spent.dns,
             Stage::Connect => &mut spent.connect,
             Stage::Proxy => &mut spent.proxy,

@@ -22,7 +22,7 @@ use crate::options::Plan;
 pub(crate) async fn request_head(plan: &Plan) -> Result<String, Error> {
     let written = Rc::new(RefCell::new(Vec::new()));
     let memory = Memory(written.clone());
-    let upgrade = upgrade(plan, Link::Plain(Plain::Own(Box::new(memory))));
+    let upgrade = upgrade(plan, None, Link::Plain(Plain::Own(Box::new(memory))));
     // awc spawns, and whoever only looks need not be inside a `LocalSet`.
     let answer = LocalSet::new().run_until(upgrade).await;
     let head = written.take();

@@ -56,13 +56,17 @@ const MAX_INTERIM: u32 = 8;
 /// awc's own time limits must not come before the deadline of the dial.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Upgrades `link` to a WebSocket.
+/// Upgrades `link` to a WebSocket. `cookies` are those of the jar.
 ///
 /// # Errors
 /// A refusal, or why the reply will not do.
-pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejected> {
+pub(super) async fn upgrade(
+    plan: &Plan,
+    cookies: Option<String>,
+    link: Link,
+) -> Result<Upgraded, Rejected> {
     let gate = Owned(Rc::new(RefCell::new(Some(Gate::new(link, &plan.options)))));
-    let answer = request(plan, &gate.0)?.connect().await;
+    let answer = request(plan, cookies, &gate.0)?.connect().await;
     let gate = gate.0.take().expect("only this function takes the gate");
     match (gate.verdict, answer) {
         (Some(Verdict::Accepted(head, deflate)), Ok(_)) => Ok(Upgraded {
@@ -86,7 +90,11 @@ pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejecte
     }
 }
 
-fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest, Rejected> {
+fn request(
+    plan: &Plan,
+    cookies: Option<String>,
+    gate: &SharedGate,
+) -> Result<awc::ws::WebsocketsRequest, Rejected> {
     let target = &plan.target;
     let gate = gate.clone();
     let transport = fn_service(move |info: ConnectInfo<Uri>| {
@@ -105,7 +113,7 @@ fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest,
     let uri = format!("ws://{}{}", target.authority, target.resource);
     let parsed = uri.parse::<Uri>().map_err(|err| not_sent(&err))?;
     let mut request = client.ws(parsed).set_camel_case_headers(true);
-    for (name, value) in plan.lines() {
+    for (name, value) in plan.lines(cookies) {
         request = request.header(name, value.reveal());
     }
     Ok(request)

@@ -39,7 +39,15 @@ fn the_docs_know_every_flag_and_no_other() {
 #[test]
 fn wsdumps_flags_mean_what_they_mean_there() {
     let help = said(&["--help"]);
-    for pair in ["-p, --proxy", "-n, --insecure", "-r, --raw", "-t, --send", "-v, --verbose"] {
+    for pair in [
+        "-o, --origin",
+        "-s, --subprotocol",
+        "-p, --proxy",
+        "-n, --insecure",
+        "-r, --raw",
+        "-t, --send",
+        "-v, --verbose",
+    ] {
         assert!(help.contains(pair), "{pair}");
     }
     let flags = flags(&help);

@@ -5,6 +5,7 @@
 mod dry;
 mod ends;
 mod events;
+mod failover;
 mod help;
 mod input;
 mod judged;
@@ -19,4 +20,5 @@ mod shown;
 mod stages;
 #[cfg(unix)]
 mod terminal;
+mod tls;
 mod values;

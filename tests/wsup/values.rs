@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::mpsc::channel;
 
 use tokio_tungstenite::tungstenite::Message;
@@ -128,6 +129,38 @@ fn header_lines_can_stand_in_a_file_and_in_a_list() {
         [("x-one", "1"), ("x-two", "@2"), ("x-three", "@x"), ("a", "4"), ("b", "5")]
     {
         assert_eq!(server::header(&head, name), Some(value), "{head}");
+    }
+}
+
+#[test]
+fn credentials_can_stand_in_a_file_or_in_the_environment() {
+    let authorization = |args: &[&str], env: &[(&str, &str)]| {
+        let (told, hears) = channel();
+        let server = Server::run(move |listener| {
+            told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+        });
+        let url = server.url();
+        let args = [&["--json", "--reconnect", "never", &url], args].concat();
+        let ended = Wsup::spawn(&args, Stdio::null(), env).end();
+        ended.is(1, "failed");
+        let head = hears.recv().unwrap();
+        server::header(&head, "authorization").map(str::to_owned)
+    };
+    let (basic, bearer) = (Some("Basic dTpodW50ZXIy".to_owned()), Some("Bearer abc".to_owned()));
+    let (pair, token) = (Kept::new("pair", "u:hunter2\n"), Kept::new("token", "abc\r\n"));
+    assert_eq!(authorization(&["--user", &pair.at()], &[]), basic);
+    assert_eq!(authorization(&["--bearer", &token.at()], &[]), bearer);
+    assert_eq!(authorization(&[], &[("WSUP_USER", "u:hunter2")]), basic);
+    assert_eq!(authorization(&[], &[("WSUP_BEARER", "abc")]), bearer);
+    // A flag counts more.
+    assert_eq!(authorization(&["--bearer", "abc"], &[("WSUP_USER", "u:hunter2")]), bearer);
+    for env in
+        [&[("WSUP_USER", "u:hunter2"), ("WSUP_BEARER", "abc")][..], &[("WSUP_USER", "hunter2")]]
+    {
+        let ended = Wsup::spawn(&["ws://127.0.0.1:1"], Stdio::null(), env).end();
+        assert_eq!((ended.status, ended.rest.len()), (2, 0));
+        assert!(ended.stderr.contains("WSUP_USER"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
     }
 }
 

@@ -6,19 +6,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_ws_client::backoff::Schedule;
-use actix_ws_client::{
-    Compression, ConfigError, Connection, ConnectionBuilder, Limits, Payload, Tls,
-};
+use actix_ws_client::{Compression, Connection, ConnectionBuilder, Limits, Payload, Tls};
 use clap::Parser;
 use clap_complete::Shell;
 
 use crate::buffer::Buffer;
+use crate::failover;
 use crate::from_file;
 use crate::history::History;
 use crate::input::Kind;
-use crate::judge::{Failure, verdict};
+use crate::judge::Lists;
 use crate::look::Look;
-use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, Switch};
+use crate::upgrade::Upgrade;
+use crate::usage::{KEY_PASSWORD, Usage};
+use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, Switch, Version};
 
 /// A WebSocket connection that stays, from a shell.
 ///
@@ -27,7 +28,8 @@ use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, 
 #[derive(Parser)]
 #[command(name = "wsup", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// Where to: ws://host:port/path or wss://…; without a port it is 80 or 443
+    /// Where to: ws://host:port/path or wss://…; without a port it is 80 or 443; of several, each
+    /// failed dial goes on to the next
     #[arg(value_name = "URL", required_unless_present = "completions")]
     urls: Vec<String>,
 
@@ -41,6 +43,8 @@ pub(crate) struct Args {
     /// Add header lines with commas between them, and none in them
     #[arg(long = "headers", value_name = "NAME: VALUE, …")]
     header_list: Option<String>,
+    #[command(flatten)]
+    upgrade: Upgrade,
 
     /// What the connection is called in the output, in place of its number
     #[arg(long)]
@@ -90,14 +94,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "1m")]
     send_buffer: Size,
 
-    /// Which failures lead to another dial: stages, statuses and close codes, such as
-    /// tls,401,4000-4099
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    retry_on: Vec<Failure>,
-
-    /// Which failures end the run: as --retry-on, and stronger
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    give_up_on: Vec<Failure>,
+    #[command(flatten)]
+    lists: Lists,
 
     /// Send this after every opening, before anything else; repeatable; @FILE: what is in a file
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -141,9 +139,35 @@ pub(crate) struct Args {
     #[arg(short = 'n', long, visible_alias = "nocert", conflicts_with = "cacert")]
     insecure: bool,
 
-    /// Trust the certificate authorities in this PEM file instead of the system's
-    #[arg(long, value_name = "FILE")]
+    /// Trust the certificate authorities in this PEM file, or in the files of this directory,
+    /// instead of the system's
+    #[arg(long, value_name = "PATH")]
     cacert: Option<PathBuf>,
+
+    /// Show the server this certificate, PEM with its chain and maybe its key, if it asks for one
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+
+    /// The key of --cert, PEM [default: in the same file]; WSUP_KEY_PASSWORD opens an encrypted one
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+
+    /// The name that the server's certificate has to be for, and that the server is told
+    /// [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    servername: Option<String>,
+
+    /// The lowest version of TLS: 1.2 or 1.3 [default: 1.2]
+    #[arg(long, value_name = "VERSION")]
+    tls_min: Option<Version>,
+
+    /// The highest version of TLS: 1.2 or 1.3 [default: 1.3]
+    #[arg(long, value_name = "VERSION")]
+    tls_max: Option<Version>,
+
+    /// Append the secrets of TLS to the file that SSLKEYLOGFILE names, for Wireshark
+    #[arg(long)]
+    key_log: bool,
 
     /// Go through this proxy: http, https, socks4, socks4a, socks5 or socks5h
     /// [default: that of the environment, as curl has it]; @FILE: what is in a file
@@ -179,9 +203,6 @@ RUST_LOG sets what is logged to stderr; without it, warnings are.
 
 Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 a second signal.";
 
-/// What the flags asked for that cannot be. The words never repeat a header or a URL.
-pub(crate) struct Usage(pub(crate) String);
-
 /// What is to be sent, besides stdin.
 pub(crate) struct Texts {
     /// After every opening.
@@ -193,10 +214,16 @@ pub(crate) struct Texts {
 impl Args {
     /// The connection that is asked for, without its handlers.
     pub(crate) fn builder(&self) -> Result<ConnectionBuilder, Usage> {
-        let [url] = &self.urls[..] else {
-            return Err(Usage("only one URL can be given".into()));
-        };
-        let mut builder = Connection::builder(url.as_str())
+        self.builder_to(&self.urls[0])
+    }
+
+    /// The same connection to each of the other URLs, to be checked.
+    pub(crate) fn others(&self) -> impl Iterator<Item = Result<ConnectionBuilder, Usage>> {
+        self.urls.iter().skip(1).map(|url| self.builder_to(url))
+    }
+
+    fn builder_to(&self, url: &str) -> Result<ConnectionBuilder, Usage> {
+        let mut builder = Connection::builder(url)
             .close_timeout(self.close_timeout.0)
             .reconnect(self.reconnect)
             .max_attempts(self.max_attempts.map(NonZeroU32::get))
@@ -218,11 +245,12 @@ impl Args {
         if self.no_deflate {
             builder = builder.compression(Compression::off());
         }
-        if !self.retry_on.is_empty() || !self.give_up_on.is_empty() {
-            let (retry_on, give_up_on) = (self.retry_on.clone(), self.give_up_on.clone());
-            builder = builder.retry_if(move |error| verdict(&retry_on, &give_up_on, error));
-        }
-        self.way(self.times(builder))
+        let lists = self.lists.clone();
+        builder = match self.urls.len() {
+            1 => builder.retry_if(move |error| lists.verdict(error)),
+            _ => failover::each(builder, &self.urls, move |error| lists.verdict(error)),
+        };
+        self.way(self.times(self.upgrade.tell(builder)?))
     }
 
     /// The lines of `--header`, then those of `--headers`.
@@ -284,12 +312,28 @@ impl Args {
     }
 
     fn tls(&self) -> Result<Tls, Usage> {
-        let mut tls = Tls::new();
+        let mut tls = Tls::new().key_log(self.key_log);
         if self.insecure {
             tls = tls.dangerously_accept_any_certificate();
         }
         if let Some(path) = &self.cacert {
-            tls = tls.ca_file(path)?;
+            tls = if path.is_dir() { tls.ca_dir(path)? } else { tls.ca_file(path)? };
+        }
+        if let Some(cert) = &self.cert {
+            tls = tls.client_cert_file(cert, self.key.as_ref().unwrap_or(cert))?;
+            // Not a flag: others may see the arguments of a process.
+            if let Ok(password) = std::env::var(KEY_PASSWORD) {
+                tls = tls.client_key_password(password);
+            }
+        }
+        if let Some(name) = &self.servername {
+            tls = tls.server_name(name.as_str());
+        }
+        if let Some(Version(version)) = self.tls_min {
+            tls = tls.min_version(version);
+        }
+        if let Some(Version(version)) = self.tls_max {
+            tls = tls.max_version(version);
         }
         Ok(tls)
     }
@@ -361,26 +405,6 @@ impl Args {
     /// How long replies to the last line are waited for.
     pub(crate) fn eof_wait(&self) -> Duration {
         self.eof_wait.0
-    }
-}
-
-impl From<ConfigError> for Usage {
-    fn from(err: ConfigError) -> Usage {
-        match err {
-            ConfigError::Option { option, reason } => Usage(format!("{}: {reason}", flag(option))),
-            other => Usage(other.to_string()),
-        }
-    }
-}
-
-/// The flag that sets an option of the builder's.
-fn flag(option: &str) -> String {
-    match option {
-        "ca" => "--cacert".into(),
-        "limits" => "--max-message".into(),
-        // The library names the variable of the environment that holds the proxy it refuses.
-        variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
-        _ => format!("--{}", option.replace('_', "-")),
     }
 }
 

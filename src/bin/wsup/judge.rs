@@ -93,21 +93,36 @@ fn number(error: &Error) -> Option<u16> {
     }
 }
 
-/// What the two lists say of a failure. A number counts more than a stage, and of two that count
-/// alike giving up does; what is on neither list is judged by the library.
-pub(crate) fn verdict(retry_on: &[Failure], give_up_on: &[Failure], error: &Error) -> Verdict {
-    let lists = |list: &[Failure], number: bool| {
-        list.iter().any(|failure| failure.is_number() == number && failure.is(error))
-    };
-    for number in [true, false] {
-        if lists(give_up_on, number) {
-            return Verdict::Stop;
+/// The two lists.
+#[derive(Clone, clap::Args)]
+pub(crate) struct Lists {
+    /// Which failures lead to another dial: stages, statuses and close codes, such as
+    /// tls,401,4000-4099
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    retry_on: Vec<Failure>,
+
+    /// Which failures end the run: as --retry-on, and stronger
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    give_up_on: Vec<Failure>,
+}
+
+impl Lists {
+    /// What the lists say of a failure. A number counts more than a stage, and of two that count
+    /// alike giving up does; what is on neither list is judged by the library.
+    pub(crate) fn verdict(&self, error: &Error) -> Verdict {
+        let lists = |list: &[Failure], number: bool| {
+            list.iter().any(|failure| failure.is_number() == number && failure.is(error))
+        };
+        for number in [true, false] {
+            if lists(&self.give_up_on, number) {
+                return Verdict::Stop;
+            }
+            if lists(&self.retry_on, number) {
+                return again(error);
+            }
         }
-        if lists(retry_on, number) {
-            return again(error);
-        }
+        error.verdict()
     }
-    error.verdict()
 }
 
 /// Another dial, not earlier than the server asks for.
@@ -132,7 +147,9 @@ mod tests {
     #[test]
     fn a_number_counts_more_than_a_stage_and_giving_up_more_than_retrying() {
         let closed = Error::Closed(None);
-        let verdict = |retry, give_up| verdict(&list(retry), &list(give_up), &closed);
+        let verdict = |retry, give_up| {
+            Lists { retry_on: list(retry), give_up_on: list(give_up) }.verdict(&closed)
+        };
         assert_eq!(verdict("", ""), Verdict::RETRY);
         assert_eq!(verdict("", "closed"), Verdict::Stop);
         assert_eq!(verdict("closed", "1000-1005"), Verdict::Stop);

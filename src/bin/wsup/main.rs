@@ -4,6 +4,7 @@ mod args;
 mod buffer;
 mod console;
 mod editor;
+mod failover;
 mod feed;
 mod from_file;
 mod history;
@@ -17,6 +18,8 @@ mod print;
 mod screen;
 mod session;
 mod slash;
+mod upgrade;
+mod usage;
 mod value;
 mod words;
 

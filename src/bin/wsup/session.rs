@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Args, Usage};
+use crate::args::Args;
 use crate::console::{Commands, Input};
 use crate::feed::{Feed, Openings, at};
 use crate::json::{self, Json};
@@ -21,6 +21,7 @@ use crate::outside::{Signals, reader_gone};
 use crate::print::{Form, News, Printer};
 use crate::screen::{self, aside};
 use crate::slash::Asked;
+use crate::usage::Usage;
 use crate::words::{self, Words};
 
 /// The exit status of a run, as the contract has it.
@@ -92,6 +93,9 @@ fn log(args: &Args) {
 async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let builder = args.builder()?;
     let texts = args.texts()?;
+    for other in args.others() {
+        other?.request_head().await?;
+    }
     if args.dry_run {
         return dry_run(args, &builder).await;
     }

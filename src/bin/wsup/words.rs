@@ -187,7 +187,7 @@ pub(crate) fn status(status: &Status) -> String {
 /// What the stages of a dial took, that there were.
 fn took(timings: &Timings) -> String {
     let stages = [
-        ("headers", timings.headers),
+        ("handler", timings.handler),
         ("dns", timings.dns),
         ("connect", timings.connect),
         ("proxy", timings.proxy),

@@ -166,6 +166,11 @@ impl Live {
         !self.signs.reading.get() && !delivery.is_full(0, self.room())
     }
 
+    /// Whether the handlers turned out to be too slow for a socket that is closed then.
+    pub(super) fn must_disconnect(&self, delivery: &Delivery) -> bool {
+        delivery.disconnects() && !self.is_closing() && delivery.is_full(0, self.room())
+    }
+
     /// What may wait for the handlers while reading goes on.
     fn room(&self) -> usize {
         // What was read while a Close is under way is still delivered, so that reading to the
@@ -264,10 +269,8 @@ impl Live {
                 let _ = self.poll_read(delivery, watch, source, cx);
                 return Poll::Ready(self.end(Some(error)));
             }
-            (Ok(ReadState::Eof), _) => {
-                let missing = (!self.session.is_closing()).then(ended_early);
-                return Poll::Ready(self.end(missing));
-            }
+            (Ok(ReadState::Eof), _) => return Poll::Ready(self.end(Some(ended_early()))),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(self.end(Some(truncated()))),
             (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
@@ -360,4 +363,9 @@ impl Live {
 fn ended_early() -> Error {
     let words = "the connection ended without a Close frame";
     Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, words).into())
+}
+
+fn truncated() -> Error {
+    let words = "the connection was cut: no Close frame, and no close_notify of TLS";
+    Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, words).into())
 }

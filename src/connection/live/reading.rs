@@ -13,8 +13,10 @@ use tokio::time::Instant;
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::connection::live::{Live, slab};
 use crate::delivery::{self, Delivery, Run};
+use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
+use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::codec::Step;
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
@@ -23,7 +25,10 @@ use crate::proto::messages::Messages;
 /// Whether more may come.
 pub(super) enum ReadState {
     Open,
+    /// The transport ended as it should: by FIN, or by TLS's close_notify.
     Eof,
+    /// TLS ended without close_notify (RFC 8446, 6.1): anybody on the way may have cut it.
+    Truncated,
 }
 
 /// Bytes that are read in one poll. Then others have their turn.
@@ -89,6 +94,13 @@ impl Live {
                 return Ok(ReadState::Open);
             }
             if delivery.is_full(0, self.room()) {
+                if self.must_disconnect(delivery) {
+                    tracing::warn!(%source, epoch = self.epoch, "handlers are too slow");
+                    let words = "handlers are too slow";
+                    let frame = CloseFrame::new(CloseCode::GOING_AWAY, words);
+                    self.close(frame.ok(), self.close_timeout);
+                    continue;
+                }
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }
@@ -117,7 +129,10 @@ impl Live {
                     self.digest(buf, delivery, watch, source);
                 }
                 Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok(ReadState::Eof);
+                    return Ok(match self.link {
+                        Link::Tls(_) => ReadState::Truncated,
+                        Link::Plain(_) => ReadState::Eof,
+                    });
                 }
                 Poll::Ready(Err(err)) => return Err(Error::Io(err.into())),
             }
