@@ -3,6 +3,7 @@ and runs of wsup with what is expected of them."""
 
 import base64
 import concurrent.futures
+import importlib.util
 import itertools
 import json
 import os
@@ -36,11 +37,11 @@ PATIENCE = 60
 
 # The place
 
-def alone(tools, servers=False, root=False):
+def alone(tools, servers=False, example=False, root=False):
     """Sees to it that the script goes on in a network namespace of its own, where there is nothing
     but loopback, and every port is free. Before that: installs what is absent of `tools` (a command
-    and the package of Debian's that brings it) and of the libraries for `servers`, and builds wsup.
-    """
+    and the package of Debian's that brings it) and of the libraries for `servers`, and builds wsup, and
+    the `example` if it is wanted."""
     if sys.argv[1:] == ["inside"]:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return
@@ -49,19 +50,22 @@ def alone(tools, servers=False, root=False):
     install({"ip": "iproute2", "openssl": "openssl", **tools})
     if servers:
         libraries()
-    build("--bin", "wsup", "--features", "cli")
+    build("--bin", "wsup", "--features", "cli", *(["--example", "deflate_echo"] if example else []))
     unshare = ["unshare", "--net"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
     again = [*unshare, "--", sys.executable, os.path.abspath(sys.argv[0]), "inside"]
     sys.exit(subprocess.run(again).returncode)
 
 
 def install(tools):
-    absent = [package for tool, package in tools.items() if not shutil.which(tool)]
-    if absent:
+    apt([package for tool, package in tools.items() if not shutil.which(tool)])
+
+
+def apt(packages):
+    if packages:
         env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
         subprocess.run(["apt-get", "update", "-qq"], check=True)
-        apt = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *absent]
-        subprocess.run(apt, check=True, env=env, stdout=subprocess.DEVNULL)
+        apt_get = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages]
+        subprocess.run(apt_get, check=True, env=env, stdout=subprocess.DEVNULL)
 
 
 def libraries():
@@ -72,10 +76,10 @@ def libraries():
         return
     install({"node": "nodejs", "npm": "npm"})
     # Debian has venv, and the library that socketify loads, in packages without a command.
-    if subprocess.run([sys.executable, "-c", "import ensurepip"], capture_output=True).returncode:
-        install({"": "python3-venv"})
+    if not importlib.util.find_spec("ensurepip"):
+        apt(["python3-venv"])
     if not any(Path("/usr/lib").glob("*/libuv.so.1")):
-        install({"": "libuv1"})
+        apt(["libuv1"])
     shutil.rmtree(CACHE, ignore_errors=True)
     CACHE.mkdir(parents=True)
     subprocess.run([sys.executable, "-m", "venv", CACHE / "venv"], check=True)
