@@ -46,7 +46,10 @@ pub enum Error {
     /// The server broke RFC 6455 on an open socket, or passed one of our limits.
     #[display("protocol: {_0}")]
     Protocol(ProtocolError),
-    /// The transport failed, or ended without a Close frame.
+    /// The transport failed, or ended without a Close frame. Of an open socket the kind says which:
+    /// `UnexpectedEof` for an end by FIN or by close_notify of TLS, `ConnectionAborted` for an end
+    /// of TLS without close_notify, which anybody on the way can bring about, `ConnectionReset` for
+    /// a reset.
     #[display("transport: {_0}")]
     Io(Arc<io::Error>),
     /// A deadline passed.
@@ -449,8 +452,8 @@ pub enum ConfigError {
     /// A value that this option cannot have.
     #[display("{option}: {reason}")]
     Option {
-        /// The builder method that set it, `ca` of [`Tls`](crate::tls::Tls), or the environment
-        /// variable.
+        /// The builder method that set it, `ca`, `client_cert` and `client_key` of
+        /// [`Tls`](crate::tls::Tls), or the environment variable.
         option: &'static str,
         /// What is wrong with it.
         reason: String,

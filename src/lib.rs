@@ -57,6 +57,9 @@
 //! |---|---|---|
 //! | `client` | yes | the connection: all but [`proto`], [`backoff`] and [`headers`] |
 //! | `ring` | yes | cryptography for TLS; without it the application installs a rustls provider |
+//! | `aws-lc-rs` | no | the same by aws-lc-rs, which then goes before ring |
+//! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
+//! | `encrypted-keys` | no | keys of client certificates under a password |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler that can be awaited |
 //! | `cli` | no | the command line, `wsup` |
 //!
@@ -126,4 +129,4 @@ pub use crate::proto::message::Payload;
 #[cfg(feature = "client")]
 pub use crate::socket::SocketOptions;
 #[cfg(feature = "client")]
-pub use crate::tls::Tls;
+pub use crate::tls::{Tls, TlsVersion};

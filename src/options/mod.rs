@@ -1,6 +1,7 @@
 //! What can be set on a connection, checked before anything is dialled.
 
 pub(crate) mod made;
+mod plan;
 mod redirect;
 pub(crate) mod request;
 
@@ -25,11 +26,13 @@ use crate::options::request::{Request, check_header};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::proto::message::ControlPayload;
-use crate::proxy::{self, NoProxy, Proxy, Scheme};
+use crate::proxy::{self, NoProxy, Proxy};
 use crate::socket::Sockets;
-use crate::tls::{Tls, TlsClient};
+use crate::tls::Tls;
 
 pub use crate::options::made::Attempt;
+
+pub(crate) use crate::options::plan::{Detour, Plan};
 
 /// All settings of one connection, as the builder collects them.
 #[derive(Clone, Debug)]
@@ -403,54 +406,6 @@ impl TransportFactory {
 impl fmt::Debug for TransportFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TransportFactory")
-    }
-}
-
-/// What was checked: all that a dial needs.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) options: Options,
-    pub(crate) target: Target,
-    /// Present for `wss`.
-    pub(crate) tls: Option<TlsClient>,
-    /// The way there, where it is not the direct one.
-    pub(crate) detour: Option<Detour>,
-    /// Whether the target is of the origin that the application named: what says who asks is for
-    /// no other.
-    pub(crate) trusted: bool,
-}
-
-/// The way through a proxy.
-#[derive(Clone, Debug)]
-pub(crate) struct Detour {
-    pub(crate) proxy: Proxy,
-    /// Present where the proxy itself is spoken to under TLS.
-    pub(crate) tls: Option<TlsClient>,
-}
-
-impl Plan {
-    /// Checks a URL and its options.
-    ///
-    /// # Errors
-    /// As [`Target::parse`], [`Options::check`] and [`Options::proxy_for`], and when TLS cannot be
-    /// set up at all.
-    pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
-        options.check()?;
-        Plan::to(Target::parse(url)?, options)
-    }
-
-    /// The plan for a target, its options checked.
-    fn to(target: Target, options: Options) -> Result<Plan, ConfigError> {
-        let ours = target.secure && !options.transport_is_secure;
-        let tls = ours.then(|| options.tls.client_config()).transpose()?;
-        let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
-        let detour = proxy.map(|proxy| {
-            let secure = proxy.scheme == Scheme::Https;
-            let tls = secure.then(|| options.proxy_tls.client_config()).transpose()?;
-            Ok::<_, ConfigError>(Detour { proxy, tls })
-        });
-        let detour = detour.transpose()?;
-        Ok(Plan { options, target, tls, detour, trusted: true })
     }
 }
 

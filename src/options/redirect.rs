@@ -24,10 +24,8 @@ impl Plan {
         let trusted = self.trusted && same;
         let authorization = self.target.authorization.clone().filter(|_| trusted);
         let target = Target { authorization, ..target };
-        let options = self.options.clone();
-        let plan =
-            Plan::to(target, options).map_err(|err| RedirectError::Way(err.to_string().into()))?;
-        Ok(Plan { trusted, ..plan })
+        Plan::to(target, self.options.clone(), trusted, self.secured.clone())
+            .map_err(|err| RedirectError::Way(err.to_string().into()))
     }
 }
 

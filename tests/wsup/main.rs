@@ -12,3 +12,4 @@ mod process;
 mod proxies;
 mod server;
 mod stages;
+mod tls;

@@ -12,7 +12,7 @@ use actix_ws_client::{Compression, ConfigError, Connection, ConnectionBuilder, L
 use bytestring::ByteString;
 use clap::Parser;
 
-use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, Switch};
+use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, Switch, Version};
 
 /// A WebSocket connection that stays, from a shell.
 ///
@@ -110,9 +110,35 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "cacert")]
     insecure: bool,
 
-    /// Trust the certificate authorities in this PEM file instead of the system's
-    #[arg(long, value_name = "FILE")]
+    /// Trust the certificate authorities in this PEM file, or in the files of this directory,
+    /// instead of the system's
+    #[arg(long, value_name = "PATH")]
     cacert: Option<PathBuf>,
+
+    /// Show the server this certificate, PEM with its chain and maybe its key, if it asks for one
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+
+    /// The key of --cert, PEM [default: in the same file]; WSUP_KEY_PASSWORD opens an encrypted one
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+
+    /// The name that the server's certificate has to be for, and that the server is told
+    /// [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    servername: Option<String>,
+
+    /// The lowest version of TLS: 1.2 or 1.3 [default: 1.2]
+    #[arg(long, value_name = "VERSION")]
+    tls_min: Option<Version>,
+
+    /// The highest version of TLS: 1.2 or 1.3 [default: 1.3]
+    #[arg(long, value_name = "VERSION")]
+    tls_max: Option<Version>,
+
+    /// Append the secrets of TLS to the file that SSLKEYLOGFILE names, for Wireshark
+    #[arg(long)]
+    key_log: bool,
 
     /// Go through this proxy: http, https, socks4, socks4a, socks5 or socks5h
     /// [default: that of the environment, as curl has it]
@@ -141,6 +167,9 @@ pub(crate) struct Args {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
+
+/// The variable of the environment with the password of --key.
+const KEY_PASSWORD: &str = "WSUP_KEY_PASSWORD";
 
 const AFTER_HELP: &str = "\
 Times are written 500ms, 10s, 2m or 1h; sizes 4096, 256k or 16m.
@@ -228,12 +257,28 @@ impl Args {
     }
 
     fn tls(&self) -> Result<Tls, Usage> {
-        let mut tls = Tls::new();
+        let mut tls = Tls::new().key_log(self.key_log);
         if self.insecure {
             tls = tls.dangerously_accept_any_certificate();
         }
         if let Some(path) = &self.cacert {
-            tls = tls.ca_file(path)?;
+            tls = if path.is_dir() { tls.ca_dir(path)? } else { tls.ca_file(path)? };
+        }
+        if let Some(cert) = &self.cert {
+            tls = tls.client_cert_file(cert, self.key.as_ref().unwrap_or(cert))?;
+            // Not a flag: others may see the arguments of a process.
+            if let Ok(password) = std::env::var(KEY_PASSWORD) {
+                tls = tls.client_key_password(password);
+            }
+        }
+        if let Some(name) = &self.servername {
+            tls = tls.server_name(name.as_str());
+        }
+        if let Some(Version(version)) = self.tls_min {
+            tls = tls.min_version(version);
+        }
+        if let Some(Version(version)) = self.tls_max {
+            tls = tls.max_version(version);
         }
         Ok(tls)
     }
@@ -303,9 +348,17 @@ impl From<ConfigError> for Usage {
 fn flag(option: &str) -> String {
     match option {
         "ca" => "--cacert".into(),
+        "client_cert" => "--cert".into(),
+        "client_key" => "--key".into(),
+        "client_key_password" => KEY_PASSWORD.into(),
+        "server_name" => "--servername".into(),
+        "min_version" => "--tls-min".into(),
         "limits" => "--max-message".into(),
-        // The library names the variable of the environment that holds the proxy it refuses.
+        // The library names the variable of the environment that it refuses.
         variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
+        variable if variable.starts_with(|first: char| first.is_ascii_uppercase()) => {
+            variable.into()
+        }
         _ => format!("--{}", option.replace('_', "-")),
     }
 }

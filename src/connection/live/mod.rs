@@ -258,10 +258,8 @@ impl Live {
                 let _ = self.poll_read(delivery, watch, source, cx);
                 return Poll::Ready(self.end(Some(error)));
             }
-            (Ok(ReadState::Eof), _) => {
-                let missing = (!self.session.is_closing()).then(ended_early);
-                return Poll::Ready(self.end(missing));
-            }
+            (Ok(ReadState::Eof), _) => return Poll::Ready(self.end(Some(ended_early()))),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(self.end(Some(truncated()))),
             (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
@@ -354,4 +352,9 @@ impl Live {
 fn ended_early() -> Error {
     let words = "the connection ended without a Close frame";
     Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, words).into())
+}
+
+fn truncated() -> Error {
+    let words = "the connection was cut: no Close frame, and no close_notify of TLS";
+    Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, words).into())
 }

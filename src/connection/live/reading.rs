@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::connection::live::Live;
 use crate::delivery::{self, Delivery, Run};
+use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
@@ -21,7 +22,10 @@ use crate::proto::message::{ControlPayload, Incoming, Outgoing};
 /// Whether more may come.
 pub(super) enum ReadState {
     Open,
+    /// The transport ended as it should: by FIN, or by TLS's close_notify.
     Eof,
+    /// TLS ended without close_notify (RFC 8446, 6.1): anybody on the way may have cut it.
+    Truncated,
 }
 
 /// Bytes that are read in one poll. Then others have their turn.
@@ -76,7 +80,10 @@ impl Live {
                     budget = budget.saturating_sub(count);
                 }
                 Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok(ReadState::Eof);
+                    return Ok(match self.link {
+                        Link::Tls(_) => ReadState::Truncated,
+                        Link::Plain(_) => ReadState::Eof,
+                    });
                 }
                 Poll::Ready(Err(err)) => return Err(Error::Io(err.into())),
             }
