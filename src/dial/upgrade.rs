@@ -160,6 +160,9 @@ struct Gate {
     subprotocols: Vec<String>,
     /// Interim replies so far.
     interim: u32,
+    /// Why the request could not be written. There may be a reply all the same: who refuses it may
+    /// hang up before it has read it all.
+    unwritten: Option<io::Error>,
     /// What the reply was, once it is known.
     verdict: Option<Verdict>,
 }
@@ -176,7 +179,8 @@ impl Gate {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
         let compression = options.compression;
         let subprotocols = options.request.subprotocols.clone();
-        Gate { link, inbox, outbox, compression, subprotocols, interim: 0, verdict: None }
+        let (unwritten, verdict) = (None, None);
+        Gate { link, inbox, outbox, compression, subprotocols, interim: 0, unwritten, verdict }
     }
 
     /// Reads until the final head is there, and judges it.
@@ -193,15 +197,22 @@ impl Gate {
                                 io::ErrorKind::UnexpectedEof,
                                 "the connection ended before the reply did",
                             );
-                            self.verdict = Some(Verdict::Broken(err));
+                            self.end(err);
                         }
                         Ok(_) => {}
-                        Err(err) => self.verdict = Some(Verdict::Broken(err)),
+                        Err(err) => self.end(err),
                     }
                 }
             }
         }
         Poll::Ready(())
+    }
+
+    /// Nothing more can be read: what broke first was the transport, unless TLS knows better.
+    fn end(&mut self, err: io::Error) {
+        let told = tls::alert(&err).is_some();
+        let first = self.unwritten.take().filter(|_| !told);
+        self.verdict = Some(Verdict::Broken(first.unwrap_or(err)));
     }
 
     fn judge(&mut self, head: Head) {
@@ -266,8 +277,14 @@ impl AsyncWrite for GateIo {
         let Some(gate) = shared.as_mut() else {
             return Poll::Ready(Err(over()));
         };
+        if gate.unwritten.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = ready!(Pin::new(&mut gate.link).poll_write(cx, buf));
-        Poll::Ready(written.map_err(|err| gate.break_off(err)))
+        Poll::Ready(written.or_else(|err| {
+            gate.unwritten = Some(err);
+            Ok(buf.len())
+        }))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -275,19 +292,14 @@ impl AsyncWrite for GateIo {
         let Some(gate) = shared.as_mut() else {
             return Poll::Ready(Err(over()));
         };
-        let flushed = ready!(Pin::new(&mut gate.link).poll_flush(cx));
-        Poll::Ready(flushed.map_err(|err| gate.break_off(err)))
+        if gate.unwritten.is_none() {
+            gate.unwritten = ready!(Pin::new(&mut gate.link).poll_flush(cx)).err();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Gate {
-    fn break_off(&mut self, err: io::Error) -> io::Error {
-        self.verdict = Some(Verdict::Broken(err));
-        over()
     }
 }
 
