@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Ready};
 use crate::dial::body::Refused;
 use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
+use crate::dial::trace::Trace;
 use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
 use crate::options::{Options, Plan};
@@ -165,6 +166,8 @@ struct Gate {
     unwritten: Option<io::Error>,
     /// What the reply was, once it is known.
     verdict: Option<Verdict>,
+    /// Logs both heads, if anybody listens.
+    trace: Option<Trace>,
 }
 
 enum Verdict {
@@ -179,8 +182,17 @@ impl Gate {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
         let compression = options.compression;
         let subprotocols = options.request.subprotocols.clone();
-        let (unwritten, verdict) = (None, None);
-        Gate { link, inbox, outbox, compression, subprotocols, interim: 0, unwritten, verdict }
+        Gate {
+            link,
+            inbox,
+            outbox,
+            compression,
+            subprotocols,
+            interim: 0,
+            unwritten: None,
+            verdict: None,
+            trace: Trace::new(options),
+        }
     }
 
     /// Reads until the final head is there, and judges it.
@@ -216,6 +228,9 @@ impl Gate {
     }
 
     fn judge(&mut self, head: Head) {
+        if let Some(trace) = &self.trace {
+            trace.came(&head);
+        }
         match head.status {
             101 => {
                 self.verdict = Some(match head.verify(&self.compression, &self.subprotocols) {
@@ -281,6 +296,9 @@ impl AsyncWrite for GateIo {
             return Poll::Ready(Ok(buf.len()));
         }
         let written = ready!(Pin::new(&mut gate.link).poll_write(cx, buf));
+        if let (Ok(count), Some(trace)) = (&written, &mut gate.trace) {
+            trace.wrote(&buf[..*count]);
+        }
         Poll::Ready(written.or_else(|err| {
             gate.unwritten = Some(err);
             Ok(buf.len())
