@@ -65,17 +65,13 @@ autobahn:
 autobahn-deflate:
     tests/autobahn/run deflate
 
-# Echoes through servers by other hands that compress. Needs python3, node, npm and the network
-interop-deflate:
-    tests/interop/deflate
-
 # The whole Autobahn suite, 517 cases in 12 to 20 minutes
 autobahn-full:
     tests/autobahn/run full
 
-# Proxies by other hands, with right and wrong credentials; needs root and Debian's packages
-interop:
-    tests/interop/proxies
+# Servers, proxies and certificates by other hands; installs them, so needs root and the network
+interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate":
+    failed=0; for script in {{ SCRIPTS }}; do "tests/interop/$script" || failed=1; done; exit $failed
 
 # Tests that need root or tools that cargo can't bring
 lab:

@@ -96,20 +96,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes a Ping, unless too many wait.
+    /// Takes a Ping, or a Pong that is not owed, unless too many wait.
     ///
     /// # Errors
     /// `Full`, with the payload.
-    pub(crate) fn ping(
+    pub(crate) fn own_control(
         &mut self,
         codec: &mut Codec,
-        payload: ControlPayload,
+        item: Outgoing,
     ) -> Result<(), SendError> {
-        if self.control.len() >= MAX_CONTROL {
-            return Err(SendError::Full(Payload::Binary(payload.into_bytes())));
+        match item {
+            Outgoing::Ping(payload) | Outgoing::Pong(payload)
+                if self.control.len() >= MAX_CONTROL =>
+            {
+                Err(SendError::Full(Payload::Binary(payload.into_bytes())))
+            }
+            item => {
+                self.control(codec, item);
+                Ok(())
+            }
         }
-        self.control(codec, Outgoing::Ping(payload));
-        Ok(())
     }
 
     /// Owes a Pong.

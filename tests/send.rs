@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_ws_client::command::SendError;
 use actix_ws_client::error::Stage;
+use actix_ws_client::proto::message::{ControlPayload, Incoming};
 use actix_ws_client::testing::{Gate, Probe, Script, Server};
 use actix_ws_client::{
     Connection, ConnectionBuilder, Error, OutcomeKind, Payload, Reconnect, command, event,
@@ -309,6 +310,33 @@ async fn no_more_than_so_many_messages_wait() {
     (0..1024).for_each(|_| connection.do_send(small.clone()));
     let one_more = connection.send(small).await.unwrap();
     assert_eq!(one_more, Err(SendError::Full("x".into())));
+}
+
+#[actix::test]
+async fn a_pong_goes_out_without_a_ping_and_within_a_bound() {
+    let server = Server::start([Script::accept(), Script::accept().stall_forever()]);
+    let probe = Probe::new();
+    let builder = to(&server).write_timeout(60 * SECOND);
+    let connection = probe.attach(builder).start().unwrap();
+    let payload = ControlPayload::new("here I am").unwrap();
+    let pong = || connection.send(command::Pong { payload: payload.clone() });
+    let back = Payload::Binary("here I am".into());
+    assert_eq!(pong().await.unwrap(), Err(SendError::NotOpen(back.clone())));
+    probe.next::<event::Open>().await;
+    assert_eq!(pong().await.unwrap().unwrap().epoch, 1);
+    // What comes behind it shows that it has come.
+    connection.send(command::Send::text("x")).await.unwrap().unwrap();
+    server.next_message().await;
+    assert_eq!(server.received()[0], Incoming::Pong(payload.clone()));
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    probe.next_where::<event::Open>(|open| open.epoch == 2).await;
+    fill(&connection).await;
+    for _ in 0..64 {
+        pong().await.unwrap().unwrap();
+    }
+    assert_eq!(pong().await.unwrap(), Err(SendError::Full(back.clone())));
+    connection.send(command::Close::normal().deadline(Duration::ZERO)).await.unwrap();
+    assert_eq!(pong().await.unwrap(), Err(SendError::Closed(back)));
 }
 
 #[actix::test]

@@ -13,7 +13,7 @@ use crate::delivery::Event;
 use crate::event;
 use crate::pinger::{Beat, Silent};
 use crate::proto::close::{CloseCode, CloseFrame};
-use crate::proto::message::Payload;
+use crate::proto::message::{ControlPayload, Payload};
 
 impl Connection {
     /// The way to us that handlers get.
@@ -24,6 +24,7 @@ impl Connection {
                 .way::<command::Send>(weak.clone().recipient())
                 .way::<command::SendBatch>(weak.clone().recipient())
                 .way::<command::Ping>(weak.clone().recipient())
+                .way::<command::Pong>(weak.clone().recipient())
                 .way::<command::Close>(weak.clone().recipient())
                 .way::<command::Reconnect>(weak.clone().recipient())
                 .way::<command::Pause>(weak.clone().recipient())
@@ -107,16 +108,32 @@ impl Handler<command::Ping> for Connection {
     type Result = Result<Accepted, SendError>;
 
     fn handle(&mut self, ping: command::Ping, _: &mut Self::Context) -> Self::Result {
+        self.control(ping.payload, Live::ping)
+    }
+}
+
+impl Handler<command::Pong> for Connection {
+    type Result = Result<Accepted, SendError>;
+
+    fn handle(&mut self, pong: command::Pong, _: &mut Self::Context) -> Self::Result {
+        self.control(pong.payload, Live::pong)
+    }
+}
+
+impl Connection {
+    /// Sends a control frame of the application's.
+    fn control(
+        &mut self,
+        payload: ControlPayload,
+        send: impl FnOnce(&mut Live, ControlPayload) -> Result<(), SendError>,
+    ) -> Result<Accepted, SendError> {
         let epoch = self.epoch;
-        let payload = ping.payload;
-        let given_back =
-            |payload: crate::proto::message::ControlPayload| Payload::Binary(payload.into_bytes());
-        let sent = match &mut self.life {
-            Life::Live(live) => live.ping(payload),
+        let given_back = |payload: ControlPayload| Payload::Binary(payload.into_bytes());
+        match &mut self.life {
+            Life::Live(live) => send(live, payload).map(|()| Accepted::new(epoch)),
             Life::Closed => Err(SendError::Closed(given_back(payload))),
             _ => Err(SendError::NotOpen(given_back(payload))),
-        };
-        sent.map(|()| Accepted::new(epoch))
+        }
     }
 }
 

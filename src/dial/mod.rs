@@ -6,9 +6,11 @@ mod head;
 mod link;
 pub(crate) mod preview;
 mod proxy;
+mod redact;
 mod resolve;
 mod socket;
 mod socks;
+mod trace;
 mod upgrade;
 
 use std::any::Any;

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Ready};
 use crate::dial::body::Refused;
 use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
+use crate::dial::trace::Trace;
 use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
 use crate::options::{Options, Plan};
@@ -160,8 +161,13 @@ struct Gate {
     subprotocols: Vec<String>,
     /// Interim replies so far.
     interim: u32,
+    /// Why the request could not be written. There may be a reply all the same: who refuses it may
+    /// hang up before it has read it all.
+    unwritten: Option<io::Error>,
     /// What the reply was, once it is known.
     verdict: Option<Verdict>,
+    /// Logs both heads, if anybody listens.
+    trace: Option<Trace>,
 }
 
 enum Verdict {
@@ -176,7 +182,17 @@ impl Gate {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
         let compression = options.compression;
         let subprotocols = options.request.subprotocols.clone();
-        Gate { link, inbox, outbox, compression, subprotocols, interim: 0, verdict: None }
+        Gate {
+            link,
+            inbox,
+            outbox,
+            compression,
+            subprotocols,
+            interim: 0,
+            unwritten: None,
+            verdict: None,
+            trace: Trace::new(options),
+        }
     }
 
     /// Reads until the final head is there, and judges it.
@@ -193,10 +209,10 @@ impl Gate {
                                 io::ErrorKind::UnexpectedEof,
                                 "the connection ended before the reply did",
                             );
-                            self.verdict = Some(Verdict::Broken(err));
+                            self.end(err);
                         }
                         Ok(_) => {}
-                        Err(err) => self.verdict = Some(Verdict::Broken(err)),
+                        Err(err) => self.end(err),
                     }
                 }
             }
@@ -204,7 +220,17 @@ impl Gate {
         Poll::Ready(())
     }
 
+    /// Nothing more can be read: what broke first was the transport, unless TLS knows better.
+    fn end(&mut self, err: io::Error) {
+        let told = tls::alert(&err).is_some();
+        let first = self.unwritten.take().filter(|_| !told);
+        self.verdict = Some(Verdict::Broken(first.unwrap_or(err)));
+    }
+
     fn judge(&mut self, head: Head) {
+        if let Some(trace) = &self.trace {
+            trace.came(&head);
+        }
         match head.status {
             101 => {
                 self.verdict = Some(match head.verify(&self.compression, &self.subprotocols) {
@@ -266,8 +292,17 @@ impl AsyncWrite for GateIo {
         let Some(gate) = shared.as_mut() else {
             return Poll::Ready(Err(over()));
         };
+        if gate.unwritten.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = ready!(Pin::new(&mut gate.link).poll_write(cx, buf));
-        Poll::Ready(written.map_err(|err| gate.break_off(err)))
+        if let (Ok(count), Some(trace)) = (&written, &mut gate.trace) {
+            trace.wrote(&buf[..*count]);
+        }
+        Poll::Ready(written.or_else(|err| {
+            gate.unwritten = Some(err);
+            Ok(buf.len())
+        }))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -275,19 +310,14 @@ impl AsyncWrite for GateIo {
         let Some(gate) = shared.as_mut() else {
             return Poll::Ready(Err(over()));
         };
-        let flushed = ready!(Pin::new(&mut gate.link).poll_flush(cx));
-        Poll::Ready(flushed.map_err(|err| gate.break_off(err)))
+        if gate.unwritten.is_none() {
+            gate.unwritten = ready!(Pin::new(&mut gate.link).poll_flush(cx)).err();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Gate {
-    fn break_off(&mut self, err: io::Error) -> io::Error {
-        self.verdict = Some(Verdict::Broken(err));
-        over()
     }
 }
 

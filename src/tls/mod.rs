@@ -7,6 +7,7 @@ mod encrypted;
 #[path = "no_encrypted.rs"]
 mod encrypted;
 mod identity;
+mod late;
 mod provider;
 mod session;
 mod verify;

@@ -10,11 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::error::{ConfigError, Error, TlsError};
+use crate::tls::late::Late;
 use crate::tls::provider;
 use crate::tls::verify::Verify;
 
 /// A transport under TLS.
-pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<S>;
+pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<Late<S>>;
 
 /// What a connection keeps for all its TLS handshakes with one peer.
 #[derive(Clone)]
@@ -90,8 +91,9 @@ impl TlsClient {
                 .map_err(|err| refuse(io::Error::other(err)))?,
         };
         let connector = TlsConnector::from(self.config.clone());
-        let connected = connector.connect(name, stream).await;
-        let stream = connected.map_err(|err| Error::Tls(classify(err)))?;
+        let connected = connector.connect(name, Late::new(stream)).await;
+        let mut stream = connected.map_err(|err| Error::Tls(classify(err)))?;
+        stream.get_mut().0.handshake_over();
         match stream.get_ref().1.alpn_protocol() {
             Some(chosen) if is_other_http(chosen) => {
                 let words = "the server chose HTTP/2 or HTTP/3 by ALPN";

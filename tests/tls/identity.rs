@@ -1,9 +1,15 @@
 //! Who we are: client certificates, their keys, and to whom they are shown.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use actix_ws_client::testing::Script;
 use actix_ws_client::{ConfigError, Tls};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::scratch::Scratch;
 use crate::server::{Ask, NEW, OLD, Setup};
@@ -128,6 +134,60 @@ async fn a_certificate_that_the_server_does_not_know_stops_the_run() {
         let peer = setup.serve(Script::accept()).await;
         refused(to("localhost", peer.port, with(trusting(&peer.pem), RSA, RSA_PKCS1))).await;
         assert_eq!(peer.dials(), 1);
+    }
+}
+
+/// A transport that breaks for writing after so many writes, and can still be read.
+struct Snapping {
+    tcp: TcpStream,
+    writes: usize,
+}
+
+impl AsyncRead for Snapping {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Snapping {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.writes == 0 {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.writes -= usize::from(written.is_ready());
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A server that misses a certificate says so and hangs up, while we are still writing.
+#[actix::test]
+async fn an_alert_is_heard_though_a_write_failed_before_it() {
+    // A record is a write. With TLS 1.2 the second is the certificate that there is not. With 1.3 it
+    // is the third; then comes the end of our handshake, and after it the upgrade.
+    for (versions, writes) in [(OLD, 2), (NEW, 3), (NEW, 4)] {
+        let setup = Setup::new(&["localhost"]).versions(versions).clients(Ask::Required, &[EC]);
+        let peer = setup.serve(Script::accept()).await;
+        let tcp = TcpStream::connect(("127.0.0.1", peer.port)).await.unwrap();
+        let builder = to("localhost", peer.port, trusting(&peer.pem));
+        let words = refused(builder.transport(Snapping { tcp, writes })).await;
+        assert!(words.contains("CertificateRequired"), "{words}");
     }
 }
 

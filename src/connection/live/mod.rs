@@ -27,7 +27,7 @@ use crate::pinger::{Cadence, Pinger, Signs, Silent};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
-use crate::proto::message::{ControlPayload, Payload};
+use crate::proto::message::{ControlPayload, Outgoing, Payload};
 use crate::proto::session::{Closure, Session};
 use crate::writer::{self, Writer};
 
@@ -202,12 +202,23 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
-        self.writer.ping(&mut self.codec, payload.clone())?;
+        self.writer.own_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
         if self.pings.len() >= MAX_PINGS {
             self.pings.pop_front();
         }
         self.pings.push_back((payload, Instant::now()));
         Ok(())
+    }
+
+    /// Takes a Pong for sending that no Ping has asked for.
+    ///
+    /// # Errors
+    /// As [`send`](Live::send).
+    pub(super) fn pong(&mut self, payload: ControlPayload) -> Result<(), SendError> {
+        if !self.can_send() {
+            return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
+        }
+        self.writer.own_control(&mut self.codec, Outgoing::Pong(payload))
     }
 
     /// Sends the pinger's next Ping.
