@@ -3,8 +3,8 @@
 set shell := ["bash", "-euo", "pipefail", "-c"]
 set ignore-comments
 
-# Not `--all-features`: one of them is to bring in a TLS provider that needs cmake to build.
-features := "testing,cli"
+# Not `--all-features`: one of them brings in a TLS provider that is minutes of C.
+features := "testing,cli,webpki-roots"
 
 # All that needs neither root nor another language
 check: fmt clippy test bare docs deny
@@ -13,9 +13,16 @@ check: fmt clippy test bare docs deny
 fmt:
     cargo fmt --check
 
-# Lints, over everything there is
+# Lints, over everything there is, and over what a user gets by default
 clippy:
     cargo clippy --locked --all-targets -- -D warnings
+    cargo clippy --locked --lib -- -D warnings
+
+# The library with its other TLS provider, whose C takes minutes, and with none
+providers:
+    cargo clippy --locked --no-default-features --features client,aws-lc-rs,deflate --lib -- -D warnings
+    cargo clippy --locked --features aws-lc-rs --lib -- -D warnings
+    cargo clippy --locked --no-default-features --features client --lib -- -D warnings
 
 # Tests and documentation examples
 test:
@@ -58,17 +65,13 @@ autobahn:
 autobahn-deflate:
     tests/autobahn/run deflate
 
-# Echoes through servers by other hands that compress. Needs python3, node, npm and the network
-interop-deflate:
-    tests/interop/deflate
-
 # The whole Autobahn suite, 517 cases in 12 to 20 minutes
 autobahn-full:
     tests/autobahn/run full
 
-# Proxies by other hands, with right and wrong credentials; needs root and Debian's packages
-interop:
-    tests/interop/proxies
+# Servers, proxies and certificates by other hands; installs them, so needs root and the network
+interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate":
+    failed=0; for script in {{ SCRIPTS }}; do "tests/interop/$script" || failed=1; done; exit $failed
 
 # Tests that need root or tools that cargo can't bring
 lab:
@@ -84,9 +87,9 @@ fuzz SECONDS="30":
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
 
-# Every client beside ours, see docs/performance.md: an hour, or minutes with --quick
+# Every client beside ours, see docs/performance.md: half an hour, or minutes with --quick
 bench *ARGS:
-    cargo run --locked --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
 
 # The benchmarks themselves: formatting, lints and tests of their package
 bench-check:

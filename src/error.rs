@@ -46,7 +46,10 @@ pub enum Error {
     /// The server broke RFC 6455 on an open socket, or passed one of our limits.
     #[display("protocol: {_0}")]
     Protocol(ProtocolError),
-    /// The transport failed, or ended without a Close frame.
+    /// The transport failed, or ended without a Close frame. Of an open socket the kind says which:
+    /// `UnexpectedEof` for an end by FIN or by close_notify of TLS, `ConnectionAborted` for an end
+    /// of TLS without close_notify, which anybody on the way can bring about, `ConnectionReset` for
+    /// a reset.
     #[display("transport: {_0}")]
     Io(Arc<io::Error>),
     /// A deadline passed.
@@ -65,6 +68,9 @@ pub enum Error {
     /// The closure of `headers_with` says that it has no headers now: these are its words.
     #[display("no headers: {_0}")]
     Headers(Arc<str>),
+    /// The closure of `url_with` says that it has no URL now: these are its words.
+    #[display("no URL: {_0}")]
+    Url(Arc<str>),
     /// A closure of the application's panicked or failed.
     #[display("a user's closure failed: {_0}")]
     Handler(Arc<str>),
@@ -109,8 +115,7 @@ impl Error {
             Error::Timeout(_) => "timeout",
             Error::PeerSilent { .. } => "silent",
             Error::Closed(_) => "closed",
-            Error::Headers(_) => "headers",
-            Error::Handler(_) => "handler",
+            Error::Headers(_) | Error::Url(_) | Error::Handler(_) => "handler",
         }
     }
 
@@ -133,6 +138,7 @@ impl Error {
             | Error::Io(_)
             | Error::Timeout(_)
             | Error::Headers(_)
+            | Error::Url(_)
             | Error::PeerSilent { .. } => Verdict::RETRY,
             Error::Proxy(err) => err.verdict(),
             Error::Tls(err) if err.is_broken_off() => Verdict::RETRY,
@@ -179,9 +185,9 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Making headers, by the closure of `headers_with`.
-    #[display("headers")]
-    Headers,
+    /// Making the URL or headers, by the closure of `url_with` or `headers_with`.
+    #[display("handler")]
+    Handler,
     /// Resolving the host name.
     #[display("dns")]
     Dns,
@@ -387,7 +393,8 @@ pub enum RedirectError {
         /// How many are followed.
         limit: u32,
     },
-    /// There is no way to the target: its proxy, or TLS, cannot be set up.
+    /// There is no way to the target: its proxy, or TLS, cannot be set up, or the transport was a
+    /// prepared one, which leads to one server.
     #[display("no way there: {_0}")]
     Way(#[error(not(source))] Arc<str>),
 }
@@ -449,8 +456,8 @@ pub enum ConfigError {
     /// A value that this option cannot have.
     #[display("{option}: {reason}")]
     Option {
-        /// The builder method that set it, `ca` of [`Tls`](crate::tls::Tls), or the environment
-        /// variable.
+        /// The builder method that set it, `ca`, `client_cert` and `client_key` of
+        /// [`Tls`](crate::tls::Tls), or the environment variable.
         option: &'static str,
         /// What is wrong with it.
         reason: String,

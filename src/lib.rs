@@ -57,6 +57,9 @@
 //! |---|---|---|
 //! | `client` | yes | the connection: all but [`proto`], [`backoff`] and [`headers`] |
 //! | `ring` | yes | cryptography for TLS; without it the application installs a rustls provider |
+//! | `aws-lc-rs` | no | the same by aws-lc-rs, which then goes before ring |
+//! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
+//! | `encrypted-keys` | no | keys of client certificates under a password |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler that can be awaited |
 //! | `cli` | no | the command line, `wsup` |
 //!
@@ -69,6 +72,8 @@
 
 // Floor 1: values and policies.
 pub mod backoff;
+#[cfg(feature = "client")]
+mod cookies;
 pub mod headers;
 pub mod proto;
 #[cfg(feature = "client")]
@@ -118,12 +123,12 @@ pub use crate::connection::{Connection, ConnectionBuilder};
 #[cfg(feature = "client")]
 pub use crate::error::{ConfigError, Error};
 #[cfg(feature = "client")]
-pub use crate::options::{Attempt, Overflow};
+pub use crate::options::{Attempt, HeaderText, Overflow};
 pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::compression::Compression;
-pub use crate::proto::message::Payload;
+pub use crate::proto::message::{Payload, View};
 #[cfg(feature = "client")]
 pub use crate::socket::SocketOptions;
 #[cfg(feature = "client")]
-pub use crate::tls::Tls;
+pub use crate::tls::{Tls, TlsVersion};

@@ -67,36 +67,55 @@ impl Writer {
         }
     }
 
-    /// Takes a data message, if it is within the bound.
+    /// Takes a data message, if it is within the bound; in frames of at most `fragment` bytes, if that
+    /// is wanted.
     ///
     /// # Errors
     /// `Full` or `TooLarge`, with the message.
-    pub(crate) fn data(&mut self, codec: &mut Codec, payload: Payload) -> Result<(), SendError> {
-        let length = Codec::encoded_len(Role::Client, payload.len());
+    pub(crate) fn data(
+        &mut self,
+        codec: &mut Codec,
+        payload: Payload,
+        fragment: Option<usize>,
+    ) -> Result<(), SendError> {
+        let length = match fragment {
+            None => Codec::encoded_len(Role::Client, payload.len()),
+            Some(size) => Codec::fragments_len(Role::Client, payload.len(), size),
+        };
         if length > self.limit {
             return Err(SendError::TooLarge(payload));
         }
         if self.unsent_data() + length > self.limit {
             return Err(SendError::Full(payload));
         }
-        self.encode(codec, Outgoing::Message(payload));
+        let message = match fragment {
+            None => Outgoing::Message(payload),
+            Some(size) => Outgoing::Fragments(payload, size),
+        };
+        self.encode(codec, message);
         Ok(())
     }
 
-    /// Takes a Ping, unless too many wait.
+    /// Takes a Ping, or a Pong that is not owed, unless too many wait.
     ///
     /// # Errors
     /// `Full`, with the payload.
-    pub(crate) fn ping(
+    pub(crate) fn own_control(
         &mut self,
         codec: &mut Codec,
-        payload: ControlPayload,
+        item: Outgoing,
     ) -> Result<(), SendError> {
-        if self.control.len() >= MAX_CONTROL {
-            return Err(SendError::Full(Payload::Binary(payload.into_bytes())));
+        match item {
+            Outgoing::Ping(payload) | Outgoing::Pong(payload)
+                if self.control.len() >= MAX_CONTROL =>
+            {
+                Err(SendError::Full(Payload::Binary(payload.into_bytes())))
+            }
+            item => {
+                self.control(codec, item);
+                Ok(())
+            }
         }
-        self.control(codec, Outgoing::Ping(payload));
-        Ok(())
     }
 
     /// Owes a Pong.
@@ -266,14 +285,14 @@ mod tests {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(1024, Duration::from_secs(5));
         let mut io = Holding::default();
-        writer.data(&mut codec, Payload::Binary(vec![7; 10].into())).unwrap();
+        writer.data(&mut codec, Payload::Binary(vec![7; 10].into()), None).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         assert_eq!((writer.unsent(), io.out), (0, 0));
         io.open = true;
         assert!(matches!(writer.poll_flush(&mut io, &mut codec, &mut cx), Poll::Ready(Ok(()))));
         assert_eq!(io.out, 16);
         io.open = false;
-        writer.data(&mut codec, Payload::Binary(vec![7; 10].into())).unwrap();
+        writer.data(&mut codec, Payload::Binary(vec![7; 10].into()), None).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         tokio::time::advance(Duration::from_secs(5)).await;
         let late = writer.poll_flush(&mut io, &mut codec, &mut cx);

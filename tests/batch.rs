@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler};
 use actix_ws_client::testing::{Gate, Probe, Script, Server};
-use actix_ws_client::{Connection, Payload, command, event};
+use actix_ws_client::{Connection, Payload, View, command, event};
 use tokio::sync::mpsc;
 
 /// Messages that the server sends.
@@ -120,7 +120,7 @@ async fn a_slow_batch_handler_holds_all_up_and_loses_nothing() {
     impl Handler<event::Batch> for Slow {
         type Result = ();
         fn handle(&mut self, batch: event::Batch, ctx: &mut Context<Slow>) {
-            let number = |payload: &Payload| payload.as_text().unwrap().parse().unwrap();
+            let number = |view: View| view.as_text().unwrap().parse().unwrap();
             self.0.send(batch.iter().map(number).collect()).unwrap();
             ctx.wait(actix::fut::wrap_future(tokio::time::sleep(Duration::from_millis(1))));
         }

@@ -5,10 +5,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix::{Actor, Arbiter, Handler, Recipient};
 use actix_ws_client::backoff::Backoff;
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{ConfigError, Connection, Error, OutcomeKind, Reconnect, command, event};
+use actix_ws_client::{
+    ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, command, event,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::mpsc;
 
 /// A policy that panics when it is asked for a delay.
 struct Panics;
@@ -48,6 +52,139 @@ impl AsyncWrite for Broken {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
+}
+
+/// In time, or the test fails.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it comes in time")
+}
+
+/// Panics at one kind of event, and tells when it is gone.
+struct Bomb {
+    on: &'static str,
+    gone: mpsc::UnboundedSender<&'static str>,
+}
+
+impl Bomb {
+    fn told(&self, what: &'static str) {
+        assert!(self.on != what, "as the test wants it");
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        let _ = self.gone.send(self.on);
+    }
+}
+
+impl Actor for Bomb {
+    type Context = actix::Context<Bomb>;
+}
+
+impl Handler<event::Open> for Bomb {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Open, _: &mut Self::Context) {
+        self.told("open");
+    }
+}
+
+impl Handler<event::Message> for Bomb {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Message, _: &mut Self::Context) {
+        self.told("message");
+    }
+}
+
+impl Handler<event::Error> for Bomb {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Error, _: &mut Self::Context) {
+        self.told("error");
+    }
+}
+
+impl Handler<event::Close> for Bomb {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Close, _: &mut Self::Context) {
+        self.told("close");
+    }
+}
+
+/// A run whose first socket is lost after a message, and whose second one echoes: told whole to the
+/// probe, whatever else becomes of the handlers that `attach` adds.
+async fn outlives(attach: impl Fn(ConnectionBuilder) -> ConnectionBuilder) {
+    let first = Script::accept().send_text("boom").expect_text("go").reset();
+    let server = Server::start([first, Script::accept().echo()]);
+    let probe = Probe::new();
+    let soon = Reconnect::fixed(Duration::from_millis(20));
+    let builder = attach(Connection::builder(server.url()).reconnect(soon));
+    let connection = probe.attach(builder).start().unwrap();
+    assert_eq!(probe.next_message().await.payload.as_text(), Some("boom"));
+    connection.send(command::Send::text("go")).await.unwrap().unwrap();
+    probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    connection.send(command::Send::text("still there")).await.unwrap().unwrap();
+    assert_eq!(probe.next_message().await.payload.as_text(), Some("still there"));
+    let outcome = connection.send(command::Close::normal()).await.unwrap();
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 2));
+    probe.stopped().await;
+    let told = ["open", "message", "error", "close", "open", "message", "close", "stopped"];
+    assert_eq!(probe.story(), told);
+}
+
+#[actix::test]
+async fn a_handler_that_panics_takes_only_its_own_actor_down() {
+    let elsewhere = Arbiter::new();
+    for arbiter in [Arbiter::current(), elsewhere.handle()] {
+        for on in ["open", "message", "error", "close"] {
+            let (gone, mut left) = mpsc::unbounded_channel();
+            let bomb = Bomb::start_in_arbiter(&arbiter, move |_| Bomb { on, gone });
+            outlives(|builder| builder.handler(&bomb)).await;
+            assert_eq!(soon(left.recv()).await, Some(on));
+            assert!(!bomb.connected(), "the actor that panicked on {on} is still there");
+        }
+    }
+    // Nor was the thread lost.
+    let (tell, told) = tokio::sync::oneshot::channel();
+    assert!(elsewhere.spawn(async { tell.send("here").unwrap() }));
+    assert_eq!(soon(told).await, Ok("here"));
+    elsewhere.stop();
+    elsewhere.join().unwrap();
+}
+
+/// A closure that panics, having told so.
+fn bomb<M>(on: &'static str, told: &mpsc::UnboundedSender<&'static str>) -> Recipient<M>
+where
+    M: actix::Message<Result = ()> + Send + 'static,
+{
+    let told = told.clone();
+    event::call(move |_: M| {
+        let _ = told.send(on);
+        panic!("as the test wants it")
+    })
+}
+
+#[actix::test]
+async fn a_closure_that_panics_at_any_event_takes_only_itself_down() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    outlives(|builder| {
+        let builder = builder.on_open(bomb("open", &tell)).on_reconnect(bomb("reconnect", &tell));
+        let builder = builder.on_data(bomb("data", &tell)).on_batch(bomb("batch", &tell));
+        let builder = builder.on_message(bomb("message", &tell)).on_error(bomb("error", &tell));
+        let builder = builder.on_close(bomb("close", &tell)).on_state(bomb("state", &tell));
+        builder.on_stopped(bomb("stopped", &tell))
+    })
+    .await;
+    drop(tell);
+    let mut bombs = Vec::new();
+    while let Some(on) = soon(told.recv()).await {
+        bombs.push(on);
+    }
+    bombs.sort();
+    let all = ["batch", "close", "data", "error", "message", "open", "reconnect", "state"];
+    assert_eq!(bombs, [&all[..], &["stopped"]].concat());
 }
 
 #[actix::test]

@@ -15,7 +15,7 @@ mod source;
 
 /// The floors of the house, from below. A module names only modules of lower floors.
 const FLOORS: &[(u8, &[&str])] = &[
-    (1, &["proto", "backoff", "headers", "proxy"]),
+    (1, &["proto", "backoff", "headers", "proxy", "cookies"]),
     (2, &["error", "socket", "tls"]),
     (3, &["command", "options"]),
     (4, &["event"]),
@@ -36,10 +36,12 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("awc", &["dial/upgrade.rs"]),
     ("actix_service", &["dial/upgrade.rs"]),
     ("actix_tls", &["dial/upgrade.rs"]),
-    ("rustls", &["tls.rs"]),
-    ("rustls_platform_verifier", &["tls.rs"]),
-    ("tokio_rustls", &["tls.rs"]),
-    ("webpki_roots", &["tls.rs"]),
+    ("rustls", &["tls/"]),
+    ("rustls_platform_verifier", &["tls/"]),
+    ("tokio_rustls", &["tls/"]),
+    ("webpki_roots", &["tls/webpki.rs"]),
+    ("pkcs8", &["tls/encrypted.rs"]),
+    ("cookie", &["cookies.rs"]),
     ("tokio_socks", &["dial/socks.rs"]),
     ("actix_codec", &["proto/framed.rs"]),
     ("zlib_rs", &["proto/deflate.rs"]),

@@ -1,6 +1,7 @@
 //! The reply to the upgrade: each wrong part is named, a refusal is kept whole, and bytes behind the
 //! 101 are frames.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use actix_ws_client::error::{HandshakeError, Stage};
@@ -301,6 +302,75 @@ async fn a_line_of_the_applications_own_replaces_ours() {
 }
 
 #[actix::test]
+async fn headers_come_as_a_list_a_map_or_whole_lines() {
+    let map = BTreeMap::from([("X-Map", Some("1")), ("X-None", None)]);
+    let request = sent(|builder| {
+        let builder = builder.header("X-One", "1").headers([("X-List", "1"), ("x-list", "2")]);
+        let builder =
+            builder.headers(map.clone()).headers(HashMap::from([("X-Hash", "1".to_owned())]));
+        let lines = ["X-Line: a: b ", "X-Empty:", "Host:\town.example"];
+        let builder =
+            builder.headers([("Cookie", None::<String>)]).cookie("ours=1").header_lines(lines);
+        builder.headers_with(async |_| Ok::<_, String>([("X-Made", Some("1")), ("X-One", None)]))
+    })
+    .await;
+    for (name, values) in [
+        ("x-one", &["1"][..]),
+        ("x-list", &["1", "2"]),
+        ("x-map", &["1"]),
+        ("x-none", &[]),
+        ("x-hash", &["1"]),
+        ("x-line", &["a: b"]),
+        ("x-empty", &[""]),
+        ("x-made", &["1"]),
+        ("host", &["own.example"]),
+        ("cookie", &["ours=1"]),
+    ] {
+        assert_eq!(request.headers(name).collect::<Vec<_>>(), values, "{name}");
+    }
+}
+
+#[actix::test]
+async fn what_a_request_has_one_of_is_not_made_twice() {
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let twice = [("Authorization", "hunter2"), ("authorization", "hunter3")];
+    let builder = to(&server).headers_with(async move |_| Ok::<_, String>(twice));
+    let outcome = builder.run().await.unwrap();
+    let Some(Error::Handler(err)) = outcome.error else { panic!("{outcome:?}") };
+    assert_eq!(&*err, "header: \"authorization\": given twice");
+    // One that takes the place of another is not a second one.
+    let builder = to(&server).header("Authorization", "old");
+    let builder = builder.headers_with(async |_| Ok::<_, String>([("authorization", "new")]));
+    builder.run().await.unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].headers("authorization").collect::<Vec<_>>(), ["new"]);
+}
+
+#[actix::test]
+async fn a_url_is_asked_for_as_it_should_be() {
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let port = server.addr().port();
+    for (url, line) in [
+        (format!("WS://127.0.0.1:{port}?x"), "GET /?x HTTP/1.1"),
+        (format!("wS://127.0.0.1:{port}#part"), "GET / HTTP/1.1"),
+        (
+            format!("ws://127.0.0.1:{port}/a b/\u{fc}?q=\u{fc}"),
+            "GET /a%20b/%C3%BC?q=%C3%BC HTTP/1.1",
+        ),
+    ] {
+        let before = server.dials();
+        Connection::builder(url).no_reconnect().run().await.unwrap();
+        assert_eq!(server.requests()[before].line(), line);
+    }
+    // A full-width host is one by the rules for internationalised ones.
+    let url = format!("ws://\u{ff4c}ocalhost:{port}/");
+    Connection::builder(url).no_reconnect().run().await.unwrap();
+    let asked = server.requests().pop().unwrap();
+    assert_eq!(asked.header("host"), Some(format!("localhost:{port}").as_str()));
+}
+
+#[actix::test]
 async fn what_cannot_be_said_is_refused_before_the_dial() {
     let builder = || Connection::builder("ws://127.0.0.1:1/").no_reconnect();
     for (option, builder) in [
@@ -314,6 +384,13 @@ async fn what_cannot_be_said_is_refused_before_the_dial() {
         ("basic_auth", builder().basic_auth("a", "hunter2\n")),
         ("bearer_auth", builder().bearer_auth("hunter2 x")),
         ("header", builder().header("X", "hunter2\r\n")),
+        ("header", builder().headers([("X", Some("hunter2\0"))])),
+        ("header", builder().header_lines(["hunter2"])),
+        ("header", builder().header_lines(["X: hunter2\r\nY: z"])),
+        ("header", builder().header_lines([": hunter2"])),
+        ("header", builder().header("Host", "a").header("host", "b")),
+        ("header", builder().headers([("Origin", "http://a"), ("origin", "http://a")])),
+        ("header", builder().header("Cookie", "hunter2=1").header_lines(["COOKIE: hunter2=2"])),
     ] {
         assert!(!format!("{builder:?}").contains("hunter2"), "{builder:?}");
         let refused = builder.run().await.unwrap_err().to_string();
@@ -372,7 +449,7 @@ async fn a_closure_for_headers_that_misbehaves_takes_nothing_else_down() {
     }
     let hangs = to(&server).headers_with(async |_| -> Made { std::future::pending().await });
     let outcome = hangs.connect_timeout(Duration::from_millis(100)).run().await.unwrap();
-    assert!(matches!(outcome.error, Some(Error::Timeout(Stage::Headers))), "{outcome:?}");
+    assert!(matches!(outcome.error, Some(Error::Timeout(Stage::Handler))), "{outcome:?}");
     assert_eq!(server.dials(), 0);
 }
 
@@ -398,11 +475,16 @@ fn words() -> impl Strategy<Value = String> {
     prop_oneof![nasty, any::<String>(), "[a-z]{1,4}\r\nx-evil: [a-z]{1,4}", "[a-z]{1,6}"]
 }
 
+/// Makes one header line before the dial.
+fn made(builder: ConnectionBuilder, name: String, value: String) -> ConnectionBuilder {
+    builder.headers_with(async move |_| Ok::<_, String>([(name.clone(), value.clone())]))
+}
+
 #[test]
 fn no_string_option_panics_or_leaves_its_line() {
     let server = Server::start(Script::accept().send_close(1000, ""));
-    let config = ProptestConfig { cases: 400, ..ProptestConfig::default() };
-    proptest!(config, |(option in 0..9, word in words())| {
+    let config = ProptestConfig { cases: 600, ..ProptestConfig::default() };
+    proptest!(config, |(option in 0..15, word in words())| {
         let dialled = server.requests().len();
         let builder = || to(&server).name(word.clone());
         let builder = match option {
@@ -414,6 +496,15 @@ fn no_string_option_panics_or_leaves_its_line() {
             5 => builder().bearer_auth(word.clone()),
             6 => builder().header("X-Own", word.clone()),
             7 => builder().header(word.clone(), "own"),
+            8 => builder().headers([("X-Own", Some(word.clone()))]),
+            9 => builder().header_lines([format!("X-Own: {word}")]),
+            10 => builder().header_lines([word.clone()]),
+            11 => made(builder(), "X-Own".into(), word.clone()),
+            12 => made(builder(), word.clone(), "own".into()),
+            13 => {
+                let url = format!("{}{word}", server.url());
+                builder().url_with(async move |_| Ok::<_, String>(url.clone()))
+            }
             _ => Connection::builder(format!("{}{word}", server.url())).no_reconnect(),
         };
         let outcome = actix::System::new().block_on(builder.run());
@@ -426,7 +517,7 @@ fn no_string_option_panics_or_leaves_its_line() {
             for line in head.lines().skip(1).filter(|line| !line.is_empty()) {
                 let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
                 let known = KNOWN.iter().any(|known| name.starts_with(known));
-                prop_assert!(known || option == 7, "{:?} in {:?}", name, request);
+                prop_assert!(known || [7, 10, 12].contains(&option), "{:?} in {:?}", name, request);
             }
         }
     });

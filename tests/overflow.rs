@@ -5,8 +5,9 @@ use std::time::Duration;
 use actix::fut::wrap_future;
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use actix_ws_client::command::status::Watch;
-use actix_ws_client::testing::{Script, Server};
-use actix_ws_client::{Connection, Overflow, Payload, command, event};
+use actix_ws_client::proto::session::By;
+use actix_ws_client::testing::{Probe, Script, Server};
+use actix_ws_client::{CloseCode, Connection, Overflow, Payload, Phase, Reconnect, command, event};
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that the server sends, of 1 KiB each.
@@ -156,4 +157,48 @@ fn event_of_no_socket() -> event::Message {
     let source = Connection::builder("ws://nowhere/").source();
     let received = std::time::Instant::now();
     event::Message { source, epoch: 0, payload: Payload::Binary(Default::default()), received }
+}
+
+#[actix::test]
+async fn where_it_is_wanted_the_socket_is_closed_and_comes_back_when_the_handlers_have_caught_up() {
+    let numbered = |script: Script, number| script.send_text(format!("{number:1024}"));
+    let first = (0..SENT).fold(Script::accept(), numbered).echo();
+    let server = Server::start([first, Script::accept().echo()]);
+    let (go, wait) = oneshot::channel();
+    let (told, mut got) = mpsc::unbounded_channel();
+    let stuck = Stuck { go: Some(wait), told }.start();
+    let opened = Probe::new();
+    let builder = Connection::builder(server.url())
+        .overflow(Overflow::Disconnect)
+        .read_ahead(64 << 10)
+        .close_timeout(Duration::from_millis(200))
+        .reconnect(Reconnect::fixed(Duration::from_millis(1)))
+        .on_message(stuck.recipient())
+        .on_close(opened.recipient())
+        .on_open(opened.recipient());
+    let watch = builder.watch();
+    let connection = builder.start().unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(20), async {
+        while watch.epoch() == 0 || watch.phase() != Phase::Waiting {
+            tokio::task::yield_now().await;
+        }
+    });
+    closed.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
+    assert_eq!(server.dials(), 1, "nobody has caught up");
+    go.send(()).unwrap();
+    let closed = opened.next::<event::Close>().await;
+    assert_eq!((closed.epoch, closed.by, closed.code), (1, By::Local, CloseCode::GOING_AWAY));
+    assert_eq!(closed.reason, "handlers are too slow");
+    opened.next_where::<event::Open>(|open| open.epoch == 2).await;
+    connection.send(command::Close::normal()).await.unwrap();
+    let mut numbers = Vec::new();
+    while let Ok(number) = got.try_recv() {
+        numbers.push(number);
+    }
+    assert_eq!(
+        numbers,
+        (0..numbers.len() as u64).collect::<Vec<_>>(),
+        "nothing is lost on the way"
+    );
+    assert!((32..SENT).contains(&(numbers.len() as u64)), "{}", numbers.len());
 }

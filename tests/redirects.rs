@@ -1,11 +1,18 @@
-//! Redirects of the upgrade: followed up to a limit within one dial, and credentials stay with
-//! their origin.
+//! Redirects of the upgrade: followed up to a limit within one dial, over TLS and through proxies
+//! too, and credentials stay with their origin.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_ws_client::error::{RedirectError, Stage};
 use actix_ws_client::testing::{Script, Server};
-use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind};
+use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, Tls};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url()).no_reconnect().proxy_from_env(false)
@@ -96,4 +103,170 @@ async fn the_whole_chain_has_one_deadline() {
     let outcome = builder.run().await.unwrap();
     assert!(matches!(outcome.error, Some(Error::Timeout(Stage::Upgrade))), "{outcome:?}");
     assert_eq!(server.dials(), 2);
+}
+
+#[actix::test]
+async fn a_prepared_transport_leads_to_one_server_alone() {
+    for location in ["/next", "ws://elsewhere.example/"] {
+        let server = Server::start(redirect(302, location));
+        let stream = TcpStream::connect(server.addr()).await.unwrap();
+        let err = not_followed(to(&server).transport(stream).run().await.unwrap());
+        assert!(matches!(err, RedirectError::Way(_)), "{err:?}");
+        assert_eq!(server.dials(), 1);
+    }
+    // One for each attempt is asked for a second one.
+    let server = Server::start([redirect(302, "ws://elsewhere.example/"), done()]);
+    let addr = server.addr();
+    let outcome = to(&server).transport_with(move |_, _| TcpStream::connect(addr)).run().await;
+    assert_eq!(outcome.unwrap().epochs, 1);
+    assert_eq!(server.requests()[1].header("host"), Some("elsewhere.example"));
+}
+
+/// A certificate for an address and some names, what trusts it, and what serves it.
+fn certified() -> (Tls, TlsAcceptor) {
+    let names = ["127.0.0.1", "a.feed.example", "b.feed.example"].map(String::from);
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let trust = Tls::new().ca_pem(made.cert.pem().as_bytes()).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    (trust, TlsAcceptor::from(Arc::new(config)))
+}
+
+/// TLS in front of a server: it ends here.
+async fn terminated(acceptor: TlsAcceptor, server: &Server) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (addr, behind) = (listener.local_addr().unwrap(), server.addr());
+    actix::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            actix::spawn(async move {
+                let mut stream = acceptor.accept(stream).await?;
+                copy_bidirectional(&mut stream, &mut TcpStream::connect(behind).await?).await
+            });
+        }
+    });
+    addr
+}
+
+#[actix::test]
+async fn from_wss_to_wss_is_followed_and_the_new_server_verified() {
+    let (trust, acceptor) = certified();
+    let other = Server::start(done());
+    let there = terminated(acceptor.clone(), &other).await;
+    let away = format!("https://{there}/there");
+    let hop = redirect(307, "/same").header("Set-Cookie", "jar=1; Secure");
+    let server = Server::start([hop, redirect(307, &away)]);
+    let here = terminated(acceptor.clone(), &server).await;
+    let builder = Connection::builder(format!("wss://me:pw@{here}/")).no_reconnect();
+    let builder = builder.proxy_from_env(false).tls(trust.clone()).cookie("own=2");
+    let outcome = builder.run().await.unwrap();
+    assert_eq!((outcome.epochs, outcome.attempts), (1, 1), "{outcome:?}");
+    let (ours, theirs) = (server.requests(), other.requests());
+    assert_eq!(ours[0].header("cookie"), Some("own=2"));
+    assert_eq!(ours[1].header("cookie"), Some("jar=1; own=2"));
+    assert!(ours.iter().all(|request| request.header("authorization").is_some()));
+    assert_eq!(theirs[0].line(), "GET /there HTTP/1.1");
+    assert_eq!(theirs[0].header("origin"), Some(format!("https://{there}").as_str()));
+    assert_eq!((theirs[0].header("cookie"), theirs[0].header("authorization")), (None, None));
+
+    // A server that nobody trusts is not one because a trusted one leads there.
+    let stranger = terminated(certified().1, &other).await;
+    let server = Server::start(redirect(302, format!("wss://{stranger}/")));
+    let here = terminated(acceptor, &server).await;
+    let builder = Connection::builder(format!("wss://{here}/")).no_reconnect().tls(trust);
+    let outcome = builder.proxy_from_env(false).run().await.unwrap();
+    assert_eq!(outcome.error.unwrap().stage(), "tls");
+    assert_eq!((server.dials(), other.dials()), (1, 1));
+}
+
+#[actix::test]
+async fn from_wss_to_ws_is_not_followed() {
+    let (trust, acceptor) = certified();
+    let plain = Server::start(done());
+    for scheme in ["ws", "http"] {
+        let away = format!("{scheme}://{}/", plain.addr());
+        let server = Server::start(redirect(302, away));
+        let here = terminated(acceptor.clone(), &server).await;
+        let builder = Connection::builder(format!("wss://{here}/")).no_reconnect();
+        let outcome = builder.proxy_from_env(false).tls(trust.clone()).run().await.unwrap();
+        assert_eq!(not_followed(outcome), RedirectError::Downgrade);
+    }
+    assert_eq!(plain.dials(), 0);
+    // The other way is an improvement.
+    let secure = terminated(acceptor, &plain).await;
+    let server = Server::start(redirect(302, format!("wss://{secure}/")));
+    assert_eq!(to(&server).tls(trust).run().await.unwrap().epochs, 1);
+    assert_eq!(plain.dials(), 1);
+}
+
+/// What a proxy was asked, request by request.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// A proxy for CONNECT that finds each host where this list says.
+async fn proxy<const N: usize>(hosts: [(&'static str, SocketAddr); N]) -> (SocketAddr, Asked) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (addr, asked) = (listener.local_addr().unwrap(), Asked::default());
+    let journal = asked.clone();
+    actix::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let journal = journal.clone();
+            actix::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await?);
+                }
+                let head = String::from_utf8(head).unwrap();
+                let found = hosts
+                    .iter()
+                    .find(|(host, _)| head.starts_with(&format!("CONNECT {host} HTTP/1.1\r\n")));
+                journal.lock().unwrap().push(head);
+                let mut there = TcpStream::connect(found.unwrap().1).await?;
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                copy_bidirectional(&mut stream, &mut there).await
+            });
+        }
+    });
+    (addr, asked)
+}
+
+#[actix::test]
+async fn a_redirect_goes_through_the_proxy_and_who_asks_stays_with_the_origin() {
+    let (trust, acceptor) = certified();
+    let hop = redirect(302, "/same").header("Set-Cookie", "host=1; Secure");
+    let away = redirect(302, "https://b.feed.example/there")
+        .header("Set-Cookie", "all=2; Domain=feed.example; Path=/there");
+    let first = Server::start([hop, away]);
+    let second = Server::start(done());
+    let (proxy, asked) = proxy([
+        ("a.feed.example:443", terminated(acceptor.clone(), &first).await),
+        ("b.feed.example:443", terminated(acceptor, &second).await),
+    ])
+    .await;
+    let builder = Connection::builder("wss://a.feed.example/").no_reconnect().tls(trust);
+    let builder = builder.proxy(format!("http://me:hunter2@{proxy}")).no_proxy("");
+    let builder = builder.bearer_auth("secret").cookie("own=3").header("Host", "own.example");
+    let outcome = builder.run().await.unwrap();
+    assert_eq!((outcome.epochs, outcome.attempts), (1, 1), "{outcome:?}");
+
+    let cookies = |server: &Server| -> Vec<Option<String>> {
+        server.requests().iter().map(|it| it.header("cookie").map(String::from)).collect()
+    };
+    assert_eq!(cookies(&first), [Some("own=3".into()), Some("host=1; own=3".into())]);
+    assert_eq!(cookies(&second), [Some("all=2".into())]);
+    let theirs = &second.requests()[0];
+    assert_eq!(theirs.header("host"), Some("b.feed.example"));
+    assert_eq!(theirs.header("authorization"), None);
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.len(), 3);
+    for head in asked.iter() {
+        // The proxy is told who we are, and nothing that is for the servers.
+        assert!(head.contains("Proxy-Authorization: Basic bWU6aHVudGVyMg==\r\n"), "{head}");
+        assert!(!head.contains("secret") && !head.to_lowercase().contains("cookie"), "{head}");
+    }
 }

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use actix::Addr;
 use actix_ws_client::command::SendError;
 use actix_ws_client::error::Stage;
+use actix_ws_client::proto::message::{ControlPayload, Incoming};
 use actix_ws_client::testing::{Gate, Probe, Script, Server};
 use actix_ws_client::{
     Connection, ConnectionBuilder, Error, OutcomeKind, Payload, Reconnect, command, event,
 };
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -161,6 +165,59 @@ async fn pings_go_out_though_the_buffer_is_full_but_not_without_end() {
 }
 
 #[actix::test]
+async fn eight_threads_send_through_one_handle_and_all_arrive_whole() {
+    const THREADS: usize = 8;
+    const EACH: usize = 200;
+    // A server by another hand, that notes what it gets.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    let (note, mut noted) = tokio::sync::mpsc::unbounded_channel();
+    actix::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        while let Some(Ok(message)) = socket.next().await {
+            let _ = note.send(message.into_data());
+        }
+    });
+    // Each is long enough to be written in pieces, and tells whose it is in every byte.
+    let message = |thread: usize, number: usize| {
+        let word = format!("{thread}:{number};");
+        word.repeat(3000 / word.len())
+    };
+
+    let probe = Probe::new();
+    let builder = Connection::builder(url).no_reconnect().send_buffer(16 << 20);
+    let _connection = probe.attach(builder).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let handle = handle.clone();
+            std::thread::spawn(move || {
+                let sends = (0..EACH)
+                    .map(|number| handle.send(command::Send::text(message(thread, number))));
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(join_all(sends))
+            })
+        })
+        .collect();
+
+    let mut arrived = Vec::new();
+    while arrived.len() < THREADS * EACH {
+        let next = tokio::time::timeout(10 * SECOND, noted.recv()).await;
+        arrived.push(next.expect("it arrives in time").expect("the server is there"));
+    }
+    let mut expected: Vec<Bytes> = (0..THREADS)
+        .flat_map(|thread| (0..EACH).map(move |number| message(thread, number).into()))
+        .collect();
+    arrived.sort();
+    expected.sort();
+    assert!(arrived == expected, "{} arrived, not all of them as they were sent", arrived.len());
+    for answer in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+        assert_eq!(answer.unwrap().unwrap().epoch, 1);
+    }
+}
+
+#[actix::test]
 async fn commands_reach_it_from_any_thread_by_the_handle() {
     let server = Server::start(Script::accept().echo());
     let probe = Probe::new();
@@ -173,4 +230,128 @@ async fn commands_reach_it_from_any_thread_by_the_handle() {
     assert_eq!(probe.next_message().await.payload.as_text(), Some("from afar"));
     let outcome = handle.send(command::Close::normal()).await.unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Closed);
+}
+
+/// Fills the send buffer of a connection whose server reads nothing; says how many messages it took.
+async fn fill(connection: &Addr<Connection>) -> usize {
+    let big = || command::Send::binary(vec![0; 100 << 10]);
+    let mut taken = 0;
+    while connection.send(big()).await.unwrap().is_ok() {
+        taken += 1;
+        assert!(taken < 1000, "100 MiB are no bound");
+    }
+    taken
+}
+
+#[actix::test]
+async fn who_may_wait_waits_for_room_in_order_and_nobody_overtakes() {
+    let gate = Gate::new();
+    let server = Server::start(Script::accept().stall_until(&gate));
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let taken = fill(&connection).await;
+    let waiting = |number: u8| {
+        connection.send(command::Send::binary(vec![number; 200 << 10]).wait(60 * SECOND))
+    };
+    let waiters: Vec<_> = (1..=3).map(waiting).collect();
+    let overtaking = connection.send(command::Send::text("me first")).await.unwrap();
+    assert_eq!(overtaking, Err(SendError::Full("me first".into())));
+    gate.open();
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap();
+    }
+    for _ in 0..taken {
+        assert_eq!(server.next_message().await.len(), 100 << 10);
+    }
+    for number in 1..=3 {
+        assert_eq!(server.next_message().await, vec![number; 200 << 10].into());
+    }
+    connection.send(command::Send::text("now")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await, "now".into());
+}
+
+#[actix::test]
+async fn what_has_waited_too_long_comes_back_and_what_is_behind_it_waits_on() {
+    let server = Server::start(Script::accept().stall_forever());
+    let probe = Probe::new();
+    let builder = to(&server).write_timeout(60 * SECOND);
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    fill(&connection).await;
+    let send = |text: &'static str, time| {
+        let text = " ".repeat(100 << 10) + text;
+        connection.send(command::Send::text(text).wait(time))
+    };
+    let patient = send("patient", 60 * SECOND);
+    let hasty = send("hasty", SECOND / 20);
+    let refused = hasty.await.unwrap().unwrap_err();
+    assert!(matches!(&refused, SendError::Full(_)), "{refused}");
+    assert!(refused.into_payload().as_text().unwrap().ends_with("hasty"));
+    // The socket is lost: what waited for it comes back too.
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    let lost = patient.await.unwrap().unwrap_err();
+    assert!(matches!(&lost, SendError::NotOpen(_)), "{lost}");
+    assert!(lost.into_payload().as_text().unwrap().ends_with("patient"));
+}
+
+#[actix::test]
+async fn no_more_than_so_many_messages_wait() {
+    let server = Server::start(Script::accept().stall_forever());
+    let probe = Probe::new();
+    let builder = to(&server).write_timeout(60 * SECOND);
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    fill(&connection).await;
+    let mut small = command::Send::text("x");
+    while connection.send(small.clone()).await.unwrap().is_ok() {}
+    small = small.wait(60 * SECOND);
+    // Forgotten by its sender, but not by the connection.
+    (0..1024).for_each(|_| connection.do_send(small.clone()));
+    let one_more = connection.send(small).await.unwrap();
+    assert_eq!(one_more, Err(SendError::Full("x".into())));
+}
+
+#[actix::test]
+async fn a_pong_goes_out_without_a_ping_and_within_a_bound() {
+    let server = Server::start([Script::accept(), Script::accept().stall_forever()]);
+    let probe = Probe::new();
+    let builder = to(&server).write_timeout(60 * SECOND);
+    let connection = probe.attach(builder).start().unwrap();
+    let payload = ControlPayload::new("here I am").unwrap();
+    let pong = || connection.send(command::Pong { payload: payload.clone() });
+    let back = Payload::Binary("here I am".into());
+    assert_eq!(pong().await.unwrap(), Err(SendError::NotOpen(back.clone())));
+    probe.next::<event::Open>().await;
+    assert_eq!(pong().await.unwrap().unwrap().epoch, 1);
+    // What comes behind it shows that it has come.
+    connection.send(command::Send::text("x")).await.unwrap().unwrap();
+    server.next_message().await;
+    assert_eq!(server.received()[0], Incoming::Pong(payload.clone()));
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    probe.next_where::<event::Open>(|open| open.epoch == 2).await;
+    fill(&connection).await;
+    for _ in 0..64 {
+        pong().await.unwrap().unwrap();
+    }
+    assert_eq!(pong().await.unwrap(), Err(SendError::Full(back.clone())));
+    connection.send(command::Close::normal().deadline(Duration::ZERO)).await.unwrap();
+    assert_eq!(pong().await.unwrap(), Err(SendError::Closed(back)));
+}
+
+#[actix::test]
+async fn a_message_goes_out_in_fragments_and_arrives_whole() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let text = "grüße".repeat(1000);
+    let send = |size| connection.send(command::Send::fragments(text.clone(), size));
+    for size in [1, 1000, usize::MAX] {
+        send(size).await.unwrap().unwrap();
+        assert_eq!(server.next_message().await, text.clone().into());
+    }
+    let many = command::Send::fragments(vec![0; 200 << 10], 1);
+    let refused = connection.send(many).await.unwrap();
+    assert!(matches!(refused, Err(SendError::TooLarge(_))), "its headers count: {refused:?}");
 }

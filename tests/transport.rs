@@ -10,7 +10,7 @@ use actix_ws_client::testing::{Journal, Note, Probe, Script, Server};
 use actix_ws_client::{
     Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, SocketOptions, Tls, event,
 };
-use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, DuplexStream, duplex, join};
 use tokio::net::TcpListener;
 
 /// A pipe, and at its other end a server that says hi and closes.
@@ -48,6 +48,26 @@ async fn a_prepared_transport_is_used_once() {
     });
     let head = head.unwrap();
     assert_eq!((head.line(), head.header("host")), ("GET /feed HTTP/1.1", Some("example.com")));
+}
+
+/// Who refuses a request may hang up before it has read it all.
+#[actix::test]
+async fn a_reply_counts_though_the_request_could_not_be_written() {
+    let run = |reply: &'static [u8]| {
+        let (broken, _) = duplex(1);
+        Connection::builder("ws://h/").transport(join(reply, broken)).no_reconnect().run()
+    };
+    let outcome = run(b"HTTP/1.1 401 No\r\nContent-Length: 3\r\n\r\nwho").await.unwrap();
+    match outcome.error {
+        Some(Error::Refused(refusal)) => {
+            assert_eq!((refusal.status, refusal.body.as_ref()), (401, b"who".as_ref()));
+        }
+        other => panic!("{other:?}"),
+    }
+    match run(b"HTTP/1.1 4").await.unwrap().error {
+        Some(Error::Io(err)) => assert_eq!(err.kind(), io::ErrorKind::BrokenPipe),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[actix::test]

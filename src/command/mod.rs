@@ -30,6 +30,16 @@ pub struct Ping {
     pub payload: ControlPayload,
 }
 
+/// Sends a Pong frame that no Ping has asked for (RFC 6455, 5.5.3), as a sign of life that is not
+/// answered (WebSocketApp's `sock.pong`). Pings of the server's are answered without it. Its bound is
+/// that of [`Ping`].
+#[derive(Clone, Debug, Default, Message)]
+#[rtype(result = "Result<Accepted, SendError>")]
+pub struct Pong {
+    /// What the server is told, at most 125 bytes.
+    pub payload: ControlPayload,
+}
+
 /// Closes the connection for good (WebSocketApp's `close`), in every phase: a dial, a sleep and a
 /// backoff are cancelled at once. No socket is opened after it was accepted.
 ///

@@ -1,5 +1,7 @@
 //! Sending a message.
 
+use std::time::Duration;
+
 use actix::Message;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -9,7 +11,7 @@ use crate::proto::message::Payload;
 
 /// Sends one message (WebSocketApp's `send`, `send_text`, `send_bytes`).
 ///
-/// It is answered in the same turn of the connection's actor: `Ok` means that it was taken into
+/// It is answered in the same turn of the connection's actor, unless it may [`wait`](Send::wait): `Ok` means that it was taken into
 /// the bounded send buffer of the socket that is open now. It does not mean that the peer has it:
 /// what is under way when a socket is lost may or may not have arrived.
 ///
@@ -22,23 +24,45 @@ use crate::proto::message::Payload;
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Send {
     pub(crate) payload: Payload,
+    /// The most bytes of one frame; `None` for a single frame.
+    pub(crate) fragment: Option<usize>,
+    /// How long it may wait for room.
+    pub(crate) wait: Option<Duration>,
 }
 
 impl Send {
     /// A text message.
     pub fn text(text: impl Into<ByteString>) -> Send {
-        Send { payload: Payload::Text(text.into()) }
+        Payload::Text(text.into()).into()
     }
 
     /// A binary message.
     pub fn binary(bytes: impl Into<Bytes>) -> Send {
-        Send { payload: Payload::Binary(bytes.into()) }
+        Payload::Binary(bytes.into()).into()
+    }
+
+    /// A message in fragments of at most `size` bytes, and at least one (RFC 6455, 5.4), for a server
+    /// that wants short frames. They go out without another message between them; compressed, if that
+    /// was agreed and is worth it. Each has a header of up to 14 bytes, which counts against
+    /// `send_buffer` too. (WebSocketApp has such frames made by hand, with `create_frame`.)
+    pub fn fragments(payload: impl Into<Payload>, size: usize) -> Send {
+        Send { payload: payload.into(), fragment: Some(size), wait: None }
+    }
+
+    /// Waits so long for room in the send buffer, where it would be refused as
+    /// [`Full`](SendError::Full) at once: first come, first served, and at most 1,024 at a time. What
+    /// has waited too long comes back as `Full`; if the socket is lost meanwhile, as `NotOpen`. While
+    /// messages wait, one that may not wait is refused: it would overtake them. Of no effect in a
+    /// [`SendBatch`]. Default: no waiting.
+    pub fn wait(mut self, time: Duration) -> Send {
+        self.wait = Some(time);
+        self
     }
 }
 
 impl From<Payload> for Send {
     fn from(payload: Payload) -> Send {
-        Send { payload }
+        Send { payload, fragment: None, wait: None }
     }
 }
 

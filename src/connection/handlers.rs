@@ -7,12 +7,13 @@ use tokio::time::Instant;
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
 use crate::command::{self, Accepted, Closed, SendError, Unsent};
 use crate::connection::live::Live;
+use crate::connection::waiting::Reply;
 use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
 use crate::event;
 use crate::pinger::{Beat, Silent};
 use crate::proto::close::{CloseCode, CloseFrame};
-use crate::proto::message::Payload;
+use crate::proto::message::{ControlPayload, Payload};
 
 impl Connection {
     /// The way to us that handlers get.
@@ -23,6 +24,7 @@ impl Connection {
                 .way::<command::Send>(weak.clone().recipient())
                 .way::<command::SendBatch>(weak.clone().recipient())
                 .way::<command::Ping>(weak.clone().recipient())
+                .way::<command::Pong>(weak.clone().recipient())
                 .way::<command::Close>(weak.clone().recipient())
                 .way::<command::Reconnect>(weak.clone().recipient())
                 .way::<command::Pause>(weak.clone().recipient())
@@ -65,7 +67,7 @@ impl Connection {
     }
 
     /// Counts a refusal that nobody may hear of, and warns of it once a second.
-    fn refused(&mut self, err: &SendError) {
+    pub(super) fn refused(&mut self, err: &SendError) {
         self.watch.add(Gauge::SendsRefused, 1);
         if self.may_warn() {
             tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
@@ -74,31 +76,23 @@ impl Connection {
 }
 
 impl Handler<command::Send> for Connection {
-    type Result = Result<Accepted, SendError>;
+    type Result = Reply;
 
-    fn handle(&mut self, send: command::Send, _: &mut Self::Context) -> Self::Result {
-        let epoch = self.epoch;
-        let sent = match &mut self.life {
-            Life::Live(live) => live.send(send.payload),
-            Life::Closed => Err(SendError::Closed(send.payload)),
-            _ => Err(SendError::NotOpen(send.payload)),
-        };
-        match &sent {
-            Ok(()) => self.watch.add(Gauge::MessagesOut, 1),
-            Err(err) => self.refused(err),
-        }
-        sent.map(|()| Accepted::new(epoch))
+    fn handle(&mut self, send: command::Send, _: &mut Self::Context) -> Reply {
+        self.take_or_wait(send)
     }
 }
 
 impl Handler<command::SendBatch> for Connection {
     type Result = Result<Accepted, Unsent>;
 
-    fn handle(&mut self, batch: command::SendBatch, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, batch: command::SendBatch, _: &mut Self::Context) -> Self::Result {
         let mut accepted = Accepted::new(self.epoch);
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
-            match Handler::<command::Send>::handle(self, message, ctx) {
+            let answer = self.take(message);
+            self.count(&answer);
+            match answer {
                 Ok(sent) => accepted = sent,
                 Err(error) => {
                     let rest = messages.map(|message| message.payload).collect();
@@ -114,16 +108,32 @@ impl Handler<command::Ping> for Connection {
     type Result = Result<Accepted, SendError>;
 
     fn handle(&mut self, ping: command::Ping, _: &mut Self::Context) -> Self::Result {
+        self.control(ping.payload, Live::ping)
+    }
+}
+
+impl Handler<command::Pong> for Connection {
+    type Result = Result<Accepted, SendError>;
+
+    fn handle(&mut self, pong: command::Pong, _: &mut Self::Context) -> Self::Result {
+        self.control(pong.payload, Live::pong)
+    }
+}
+
+impl Connection {
+    /// Sends a control frame of the application's.
+    fn control(
+        &mut self,
+        payload: ControlPayload,
+        send: impl FnOnce(&mut Live, ControlPayload) -> Result<(), SendError>,
+    ) -> Result<Accepted, SendError> {
         let epoch = self.epoch;
-        let payload = ping.payload;
-        let given_back =
-            |payload: crate::proto::message::ControlPayload| Payload::Binary(payload.into_bytes());
-        let sent = match &mut self.life {
-            Life::Live(live) => live.ping(payload),
+        let given_back = |payload: ControlPayload| Payload::Binary(payload.into_bytes());
+        match &mut self.life {
+            Life::Live(live) => send(live, payload).map(|()| Accepted::new(epoch)),
             Life::Closed => Err(SendError::Closed(given_back(payload))),
             _ => Err(SendError::NotOpen(given_back(payload))),
-        };
-        sent.map(|()| Accepted::new(epoch))
+        }
     }
 }
 

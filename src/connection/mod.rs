@@ -10,6 +10,8 @@ mod live;
 #[cfg(feature = "testing")]
 mod probed;
 mod pulse;
+mod trace;
+mod waiting;
 
 use std::fmt;
 use std::future::Future;
@@ -30,8 +32,9 @@ use crate::command::Handle;
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, SourceId, Watch};
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
+use crate::connection::waiting::Waiting;
 use crate::delivery::{Delivery, Handlers, Queued};
-use crate::dial::{Opened, dial};
+use crate::dial::{Opened, SharedJar, dial};
 use crate::error::{Error, Verdict};
 use crate::event::{self, Next};
 use crate::options::{Attempt, Plan};
@@ -47,6 +50,8 @@ pub use crate::connection::builder::ConnectionBuilder;
 pub struct Connection {
     /// Where to, and how.
     plan: Rc<Plan>,
+    /// Cookies, from one dial to the next.
+    jar: SharedJar,
     source: SourceId,
     /// The way to us that handlers get. Made in the first life.
     handle: Option<Handle>,
@@ -54,6 +59,8 @@ pub struct Connection {
     watch: Watch,
     /// The queue to the handlers.
     delivery: Delivery,
+    /// Messages that wait for room in the send buffer.
+    waiting: Waiting,
     /// When to dial.
     schedule: Schedule,
     rng: StdRng,
@@ -159,10 +166,12 @@ impl Connection {
         let delivery = Delivery::new(handlers, overflow, room);
         Connection {
             plan: Rc::new(plan),
+            jar: SharedJar::default(),
             source,
             handle: None,
             watch,
             delivery,
+            waiting: Waiting::default(),
             schedule,
             rng: StdRng::from_rng(&mut rand::rng()),
             life: Life::Waiting(None),
@@ -214,7 +223,7 @@ impl Connection {
         self.watch.set(Gauge::Attempts, self.attempts);
         self.enter(Phase::Connecting);
         let attempt = Attempt::new(self.schedule.attempt(), self.last_error.clone());
-        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt)));
+        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, self.jar.clone())));
     }
 
     /// A dial has succeeded: a new epoch begins.
@@ -232,8 +241,10 @@ impl Connection {
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
         let options = &self.plan.options;
-        let (link, leftover, deflate) = (opened.link, opened.leftover, opened.deflate);
-        let live = Live::new(self.epoch, now, link, leftover, deflate, options, &ctx.address());
+        let (link, leftover) = (opened.link, opened.leftover);
+        let codec = options.codec(opened.deflate, self.delivery.by_fragment());
+        let codec = trace::traced(codec, self.source, self.epoch);
+        let live = Live::new(self.epoch, now, link, leftover, codec, options, &ctx.address());
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
         let open = event::Open {

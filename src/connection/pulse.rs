@@ -26,11 +26,13 @@ impl ActorFuture<Connection> for Pulse {
         }
         connection.delivery.poll(task);
         while connection.poll_life(ctx, task).is_ready() {}
+        connection.poll_waiting(task);
         connection.delivery.poll(task);
         if let Life::Live(live) = &connection.life
-            && live.can_resume(&connection.delivery)
+            && (live.can_resume(&connection.delivery) || live.must_disconnect(&connection.delivery))
         {
-            // The handlers took all that had stopped the reading: no full mailbox will wake us.
+            // The handlers took all that had stopped the reading, or nothing more: no mailbox will
+            // wake us.
             task.waker().wake_by_ref();
         }
         connection.store_figures();

@@ -1,6 +1,5 @@
 //! The kinds of event: who is told each, and its place in the queue.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use actix::Recipient;
@@ -9,6 +8,7 @@ use crate::command::status::SourceId;
 use crate::event;
 use crate::proto::frame::Opcode;
 use crate::proto::message::Payload;
+use crate::proto::messages::Messages;
 
 /// The recipients of one kind of event.
 pub(crate) type Slots<M> = Vec<Slot<M>>;
@@ -32,6 +32,7 @@ pub(crate) struct Handlers {
     pub(super) open: Slots<event::Open>,
     pub(super) reconnect: Slots<event::Reconnect>,
     pub(super) data: Slots<event::Data>,
+    pub(super) continuation: Slots<event::Continuation>,
     pub(super) batch: Slots<event::Batch>,
     pub(super) message: Slots<event::Message>,
     pub(super) ping: Slots<event::Ping>,
@@ -48,6 +49,11 @@ impl Handlers {
         self.of().push(Slot { to, from: 0 });
     }
 
+    /// Whether messages in fragments are told fragment by fragment.
+    pub(crate) fn by_fragment(&self) -> bool {
+        !self.continuation.is_empty()
+    }
+
     /// The recipients of one kind of event.
     pub(super) fn of<M: Event>(&mut self) -> &mut Slots<M> {
         M::slots(self)
@@ -58,6 +64,7 @@ impl Handlers {
         self.open.len()
             + self.reconnect.len()
             + self.data.len()
+            + self.continuation.len()
             + self.batch.len()
             + self.message.len()
             + self.ping.len()
@@ -91,6 +98,11 @@ pub(crate) trait Event:
 /// A kind of event that stands in the queue by itself. Messages stand there in runs.
 pub(crate) trait Queued: Event {
     fn wrap(self) -> Entry;
+
+    /// Whether anybody is to be told.
+    fn is_wanted(handlers: &mut Handlers) -> bool {
+        !Self::slots(handlers).is_empty()
+    }
 }
 
 /// Something in the queue.
@@ -98,6 +110,7 @@ pub(crate) enum Entry {
     Open(event::Open),
     Reconnect(event::Reconnect),
     Run(Run),
+    Continuation(event::Continuation),
     Ping(event::Ping),
     Pong(event::Pong),
     Error(event::Error),
@@ -113,27 +126,29 @@ pub(crate) struct Run {
     pub(crate) epoch: u64,
     /// When their last bytes were read.
     pub(crate) received: Instant,
-    pub(crate) payloads: VecDeque<Payload>,
+    pub(crate) messages: Messages,
 }
 
 /// What a message costs in the queue besides its payload, in bytes.
 const MESSAGE: usize = 96;
 
 /// What any other event costs, its payload included, in bytes.
-pub(super) const EVENT: usize = size_of::<Entry>() + MESSAGE;
+pub(crate) const EVENT: usize = size_of::<Entry>() + MESSAGE;
 
 impl Entry {
     pub(super) fn cost(&self) -> usize {
         match self {
             Entry::Run(run) => run.cost(),
+            Entry::Continuation(event) => EVENT + event.fragment.bytes.len(),
             _ => EVENT,
         }
     }
 }
 
-/// What a message costs in the queue, in bytes.
-pub(crate) fn cost(payload: &Payload) -> usize {
-    payload.len() + MESSAGE
+/// What a message of so many bytes costs in the queue.
+#[inline]
+pub(crate) fn cost(len: usize) -> usize {
+    len + MESSAGE
 }
 
 impl Run {
@@ -142,30 +157,55 @@ impl Run {
         event::Message { source, epoch, payload, received }
     }
 
-    /// What its messages cost in the queue, in bytes.
+    /// What its messages cost in the queue, in bytes: what they keep of memory, until the last.
+    #[inline]
     pub(super) fn cost(&self) -> usize {
-        self.payloads.iter().map(cost).sum()
+        match self.messages.len() {
+            0 => 0,
+            left => self.messages.held() + MESSAGE * left,
+        }
     }
 
     /// All messages that are left.
     pub(super) fn batch(&self) -> event::Batch {
-        let payloads = self.payloads.iter().cloned().collect();
-        event::Batch::new(self.source, self.epoch, self.received, payloads)
+        event::Batch::new(self.source, self.epoch, self.received, self.messages.clone())
     }
 
     /// All messages that are left, which then are no more.
     pub(super) fn take_batch(&mut self) -> event::Batch {
-        let payloads = std::mem::take(&mut self.payloads).into();
-        event::Batch::new(self.source, self.epoch, self.received, payloads)
+        let messages = std::mem::take(&mut self.messages);
+        event::Batch::new(self.source, self.epoch, self.received, messages)
     }
 
+    /// The first of those that are left.
     pub(super) fn data(&self, payload: Payload) -> event::Data {
-        let opcode = match &payload {
-            Payload::Text(_) => Opcode::Text,
-            Payload::Binary(_) => Opcode::Binary,
-        };
         let (source, epoch) = (self.source, self.epoch);
+        let opcode = self.messages.opcode(0).unwrap_or(Opcode::Binary);
         event::Data { source, epoch, payload, opcode, fin: true }
+    }
+
+    /// Forgets messages until `enough` says that what the rest costs will do, but keeps the first
+    /// `kept`; the oldest of the others first, or the newest. Says how many.
+    pub(super) fn shed(
+        &mut self,
+        kept: usize,
+        oldest: bool,
+        enough: impl Fn(usize) -> bool,
+    ) -> usize {
+        // What it would cost without the memory that only the forgotten ones need.
+        let lens = |index| self.messages.bytes(index).map_or(0, <[u8]>::len);
+        let mut cost_left: usize = (0..self.messages.len()).map(lens).map(cost).sum();
+        let droppable = self.messages.len().saturating_sub(kept);
+        let mut dropped = 0;
+        while dropped < droppable && !enough(cost_left) {
+            let index = if oldest { kept + dropped } else { self.messages.len() - 1 - dropped };
+            cost_left -= cost(lens(index));
+            dropped += 1;
+        }
+        let at = if oldest { kept } else { self.messages.len() - dropped };
+        self.messages.remove(at, dropped);
+        self.messages.compact();
+        dropped
     }
 }
 
@@ -301,12 +341,39 @@ impl Queued for event::Reconnect {
     }
 }
 
+impl event::Continuation {
+    /// What is told before it.
+    pub(super) fn data(&self) -> event::Data {
+        let (source, epoch, fragment) = (self.source, self.epoch, &self.fragment);
+        let payload = Payload::Binary(fragment.bytes.clone());
+        event::Data { source, epoch, payload, opcode: fragment.opcode, fin: fragment.fin }
+    }
+}
+
+impl Event for event::Continuation {
+    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
+        &mut handlers.continuation
+    }
+    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
+        matches!(head, Entry::Continuation(_)).then_some(&mut told[0])
+    }
+}
+
+impl Queued for event::Continuation {
+    fn wrap(self) -> Entry {
+        Entry::Continuation(self)
+    }
+    fn is_wanted(handlers: &mut Handlers) -> bool {
+        !(handlers.continuation.is_empty() && handlers.data.is_empty())
+    }
+}
+
 impl Event for event::Data {
     fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
         &mut handlers.data
     }
     fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Run(_)).then_some(&mut told[1])
+        matches!(head, Entry::Run(_) | Entry::Continuation(_)).then_some(&mut told[1])
     }
 }
 

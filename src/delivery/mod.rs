@@ -11,10 +11,10 @@ use std::task::Context;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{EVENT, Slot, Slots, Told};
+use crate::delivery::kinds::{Slot, Slots, Told};
 use crate::options::Overflow;
 
-pub(crate) use crate::delivery::kinds::{Entry, Event, Handlers, Queued, Run, cost};
+pub(crate) use crate::delivery::kinds::{EVENT, Entry, Event, Handlers, Queued, Run, cost};
 
 /// The queue of one connection.
 #[derive(Default)]
@@ -60,6 +60,11 @@ impl Delivery {
         self.handlers.count()
     }
 
+    /// Whether messages in fragments are told fragment by fragment.
+    pub(crate) fn by_fragment(&self) -> bool {
+        self.handlers.by_fragment()
+    }
+
     /// Lets go of a recipient. `false` if it was none.
     pub(crate) fn unsubscribe<E: Event>(&mut self, recipient: &Recipient<E>) -> bool {
         let slots = self.handlers.of::<E>();
@@ -78,10 +83,11 @@ impl Delivery {
 
     /// Puts an event behind all others.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
-        if !self.handlers.of::<E>().is_empty() {
-            self.cost += EVENT;
+        if E::is_wanted(&mut self.handlers) {
+            let entry = event.wrap();
+            self.cost += entry.cost();
             self.events += 1;
-            self.queue.push_back(event.wrap());
+            self.queue.push_back(entry);
         }
     }
 
@@ -91,10 +97,10 @@ impl Delivery {
         let handlers = &self.handlers;
         let nobody =
             handlers.message.is_empty() && handlers.data.is_empty() && handlers.batch.is_empty();
-        if nobody || run.payloads.is_empty() {
+        if nobody || run.messages.is_empty() {
             return;
         }
-        self.events += run.payloads.len();
+        self.events += run.messages.len();
         let entry = Entry::Run(run);
         self.cost += entry.cost();
         self.queue.push_back(entry);
@@ -112,7 +118,13 @@ impl Delivery {
 
     /// Whether messages are being dropped: only ever while a mailbox is full.
     fn is_dropping(&self) -> bool {
-        self.overflow != Overflow::Wait && self.offer.is_some()
+        let drops = matches!(self.overflow, Overflow::DropOldest | Overflow::DropNewest);
+        drops && self.offer.is_some()
+    }
+
+    /// Whether the socket is to be closed when too much waits.
+    pub(crate) fn disconnects(&self) -> bool {
+        self.overflow == Overflow::Disconnect && self.offer.is_some()
     }
 
     /// Drops messages until the rest has room.
@@ -133,13 +145,14 @@ impl Delivery {
             false => &mut runs.rev(),
         };
         for (kept, run) in runs {
-            while self.cost > self.room && run.payloads.len() > kept {
-                let at = if oldest { kept } else { run.payloads.len() - 1 };
-                let dropped = run.payloads.remove(at);
-                self.cost -= dropped.as_ref().map_or(0, cost);
-                self.events -= 1;
-                self.dropped += 1;
+            if self.cost <= self.room {
+                break;
             }
+            let others = self.cost - run.cost();
+            let dropped = run.shed(kept, oldest, |cost| others + cost <= self.room);
+            self.cost = others + run.cost();
+            self.events -= dropped;
+            self.dropped += dropped as u64;
         }
     }
 
@@ -200,12 +213,22 @@ impl Delivery {
             Entry::Close(event) => offer_copies(&mut handlers.close, told, number, event),
             Entry::State(event) => offer_copies(&mut handlers.state, told, number, event),
             Entry::Stopped(event) => offer_copies(&mut handlers.stopped, told, number, event),
+            Entry::Continuation(event) => {
+                let (data, told_data) = (event.data(), &mut self.told[1]);
+                match offer_copies(&mut handlers.data, told_data, number, &data) {
+                    None => {
+                        let told = &mut self.told[0];
+                        offer_copies(&mut handlers.continuation, told, number, event)
+                    }
+                    blocked => blocked,
+                }
+            }
             Entry::Run(_) => return self.step_run(),
         };
         match blocked {
             Some(offer) => self.offer = Some(offer),
             None => {
-                self.cost -= EVENT;
+                self.cost -= head.cost();
                 self.events -= 1;
                 self.next_entry();
             }
@@ -220,13 +243,13 @@ impl Delivery {
             return true;
         };
         let (handlers, number) = (&mut self.handlers, self.number);
+        let alone = handlers.data.is_empty() && handlers.message.is_empty();
         if self.told[2] < handlers.batch.len() {
-            // The last recipient of all gets the payloads themselves.
-            let alone = handlers.data.is_empty() && handlers.message.is_empty();
+            // The last recipient of all gets the messages themselves.
             let is_last = alone && self.told[2] + 1 == handlers.batch.len();
             let mut batch = Some(if is_last {
                 self.cost -= run.cost();
-                self.events -= run.payloads.len();
+                self.events -= run.messages.len();
                 run.take_batch()
             } else {
                 run.batch()
@@ -236,31 +259,32 @@ impl Delivery {
                 return true;
             }
         }
-        while let Some(payload) = run.payloads.pop_front() {
+        while !alone && let Some(payload) = run.messages.payload(0) {
             let [told, told_data, _] = &mut self.told;
-            let cost = cost(&payload);
             if !handlers.data.is_empty() {
                 let mut data = Some(run.data(payload.clone()));
                 self.offer = offer(&mut handlers.data, told_data, number, &mut data);
                 if self.offer.is_some() {
-                    run.payloads.push_front(payload);
                     return true;
                 }
             }
             let mut message = Some(run.message(payload));
             self.offer = offer(&mut handlers.message, told, number, &mut message);
-            if let (true, Some(message)) = (self.offer.is_some(), message) {
+            if self.offer.is_some() && message.is_some() {
                 // Others are still to be told of it.
-                run.payloads.push_front(message.payload);
                 return true;
             }
             (*told, *told_data) = (0, 0);
-            self.cost -= cost;
+            let before = run.cost();
+            run.messages.advance();
+            self.cost -= before - run.cost();
             self.events -= 1;
-            if self.offer.is_some() && !run.payloads.is_empty() {
+            if self.offer.is_some() && !run.messages.is_empty() {
                 return true;
             }
         }
+        self.cost -= run.cost();
+        self.events -= run.messages.len();
         self.next_entry();
         true
     }
@@ -294,7 +318,11 @@ impl Delivery {
                 Entry::Close(event) => force(&handlers.close, skipped, number, &event),
                 Entry::State(event) => force(&handlers.state, skipped, number, &event),
                 Entry::Stopped(event) => force(&handlers.stopped, skipped, number, &event),
-                Entry::Run(run) => force_run(handlers, skips, number, &run),
+                Entry::Run(run) => force_run(handlers, skips, number, run),
+                Entry::Continuation(event) => {
+                    force(&handlers.data, skips[1], number, &event.data());
+                    force(&handlers.continuation, skipped, number, &event);
+                }
             }
         }
         self.cost = 0;
@@ -359,13 +387,14 @@ fn force<M: Event>(slots: &Slots<M>, skip: usize, number: u64, event: &M) {
     }
 }
 
-fn force_run(handlers: &Handlers, mut skip: Told, number: u64, run: &Run) {
+fn force_run(handlers: &Handlers, mut skip: Told, number: u64, mut run: Run) {
     if skip[2] < handlers.batch.len() {
         force(&handlers.batch, skip[2], number, &run.batch());
     }
-    for payload in &run.payloads {
+    while let Some(payload) = run.messages.payload(0) {
         let [told, told_data, _] = mem::take(&mut skip);
         force(&handlers.data, told_data, number, &run.data(payload.clone()));
-        force(&handlers.message, told, number, &run.message(payload.clone()));
+        force(&handlers.message, told, number, &run.message(payload));
+        run.messages.advance();
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::dial::head::Head;
 use crate::dial::link::Link;
 use crate::error::Refusal;
+use crate::headers::Headers;
 
 /// The most of a body that is kept, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -35,6 +36,10 @@ impl Refused {
     /// Whether the server wants us to ask elsewhere (RFC 9110, 15.4). The request is always a GET.
     pub(super) fn is_redirect(&self) -> bool {
         matches!(self.head.status, 301 | 302 | 303 | 307 | 308)
+    }
+
+    pub(super) fn headers(&self) -> &Headers {
+        &self.head.headers
     }
 
     pub(super) fn location(&self) -> Option<&str> {

@@ -1,17 +1,20 @@
 //! One attempt to open a socket: staged, under one deadline.
 
 mod body;
+mod clock;
 mod head;
 mod link;
 pub(crate) mod preview;
 mod proxy;
+mod redact;
 mod resolve;
 mod socket;
 mod socks;
+mod trace;
 mod upgrade;
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -20,17 +23,20 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::Handshake;
+use crate::cookies::Jar;
 use crate::dial::body::Refused;
+use crate::dial::clock::Clock;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
-use crate::error::{ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
+use crate::error::{ConfigError, ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
+use crate::headers::Headers;
 use crate::options::{Attempt, Plan};
 use crate::proto::compression::Agreed;
 use crate::tls;
@@ -52,17 +58,24 @@ pub(crate) struct Opened {
 /// How long the body of a refusal may take to come, within the deadline of the dial.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Cookies, from one dial to the next.
+pub(crate) type SharedJar = Rc<RefCell<Jar>>;
+
 /// Makes one attempt.
 ///
 /// # Errors
 /// Each stage has its own; `Timeout` names the one in which the deadline passed.
-pub(crate) async fn dial(plan: Rc<Plan>, attempt: Attempt) -> Result<Opened, Error> {
-    let stage = Cell::new(Stage::Dns);
+pub(crate) async fn dial(
+    plan: Rc<Plan>,
+    attempt: Attempt,
+    jar: SharedJar,
+) -> Result<Opened, Error> {
+    let stage = Clock::new(Stage::Dns);
     let now = Instant::now();
     let deadline = now.checked_add(plan.options.connect_timeout);
     let attempt = async {
-        let plan = headed(plan, attempt, &stage).await?;
-        follow(plan, &stage).await
+        let plan = made(plan, attempt, &stage).await?;
+        follow(plan, &jar, &stage).await
     };
     let rejected = match deadline {
         Some(deadline) => match timeout_at(deadline, attempt).await {
@@ -88,29 +101,42 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
     Arc::new(refused.read_body(until).await)
 }
 
-/// The plan with the headers that the application makes for this attempt.
-async fn headed(
-    plan: Rc<Plan>,
-    attempt: Attempt,
-    stage: &Cell<Stage>,
-) -> Result<Rc<Plan>, Rejected> {
-    let Some(maker) = &plan.options.headers_with else {
+/// The plan with the URL and the headers that the application makes for this attempt.
+async fn made(mut plan: Rc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Rc<Plan>, Rejected> {
+    let cannot = |err: ConfigError| Error::Handler(err.to_string().into());
+    let (urls, headers) = (plan.options.url_with.clone(), plan.options.headers_with.clone());
+    if urls.is_none() && headers.is_none() {
         return Ok(plan);
-    };
-    stage.set(Stage::Headers);
-    let made = guarded(|| maker.make(attempt)).await?;
-    let lines = made.map_err(|err| Error::Headers(err.into()))?;
-    let plan = plan.headed(lines).map_err(|err| Error::Handler(err.to_string().into()))?;
+    }
+    stage.set(Stage::Handler);
+    if let Some(maker) = urls {
+        let made = guarded(|| maker.make(attempt.clone())).await?;
+        let url = made.map_err(|err| Error::Url(err.into()))?;
+        plan = Rc::new(plan.addressed(&url).map_err(cannot)?);
+    }
+    if let Some(maker) = headers {
+        let made = guarded(|| maker.make(attempt)).await?;
+        let lines = made.map_err(|err| Error::Headers(err.into()))?;
+        plan = Rc::new(plan.headed(lines).map_err(cannot)?);
+    }
     stage.set(Stage::Dns);
-    Ok(Rc::new(plan))
+    Ok(plan)
 }
 
 /// Attempts, as far as redirects lead. All are one dial, under one deadline.
-async fn follow(mut plan: Rc<Plan>, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
+async fn follow(mut plan: Rc<Plan>, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, Rejected> {
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let refused = match attempt(&plan, stage).await {
+        let cookies = jar.borrow().header(plan.target.place(), SystemTime::now());
+        let result = attempt(&plan, cookies, stage).await;
+        match &result {
+            Ok(opened) => keep(&plan, jar, &opened.handshake.headers),
+            Err(Rejected::Refused(refused)) => keep(&plan, jar, refused.headers()),
+            // A proxy's cookies are not the server's.
+            Err(Rejected::Failed(_) | Rejected::ByProxy(_)) => {}
+        }
+        let refused = match result {
             Err(Rejected::Refused(refused)) if limit > 0 && refused.is_redirect() => refused,
             result => return result,
         };
@@ -124,7 +150,15 @@ async fn follow(mut plan: Rc<Plan>, stage: &Cell<Stage>) -> Result<Opened, Rejec
     }
 }
 
-async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
+/// Keeps what a reply sets, if that is wanted: else the jar stays empty.
+fn keep(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
+    if plan.options.cookie_jar {
+        let (now, mut jar) = (SystemTime::now(), jar.borrow_mut());
+        headers.get_all("set-cookie").for_each(|line| jar.keep(plan.target.place(), line, now));
+    }
+}
+
+async fn attempt(plan: &Plan, cookies: Option<String>, stage: &Clock) -> Result<Opened, Rejected> {
     let (plain, peer) = match &plan.detour {
         Some(detour) => proxy::tunnel(plan, detour, stage).await?,
         None => connect(plan, &plan.target.host, plan.target.port, stage).await?,
@@ -142,11 +176,13 @@ async fn attempt(plan: &Plan, stage: &Cell<Stage>) -> Result<Opened, Rejected> {
     };
     stage.set(Stage::Upgrade);
     let Upgraded { link, leftover, status, headers, deflate } =
-        upgrade::upgrade(plan, link).await?;
+        upgrade::upgrade(plan, cookies, link).await?;
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
     // Verified: one of those that were offered.
     let subprotocol = headers.get("sec-websocket-protocol").map(str::to_owned);
-    let handshake = Handshake { status, headers, subprotocol, extensions, peer, tls: session };
+    let timings = stage.timings();
+    let handshake =
+        Handshake { status, headers, subprotocol, extensions, peer, tls: session, timings };
     Ok(Opened { link, leftover, deflate, handshake })
 }
 
@@ -158,7 +194,7 @@ async fn connect(
     plan: &Plan,
     host: &str,
     port: u16,
-    stage: &Cell<Stage>,
+    stage: &Clock,
 ) -> Result<(Plain, Option<SocketAddr>), Error> {
     if let Some(factory) = &plan.options.transport {
         stage.set(Stage::Connect);

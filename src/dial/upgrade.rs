@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Ready};
 use crate::dial::body::Refused;
 use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
+use crate::dial::trace::Trace;
 use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
 use crate::options::{Options, Plan};
@@ -56,13 +57,17 @@ const MAX_INTERIM: u32 = 8;
 /// awc's own time limits must not come before the deadline of the dial.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Upgrades `link` to a WebSocket.
+/// Upgrades `link` to a WebSocket. `cookies` are those of the jar.
 ///
 /// # Errors
 /// A refusal, or why the reply will not do.
-pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejected> {
+pub(super) async fn upgrade(
+    plan: &Plan,
+    cookies: Option<String>,
+    link: Link,
+) -> Result<Upgraded, Rejected> {
     let gate = Owned(Rc::new(RefCell::new(Some(Gate::new(link, &plan.options)))));
-    let answer = request(plan, &gate.0)?.connect().await;
+    let answer = request(plan, cookies, &gate.0)?.connect().await;
     let gate = gate.0.take().expect("only this function takes the gate");
     match (gate.verdict, answer) {
         (Some(Verdict::Accepted(head, deflate)), Ok(_)) => Ok(Upgraded {
@@ -86,7 +91,11 @@ pub(super) async fn upgrade(plan: &Plan, link: Link) -> Result<Upgraded, Rejecte
     }
 }
 
-fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest, Rejected> {
+fn request(
+    plan: &Plan,
+    cookies: Option<String>,
+    gate: &SharedGate,
+) -> Result<awc::ws::WebsocketsRequest, Rejected> {
     let target = &plan.target;
     let gate = gate.clone();
     let transport = fn_service(move |info: ConnectInfo<Uri>| {
@@ -105,7 +114,7 @@ fn request(plan: &Plan, gate: &SharedGate) -> Result<awc::ws::WebsocketsRequest,
     let uri = format!("ws://{}{}", target.authority, target.resource);
     let parsed = uri.parse::<Uri>().map_err(|err| not_sent(&err))?;
     let mut request = client.ws(parsed).set_camel_case_headers(true);
-    for (name, value) in plan.lines() {
+    for (name, value) in plan.lines(cookies) {
         request = request.header(name, value.reveal());
     }
     Ok(request)
@@ -152,8 +161,13 @@ struct Gate {
     subprotocols: Vec<String>,
     /// Interim replies so far.
     interim: u32,
+    /// Why the request could not be written. There may be a reply all the same: who refuses it may
+    /// hang up before it has read it all.
+    unwritten: Option<io::Error>,
     /// What the reply was, once it is known.
     verdict: Option<Verdict>,
+    /// Logs both heads, if anybody listens.
+    trace: Option<Trace>,
 }
 
 enum Verdict {
@@ -168,7 +182,17 @@ impl Gate {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
         let compression = options.compression;
         let subprotocols = options.request.subprotocols.clone();
-        Gate { link, inbox, outbox, compression, subprotocols, interim: 0, verdict: None }
+        Gate {
+            link,
+            inbox,
+            outbox,
+            compression,
+            subprotocols,
+            interim: 0,
+            unwritten: None,
+            verdict: None,
+            trace: Trace::new(options),
+        }
     }
 
     /// Reads until the final head is there, and judges it.
@@ -185,10 +209,10 @@ impl Gate {
                                 io::ErrorKind::UnexpectedEof,
                                 "the connection ended before the reply did",
                             );
-                            self.verdict = Some(Verdict::Broken(err));
+                            self.end(err);
                         }
                         Ok(_) => {}
-                        Err(err) => self.verdict = Some(Verdict::Broken(err)),
+                        Err(err) => self.end(err),
                     }
                 }
             }
@@ -196,7 +220,17 @@ impl Gate {
         Poll::Ready(())
     }
 
+    /// Nothing more can be read: what broke first was the transport, unless TLS knows better.
+    fn end(&mut self, err: io::Error) {
+        let told = tls::alert(&err).is_some();
+        let first = self.unwritten.take().filter(|_| !told);
+        self.verdict = Some(Verdict::Broken(first.unwrap_or(err)));
+    }
+
     fn judge(&mut self, head: Head) {
+        if let Some(trace) = &self.trace {
+            trace.came(&head);
+        }
         match head.status {
             101 => {
                 self.verdict = Some(match head.verify(&self.compression, &self.subprotocols) {
@@ -258,8 +292,17 @@ impl AsyncWrite for GateIo {
         let Some(gate) = shared.as_mut() else {
             return Poll::Ready(Err(over()));
         };
+        if gate.unwritten.is_some() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = ready!(Pin::new(&mut gate.link).poll_write(cx, buf));
-        Poll::Ready(written.map_err(|err| gate.break_off(err)))
+        if let (Ok(count), Some(trace)) = (&written, &mut gate.trace) {
+            trace.wrote(&buf[..*count]);
+        }
+        Poll::Ready(written.or_else(|err| {
+            gate.unwritten = Some(err);
+            Ok(buf.len())
+        }))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -267,19 +310,14 @@ impl AsyncWrite for GateIo {
         let Some(gate) = shared.as_mut() else {
             return Poll::Ready(Err(over()));
         };
-        let flushed = ready!(Pin::new(&mut gate.link).poll_flush(cx));
-        Poll::Ready(flushed.map_err(|err| gate.break_off(err)))
+        if gate.unwritten.is_none() {
+            gate.unwritten = ready!(Pin::new(&mut gate.link).poll_flush(cx)).err();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-impl Gate {
-    fn break_off(&mut self, err: io::Error) -> io::Error {
-        self.verdict = Some(Verdict::Broken(err));
-        over()
     }
 }
 

@@ -1,15 +1,49 @@
-//! Header lines that the application makes for each attempt.
+//! Header lines of the application's, and what it makes for each attempt: lines, and the URL.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::error::{ConfigError, Error};
-use crate::options::request::check_header;
-use crate::options::{Plan, Secret};
+use crate::options::request::check_headers;
+use crate::options::{Plan, Secret, Target};
 
-/// The attempt that headers are made for.
+/// What can be the value of a header line: text, or an `Option` of it, whose `None` is no line at
+/// all (as WebSocketApp has it).
+pub trait HeaderText {
+    /// The value, if there is one.
+    fn into_text(self) -> Option<String>;
+}
+
+macro_rules! header_text {
+    ($($text:ty),*) => {$(
+        impl HeaderText for $text {
+            fn into_text(self) -> Option<String> {
+                Some(self.into())
+            }
+        }
+    )*};
+}
+
+header_text!(String, &String, &str, Box<str>, Cow<'_, str>);
+
+impl<T: HeaderText> HeaderText for Option<T> {
+    fn into_text(self) -> Option<String> {
+        self.and_then(HeaderText::into_text)
+    }
+}
+
+/// Header lines of a list or a map.
+pub(crate) fn lines<N: Into<String>, V: HeaderText>(
+    pairs: impl IntoIterator<Item = (N, V)>,
+) -> Lines {
+    let line = |(name, value): (N, V)| Some((name.into(), Secret::new(value.into_text()?)));
+    pairs.into_iter().filter_map(line).collect()
+}
+
+/// The attempt that headers, or a URL, are made for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt {
@@ -25,7 +59,7 @@ impl Attempt {
     }
 }
 
-type Lines = Vec<(String, Secret)>;
+pub(crate) type Lines = Vec<(String, Secret)>;
 
 type LinesFuture = Pin<Box<dyn Future<Output = Result<Lines, String>>>>;
 
@@ -34,23 +68,20 @@ type LinesFuture = Pin<Box<dyn Future<Output = Result<Lines, String>>>>;
 pub(crate) struct HeaderMaker(Arc<dyn Fn(Attempt) -> LinesFuture + Send + Sync>);
 
 impl HeaderMaker {
-    pub(crate) fn new<F, Fut, H, N, V, E>(make: F) -> HeaderMaker
+    pub(crate) fn new<F, H, N, V, E>(make: F) -> HeaderMaker
     where
-        F: Fn(Attempt) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<H, E>> + 'static,
+        F: AsyncFn(Attempt) -> Result<H, E> + Send + Sync + 'static,
         H: IntoIterator<Item = (N, V)>,
         N: Into<String>,
-        V: Into<String>,
+        V: HeaderText,
         E: fmt::Display,
     {
+        let make = Arc::new(make);
         HeaderMaker(Arc::new(move |attempt| {
-            let made = make(attempt);
+            let make = make.clone();
             Box::pin(async move {
-                let lines = made.await.map_err(|err| err.to_string())?;
-                Ok(lines
-                    .into_iter()
-                    .map(|(name, value)| (name.into(), Secret::new(value)))
-                    .collect())
+                let pairs = make(attempt).await.map_err(|err| err.to_string())?;
+                Ok(lines(pairs))
             })
         }))
     }
@@ -66,13 +97,54 @@ impl fmt::Debug for HeaderMaker {
     }
 }
 
+type UrlFuture = Pin<Box<dyn Future<Output = Result<Secret, String>>>>;
+
+/// Makes the URL of each attempt.
+#[derive(Clone)]
+pub(crate) struct UrlMaker(Arc<dyn Fn(Attempt) -> UrlFuture + Send + Sync>);
+
+impl UrlMaker {
+    pub(crate) fn new<F, U, E>(make: F) -> UrlMaker
+    where
+        F: AsyncFn(Attempt) -> Result<U, E> + Send + Sync + 'static,
+        U: Into<String>,
+        E: fmt::Display,
+    {
+        let make = Arc::new(make);
+        UrlMaker(Arc::new(move |attempt| {
+            let make = make.clone();
+            Box::pin(
+                async move { make(attempt).await.map(Secret::new).map_err(|err| err.to_string()) },
+            )
+        }))
+    }
+
+    pub(crate) fn make(&self, attempt: Attempt) -> UrlFuture {
+        (self.0)(attempt)
+    }
+}
+
+impl fmt::Debug for UrlMaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UrlMaker")
+    }
+}
+
 impl Plan {
+    /// The plan for this URL, in place of the builder's.
+    ///
+    /// # Errors
+    /// As for the builder's.
+    pub(crate) fn addressed(&self, made: &Secret) -> Result<Plan, ConfigError> {
+        self.moved(Target::parse(made.reveal())?)
+    }
+
     /// The plan with these lines, in place of those of the same names.
     ///
     /// # Errors
     /// A line that cannot be.
     pub(crate) fn headed(&self, made: Lines) -> Result<Plan, ConfigError> {
-        made.iter().try_for_each(|(name, value)| check_header(name, value.reveal()))?;
+        check_headers(&made)?;
         let mut plan = self.clone();
         let replaced = |name: &str| made.iter().any(|(new, _)| new.eq_ignore_ascii_case(name));
         plan.options.headers.retain(|(name, _)| !replaced(name));

@@ -1,8 +1,10 @@
 //! What can be set on a connection, checked before anything is dialled.
 
 pub(crate) mod made;
+mod plan;
 mod redirect;
 pub(crate) mod request;
+mod target;
 
 use std::fmt;
 use std::future::Future;
@@ -11,25 +13,25 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
 use tokio::io::{AsyncRead, AsyncWrite};
-use url::{Host, Url};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::{ConfigError, Error, Verdict};
-use crate::options::made::HeaderMaker;
-use crate::options::request::{Request, check_header};
-use crate::proto::codec::Limits;
-use crate::proto::compression::Compression;
+use crate::options::made::{HeaderMaker, UrlMaker};
+use crate::options::request::{Request, check_headers};
+use crate::proto::codec::{Codec, Limits};
+use crate::proto::compression::{Agreed, Compression};
+use crate::proto::frame::Role;
 use crate::proto::message::ControlPayload;
-use crate::proxy::{self, NoProxy, Proxy, Scheme};
+use crate::proxy::{self, NoProxy, Proxy};
 use crate::socket::Sockets;
-use crate::tls::{Tls, TlsClient};
+use crate::tls::Tls;
 
-pub use crate::options::made::Attempt;
+pub use crate::options::made::{Attempt, HeaderText};
+pub(crate) use crate::options::target::Target;
+
+pub(crate) use crate::options::plan::{Detour, Plan};
 
 /// All settings of one connection, as the builder collects them.
 #[derive(Clone, Debug)]
@@ -42,6 +44,10 @@ pub(crate) struct Options {
     pub(crate) request: Request,
     /// Makes more header lines for each attempt.
     pub(crate) headers_with: Option<HeaderMaker>,
+    /// Makes the URL of each attempt.
+    pub(crate) url_with: Option<UrlMaker>,
+    /// Whether cookies that servers set are sent back.
+    pub(crate) cookie_jar: bool,
     /// How many redirects of one dial are followed.
     pub(crate) redirects: u32,
     /// For one whole dial: resolving, TCP, TLS and the upgrade.
@@ -88,6 +94,10 @@ pub(crate) struct Options {
     pub(crate) transport: Option<TransportFactory>,
     /// Whether what comes from there is secure already, so that `wss` needs no TLS of ours.
     pub(crate) transport_is_secure: bool,
+    /// Whether text is taken without the check that it is UTF-8.
+    pub(crate) skip_utf8_validation: bool,
+    /// Where masking keys come from, if not from the system's generator.
+    pub(crate) mask_key: Option<MaskKey>,
     /// What a message may cost.
     pub(crate) limits: Limits,
     /// Whether and how messages are compressed.
@@ -98,6 +108,22 @@ pub(crate) struct Options {
     pub(crate) read_ahead: usize,
     /// What becomes of data beyond that.
     pub(crate) overflow: Overflow,
+}
+
+/// The application's own source of masking keys.
+#[derive(Clone)]
+pub(crate) struct MaskKey(Arc<dyn Fn() -> [u8; 4] + Send + Sync>);
+
+impl MaskKey {
+    pub(crate) fn new(key: impl Fn() -> [u8; 4] + Send + Sync + 'static) -> MaskKey {
+        MaskKey(Arc::new(key))
+    }
+}
+
+impl fmt::Debug for MaskKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MaskKey")
+    }
 }
 
 /// The application's own judgement of a failure.
@@ -136,6 +162,9 @@ pub enum Overflow {
     DropOldest,
     /// The newest message finds no room.
     DropNewest,
+    /// Nothing is dropped, but the socket is closed with 1001, and the policy says when the next one is
+    /// dialled; not before the handlers have taken all but 32 events of what waits.
+    Disconnect,
 }
 
 impl Options {
@@ -145,6 +174,8 @@ impl Options {
             headers: Vec::new(),
             request: Request::default(),
             headers_with: None,
+            url_with: None,
+            cookie_jar: true,
             redirects: 3,
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),
@@ -168,11 +199,25 @@ impl Options {
             sockets: Sockets::default(),
             transport: None,
             transport_is_secure: false,
+            skip_utf8_validation: false,
+            mask_key: None,
             limits: Limits::default(),
             compression: Compression::default(),
             send_buffer: 1 << 20,
             read_ahead: 256 << 10,
             overflow: Overflow::Wait,
+        }
+    }
+
+    /// The codec of a new socket.
+    pub(crate) fn codec(&self, deflate: Option<Agreed>, by_fragment: bool) -> Codec {
+        let codec = Codec::new(Role::Client, self.limits)
+            .with_deflate(deflate)
+            .by_fragment(by_fragment)
+            .unchecked_text(self.skip_utf8_validation);
+        match &self.mask_key {
+            Some(MaskKey(keys)) => codec.with_mask_keys(keys.clone()),
+            None => codec,
         }
     }
 
@@ -212,7 +257,7 @@ impl Options {
             return Err(ConfigError::option("max_attempts", "zero never dials"));
         }
         self.request.check()?;
-        self.headers.iter().try_for_each(|(name, value)| check_header(name, value.reveal()))
+        check_headers(&self.headers)
     }
 
     /// The proxy for a target, if there is one: the application's, else that of the environment,
@@ -281,79 +326,6 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a connection goes: a `ws` or `wss` URL, taken apart (RFC 6455, 3).
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    /// Whether TLS is spoken.
-    pub(crate) secure: bool,
-    /// A name or an IP address, without brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// Path and query, percent-encoded, from the first slash on.
-    pub(crate) resource: String,
-    /// The `Host` header: brackets around IPv6, no port where it is the scheme's own.
-    pub(crate) authority: String,
-    /// `Authorization`, from the URL's user info.
-    pub(crate) authorization: Option<Secret>,
-}
-
-impl Target {
-    /// Takes a URL apart. The fragment is dropped.
-    ///
-    /// # Errors
-    /// [`ConfigError::Url`] unless it is `ws` or `wss` with a host and a port that can be dialled.
-    pub(crate) fn parse(text: &str) -> Result<Target, ConfigError> {
-        let refuse = |reason: &str| ConfigError::Url { reason: reason.to_owned() };
-        // The URL standard would take the first word of the path for the host.
-        if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
-            return Err(refuse("no host"));
-        }
-        let url = Url::parse(text).map_err(|err| refuse(&err.to_string()))?;
-        let secure = match url.scheme() {
-            "ws" => false,
-            "wss" => true,
-            other => return Err(refuse(&format!("the scheme is {other}, not ws or wss"))),
-        };
-        let host = match url.host().ok_or_else(|| refuse("no host"))? {
-            Host::Domain(name) => name.to_owned(),
-            Host::Ipv4(addr) => addr.to_string(),
-            Host::Ipv6(addr) => addr.to_string(),
-        };
-        let port = url.port_or_known_default().ok_or_else(|| refuse("no port"))?;
-        if port == 0 {
-            return Err(refuse("port 0 cannot be dialled"));
-        }
-        let bracketed = url.host_str().unwrap_or_default();
-        let authority = match url.port() {
-            Some(port) => format!("{bracketed}:{port}"),
-            None => bracketed.to_owned(),
-        };
-        let resource = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
-        };
-        let authorization = user_info(&url);
-        Ok(Target { secure, host, port, resource, authority, authorization })
-    }
-
-    /// `Origin` as browsers and WebSocketApp make it from the target.
-    pub(crate) fn origin(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        format!("{scheme}://{}", self.authority)
-    }
-}
-
-/// Basic credentials (RFC 7617) from `user:password@`, percent-decoded.
-fn user_info(url: &Url) -> Option<Secret> {
-    if url.username().is_empty() && url.password().is_none() {
-        return None;
-    }
-    let mut pair = percent_decode_str(url.username()).collect::<Vec<u8>>();
-    pair.push(b':');
-    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
-    Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
-}
-
 /// A transport of the application's own.
 pub(crate) type BoxedTransport = Box<dyn Transport>;
 
@@ -366,7 +338,11 @@ type TransportFuture = Pin<Box<dyn Future<Output = io::Result<BoxedTransport>>>>
 
 /// Makes the transport of each attempt.
 #[derive(Clone)]
-pub(crate) struct TransportFactory(Arc<dyn Fn(String, u16) -> TransportFuture + Send + Sync>);
+pub(crate) struct TransportFactory {
+    make: Arc<dyn Fn(String, u16) -> TransportFuture + Send + Sync>,
+    /// Whether it makes one alone.
+    once: bool,
+}
 
 impl TransportFactory {
     pub(crate) fn new<F, Fut, T>(make: F) -> TransportFactory
@@ -375,10 +351,11 @@ impl TransportFactory {
         Fut: Future<Output = io::Result<T>> + 'static,
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        TransportFactory(Arc::new(move |host, port| {
+        let make = Arc::new(move |host, port| {
             let made = make(host, port);
-            Box::pin(async move { Ok(Box::new(made.await?) as BoxedTransport) })
-        }))
+            Box::pin(async move { Ok(Box::new(made.await?) as BoxedTransport) }) as TransportFuture
+        });
+        TransportFactory { make, once: false }
     }
 
     /// One transport, for the first attempt and for no other.
@@ -387,16 +364,22 @@ impl TransportFactory {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let kept = Mutex::new(Some(transport));
-        TransportFactory::new(move |_, _| {
+        let factory = TransportFactory::new(move |_, _| {
             let taken = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
             // Inside, so that it is told as what it is: another try would fail too.
             let used = || io::Error::other(Error::Handler("the transport was used already".into()));
             std::future::ready(taken.ok_or_else(used))
-        })
+        });
+        TransportFactory { once: true, ..factory }
     }
 
     pub(crate) fn make(&self, host: &str, port: u16) -> TransportFuture {
-        (self.0)(host.to_owned(), port)
+        (self.make)(host.to_owned(), port)
+    }
+
+    /// Whether there is none for a second target.
+    pub(crate) fn is_once(&self) -> bool {
+        self.once
     }
 }
 
@@ -406,108 +389,9 @@ impl fmt::Debug for TransportFactory {
     }
 }
 
-/// What was checked: all that a dial needs.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) options: Options,
-    pub(crate) target: Target,
-    /// Present for `wss`.
-    pub(crate) tls: Option<TlsClient>,
-    /// The way there, where it is not the direct one.
-    pub(crate) detour: Option<Detour>,
-    /// Whether the target is of the origin that the application named: what says who asks is for
-    /// no other.
-    pub(crate) trusted: bool,
-}
-
-/// The way through a proxy.
-#[derive(Clone, Debug)]
-pub(crate) struct Detour {
-    pub(crate) proxy: Proxy,
-    /// Present where the proxy itself is spoken to under TLS.
-    pub(crate) tls: Option<TlsClient>,
-}
-
-impl Plan {
-    /// Checks a URL and its options.
-    ///
-    /// # Errors
-    /// As [`Target::parse`], [`Options::check`] and [`Options::proxy_for`], and when TLS cannot be
-    /// set up at all.
-    pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
-        options.check()?;
-        Plan::to(Target::parse(url)?, options)
-    }
-
-    /// The plan for a target, its options checked.
-    fn to(target: Target, options: Options) -> Result<Plan, ConfigError> {
-        let ours = target.secure && !options.transport_is_secure;
-        let tls = ours.then(|| options.tls.client_config()).transpose()?;
-        let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
-        let detour = proxy.map(|proxy| {
-            let secure = proxy.scheme == Scheme::Https;
-            let tls = secure.then(|| options.proxy_tls.client_config()).transpose()?;
-            Ok::<_, ConfigError>(Detour { proxy, tls })
-        });
-        let detour = detour.transpose()?;
-        Ok(Plan { options, target, tls, detour, trusted: true })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(url: &str) -> Target {
-        Target::parse(url).unwrap()
-    }
-
-    #[test]
-    fn a_url_is_taken_apart() {
-        let target = parsed("ws://Example.COM/feed?x=1#part");
-        assert_eq!((target.host.as_str(), target.port, target.secure), ("example.com", 80, false));
-        assert_eq!(target.resource, "/feed?x=1");
-        assert_eq!(target.authority, "example.com");
-        assert_eq!(target.origin(), "http://example.com");
-    }
-
-    #[test]
-    fn a_query_without_a_path_gets_its_slash() {
-        assert_eq!(parsed("ws://h?x").resource, "/?x");
-        assert_eq!(parsed("wss://h").resource, "/");
-    }
-
-    #[test]
-    fn only_the_port_of_its_own_scheme_is_left_out_of_host() {
-        assert_eq!(parsed("ws://h:80/").authority, "h");
-        assert_eq!(parsed("wss://h:443/").authority, "h");
-        assert_eq!(parsed("ws://h:443/").authority, "h:443");
-        assert_eq!(parsed("wss://h:80/").authority, "h:80");
-    }
-
-    #[test]
-    fn ipv6_keeps_its_brackets_in_host_only() {
-        let target = parsed("wss://[::1]:9443/");
-        assert_eq!((target.host.as_str(), target.authority.as_str()), ("::1", "[::1]:9443"));
-    }
-
-    #[test]
-    fn user_info_becomes_basic_auth_and_stays_hidden() {
-        let target = parsed("ws://us%40er:p%2Bw+d@h/");
-        let expected = format!("Basic {}", STANDARD.encode("us@er:p+w+d"));
-        assert_eq!(target.authorization.as_ref().unwrap().reveal(), expected);
-        assert!(!format!("{target:?}").contains(&STANDARD.encode("us@er:p+w+d")));
-        // Bytes that are no UTF-8 are sent as they are.
-        let latin = parsed("ws://us:p%E4ss@h/").authorization.unwrap();
-        assert_eq!(latin.reveal(), format!("Basic {}", STANDARD.encode(b"us:p\xe4ss")));
-    }
-
-    #[test]
-    fn urls_that_cannot_be_dialled_are_refused() {
-        for url in ["", "h", "http://h/", "ws://", "ws:///x", "ws://h:0/", "ws://h:65536/"] {
-            assert!(Target::parse(url).is_err(), "{url}");
-        }
-    }
 
     /// The way to a target, as `host:port` of the proxy, under this environment.
     fn way(
@@ -521,7 +405,9 @@ mod tests {
             let found = environment.iter().find(|(other, _)| *other == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let proxy = options.proxy_for(&parsed(url), variable).map_err(|err| err.to_string())?;
+        let proxy = options
+            .proxy_for(&Target::parse(url).unwrap(), variable)
+            .map_err(|err| err.to_string())?;
         Ok(proxy.map(|proxy| format!("{}:{}", proxy.host, proxy.port)))
     }
 

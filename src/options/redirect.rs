@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::error::RedirectError;
-use crate::options::{Plan, Target};
+use crate::options::{Plan, Target, TransportFactory};
 
 impl Plan {
     /// The plan for the target of a redirect, the proxy asked for anew.
@@ -24,10 +24,12 @@ impl Plan {
         let trusted = self.trusted && same;
         let authorization = self.target.authorization.clone().filter(|_| trusted);
         let target = Target { authorization, ..target };
-        let options = self.options.clone();
-        let plan =
-            Plan::to(target, options).map_err(|err| RedirectError::Way(err.to_string().into()))?;
-        Ok(Plan { trusted, ..plan })
+        let no_way = |err: &dyn ToString| RedirectError::Way(err.to_string().into());
+        if self.options.transport.as_ref().is_some_and(TransportFactory::is_once) {
+            return Err(no_way(&"the transport was for one server"));
+        }
+        Plan::to(target, self.options.clone(), trusted, self.secured.clone())
+            .map_err(|err| no_way(&err))
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
     #[test]
     fn who_asks_is_told_to_the_same_origin_alone() {
         let told = |plan: &Plan| {
-            let names: Vec<&str> = plan.lines().iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = plan.lines(None).iter().map(|(name, _)| *name).collect();
             (names.contains(&"cookie"), names.contains(&"authorization"))
         };
         let first = plan("ws://us:pw@h/");

@@ -125,8 +125,9 @@ fn check_subprotocols(offered: &[String]) -> Result<(), ConfigError> {
 impl Plan {
     /// The lines of the request that are not the handshake's own, in order: ours, but for those
     /// that the application has its own of, then the application's. Whatever says who asks goes
-    /// to the origin alone that the application named.
-    pub(crate) fn lines(&self) -> Vec<(&str, Secret)> {
+    /// to the origin alone that the application named. `kept` are the jar's cookies for this target;
+    /// the application's own stand behind them (as WebSocketApp has it).
+    pub(crate) fn lines(&self, kept: Option<String>) -> Vec<(&str, Secret)> {
         let (request, own) = (&self.options.request, &self.options.headers);
         let host = request.host.as_ref().filter(|_| self.trusted);
         let host = host.unwrap_or(&self.target.authority);
@@ -137,6 +138,9 @@ impl Plan {
         };
         let offered = Some(request.subprotocols.join(", ")).filter(|list| !list.is_empty());
         let auth = request.auth.as_ref().map(Auth::line).or(self.target.authorization.clone());
+        let cookie = request.cookie.as_ref().filter(|_| self.trusted);
+        let cookies = kept.into_iter().chain(cookie.map(|cookie| cookie.reveal().to_owned()));
+        let cookies = Some(cookies.collect::<Vec<_>>().join("; ")).filter(|line| !line.is_empty());
         let open = |value: String| Secret::new(value);
         let ours = [
             ("host", Some(open(host.clone()))),
@@ -145,7 +149,7 @@ impl Plan {
             ("sec-websocket-protocol", offered.map(open)),
             ("sec-websocket-extensions", self.options.compression.offer().map(Secret::new)),
             ("authorization", auth.filter(|_| self.trusted)),
-            ("cookie", request.cookie.clone().filter(|_| self.trusted)),
+            ("cookie", cookies.map(open)),
         ];
         let sent = |name: &str| self.trusted || !(Headers::is_secret(name) || is_named(name, HOST));
         let own = own.iter().filter(|(name, _)| sent(name));
@@ -167,11 +171,32 @@ fn is_named(name: &str, other: &str) -> bool {
 /// Headers that the handshake itself sets (RFC 6455, 4.1).
 const OURS: [&str; 4] = ["connection", "upgrade", "content-length", "transfer-encoding"];
 
+/// Headers that a request has one of (RFC 9110, 5.3). A server that is told two may believe either.
+const SINGLE: [&str; 5] = [HOST, "origin", "user-agent", "authorization", "cookie"];
+
+/// Checks the application's own lines, each and together.
+///
+/// # Errors
+/// The first line that cannot be.
+pub(super) fn check_headers(lines: &[(String, Secret)]) -> Result<(), ConfigError> {
+    for (index, (name, value)) in lines.iter().enumerate() {
+        check_header(name, value.reveal())?;
+        let single = SINGLE.iter().any(|single| is_named(name, single));
+        if single && lines[..index].iter().any(|(other, _)| is_named(name, other)) {
+            return Err(ConfigError::option("header", format!("{name:?}: given twice")));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a header so that it cannot break out of its line (RFC 9110, 5.5 and 5.6.2).
-pub(super) fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
+fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
     let refuse = |reason: &str| Err(ConfigError::option("header", format!("{name:?}: {reason}")));
+    if name.is_empty() {
+        return Err(ConfigError::option("header", "a line without a name or a colon"));
+    }
     let lower = name.to_ascii_lowercase();
-    if name.is_empty() || !name.bytes().all(is_token) {
+    if !name.bytes().all(is_token) {
         return refuse("not a header name");
     }
     if value.bytes().any(|byte| byte != b'\t' && is_control(byte)) {
@@ -215,6 +240,20 @@ mod tests {
         assert!(check_header("Sec-WebSocket-Key", "x").is_err());
         assert!(check_header("Connection", "close").is_err());
         assert!(check_header("X-Token", "a b\tc \u{e9}").is_ok());
+    }
+
+    #[test]
+    fn what_a_request_has_one_of_is_not_given_twice() {
+        let checked = |names: [&str; 2]| {
+            check_headers(&names.map(|name| (name.to_owned(), Secret::new("hunter2"))))
+        };
+        for (name, again) in
+            SINGLE.iter().zip(["HOST", "Origin", "user-Agent", "AUTHORIZATION", "Cookie"])
+        {
+            let refused = checked([name, again]).unwrap_err().to_string();
+            assert_eq!(refused, format!("header: {again:?}: given twice"));
+        }
+        assert!(checked(["X-Token", "X-Token"]).is_ok() && checked(["Host", "Cookie"]).is_ok());
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Fragments become messages (RFC 6455, 5.4).
 
-use bytestring::ByteString;
+use bytes::Bytes;
 
 use crate::proto::deflate::Inflater;
 use crate::proto::error::ProtocolError;
 use crate::proto::frame::{FrameHeader, Opcode};
-use crate::proto::message::Payload;
+use crate::proto::message::Fragment;
 use crate::proto::utf8::Utf8;
 
 /// Joins the fragments of one message at a time, in one growing buffer.
@@ -17,13 +17,17 @@ pub struct Assembler {
     max_len: usize,
     /// The most frames of one message that is in fragments.
     max_fragments: usize,
+    /// Whether text is taken as it is.
+    unchecked: bool,
     /// The message in progress.
     message: Option<Partial>,
 }
 
 /// A message of which the last fragment has not ended yet.
 struct Partial {
-    /// The check of its text as far as it came; `None` for binary.
+    /// What it is: text or binary.
+    opcode: Opcode,
+    /// The check of its text as far as it came; `None` where there is none.
     utf8: Option<Utf8>,
     /// Whether what comes is compressed (RFC 7692, 6).
     compressed: bool,
@@ -31,15 +35,22 @@ struct Partial {
     fragments: usize,
     /// The lengths that they declared, in bytes, in all.
     declared: usize,
-    /// What came of them so far, unmasked and inflated.
+    /// What came of them so far, unmasked and inflated, and was not given out.
     bytes: Vec<u8>,
+    /// How many bytes were given out.
+    given: usize,
 }
 
 impl Assembler {
     /// An assembler of messages of at most so many bytes and so many fragments.
     #[must_use]
     pub fn new(max_len: usize, max_fragments: usize) -> Self {
-        Self { max_len, max_fragments, message: None }
+        Self { max_len, max_fragments, unchecked: false, message: None }
+    }
+
+    /// Whether text is taken as it is, without the check that it is UTF-8.
+    pub(super) fn unchecked(&mut self, unchecked: bool) {
+        self.unchecked = unchecked;
     }
 
     /// Whether a message is in progress.
@@ -98,12 +109,15 @@ impl Assembler {
             .and_then(|len| before.checked_add(len))
             .filter(|declared| *declared <= most)
             .ok_or(ProtocolError::MessageTooLarge { limit: self.max_len })?;
+        let checked = header.opcode == Opcode::Text && !self.unchecked;
         let partial = self.message.get_or_insert_with(|| Partial {
-            utf8: (header.opcode == Opcode::Text).then(Utf8::new),
+            opcode: header.opcode,
+            utf8: checked.then(Utf8::new),
             compressed,
             fragments: 0,
             declared: 0,
             bytes: Vec::new(),
+            given: 0,
         });
         partial.declared = declared;
         partial.fragments += 1;
@@ -140,27 +154,55 @@ impl Assembler {
             return Err(ProtocolError::UnexpectedContinuation);
         };
         let before = partial.bytes.len();
-        inflater.push(piece, &mut partial.bytes, self.max_len)?;
+        inflater.push(piece, &mut partial.bytes, self.max_len - partial.given).map_err(|err| {
+            match err {
+                ProtocolError::MessageTooLarge { .. } => {
+                    ProtocolError::MessageTooLarge { limit: self.max_len }
+                }
+                err => err,
+            }
+        })?;
         if let Some(utf8) = &mut partial.utf8 {
             utf8.feed(&partial.bytes[before..])?;
         }
         if ends { inflater.finish() } else { Ok(()) }
     }
 
-    /// Ends the message and gives it out.
+    /// Whether the message in progress has more than one frame; `fin` if this is its last.
+    pub(super) fn is_fragmented(&self, fin: bool) -> bool {
+        self.message.as_ref().is_some_and(|partial| !fin || partial.fragments > 1)
+    }
+
+    /// Gives out the fragment that has ended, and with the last one ends the message.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub(super) fn fragment(&mut self, fin: bool) -> Result<Fragment, ProtocolError> {
+        let Some(partial) = &mut self.message else {
+            return Err(ProtocolError::UnexpectedContinuation);
+        };
+        let (opcode, index) = (partial.opcode, partial.fragments.saturating_sub(1));
+        if !fin {
+            let bytes = Bytes::from(std::mem::take(&mut partial.bytes));
+            partial.given += bytes.len();
+            return Ok(Fragment { opcode, index, bytes, fin });
+        }
+        let (_, bytes) = self.finish()?;
+        Ok(Fragment { opcode, index, bytes, fin })
+    }
+
+    /// Ends the message and gives it out: whether it is text or binary, and its bytes. A text has
+    /// been checked.
     ///
     /// # Errors
     /// If the text ends inside a character (RFC 6455, 8.1).
-    pub fn finish(&mut self) -> Result<Payload, ProtocolError> {
-        let Partial { utf8, bytes, .. } =
+    pub fn finish(&mut self) -> Result<(Opcode, Bytes), ProtocolError> {
+        let Partial { opcode, utf8, bytes, .. } =
             self.message.take().ok_or(ProtocolError::UnexpectedContinuation)?;
-        let Some(mut utf8) = utf8 else {
-            return Ok(Payload::Binary(bytes.into()));
-        };
-        utf8.finish()?;
-        // Checked once more: that is the price of no `unsafe`.
-        let text = ByteString::try_from(bytes).map_err(|_| ProtocolError::InvalidUtf8)?;
-        Ok(Payload::Text(text))
+        if let Some(mut utf8) = utf8 {
+            utf8.finish()?;
+        }
+        Ok((opcode, bytes.into()))
     }
 
     /// Forgets the message in progress.
@@ -217,7 +259,7 @@ mod tests {
         add(&mut assembler, Opcode::Continuation, b"").unwrap();
         add(&mut assembler, Opcode::Continuation, b"b").unwrap();
         assert!(assembler.is_active());
-        assert_eq!(assembler.finish(), Ok(Payload::from(b"\xffab".to_vec())));
+        assert_eq!(assembler.finish(), Ok((Opcode::Binary, Bytes::from_static(b"\xffab"))));
         assert!(!assembler.is_active());
     }
 
@@ -226,7 +268,7 @@ mod tests {
         let mut assembler = Assembler::new(100, 3);
         add(&mut assembler, Opcode::Text, b"caf\xc3").unwrap();
         add(&mut assembler, Opcode::Continuation, b"\xa9").unwrap();
-        assert_eq!(assembler.finish(), Ok(Payload::from("caf\u{e9}")));
+        assert_eq!(assembler.finish(), Ok((Opcode::Text, Bytes::from("caf\u{e9}"))));
     }
 
     #[test]
@@ -285,7 +327,7 @@ mod tests {
             assert_eq!(assembler.begin(&header(false, Opcode::Continuation, len)), err);
         }
         add(&mut assembler, Opcode::Continuation, b"").unwrap();
-        assert_eq!(assembler.finish().unwrap().len(), 10);
+        assert_eq!(assembler.finish().unwrap().1.len(), 10);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use derive_more::{Display, Error};
 
 use crate::proto::close::CloseFrame;
+use crate::proto::frame::Opcode;
 
 /// A whole data message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,60 @@ impl Payload {
         match self {
             Self::Text(text) => Self::Text(ByteString::from(&**text)),
             Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+        }
+    }
+}
+
+/// A whole data message that is lent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View<'a> {
+    /// Text, which is UTF-8.
+    Text(&'a str),
+    /// Any bytes.
+    Binary(&'a [u8]),
+}
+
+impl<'a> View<'a> {
+    /// The length in bytes.
+    #[inline]
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the message has no bytes, which is legal.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.as_bytes().is_empty()
+    }
+
+    /// The bytes, of a text as well.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The text, if it is one.
+    #[inline]
+    #[must_use]
+    pub fn as_text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// A copy that owns its memory.
+    #[must_use]
+    pub fn to_payload(self) -> Payload {
+        match self {
+            Self::Text(text) => Payload::Text(text.into()),
+            Self::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
         }
     }
 }
@@ -160,6 +215,10 @@ pub struct ControlTooLong {
 pub enum Incoming {
     /// A whole data message; its fragments, if there were any, are joined.
     Message(Payload),
+    /// A whole text message that was not checked to be UTF-8, where that is wanted.
+    Unchecked(Bytes),
+    /// A fragment of a message, where they are wanted.
+    Fragment(Fragment),
     /// A Ping, which is owed a Pong.
     Ping(ControlPayload),
     /// A Pong, asked for or not.
@@ -168,12 +227,27 @@ pub enum Incoming {
     Close(Option<CloseFrame>),
 }
 
+/// A part of a message, as it came (RFC 6455, 5.4). A character may be cut by its ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// What the message is: `Text` or `Binary`, whatever this frame says.
+    pub opcode: Opcode,
+    /// Its place in the message, from 0.
+    pub index: usize,
+    /// Its part of the message, inflated if it was compressed.
+    pub bytes: Bytes,
+    /// Whether it is the last.
+    pub fin: bool,
+}
+
 /// What goes to the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outgoing {
-    /// A whole data message.
+    /// A whole data message, in one frame.
     Message(Payload),
+    /// A whole data message, in frames of at most so many bytes, and at least one (RFC 6455, 5.4).
+    Fragments(Payload, usize),
     /// A Ping.
     Ping(ControlPayload),
     /// A Pong, asked for or not (RFC 6455, 5.5.3).

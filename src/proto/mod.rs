@@ -33,6 +33,7 @@ pub mod utf8;
 
 pub mod frame;
 pub mod message;
+pub(crate) mod messages;
 
 pub mod compression;
 #[cfg(feature = "deflate")]

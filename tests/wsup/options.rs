@@ -1,5 +1,6 @@
 //! What cannot be asked for, and what is never shown.
 
+use std::io::Write;
 use std::process::Stdio;
 
 use crate::process::{Wsup, parse};
@@ -29,6 +30,18 @@ fn what_cannot_be_is_named_on_stderr_and_nothing_is_dialled() {
         (&[url, "--cacert", "/dev/null", "--insecure"], "--insecure"),
         (&[url, "-H", "Connection: close"], "--header"),
         (&[url, "-H", "no colon"], "--header"),
+        (&[url, "-H", "Host: a", "-H", "host: b"], "--header"),
+        (&[url, "--cookie", ""], "--cookie"),
+        (&[url, "--origin", "a b"], "--origin"),
+        (&[url, "--origin", "http://a", "--no-origin"], "--no-origin"),
+        (&[url, "--host", "a/b"], "--host"),
+        (&[url, "--subprotocol", "a b"], "--subprotocol"),
+        (&[url, "--subprotocol", "a", "--subprotocol", "a"], "--subprotocol"),
+        (&[url, "--user", "me"], "--user"),
+        (&[url, "--user", "me:\n"], "--user"),
+        (&[url, "--user", "me:pw", "--bearer", "a"], "--bearer"),
+        (&[url, "--bearer", "a b"], "--bearer"),
+        (&[url, "--redirects", "many"], "--redirects"),
         (&[url, "--bind", "localhost"], "--bind"),
         (&[url, "--ping-payload", &"x".repeat(126)], "--ping-payload"),
     ] {
@@ -72,15 +85,49 @@ fn no_secret_is_shown_at_any_level_of_logging() {
     ended.is(3, "refused");
 
     for args in [
-        &["ws://u:hunter2@h/", "ws://u:hunter2@i/"][..],
+        &["ws://u:hunter2@h/", "http://u:hunter2@i/"][..],
         &["ws://h/", "-H", "hunter2"],
         &["ws://h/", "-H", "X: hunter2\r\nY: z"],
+        &["ws://h/", "-H", "Cookie: hunter2=1", "-H", "Cookie: hunter3=1"],
+        &["ws://h/", "--cookie", "a=hunter2\n"],
+        &["ws://h/", "--user", "hunter2"],
+        &["ws://h/", "--user", "a:hunter2\n"],
+        &["ws://h/", "--bearer", "hunter2 x"],
+        &["ws://h/", "--bearer", "hunter2", "--user", "a:hunter3"],
         &["ws://u:hunter2@h:0/"],
         &["ws://u:hunter2@h o/"],
     ] {
         let ended = Wsup::json(args).end();
         assert_eq!(ended.status, 2);
-        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("hunter"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn no_secret_of_a_flag_is_shown_at_any_level_of_logging() {
+    for (flags, sent) in [
+        (["--bearer", "hunter2", "--cookie", "own=hunter3"], "Bearer hunter2"),
+        (["--user", "u:hunter2", "--cookie", "own=hunter3"], "Basic dTpodW50ZXIy"),
+    ] {
+        let (told, hears) = std::sync::mpsc::channel();
+        let server = Server::run(move |listener| {
+            for status in ["503 Busy", "401 No"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                told.send(server::read_head(&mut stream)).unwrap();
+                let reply = format!("HTTP/1.1 {status}\r\nSet-Cookie: jar=hunter4\r\n\r\n");
+                stream.write_all(reply.as_bytes()).unwrap();
+            }
+        });
+        let url = server.url();
+        let args = [&["--json", &url, "--reconnect", "10ms", "-v"], &flags[..]].concat();
+        let ended = Wsup::spawn(&args, Stdio::null(), &[("RUST_LOG", "trace")]).end();
+        let heads: Vec<String> = hears.try_iter().collect();
+        assert_eq!(server::header(&heads[1], "authorization"), Some(sent));
+        assert_eq!(server::header(&heads[1], "cookie"), Some("jar=hunter4; own=hunter3"));
+        let said = ended.rest.join("\n") + &ended.stderr;
+        assert!(said.contains("TRACE"), "the log is on: {said}");
+        assert!(!said.contains("hunter") && !said.contains("dTpodW50ZXIy"), "{said}");
+        ended.is(3, "refused");
     }
 }
 

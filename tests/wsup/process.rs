@@ -12,7 +12,10 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the developer's environment may have and the tests must not see.
-const DEVELOPERS: [&str; 9] = [
+pub(crate) const DEVELOPERS: [&str; 17] = [
+    "NO_COLOR",
+    "WSUP_USER",
+    "WSUP_BEARER",
     "RUST_LOG",
     "http_proxy",
     "HTTP_PROXY",
@@ -22,6 +25,11 @@ const DEVELOPERS: [&str; 9] = [
     "ALL_PROXY",
     "no_proxy",
     "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSLKEYLOGFILE",
+    "WEBSOCKET_CLIENT_CA_BUNDLE",
+    "WSUP_KEY_PASSWORD",
 ];
 
 pub(crate) struct Wsup {

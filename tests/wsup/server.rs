@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
@@ -132,22 +135,55 @@ pub(crate) fn read_close(stream: &mut TcpStream) -> u16 {
 
 /// A TLS echo server for `localhost`, and the authority to trust it by, as PEM.
 pub(crate) fn tls_echo() -> (Server, String) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let config = Arc::new(config);
-    let server = Server::run(move |listener| {
-        let stream = listener.accept().unwrap().0;
-        let session = rustls::ServerConnection::new(config).unwrap();
-        if let Ok(socket) = tungstenite::accept(rustls::StreamOwned::new(session, stream)) {
-            echo(socket);
-        }
-    });
-    (server, made.cert.pem())
+    Secure::default().echo()
+}
+
+type Versions = &'static [&'static rustls::SupportedProtocolVersion];
+
+pub(crate) const OLD: Versions = &[&rustls::version::TLS12];
+pub(crate) const NEW: Versions = &[&rustls::version::TLS13];
+
+/// What a TLS server is to be.
+pub(crate) struct Secure {
+    pub(crate) name: &'static str,
+    pub(crate) versions: Versions,
+    /// The certificate that a client has to show, as PEM.
+    pub(crate) client: Option<String>,
+}
+
+impl Default for Secure {
+    fn default() -> Secure {
+        Secure { name: "localhost", versions: rustls::ALL_VERSIONS, client: None }
+    }
+}
+
+impl Secure {
+    pub(crate) fn echo(self) -> (Server, String) {
+        let made = rcgen::generate_simple_self_signed([self.name.to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(self.versions)
+            .unwrap();
+        let builder = match &self.client {
+            None => builder.with_no_client_auth(),
+            Some(pem) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let config = builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let config = Arc::new(config);
+        let server = Server::run(move |listener| {
+            let stream = listener.accept().unwrap().0;
+            let session = rustls::ServerConnection::new(config).unwrap();
+            if let Ok(socket) = tungstenite::accept(rustls::StreamOwned::new(session, stream)) {
+                echo(socket);
+            }
+        });
+        (server, made.cert.pem())
+    }
 }

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use actix_ws_client::Reconnect;
 use actix_ws_client::proto::message::{ControlPayload, ControlTooLong};
+use actix_ws_client::{Reconnect, TlsVersion};
 
 /// A length of time: `500ms`, `10s`, `2m`, `1h`, or `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +156,22 @@ impl FromStr for PingPayload {
 
     fn from_str(text: &str) -> Result<PingPayload, ControlTooLong> {
         ControlPayload::new(text.as_bytes().to_vec()).map(PingPayload)
+    }
+}
+
+/// A version of TLS: `1.2` or `1.3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version(pub(crate) TlsVersion);
+
+impl FromStr for Version {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Version, &'static str> {
+        match text {
+            "1.2" => Ok(Version(TlsVersion::V1_2)),
+            "1.3" => Ok(Version(TlsVersion::V1_3)),
+            _ => Err("1.2 or 1.3"),
+        }
     }
 }
 

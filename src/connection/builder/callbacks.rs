@@ -45,6 +45,13 @@ impl ConnectionBuilder {
         self.on(recipient)
     }
 
+    /// Tells of each fragment of a message that comes in several, as it comes, and no longer of that
+    /// message as a whole (WebSocketApp's `on_cont_message`). A message in one frame is told as ever.
+    /// See [`event::Continuation`].
+    pub fn on_continuation(self, recipient: Recipient<event::Continuation>) -> ConnectionBuilder {
+        self.on(recipient)
+    }
+
     /// Tells of all messages of a read at once: the fast lane. See [`event::Batch`].
     pub fn on_batch(self, recipient: Recipient<event::Batch>) -> ConnectionBuilder {
         self.on(recipient)

@@ -1,13 +1,16 @@
 //! Building and starting a connection.
 
 mod callbacks;
+mod request;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use actix::{Addr, Supervisor};
@@ -17,14 +20,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
+use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::Handlers;
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
-use crate::options::made::HeaderMaker;
-use crate::options::request::{Auth, Origin};
-use crate::options::{Attempt, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
+use crate::options::{MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
@@ -41,6 +43,7 @@ pub struct ConnectionBuilder {
     handlers: Handlers,
     source: SourceId,
     watch: Watch,
+    close_on_ctrl_c: bool,
 }
 
 impl ConnectionBuilder {
@@ -51,6 +54,7 @@ impl ConnectionBuilder {
             handlers: Handlers::default(),
             source: SourceId::next(),
             watch: Watch::new(Instant::now()),
+            close_on_ctrl_c: false,
         }
     }
 
@@ -58,145 +62,6 @@ impl ConnectionBuilder {
     /// its number.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
         self.options.name = Some(name.into());
-        self
-    }
-
-    /// Adds a header line to the upgrade request (WebSocketApp's `header`). More of one name are all
-    /// sent. `Host`, `Origin`, `User-Agent`, `Authorization` and `Cookie` take the place of ours. The
-    /// value is never shown in a log. `start` refuses a name that is no token, a control character in
-    /// the value, and what the handshake itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`,
-    /// and lines about a body.
-    pub fn header(
-        mut self,
-        name: impl Into<String>,
-        value: impl Into<String>,
-    ) -> ConnectionBuilder {
-        self.options.headers.push((name.into(), Secret::new(value)));
-        self
-    }
-
-    /// Header lines made anew for each dial, by an async closure that runs before it, within
-    /// `connect_timeout`, on the connection's thread (WebSocketApp's `header` as a callable): a
-    /// token that expires, for example. It sees the number of the attempt and the last error. Its
-    /// lines replace those of the same name, by [`header`](ConnectionBuilder::header) or ours.
-    /// Default: none.
-    ///
-    /// An `Err` of it is [`Error::Headers`](crate::error::Error::Headers), and retried as the policy
-    /// says; its words are shown, so keep secrets out of them. A panic, or a line that `header` would
-    /// refuse, is [`Error::Handler`](crate::error::Error::Handler), and ends the run. A 401 ends the
-    /// run too, fresh token or not.
-    ///
-    /// ```
-    /// use actix_ws_client::Connection;
-    ///
-    /// async fn fresh_token() -> Result<String, std::io::Error> {
-    ///     Ok("abc".into())
-    /// }
-    ///
-    /// let builder = Connection::builder("wss://feed.example/").headers_with(async |_attempt| {
-    ///     let token = fresh_token().await?;
-    ///     Ok::<_, std::io::Error>([("Authorization", format!("Bearer {token}"))])
-    /// });
-    /// ```
-    pub fn headers_with<F, Fut, H, N, V, E>(mut self, make: F) -> ConnectionBuilder
-    where
-        F: Fn(Attempt) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<H, E>> + 'static,
-        H: IntoIterator<Item = (N, V)>,
-        N: Into<String>,
-        V: Into<String>,
-        E: fmt::Display,
-    {
-        self.options.headers_with = Some(HeaderMaker::new(make));
-        self
-    }
-
-    /// Subprotocols to offer, the most wanted first (RFC 6455, 1.9; WebSocketApp's
-    /// `subprotocols`). Default: none. The server has to pick one of them, letter for letter: what
-    /// it picked is [`Handshake::subprotocol`](crate::command::status::Handshake::subprotocol).
-    /// Another one, two, or none at all ends the run with
-    /// [`HandshakeError::Subprotocol`](crate::error::HandshakeError::Subprotocol), as browsers do.
-    /// `start` refuses what is no token (RFC 9110, 5.6.2), and one that is there twice.
-    pub fn subprotocols<S: Into<String>>(
-        mut self,
-        list: impl IntoIterator<Item = S>,
-    ) -> ConnectionBuilder {
-        self.options.request.subprotocols = list.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// What `Host` says (WebSocketApp's `host`): a host, with `:port` where needed. Default: that of
-    /// the URL, without the scheme's own port. Where to dial, and whom TLS verifies, stays the URL's
-    /// affair. `start` refuses characters that no host has.
-    pub fn host(mut self, value: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.host = Some(value.into());
-        self
-    }
-
-    /// What `Origin` says (WebSocketApp's `origin`). Default: `http://` or `https://` with the
-    /// URL's host. `start` refuses blanks, control characters and an empty value.
-    pub fn origin(mut self, value: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.origin = Origin::Own(value.into());
-        self
-    }
-
-    /// Sends no `Origin` (WebSocketApp's `suppress_origin`). Of this and
-    /// [`origin`](ConnectionBuilder::origin) the later one counts; an `Origin` by
-    /// [`header`](ConnectionBuilder::header) is sent all the same.
-    pub fn suppress_origin(mut self) -> ConnectionBuilder {
-        self.options.request.origin = Origin::None;
-        self
-    }
-
-    /// The whole of `Cookie`, as `name=value; other=value` (WebSocketApp's `cookie`). Default:
-    /// none. Never shown in a log. `start` refuses control characters and an empty value.
-    pub fn cookie(mut self, cookie: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.cookie = Some(Secret::new(cookie));
-        self
-    }
-
-    /// `Authorization: Basic` (RFC 7617), in place of the URL's user info. Never shown in a log.
-    /// `start` refuses control characters, and a colon in the user's name. Of this and
-    /// [`bearer_auth`](ConnectionBuilder::bearer_auth) the later one counts.
-    pub fn basic_auth(
-        mut self,
-        user: impl Into<String>,
-        password: impl Into<String>,
-    ) -> ConnectionBuilder {
-        let (user, password) = (Secret::new(user), Secret::new(password));
-        self.options.request.auth = Some(Auth::Basic { user, password });
-        self
-    }
-
-    /// `Authorization: Bearer` (RFC 6750), in place of the URL's user info. Never shown in a log.
-    /// `start` refuses what is no such token: letters, digits and `-._~+/`, with `=` at the end.
-    ///
-    /// ```
-    /// use actix_ws_client::Connection;
-    ///
-    /// let builder = Connection::builder("wss://feed.example/")
-    ///     .bearer_auth("eyJhbGciOiJub25lIn0.e30.")
-    ///     .subprotocols(["feed.v2", "feed.v1"]);
-    /// assert!(!format!("{builder:?}").contains("eyJ"));
-    /// ```
-    pub fn bearer_auth(mut self, token: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.auth = Some(Auth::Bearer(Secret::new(token)));
-        self
-    }
-
-    /// How many redirects (301, 302, 303, 307, 308) one dial follows, all within `connect_timeout`
-    /// (WebSocketApp's `redirect_limit` of `connect`). Default 3, as there; zero follows none: each
-    /// is an [`Error::Refused`](crate::error::Error::Refused).
-    ///
-    /// `Location` may be relative, and `http` and `https` in it stand for `ws` and `wss`. Where it is
-    /// missing or cannot be, leads from `wss` to `ws`, or is one too many, the run ends with
-    /// [`Error::Redirect`](crate::error::Error::Redirect). From the first step to another origin
-    /// (scheme, host or port) on, `Cookie`, `Authorization`, credentials in the URL and a `Host` of
-    /// one's own stay behind; any other [`header`](ConnectionBuilder::header) goes along, and user
-    /// info in `Location` is not used. Each target has a proxy of its own. The next dial begins at
-    /// the URL again.
-    pub fn redirects(mut self, limit: u32) -> ConnectionBuilder {
-        self.options.redirects = limit;
         self
     }
 
@@ -388,7 +253,8 @@ impl ConnectionBuilder {
     /// The transport to use, instead of TCP: once (WebSocketApp's `socket`). Under `wss`, TLS is
     /// set up over it, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). The
     /// policy becomes [`no_reconnect`](ConnectionBuilder::no_reconnect): a dial after the first one
-    /// would end the run with [`Error::Handler`](crate::error::Error::Handler).
+    /// would end the run with [`Error::Handler`](crate::error::Error::Handler), and a redirect ends
+    /// it with [`Error::Redirect`](crate::error::Error::Redirect), wherever it leads.
     pub fn transport<T>(mut self, stream: T) -> ConnectionBuilder
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -446,6 +312,28 @@ impl ConnectionBuilder {
     /// under TLS: turn it off where that matters.
     pub fn compression(mut self, compression: Compression) -> ConnectionBuilder {
         self.options.compression = compression;
+        self
+    }
+
+    /// Takes text as it is, without the check that it is UTF-8 (WebSocketApp's
+    /// `skip_utf8_validation`), against RFC 6455, 8.1: for a server that is known to send something
+    /// else. Text then arrives as [`Payload::Binary`](crate::Payload::Binary);
+    /// [`event::Data`](crate::event::Data) says which it was. Default `false`. The reason in a Close
+    /// frame is checked all the same.
+    pub fn skip_utf8_validation(mut self, skip: bool) -> ConnectionBuilder {
+        self.options.skip_utf8_validation = skip;
+        self
+    }
+
+    /// Takes the masking key of each frame from here (WebSocketApp's `get_mask_key`). Default: the
+    /// system's cryptographically secure generator, as RFC 6455, 10.3, asks: keys that can be guessed
+    /// let whoever chooses the messages write to the wire what he likes. For tests that compare
+    /// bytes. A panic in it ends the run with `Error::Handler`.
+    pub fn mask_key(
+        mut self,
+        key: impl Fn() -> [u8; 4] + Send + Sync + 'static,
+    ) -> ConnectionBuilder {
+        self.options.mask_key = Some(MaskKey::new(key));
         self
     }
 
@@ -546,6 +434,15 @@ impl ConnectionBuilder {
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
 
+    /// Whether [`run`](ConnectionBuilder::run) ends on Ctrl-C, with a clean close (1000) within
+    /// `close_timeout`, as WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default `false`.
+    /// Where it is `true`, Ctrl-C (SIGINT) never again ends the process by itself. `start` heeds no
+    /// signal.
+    pub fn close_on_ctrl_c(mut self, close: bool) -> ConnectionBuilder {
+        self.close_on_ctrl_c = close;
+        self
+    }
+
     /// Runs the connection to its end (WebSocketApp's `run_forever`). The handlers may still be at
     /// work on `Stopped` when it returns. Dropping the future closes
     /// the connection, unless another address of it is held.
@@ -554,11 +451,22 @@ impl ConnectionBuilder {
     /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if the system ends
     /// before the run does.
     pub async fn run(self) -> Result<Outcome, ConfigError> {
-        let (ended, outcome) = oneshot::channel();
+        let mut asked = self.close_on_ctrl_c;
+        let (ended, mut outcome) = oneshot::channel();
         let addr = self.start_with(Some(ended))?;
-        let outcome = outcome.await.map_err(|_| ConfigError::ArbiterGone);
-        drop(addr);
-        outcome
+        // Asked for before the first dial, for nothing else is polled till then.
+        let mut ctrl_c = pin!(actix_rt::signal::ctrl_c());
+        let outcome = poll_fn(|cx| {
+            if asked && let Poll::Ready(signal) = ctrl_c.as_mut().poll(cx) {
+                asked = false;
+                match signal {
+                    Ok(()) => addr.do_send(command::Close::normal()),
+                    Err(err) => tracing::warn!(%err, "Ctrl-C can't be heard"),
+                }
+            }
+            Pin::new(&mut outcome).poll(cx)
+        });
+        outcome.await.map_err(|_| ConfigError::ArbiterGone)
     }
 
     fn start_with(

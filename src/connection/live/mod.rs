@@ -1,6 +1,7 @@
 //! All that lives as long as one socket.
 
 mod reading;
+mod slab;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -14,8 +15,8 @@ use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::command::SendError;
 use crate::command::status::{Gauge, SourceId, Watch};
+use crate::command::{self, SendError};
 use crate::connection::Connection;
 use crate::connection::live::reading::ReadState;
 use crate::delivery::Delivery;
@@ -25,10 +26,8 @@ use crate::options::Options;
 use crate::pinger::{Cadence, Pinger, Signs, Silent};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
-use crate::proto::compression::Agreed;
 use crate::proto::error::ProtocolError;
-use crate::proto::frame::Role;
-use crate::proto::message::{ControlPayload, Payload};
+use crate::proto::message::{ControlPayload, Outgoing, Payload};
 use crate::proto::session::{Closure, Session};
 use crate::writer::{self, Writer};
 
@@ -40,10 +39,13 @@ pub(super) struct Live {
     codec: Codec,
     session: Session,
     writer: Writer,
-    /// Read, and not decoded yet.
+    /// Read, and not decoded yet: the beginning of a frame, or what was left because more waited for
+    /// the handlers than may.
     inbox: BytesMut,
-    /// How much the next read may bring.
-    chunk: usize,
+    /// Whether whole frames may be in it.
+    unread: bool,
+    /// How many messages the last read brought.
+    usual: usize,
     /// Shared with the pinger.
     signs: Rc<Signs>,
     /// Dropped with the socket; that ends the pinger.
@@ -97,7 +99,7 @@ impl Live {
         now: Instant,
         link: Link,
         leftover: BytesMut,
-        deflate: Option<Agreed>,
+        codec: Codec,
         options: &Options,
         connection: &Addr<Connection>,
     ) -> Live {
@@ -117,11 +119,12 @@ impl Live {
             epoch,
             opened: now,
             link,
-            codec: Codec::new(Role::Client, options.limits).with_deflate(deflate),
+            codec,
             session: Session::new(),
             writer: Writer::new(options.send_buffer, options.write_timeout),
             inbox: leftover,
-            chunk: reading::MIN_CHUNK,
+            unread: true,
+            usual: 0,
             signs,
             _pinger: pinger,
             ping_payload: options.ping_payload.clone(),
@@ -163,6 +166,11 @@ impl Live {
         !self.signs.reading.get() && !delivery.is_full(0, self.room())
     }
 
+    /// Whether the handlers turned out to be too slow for a socket that is closed then.
+    pub(super) fn must_disconnect(&self, delivery: &Delivery) -> bool {
+        delivery.disconnects() && !self.is_closing() && delivery.is_full(0, self.room())
+    }
+
     /// What may wait for the handlers while reading goes on.
     fn room(&self) -> usize {
         // What was read while a Close is under way is still delivered, so that reading to the
@@ -179,11 +187,11 @@ impl Live {
     ///
     /// # Errors
     /// With the message, when it is not within the bounds.
-    pub(super) fn send(&mut self, payload: Payload) -> Result<(), SendError> {
+    pub(super) fn send(&mut self, send: command::Send) -> Result<(), SendError> {
         if !self.can_send() {
-            return Err(SendError::NotOpen(payload));
+            return Err(SendError::NotOpen(send.payload));
         }
-        self.writer.data(&mut self.codec, payload)
+        self.writer.data(&mut self.codec, send.payload, send.fragment)
     }
 
     /// Takes a Ping for sending.
@@ -194,12 +202,23 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
-        self.writer.ping(&mut self.codec, payload.clone())?;
+        self.writer.own_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
         if self.pings.len() >= MAX_PINGS {
             self.pings.pop_front();
         }
         self.pings.push_back((payload, Instant::now()));
         Ok(())
+    }
+
+    /// Takes a Pong for sending that no Ping has asked for.
+    ///
+    /// # Errors
+    /// As [`send`](Live::send).
+    pub(super) fn pong(&mut self, payload: ControlPayload) -> Result<(), SendError> {
+        if !self.can_send() {
+            return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
+        }
+        self.writer.own_control(&mut self.codec, Outgoing::Pong(payload))
     }
 
     /// Sends the pinger's next Ping.
@@ -248,6 +267,9 @@ impl Live {
             return Poll::Ready(self.end(Some(error)));
         }
         self.answer_breach(delivery, cx);
+        if self.codec.mask_keys_failed() {
+            return Poll::Ready(self.end(Some(Error::Handler("`mask_key` panicked".into()))));
+        }
         let before = self.writer.written();
         let flushed = self.writer.poll_flush(&mut self.link, &mut self.codec, cx);
         watch.add(Gauge::BytesOut, self.writer.written() - before);
@@ -258,10 +280,8 @@ impl Live {
                 let _ = self.poll_read(delivery, watch, source, cx);
                 return Poll::Ready(self.end(Some(error)));
             }
-            (Ok(ReadState::Eof), _) => {
-                let missing = (!self.session.is_closing()).then(ended_early);
-                return Poll::Ready(self.end(missing));
-            }
+            (Ok(ReadState::Eof), _) => return Poll::Ready(self.end(Some(ended_early()))),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(self.end(Some(truncated()))),
             (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
@@ -354,4 +374,9 @@ impl Live {
 fn ended_early() -> Error {
     let words = "the connection ended without a Close frame";
     Error::Io(io::Error::new(io::ErrorKind::UnexpectedEof, words).into())
+}
+
+fn truncated() -> Error {
+    let words = "the connection was cut: no Close frame, and no close_notify of TLS";
+    Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, words).into())
 }

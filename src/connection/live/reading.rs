@@ -1,35 +1,76 @@
 //! Reading: from the socket through the codec to the queue, with the replies that are owed.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, SourceId, Watch};
-use crate::connection::live::Live;
+use crate::connection::live::{Live, slab};
 use crate::delivery::{self, Delivery, Run};
+use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
+use crate::proto::close::{CloseCode, CloseFrame};
+use crate::proto::codec::Step;
+use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
+use crate::proto::messages::Messages;
 
 /// Whether more may come.
 pub(super) enum ReadState {
     Open,
+    /// The transport ended as it should: by FIN, or by TLS's close_notify.
     Eof,
+    /// TLS ended without close_notify (RFC 8446, 6.1): anybody on the way may have cut it.
+    Truncated,
 }
 
 /// Bytes that are read in one poll. Then others have their turn.
 const BUDGET: usize = 128 << 10;
 
-/// The least and the most that one read asks for.
-pub(super) const MIN_CHUNK: usize = 4 << 10;
-const MAX_CHUNK: usize = 64 << 10;
+/// A message that wants so many more bytes gets a buffer of its own.
+const BIG: usize = 32 << 10;
+
+/// The most that such a buffer has on the peer's word alone. Beyond it, it grows with what comes.
+const TRUST: usize = 1 << 20;
+
+/// Messages of one read that have fewer bytes than this are copied out of the chunk, which is free at
+/// once then; for more than that the chunk is lent.
+const LEND: usize = 16 << 10;
+
+/// Bytes to be digested, in a buffer.
+enum Buf {
+    /// The thread's chunk, to be given back or lent.
+    Chunk(BytesMut),
+    /// The connection's own.
+    Own(BytesMut),
+}
+
+impl Buf {
+    fn bytes(&mut self) -> &mut BytesMut {
+        match self {
+            Buf::Chunk(bytes) | Buf::Own(bytes) => bytes,
+        }
+    }
+}
+
+/// What was found in a buffer.
+struct Found {
+    messages: Messages,
+    /// All else, with how many messages were before it.
+    others: Vec<(usize, Incoming)>,
+    /// Where the buffer was used up to.
+    at: usize,
+    /// Whether it was left because more wait for the handlers than may.
+    is_full: bool,
+    breach: Option<ProtocolError>,
+}
 
 impl Live {
     /// Reads what may be read, and takes in every whole frame of it.
@@ -45,11 +86,21 @@ impl Live {
     ) -> Result<ReadState, Error> {
         let mut budget = BUDGET;
         loop {
-            while self.decode(delivery, watch, source) && !delivery.is_full(0, self.room()) {}
+            while self.unread && !delivery.is_full(0, self.room()) {
+                let inbox = Buf::Own(std::mem::take(&mut self.inbox));
+                self.digest(inbox, delivery, watch, source);
+            }
             if self.breach.as_ref().is_some_and(|breach| !breach.said) {
                 return Ok(ReadState::Open);
             }
             if delivery.is_full(0, self.room()) {
+                if self.must_disconnect(delivery) {
+                    tracing::warn!(%source, epoch = self.epoch, "handlers are too slow");
+                    let words = "handlers are too slow";
+                    let frame = CloseFrame::new(CloseCode::GOING_AWAY, words);
+                    self.close(frame.ok(), self.close_timeout);
+                    continue;
+                }
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }
@@ -58,29 +109,63 @@ impl Live {
                 cx.waker().wake_by_ref();
                 return Ok(ReadState::Open);
             }
-            let ask = self.chunk.max(self.codec.wanted().min(MAX_CHUNK));
-            self.inbox.reserve(ask);
-            let read = pin!(self.link.read_buf(&mut self.inbox));
-            match read.poll(cx) {
+            let before = self.inbox.len();
+            match self.poll_fill(cx) {
                 Poll::Pending => {
                     if self.inbox.is_empty() {
                         // An idle connection owns no read buffer.
                         self.inbox = BytesMut::new();
-                        self.chunk = MIN_CHUNK;
                     }
                     return Ok(ReadState::Open);
                 }
-                Poll::Ready(Ok(0)) => return Ok(ReadState::Eof),
-                Poll::Ready(Ok(count)) => {
+                Poll::Ready(Ok(mut buf)) => {
+                    let count = buf.bytes().len() - before;
+                    if count == 0 {
+                        self.keep(buf, 0);
+                        return Ok(ReadState::Eof);
+                    }
                     self.took(count, watch);
                     budget = budget.saturating_sub(count);
+                    self.digest(buf, delivery, watch, source);
                 }
                 Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Ok(ReadState::Eof);
+                    return Ok(match self.link {
+                        Link::Tls(_) => ReadState::Truncated,
+                        Link::Plain(_) => ReadState::Eof,
+                    });
                 }
                 Poll::Ready(Err(err)) => return Err(Error::Io(err.into())),
             }
         }
+    }
+
+    /// Reads once. What comes of it is all of the inbox, which then is empty, and what came behind
+    /// it: in the thread's chunk, or in a buffer of the message's own.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buf>> {
+        let wanted = self.codec.wanted_whole();
+        if wanted < BIG && self.inbox.len() < BIG {
+            let mut chunk = slab::take();
+            chunk.extend_from_slice(&self.inbox);
+            return match pin!(self.link.read_buf(&mut chunk)).poll(cx) {
+                Poll::Ready(Ok(_)) => {
+                    self.inbox.clear();
+                    Poll::Ready(Ok(Buf::Chunk(chunk)))
+                }
+                Poll::Ready(Err(err)) => Poll::Ready(Err(err)),
+                Poll::Pending => {
+                    slab::put(chunk);
+                    Poll::Pending
+                }
+            };
+        }
+        let room = wanted.clamp(1, self.inbox.len().max(TRUST));
+        if self.inbox.capacity() - self.inbox.len() < room.min(BIG) {
+            self.inbox.reserve(room);
+        }
+        // Not beyond the message, so that its buffer is its own.
+        let mut inbox = (&mut self.inbox).limit(wanted.max(1));
+        ready!(pin!(self.link.read_buf(&mut inbox)).poll(cx))?;
+        Poll::Ready(Ok(Buf::Own(std::mem::take(&mut self.inbox))))
     }
 
     fn took(&mut self, count: usize, watch: &Watch) {
@@ -88,78 +173,143 @@ impl Live {
         self.signs.byte.set(now);
         watch.add(Gauge::BytesIn, count as u64);
         watch.stamp(Gauge::LastByte, now.into_std());
-        if count >= self.chunk {
-            self.chunk = (self.chunk * 4).min(MAX_CHUNK);
+    }
+
+    /// Takes whole frames out of a buffer, until more wait for the handlers than may: a read of 64 KiB
+    /// can hold 32,768 pings. What is left of it becomes the inbox.
+    fn digest(&mut self, mut buf: Buf, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
+        self.unread = false;
+        if self.breach.is_some() || self.session.is_done() {
+            // Nothing that follows is looked at (RFC 6455, 1.4).
+            let all = buf.bytes().len();
+            return self.keep(buf, all);
+        }
+        let Found { mut messages, others, at, is_full, breach } = self.find(buf.bytes(), delivery);
+        self.unread = is_full;
+        self.usual = messages.len();
+        self.seal(&mut messages, buf, at);
+        let mut told = 0;
+        for (before, other) in others {
+            // Whatever is no message parts a run, so that the order holds.
+            let run = messages.split_front(before - told);
+            told = before;
+            self.hand_on(run, delivery, watch, source);
+            self.hand_on_other(other, delivery, watch, source);
+        }
+        self.hand_on(messages, delivery, watch, source);
+        if let Some(err) = breach
+            && !self.session.is_closing()
+        {
+            self.breach(err);
         }
     }
 
-    /// Takes whole frames out of the inbox, until more wait for the handlers than may: a read of
-    /// 64 KiB can hold 32,768 pings. `true` if some may be left.
-    fn decode(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) -> bool {
-        if self.inbox.is_empty() {
-            return false;
+    /// Gives the messages their buffer: their part of `buf`, or a copy of it. What lies behind `at`
+    /// becomes the inbox.
+    fn seal(&mut self, messages: &mut Messages, buf: Buf, at: usize) {
+        let extent = messages.extent();
+        match buf {
+            buf if extent.is_empty() => self.keep(buf, at),
+            mut buf if extent.len() < LEND => {
+                let (begin, len) = (extent.start, extent.len());
+                messages.seal(Bytes::copy_from_slice(&buf.bytes()[extent]), begin, len);
+                self.keep(buf, at);
+            }
+            Buf::Own(mut buf) => {
+                messages.seal(buf.split_to(at).freeze(), 0, at);
+                self.inbox = buf;
+            }
+            Buf::Chunk(buf) => {
+                self.inbox.extend_from_slice(&buf[at..]);
+                messages.seal(slab::lend(buf), 0, slab::CHUNK);
+            }
         }
-        if self.breach.is_some() || self.session.is_done() {
-            // Nothing that follows is looked at (RFC 6455, 1.4).
-            self.inbox.clear();
-            return false;
+    }
+
+    /// Keeps what lies behind `at` as the inbox, and nothing else of the buffer.
+    fn keep(&mut self, buf: Buf, at: usize) {
+        match buf {
+            Buf::Chunk(buf) => {
+                self.inbox.extend_from_slice(&buf[at..]);
+                slab::put(buf);
+            }
+            Buf::Own(mut buf) => {
+                buf.advance(at);
+                self.inbox = buf;
+            }
         }
+    }
+
+    /// Finds whole frames.
+    fn find(&mut self, buf: &mut [u8], delivery: &Delivery) -> Found {
         let room = self.room();
-        let received = self.signs.byte.get().into_std();
-        let mut run = Run { source, epoch: self.epoch, received, payloads: VecDeque::new() };
-        let mut run_cost = 0;
-        let more = loop {
-            if delivery.is_full(run_cost, room) {
+        let mut messages = Messages::with_capacity(self.usual);
+        let (mut others, mut at, mut cost) = (Vec::new(), 0, 0);
+        let mut breach = None;
+        let is_full = loop {
+            if delivery.is_full(cost, room) {
                 break true;
             }
-            match self.codec.decode(&mut self.inbox) {
-                Ok(None) => break false,
-                Ok(Some(Incoming::Message(payload))) => {
-                    run_cost += delivery::cost(&payload);
-                    run.payloads.push_back(payload);
-                }
-                Ok(Some(control)) => {
-                    // A control frame parts a run, so that the order holds.
-                    self.hand_on(&mut run, delivery, watch);
-                    run_cost = 0;
-                    self.control(control, delivery, watch, source);
-                }
-                Err(err) => {
-                    if !self.session.is_closing() {
-                        self.breach(err);
+            match self.codec.step(buf, &mut at) {
+                Ok(Step::Whole(opcode, len)) => {
+                    let (place, kind) = (at..at + len, self.codec.kind(opcode));
+                    at += len;
+                    cost += delivery::cost(len);
+                    if at <= u32::MAX as usize {
+                        messages.push(kind, place);
+                    } else {
+                        messages.push_own(kind, Bytes::copy_from_slice(&buf[place]));
                     }
+                }
+                Ok(Step::Assembled(opcode, bytes)) => {
+                    cost += delivery::cost(bytes.len());
+                    messages.push_own(self.codec.kind(opcode), bytes);
+                }
+                Ok(Step::Item(other)) => {
+                    cost += delivery::EVENT;
+                    others.push((messages.len(), other));
+                }
+                Ok(Step::More) => break false,
+                Err(err) => {
+                    breach = Some(err);
                     break false;
                 }
             }
         };
-        self.hand_on(&mut run, delivery, watch);
-        more
+        Found { messages, others, at, is_full, breach }
     }
 
-    /// Puts the messages of a run into the queue, and leaves it empty.
-    fn hand_on(&self, run: &mut Run, delivery: &mut Delivery, watch: &Watch) {
-        let payloads = std::mem::take(&mut run.payloads);
-        if !payloads.is_empty() {
-            self.signs.data.set(self.signs.byte.get());
-            watch.add(Gauge::MessagesIn, payloads.len() as u64);
-            delivery.push_run(Run { payloads, ..*run });
-        }
-    }
-
-    fn control(
-        &mut self,
-        control: Incoming,
+    /// Puts a run of messages into the queue.
+    fn hand_on(
+        &self,
+        messages: Messages,
         delivery: &mut Delivery,
         watch: &Watch,
         source: SourceId,
     ) {
-        match self.session.receive(&control) {
+        if !messages.is_empty() {
+            self.signs.data.set(self.signs.byte.get());
+            watch.add(Gauge::MessagesIn, messages.len() as u64);
+            let received = self.signs.byte.get().into_std();
+            delivery.push_run(Run { source, epoch: self.epoch, received, messages });
+        }
+    }
+
+    /// Answers what is no message, and puts it into the queue.
+    fn hand_on_other(
+        &mut self,
+        other: Incoming,
+        delivery: &mut Delivery,
+        watch: &Watch,
+        source: SourceId,
+    ) {
+        match self.session.receive(&other) {
             Some(Outgoing::Pong(payload)) => self.writer.pong(&mut self.codec, payload),
             Some(close) => self.writer.close(&mut self.codec, close),
             None => {}
         }
         let epoch = self.epoch;
-        match control {
+        match other {
             Incoming::Ping(payload) => delivery.push(event::Ping { source, epoch, payload }),
             Incoming::Pong(payload) => {
                 let round_trip = self.round_trip(&payload);
@@ -170,6 +320,12 @@ impl Live {
                 delivery.push(event::Pong { source, epoch, payload, round_trip });
             }
             Incoming::Close(_) => self.end_within(self.close_timeout),
+            Incoming::Fragment(fragment) => {
+                self.signs.data.set(self.signs.byte.get());
+                watch.add(Gauge::MessagesIn, fragment.fin.into());
+                let received = self.signs.byte.get().into_std();
+                delivery.push(event::Continuation { source, epoch, fragment, received });
+            }
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use actix::{Actor, Addr, Context, Handler, System};
 use actix_ws_client::proto::compression::Compression;
 use actix_ws_client::tls::Tls;
 use actix_ws_client::{
-    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Phase, Watch, command, event,
+    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Phase, View, Watch, command, event,
 };
 use anyhow::{Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -104,10 +104,10 @@ impl Handler<event::Batch> for Client {
     fn handle(&mut self, batch: event::Batch, _: &mut Context<Client>) {
         match &self.job {
             Job::Count(shared, Owned(false)) => {
-                shared.fill(|tally| batch.iter().for_each(|payload| take(payload, tally)));
+                shared.fill(|tally| batch.iter().for_each(|view| look(view, tally)));
             }
             Job::Count(shared, Owned(true)) => shared.fill(|tally| {
-                let owned = (0..batch.len()).filter_map(|index| batch.payload(index).cloned());
+                let owned = (0..batch.len()).filter_map(|index| batch.payload(index));
                 owned.for_each(|payload| take(&payload, tally));
             }),
             _ => {}
@@ -127,6 +127,13 @@ impl Handler<event::Close> for Client {
     type Result = ();
 
     fn handle(&mut self, _: event::Close, _: &mut Context<Client>) {}
+}
+
+fn look(view: View<'_>, tally: &mut Tally) {
+    match view {
+        View::Text(text) => tally.add_text(text),
+        View::Binary(bytes) => tally.add(bytes),
+    }
 }
 
 fn take(payload: &Payload, tally: &mut Tally) {

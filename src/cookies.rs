@@ -1,0 +1,380 @@
+//! The cookies that servers have set, and which of them a request gets (RFC 6265, 5).
+//!
+//! Two rules are stricter than the RFC's: a cookie without `Domain` goes back to the port too that
+//! set it, and what came without TLS neither is `Secure` nor takes the place of what is. There is
+//! no list of public suffixes: a `Domain` of one label is refused, one such as `co.uk` is not.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use cookie::Cookie;
+
+/// The longest `Set-Cookie` that is looked at, in bytes (RFC 6265, 6.1).
+const MAX_LINE: usize = 4096;
+
+/// The most cookies that are kept.
+const MAX_COOKIES: usize = 64;
+
+/// The most bytes of names and values that are kept. All of them may have to fit into one request.
+const MAX_BYTES: usize = 16 << 10;
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    /// Whether under TLS.
+    pub(crate) secure: bool,
+    /// A name in lower case, or an IP address without brackets.
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// From its first slash on, without the query.
+    pub(crate) path: &'a str,
+}
+
+/// A bounded store of cookies, the oldest first. At a bound the oldest of the same domain makes
+/// room, or the oldest of all.
+#[derive(Default)]
+pub(crate) struct Jar(Vec<Kept>);
+
+/// A cookie as it is kept.
+struct Kept {
+    name: String,
+    value: String,
+    /// The host that set it, or the `Domain` that it is for.
+    domain: String,
+    /// Of the host that set it, where it is for that one alone.
+    port: Option<u16>,
+    path: String,
+    secure: bool,
+    /// When it is over; `None` lasts as long as the jar.
+    end: Option<SystemTime>,
+}
+
+impl Jar {
+    /// Takes in the value of a `Set-Cookie` line. What makes no sense is passed over.
+    pub(crate) fn keep(&mut self, from: Place<'_>, line: &[u8], now: SystemTime) {
+        let kept = std::str::from_utf8(line).ok().and_then(|line| Kept::parse(from, line, now));
+        let Some(new) = kept else {
+            return;
+        };
+        let domain = new.domain.clone();
+        self.0.retain(|old| !old.is_over(now));
+        match self.0.iter_mut().find(|old| old.is_same(&new)) {
+            Some(old) if old.secure && !from.secure => return,
+            // In the place of the old one: the order is that of first settings.
+            Some(old) => *old = new,
+            None => self.0.push(new),
+        }
+        self.0.retain(|old| !old.is_over(now));
+        while self.0.len() > MAX_COOKIES || self.bytes() > MAX_BYTES {
+            let oldest = self.0.iter().position(|old| old.domain == domain);
+            self.0.remove(oldest.unwrap_or(0));
+        }
+    }
+
+    /// What `Cookie` says to a place, if anything (RFC 6265, 5.4): longer paths first.
+    pub(crate) fn header(&self, to: Place<'_>, now: SystemTime) -> Option<String> {
+        let mut sent: Vec<&Kept> =
+            self.0.iter().filter(|kept| !kept.is_over(now) && kept.goes(to)).collect();
+        sent.sort_by_key(|kept| Reverse(kept.path.len()));
+        let pairs: Vec<String> =
+            sent.iter().map(|kept| format!("{}={}", kept.name, kept.value)).collect();
+        Some(pairs.join("; ")).filter(|line| !line.is_empty())
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|kept| kept.name.len() + kept.value.len()).sum()
+    }
+}
+
+impl fmt::Debug for Jar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Jar({})", self.0.len())
+    }
+}
+
+impl Kept {
+    /// RFC 6265, 5.2 and 5.3.
+    fn parse(from: Place<'_>, line: &str, now: SystemTime) -> Option<Kept> {
+        if line.len() > MAX_LINE {
+            return None;
+        }
+        let cookie = Cookie::parse(line).ok()?;
+        let (name, value) = cookie.name_value();
+        let secure = cookie.secure().unwrap_or(false);
+        if name.bytes().chain(value.bytes()).any(|byte| byte.is_ascii_control())
+            || (secure && !from.secure)
+        {
+            return None;
+        }
+        let (domain, port) = scope(from, cookie.domain().unwrap_or_default())?;
+        let path = cookie.path().filter(|path| path.starts_with('/'));
+        let path = path.unwrap_or_else(|| default_path(from.path)).to_owned();
+        let (name, value) = (name.to_owned(), value.to_owned());
+        Some(Kept { name, value, domain, port, path, secure, end: end(&cookie, now) })
+    }
+
+    /// Whether one takes the place of the other (RFC 6265, 5.3).
+    fn is_same(&self, other: &Kept) -> bool {
+        let ports = self.port.zip(other.port);
+        self.name == other.name
+            && self.path == other.path
+            && self.domain == other.domain
+            && ports.is_none_or(|(one, other)| one == other)
+    }
+
+    fn is_over(&self, now: SystemTime) -> bool {
+        self.end.is_some_and(|end| end <= now)
+    }
+
+    fn goes(&self, to: Place<'_>) -> bool {
+        let host = match self.port {
+            Some(port) => to.host == self.domain && to.port == port,
+            None => is_within(to.host, &self.domain),
+        };
+        host && (to.secure || !self.secure) && is_below(to.path, &self.path)
+    }
+}
+
+/// Whom a cookie is for: a domain, or a host with its port. `None`: nobody whom it may be for.
+fn scope(from: Place<'_>, domain: &str) -> Option<(String, Option<u16>)> {
+    let domain = domain.to_ascii_lowercase();
+    let is_label = !domain.trim_end_matches('.').contains('.');
+    let is_address = from.host.parse::<IpAddr>().is_ok();
+    if domain.is_empty() || (domain == from.host && (is_label || is_address)) {
+        return Some((from.host.to_owned(), Some(from.port)));
+    }
+    let may = !is_label && !is_address && is_within(from.host, &domain);
+    may.then_some((domain, None))
+}
+
+/// RFC 6265, 5.1.3.
+fn is_within(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// RFC 6265, 5.1.4.
+fn is_below(path: &str, cookie: &str) -> bool {
+    let rest = path.strip_prefix(cookie);
+    rest.is_some_and(|rest| rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'))
+}
+
+/// RFC 6265, 5.1.4: up to the last slash, which is not part of it.
+fn default_path(path: &str) -> &str {
+    match path.rfind('/') {
+        None | Some(0) => "/",
+        Some(slash) => &path[..slash],
+    }
+}
+
+/// When a cookie is over: `Max-Age` before `Expires` (RFC 6265, 5.3).
+fn end(cookie: &Cookie<'_>, now: SystemTime) -> Option<SystemTime> {
+    let past = SystemTime::UNIX_EPOCH;
+    let after = |start: SystemTime, seconds: i64| match u64::try_from(seconds) {
+        // What the clock cannot hold is never.
+        Ok(seconds) => start.checked_add(Duration::from_secs(seconds)),
+        Err(_) => Some(past),
+    };
+    match (cookie.max_age(), cookie.expires_datetime()) {
+        (Some(age), _) if age.whole_seconds() <= 0 => Some(past),
+        (Some(age), _) => after(now, age.whole_seconds()),
+        (None, Some(date)) => after(past, date.unix_timestamp()),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// 2026-01-01 00:00:00 UTC.
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seconds)
+    }
+
+    fn place(url: &str) -> Place<'_> {
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap());
+        let secure = scheme == "wss";
+        let (host, port) = match authority.split_once('|') {
+            Some((host, port)) => (host, port.parse().unwrap()),
+            None => (authority, if secure { 443 } else { 80 }),
+        };
+        Place { secure, host, port, path }
+    }
+
+    fn jar(lines: &[(&str, &str)]) -> Jar {
+        let mut jar = Jar::default();
+        lines.iter().for_each(|(url, line)| jar.keep(place(url), line.as_bytes(), at(0)));
+        jar
+    }
+
+    /// What is sent to a place.
+    fn sent(jar: &Jar, url: &str) -> String {
+        jar.header(place(url), at(0)).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_cookie_without_a_domain_goes_to_the_host_and_port_that_set_it() {
+        for host in ["a.example", "localhost", "127.0.0.1", "::1"] {
+            let kept = jar(&[(&format!("ws://{host}/"), "id=7; HttpOnly")]);
+            assert_eq!(sent(&kept, &format!("ws://{host}/x")), "id=7");
+            assert_eq!(sent(&kept, &format!("ws://{host}|81/")), "");
+            assert_eq!(sent(&kept, &format!("ws://b.{host}/")), "");
+        }
+        assert_eq!(sent(&jar(&[("ws://a.example/", "id=7")]), "ws://example/"), "");
+    }
+
+    #[test]
+    fn a_domain_is_for_all_hosts_in_it_and_of_the_servers_own() {
+        for domain in ["Example.COM", ".example.com"] {
+            let kept = jar(&[("ws://a.example.com/", &format!("id=7; Domain={domain}"))]);
+            for host in ["a.example.com", "example.com", "b.c.example.com|81"] {
+                assert_eq!(sent(&kept, &format!("ws://{host}/")), "id=7", "{host}");
+            }
+            for host in ["notexample.com", "example.com.evil.com", "com"] {
+                assert_eq!(sent(&kept, &format!("ws://{host}/")), "", "{host}");
+            }
+        }
+        for (host, domain) in [
+            ("a.example.com", "b.example.com"),
+            ("example.com", "a.example.com"),
+            ("a.example.com", "xample.com"),
+            ("a.example.com", "com"),
+            ("a.example.com", ".com."),
+            ("127.0.0.1", "0.0.1"),
+            ("127.0.0.1", "127.0.0.2"),
+            ("feed.localhost", "localhost"),
+        ] {
+            let kept = jar(&[(&format!("ws://{host}/"), &format!("id=7; Domain={domain}"))]);
+            assert_eq!(kept.0.len(), 0, "{host} {domain}");
+        }
+    }
+
+    #[test]
+    fn a_label_or_an_address_as_domain_is_the_host_alone() {
+        for host in ["localhost", "127.0.0.1"] {
+            let kept = jar(&[(&format!("ws://{host}/"), &format!("id=7; Domain={host}"))]);
+            assert_eq!(sent(&kept, &format!("ws://{host}/")), "id=7");
+            assert_eq!(sent(&kept, &format!("ws://a.{host}/")), "");
+        }
+    }
+
+    #[test]
+    fn a_path_is_for_what_is_below_it_and_longer_ones_come_first() {
+        let kept = jar(&[
+            ("ws://h/a/b", "root=1; Path=/"),
+            ("ws://h/a/b", "own=2"),
+            ("ws://h/a/b", "deep=3; Path=/a/b"),
+            ("ws://h/", "odd=4; Path=a"),
+        ]);
+        assert_eq!(sent(&kept, "ws://h/a/b/c"), "deep=3; own=2; root=1; odd=4");
+        assert_eq!(sent(&kept, "ws://h/a/bc"), "own=2; root=1; odd=4");
+        assert_eq!(sent(&kept, "ws://h/a"), "own=2; root=1; odd=4");
+        assert_eq!(sent(&kept, "ws://h/ab"), "root=1; odd=4");
+    }
+
+    #[test]
+    fn a_cookie_ends_when_it_says() {
+        let ends = |attributes: &str| {
+            let kept = jar(&[("ws://h/", &format!("id=7; {attributes}"))]);
+            let there = |second| kept.header(place("ws://h/"), at(second)).is_some();
+            (there(0), there(59), there(60))
+        };
+        let minute = (true, true, false);
+        assert_eq!(ends("Max-Age=60"), minute);
+        assert_eq!(ends("Expires=Thu, 01 Jan 2026 00:01:00 GMT"), minute);
+        assert_eq!(ends("expires=Thu, 01-Jan-2026 00:01:00 GMT"), minute);
+        assert_eq!(ends("Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT"), minute);
+        assert_eq!(ends("Expires=Thu, 01 Jan 1970 00:00:00 GMT; max-age=60"), minute);
+        for never in ["", "Max-Age=99999999999999999999", "Expires=tomorrow", "Max-Age=soon"] {
+            assert_eq!(ends(never), (true, true, true), "{never}");
+        }
+        for past in ["Max-Age=0", "Max-Age=-1", "Expires=Wed, 31 Dec 2025 23:59:59 GMT"] {
+            assert_eq!(ends(past), (false, false, false), "{past}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_takes_the_place_of_its_like_and_an_expired_one_leaves_it_empty() {
+        let mut kept = jar(&[
+            ("ws://h/", "a=1"),
+            ("ws://h/", "b=1"),
+            ("ws://h/", "a=2"),
+            ("ws://h/", "a=3; Path=/x"),
+            ("ws://h|81/", "a=4"),
+        ]);
+        assert_eq!(sent(&kept, "ws://h/x"), "a=3; a=2; b=1");
+        assert_eq!(sent(&kept, "ws://h|81/x"), "a=4");
+        kept.keep(place("ws://h/"), b"a=; Max-Age=0", at(0));
+        assert_eq!((sent(&kept, "ws://h/").as_str(), kept.0.len()), ("b=1", 3));
+    }
+
+    #[test]
+    fn a_secure_cookie_comes_and_goes_under_tls_alone() {
+        let mut kept = jar(&[
+            ("wss://a.example/", "id=7; Secure; Domain=a.example"),
+            ("ws://a.example/", "plain=1; Secure"),
+        ]);
+        assert_eq!(sent(&kept, "wss://a.example/"), "id=7");
+        assert_eq!(sent(&kept, "ws://a.example/"), "");
+        for forged in ["id=evil; Domain=a.example", "id=evil", "id=; Max-Age=0"] {
+            kept.keep(place("ws://a.example/"), forged.as_bytes(), at(0));
+            assert_eq!(sent(&kept, "wss://a.example/"), "id=7", "{forged}");
+        }
+    }
+
+    #[test]
+    fn the_jar_is_bounded_and_no_domain_fills_it_at_the_cost_of_another() {
+        let mut kept = jar(&[("ws://a.example/", "id=7"), ("ws://h/", "first=1")]);
+        for number in 0..200 {
+            kept.keep(place("ws://h/"), format!("n{number}=x").as_bytes(), at(0));
+        }
+        assert_eq!(kept.0.len(), MAX_COOKIES);
+        assert_eq!(sent(&kept, "ws://a.example/"), "id=7");
+        let line = sent(&kept, "ws://h/");
+        assert!(line.ends_with("n199=x") && !line.contains("first"), "{line}");
+        for number in 0..20 {
+            let long = format!("long{number}={}", "x".repeat(4000));
+            kept.keep(place("ws://h/"), long.as_bytes(), at(0));
+        }
+        assert!(kept.bytes() <= MAX_BYTES && sent(&kept, "ws://h/").contains("long19="));
+        kept.keep(place("ws://h/"), format!("id={}", "x".repeat(MAX_LINE)).as_bytes(), at(0));
+        assert!(!sent(&kept, "ws://h/").contains("id="));
+    }
+
+    #[test]
+    fn a_value_goes_back_as_it_came() {
+        let kept =
+            jar(&[("ws://h/", " q = \"a b\" ; x"), ("ws://h/", "e="), ("ws://h/", "p=%0d=")]);
+        assert_eq!(sent(&kept, "ws://h/"), "q=\"a b\"; e=; p=%0d=");
+        for nonsense in ["", "novalue", "=x", "a=b\tc", "a\rb=c", "; a=b", "a=\u{7f}"] {
+            assert_eq!(jar(&[("ws://h/", nonsense)]).0.len(), 0, "{nonsense:?}");
+        }
+        assert!(!format!("{kept:?}").contains("a b"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics_or_leaves_its_place(
+            line in prop_oneof![
+                any::<Vec<u8>>(),
+                "(a=b; ?)?(domain|path|max-age|expires|secure|=|;|\\.|[a-z0-9:,/\r\n\t\0\u{e9}-]| ){0,12}"
+                    .prop_map(String::into_bytes),
+                "a=b; expires=[A-Z][a-z]{2}, [0-9-]{1,3}[ -]Jan[ -][0-9+-]{1,7} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+                    .prop_map(String::into_bytes),
+            ],
+        ) {
+            let mut kept = Jar::default();
+            kept.keep(place("ws://a.example/x/"), &line, at(0));
+            let sent = kept.header(place("ws://a.example/x/y"), at(1)).unwrap_or_default();
+            prop_assert!(!sent.bytes().any(|byte| byte.is_ascii_control()), "{sent:?}");
+            prop_assert!(sent.is_empty() || sent.find('=') > Some(0), "{sent:?}");
+            prop_assert!(!sent.contains(';'), "{sent:?}");
+            prop_assert_eq!(kept.header(place("ws://b.other/x/y"), at(1)), None);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Heads of requests and replies for looking at: `***` stands for what may be secret.
+
+use std::fmt::Write;
+
+use crate::headers::Headers;
+use crate::options::Options;
+
+/// Header lines that hold nothing of the application's, or nothing that is secret. The values of all
+/// others are shown to nobody.
+const OPEN: [&str; 15] = [
+    "date",
+    "host",
+    "origin",
+    "user-agent",
+    "connection",
+    "upgrade",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-protocol",
+    "sec-websocket-extensions",
+    "sec-websocket-accept",
+    "server",
+    "content-length",
+    "content-type",
+    "retry-after",
+];
+
+/// Which lines are secret for one connection.
+pub(super) struct Redaction {
+    /// Names of lines that the application made: whatever they are called.
+    own: Vec<String>,
+}
+
+impl Redaction {
+    pub(super) fn new(options: &Options) -> Redaction {
+        Redaction { own: options.headers.iter().map(|(name, _)| name.clone()).collect() }
+    }
+
+    fn is_secret(&self, name: &str) -> bool {
+        let is = |other: &str| other.eq_ignore_ascii_case(name);
+        !OPEN.into_iter().any(is) || self.own.iter().any(|own| is(own))
+    }
+
+    /// A request's head. The request line is shown as it is.
+    pub(super) fn request(&self, head: &[u8]) -> String {
+        let head = String::from_utf8_lossy(head);
+        let redact = |line: &str| match line.split_once(": ") {
+            Some((name, _)) if self.is_secret(name) => format!("{name}: ***"),
+            _ => line.to_owned(),
+        };
+        let mut lines = head.split("\r\n");
+        // Its path may well have a colon in it.
+        let request = lines.next().unwrap_or_default().to_owned();
+        [request].into_iter().chain(lines.map(redact)).collect::<Vec<_>>().join("\r\n")
+    }
+
+    /// A reply's head.
+    pub(super) fn reply(&self, status: u16, headers: &Headers) -> String {
+        let mut head = status.to_string();
+        for (name, value) in headers.iter() {
+            let value = if self.is_secret(name) { b"***" } else { value };
+            // To a `String` it can't fail.
+            let _ = write!(head, "\r\n{name}: {}", value.escape_ascii());
+        }
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_redacted_and_nothing_else() {
+        let redaction = Redaction { own: vec!["X-Token".into(), "origin".into()] };
+        let head = "GET /a: b HTTP/1.1\r\nHost: h:1\r\nCookie: a: b\r\nx-token: c\r\n\
+            Origin: d\r\nX-Other: e\r\n\r\n";
+        assert_eq!(
+            redaction.request(head.as_bytes()),
+            "GET /a: b HTTP/1.1\r\nHost: h:1\r\nCookie: ***\r\nx-token: ***\r\n\
+             Origin: ***\r\nX-Other: ***\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Options and URL, checked: all that a dial needs.
+
+use crate::error::ConfigError;
+use crate::options::{Options, Target};
+use crate::proxy::{Proxy, Scheme};
+use crate::tls::{Kept, TlsClient};
+
+/// What was checked: all that a dial needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) options: Options,
+    pub(crate) target: Target,
+    /// Present for `wss`.
+    pub(crate) tls: Option<TlsClient>,
+    /// The way there, where it is not the direct one.
+    pub(crate) detour: Option<Detour>,
+    /// Whether the target is of the origin that the application named: what says who asks is for
+    /// no other.
+    pub(super) trusted: bool,
+    /// TLS, shared by all plans of a connection.
+    pub(super) secured: Secured,
+}
+
+/// The way through a proxy.
+#[derive(Clone, Debug)]
+pub(crate) struct Detour {
+    pub(crate) proxy: Proxy,
+    /// Present where the proxy itself is spoken to under TLS.
+    pub(crate) tls: Option<TlsClient>,
+}
+
+/// TLS for each kind of peer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Secured {
+    server: Kept,
+    /// A server that the application did not name.
+    stranger: Kept,
+    proxy: Kept,
+}
+
+impl Plan {
+    /// Checks a URL and its options.
+    ///
+    /// # Errors
+    /// As [`Target::parse`], [`Options::check`] and [`Options::proxy_for`], and when TLS cannot be
+    /// set up at all.
+    pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
+        options.check()?;
+        Plan::to(Target::parse(url)?, options, true, Secured::default())
+    }
+
+    /// The plan for another target that the application named, with the same options and the same TLS,
+    /// so that sessions are resumed.
+    ///
+    /// # Errors
+    /// As [`Options::proxy_for`], and when TLS cannot be set up.
+    pub(crate) fn moved(&self, target: Target) -> Result<Plan, ConfigError> {
+        Plan::to(target, self.options.clone(), self.trusted, self.secured.clone())
+    }
+
+    /// The plan for a target, its options checked.
+    pub(super) fn to(
+        target: Target,
+        options: Options,
+        trusted: bool,
+        secured: Secured,
+    ) -> Result<Plan, ConfigError> {
+        let variable = |name: &str| std::env::var_os(name);
+        let tls = match target.secure && !options.transport_is_secure {
+            true if trusted => Some(secured.server.get_or_make(|| options.tls.client(variable))?),
+            true => {
+                let make = || options.tls.for_stranger().client(variable);
+                Some(secured.stranger.get_or_make(make)?)
+            }
+            false => None,
+        };
+        let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
+        let detour = proxy.map(|proxy| {
+            let make = || secured.proxy.get_or_make(|| options.proxy_tls.client(variable));
+            let tls = (proxy.scheme == Scheme::Https).then(make).transpose()?;
+            Ok::<_, ConfigError>(Detour { proxy, tls })
+        });
+        let detour = detour.transpose()?;
+        Ok(Plan { options, target, tls, detour, trusted, secured })
+    }
+}

@@ -1,0 +1,176 @@
+//! Where a connection goes.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+
+use crate::cookies::Place;
+use crate::error::ConfigError;
+use crate::options::Secret;
+
+/// Where a connection goes: a `ws` or `wss` URL, taken apart (RFC 6455, 3).
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Whether TLS is spoken.
+    pub(crate) secure: bool,
+    /// A name or an IP address, without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Path and query, percent-encoded, from the first slash on.
+    pub(crate) resource: String,
+    /// The `Host` header: brackets around IPv6, no port where it is the scheme's own.
+    pub(crate) authority: String,
+    /// `Authorization`, from the URL's user info.
+    pub(crate) authorization: Option<Secret>,
+}
+
+impl Target {
+    /// Takes a URL apart. The fragment is dropped.
+    ///
+    /// # Errors
+    /// [`ConfigError::Url`] unless it is `ws` or `wss` with a host and a port that can be dialled.
+    pub(crate) fn parse(text: &str) -> Result<Target, ConfigError> {
+        let refuse = |reason: &str| ConfigError::Url { reason: reason.to_owned() };
+        // The URL standard would take the first word of the path for the host.
+        if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
+            return Err(refuse("no host"));
+        }
+        let url = Url::parse(text).map_err(|err| refuse(&err.to_string()))?;
+        let secure = match url.scheme() {
+            "ws" => false,
+            "wss" => true,
+            other => return Err(refuse(&format!("the scheme is {other}, not ws or wss"))),
+        };
+        let host = match url.host().ok_or_else(|| refuse("no host"))? {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(addr) => addr.to_string(),
+            Host::Ipv6(addr) => addr.to_string(),
+        };
+        let port = url.port_or_known_default().ok_or_else(|| refuse("no port"))?;
+        if port == 0 {
+            return Err(refuse("port 0 cannot be dialled"));
+        }
+        let bracketed = url.host_str().unwrap_or_default();
+        let authority = match url.port() {
+            Some(port) => format!("{bracketed}:{port}"),
+            None => bracketed.to_owned(),
+        };
+        let resource = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let authorization = user_info(&url);
+        Ok(Target { secure, host, port, resource, authority, authorization })
+    }
+
+    /// `Origin` as browsers and WebSocketApp make it from the target.
+    pub(crate) fn origin(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority)
+    }
+
+    /// Where it is, for cookies.
+    pub(crate) fn place(&self) -> Place<'_> {
+        let path = self.resource.split('?').next().unwrap_or_default();
+        Place { secure: self.secure, host: &self.host, port: self.port, path }
+    }
+}
+
+/// Basic credentials (RFC 7617) from `user:password@`, percent-decoded.
+fn user_info(url: &Url) -> Option<Secret> {
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let mut pair = percent_decode_str(url.username()).collect::<Vec<u8>>();
+    pair.push(b':');
+    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
+    Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> Target {
+        Target::parse(url).unwrap()
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let target = parsed("ws://Example.COM/feed?x=1#part");
+        assert_eq!((target.host.as_str(), target.port, target.secure), ("example.com", 80, false));
+        assert_eq!(target.resource, "/feed?x=1");
+        assert_eq!(target.authority, "example.com");
+        assert_eq!(target.origin(), "http://example.com");
+    }
+
+    #[test]
+    fn a_query_without_a_path_gets_its_slash() {
+        assert_eq!(parsed("ws://h?x").resource, "/?x");
+        assert_eq!(parsed("wss://h").resource, "/");
+    }
+
+    #[test]
+    fn a_scheme_is_known_in_any_case() {
+        for (url, secure) in [("WS://h/", false), ("Ws://h/", false), ("WSS://h/", true)] {
+            assert_eq!(parsed(url).secure, secure, "{url}");
+        }
+    }
+
+    #[test]
+    fn path_and_query_are_percent_encoded_once() {
+        assert_eq!(parsed("ws://h/a b/\u{fc}?x=\u{fc} y").resource, "/a%20b/%C3%BC?x=%C3%BC%20y");
+        assert_eq!(parsed("ws://h/a%20b?x=%C3%BC").resource, "/a%20b?x=%C3%BC");
+        assert_eq!(parsed("ws://h/a#b c").resource, "/a");
+    }
+
+    #[test]
+    fn an_internationalised_host_is_dialled_by_its_ascii_form() {
+        let target = parsed("wss://B\u{fc}cher.example:8443/");
+        assert_eq!(target.host, "xn--bcher-kva.example");
+        assert_eq!(target.authority, "xn--bcher-kva.example:8443");
+        assert_eq!(target.origin(), "https://xn--bcher-kva.example:8443");
+        assert!(Target::parse("ws://xn--\u{fc}/").is_err());
+    }
+
+    #[test]
+    fn a_place_has_no_query() {
+        let target = parsed("wss://h:8443/a/b?c=/d");
+        let place = target.place();
+        assert_eq!((place.secure, place.host, place.port), (true, "h", 8443));
+        assert_eq!(place.path, "/a/b");
+    }
+
+    #[test]
+    fn only_the_port_of_its_own_scheme_is_left_out_of_host() {
+        assert_eq!(parsed("ws://h:80/").authority, "h");
+        assert_eq!(parsed("wss://h:443/").authority, "h");
+        assert_eq!(parsed("ws://h:443/").authority, "h:443");
+        assert_eq!(parsed("wss://h:80/").authority, "h:80");
+    }
+
+    #[test]
+    fn ipv6_keeps_its_brackets_in_host_only() {
+        let target = parsed("wss://[::1]:9443/");
+        assert_eq!((target.host.as_str(), target.authority.as_str()), ("::1", "[::1]:9443"));
+    }
+
+    #[test]
+    fn user_info_becomes_basic_auth_and_stays_hidden() {
+        let target = parsed("ws://us%40er:p%2Bw+d@h/");
+        let expected = format!("Basic {}", STANDARD.encode("us@er:p+w+d"));
+        assert_eq!(target.authorization.as_ref().unwrap().reveal(), expected);
+        assert!(!format!("{target:?}").contains(&STANDARD.encode("us@er:p+w+d")));
+        // Bytes that are no UTF-8 are sent as they are.
+        let latin = parsed("ws://us:p%E4ss@h/").authorization.unwrap();
+        assert_eq!(latin.reveal(), format!("Basic {}", STANDARD.encode(b"us:p\xe4ss")));
+    }
+
+    #[test]
+    fn urls_that_cannot_be_dialled_are_refused() {
+        for url in ["", "h", "http://h/", "ws://", "ws:///x", "ws://h:0/", "ws://h:65536/"] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+}

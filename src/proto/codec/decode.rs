@@ -1,0 +1,333 @@
+//! Bytes become messages and control frames.
+
+use bytes::{Buf, Bytes, BytesMut};
+use bytestring::ByteString;
+
+use crate::proto::close::CloseFrame;
+use crate::proto::codec::{Codec, Way};
+use crate::proto::error::ProtocolError;
+use crate::proto::frame::{FrameHeader, Opcode, Role};
+use crate::proto::mask;
+use crate::proto::message::{ControlPayload, Incoming, Payload};
+use crate::proto::messages::Kind;
+use crate::proto::utf8::Utf8;
+
+/// What the incoming half may still yield.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiving {
+    /// Frames.
+    Open,
+    /// Nothing: the peer's Close came.
+    Closed,
+    /// Nothing, not even an error: one was returned.
+    Failed,
+}
+
+/// A frame whose header is known.
+pub(super) struct Frame {
+    /// Its header.
+    header: FrameHeader,
+    /// Whether it goes to the assembler: a part of a message (RFC 6455, 5.4), or a compressed one.
+    is_part: bool,
+    /// Its length, which the limits allow.
+    pub(super) len: usize,
+    /// How many bytes of its payload were unmasked, and checked if it is text.
+    pub(super) done: usize,
+    /// The check of that text, if it is not a fragment's.
+    utf8: Utf8,
+}
+
+/// What one step of decoding came to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// There is nothing whole: more bytes are needed behind those that are left.
+    More,
+    /// A text or binary message lies whole at the place that was reached, with so many bytes,
+    /// unmasked and checked. It is for the caller to pass over them.
+    Whole(Opcode, usize),
+    /// A text or binary message that was put together or inflated, and checked.
+    Assembled(Opcode, Bytes),
+    /// Anything else. It owns its bytes.
+    Item(Incoming),
+}
+
+impl Codec {
+    /// Takes the next message or control frame off `src`; `None` if more bytes are needed.
+    ///
+    /// `src` is what the last call left of it, and what came since. A frame that is neither a fragment
+    /// nor compressed is not copied: its payload shares the memory of `src`. What is wrong is found at the first byte that
+    /// shows it, however the bytes were cut.
+    ///
+    /// After a Close or an error nothing more comes: further calls empty `src` and return `None`.
+    ///
+    /// # Errors
+    /// If the peer broke the protocol or passed a limit, once; and once if bytes follow its Close.
+    #[inline]
+    pub fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
+        let mut at = 0;
+        let step = self.step(src, &mut at);
+        src.advance(at.min(src.len()));
+        match step {
+            Ok(Step::More) => Ok(None),
+            Ok(Step::Item(item)) => Ok(Some(item)),
+            Ok(Step::Assembled(opcode, bytes)) => self.message(opcode, bytes).map(Some),
+            Ok(Step::Whole(opcode, len)) => {
+                let payload = match len {
+                    0 => Bytes::new(),
+                    len => src.split_to(len).freeze(),
+                };
+                self.message(opcode, payload).map(Some)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Goes on in `src` from `at`, and moves `at` past all that is used up; what lies behind it is
+    /// to be there again in the next call, in front of what came since. After an error or a Close
+    /// that is nothing.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    #[inline]
+    pub(crate) fn step(&mut self, src: &mut [u8], at: &mut usize) -> Result<Step, ProtocolError> {
+        if self.receiving != Receiving::Open {
+            return self.step_after_end(src, at);
+        }
+        let result = self.next(src, at);
+        match &result {
+            Ok(Step::Item(Incoming::Close(_))) => self.end(Receiving::Closed),
+            Err(_) => {
+                *at = src.len();
+                self.fuse();
+            }
+            _ => {}
+        }
+        result
+    }
+
+    /// Gives out a message that is whole. A text is checked once more: that is the price of no
+    /// `unsafe`.
+    #[inline]
+    fn message(&self, opcode: Opcode, payload: Bytes) -> Result<Incoming, ProtocolError> {
+        match opcode {
+            Opcode::Text if self.unchecked => Ok(Incoming::Unchecked(payload)),
+            Opcode::Text => match ByteString::try_from(payload) {
+                Ok(text) => Ok(Incoming::Message(Payload::Text(text))),
+                Err(_) => Err(ProtocolError::InvalidUtf8),
+            },
+            _ => Ok(Incoming::Message(Payload::Binary(payload))),
+        }
+    }
+
+    /// What a message of this opcode is that was found whole.
+    #[inline]
+    pub(crate) fn kind(&self, opcode: Opcode) -> Kind {
+        match opcode {
+            Opcode::Text if self.unchecked => Kind::Unchecked,
+            Opcode::Text => Kind::Text,
+            _ => Kind::Binary,
+        }
+    }
+
+    /// How many bytes a message that is found whole still needs, if one is in progress: it stays in
+    /// the buffer until it is all there.
+    #[inline]
+    pub(crate) fn wanted_whole(&self) -> usize {
+        let whole = self.frame.as_ref().filter(|frame| !frame.is_part);
+        whole.map_or(0, |frame| frame.len - frame.done)
+    }
+
+    /// Ends the incoming half for good, as after an error.
+    pub(in crate::proto) fn fuse(&mut self) {
+        self.end(Receiving::Failed);
+    }
+
+    /// Ends the incoming half and frees what it held.
+    fn end(&mut self, receiving: Receiving) {
+        self.receiving = receiving;
+        self.header_begun = false;
+        self.frame = None;
+        self.assembler.clear();
+    }
+
+    /// Answers for an incoming half that has ended.
+    #[cold]
+    fn step_after_end(&mut self, src: &[u8], at: &mut usize) -> Result<Step, ProtocolError> {
+        let late = self.receiving == Receiving::Closed && *at < src.len();
+        *at = src.len();
+        if late {
+            self.fuse();
+            return Err(ProtocolError::DataAfterClose);
+        }
+        Ok(Step::More)
+    }
+
+    /// Takes frames until there is something to give out.
+    #[inline]
+    fn next(&mut self, src: &mut [u8], at: &mut usize) -> Result<Step, ProtocolError> {
+        loop {
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.begin(src.get(*at..).unwrap_or_default(), at)? {
+                    Some(frame) => frame,
+                    None => return Ok(Step::More),
+                },
+            };
+            // Nothing is there if a careless caller took bytes away.
+            let rest = src.get_mut(*at..).unwrap_or_default();
+            if !frame.is_part {
+                return self.whole(frame, rest, at);
+            }
+            if let Some(step) = self.fragment(frame, rest, at)? {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// Takes a header off `src`, judging each byte as soon as it is there.
+    #[inline]
+    fn begin(&mut self, src: &[u8], at: &mut usize) -> Result<Option<Frame>, ProtocolError> {
+        let deflate = self.deflation.is_some();
+        let mut compressed = false;
+        if let Some(&first) = src.first() {
+            self.assembler.expect(FrameHeader::first_byte(first, deflate)?.1)?;
+            compressed = FrameHeader::is_compressed(first);
+        }
+        if let Some(&second) = src.get(1) {
+            self.check_mask(FrameHeader::is_masked(second))?;
+        }
+        let Some((header, end)) = FrameHeader::parse_with(src, deflate)? else {
+            self.header_begun = !src.is_empty();
+            return Ok(None);
+        };
+        self.header_begun = false;
+        *at += end;
+        let (len, is_part) = self.admit(&header, compressed)?;
+        if let Some(observer) = &self.observer {
+            observer(Way::In, &header, &src[end..src.len().min(end.saturating_add(len))]);
+        }
+        Ok(Some(Frame { header, is_part, len, done: 0, utf8: Utf8::new() }))
+    }
+
+    /// Masked is what comes from a client, and only that (RFC 6455, 5.1).
+    #[inline]
+    fn check_mask(&self, masked: bool) -> Result<(), ProtocolError> {
+        match (self.role, masked) {
+            (Role::Client, true) => Err(ProtocolError::MaskedByServer),
+            (Role::Server, false) => Err(ProtocolError::UnmaskedByClient),
+            _ => Ok(()),
+        }
+    }
+
+    /// Holds a declared length against the limits, before a byte of it is kept. Says whether the frame
+    /// goes to the assembler, too.
+    #[inline]
+    fn admit(
+        &mut self,
+        header: &FrameHeader,
+        compressed: bool,
+    ) -> Result<(usize, bool), ProtocolError> {
+        let limits = self.limits;
+        let too_large = ProtocolError::FrameTooLarge { len: header.len, limit: limits.frame };
+        let len = usize::try_from(header.len).map_err(|_| too_large.clone())?;
+        if header.opcode.is_control() {
+            return Ok((len, false));
+        }
+        if len > limits.frame {
+            return Err(too_large);
+        }
+        let is_part = !header.fin || compressed || header.opcode == Opcode::Continuation;
+        if is_part {
+            self.assembler.begin_as(header, compressed)?;
+        } else if len > limits.message {
+            return Err(ProtocolError::MessageTooLarge { limit: limits.message });
+        }
+        Ok((len, is_part))
+    }
+
+    /// Gives out a frame that is a message or a control frame as it is, once all of it is there;
+    /// till then it checks what came of it.
+    #[inline]
+    fn whole(
+        &mut self,
+        mut frame: Frame,
+        rest: &mut [u8],
+        at: &mut usize,
+    ) -> Result<Step, ProtocolError> {
+        let fresh = frame.unmask(rest.get_mut(frame.done..).unwrap_or_default());
+        let opcode = frame.header.opcode;
+        if opcode == Opcode::Text && !self.unchecked {
+            frame.utf8.feed(fresh)?;
+        }
+        if frame.done < frame.len {
+            self.frame = Some(frame);
+            return Ok(Step::More);
+        }
+        frame.utf8.finish()?;
+        if !opcode.is_control() {
+            return Ok(Step::Whole(opcode, frame.len));
+        }
+        let payload = rest.get(..frame.len).unwrap_or_default();
+        *at += payload.len();
+        control(opcode, Bytes::copy_from_slice(payload)).map(Step::Item)
+    }
+
+    /// Moves what came of a fragment or a compressed frame to its message, and gives that out when
+    /// it is whole; or the fragment, where that is wanted. `None` if another frame is to follow.
+    fn fragment(
+        &mut self,
+        mut frame: Frame,
+        rest: &mut [u8],
+        at: &mut usize,
+    ) -> Result<Option<Step>, ProtocolError> {
+        let fresh = frame.unmask(rest);
+        *at += fresh.len();
+        let ends = frame.header.fin && frame.done == frame.len;
+        match &mut self.deflation {
+            Some(deflation) if self.assembler.is_compressed() => {
+                self.assembler.inflate(fresh, ends, &mut deflation.inflater)?;
+            }
+            _ => self.assembler.push(fresh)?,
+        }
+        if frame.done < frame.len {
+            self.frame = Some(frame);
+            return Ok(Some(Step::More));
+        }
+        let fin = frame.header.fin;
+        if self.by_fragment && self.assembler.is_fragmented(fin) {
+            let fragment = self.assembler.fragment(fin)?;
+            return Ok(Some(Step::Item(Incoming::Fragment(fragment))));
+        }
+        if !fin {
+            return Ok(None);
+        }
+        let (opcode, bytes) = self.assembler.finish()?;
+        Ok(Some(Step::Assembled(opcode, bytes)))
+    }
+}
+
+impl Frame {
+    /// Unmasks what came of the payload since the last time, and gives it out.
+    #[inline]
+    fn unmask<'a>(&mut self, fresh: &'a mut [u8]) -> &'a mut [u8] {
+        let end = fresh.len().min(self.len - self.done);
+        let fresh = &mut fresh[..end];
+        if let Some(key) = self.header.mask {
+            mask::mask(fresh, mask::rotate(key, self.done));
+        }
+        self.done += end;
+        fresh
+    }
+}
+
+/// What a whole control frame means.
+fn control(opcode: Opcode, payload: Bytes) -> Result<Incoming, ProtocolError> {
+    if opcode == Opcode::Close {
+        return Ok(Incoming::Close(CloseFrame::parse(payload)?));
+    }
+    let payload = ControlPayload::new(payload).map_err(|_| ProtocolError::ControlTooLong)?;
+    Ok(match opcode {
+        Opcode::Ping => Incoming::Ping(payload),
+        _ => Incoming::Pong(payload),
+    })
+}

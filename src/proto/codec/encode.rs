@@ -1,0 +1,156 @@
+//! Messages and control frames become bytes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::BytesMut;
+
+use crate::proto::close::CloseFrame;
+use crate::proto::codec::{Codec, MaskKeys, Way};
+use crate::proto::error::SendAfterClose;
+use crate::proto::frame::{FrameHeader, Opcode, Role};
+use crate::proto::mask;
+use crate::proto::message::{Outgoing, Payload};
+
+impl Codec {
+    /// Appends a frame to `dst`, masked with a fresh key if we are the client.
+    ///
+    /// # Errors
+    /// If a Close was encoded before (RFC 6455, 5.5.1); `dst` is then as it was.
+    #[inline]
+    pub fn encode(&mut self, item: Outgoing, dst: &mut BytesMut) -> Result<(), SendAfterClose> {
+        if self.close_sent {
+            return Err(SendAfterClose);
+        }
+        match item {
+            Outgoing::Message(payload) => self.write_message(&payload, dst),
+            Outgoing::Fragments(payload, size) => self.write_fragments(&payload, size, dst),
+            Outgoing::Ping(payload) => self.write(Opcode::Ping, &payload, dst),
+            Outgoing::Pong(payload) => self.write(Opcode::Pong, &payload, dst),
+            Outgoing::Close(frame) => {
+                self.close_sent = true;
+                self.write(Opcode::Close, &close_payload(frame), dst);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes [`encode`](Self::encode) appends for a payload of so many; fewer if it can be
+    /// compressed.
+    #[inline]
+    #[must_use]
+    pub const fn encoded_len(role: Role, payload_len: usize) -> usize {
+        let len = match payload_len {
+            0..=125 => 0,
+            126..=0xffff => 2,
+            _ => 8,
+        };
+        let key = match role {
+            Role::Client => 4,
+            Role::Server => 0,
+        };
+        payload_len.saturating_add(2 + len + key)
+    }
+
+    /// As [`encoded_len`](Self::encoded_len), for a message in fragments of at most `size` bytes.
+    #[must_use]
+    pub const fn fragments_len(role: Role, payload_len: usize, size: usize) -> usize {
+        let size = if size == 0 { 1 } else { size };
+        if payload_len <= size {
+            return Self::encoded_len(role, payload_len);
+        }
+        let (full, rest) = (payload_len / size, payload_len % size);
+        let full = full.saturating_mul(Self::encoded_len(role, size));
+        match rest {
+            0 => full,
+            rest => full.saturating_add(Self::encoded_len(role, rest)),
+        }
+    }
+
+    /// Appends a data message to `dst`, compressed if that was agreed and is worth it.
+    #[inline]
+    fn write_message(&mut self, payload: &Payload, dst: &mut BytesMut) {
+        let opcode = opcode(payload);
+        if let Some(compressed) = self.compressed(payload.as_bytes()) {
+            let begin = dst.len();
+            self.write(opcode, &compressed, dst);
+            FrameHeader::mark_compressed(&mut dst[begin..]);
+            return;
+        }
+        self.write(opcode, payload.as_bytes(), dst);
+    }
+
+    /// Appends a data message to `dst` in frames of at most `size` bytes.
+    fn write_fragments(&mut self, payload: &Payload, size: usize, dst: &mut BytesMut) {
+        let compressed = self.compressed(payload.as_bytes());
+        let bytes = compressed.as_deref().unwrap_or(payload.as_bytes());
+        let begin = dst.len();
+        let (mut opcode, mut rest) = (opcode(payload), bytes);
+        loop {
+            let (piece, behind) = rest.split_at(rest.len().min(size.max(1)));
+            rest = behind;
+            self.write_frame(rest.is_empty(), opcode, piece, dst);
+            if rest.is_empty() {
+                break;
+            }
+            opcode = Opcode::Continuation;
+        }
+        if compressed.is_some() {
+            FrameHeader::mark_compressed(&mut dst[begin..]);
+        }
+    }
+
+    #[inline]
+    fn compressed(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+        self.deflation.as_mut()?.deflater.compress(payload)
+    }
+
+    /// Appends one whole frame to `dst`.
+    #[inline]
+    fn write(&mut self, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
+        self.write_frame(true, opcode, payload, dst);
+    }
+
+    #[inline]
+    fn write_frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
+        let mask = match (self.role, &self.keys) {
+            (Role::Server, _) => None,
+            (Role::Client, None) => Some(mask::key()),
+            (Role::Client, Some(keys)) => Some(self.own_key(&keys.clone())),
+        };
+        let header = FrameHeader { fin, opcode, mask, len: payload.len() as u64 };
+        if let Some(observer) = &self.observer {
+            observer(Way::Out, &header, payload);
+        }
+        dst.reserve(Self::encoded_len(self.role, payload.len()));
+        header.write(dst);
+        match mask {
+            Some(key) => mask::mask_into(dst, payload, key),
+            None => dst.extend_from_slice(payload),
+        }
+    }
+
+    /// A key of the application's.
+    #[cold]
+    fn own_key(&mut self, keys: &MaskKeys) -> [u8; 4] {
+        catch_unwind(AssertUnwindSafe(|| keys())).unwrap_or_else(|_| {
+            self.keys_failed = true;
+            mask::key()
+        })
+    }
+}
+
+/// What a message's first frame is.
+#[inline]
+fn opcode(payload: &Payload) -> Opcode {
+    match payload {
+        Payload::Text(_) => Opcode::Text,
+        Payload::Binary(_) => Opcode::Binary,
+    }
+}
+
+/// The bytes of a Close frame: nothing, or the code and the reason.
+fn close_payload(frame: Option<CloseFrame>) -> Vec<u8> {
+    frame.map_or_else(Vec::new, |frame| {
+        [&frame.code().value().to_be_bytes(), frame.reason().as_bytes()].concat()
+    })
+}

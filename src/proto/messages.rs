@@ -1,0 +1,298 @@
+//! Messages that were read together: one buffer, and where in it each of them lies.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
+use crate::proto::frame::Opcode;
+use crate::proto::message::{Payload, View};
+
+/// Messages in their order. What lies whole in the buffer is not copied; what was put together
+/// from fragments, or inflated, stands beside it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Messages {
+    buffer: Bytes,
+    /// Where the buffer begins, as the spans count.
+    base: usize,
+    spans: Vec<Span>,
+    /// How many of the spans are done with.
+    done: usize,
+    /// The messages that don't lie in the buffer.
+    own: Vec<Bytes>,
+    /// The bytes that all this keeps from being used for anything else.
+    held: usize,
+}
+
+/// Where a message lies: in the buffer, or at a place of `own`.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u32,
+    len: u32,
+    kind: Kind,
+    is_own: bool,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Text, checked.
+    Text,
+    /// Text that nobody has checked.
+    Unchecked,
+    Binary,
+}
+
+impl Messages {
+    /// None yet, with room for so many.
+    pub(crate) fn with_capacity(messages: usize) -> Self {
+        Self { spans: Vec::with_capacity(messages), ..Self::default() }
+    }
+
+    /// Adds one that lies in the buffer to come.
+    #[inline]
+    pub(crate) fn push(&mut self, kind: Kind, place: Range<usize>) {
+        let (start, len) = (short(place.start), short(place.len()));
+        self.spans.push(Span { start, len, kind, is_own: false });
+    }
+
+    /// Adds one that doesn't.
+    pub(crate) fn push_own(&mut self, kind: Kind, bytes: Bytes) {
+        let start = short(self.own.len());
+        self.held += bytes.len();
+        self.own.push(bytes);
+        self.spans.push(Span { start, len: 0, kind, is_own: true });
+    }
+
+    /// The part of the buffer to come in which messages lie.
+    pub(crate) fn extent(&self) -> Range<usize> {
+        let mut inside = self.spans.iter().filter(|span| !span.is_own);
+        let Some(first) = inside.next() else {
+            return 0..0;
+        };
+        let last = inside.next_back().unwrap_or(first);
+        first.place().start..last.place().end
+    }
+
+    /// Gives them their buffer, which begins at `base` as the places count, and keeps `held` bytes of
+    /// memory.
+    pub(crate) fn seal(&mut self, buffer: Bytes, base: usize, held: usize) {
+        self.buffer = buffer;
+        self.base = base;
+        self.held += held;
+    }
+
+    /// How many are left.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len() - self.done
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of memory that are kept until the last of them is gone.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    fn span(&self, index: usize) -> Option<&Span> {
+        self.spans.get(self.done.checked_add(index)?)
+    }
+
+    /// The bytes of one of those that are left.
+    #[inline]
+    pub(crate) fn bytes(&self, index: usize) -> Option<&[u8]> {
+        self.span(index).map(|span| self.bytes_of(span))
+    }
+
+    #[inline]
+    fn bytes_of(&self, span: &Span) -> &[u8] {
+        if span.is_own { &self.own[span.start as usize] } else { &self.buffer[self.at(span)] }
+    }
+
+    fn at(&self, span: &Span) -> Range<usize> {
+        let Range { start, end } = span.place();
+        start - self.base..end - self.base
+    }
+
+    /// One of those that are left, lent.
+    #[inline]
+    pub(crate) fn view(&self, index: usize) -> Option<View<'_>> {
+        self.span(index).map(|span| self.view_of(span))
+    }
+
+    /// All that are left, lent.
+    #[inline]
+    pub(crate) fn views(&self) -> impl ExactSizeIterator<Item = View<'_>> {
+        self.spans[self.done..].iter().map(|span| self.view_of(span))
+    }
+
+    #[inline]
+    fn view_of(&self, span: &Span) -> View<'_> {
+        let bytes = self.bytes_of(span);
+        match span.kind {
+            // Checked once more: that is the price of no `unsafe`.
+            Kind::Text => simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text),
+            Kind::Unchecked | Kind::Binary => View::Binary(bytes),
+        }
+    }
+
+    /// One of those that are left; it shares the buffer.
+    #[inline]
+    pub(crate) fn payload(&self, index: usize) -> Option<Payload> {
+        let span = self.span(index)?;
+        let bytes = match span {
+            Span { is_own: true, start, .. } => self.own[*start as usize].clone(),
+            Span { len: 0, .. } => Bytes::new(),
+            _ => self.buffer.slice(self.at(span)),
+        };
+        Some(match span.kind {
+            Kind::Text => match ByteString::try_from(bytes) {
+                Ok(text) => Payload::Text(text),
+                Err(_) => Payload::Binary(Bytes::copy_from_slice(self.bytes_of(span))),
+            },
+            Kind::Unchecked | Kind::Binary => Payload::Binary(bytes),
+        })
+    }
+
+    /// What one of those that are left came as, also where nobody has checked it.
+    pub(crate) fn opcode(&self, index: usize) -> Option<Opcode> {
+        self.span(index).map(|span| match span.kind {
+            Kind::Text | Kind::Unchecked => Opcode::Text,
+            Kind::Binary => Opcode::Binary,
+        })
+    }
+
+    /// Is done with the first of those that are left.
+    #[inline]
+    pub(crate) fn advance(&mut self) {
+        self.done = (self.done + 1).min(self.spans.len());
+    }
+
+    /// The first `count` of those that are left, which then are done with. They share what is held.
+    pub(crate) fn split_front(&mut self, count: usize) -> Self {
+        let end = self.done + count.min(self.len());
+        let spans = self.spans[self.done..end].to_vec();
+        self.done = end;
+        Self {
+            spans,
+            done: 0,
+            own: self.own.clone(),
+            buffer: self.buffer.clone(),
+            held: 0,
+            ..*self
+        }
+    }
+
+    /// Forgets `count` of those that are left, from the `at`-th on.
+    pub(crate) fn remove(&mut self, at: usize, count: usize) {
+        let at = self.done + at.min(self.len());
+        let end = self.spans.len().min(at + count);
+        self.spans.drain(at..end);
+    }
+
+    /// Copies those that are left out of the buffer, so that no more is held than they have.
+    pub(crate) fn compact(&mut self) {
+        let mut left = Self::with_capacity(self.len());
+        let mut buffer = BytesMut::new();
+        for span in &self.spans[self.done..] {
+            if span.is_own {
+                left.push_own(span.kind, self.own[span.start as usize].clone());
+            } else {
+                let start = buffer.len();
+                buffer.extend_from_slice(self.bytes_of(span));
+                left.push(span.kind, start..buffer.len());
+            }
+        }
+        let held = buffer.len();
+        left.seal(buffer.freeze(), 0, held);
+        *self = left;
+    }
+}
+
+impl Span {
+    #[inline]
+    fn place(&self) -> Range<usize> {
+        let start = self.start as usize;
+        start..start + self.len as usize
+    }
+}
+
+/// A place in a buffer of one read: some 64 KiB.
+#[inline]
+fn short(place: usize) -> u32 {
+    u32::try_from(place).expect("a buffer of messages has less than 4 GiB")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A text, an own binary, an empty binary and an unchecked text, in a buffer that begins at 3.
+    fn four() -> Messages {
+        let mut messages = Messages::with_capacity(4);
+        messages.push(Kind::Text, 5..8);
+        messages.push_own(Kind::Binary, Bytes::from_static(b"own"));
+        messages.push(Kind::Binary, 10..10);
+        messages.push(Kind::Unchecked, 11..12);
+        assert_eq!(messages.extent(), 5..12);
+        messages.seal(Bytes::from_static(b"--abc---\xff"), 3, 9);
+        messages
+    }
+
+    fn all(messages: &Messages) -> Vec<Vec<u8>> {
+        let views: Vec<_> = messages.views().collect();
+        let bytes = |index: usize| {
+            let bytes = messages.bytes(index).unwrap();
+            assert_eq!(messages.view(index), Some(views[index]));
+            assert_eq!(views[index].as_bytes(), bytes);
+            assert_eq!(messages.payload(index).unwrap().as_bytes(), bytes);
+            bytes.to_vec()
+        };
+        (0..messages.len()).map(bytes).collect()
+    }
+
+    #[test]
+    fn each_is_found_where_it_lies() {
+        let messages = four();
+        assert_eq!(all(&messages), [&b"abc"[..], b"own", b"", b"\xff"]);
+        assert_eq!(messages.view(0), Some(View::Text("abc")));
+        assert_eq!(messages.view(3), Some(View::Binary(b"\xff")));
+        let opcodes: Vec<_> = (0..4).filter_map(|index| messages.opcode(index)).collect();
+        assert_eq!(opcodes, [Opcode::Text, Opcode::Binary, Opcode::Binary, Opcode::Text]);
+        assert!(messages.payload(4).is_none() && messages.bytes(usize::MAX).is_none());
+        assert_eq!(messages.held(), 12);
+    }
+
+    #[test]
+    fn they_go_from_the_front_one_by_one_or_in_parts() {
+        let mut messages = four();
+        messages.advance();
+        assert_eq!(all(&messages), [&b"own"[..], b"", b"\xff"]);
+        let front = messages.split_front(2);
+        assert_eq!(all(&front), [&b"own"[..], b""]);
+        assert_eq!((front.held(), messages.held()), (0, 12), "held once");
+        assert_eq!(all(&messages), [b"\xff"]);
+        messages.advance();
+        messages.advance();
+        assert!(messages.is_empty() && messages.view(0).is_none());
+    }
+
+    #[test]
+    fn what_is_left_of_them_holds_no_more_than_it_has() {
+        let mut messages = four();
+        messages.advance();
+        messages.remove(1, 1);
+        assert_eq!(all(&messages), [&b"own"[..], b"\xff"]);
+        messages.compact();
+        assert_eq!(all(&messages), [&b"own"[..], b"\xff"]);
+        assert_eq!(messages.held(), 4);
+        messages.remove(0, 9);
+        messages.compact();
+        assert_eq!((messages.len(), messages.held()), (0, 0));
+    }
+}

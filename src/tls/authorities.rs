@@ -1,0 +1,164 @@
+//! Certificate authorities: out of text, files, directories and the environment.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::error::ConfigError;
+
+/// Bytes that a file, or all files of a directory, may have. The system's own bundle has 200 KiB.
+const BYTES: u64 = 16 << 20;
+
+/// Entries that a directory may have.
+const ENTRIES: usize = 4096;
+
+/// Reads a whole file, if it is not too large.
+///
+/// # Errors
+/// In words that name the file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    read_up_to(path, BYTES).map_err(|err| format!("{}: {err}", path.display()))
+}
+
+fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Adds every certificate of a text that the application chose, each of which has to be one.
+///
+/// # Errors
+/// In words, also where there is none.
+pub(super) fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
+    let before = roots.len();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|err| err.to_string())?;
+        roots.add(certificate).map_err(|err| err.to_string())?;
+    }
+    some_since(roots, before)
+}
+
+/// Adds every certificate in the files of a directory.
+///
+/// # Errors
+/// In words, also where there is none.
+pub(super) fn add_dir(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
+    let before = roots.len();
+    let mut bundle = Bundle::default();
+    bundle.add_dir(path)?;
+    bundle.add_to(roots);
+    some_since(roots, before).map_err(|err| format!("{}: {err}", path.display()))
+}
+
+fn some_since(roots: &RootCertStore, before: usize) -> Result<(), String> {
+    if roots.len() == before { Err("no certificate in it".to_owned()) } else { Ok(()) }
+}
+
+/// The authorities that the environment names, if it does.
+///
+/// # Errors
+/// With the name of a variable that leads to no certificate.
+pub(super) fn from_env(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<RootCertStore>, ConfigError> {
+    const BUNDLE: &str = "WEBSOCKET_CLIENT_CA_BUNDLE";
+    const FILE: &str = "SSL_CERT_FILE";
+    const DIR: &str = "SSL_CERT_DIR";
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let mut bundle = Bundle::default();
+    let mut named = None;
+    let told = |name| move |reason| ConfigError::option(name, reason);
+    if let Some(path) = set(BUNDLE) {
+        let path = Path::new(&path);
+        let added = if path.is_dir() { bundle.add_dir(path) } else { bundle.add_file(path) };
+        added.map_err(told(BUNDLE))?;
+        named = Some(BUNDLE);
+    } else {
+        if let Some(path) = set(FILE) {
+            bundle.add_file(Path::new(&path)).map_err(told(FILE))?;
+            named = Some(FILE);
+        }
+        if let Some(paths) = set(DIR) {
+            for path in std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()) {
+                bundle.add_dir(&path).map_err(told(DIR))?;
+            }
+            named = named.or(Some(DIR));
+        }
+    }
+    let Some(named) = named else {
+        return Ok(None);
+    };
+    let mut roots = RootCertStore::empty();
+    bundle.add_to(&mut roots);
+    some_since(&roots, 0).map_err(told(named))?;
+    Ok(Some(roots))
+}
+
+/// Certificates of a store that others keep: what cannot be read in it is passed over, and each
+/// counts once. Directories hold most of them under two names.
+#[derive(Default)]
+struct Bundle {
+    certificates: HashSet<CertificateDer<'static>>,
+    /// Files and certificates that could not be read.
+    passed_over: usize,
+}
+
+impl Bundle {
+    fn add_pem(&mut self, pem: &[u8]) {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            match certificate {
+                Ok(certificate) => {
+                    self.certificates.insert(certificate);
+                }
+                Err(_) => self.passed_over += 1,
+            }
+        }
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), String> {
+        self.add_pem(&read(path)?);
+        Ok(())
+    }
+
+    fn add_dir(&mut self, path: &Path) -> Result<(), String> {
+        let told = |err: io::Error| format!("{}: {err}", path.display());
+        let mut left = BYTES;
+        for (count, entry) in std::fs::read_dir(path).map_err(told)?.enumerate() {
+            if count == ENTRIES {
+                return Err(format!("{}: more than {ENTRIES} entries", path.display()));
+            }
+            let path = entry.map_err(told)?.path();
+            // Links are followed. A pipe would be waited for.
+            if !path.metadata().is_ok_and(|about| about.is_file()) {
+                continue;
+            }
+            match read_up_to(&path, left) {
+                Ok(pem) => {
+                    left -= pem.len() as u64;
+                    self.add_pem(&pem);
+                }
+                Err(err) if err.kind() == io::ErrorKind::FileTooLarge => return Err(told(err)),
+                Err(_) => self.passed_over += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_to(self, roots: &mut RootCertStore) {
+        let (_, unreadable) = roots.add_parsable_certificates(self.certificates);
+        let passed_over = self.passed_over + unreadable;
+        if passed_over > 0 {
+            tracing::debug!(passed_over, "not all in the store of authorities could be read");
+        }
+    }
+}

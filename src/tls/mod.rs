@@ -1,0 +1,492 @@
+//! Whom to trust and who we are: TLS by rustls over any transport.
+
+mod authorities;
+#[cfg(feature = "encrypted-keys")]
+mod encrypted;
+#[cfg(not(feature = "encrypted-keys"))]
+#[path = "no_encrypted.rs"]
+mod encrypted;
+mod identity;
+mod late;
+mod provider;
+mod session;
+mod verify;
+#[cfg(feature = "webpki-roots")]
+mod webpki;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, KeyLogFile, RootCertStore, SupportedProtocolVersion};
+
+use crate::error::ConfigError;
+use crate::tls::identity::{Identity, Nobody};
+use crate::tls::verify::Verify;
+
+pub use crate::tls::session::TlsSession;
+
+pub(crate) use crate::tls::session::{Kept, TlsClient, TlsStream, alert, session};
+
+/// How a `wss` connection is secured.
+///
+/// By default the server's certificate is verified in full against the platform's store, over
+/// TLS 1.2 or 1.3, and ALPN offers `http/1.1` alone (a WebSocket over HTTP/2 is another protocol,
+/// RFC 8441). Nothing here ever falls back to plain text. Sessions are resumed when a connection
+/// comes back.
+///
+/// # Whom to trust
+///
+/// The first of these that is there:
+///
+/// 1. the authorities of [`ca_pem`](Tls::ca_pem), [`ca_file`](Tls::ca_file),
+///    [`ca_dir`](Tls::ca_dir) and `webpki_roots` (feature `webpki-roots`), all together;
+/// 2. `WEBSOCKET_CLIENT_CA_BUNDLE` of the environment, a file or a directory (as WebSocketApp);
+/// 3. `SSL_CERT_FILE`, a file, and `SSL_CERT_DIR`, directories, together (as OpenSSL);
+/// 4. the platform's store.
+///
+/// An empty variable counts as none. One that leads to no certificate is a [`ConfigError`] that
+/// names it.
+///
+/// # On a redirect to another origin
+///
+/// The client certificate and [`server_name`](Tls::server_name) are for the host of the URL alone.
+#[derive(Clone, Default)]
+pub struct Tls {
+    /// Certificate authorities that take the place of the platform's store.
+    authorities: Option<Arc<RootCertStore>>,
+    /// Who we are.
+    identity: Option<Arc<Identity>>,
+    /// Opens the key of that.
+    key_password: Option<Arc<str>>,
+    /// What of the server's certificate is verified.
+    verify: Verify,
+    /// Whom the server has to be, if not the URL's host.
+    server_name: Option<String>,
+    min_version: Option<TlsVersion>,
+    max_version: Option<TlsVersion>,
+    /// Names of cipher suites, the most wanted first.
+    cipher_suites: Option<Vec<String>>,
+    /// What ALPN offers.
+    alpn: Option<Vec<Vec<u8>>>,
+    /// Whether secrets are written where `SSLKEYLOGFILE` says.
+    key_log: bool,
+    /// The application's own configuration, in place of all but the server's name.
+    ready: Option<Arc<ClientConfig>>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+impl TlsVersion {
+    const ALL: [(TlsVersion, &'static SupportedProtocolVersion); 2] =
+        [(TlsVersion::V1_2, &rustls::version::TLS12), (TlsVersion::V1_3, &rustls::version::TLS13)];
+}
+
+impl Tls {
+    /// Full verification against the platform's store.
+    pub fn new() -> Tls {
+        Tls::default()
+    }
+
+    /// A configuration of rustls 0.23 that is used as it is, its ALPN too (WebSocketApp's
+    /// `sslopt["context"]`). Only [`server_name`](Tls::server_name) may be set beside it: `start`
+    /// refuses anything else, for it would have no effect. The environment is not looked at.
+    ///
+    /// A server that picks `h2` out of its ALPN ends the run: no HTTP/2 is spoken here.
+    pub fn from_config(config: Arc<ClientConfig>) -> Tls {
+        Tls { ready: Some(config), ..Tls::default() }
+    }
+
+    /// Trusts the certificate authorities in this PEM text instead of the platform's store. More
+    /// calls, also of [`ca_file`](Tls::ca_file) and [`ca_dir`](Tls::ca_dir), add more.
+    ///
+    /// # Errors
+    /// When the text holds no certificate, or one that cannot be read.
+    pub fn ca_pem(self, pem: &[u8]) -> Result<Tls, ConfigError> {
+        self.trusting(|roots| authorities::add_pem(roots, pem))
+    }
+
+    /// Trusts the certificate authorities in this PEM file of at most 16 MiB, as
+    /// [`ca_pem`](Tls::ca_pem) does (WebSocketApp's `sslopt["ca_certs"]`).
+    ///
+    /// # Errors
+    /// When the file cannot be read or is larger, or as `ca_pem`.
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Result<Tls, ConfigError> {
+        let pem = authorities::read(path.as_ref());
+        self.trusting(|roots| authorities::add_pem(roots, &pem?))
+    }
+
+    /// Trusts every PEM certificate in the files of this directory, as [`ca_pem`](Tls::ca_pem) does
+    /// (WebSocketApp's `sslopt["ca_cert_path"]`; names need not be hashes, and all is read at once).
+    /// Directories below it are not looked into. What is no certificate, or cannot be read, is
+    /// passed over with a word in the log.
+    ///
+    /// # Errors
+    /// When the directory cannot be read, holds no certificate, or more than 4,096 entries or
+    /// 16 MiB.
+    pub fn ca_dir(self, path: impl AsRef<Path>) -> Result<Tls, ConfigError> {
+        self.trusting(|roots| authorities::add_dir(roots, path.as_ref()))
+    }
+
+    fn trusting(
+        mut self,
+        add: impl FnOnce(&mut RootCertStore) -> Result<(), String>,
+    ) -> Result<Tls, ConfigError> {
+        let mut roots = self.authorities.as_deref().cloned().unwrap_or_else(RootCertStore::empty);
+        add(&mut roots).map_err(|reason| ConfigError::option("ca", reason))?;
+        self.authorities = Some(Arc::new(roots));
+        Ok(self)
+    }
+
+    /// Shows the server this certificate, with its chain, if it asks for one (WebSocketApp's
+    /// `sslopt["certfile"]` and `["keyfile"]`). Both are PEM; the key is PKCS#8, SEC1 or PKCS#1,
+    /// or encrypted PKCS#8 with [`client_key_password`](Tls::client_key_password). Both may come in
+    /// one text, given twice. `start` checks that the key is the certificate's.
+    ///
+    /// # Errors
+    /// When there is no certificate in the one or no key in the other, or they cannot be read.
+    pub fn client_cert_pem(mut self, chain: &[u8], key: &[u8]) -> Result<Tls, ConfigError> {
+        self.identity = Some(Arc::new(Identity::parse(chain, key)?));
+        Ok(self)
+    }
+
+    /// As [`client_cert_pem`](Tls::client_cert_pem), from files of at most 16 MiB. One file that
+    /// holds both may be given twice.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is larger, or as `client_cert_pem`.
+    pub fn client_cert_file(
+        self,
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Tls, ConfigError> {
+        let read = |option, path| {
+            authorities::read(path).map_err(|reason| ConfigError::option(option, reason))
+        };
+        let chain = read(identity::CERT, chain.as_ref())?;
+        let key = read(identity::KEY, key.as_ref())?;
+        self.client_cert_pem(&chain, &key)
+    }
+
+    /// Opens an encrypted key of the client's (WebSocketApp's `sslopt["password"]`): PKCS#8 with
+    /// PBES2 (RFC 8018), as `openssl pkcs8 -topk8` makes it. Without the feature `encrypted-keys`
+    /// `start` refuses such a key. A key that is not encrypted needs no password and ignores it.
+    pub fn client_key_password(mut self, password: impl Into<Arc<str>>) -> Tls {
+        self.key_password = Some(password.into());
+        self
+    }
+
+    /// Accepts any certificate, so that anybody on the way can read and change all that is sent
+    /// (WebSocketApp's `sslopt["cert_reqs"] = CERT_NONE`). For tests against a server of one's own.
+    /// Each dial warns in the log.
+    pub fn dangerously_accept_any_certificate(mut self) -> Tls {
+        self.verify = Verify::Nothing;
+        self
+    }
+
+    /// Verifies the server's certificate, but not that it is the host's (WebSocketApp's
+    /// `sslopt["check_hostname"] = False`): whoever has a certificate of any host, by an authority
+    /// that is trusted, can read and change all that is sent. Bearable only where that authority is
+    /// one's own; [`server_name`](Tls::server_name) is better everywhere. Each dial warns in the log.
+    ///
+    /// The stores of Windows, Android and Apple's systems judge name and certificate in one; there
+    /// `start` asks for authorities of the application's.
+    pub fn dangerously_accept_any_name(mut self) -> Tls {
+        self.verify = self.verify.max(Verify::CertificateOnly);
+        self
+    }
+
+    /// The name or IP address that the server's certificate has to be for, and that SNI tells the
+    /// server, in place of the URL's host (WebSocketApp's `sslopt["server_hostname"]`). What is
+    /// dialled, and what `Host` says, stays the URL's. An IP address is not told (RFC 6066, 3).
+    /// `start` refuses what is neither.
+    pub fn server_name(mut self, name: impl Into<String>) -> Tls {
+        self.server_name = Some(name.into());
+        self
+    }
+
+    /// The lowest version to accept (WebSocketApp's `sslopt["ssl_version"]`, with
+    /// [`max_version`](Tls::max_version)). Default TLS 1.2; there is none below.
+    pub fn min_version(mut self, version: TlsVersion) -> Tls {
+        self.min_version = Some(version);
+        self
+    }
+
+    /// The highest version to accept. Default TLS 1.3.
+    pub fn max_version(mut self, version: TlsVersion) -> Tls {
+        self.max_version = Some(version);
+        self
+    }
+
+    /// The cipher suites to offer, the most wanted first, by their names in the IANA registry
+    /// (WebSocketApp's `sslopt["ciphers"]`, here for TLS 1.3 too): `TLS_AES_128_GCM_SHA256`.
+    /// A version of TLS that none of them belongs to is not offered. Default: all of the
+    /// cryptography provider's, which are safe. `start` refuses a name that the provider does not
+    /// have, and a list of which nothing is left.
+    pub fn cipher_suites(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Tls {
+        self.cipher_suites = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The protocols that ALPN offers (RFC 7301), the most wanted first. Default `http/1.1` alone;
+    /// an empty list sends no ALPN. `start` refuses `h2` and `h3`, over which no WebSocket of this
+    /// kind is spoken, and more than 16 names or one that is not of 1 to 255 bytes.
+    pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Tls {
+        self.alpn = Some(protocols.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Whether the secrets of each session are appended to the file that `SSLKEYLOGFILE` names, for
+    /// Wireshark: whoever reads it reads all that is sent. Default false, whatever the
+    /// environment says (WebSocketApp's Python asks nobody). Without the variable nothing is
+    /// written.
+    pub fn key_log(mut self, wanted: bool) -> Tls {
+        self.key_log = wanted;
+        self
+    }
+
+    /// These settings for a host that the application did not name, but was redirected to.
+    pub(crate) fn for_stranger(&self) -> Tls {
+        let mut tls = Tls { identity: None, key_password: None, server_name: None, ..self.clone() };
+        if let Some(ready) = &mut tls.ready {
+            let config = Arc::make_mut(ready);
+            config.client_auth_cert_resolver = Arc::new(Nobody);
+            config.resumption = Resumption::disabled(); // sessions were opened under our name
+        }
+        tls
+    }
+
+    /// The rustls configuration that these settings make. `variable` looks into the environment.
+    ///
+    /// # Errors
+    /// With the name of the first option or variable that cannot be as it is.
+    pub(crate) fn client(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<TlsClient, ConfigError> {
+        let name = self.server_name.as_ref().map(|name| {
+            ServerName::try_from(name.clone()).map_err(|_| {
+                ConfigError::option("server_name", "neither a DNS name nor an address")
+            })
+        });
+        let name = name.transpose()?;
+        let config = match &self.ready {
+            Some(ready) => {
+                self.check_alone()?;
+                ready.clone()
+            }
+            None => Arc::new(self.config(variable)?),
+        };
+        Ok(TlsClient::new(config, self.verify, name))
+    }
+
+    fn config(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<ClientConfig, ConfigError> {
+        let versions = self.versions()?;
+        let provider = provider::with_suites(self.cipher_suites.as_deref())?;
+        // `builder()` would panic where two providers are compiled in and none was chosen.
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&versions)
+            .map_err(|err| match &self.cipher_suites {
+                Some(_) => ConfigError::option("cipher_suites", "none for the versions of TLS"),
+                None => ConfigError::option("tls", err),
+            })?;
+        let roots = match &self.authorities {
+            Some(roots) => Some(roots.clone()),
+            None if self.verify == Verify::Nothing => None,
+            None => authorities::from_env(variable)?.map(Arc::new),
+        };
+        let verifier = verify::verifier(self.verify, roots, provider)?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = match (&self.identity, &self.key_password) {
+            (Some(identity), password) => {
+                let (chain, key) = identity.open(password.as_deref())?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|err| ConfigError::option(identity::CERT, err))?
+            }
+            (None, Some(_)) => {
+                let reason = "there is no client certificate";
+                return Err(ConfigError::option(identity::PASSWORD, reason));
+            }
+            (None, None) => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.alpn_protocols()?;
+        if self.key_log {
+            config.key_log = Arc::new(KeyLogFile::new());
+        }
+        Ok(config)
+    }
+
+    fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>, ConfigError> {
+        let range = self.min_version.unwrap_or(TlsVersion::V1_2)
+            ..=self.max_version.unwrap_or(TlsVersion::V1_3);
+        if range.is_empty() {
+            return Err(ConfigError::option("min_version", "above the highest version"));
+        }
+        let all = TlsVersion::ALL.into_iter();
+        Ok(all.filter(|(version, _)| range.contains(version)).map(|(_, one)| one).collect())
+    }
+
+    fn alpn_protocols(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
+        let Some(protocols) = &self.alpn else {
+            return Ok(vec![b"http/1.1".to_vec()]);
+        };
+        let refuse = |reason| Err(ConfigError::option("alpn", reason));
+        if protocols.len() > 16 {
+            return refuse("more than 16 protocols");
+        }
+        if protocols.iter().any(|name| name.is_empty() || name.len() > 255) {
+            return refuse("a protocol has 1 to 255 bytes");
+        }
+        if protocols.iter().any(|name| session::is_other_http(name)) {
+            return refuse("HTTP/2 and HTTP/3 are not spoken here");
+        }
+        Ok(protocols.clone())
+    }
+
+    /// Refuses what would have no effect beside a configuration of the application's.
+    fn check_alone(&self) -> Result<(), ConfigError> {
+        let set = [
+            ("ca", self.authorities.is_some()),
+            (identity::CERT, self.identity.is_some()),
+            (identity::PASSWORD, self.key_password.is_some()),
+            ("dangerously_accept_any_certificate", self.verify == Verify::Nothing),
+            ("dangerously_accept_any_name", self.verify == Verify::CertificateOnly),
+            ("min_version", self.min_version.is_some()),
+            ("max_version", self.max_version.is_some()),
+            ("cipher_suites", self.cipher_suites.is_some()),
+            ("alpn", self.alpn.is_some()),
+            ("key_log", self.key_log),
+        ];
+        match set.into_iter().find(|(_, is_set)| *is_set) {
+            Some((option, _)) => {
+                Err(ConfigError::option(option, "no effect beside a configuration that is ready"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authorities = self.authorities.as_ref().map(|roots| roots.len());
+        f.debug_struct("Tls")
+            .field("authorities", &authorities)
+            .field("client_cert", &self.identity.is_some())
+            .field("verify", &self.verify)
+            .field("server_name", &self.server_name)
+            .field("min_version", &self.min_version)
+            .field("max_version", &self.max_version)
+            .field("cipher_suites", &self.cipher_suites)
+            .field("key_log", &self.key_log)
+            .field("ready", &self.ready.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(tls: Tls) -> String {
+        tls.client(|_| None).unwrap_err().to_string()
+    }
+
+    /// Settings that need no store of the platform's.
+    fn any() -> Tls {
+        Tls::new().dangerously_accept_any_certificate()
+    }
+
+    #[test]
+    fn text_without_a_certificate_is_no_authority() {
+        let err = Tls::new().ca_pem(b"hello").unwrap_err();
+        assert!(err.to_string().contains("no certificate"), "{err}");
+    }
+
+    #[test]
+    fn alpn_offers_http_1_1_alone_unless_told_otherwise() {
+        let offered = |tls: Tls| tls.config(|_| None).unwrap().alpn_protocols;
+        assert_eq!(offered(any()), [b"http/1.1".to_vec()]);
+        assert_eq!(offered(any().alpn(["wamp"])), [b"wamp".to_vec()]);
+        assert!(offered(any().alpn([""; 0])).is_empty());
+    }
+
+    #[test]
+    fn an_alpn_that_cannot_be_is_refused() {
+        for names in [vec!["h2"], vec!["http/1.1", "h3"], vec![""], vec!["x"; 17]] {
+            let err = refused(any().alpn(names.clone()));
+            assert!(err.starts_with("alpn: "), "{names:?}: {err}");
+        }
+        assert!(refused(any().alpn([[b'x'; 256]])).starts_with("alpn: "));
+    }
+
+    #[test]
+    fn versions_and_suites_that_leave_nothing_are_refused() {
+        let none = any().min_version(TlsVersion::V1_3).max_version(TlsVersion::V1_2);
+        assert!(refused(none).starts_with("min_version: "));
+        let old = any().max_version(TlsVersion::V1_2).cipher_suites(["TLS_AES_128_GCM_SHA256"]);
+        assert!(refused(old).starts_with("cipher_suites: "));
+        assert!(refused(any().cipher_suites([""; 0])).starts_with("cipher_suites: "));
+        let err = refused(any().cipher_suites(["TLS_RSA_WITH_NULL_MD5"]));
+        assert!(err.contains("TLS_RSA_WITH_NULL_MD5") && err.contains("TLS_AES_"), "{err}");
+    }
+
+    #[test]
+    fn a_server_name_that_is_none_is_refused() {
+        for name in ["", "a b", "-", "https://h"] {
+            assert!(refused(any().server_name(name)).starts_with("server_name: "), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_password_without_a_certificate_is_refused() {
+        let err = refused(any().client_key_password("hunter2"));
+        assert!(err.starts_with("client_key_password: ") && !err.contains("hunter2"), "{err}");
+    }
+
+    #[test]
+    fn what_has_no_effect_beside_a_ready_configuration_is_refused() {
+        let ready = || {
+            let provider = Arc::new(rustls::crypto::ring::default_provider());
+            let config = ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth();
+            Tls::from_config(Arc::new(config))
+        };
+        assert!(ready().server_name("h").client(|_| None).is_ok());
+        for (tls, option) in [
+            (ready().dangerously_accept_any_certificate(), "dangerously_accept_any_certificate"),
+            (ready().dangerously_accept_any_name(), "dangerously_accept_any_name"),
+            (ready().min_version(TlsVersion::V1_3), "min_version"),
+            (ready().max_version(TlsVersion::V1_3), "max_version"),
+            (ready().cipher_suites(["TLS_AES_128_GCM_SHA256"]), "cipher_suites"),
+            (ready().alpn(["x"]), "alpn"),
+            (ready().key_log(true), "key_log"),
+            (ready().client_key_password("x"), "client_key_password"),
+        ] {
+            assert!(refused(tls).starts_with(&format!("{option}: ")), "{option}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_in_debug() {
+        let tls = any().client_key_password("hunter2");
+        assert!(!format!("{tls:?}").contains("hunter2"));
+    }
+}

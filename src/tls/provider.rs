@@ -1,0 +1,60 @@
+//! Cryptography for rustls.
+
+use std::sync::Arc;
+
+use rustls::CipherSuite;
+use rustls::crypto::CryptoProvider;
+
+use crate::error::ConfigError;
+
+/// The provider that the application installed, else ours.
+fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
+    if let Some(installed) = CryptoProvider::get_default() {
+        return Ok(installed.clone());
+    }
+    let none = || ConfigError::option("tls", "no cryptography provider: enable `ring`");
+    built_in().map(Arc::new).ok_or_else(none)
+}
+
+// Who enables aws-lc-rs means it; ring is there by default.
+#[cfg(feature = "aws-lc-rs")]
+fn built_in() -> Option<CryptoProvider> {
+    Some(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+#[cfg(all(feature = "ring", not(feature = "aws-lc-rs")))]
+fn built_in() -> Option<CryptoProvider> {
+    Some(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+fn built_in() -> Option<CryptoProvider> {
+    None
+}
+
+/// The provider, with these cipher suites alone, in this order.
+///
+/// # Errors
+/// Where there is no provider, or it has no suite of such a name.
+pub(super) fn with_suites(names: Option<&[String]>) -> Result<Arc<CryptoProvider>, ConfigError> {
+    let provider = provider()?;
+    let Some(names) = names else {
+        return Ok(provider);
+    };
+    let mut chosen = CryptoProvider::clone(&provider);
+    let has = |name: &String| {
+        let found = provider.cipher_suites.iter().find(|suite| iana(suite.suite()) == *name);
+        found.copied().ok_or_else(|| {
+            let all: Vec<String> =
+                provider.cipher_suites.iter().map(|suite| iana(suite.suite())).collect();
+            ConfigError::option("cipher_suites", format!("no {name}, but {}", all.join(", ")))
+        })
+    };
+    chosen.cipher_suites = names.iter().map(has).collect::<Result<_, _>>()?;
+    Ok(Arc::new(chosen))
+}
+
+/// The name of a cipher suite in the IANA registry. rustls has another prefix for those of TLS 1.3.
+pub(super) fn iana(suite: CipherSuite) -> String {
+    format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
+}

@@ -1,0 +1,161 @@
+//! One TLS session over a transport.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use crate::error::{ConfigError, Error, TlsError};
+use crate::tls::late::Late;
+use crate::tls::provider;
+use crate::tls::verify::Verify;
+
+/// A transport under TLS.
+pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<Late<S>>;
+
+/// What a connection keeps for all its TLS handshakes with one peer.
+#[derive(Clone)]
+pub(crate) struct TlsClient {
+    config: Arc<ClientConfig>,
+    verify: Verify,
+    /// Whom the peer has to be, if not the host that is dialled.
+    name: Option<ServerName<'static>>,
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").field("verify", &self.verify).finish_non_exhaustive()
+    }
+}
+
+/// A [`TlsClient`] that is made once, when it is first needed: its sessions are resumed, and no
+/// store is read at a later dial.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept(Arc<OnceLock<TlsClient>>);
+
+impl Kept {
+    /// # Errors
+    /// What `make` fails with.
+    pub(crate) fn get_or_make(
+        &self,
+        make: impl FnOnce() -> Result<TlsClient, ConfigError>,
+    ) -> Result<TlsClient, ConfigError> {
+        match self.0.get() {
+            Some(client) => Ok(client.clone()),
+            None => {
+                let made = make()?;
+                Ok(self.0.get_or_init(|| made).clone())
+            }
+        }
+    }
+}
+
+/// The version and cipher suite of an open TLS session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSession {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite's name in the IANA registry.
+    pub cipher: String,
+}
+
+impl TlsClient {
+    pub(super) fn new(
+        config: Arc<ClientConfig>,
+        verify: Verify,
+        name: Option<ServerName<'static>>,
+    ) -> TlsClient {
+        TlsClient { config, verify, name }
+    }
+
+    /// Sets up TLS to `host` (a name, or an IP address without brackets) over `stream`.
+    pub(crate) async fn connect<S>(&self, host: &str, stream: S) -> Result<TlsStream<S>, Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.verify {
+            Verify::Full => {}
+            Verify::CertificateOnly => {
+                tracing::warn!(host, "the name in the server's certificate is not verified");
+            }
+            Verify::Nothing => tracing::warn!(host, "the server's certificate is not verified"),
+        }
+        let refuse = |err| Error::Tls(TlsError::new(err, false));
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned())
+                .map_err(|err| refuse(io::Error::other(err)))?,
+        };
+        let connector = TlsConnector::from(self.config.clone());
+        let connected = connector.connect(name, Late::new(stream)).await;
+        let mut stream = connected.map_err(|err| Error::Tls(classify(err)))?;
+        stream.get_mut().0.handshake_over();
+        match stream.get_ref().1.alpn_protocol() {
+            Some(chosen) if is_other_http(chosen) => {
+                let words = "the server chose HTTP/2 or HTTP/3 by ALPN";
+                Err(refuse(io::Error::new(io::ErrorKind::InvalidData, words)))
+            }
+            _ => Ok(stream),
+        }
+    }
+}
+
+/// Whether this is ALPN's name for an HTTP that the upgrade cannot be asked over.
+pub(super) fn is_other_http(protocol: &[u8]) -> bool {
+    matches!(protocol, b"h2" | b"h3")
+}
+
+/// Version and cipher of a session, once it is set up.
+pub(crate) fn session<S>(stream: &TlsStream<S>) -> Option<TlsSession> {
+    let (_, connection) = stream.get_ref();
+    let version = match connection.protocol_version()? {
+        ProtocolVersion::TLSv1_2 => "TLSv1.2",
+        _ => "TLSv1.3",
+    };
+    let cipher = provider::iana(connection.negotiated_cipher_suite()?.suite());
+    Some(TlsSession { version, cipher })
+}
+
+/// Parts a handshake that was cut short from one that will fail in the same way again.
+fn classify(err: io::Error) -> TlsError {
+    let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let broken_off = match inner {
+        None => true,
+        Some(rustls::Error::AlertReceived(alert)) => *alert == AlertDescription::InternalError,
+        Some(_) => false,
+    };
+    TlsError::new(err, broken_off)
+}
+
+/// The alert that ended a session, where `err` is one: with TLS 1.3 a server that misses a client
+/// certificate says so only after the handshake is over for us (RFC 8446, 4.4.2.4).
+pub(crate) fn alert(err: &io::Error) -> Option<TlsError> {
+    let inner = err.get_ref()?.downcast_ref::<rustls::Error>()?;
+    match inner {
+        rustls::Error::AlertReceived(alert) => {
+            let broken_off = *alert == AlertDescription::InternalError;
+            Some(TlsError::new(io::Error::other(inner.clone()), broken_off))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_handshake_is_told_from_a_wrong_certificate() {
+        assert!(classify(io::ErrorKind::UnexpectedEof.into()).is_broken_off());
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = |err: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, err);
+        assert!(!classify(wrapped(unknown)).is_broken_off());
+        let alert = |alert| classify(wrapped(rustls::Error::AlertReceived(alert)));
+        assert!(alert(AlertDescription::InternalError).is_broken_off());
+        assert!(!alert(AlertDescription::UnknownCA).is_broken_off());
+    }
+}

@@ -1,0 +1,31 @@
+//! Mozilla's authorities, compiled in.
+
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+
+use crate::tls::Tls;
+
+impl Tls {
+    /// Trusts Mozilla's certificate authorities as the crate `webpki-roots` has them compiled in,
+    /// instead of the platform's store: for containers without one. They age with the build. With
+    /// [`ca_pem`](Tls::ca_pem) and the like, all are trusted.
+    pub fn webpki_roots(mut self) -> Tls {
+        let mut roots = self.authorities.as_deref().cloned().unwrap_or_else(RootCertStore::empty);
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        self.authorities = Some(Arc::new(roots));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_stand_in_for_the_platforms_store() {
+        let tls = Tls::new().webpki_roots();
+        assert!(tls.authorities.as_ref().is_some_and(|roots| roots.len() > 50));
+        tls.client(|name| panic!("{name} was looked at")).unwrap();
+    }
+}

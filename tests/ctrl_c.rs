@@ -1,0 +1,25 @@
+//! A run that ends on Ctrl-C. By itself in its process, for a signal goes to all of it.
+#![cfg(unix)]
+
+use std::process::Command;
+use std::time::Duration;
+
+use actix_ws_client::testing::{Script, Server};
+use actix_ws_client::{CloseCode, Connection, OutcomeKind, event};
+
+#[actix::test]
+async fn a_run_closes_on_ctrl_c_where_that_is_wanted() {
+    let server = Server::start(Script::accept().echo());
+    let run = Connection::builder(server.url())
+        .close_on_ctrl_c(true)
+        .on_open(event::call(|_: event::Open| {
+            let pid = std::process::id().to_string();
+            let killed = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+            assert!(killed.success());
+        }))
+        .run();
+    let outcome = tokio::time::timeout(Duration::from_secs(20), run).await.unwrap().unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    assert_eq!(outcome.close.map(|(code, _)| code), Some(CloseCode::NORMAL));
+    assert_eq!(server.closes().len(), 1);
+}

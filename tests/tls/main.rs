@@ -1,0 +1,58 @@
+//! TLS: whom we trust, whom we refuse, who we are, and what is tried again.
+// Clippy knows an unwrap in a test only where it stands in the test function itself.
+#![allow(clippy::unwrap_used)]
+
+mod identity;
+mod scratch;
+mod server;
+mod session;
+mod trust;
+
+use std::time::Duration;
+
+use actix_ws_client::testing::Probe;
+use actix_ws_client::{
+    Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, Tls, command, event,
+};
+
+fn to(host: &str, port: u16, tls: Tls) -> ConnectionBuilder {
+    let soon = Reconnect::fixed(Duration::from_millis(20));
+    Connection::builder(format!("wss://{host}:{port}/")).tls(tls).reconnect(soon)
+}
+
+fn trusting(pem: &str) -> Tls {
+    Tls::new().ca_pem(pem.as_bytes()).unwrap()
+}
+
+/// Talks to an echo, and closes.
+async fn talk(builder: ConnectionBuilder) -> event::Open {
+    let probe = Probe::new();
+    let connection = probe.attach(builder).start().unwrap();
+    let open = probe.next::<event::Open>().await;
+    connection.send(command::Send::binary(vec![5; 200_000])).await.unwrap().unwrap();
+    assert_eq!(probe.next_message().await.payload.len(), 200_000);
+    let outcome = connection.send(command::Close::normal()).await.unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    assert!(probe.next::<event::Close>().await.clean);
+    open
+}
+
+/// How a run ends that is refused for its TLS.
+async fn refused(builder: ConnectionBuilder) -> String {
+    let run = tokio::time::timeout(Duration::from_secs(30), builder.run());
+    let outcome = run.await.expect("the run ends").unwrap();
+    assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 1), "{outcome:?}");
+    match outcome.error {
+        Some(Error::Tls(err)) => {
+            assert!(!err.is_broken_off());
+            err.to_string()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What `start` says of settings that cannot be.
+fn impossible(tls: Tls) -> String {
+    let builder = to("localhost", 1, tls);
+    builder.start().map(|_| ()).unwrap_err().to_string()
+}

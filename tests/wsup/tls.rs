@@ -1,0 +1,212 @@
+//! The flags of TLS, and what the environment says of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use crate::process::{Ended, Wsup};
+use crate::server::{self, NEW, OLD, Secure, Server};
+use crate::stages::fails;
+
+const CERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/keys/ec.pem");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/keys/ec-sec1.pem");
+const LOCKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/keys/ec-pbkdf2.pem");
+
+/// A directory for one test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = format!("wsup-tls-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(path);
+        std::fs::create_dir(&path).unwrap();
+        Scratch(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn url(server: &Server) -> String {
+    format!("wss://localhost:{}", server.port)
+}
+
+/// Says one thing and hears it again, under this environment.
+fn once(server: &Server, flags: &[&str], env: &[(&str, &str)]) -> Ended {
+    let url = url(server);
+    let talk = ["--json", &url, "--reconnect", "never", "--send", "hi", "--messages", "1"];
+    Wsup::spawn(&[&talk[..], flags].concat(), Stdio::null(), env).end()
+}
+
+#[track_caller]
+fn talks(server: &Server, flags: &[&str], env: &[(&str, &str)]) {
+    let ended = once(server, flags, env);
+    assert!(ended.rest.iter().any(|line| line.ends_with(r#""data":"hi"}"#)), "{:?}", ended.rest);
+    ended.is(0, "closed");
+}
+
+/// Checks that stderr says these words, and that nothing is dialled.
+#[track_caller]
+fn cannot_be(flags: &[&str], env: &[(&str, &str)], named: &str) {
+    let args = [&["--json", "wss://127.0.0.1:1"][..], flags].concat();
+    let ended = Wsup::spawn(&args, Stdio::null(), env).end();
+    assert_eq!(ended.status, 2, "{flags:?}: {}", ended.stderr);
+    assert!(ended.rest.is_empty(), "{flags:?}: {:?}", ended.rest);
+    assert!(ended.stderr.contains(named), "{flags:?}: {}", ended.stderr);
+    assert!(!ended.stderr.contains("hunter"), "{}", ended.stderr);
+}
+
+#[test]
+fn authorities_come_from_a_file_or_a_directory() {
+    let scratch = Scratch::new("cacert");
+    let (server, pem) = server::tls_echo();
+    let file = scratch.write("ca.pem", &pem);
+    talks(&server, &["--cacert", &file], &[]);
+    let (server, pem) = server::tls_echo();
+    scratch.write("ca.pem", &pem);
+    talks(&server, &["--cacert", scratch.path()], &[]);
+}
+
+#[test]
+fn authorities_of_the_environment_take_the_place_of_the_systems() {
+    for (variable, as_directory) in [
+        ("WEBSOCKET_CLIENT_CA_BUNDLE", false),
+        ("WEBSOCKET_CLIENT_CA_BUNDLE", true),
+        ("SSL_CERT_FILE", false),
+        ("SSL_CERT_DIR", true),
+    ] {
+        let scratch = Scratch::new(&format!("{variable}-{as_directory}"));
+        let (server, pem) = server::tls_echo();
+        let file = scratch.write("ca.pem", &pem);
+        let value = if as_directory { scratch.path() } else { &file };
+        talks(&server, &[], &[(variable, value)]);
+    }
+}
+
+#[test]
+fn the_nearer_word_about_authorities_counts() {
+    let scratch = Scratch::new("order");
+    let nowhere = "/no/such/file";
+    let mut number = 0;
+    let mut served = || {
+        let (server, pem) = server::tls_echo();
+        number += 1;
+        (server, scratch.write(&format!("{number}.pem"), &pem))
+    };
+    // What does not count is not even looked at.
+    let (server, ca) = served();
+    talks(&server, &["--cacert", &ca], &[("WEBSOCKET_CLIENT_CA_BUNDLE", nowhere)]);
+    let (server, ca) = served();
+    let env = [("WEBSOCKET_CLIENT_CA_BUNDLE", ca.as_str()), ("SSL_CERT_FILE", nowhere)];
+    talks(&server, &[], &env);
+    let (server, ca) = served();
+    talks(&server, &[], &[("WEBSOCKET_CLIENT_CA_BUNDLE", ""), ("SSL_CERT_FILE", &ca)]);
+    let (server, _) = served();
+    talks(&server, &["--insecure"], &[("SSL_CERT_FILE", nowhere)]);
+
+    let (server, ca) = served();
+    let (_, other) = served();
+    once(&server, &["--cacert", &other], &[("SSL_CERT_FILE", &ca)]).is(3, "refused");
+    let (server, ca) = served();
+    let env = [("WEBSOCKET_CLIENT_CA_BUNDLE", other.as_str()), ("SSL_CERT_FILE", &ca)];
+    once(&server, &[], &env).is(3, "refused");
+}
+
+#[test]
+fn a_variable_that_leads_to_no_authority_is_named() {
+    let empty = Scratch::new("empty");
+    for variable in ["WEBSOCKET_CLIENT_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        cannot_be(&[], &[(variable, "/no/such/place")], &format!("{variable}: /no/such/place"));
+    }
+    cannot_be(&[], &[("WEBSOCKET_CLIENT_CA_BUNDLE", empty.path())], "WEBSOCKET_CLIENT_CA_BUNDLE: ");
+    cannot_be(&[], &[("SSL_CERT_DIR", empty.path())], "SSL_CERT_DIR: ");
+    cannot_be(&[], &[("SSL_CERT_FILE", "/dev/null")], "SSL_CERT_FILE: no certificate");
+}
+
+/// A server that wants to see the certificate of the fixtures.
+fn asking() -> Server {
+    let trusted = std::fs::read_to_string(CERT).unwrap();
+    Secure { client: Some(trusted), ..Secure::default() }.echo().0
+}
+
+#[test]
+fn a_certificate_of_ours_is_shown() {
+    talks(&asking(), &["--insecure", "--cert", CERT, "--key", KEY], &[]);
+    let locked = ["--insecure", "--cert", CERT, "--key", LOCKED];
+    talks(&asking(), &locked, &[("WSUP_KEY_PASSWORD", "hunter2")]);
+    let scratch = Scratch::new("both");
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let both = scratch.write("both.pem", &(read(CERT) + &read(KEY)));
+    talks(&asking(), &["--insecure", "--cert", &both], &[]);
+    fails(&[&url(&asking()), "--insecure"], "tls", "null", 3, "refused");
+}
+
+#[test]
+fn the_servers_name_can_be_said() {
+    let scratch = Scratch::new("servername");
+    let served = || {
+        let (server, pem) = Secure { name: "feed.example", ..Secure::default() }.echo();
+        (server, scratch.write("ca.pem", &pem))
+    };
+    let (server, ca) = served();
+    talks(&server, &["--cacert", &ca, "--servername", "feed.example"], &[]);
+    let (server, ca) = served();
+    fails(&[&url(&server), "--cacert", &ca], "tls", "null", 3, "refused");
+}
+
+#[test]
+fn versions_have_bounds() {
+    let old = || Secure { versions: OLD, ..Secure::default() }.echo().0;
+    let new = || Secure { versions: NEW, ..Secure::default() }.echo().0;
+    talks(&old(), &["--insecure", "--tls-max", "1.2"], &[]);
+    talks(&new(), &["--insecure", "--tls-min", "1.3"], &[]);
+    let refused = |server: Server, flag, version| {
+        fails(&[&url(&server), "--insecure", flag, version], "tls", "null", 3, "refused");
+    };
+    refused(old(), "--tls-min", "1.3");
+    refused(new(), "--tls-max", "1.2");
+}
+
+#[test]
+fn secrets_are_logged_on_request_alone() {
+    let scratch = Scratch::new("secrets");
+    let path = scratch.path().to_owned() + "/secrets";
+    let env = [("SSLKEYLOGFILE", path.as_str())];
+    talks(&server::tls_echo().0, &["--insecure"], &env);
+    assert!(!Path::new(&path).exists());
+    talks(&server::tls_echo().0, &["--insecure", "--key-log"], &[]);
+    talks(&server::tls_echo().0, &["--insecure", "--key-log"], &env);
+    let written = std::fs::read_to_string(&path).unwrap();
+    assert!(written.contains("CLIENT_TRAFFIC_SECRET_0 "), "{written}");
+}
+
+#[test]
+fn what_cannot_be_is_named() {
+    let none = "/no/such/file";
+    for (flags, named) in [
+        (&["--cert", none][..], "--cert: /no/such/file"),
+        (&["--cert", CERT], "--key: no private key"),
+        (&["--cert", CERT, "--key", none], "--key: /no/such/file"),
+        (&["--key", KEY], "--cert"),
+        (&["--cert", CERT, "--key", LOCKED], "WSUP_KEY_PASSWORD: "),
+        (&["--servername", "a b"], "--servername: "),
+        (&["--tls-min", "1.1"], "--tls-min"),
+        (&["--tls-min", "1.3", "--tls-max", "1.2"], "--tls-min: "),
+    ] {
+        cannot_be(&[&["--insecure"], flags].concat(), &[], named);
+    }
+    let locked = ["--insecure", "--cert", CERT, "--key", LOCKED];
+    cannot_be(&locked, &[("WSUP_KEY_PASSWORD", "hunter3")], "WSUP_KEY_PASSWORD: ");
+}
