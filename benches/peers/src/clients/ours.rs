@@ -88,7 +88,7 @@ impl Handler<event::Message> for Client {
     fn handle(&mut self, message: event::Message, _: &mut Context<Client>) {
         match &mut self.job {
             Job::Nothing | Job::Close => {}
-            Job::Count(shared, _) => shared.fill(|tally| take(&message.payload, tally)),
+            Job::Count(shared, _) => shared.fill(|tally| take_owned(message.payload, tally)),
             Job::Echo(echoes) => {
                 if let Some(next) = echoes.take(message.payload.as_bytes()) {
                     self.send(next);
@@ -104,11 +104,11 @@ impl Handler<event::Batch> for Client {
     fn handle(&mut self, batch: event::Batch, _: &mut Context<Client>) {
         match &self.job {
             Job::Count(shared, Owned(false)) => {
-                shared.fill(|tally| batch.iter().for_each(|view| look(view, tally)));
+                shared.fill(|tally| batch.iter().for_each(|view| take(view, tally)));
             }
             Job::Count(shared, Owned(true)) => shared.fill(|tally| {
                 let owned = (0..batch.len()).filter_map(|index| batch.payload(index));
-                owned.for_each(|payload| take(&payload, tally));
+                owned.for_each(|payload| take_owned(payload, tally));
             }),
             _ => {}
         }
@@ -129,17 +129,17 @@ impl Handler<event::Close> for Client {
     fn handle(&mut self, _: event::Close, _: &mut Context<Client>) {}
 }
 
-fn look(view: View<'_>, tally: &mut Tally) {
+fn take(view: View<'_>, tally: &mut Tally) {
     match view {
         View::Text(text) => tally.add_text(text),
         View::Binary(bytes) => tally.add(bytes),
     }
 }
 
-fn take(payload: &Payload, tally: &mut Tally) {
+fn take_owned(payload: Payload, tally: &mut Tally) {
     match payload {
-        Payload::Text(text) => tally.add_text(text),
-        Payload::Binary(bytes) => tally.add(bytes),
+        Payload::Text(text) => tally.add_text(&text),
+        Payload::Binary(bytes) => tally.add(&bytes),
     }
 }
 
