@@ -1,5 +1,9 @@
 //! The life of a connection, from its start to `Stopped`.
 
+use std::future::{pending, ready};
+use std::io;
+use std::iter::repeat;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -9,6 +13,9 @@ use actix_ws_client::{
     ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect, command,
     event,
 };
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
 
 /// A connection that comes back soon.
 fn to(server: &Server) -> ConnectionBuilder {
@@ -29,6 +36,45 @@ async fn a_run_is_told_from_open_to_stopped() {
     assert_eq!(probe.story(), ["open", "message", "message", "close", "stopped"]);
     assert!(matches!(probe.history().last(), Some(Seen::Stopped(_))));
     probe.check().unwrap();
+}
+
+/// A timer would make it wait for the next tick.
+#[actix::test]
+async fn a_dial_that_is_due_begins_at_once() {
+    tokio::time::pause();
+    let (told, mut dialled) = unbounded_channel();
+    let builder = Connection::builder("ws://h/").transport_with(move |_, _| {
+        told.send(Instant::now()).unwrap();
+        pending::<io::Result<DuplexStream>>()
+    });
+    let start = Instant::now();
+    let connection = builder.start().unwrap();
+    assert_eq!(dialled.recv().await, Some(start));
+    connection.send(command::Pause).await.unwrap().unwrap();
+    connection.send(command::Resume).await.unwrap().unwrap();
+    assert_eq!(dialled.recv().await, Some(start));
+    // What is asked for again is not due before a second has passed.
+    connection.send(command::Pause).await.unwrap().unwrap();
+    connection.send(command::Resume).await.unwrap().unwrap();
+    assert!(dialled.recv().await.unwrap() - start >= Duration::from_secs(1));
+}
+
+/// Under a policy without delays, on dials that fail at once, others still have their turn.
+#[actix::test]
+async fn retries_without_a_delay_let_go_of_the_thread() {
+    let (told, mut dialled) = unbounded_channel();
+    let dials = AtomicU32::new(0);
+    let builder = Connection::builder("ws://h/").transport_with(move |_, _| {
+        // Ends the run, and with it a loop that would never end.
+        assert!(dials.fetch_add(1, Ordering::Relaxed) < 1000, "nobody else had a turn");
+        told.send(()).unwrap();
+        ready(Err::<DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()))
+    });
+    let at_once = Reconnect::delays(|| repeat(Duration::ZERO));
+    let connection = builder.reconnect(at_once).start().unwrap();
+    dialled.recv().await.unwrap();
+    let outcome = connection.send(command::Close::normal()).await.unwrap();
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 0));
 }
 
 #[actix::test]

@@ -100,13 +100,22 @@ pub struct Connection {
 
 /// What a connection is about, with all that lives as long.
 enum Life {
-    /// Until the time of the next dial; without a runtime there is no timer.
-    Waiting(Option<Pin<Box<Sleep>>>),
+    /// Until the time of the next dial.
+    Waiting(Due),
     Dialling(Pin<Box<dyn Future<Output = Result<Opened, Error>>>>),
     Live(Box<Live>),
     /// Until `command::Resume`.
     Paused,
     Closed,
+}
+
+/// When a dial begins.
+enum Due {
+    /// In the next life: in this one nothing begins, for want of a runtime or because it is over.
+    Later,
+    /// In this poll.
+    Now,
+    At(Pin<Box<Sleep>>),
 }
 
 /// What the end of a socket leads to.
@@ -174,7 +183,7 @@ impl Connection {
             waiting: Waiting::default(),
             schedule,
             rng: StdRng::from_rng(&mut rand::rng()),
-            life: Life::Waiting(None),
+            life: Life::Waiting(Due::Later),
             phase: Phase::Waiting,
             phase_since: now,
             intent: Intent::Stay,
@@ -437,9 +446,15 @@ impl Connection {
 
     /// Makes room for the next life: everything that lived as long as the socket goes with it.
     fn schedule_dial(&mut self) {
-        let runtime = tokio::runtime::Handle::try_current().is_ok();
-        let timer = runtime.then(|| Box::pin(sleep_until(self.next_dial)));
-        self.life = Life::Waiting(timer);
+        // A timer takes a millisecond at least. A retry is worth that, also when it is due: dials that
+        // fail at once, under a policy without delays, would never let go of the thread.
+        let may_be_now = self.attempts == 0 || self.hastened;
+        let due = match tokio::runtime::Handle::try_current() {
+            Err(_) => Due::Later,
+            Ok(_) if may_be_now && self.next_dial <= Instant::now() => Due::Now,
+            Ok(_) => Due::At(Box::pin(sleep_until(self.next_dial))),
+        };
+        self.life = Life::Waiting(due);
     }
 
     /// Whether a second has passed since the last warning.
@@ -501,7 +516,7 @@ impl Actor for Connection {
 impl Supervised for Connection {
     fn restarting(&mut self, _ctx: &mut Context<Connection>) {
         if !matches!(self.life, Life::Closed | Life::Paused) {
-            self.life = Life::Waiting(None);
+            self.life = Life::Waiting(Due::Later);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use actix::{ActorFuture, Context};
 
 use crate::command::status::Phase;
-use crate::connection::{BACKLOG, Connection, Ended, Life};
+use crate::connection::{BACKLOG, Connection, Due, Ended, Life};
 
 /// Polled after the mailbox, in every poll of the context.
 pub(super) struct Pulse;
@@ -54,13 +54,15 @@ impl Connection {
     /// Moves from one phase to the next, if it is time. `Ready` asks for another look.
     fn poll_life(&mut self, ctx: &mut Context<Connection>, task: &mut TaskContext<'_>) -> Poll<()> {
         match &mut self.life {
-            Life::Waiting(None) | Life::Paused | Life::Closed => Poll::Pending,
-            Life::Waiting(Some(timer)) => {
+            Life::Waiting(Due::Later) | Life::Paused | Life::Closed => Poll::Pending,
+            Life::Waiting(due) => {
                 // Who does not keep up is not sent more: delivery wakes us when it has moved.
                 if self.delivery.events() > BACKLOG {
                     return Poll::Pending;
                 }
-                ready!(timer.as_mut().poll(task));
+                if let Due::At(timer) = due {
+                    ready!(timer.as_mut().poll(task));
+                }
                 self.begin_dial();
                 Poll::Ready(())
             }
@@ -70,7 +72,7 @@ impl Connection {
                     Poll::Ready(())
                 }
                 Err(err) => {
-                    self.life = Life::Waiting(None);
+                    self.life = Life::Waiting(Due::Later);
                     self.lost(Some(err), None, ctx);
                     Poll::Pending
                 }
@@ -81,7 +83,7 @@ impl Connection {
                     self.enter(Phase::Closing);
                 }
                 let error = ready!(polled);
-                let Life::Live(live) = std::mem::replace(&mut self.life, Life::Waiting(None))
+                let Life::Live(live) = std::mem::replace(&mut self.life, Life::Waiting(Due::Later))
                 else {
                     return Poll::Pending;
                 };

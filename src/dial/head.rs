@@ -1,5 +1,7 @@
 //! The head of the reply to an upgrade: found, bounded, parsed and verified. Pure.
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::error::HandshakeError;
@@ -28,9 +30,11 @@ pub(super) struct Head {
 /// # Errors
 /// When what came is no HTTP head, or passes a bound: both as early as it is certain.
 pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
-    let mut reply = httparse::Response::new(&mut lines);
-    let length = match reply.parse(inbox) {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut reply = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let parsed = parser.parse_response_with_uninit_headers(&mut reply, inbox, &mut lines);
+    let length = match parsed {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if inbox.len() < MAX_HEAD => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HandshakeError::HeadTooLong),
@@ -102,12 +106,9 @@ impl Head {
     /// A 101 with the digest alone, for awc to check: the rest was verified here.
     pub(super) fn digest_only(&self) -> Vec<u8> {
         let accept = self.headers.get_all("sec-websocket-accept").next().unwrap_or_default();
-        let mut head = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
-            connection: upgrade\r\nsec-websocket-accept: "
-            .to_vec();
-        head.extend_from_slice(accept);
-        head.extend_from_slice(b"\r\n\r\n");
-        head
+        let before = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
+            connection: upgrade\r\nsec-websocket-accept: ";
+        [before, accept, b"\r\n\r\n"].concat()
     }
 }
 

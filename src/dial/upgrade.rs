@@ -54,6 +54,9 @@ pub(crate) enum Rejected {
 /// Interim replies that are passed over (RFC 9110, 15.2).
 const MAX_INTERIM: u32 = 8;
 
+/// Bytes that most replies fit into, so that they come in one read.
+const USUAL_HEAD: usize = 1 << 10;
+
 /// awc's own time limits must not come before the deadline of the dial.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -179,7 +182,7 @@ enum Verdict {
 
 impl Gate {
     fn new(link: Link, options: &Options) -> Gate {
-        let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
+        let (inbox, outbox) = (BytesMut::with_capacity(USUAL_HEAD), BytesMut::new());
         let compression = options.compression;
         let subprotocols = options.request.subprotocols.clone();
         Gate {

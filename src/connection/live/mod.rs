@@ -280,8 +280,8 @@ impl Live {
                 let _ = self.poll_read(delivery, watch, source, cx);
                 return Poll::Ready(self.end(Some(error)));
             }
-            (Ok(ReadState::Eof), _) => return Poll::Ready(self.end(Some(ended_early()))),
-            (Ok(ReadState::Truncated), _) => return Poll::Ready(self.end(Some(truncated()))),
+            (Ok(ReadState::Eof), _) => return Poll::Ready(self.cut(ended_early)),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(self.cut(truncated)),
             (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
@@ -306,6 +306,12 @@ impl Live {
     fn end(&mut self, error: Option<Error>) -> Option<Error> {
         let breach = self.breach.take().map(|breach| Error::Protocol(breach.err));
         breach.or(error.filter(|_| !self.session.is_closing()))
+    }
+
+    /// What an end of the peer's side is told as. After a Close frame it is none, and costs nothing.
+    fn cut(&mut self, how: fn() -> Error) -> Option<Error> {
+        let error = (!self.session.is_closing()).then(how);
+        self.end(error)
     }
 
     /// Answers a breach once the handlers had their turn.
