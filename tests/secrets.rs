@@ -1,6 +1,7 @@
 //! What is secret stays so: no log of any crate's, no event, no error and no `Debug` shows it, while
 //! everything that there is to log is logged.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::fmt::{Debug, Display, Write as _};
 use std::io;
@@ -175,32 +176,38 @@ fn found(secret: &[u8], packed: &str) -> Option<String> {
     })
 }
 
-fn forms(secret: &[u8]) -> Vec<String> {
-    let each = |form: &dyn Fn(&u8) -> String| secret.iter().map(form).collect::<Vec<_>>();
-    let mut forms = vec![
-        String::from_utf8_lossy(secret).into_owned(),
+/// A secret as it may be written: itself and its base64, each as text or as a list of bytes.
+fn forms(secret: &[u8]) -> BTreeSet<String> {
+    let each =
+        |bytes: &[u8], form: &dyn Fn(&u8) -> String| bytes.iter().map(form).collect::<Vec<_>>();
+    let text = String::from_utf8_lossy(secret);
+    let mut forms = BTreeSet::from([
+        text.escape_debug().to_string(),
         secret.escape_ascii().to_string(),
-        String::from_utf8_lossy(secret).escape_debug().to_string(),
-        each(&|byte| format!("{byte:02x}")).concat(),
-        each(&|byte| format!("%{byte:02x}")).concat(),
-        each(&|byte| format!(r"\x{byte:02x}")).concat(),
-        each(&|byte| format!("0x{byte:02x}")).join(","),
-        each(&u8::to_string).join(","),
+        each(secret, &|byte| format!("%{byte:02x}")).concat(),
+        each(secret, &|byte| format!(r"\x{byte:02x}")).concat(),
+        each(secret, &|byte| format!("0x{byte:02x}")).join(","),
         // As it is percent-encoded in a URL: only what has to be.
-        each(&|byte| match byte {
+        each(secret, &|byte| match byte {
             byte if byte.is_ascii_alphanumeric() => char::from(*byte).to_string(),
             byte => format!("%{byte:02x}"),
         })
         .concat(),
-    ];
+    ]);
     // Base64 of it within something longer, which moves it by no, one or two bytes. What shares
     // its first or last letter with the neighbours is left out.
+    let mut texts = vec![secret.to_vec()];
     for before in 0..3 {
         for engine in [&STANDARD, &URL_SAFE] {
             let packed = engine.encode([&vec![0; before], secret].concat());
             let (from, to) = ((before * 8).div_ceil(6), (before + secret.len()) * 8 / 6);
-            forms.push(packed[from..to].to_owned());
+            texts.push(packed[from..to].into());
         }
+    }
+    for text in texts {
+        forms.insert(each(&text, &|byte| format!("{byte:02x}")).concat());
+        forms.insert(each(&text, &u8::to_string).join(","));
+        forms.insert(String::from_utf8_lossy(&text).into_owned());
     }
     forms
 }
@@ -229,6 +236,7 @@ fn a_secret_is_found_in_every_form() {
         format!("{:?}", bytes::Bytes::from(secret)),
         format!("Basic {}", STANDARD.encode(&pair)),
         format!("Basic {}", STANDARD.encode(format!("us:{secret}!"))),
+        format!("{:#?}", format!("Basic {}", STANDARD.encode(&pair)).into_bytes()),
         format!("Basic {}", STANDARD.encode(format!("u:{secret}??"))),
         URL_SAFE.encode(&pair),
         "ws://user:p%C3%A4ss%2Fw%2Brd%3A7@h".to_owned(),
