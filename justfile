@@ -87,6 +87,16 @@ fuzz SECONDS="30":
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
 
+# Every client beside ours, see docs/performance.md: an hour, or minutes with --quick
+bench *ARGS:
+    cargo run --locked --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
+
+# The benchmarks themselves: formatting, lints and tests of their package
+bench-check:
+    cargo fmt --check --manifest-path benches/peers/Cargo.toml
+    cargo clippy --locked --all-targets --manifest-path benches/peers/Cargo.toml -- -D warnings
+    cargo test --locked --release --manifest-path benches/peers/Cargo.toml
+
 # Every example to its end
 examples:
     cargo build --locked --examples

@@ -107,13 +107,16 @@ impl Delivery {
         self.shed();
     }
 
-    /// Whether as much waits as may, with `more` bytes that are still to come. While messages are
+    /// Whether as much waits as may.
+    pub(crate) fn is_full(&self, room: usize) -> bool {
+        self.left(room).is_none()
+    }
+
+    /// How many bytes more may wait; one more, and it is full. `None` if it is. While messages are
     /// dropped they make their own room.
-    pub(crate) fn is_full(&self, more: usize, room: usize) -> bool {
-        match self.is_dropping() {
-            true => self.cost > room || more > room,
-            false => self.cost + more > room,
-        }
+    pub(crate) fn left(&self, room: usize) -> Option<usize> {
+        let left = room.checked_sub(self.cost)?;
+        Some(if self.is_dropping() { room } else { left })
     }
 
     /// Whether messages are being dropped: only ever while a mailbox is full.

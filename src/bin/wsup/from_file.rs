@@ -22,7 +22,7 @@ pub(crate) fn bytes(given: &str, most: usize) -> Result<Vec<u8>, String> {
     Ok(value)
 }
 
-/// As [`bytes`], for a value of one line or more: without the end of the last line.
+/// As [`bytes()`], for a value of one line or more: without the end of the last line.
 pub(crate) fn line(given: &str) -> Result<String, String> {
     let mut value = String::from_utf8(bytes(given, LONGEST)?).map_err(|_| "not UTF-8")?;
     let end = value.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line).len());
