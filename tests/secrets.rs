@@ -136,9 +136,9 @@ impl Shown {
             .start()
             .unwrap();
         let closing = connection.clone();
-        connection.do_send(command::Subscribe(
-            event::call(move |_: event::Message| closing.do_send(command::Close::normal())).into(),
-        ));
+        connection.do_send(command::Subscribe(event::call(move |_: event::Message| {
+            closing.do_send(command::Close::normal())
+        })));
         let outcome = probe.stopped().await;
         self.debug(&watch);
         self.debug(&probe.history());
@@ -405,9 +405,12 @@ async fn a_redirect_shows_neither_who_asked_nor_what_is_in_its_location() {
     ]);
 }
 
+/// How much a proxy reads, and what it answers.
+type Turn<'a> = (usize, &'a [u8]);
+
 /// A proxy that reads so many bytes, or a head, and answers, in turn, then passes all on; where
 /// there is nowhere to pass it on to, it hangs up.
-async fn proxy(turns: &[(usize, &[u8])], onward: Option<SocketAddr>) -> SocketAddr {
+async fn proxy(turns: &[Turn<'_>], onward: Option<SocketAddr>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let turns: Vec<(usize, Vec<u8>)> = turns.iter().map(|(n, say)| (*n, say.to_vec())).collect();
@@ -457,7 +460,7 @@ async fn a_proxy_shows_none_whether_it_lets_through_or_not() {
     let there = &b"\x05\x00\x00\x01\0\0\0\0\0\0"[..];
     let nowhere = &b"\x05\x01\x00\x01\0\0\0\0\0\0"[..];
     let refusal = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";
-    let cases: [(&str, Vec<(usize, &[u8])>, bool); 8] = [
+    let cases: [(&str, Vec<Turn<'_>>, bool); 8] = [
         ("http", vec![(HEAD, b"HTTP/1.1 200 OK\r\n\r\n")], true),
         ("http", vec![(HEAD, refusal)], false),
         ("http", vec![(HEAD, b"SSH-2.0-OpenSSH\r\n\r\n")], false),
