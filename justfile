@@ -87,9 +87,9 @@ fuzz SECONDS="30":
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
 
-# Every client beside ours, see docs/performance.md: an hour, or minutes with --quick
+# Every client beside ours, see docs/performance.md: half an hour, or minutes with --quick
 bench *ARGS:
-    cargo run --locked --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
 
 # The benchmarks themselves: formatting, lints and tests of their package
 bench-check:

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/Cargo.toml");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut run = Command::new(cargo);
-    run.args(["run", "--release", "--locked", "--quiet", "--manifest-path", manifest, "--"]);
+    run.args(["run", "--release", "--quiet", "--manifest-path", manifest, "--"]);
     run.args(args);
     // What cargo says of this package would have build scripts of the other one run again.
     for (name, _) in env::vars_os() {

@@ -164,9 +164,10 @@ async fn swallow(dial: &Dial, wanted: u64) -> Result<Tally> {
     // Not zeros: those the system would fetch only while they are read into.
     let mut buf = vec![1; READ];
     while tally.digest.bytes < wanted {
-        tally.begin();
         let read = io.read(&mut buf).await?;
         ensure!(read > 0, "the stream ended");
+        // Not before: others may be dialling still.
+        tally.begin();
         tally.digest.bytes += read as u64;
     }
     Ok(tally)

@@ -59,6 +59,11 @@ impl Client {
 
 impl Actor for Client {
     type Context = Context<Client>;
+
+    /// Room for the messages of a read: by actix's default of 16 every seventeenth waits its turn.
+    fn started(&mut self, ctx: &mut Context<Client>) {
+        ctx.set_mailbox_capacity(1024);
+    }
 }
 
 impl Handler<event::Open> for Client {
