@@ -72,19 +72,21 @@ fn tell(asker: Option<OneshotSender<Answer>>, answer: Answer) {
 impl Connection {
     /// Takes a message, or lets it wait for room if it may.
     pub(super) fn take_or_wait(&mut self, send: command::Send) -> Reply {
-        let (wait, fragment) = (send.wait, send.fragment);
-        let until = wait.and_then(|wait| Instant::now().checked_add(wait));
-        match (self.take(send), until) {
-            (Err(SendError::Full(payload)), Some(until))
-                if self.waiting.queue.len() < MAX_WAITING =>
-            {
+        let Some(until) = send.patience().and_then(|wait| Instant::now().checked_add(wait)) else {
+            let answer = self.take(send);
+            self.count(&answer);
+            return Reply(When::Now(answer));
+        };
+        // A payload is shared, not copied.
+        let again = send.clone();
+        match self.take(send) {
+            Err(SendError::Full(_)) if self.waiting.queue.len() < MAX_WAITING => {
                 let slot = Slot::default();
-                let send = command::Send { payload, fragment, wait };
-                self.waiting.queue.push_back(Waiter { send, until, slot: slot.clone() });
+                self.waiting.queue.push_back(Waiter { send: again, until, slot: slot.clone() });
                 self.waiting.timer = None;
                 Reply(When::Later(slot))
             }
-            (answer, _) => {
+            answer => {
                 self.count(&answer);
                 Reply(When::Now(answer))
             }

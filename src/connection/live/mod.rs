@@ -6,13 +6,14 @@ mod slab;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
@@ -191,7 +192,7 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(send.payload));
         }
-        self.writer.data(&mut self.codec, send.payload, send.fragment)
+        self.writer.data(&mut self.codec, send)
     }
 
     /// Takes a Ping for sending.
@@ -271,7 +272,12 @@ impl Live {
             return Poll::Ready(self.end(Some(Error::Handler("`mask_key` panicked".into()))));
         }
         let before = self.writer.written();
-        let flushed = self.writer.poll_flush(&mut self.link, &mut self.codec, cx);
+        let flushed = if self.writer.gathers() {
+            // Once all others had their turn, those too that no task runs. It is never ready at first.
+            pin!(yield_now()).poll(cx).map(Ok)
+        } else {
+            self.writer.poll_flush(&mut self.link, &mut self.codec, cx)
+        };
         watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
             (Err(error), _) => return Poll::Ready(self.end(Some(error))),
