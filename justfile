@@ -94,6 +94,16 @@ instructions *ARGS:
 # Makes the counts of today the baseline. The commit says what rose, by how much, and why
 instructions-accept: (instructions "--accept")
 
+# Every client beside ours, see docs/performance.md: half an hour, or minutes with --quick
+bench *ARGS:
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
+
+# The benchmarks themselves: formatting, lints and tests of their package
+bench-check:
+    cargo fmt --check --manifest-path benches/peers/Cargo.toml
+    cargo clippy --locked --all-targets --manifest-path benches/peers/Cargo.toml -- -D warnings
+    cargo test --locked --release --manifest-path benches/peers/Cargo.toml
+
 # Every example to its end
 examples:
     cargo build --locked --examples
