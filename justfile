@@ -108,5 +108,7 @@ bench-check:
 examples:
     cargo build --locked --examples
     timeout 60 cargo run --locked --quiet --example echo
-    timeout 60 cargo run --locked --quiet --example reconnect
+    for example in reconnect custom_backoff tls proxy prepared_socket actix_web testing; do \
+        timeout 60 cargo run --locked --quiet --example "$example"; \
+    done
     timeout 60 cargo run --locked --quiet --example market_feed -- --duration 5s
