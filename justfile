@@ -87,6 +87,13 @@ fuzz SECONDS="30":
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
 
+# Instructions for each message against benches/instructions/baseline.json; needs valgrind and gungraun-runner
+instructions *ARGS:
+    cargo bench --locked --bench instructions -- {{ ARGS }}
+
+# Makes the counts of today the baseline. The commit says what rose, by how much, and why
+instructions-accept: (instructions "--accept")
+
 # Every client beside ours, see docs/performance.md: half an hour, or minutes with --quick
 bench *ARGS:
     cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
