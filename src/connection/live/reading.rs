@@ -209,7 +209,11 @@ impl Live {
     fn seal(&mut self, messages: &mut Messages, buf: Buf, at: usize) {
         let extent = messages.extent();
         match buf {
-            buf if extent.is_empty() => self.keep(buf, at),
+            buf if extent.is_empty() => {
+                // No message lies there, or one without bytes.
+                messages.seal(Bytes::new(), extent.start, 0);
+                self.keep(buf, at);
+            }
             mut buf if extent.len() < LEND => {
                 let (begin, len) = (extent.start, extent.len());
                 messages.seal(Bytes::copy_from_slice(&buf.bytes()[extent]), begin, len);
@@ -217,7 +221,8 @@ impl Live {
             }
             Buf::Own(mut buf) => {
                 messages.seal(buf.split_to(at).freeze(), 0, at);
-                self.inbox = buf;
+                // Not a rest of nothing, which would keep the memory of the message.
+                self.inbox = if buf.is_empty() { BytesMut::new() } else { buf };
             }
             Buf::Chunk(buf) => {
                 self.inbox.extend_from_slice(&buf[at..]);
@@ -267,6 +272,9 @@ impl Live {
                 }
                 Ok(Step::Item(other)) => {
                     cost += delivery::EVENT;
+                    if let Incoming::Fragment(fragment) = &other {
+                        cost += fragment.bytes.len();
+                    }
                     others.push((messages.len(), other));
                 }
                 Ok(Step::More) => break false,
