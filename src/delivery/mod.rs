@@ -443,6 +443,26 @@ mod tests {
         }
     }
 
+    impl Handler<event::Message> for Stuck {
+        type Result = ();
+
+        fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
+            self.told.send(vec![message.payload.as_bytes()[0]]).unwrap();
+        }
+    }
+
+    /// All that was told so far, once nothing more comes for some turns.
+    async fn all(seen: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let mut all = Vec::new();
+        while let Ok(more) = seen.try_recv() {
+            all.extend(more);
+        }
+        all
+    }
+
     /// Two messages of half a kilobyte each that begin with a number.
     fn run(number: u8) -> Run {
         let mut messages = Messages::default();
@@ -502,6 +522,55 @@ mod tests {
             }
             assert!(numbers.is_sorted());
             assert_eq!(numbers.len() as u64 + delivery.dropped(), 402);
+        }
+    }
+    #[actix::test]
+    async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
+        for leaves in [true, false] {
+            let (go, wait) = oneshot::channel();
+            let (told, mut seen) = mpsc::unbounded_channel();
+            let stuck: Recipient<event::Message> =
+                Stuck { go: Some(wait), told: told.clone() }.start().recipient();
+            let (messages, mut seen_messages) = mpsc::unbounded_channel();
+            let (data, mut seen_data) = mpsc::unbounded_channel();
+            let mut handlers = Handlers::default();
+            handlers.add(stuck.clone());
+            handlers.add(event::call(move |it: event::Message| {
+                messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
+            }));
+            handlers.add(event::call(move |it: event::Data| {
+                data.send(vec![it.payload.as_bytes()[0]]).unwrap();
+            }));
+            let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
+            tokio::task::yield_now().await;
+            (1..=3).for_each(|number| delivery.push_run(run(number)));
+            std::future::poll_fn(|cx| {
+                delivery.poll(cx);
+                std::task::Poll::Ready(())
+            })
+            .await;
+            // The first has its message, and the others are still to be told of it.
+            assert!(delivery.blocked_since().is_some());
+            assert_eq!((delivery.told[0], delivery.told[1]), (1, 1));
+            if leaves {
+                assert!(delivery.unsubscribe(&stuck));
+                go.send(()).unwrap();
+                let drained = std::future::poll_fn(|cx| {
+                    delivery.poll(cx);
+                    match delivery.is_empty() {
+                        true => std::task::Poll::Ready(()),
+                        false => std::task::Poll::Pending,
+                    }
+                });
+                tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+            } else {
+                delivery.hand_over();
+                go.send(()).unwrap();
+                assert_eq!(all(&mut seen).await, [1, 1, 2, 2, 3, 3]);
+            }
+            assert_eq!(all(&mut seen_messages).await, [1, 1, 2, 2, 3, 3]);
+            assert_eq!(all(&mut seen_data).await, [1, 1, 2, 2, 3, 3]);
+            assert_eq!((delivery.cost(), delivery.events()), (0, 0));
         }
     }
 }
