@@ -481,6 +481,10 @@ mod tests {
             let stuck = Stuck { go: Some(wait), told }.start();
             let mut handlers = Handlers::default();
             handlers.add::<event::Batch>(stuck.clone().recipient());
+            let (messages, mut seen_messages) = mpsc::unbounded_channel();
+            handlers.add(event::call(move |it: event::Message| {
+                messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
+            }));
             let mut delivery = Delivery::new(handlers, overflow, 3000);
             // It has started, and its mailbox has its size.
             tokio::task::yield_now().await;
@@ -521,6 +525,11 @@ mod tests {
                 numbers.extend(batch);
             }
             assert!(numbers.is_sorted());
+            assert_eq!(
+                all(&mut seen_messages).await,
+                numbers,
+                "what one was told the other is too"
+            );
             assert_eq!(numbers.len() as u64 + delivery.dropped(), 402);
         }
     }
