@@ -87,9 +87,21 @@ fuzz SECONDS="30":
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
 
+# Every client beside ours, see docs/performance.md: half an hour, or minutes with --quick
+bench *ARGS:
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
+
+# The benchmarks themselves: formatting, lints and tests of their package
+bench-check:
+    cargo fmt --check --manifest-path benches/peers/Cargo.toml
+    cargo clippy --locked --all-targets --manifest-path benches/peers/Cargo.toml -- -D warnings
+    cargo test --locked --release --manifest-path benches/peers/Cargo.toml
+
 # Every example to its end
 examples:
     cargo build --locked --examples
     timeout 60 cargo run --locked --quiet --example echo
-    timeout 60 cargo run --locked --quiet --example reconnect
+    for example in reconnect custom_backoff tls proxy prepared_socket actix_web testing; do \
+        timeout 60 cargo run --locked --quiet --example "$example"; \
+    done
     timeout 60 cargo run --locked --quiet --example market_feed -- --duration 5s

@@ -372,7 +372,7 @@ noted! {
         self.note(Told::Whole(is_text, self.bytes(it.payload)), ctx);
     };
     Batch: |self, it, ctx| {
-        assert!(it.len() > 0, "a batch has a message");
+        assert!(!it.is_empty(), "a batch has a message");
         assert_eq!(it.iter().len(), it.len());
         for (index, view) in it.iter().enumerate() {
             let payload = it.payload(index).unwrap();

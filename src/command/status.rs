@@ -83,6 +83,27 @@ pub struct Handshake {
     pub peer: Option<SocketAddr>,
     /// TLS version and cipher suite, for `wss`.
     pub tls: Option<TlsSession>,
+    /// How long each stage of the dial took.
+    pub timings: Timings,
+}
+
+/// How long the stages took of the dial that opened a socket; `None` where there was no such stage.
+/// They follow one another, so that their sum is the dial. What a redirect repeats is added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timings {
+    /// Closures of the application's that ran before the dial.
+    pub handler: Option<Duration>,
+    /// Looking up the host's name; next to nothing where it is an address, or the proxy looks it up.
+    pub dns: Option<Duration>,
+    /// Opening the TCP connection, or the application's own transport.
+    pub connect: Option<Duration>,
+    /// Reaching the proxy, and having it reach the host.
+    pub proxy: Option<Duration>,
+    /// Setting up TLS with the host.
+    pub tls: Option<Duration>,
+    /// From the request until the reply was read.
+    pub upgrade: Option<Duration>,
 }
 
 /// How a run ended.

@@ -129,11 +129,12 @@ pub(crate) struct Run {
     pub(crate) messages: Messages,
 }
 
-/// What a message costs in the queue besides its payload, in bytes.
-const MESSAGE: usize = 96;
+/// What a message costs in the queue besides its payload, in bytes: its place in the buffer, which may
+/// be half empty.
+const MESSAGE: usize = 32;
 
 /// What any other event costs, its payload included, in bytes.
-pub(crate) const EVENT: usize = size_of::<Entry>() + MESSAGE;
+pub(crate) const EVENT: usize = size_of::<Entry>() + 96;
 
 impl Entry {
     pub(super) fn cost(&self) -> usize {

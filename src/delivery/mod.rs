@@ -12,6 +12,7 @@ use actix::Recipient;
 use actix::dev::SendError;
 
 use crate::delivery::kinds::{Slot, Slots, Told};
+use crate::event;
 use crate::options::Overflow;
 
 pub(crate) use crate::delivery::kinds::{EVENT, Entry, Event, Handlers, Queued, Run, cost};
@@ -110,13 +111,16 @@ impl Delivery {
         self.shed();
     }
 
-    /// Whether as much waits as may, with `more` bytes that are still to come. While messages are
+    /// Whether as much waits as may.
+    pub(crate) fn is_full(&self, room: usize) -> bool {
+        self.left(room).is_none()
+    }
+
+    /// How many bytes more may wait; one more, and it is full. `None` if it is. While messages are
     /// dropped they make their own room.
-    pub(crate) fn is_full(&self, more: usize, room: usize) -> bool {
-        match self.is_dropping() {
-            true => self.cost > room || more > room,
-            false => self.cost + more > room,
-        }
+    pub(crate) fn left(&self, room: usize) -> Option<usize> {
+        let left = room.checked_sub(self.cost)?;
+        Some(if self.is_dropping() { room } else { left })
     }
 
     /// Whether messages are being dropped: only ever while a mailbox is full.
@@ -267,6 +271,20 @@ impl Delivery {
                 return true;
             }
         }
+        if handlers.data.is_empty()
+            && let [only] = &handlers.message[..]
+            && only.from <= number
+            && self.told[0] == 0
+        {
+            let (cost, count) = (run.cost(), run.messages.len());
+            self.offer = tell_only(only, run);
+            self.cost -= cost - run.cost();
+            self.events -= count - run.messages.len();
+            if self.offer.is_some() && !run.messages.is_empty() {
+                return true;
+            }
+        }
+        // What is left is for several, or for nobody any more.
         while !alone && let Some(payload) = run.messages.payload(0) {
             let [told, told_data, _] = &mut self.told;
             if !handlers.data.is_empty() {
@@ -364,17 +382,40 @@ fn offer<M: Event>(
                 event.get_or_insert(own);
             }
             Err(SendError::Full(own)) => {
-                // `try_send` wakes nobody when there is room again; the answer to `send` does.
-                let request = slot.to.send(own);
                 *told += 1;
-                let answer = Box::pin(async move {
-                    let _ = request.await;
-                });
-                return Some(Offer { answer, since: tokio::time::Instant::now() });
+                return Some(slot.stand(own));
             }
         }
     }
     None
+}
+
+/// Offers the messages of a run to the one recipient that there is: most connections have no more, and
+/// it takes half the time. What is left of the run waits for a full mailbox, or nobody is there any more.
+fn tell_only(only: &Slot<event::Message>, run: &mut Run) -> Option<Offer> {
+    while let Some(payload) = run.messages.payload(0) {
+        match only.to.try_send(run.message(payload)) {
+            Ok(()) => run.messages.advance(),
+            Err(SendError::Closed(_)) => return None,
+            Err(SendError::Full(own)) => {
+                run.messages.advance();
+                return Some(only.stand(own));
+            }
+        }
+    }
+    None
+}
+
+impl<M: Event> Slot<M> {
+    /// Puts an event into a full mailbox. `try_send` wakes nobody when there is room again; the answer to
+    /// this does.
+    fn stand(&self, event: M) -> Offer {
+        let request = self.to.send(event);
+        let answer = Box::pin(async move {
+            let _ = request.await;
+        });
+        Offer { answer, since: tokio::time::Instant::now() }
+    }
 }
 
 /// As [`offer`], where the event stays in the queue until everybody was told.

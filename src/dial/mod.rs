@@ -1,6 +1,7 @@
 //! One attempt to open a socket: staged, under one deadline.
 
 mod body;
+mod clock;
 mod head;
 mod link;
 pub(crate) mod preview;
@@ -13,7 +14,7 @@ mod trace;
 mod upgrade;
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::command::status::Handshake;
 use crate::cookies::Jar;
 use crate::dial::body::Refused;
+use crate::dial::clock::Clock;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
 use crate::error::{ConfigError, ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
@@ -68,7 +70,7 @@ pub(crate) async fn dial(
     attempt: Attempt,
     jar: SharedJar,
 ) -> Result<Opened, Error> {
-    let stage = Cell::new(Stage::Dns);
+    let stage = Clock::new(Stage::Dns);
     let now = Instant::now();
     let deadline = now.checked_add(plan.options.connect_timeout);
     let attempt = async {
@@ -100,13 +102,12 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
 }
 
 /// The plan with the URL and the headers that the application makes for this attempt.
-async fn made(
-    mut plan: Rc<Plan>,
-    attempt: Attempt,
-    stage: &Cell<Stage>,
-) -> Result<Rc<Plan>, Rejected> {
+async fn made(mut plan: Rc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Rc<Plan>, Rejected> {
     let cannot = |err: ConfigError| Error::Handler(err.to_string().into());
     let (urls, headers) = (plan.options.url_with.clone(), plan.options.headers_with.clone());
+    if urls.is_none() && headers.is_none() {
+        return Ok(plan);
+    }
     stage.set(Stage::Handler);
     if let Some(maker) = urls {
         let made = guarded(|| maker.make(attempt.clone())).await?;
@@ -123,11 +124,7 @@ async fn made(
 }
 
 /// Attempts, as far as redirects lead. All are one dial, under one deadline.
-async fn follow(
-    mut plan: Rc<Plan>,
-    jar: &RefCell<Jar>,
-    stage: &Cell<Stage>,
-) -> Result<Opened, Rejected> {
+async fn follow(mut plan: Rc<Plan>, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, Rejected> {
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
@@ -161,11 +158,7 @@ fn keep(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
     }
 }
 
-async fn attempt(
-    plan: &Plan,
-    cookies: Option<String>,
-    stage: &Cell<Stage>,
-) -> Result<Opened, Rejected> {
+async fn attempt(plan: &Plan, cookies: Option<String>, stage: &Clock) -> Result<Opened, Rejected> {
     let (plain, peer) = match &plan.detour {
         Some(detour) => proxy::tunnel(plan, detour, stage).await?,
         None => connect(plan, &plan.target.host, plan.target.port, stage).await?,
@@ -187,7 +180,9 @@ async fn attempt(
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
     // Verified: one of those that were offered.
     let subprotocol = headers.get("sec-websocket-protocol").map(str::to_owned);
-    let handshake = Handshake { status, headers, subprotocol, extensions, peer, tls: session };
+    let timings = stage.timings();
+    let handshake =
+        Handshake { status, headers, subprotocol, extensions, peer, tls: session, timings };
     Ok(Opened { link, leftover, deflate, handshake })
 }
 
@@ -199,7 +194,7 @@ async fn connect(
     plan: &Plan,
     host: &str,
     port: u16,
-    stage: &Cell<Stage>,
+    stage: &Clock,
 ) -> Result<(Plain, Option<SocketAddr>), Error> {
     if let Some(factory) = &plan.options.transport {
         stage.set(Stage::Connect);

@@ -1,6 +1,5 @@
 //! The way through a proxy: reaching it, and CONNECT (RFC 9110, 9.3.6).
 
-use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -14,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
 use crate::dial::body::Refused;
+use crate::dial::clock::Clock;
 use crate::dial::link::{Link, Plain};
 use crate::dial::upgrade::Rejected;
 use crate::dial::{connect, head, resolve, socks};
@@ -33,7 +33,7 @@ type Tunnel = (Plain, Option<SocketAddr>);
 pub(super) async fn tunnel(
     plan: &Plan,
     detour: &Detour,
-    stage: &Cell<Stage>,
+    stage: &Clock,
 ) -> Result<Tunnel, Rejected> {
     let addrs = match detour.proxy.scheme {
         Scheme::Socks4 | Scheme::Socks5 => Some(local_addrs(plan, detour.proxy.scheme).await?),
@@ -73,7 +73,7 @@ async fn local_addrs(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Err
 /// A transport to the proxy itself, under TLS where its URL says so.
 async fn reach(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     let proxy = &detour.proxy;
-    let within = Cell::new(Stage::Proxy);
+    let within = Clock::new(Stage::Proxy);
     let reached = connect(plan, &proxy.host, proxy.port, &within).await;
     let (plain, peer) = reached.map_err(|err| match err {
         // The application's own closure: that is not the proxy's fault.

@@ -1,4 +1,5 @@
-//! Sends messages of all sizes to a server that echoes, every one compressed, and takes them back.
+//! Sends messages of all sizes to a server that echoes, every one compressed and some in fragments,
+//! and takes them back.
 //!
 //! `deflate_echo URL [PARAMETER..]`: what is offered, as the extension writes it
 //! (`server_no_context_takeover`, `server_max_window_bits=10`). Prints what was agreed, and the
@@ -78,8 +79,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     println!("agreed: {}", open.handshake.extensions.as_deref().unwrap_or_default());
     let messages = messages();
-    for message in &messages {
-        connection.send(command::Send::from(message.clone())).await??;
+    for (number, message) in messages.iter().enumerate() {
+        let message = message.clone();
+        let send = match number % 4 {
+            // Many frames of a long message, two or three of a short one.
+            3 => command::Send::fragments(message, 30),
+            _ => message.into(),
+        };
+        connection.send(send).await??;
     }
     for (number, message) in messages.iter().enumerate() {
         let came = probe.next_message().await.payload;

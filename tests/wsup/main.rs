@@ -5,11 +5,20 @@
 mod dry;
 mod ends;
 mod events;
+mod failover;
+mod help;
 mod input;
+mod judged;
 mod offers;
 mod options;
 mod process;
 mod proxies;
+#[cfg(unix)]
+mod pty;
 mod server;
+mod shown;
 mod stages;
+#[cfg(unix)]
+mod terminal;
 mod tls;
+mod values;

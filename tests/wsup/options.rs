@@ -85,7 +85,7 @@ fn no_secret_is_shown_at_any_level_of_logging() {
     ended.is(3, "refused");
 
     for args in [
-        &["ws://u:hunter2@h/", "ws://u:hunter2@i/"][..],
+        &["ws://u:hunter2@h/", "http://u:hunter2@i/"][..],
         &["ws://h/", "-H", "hunter2"],
         &["ws://h/", "-H", "X: hunter2\r\nY: z"],
         &["ws://h/", "-H", "Cookie: hunter2=1", "-H", "Cookie: hunter3=1"],

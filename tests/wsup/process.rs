@@ -12,7 +12,10 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the developer's environment may have and the tests must not see.
-const DEVELOPERS: [&str; 14] = [
+pub(crate) const DEVELOPERS: [&str; 17] = [
+    "NO_COLOR",
+    "WSUP_USER",
+    "WSUP_BEARER",
     "RUST_LOG",
     "http_proxy",
     "HTTP_PROXY",

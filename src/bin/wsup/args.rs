@@ -6,13 +6,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_ws_client::backoff::Schedule;
-use actix_ws_client::proto::codec::Codec;
-use actix_ws_client::proto::frame::Role;
-use actix_ws_client::{Compression, ConfigError, Connection, ConnectionBuilder, Limits, Tls};
-use bytestring::ByteString;
+use actix_ws_client::{Compression, Connection, ConnectionBuilder, Limits, Payload, Tls};
 use clap::Parser;
+use clap_complete::Shell;
 
+use crate::buffer::Buffer;
+use crate::failover;
+use crate::from_file;
+use crate::history::History;
+use crate::input::Kind;
+use crate::judge::Lists;
+use crate::look::Look;
 use crate::upgrade::Upgrade;
+use crate::usage::{KEY_PASSWORD, Usage};
 use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, Switch, Version};
 
 /// A WebSocket connection that stays, from a shell.
@@ -22,23 +28,21 @@ use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, 
 #[derive(Parser)]
 #[command(name = "wsup", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// Where to: ws://host:port/path or wss://…; without a port it is 80 or 443
-    #[arg(value_name = "URL")]
-    url: String,
+    /// Where to: ws://host:port/path or wss://…; without a port it is 80 or 443; of several, each
+    /// failed dial goes on to the next
+    #[arg(value_name = "URL", required_unless_present = "completions")]
+    urls: Vec<String>,
 
-    /// What stands behind the URL by mistake. Clap would repeat it in its refusal, and a URL may
-    /// hold a password.
-    #[arg(hide = true)]
-    more: Vec<String>,
+    #[command(flatten)]
+    pub(crate) look: Look,
 
-    /// Print every event as one JSON object a line, and nothing else on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// Add a header line to the upgrade request; repeatable
+    /// Add a header line to the upgrade request; repeatable; @FILE: the lines of a file
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
+    /// Add header lines with commas between them, and none in them
+    #[arg(long = "headers", value_name = "NAME: VALUE, …")]
+    header_list: Option<String>,
     #[command(flatten)]
     upgrade: Upgrade,
 
@@ -90,13 +94,34 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE", default_value = "1m")]
     send_buffer: Size,
 
-    /// Send this after every opening, before anything else; repeatable
+    #[command(flatten)]
+    lists: Lists,
+
+    /// Send this after every opening, before anything else; repeatable; @FILE: what is in a file
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     on_open: Vec<String>,
 
-    /// Send this once, before the lines of stdin; repeatable
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    /// Send this once, before the lines of stdin; repeatable; @FILE: what is in a file
+    #[arg(
+        short = 't',
+        long,
+        visible_alias = "text",
+        value_name = "TEXT",
+        allow_hyphen_values = true
+    )]
     send: Vec<String>,
+
+    /// Send binary messages, not text
+    #[arg(long)]
+    binary: bool,
+
+    /// Send messages in fragments of at most so many bytes
+    #[arg(long, value_name = "SIZE")]
+    fragments: Option<Size>,
+
+    /// Take text that is not UTF-8 too, against RFC 6455
+    #[arg(long)]
+    pub(crate) skip_utf8: bool,
 
     /// Close after this many messages
     #[arg(long, value_name = "N")]
@@ -111,7 +136,7 @@ pub(crate) struct Args {
     eof_wait: Span,
 
     /// Accept any certificate: whoever is on the way can read and change everything
-    #[arg(long, conflicts_with = "cacert")]
+    #[arg(short = 'n', long, visible_alias = "nocert", conflicts_with = "cacert")]
     insecure: bool,
 
     /// Trust the certificate authorities in this PEM file, or in the files of this directory,
@@ -145,9 +170,9 @@ pub(crate) struct Args {
     key_log: bool,
 
     /// Go through this proxy: http, https, socks4, socks4a, socks5 or socks5h
-    /// [default: that of the environment, as curl has it]
+    /// [default: that of the environment, as curl has it]; @FILE: what is in a file
     // No parser of clap's: it would repeat a value that it refuses, and this one may hold a password.
-    #[arg(long, value_name = "URL")]
+    #[arg(short, long, value_name = "URL")]
     proxy: Option<String>,
 
     /// Hosts that are dialled directly, such as example.com,10.0.0.0/8; * for all
@@ -167,13 +192,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Tell of every change of state too
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
+    /// Print what completes these flags in a shell, and nothing else
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completions: Option<Shell>,
 }
-
-/// The variable of the environment with the password of --key.
-const KEY_PASSWORD: &str = "WSUP_KEY_PASSWORD";
 
 const AFTER_HELP: &str = "\
 Times are written 500ms, 10s, 2m or 1h; sizes 4096, 256k or 16m.
@@ -181,32 +203,34 @@ RUST_LOG sets what is logged to stderr; without it, warnings are.
 
 Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 a second signal.";
 
-/// What the flags asked for that cannot be. The words never repeat a header or a URL.
-pub(crate) struct Usage(pub(crate) String);
-
 /// What is to be sent, besides stdin.
 pub(crate) struct Texts {
     /// After every opening.
-    pub(crate) on_open: Vec<ByteString>,
+    pub(crate) on_open: Vec<Payload>,
     /// Once in the run.
-    pub(crate) once: Vec<ByteString>,
+    pub(crate) once: Vec<Payload>,
 }
 
 impl Args {
     /// The connection that is asked for, without its handlers.
     pub(crate) fn builder(&self) -> Result<ConnectionBuilder, Usage> {
-        if !self.more.is_empty() {
-            return Err(Usage("only one URL can be given".into()));
-        }
-        let mut builder = Connection::builder(self.url.as_str())
+        self.builder_to(&self.urls[0])
+    }
+
+    /// The same connection to each of the other URLs, to be checked.
+    pub(crate) fn others(&self) -> impl Iterator<Item = Result<ConnectionBuilder, Usage>> {
+        self.urls.iter().skip(1).map(|url| self.builder_to(url))
+    }
+
+    fn builder_to(&self, url: &str) -> Result<ConnectionBuilder, Usage> {
+        let mut builder = Connection::builder(url)
             .close_timeout(self.close_timeout.0)
             .reconnect(self.reconnect)
             .max_attempts(self.max_attempts.map(NonZeroU32::get))
             .send_buffer(self.send_buffer.0)
+            .skip_utf8_validation(self.skip_utf8)
             .tls(self.tls()?);
-        for line in &self.headers {
-            let Header { name, value } =
-                Header::parse(line).map_err(|why| Usage(format!("--header: {why}")))?;
+        for Header { name, value } in self.header_lines()? {
             builder = builder.header(name, value);
         }
         if let Some(name) = &self.name {
@@ -221,13 +245,40 @@ impl Args {
         if self.no_deflate {
             builder = builder.compression(Compression::off());
         }
-        Ok(self.way(self.times(self.upgrade.tell(builder)?)))
+        let lists = self.lists.clone();
+        builder = match self.urls.len() {
+            1 => builder.retry_if(move |error| lists.verdict(error)),
+            _ => failover::each(builder, &self.urls, move |error| lists.verdict(error)),
+        };
+        self.way(self.times(self.upgrade.tell(builder)?))
+    }
+
+    /// The lines of `--header`, then those of `--headers`.
+    fn header_lines(&self) -> Result<Vec<Header>, Usage> {
+        let wrong = |flag: &str, why: &str| Usage(format!("{flag}: {why}"));
+        let mut lines = Vec::new();
+        for given in &self.headers {
+            let text = from_file::line(given).map_err(|why| wrong("--header", &why))?;
+            // Only a file has lines: a line end in a value is for the library to refuse.
+            let parts: Vec<&str> = match given.starts_with('@') && !given.starts_with("@@") {
+                true => text.lines().filter(|line| !line.trim().is_empty()).collect(),
+                false => vec![&text],
+            };
+            for line in parts {
+                lines.push(Header::parse(line).map_err(|why| wrong("--header", why))?);
+            }
+        }
+        for line in self.header_list.iter().flat_map(|list| list.split(',')) {
+            lines.push(Header::parse(line).map_err(|why| wrong("--headers", why))?);
+        }
+        Ok(lines)
     }
 
     /// How the server is reached.
-    fn way(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
+    fn way(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
         if let Some(url) = &self.proxy {
-            builder = builder.proxy(url.as_str());
+            let url = from_file::line(url).map_err(|why| Usage(format!("--proxy: {why}")))?;
+            builder = builder.proxy(url);
         }
         if let Some(list) = &self.no_proxy {
             builder = builder.no_proxy(list.as_str());
@@ -235,7 +286,7 @@ impl Args {
         if let Some(ip) = self.bind {
             builder = builder.bind_address(ip);
         }
-        builder
+        Ok(builder)
     }
 
     fn times(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
@@ -302,10 +353,16 @@ impl Args {
     /// What `--on-open` and `--send` ask to be sent.
     pub(crate) fn texts(&self) -> Result<Texts, Usage> {
         let texts = |flag: &str, texts: &[String]| {
-            if texts.iter().any(|text| !fits(text, self.send_buffer())) {
-                return Err(Usage(format!("{flag}: longer than --send-buffer")));
-            }
-            Ok(texts.iter().map(|text| text.as_str().into()).collect())
+            let payload = |given: &String| {
+                let bytes = from_file::bytes(given, self.send_buffer.0)?;
+                let payload = self.kind().payload(bytes).ok_or("not UTF-8: is it --binary?")?;
+                match self.buffer().fits(payload.len()) {
+                    true => Ok(payload),
+                    false => Err("longer than --send-buffer".to_owned()),
+                }
+            };
+            let payloads: Result<_, _> = texts.iter().map(payload).collect();
+            payloads.map_err(|why: String| Usage(format!("{flag}: {why}")))
         };
         Ok(Texts {
             on_open: texts("--on-open", &self.on_open)?,
@@ -313,9 +370,26 @@ impl Args {
         })
     }
 
-    /// Bytes that may wait to be written.
-    pub(crate) fn send_buffer(&self) -> usize {
-        self.send_buffer.0
+    /// What lines and texts are sent as.
+    pub(crate) fn kind(&self) -> Kind {
+        if self.binary { Kind::Binary } else { Kind::Text }
+    }
+
+    /// The largest message that is accepted, in bytes.
+    pub(crate) fn max_message(&self) -> usize {
+        self.max_message.map_or(Limits::default().message, |size| size.0)
+    }
+
+    /// What was typed before.
+    pub(crate) fn history(&self) -> Result<History, Usage> {
+        History::open(self.look.history.as_deref())
+            .map_err(|err| Usage(format!("--history: {err}")))
+    }
+
+    /// What may wait to be written, and in what pieces.
+    pub(crate) fn buffer(&self) -> Buffer {
+        let fragment = self.fragments.map(|size| size.0);
+        Buffer { bytes: self.send_buffer.0, fragment }
     }
 
     /// How long the closing handshake may take.
@@ -331,42 +405,6 @@ impl Args {
     /// How long replies to the last line are waited for.
     pub(crate) fn eof_wait(&self) -> Duration {
         self.eof_wait.0
-    }
-}
-
-/// Whether a message can ever be taken into a send buffer of this size.
-pub(crate) fn fits(text: &str, send_buffer: usize) -> bool {
-    Codec::encoded_len(Role::Client, text.len()) <= send_buffer
-}
-
-impl From<ConfigError> for Usage {
-    fn from(err: ConfigError) -> Usage {
-        match err {
-            ConfigError::Option { option, reason } => Usage(format!("{}: {reason}", flag(option))),
-            other => Usage(other.to_string()),
-        }
-    }
-}
-
-/// The flag that sets an option of the builder's.
-fn flag(option: &str) -> String {
-    match option {
-        "basic_auth" => "--user".into(),
-        "bearer_auth" => "--bearer".into(),
-        "ca" => "--cacert".into(),
-        "client_cert" => "--cert".into(),
-        "client_key" => "--key".into(),
-        "client_key_password" => KEY_PASSWORD.into(),
-        "server_name" => "--servername".into(),
-        "min_version" => "--tls-min".into(),
-        "limits" => "--max-message".into(),
-        "subprotocols" => "--subprotocol".into(),
-        // The library names the variable of the environment that it refuses.
-        variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
-        variable if variable.starts_with(|first: char| first.is_ascii_uppercase()) => {
-            variable.into()
-        }
-        _ => format!("--{}", option.replace('_', "-")),
     }
 }
 

@@ -4,15 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
-use actix_ws_client::command::{self, SendError};
-use actix_ws_client::proto::codec::Codec;
-use actix_ws_client::proto::frame::Role;
-use actix_ws_client::{Connection, Phase, Watch, event};
-use bytestring::ByteString;
+use actix_ws_client::command::SendError;
+use actix_ws_client::{Connection, Payload, Phase, Watch, event};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::args::Texts;
+use crate::buffer::Buffer;
 use crate::input::{Line, Lines};
 
 /// Feeds a connection, in the order of the contract.
@@ -22,14 +20,14 @@ pub(crate) struct Feed {
     figures: Watch,
     /// The epoch of the newest opening.
     openings: watch::Receiver<u64>,
-    /// Bytes that may wait to be written.
-    send_buffer: usize,
+    /// What may wait to be written.
+    buffer: Buffer,
     /// What every opening is greeted with.
-    on_open: Vec<ByteString>,
+    on_open: Vec<Payload>,
     /// What is left of that for the socket that is open.
-    greeting: VecDeque<ByteString>,
+    greeting: VecDeque<Payload>,
     /// What is left to be sent once.
-    once: VecDeque<ByteString>,
+    once: VecDeque<Payload>,
     /// A line that was read and could not be sent yet.
     held: Option<Line>,
     lines: Lines,
@@ -48,7 +46,7 @@ impl Feed {
         connection: Addr<Connection>,
         figures: Watch,
         openings: watch::Receiver<u64>,
-        send_buffer: usize,
+        buffer: Buffer,
         texts: Texts,
         (lines, eof_wait): (Lines, Duration),
     ) -> Feed {
@@ -57,7 +55,7 @@ impl Feed {
             connection,
             figures,
             openings,
-            send_buffer,
+            buffer,
             on_open,
             greeting: VecDeque::new(),
             once: once.into(),
@@ -114,23 +112,23 @@ impl Feed {
             self.once.pop_front();
         }
         if let Some(line) = &self.held {
-            self.offer(epoch, line.text.clone()).await?;
+            self.offer(epoch, line.payload.clone()).await?;
             self.held = None;
         }
         Ok(())
     }
 
     /// Waits until there is room for a message, and sends it.
-    async fn offer(&self, epoch: u64, text: ByteString) -> Result<(), Lost> {
-        let length = Codec::encoded_len(Role::Client, text.len());
+    async fn offer(&self, epoch: u64, payload: Payload) -> Result<(), Lost> {
+        let length = self.buffer.cost(payload.len());
         loop {
             // One that came behind it has an opening of its own, and a greeting to be sent first.
             if self.figures.epoch() != epoch || self.figures.phase() != Phase::Open {
                 return Err(Lost);
             }
             let unsent = self.figures.figures().unsent_bytes as usize;
-            if unsent == 0 || unsent + length <= self.send_buffer {
-                match self.connection.send(command::Send::text(text.clone())).await {
+            if unsent == 0 || unsent + length <= self.buffer.bytes {
+                match self.connection.send(self.buffer.send(payload.clone())).await {
                     Ok(Ok(_)) => return Ok(()),
                     Ok(Err(SendError::Full(_))) => {}
                     Ok(Err(_)) | Err(_) => return Err(Lost),

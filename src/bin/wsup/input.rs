@@ -1,15 +1,15 @@
-//! The lines of stdin, read by a thread of their own.
+//! The lines of stdin, read by a thread of their own, or those that are typed at the prompt.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
 
-use bytestring::ByteString;
+use actix_ws_client::Payload;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::args;
-use crate::print::aside;
+use crate::buffer::Buffer;
+use crate::screen::aside;
 
 /// What was read of stdin and not sent yet.
 pub(crate) struct Lines {
@@ -21,7 +21,7 @@ pub(crate) struct Lines {
 
 /// A line of stdin, and its share of the room for lines, until it is dropped.
 pub(crate) struct Line {
-    pub(crate) text: ByteString,
+    pub(crate) payload: Payload,
     _room: OwnedSemaphorePermit,
 }
 
@@ -29,19 +29,27 @@ pub(crate) struct Line {
 const OVERHEAD: usize = 64;
 
 impl Lines {
-    /// Begins to read stdin, as long as the lines that wait have at most `most` bytes.
+    /// Begins to read stdin, as long as the lines that wait have no more bytes than the buffer.
     ///
     /// A thread blocked in a read cannot be ended: the process must end by `exit`.
-    pub(crate) fn read(most: usize) -> io::Result<Lines> {
+    pub(crate) fn read(buffer: Buffer, kind: Kind) -> io::Result<Lines> {
         let (sender, lines) = unbounded_channel();
         let runtime = Handle::current();
         let thread = std::thread::Builder::new().name("stdin".into());
         thread.spawn(move || {
-            if let Err(err) = pass_on(&mut io::stdin().lock(), most, &sender, &runtime) {
+            if let Err(err) = pass_on(&mut io::stdin().lock(), (buffer, kind), &sender, &runtime) {
                 aside(&format!("wsup: stdin: {err}"));
             }
         })?;
         Ok(Lines { lines, any: false })
+    }
+
+    /// Lines that are typed: as many may wait as the buffer has bytes. They end where the typist is dropped,
+    /// also without a line.
+    pub(crate) fn typed(buffer: Buffer, kind: Kind) -> (Typist, Lines) {
+        let (sender, lines) = unbounded_channel();
+        let room = Room::new(buffer.bytes);
+        (Typist { sender, room, buffer, kind }, Lines { lines, any: true })
     }
 
     /// The next line; `None` at the end of the input.
@@ -57,29 +65,89 @@ impl Lines {
     }
 }
 
+/// What lines are sent as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Text,
+    Binary,
+}
+
+impl Kind {
+    /// These bytes as a message; `None` where they cannot be.
+    pub(crate) fn payload(self, bytes: Vec<u8>) -> Option<Payload> {
+        match self {
+            Kind::Text => String::from_utf8(bytes).ok().map(Payload::from),
+            Kind::Binary => Some(Payload::from(bytes)),
+        }
+    }
+}
+
+/// Takes lines that are typed. It refuses what has no room: whoever types is not made to wait.
+pub(crate) struct Typist {
+    sender: UnboundedSender<Line>,
+    room: Room,
+    buffer: Buffer,
+    kind: Kind,
+}
+
+impl Typist {
+    /// Passes a line on.
+    ///
+    /// # Errors
+    /// Why it is not sent, in words.
+    pub(crate) fn put(&self, line: String) -> Result<(), &'static str> {
+        if !self.buffer.fits(line.len()) {
+            return Err(TOO_LONG);
+        }
+        let payload = self.kind.payload(line.into_bytes()).ok_or(NOT_UTF8)?;
+        let permit = self.room.semaphore.clone().try_acquire_many_owned(self.room.cost(&payload));
+        let room = permit.map_err(|_| "more lines wait than --send-buffer holds")?;
+        self.sender.send(Line { payload, _room: room }).map_err(|_| "the connection is closing")
+    }
+}
+
+/// The bytes that lines may have while they wait.
+struct Room {
+    semaphore: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Room {
+    fn new(most: usize) -> Room {
+        // A size is at most 1g.
+        let all = u32::try_from(most).unwrap_or(u32::MAX);
+        Room { semaphore: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    fn cost(&self, payload: &Payload) -> u32 {
+        u32::try_from(payload.len() + OVERHEAD).unwrap_or(self.all).min(self.all)
+    }
+}
+
+const TOO_LONG: &str = "longer than --send-buffer";
+const NOT_UTF8: &str = "not UTF-8";
+
 fn pass_on(
     input: &mut impl BufRead,
-    most: usize,
+    (buffer, kind): (Buffer, Kind),
     lines: &UnboundedSender<Line>,
     runtime: &Handle,
 ) -> io::Result<()> {
-    // A size is at most 1g.
-    let all = u32::try_from(most).unwrap_or(u32::MAX);
-    let room = Arc::new(Semaphore::new(all as usize));
+    let room = Room::new(buffer.bytes);
     let mut number = 0_u64;
-    while let Some(line) = read_line(input, most)? {
+    while let Some(line) = read_line(input, buffer, kind)? {
         number += 1;
-        let text = match line {
-            Ok(text) => text,
+        let payload = match line {
+            Ok(payload) => payload,
             Err(why) => {
                 aside(&format!("wsup: line {number} of stdin was not sent: {why}"));
                 continue;
             }
         };
-        let cost = u32::try_from(text.len() + OVERHEAD).unwrap_or(all).min(all);
         // Neither fails: nobody closes the semaphore, and a run that is over needs no lines.
-        let Ok(room) = runtime.block_on(room.clone().acquire_many_owned(cost)) else { break };
-        if lines.send(Line { text: text.into(), _room: room }).is_err() {
+        let permit = room.semaphore.clone().acquire_many_owned(room.cost(&payload));
+        let Ok(room) = runtime.block_on(permit) else { break };
+        if lines.send(Line { payload, _room: room }).is_err() {
             break;
         }
     }
@@ -87,14 +155,14 @@ fn pass_on(
 }
 
 /// The next line without its end, or why it cannot be a message; `None` at the end of the input.
-/// Never holds more than `most` bytes and the line's end.
+/// Never holds more than the buffer and the line's end.
 fn read_line(
     input: &mut impl BufRead,
-    most: usize,
-) -> io::Result<Option<Result<String, &'static str>>> {
-    const TOO_LONG: &str = "longer than --send-buffer";
+    buffer: Buffer,
+    kind: Kind,
+) -> io::Result<Option<Result<Payload, &'static str>>> {
     let mut line = Vec::new();
-    let limit = most + b"\r\n".len();
+    let limit = buffer.bytes + b"\r\n".len();
     if io::Read::take(&mut *input, limit as u64).read_until(b'\n', &mut line)? == 0 {
         return Ok(None);
     }
@@ -104,10 +172,10 @@ fn read_line(
         input.skip_until(b'\n')?;
         return Ok(Some(Err(TOO_LONG)));
     }
-    Ok(Some(match String::from_utf8(line) {
-        Ok(text) if args::fits(&text, most) => Ok(text),
-        Ok(_) => Err(TOO_LONG),
-        Err(_) => Err("not UTF-8"),
+    Ok(Some(match kind.payload(line) {
+        Some(payload) if buffer.fits(payload.len()) => Ok(payload),
+        Some(_) => Err(TOO_LONG),
+        None => Err(NOT_UTF8),
     }))
 }
 
@@ -115,13 +183,14 @@ fn read_line(
 mod tests {
     use super::*;
 
-    fn lines(mut input: &[u8], most: usize) -> Vec<Result<String, &'static str>> {
-        std::iter::from_fn(|| read_line(&mut input, most).unwrap()).collect()
+    fn lines(mut input: &[u8], most: usize) -> Vec<Result<Payload, &'static str>> {
+        let buffer = Buffer { bytes: most, fragment: None };
+        std::iter::from_fn(|| read_line(&mut input, buffer, Kind::Text).unwrap()).collect()
     }
 
     #[test]
     fn a_line_is_what_stands_before_its_end() {
-        let expected = ["a", "b", "", "c"].map(|line| Ok(line.to_owned()));
+        let expected = ["a", "b", "", "c"].map(|line| Ok(line.into()));
         assert_eq!(lines(b"a\nb\r\n\nc", 100), expected);
         assert_eq!(lines(b"", 100), []);
     }
@@ -129,10 +198,13 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_a_message_does_not_cost_the_next() {
         let too_long = Err("longer than --send-buffer");
-        let ok = |text: &str| Ok(text.to_owned());
+        let ok = |text: &str| Ok(text.into());
         // A masked frame has a header of six bytes.
         assert_eq!(lines(b"1234\n12345\nab\n", 10), [ok("1234"), too_long.clone(), ok("ab")]);
         assert_eq!(lines(&[&[b'x'; 500], &b"\nab"[..]].concat(), 10), [too_long, ok("ab")]);
         assert_eq!(lines(b"\xff\nab", 10), [Err("not UTF-8"), ok("ab")]);
+        let buffer = Buffer { bytes: 10, fragment: None };
+        let binary = read_line(&mut &b"\xff\n"[..], buffer, Kind::Binary).unwrap();
+        assert_eq!(binary, Some(Ok(vec![0xff].into())));
     }
 }

@@ -15,13 +15,29 @@ use crate::print::{Form, Line};
 pub(crate) struct Json {
     /// The name of the connection, or its number.
     pub(crate) source: String,
+    /// Whether an opening is followed by what its dial took.
+    pub(crate) timings: bool,
+}
+
+impl Json {
+    fn timings(&self, open: &event::Open) -> Line {
+        let timings = &open.handshake.timings;
+        Object::new("timings", &self.source)
+            .key("epoch", open.epoch)
+            .key("dns_ms", timings.dns.map(fraction))
+            .key("connect_ms", timings.connect.map(fraction))
+            .key("proxy_ms", timings.proxy.map(fraction))
+            .key("tls_ms", timings.tls.map(fraction))
+            .key("upgrade_ms", timings.upgrade.map(fraction))
+            .end()
+    }
 }
 
 impl Form for Json {
     fn open(&self, open: &event::Open) -> Line {
         let handshake = &open.handshake;
         let outage = open.outage.as_ref();
-        Object::new("open", &self.source)
+        let line = Object::new("open", &self.source)
             .key("epoch", open.epoch)
             .key("status", handshake.status)
             .key("subprotocol", handshake.subprotocol.clone())
@@ -30,7 +46,8 @@ impl Form for Json {
             .key("attempts", open.attempts)
             .key("down_ms", outage.map(|outage| millis(outage.duration)))
             .key("cause", outage.and_then(|outage| outage.cause.as_ref()).map(Error::to_string))
-            .end()
+            .end();
+        if self.timings { line.and(self.timings(open)) } else { line }
     }
 
     fn message(&self, message: &event::Message) -> Line {
@@ -50,12 +67,10 @@ impl Form for Json {
     }
 
     fn pong(&self, pong: &event::Pong) -> Line {
-        // To the microsecond, without the noise of a binary fraction.
-        let rtt = pong.round_trip.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3);
         Object::new("pong", &self.source)
             .key("epoch", pong.epoch)
             .base64("base64", &pong.payload)
-            .key("rtt_ms", rtt)
+            .key("rtt_ms", pong.round_trip.map(fraction))
             .end()
     }
 
@@ -118,6 +133,11 @@ pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds to the microsecond, without the noise of a binary fraction.
+fn fraction(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// An object whose keys stay in the order in which they are put in.

@@ -1,13 +1,25 @@
 //! `wsup`, the command line: one supervised connection from a shell.
 
 mod args;
+mod buffer;
+mod console;
+mod editor;
+mod failover;
 mod feed;
+mod from_file;
+mod history;
+mod inflate;
 mod input;
 mod json;
+mod judge;
+mod look;
 mod outside;
 mod print;
+mod screen;
 mod session;
+mod slash;
 mod upgrade;
+mod usage;
 mod value;
 mod words;
 

@@ -2,8 +2,12 @@
 
 use std::io;
 
-/// SIGINT and SIGTERM; Ctrl-C where there are no signals.
+use tokio::sync::mpsc;
+
+/// SIGINT and SIGTERM, and each Ctrl-C that is typed; Ctrl-C where there are no signals.
 pub(crate) struct Signals {
+    #[cfg(unix)]
+    typed: Option<mpsc::Receiver<()>>,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -16,7 +20,7 @@ impl Signals {
     pub(crate) fn new() -> io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
         let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Signals { interrupt, terminate: signal(SignalKind::terminate())? })
+        Ok(Signals { interrupt, terminate: signal(SignalKind::terminate())?, typed: None })
     }
 
     /// The next signal.
@@ -24,7 +28,21 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(()) = typed(&mut self.typed) => {}
         }
+    }
+
+    /// Takes what is typed at a prompt for a signal too: there the terminal makes none of it.
+    pub(crate) fn and_typed(&mut self, interrupts: mpsc::Receiver<()>) {
+        self.typed = Some(interrupts);
+    }
+}
+
+#[cfg(unix)]
+async fn typed(interrupts: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
+    match interrupts {
+        Some(interrupts) => interrupts.recv().await,
+        None => None,
     }
 }
 
@@ -33,6 +51,8 @@ impl Signals {
     pub(crate) fn new() -> io::Result<Signals> {
         Ok(Signals {})
     }
+
+    pub(crate) fn and_typed(&mut self, _: mpsc::Receiver<()>) {}
 
     pub(crate) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {

@@ -3,11 +3,15 @@
 //! A write may block for as long as nobody reads. Then the mailbox fills, the connection stops
 //! reading the socket, and nothing grows; the signals and the clock are on another thread.
 
-use std::io::{self, Write};
+use std::io;
 
 use actix::{Actor, Context, Handler};
-use actix_ws_client::{Outcome, event};
+use actix_ws_client::proto::frame::Opcode;
+use actix_ws_client::{Outcome, Payload, event};
+use bytestring::ByteString;
 use tokio::sync::mpsc;
+
+use crate::screen;
 
 /// How events look.
 pub(crate) trait Form {
@@ -32,15 +36,20 @@ pub(crate) enum Line {
 }
 
 impl Line {
+    /// The line and one more, where both are for stdout; else the line.
+    pub(crate) fn and(self, more: Line) -> Line {
+        match (self, more) {
+            (Line::Out(line), Line::Out(more)) => Line::Out([line, more].concat()),
+            (line, _) => line,
+        }
+    }
+
     /// Writes it to where it belongs, at once.
     pub(crate) fn write(&self) -> io::Result<()> {
         match self {
-            Line::Out(line) => {
-                let mut out = io::stdout().lock();
-                out.write_all(line).and_then(|()| out.flush())
-            }
+            Line::Out(line) => screen::out(line),
             Line::Aside(words) => {
-                aside(words);
+                screen::aside(words);
                 Ok(())
             }
             Line::Silence => Ok(()),
@@ -98,11 +107,6 @@ impl Printer {
     }
 }
 
-/// Writes words for people to stderr. If nobody is there to read them, so be it.
-pub(crate) fn aside(words: &str) {
-    let _ = writeln!(io::stderr(), "{words}");
-}
-
 impl Actor for Printer {
     type Context = Context<Printer>;
 }
@@ -129,6 +133,23 @@ impl Handler<event::Message> for Printer {
                 self.tell(News::Enough);
             }
         }
+    }
+}
+
+/// Text that was not checked is shown as text if it is UTF-8, else as the bytes that it is.
+impl Handler<event::Data> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, data: event::Data, ctx: &mut Self::Context) {
+        let event::Data { source, epoch, payload, opcode, .. } = data;
+        let payload = match payload {
+            Payload::Binary(bytes) if opcode == Opcode::Text => {
+                ByteString::try_from(bytes.clone()).map_or(Payload::Binary(bytes), Payload::Text)
+            }
+            other => other,
+        };
+        let received = std::time::Instant::now();
+        self.handle(event::Message { source, epoch, payload, received }, ctx);
     }
 }
 

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Recipient, System};
 use actix_ws_client::{Connection, ConnectionBuilder, Outcome, OutcomeKind, command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::Shell;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Args, Usage};
+use crate::args::Args;
+use crate::console::{Commands, Input};
 use crate::feed::{Feed, Openings, at};
-use crate::input::Lines;
 use crate::json::{self, Json};
 use crate::outside::{Signals, reader_gone};
-use crate::print::{Form, News, Printer, aside};
+use crate::print::{Form, News, Printer};
+use crate::screen::{self, aside};
+use crate::slash::Asked;
+use crate::usage::Usage;
 use crate::words::{self, Words};
 
 /// The exit status of a run, as the contract has it.
@@ -45,6 +49,9 @@ pub(crate) fn main(began: Instant) -> Status {
             return err.exit_code();
         }
     };
+    if let Some(shell) = args.completions {
+        return complete(shell);
+    }
     log(&args);
     let system = System::new();
     let status = match system.block_on(run(&args, began)) {
@@ -59,15 +66,26 @@ pub(crate) fn main(began: Instant) -> Status {
     status
 }
 
+/// Prints what completes the flags in a shell.
+fn complete(shell: Shell) -> Status {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "wsup", &mut script);
+    screen::out(&script).map_or_else(|err| broken_stdout(&err), |()| CLOSED)
+}
+
 /// Logs to stderr what `RUST_LOG` asks for, else warnings.
 fn log(args: &Args) {
     // For people a failure is put in words already.
-    let default = if args.json { "warn" } else { "warn,actix_ws_client::connection=error" };
+    let default = match (args.look.verbose, args.look.json) {
+        (2.., _) => "warn,actix_ws_client=trace",
+        (_, true) => "warn",
+        (_, false) => "warn,actix_ws_client::connection=error",
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(|| screen::Log)
+        .with_ansi(args.look.colour(&io::stderr()))
         .log_internal_errors(false)
         .init();
 }
@@ -75,9 +93,16 @@ fn log(args: &Args) {
 async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let builder = args.builder()?;
     let texts = args.texts()?;
+    for other in args.others() {
+        other?.request_head().await?;
+    }
     if args.dry_run {
         return dry_run(args, &builder).await;
     }
+    let history = match args.look.prompts() {
+        true => Some(args.history()?),
+        false => None,
+    };
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(err) => return Ok(cannot("take signals", &err)),
@@ -86,23 +111,31 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let (news, mut heard) = mpsc::channel(News::KINDS);
     let (opened, openings) = watch::channel(0);
     let greeter = Openings(opened).start();
-    let builder = print(args, builder.on_open(greeter.recipient()), news);
-    let connection = builder.start()?;
-    let lines = match Lines::read(args.send_buffer()) {
-        Ok(lines) => lines,
+    let asked = Asked::default();
+    let builder = builder.on_open(greeter.recipient());
+    let connection = print(args, builder, news, (began, asked.clone())).start()?;
+    let Input { lines, commands } = match Input::begin(args, history, &mut signals) {
+        Ok(input) => input,
         Err(err) => return Ok(cannot("read stdin", &err)),
     };
+    if commands.is_some() {
+        aside("wsup: /help lists what can be asked, Ctrl-D ends");
+    }
     let input = (lines, args.eof_wait());
-    let feed = Feed::new(connection.clone(), figures, openings, args.send_buffer(), texts, input);
-    let session = Session { connection, overdue: args.close_timeout() + PATIENCE };
+    let feed = Feed::new(connection.clone(), figures, openings, args.buffer(), texts, input);
+    let overdue = args.close_timeout() + PATIENCE;
+    let commands = Commands { connection: connection.clone(), asked, typed: commands };
+    let session = Session { connection, commands, overdue };
     let time_up = args.duration().map(|time| began + time);
-    Ok(session.attend(&mut signals, &mut heard, feed, time_up).await)
+    let status = session.attend(&mut signals, &mut heard, feed, time_up).await;
+    screen::end_prompt();
+    Ok(status)
 }
 
 /// Prints what would be asked, and when.
 async fn dry_run(args: &Args, builder: &ConnectionBuilder) -> Result<Status, Usage> {
     let (request, delays) = (builder.request_head().await?, args.delays());
-    let line = match args.json {
+    let line = match args.look.json {
         true => json::plan(&request, &delays),
         false => words::plan(&request, &delays),
     };
@@ -116,34 +149,59 @@ fn cannot(what: &str, err: &io::Error) -> Status {
 }
 
 /// Sends the connection's events to a printer on a thread of its own.
-fn print(args: &Args, builder: ConnectionBuilder, news: mpsc::Sender<News>) -> ConnectionBuilder {
-    let source = args.source(&builder);
-    let form: Box<dyn Form + Send> = if args.json {
-        Box::new(Json { source })
+fn print(
+    args: &Args,
+    builder: ConnectionBuilder,
+    news: mpsc::Sender<News>,
+    (began, asked): (Instant, Asked),
+) -> ConnectionBuilder {
+    let (look, source) = (&args.look, args.source(&builder));
+    let (verbose, prompts) = (look.verbose > 0, look.prompts());
+    let form: Box<dyn Form + Send> = if look.json {
+        Box::new(Json { source, timings: look.timings })
     } else {
-        let terminal = io::stdout().is_terminal();
-        Box::new(Words { source, terminal, verbose: args.verbose })
+        Box::new(Words {
+            source,
+            terminal: io::stdout().is_terminal(),
+            raw: look.raw,
+            mark: if prompts { "< " } else { "" },
+            verbose,
+            began: look.timings.then_some(began),
+            most: args.max_message(),
+            out_colour: look.colour(&io::stdout()),
+            err_colour: look.colour(&io::stderr()),
+            asked,
+        })
     };
     let printer = Printer::new(form, args.messages.map(NonZeroU64::get), news);
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = builder
         .on_open(printer.clone().recipient())
-        .on_message(printer.clone().recipient())
         .on_error(printer.clone().recipient())
         .on_close(printer.clone().recipient())
         .on_stopped(printer.clone().recipient());
+    // Unchecked text comes as bytes: only `Data` tells what it was.
+    let builder = match args.skip_utf8 {
+        true => builder.on_data(printer.clone().recipient()),
+        false => builder.on_message(printer.clone().recipient()),
+    };
     // What would not be shown is not sent either: a server may ping millions of times.
-    let builder = match args.json || args.verbose {
-        true => builder.on_ping(printer.clone().recipient()).on_pong(printer.clone().recipient()),
+    let builder = match look.json || verbose {
+        true => builder.on_ping(printer.clone().recipient()),
         false => builder,
     };
-    let states: Option<Recipient<_>> = args.verbose.then(|| printer.recipient());
+    let builder = match look.json || verbose || prompts {
+        true => builder.on_pong(printer.clone().recipient()),
+        false => builder,
+    };
+    let states: Option<Recipient<_>> = verbose.then(|| printer.recipient());
     states.into_iter().fold(builder, ConnectionBuilder::on_state)
 }
 
 /// A connection that runs, and what may end it.
 struct Session {
     connection: Addr<Connection>,
+    commands: Commands,
     /// How long the end that a signal or `--duration` asked for may take.
     overdue: Duration,
 }
@@ -151,7 +209,7 @@ struct Session {
 impl Session {
     /// Sees the run to its end.
     async fn attend(
-        self,
+        mut self,
         signals: &mut Signals,
         heard: &mut mpsc::Receiver<News>,
         feed: Feed,
@@ -162,6 +220,7 @@ impl Session {
         let (mut fed, mut signalled) = (false, false);
         let mut overdue = None;
         let mut broken: Option<Status> = None;
+        let mut close = command::Close::normal();
         loop {
             tokio::select! {
                 biased;
@@ -186,9 +245,14 @@ impl Session {
                 },
                 () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
                 () = &mut feed, if !fed => fed = true,
+                slash = self.commands.next() => {
+                    let Some(asked) = self.commands.obey(slash) else { continue };
+                    overdue.get_or_insert(Instant::now() + self.overdue);
+                    close = asked;
+                }
             }
             // Whatever it was, the run is to end. A second time changes nothing.
-            self.connection.do_send(command::Close::normal());
+            self.connection.do_send(std::mem::take(&mut close));
         }
     }
 

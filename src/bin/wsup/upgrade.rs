@@ -2,13 +2,15 @@
 
 use actix_ws_client::ConnectionBuilder;
 
-use crate::args::Usage;
+use crate::from_file;
+use crate::usage::Usage;
 
 /// What the request says, beside whole lines. None of it has a parser of clap's: it would repeat a
 /// value that it refuses, and these may be secrets.
 #[derive(clap::Args)]
 pub(crate) struct Upgrade {
-    /// Cookies to send, as name=value; other=value, behind those that the server has set
+    /// Cookies to send, as name=value; other=value, behind those that the server has set; @FILE:
+    /// what is in a file
     #[arg(long, value_name = "COOKIES")]
     cookie: Option<String>,
 
@@ -17,7 +19,7 @@ pub(crate) struct Upgrade {
     no_cookie_jar: bool,
 
     /// What Origin says [default: the URL's]
-    #[arg(long, value_name = "ORIGIN", conflicts_with = "no_origin")]
+    #[arg(short, long, value_name = "ORIGIN", conflicts_with = "no_origin")]
     origin: Option<String>,
 
     /// Send no Origin
@@ -29,14 +31,16 @@ pub(crate) struct Upgrade {
     host: Option<String>,
 
     /// Offer this subprotocol, the most wanted first: the server has to pick one; repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME")]
     subprotocol: Vec<String>,
 
-    /// Send Authorization: Basic, in place of the URL's user info
+    /// Send Authorization: Basic, in place of the URL's user info; @FILE: what is in a file
+    /// [default: WSUP_USER of the environment]
     #[arg(long, value_name = "USER:PASSWORD", conflicts_with = "bearer")]
     user: Option<String>,
 
-    /// Send Authorization: Bearer
+    /// Send Authorization: Bearer; @FILE: what is in a file
+    /// [default: WSUP_BEARER of the environment]
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<String>,
 
@@ -45,11 +49,26 @@ pub(crate) struct Upgrade {
     redirects: Option<u32>,
 }
 
+/// The variable of the environment that stands in for --user.
+const USER: &str = "WSUP_USER";
+
+/// The variable of the environment that stands in for --bearer.
+const BEARER: &str = "WSUP_BEARER";
+
+fn basic(builder: ConnectionBuilder, from: &str, pair: &str) -> Result<ConnectionBuilder, Usage> {
+    let (user, password) =
+        pair.split_once(':').ok_or_else(|| Usage(format!("{from}: USER:PASSWORD")))?;
+    Ok(builder.basic_auth(user, password))
+}
+
 impl Upgrade {
     /// The builder, told of all that.
     pub(crate) fn tell(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
+        let read = |flag: &str, given: &str| {
+            from_file::line(given).map_err(|why| Usage(format!("{flag}: {why}")))
+        };
         if let Some(cookie) = &self.cookie {
-            builder = builder.cookie(cookie.as_str());
+            builder = builder.cookie(read("--cookie", cookie)?);
         }
         if let Some(origin) = &self.origin {
             builder = builder.origin(origin.as_str());
@@ -60,14 +79,17 @@ impl Upgrade {
         if let Some(host) = &self.host {
             builder = builder.host(host.as_str());
         }
-        if let Some(pair) = &self.user {
-            let (user, password) =
-                pair.split_once(':').ok_or_else(|| Usage("--user: USER:PASSWORD".into()))?;
-            builder = builder.basic_auth(user, password);
-        }
-        if let Some(token) = &self.bearer {
-            builder = builder.bearer_auth(token.as_str());
-        }
+        builder = match (&self.user, &self.bearer) {
+            (Some(pair), _) => basic(builder, "--user", &read("--user", pair)?)?,
+            (None, Some(token)) => builder.bearer_auth(read("--bearer", token)?),
+            // Not a flag: others may see the arguments of a process.
+            (None, None) => match (std::env::var(USER), std::env::var(BEARER)) {
+                (Ok(_), Ok(_)) => return Err(Usage(format!("{USER} and {BEARER}: one of them"))),
+                (Ok(pair), _) => basic(builder, USER, &pair)?,
+                (_, Ok(token)) => builder.bearer_auth(token),
+                _ => builder,
+            },
+        };
         if let Some(limit) = self.redirects {
             builder = builder.redirects(limit);
         }

@@ -1,14 +1,20 @@
 //! The events for people: messages as they are on stdout, everything else in words on stderr.
 
+use std::fmt;
 use std::time::Duration;
 
+use actix_ws_client::command::status::{Figures, Status, Timings};
 use actix_ws_client::event::{self, Next};
 use actix_ws_client::proto::session::By;
 use actix_ws_client::{OutcomeKind, Payload};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tokio::time::Instant;
 
+use crate::inflate;
+use crate::look::Paint;
 use crate::print::{Form, Line};
+use crate::slash::Asked;
 
 /// Words for people.
 pub(crate) struct Words {
@@ -16,29 +22,68 @@ pub(crate) struct Words {
     pub(crate) source: String,
     /// Whether stdout is a terminal, which a message must not steer.
     pub(crate) terminal: bool,
-    /// Whether pings, pongs and states are told of.
+    /// Whether messages are what they carry and nothing else.
+    pub(crate) raw: bool,
+    /// What stands before each message.
+    pub(crate) mark: &'static str,
+    /// Whether messages are told by what they are, and pings, pongs and states are told of.
     pub(crate) verbose: bool,
+    /// From when the time before each message is counted, if one stands there.
+    pub(crate) began: Option<Instant>,
+    /// How many bytes of a message are inflated at most.
+    pub(crate) most: usize,
+    /// Whether stdout has colour.
+    pub(crate) out_colour: bool,
+    /// Whether stderr has colour.
+    pub(crate) err_colour: bool,
+    /// The pings that were typed: their answers are told of too.
+    pub(crate) asked: Asked,
 }
 
 impl Words {
-    fn aside(&self, words: impl std::fmt::Display) -> Line {
-        // One line, whatever the server gave for a reason.
-        let words = format!("wsup {}: {words}", self.source);
-        Line::Aside(harmless(&words).replace('\n', "\\n"))
+    fn aside(&self, words: impl fmt::Display) -> Line {
+        self.painted(words, Paint::Aside)
     }
 
-    fn detail(&self, words: impl std::fmt::Display) -> Line {
+    fn failure(&self, words: impl fmt::Display) -> Line {
+        self.painted(words, Paint::Failure)
+    }
+
+    fn painted(&self, words: impl fmt::Display, paint: Paint) -> Line {
+        // One line, whatever the server gave for a reason.
+        let words = format!("wsup {}: {words}", self.source);
+        let words = harmless(&words).replace('\n', "\\n");
+        Line::Aside(if self.err_colour { paint.on(&words) } else { words })
+    }
+
+    fn detail(&self, words: impl fmt::Display) -> Line {
         if self.verbose { self.aside(words) } else { Line::Silence }
+    }
+
+    /// What a message says.
+    fn payload(&self, payload: &Payload) -> String {
+        let text = match payload {
+            Payload::Text(text) => text.to_string(),
+            Payload::Binary(bytes) => match inflate::text(bytes, self.most) {
+                Some((mark, text)) => format!("[{mark}] {text}"),
+                None => STANDARD.encode(bytes),
+            },
+        };
+        if self.terminal { harmless(&text) } else { text }
     }
 }
 
 impl Form for Words {
     fn open(&self, open: &event::Open) -> Line {
         let peer = open.handshake.peer.map(|peer| format!(" to {peer}")).unwrap_or_default();
+        let took = match self.began {
+            Some(_) => took(&open.handshake.timings),
+            None => String::new(),
+        };
         match &open.outage {
-            None => self.aside(format_args!("open{peer}")),
+            None => self.aside(format_args!("open{peer}{took}")),
             Some(outage) => self.aside(format_args!(
-                "open again{peer} after {} (dials: {})",
+                "open again{peer} after {} (dials: {}){took}",
                 rough(outage.duration),
                 outage.attempts
             )),
@@ -46,11 +91,26 @@ impl Form for Words {
     }
 
     fn message(&self, message: &event::Message) -> Line {
-        let line = match &message.payload {
-            Payload::Text(text) if self.terminal => harmless(text),
-            Payload::Text(text) => text.to_string(),
-            Payload::Binary(bytes) => STANDARD.encode(bytes),
-        };
+        if self.raw {
+            return Line::Out(match &message.payload {
+                Payload::Text(text) => format!("{text}\n").into_bytes(),
+                Payload::Binary(bytes) => bytes.to_vec(),
+            });
+        }
+        let mut line = self.mark.to_owned();
+        if let Some(began) = self.began {
+            line += &format!("{:.6}: ", began.elapsed().as_secs_f64());
+        }
+        if self.verbose {
+            line += match message.payload {
+                Payload::Text(_) => "text: ",
+                Payload::Binary(_) => "binary: ",
+            };
+        }
+        line += &self.payload(&message.payload);
+        if self.out_colour {
+            line = Paint::Message.on(&line);
+        }
         Line::Out((line + "\n").into_bytes())
     }
 
@@ -60,13 +120,16 @@ impl Form for Words {
 
     fn pong(&self, pong: &event::Pong) -> Line {
         match pong.round_trip {
+            Some(rtt) if self.asked.take(&pong.payload) => {
+                self.aside(format_args!("pong after {}", rough(rtt)))
+            }
             Some(rtt) => self.detail(format_args!("pong after {}", rough(rtt))),
             None => self.detail("pong that nobody asked for"),
         }
     }
 
     fn error(&self, error: &event::Error) -> Line {
-        self.aside(format_args!("{}; {}", error.error, next(error.next)))
+        self.failure(format_args!("{}; {}", error.error, next(error.next)))
     }
 
     fn close(&self, close: &event::Close) -> Line {
@@ -92,11 +155,47 @@ impl Form for Words {
     fn stopped(&self, stopped: &event::Stopped) -> Line {
         match stopped.outcome.kind {
             OutcomeKind::Closed => Line::Silence,
-            OutcomeKind::Refused => self.aside("trying again would not help"),
-            OutcomeKind::GaveUp => self.aside("gave up"),
-            _ => self.aside("failed"),
+            OutcomeKind::Refused => self.failure("trying again would not help"),
+            OutcomeKind::GaveUp => self.failure("gave up"),
+            _ => self.failure("failed"),
         }
     }
+}
+
+/// How the connection is, as `/status` tells.
+pub(crate) fn status(status: &Status) -> String {
+    let Figures { messages_in, messages_out, bytes_in, bytes_out, round_trip, .. } = status.figures;
+    let mut words = format!(
+        "{} for {}, epoch {}, {messages_out} messages sent ({bytes_out} bytes), {messages_in} \
+         received ({bytes_in} bytes)",
+        status.phase,
+        rough(status.since),
+        status.epoch,
+    );
+    if let Some(peer) = status.handshake.as_ref().and_then(|handshake| handshake.peer) {
+        words += &format!(", peer {peer}");
+    }
+    if let Some(rtt) = round_trip {
+        words += &format!(", round trip {}", rough(rtt));
+    }
+    if let Some(error) = &status.last_error {
+        words += &format!(", last error: {error}");
+    }
+    harmless(&words).replace('\n', "\\n")
+}
+
+/// What the stages of a dial took, that there were.
+fn took(timings: &Timings) -> String {
+    let stages = [
+        ("handler", timings.handler),
+        ("dns", timings.dns),
+        ("connect", timings.connect),
+        ("proxy", timings.proxy),
+        ("tls", timings.tls),
+        ("upgrade", timings.upgrade),
+    ];
+    let told = stages.iter().filter_map(|(name, span)| Some(format!("{name} {:.1?}", (*span)?)));
+    format!("; {}", told.collect::<Vec<_>>().join(", "))
 }
 
 /// What `--dry-run` prints.

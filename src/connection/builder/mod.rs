@@ -353,7 +353,7 @@ impl ConnectionBuilder {
     }
 
     /// Bytes of data that may wait for a handler that is busy while reading goes on, so that pings
-    /// are still answered. Beyond it reading stops. Default 256 KiB; a message counts 96 bytes
+    /// are still answered. Beyond it reading stops. Default 256 KiB; a message counts 32 bytes
     /// more than it has, any other event some 300.
     pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.read_ahead = bytes;

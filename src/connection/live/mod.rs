@@ -163,12 +163,12 @@ impl Live {
 
     /// Whether reading had stopped for the handlers, and can go on.
     pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
-        !self.signs.reading.get() && !delivery.is_full(0, self.room())
+        !self.signs.reading.get() && !delivery.is_full(self.room())
     }
 
     /// Whether the handlers turned out to be too slow for a socket that is closed then.
     pub(super) fn must_disconnect(&self, delivery: &Delivery) -> bool {
-        delivery.disconnects() && !self.is_closing() && delivery.is_full(0, self.room())
+        delivery.disconnects() && !self.is_closing() && delivery.is_full(self.room())
     }
 
     /// What may wait for the handlers while reading goes on.

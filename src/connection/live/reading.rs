@@ -60,6 +60,9 @@ impl Buf {
     }
 }
 
+/// How far into a buffer plain messages are looked for: well within what a place in it can say.
+const PLAIN: usize = 1 << 30;
+
 /// What was found in a buffer.
 struct Found {
     messages: Messages,
@@ -86,14 +89,14 @@ impl Live {
     ) -> Result<ReadState, Error> {
         let mut budget = BUDGET;
         loop {
-            while self.unread && !delivery.is_full(0, self.room()) {
+            while self.unread && !delivery.is_full(self.room()) {
                 let inbox = Buf::Own(std::mem::take(&mut self.inbox));
                 self.digest(inbox, delivery, watch, source);
             }
             if self.breach.as_ref().is_some_and(|breach| !breach.said) {
                 return Ok(ReadState::Open);
             }
-            if delivery.is_full(0, self.room()) {
+            if delivery.is_full(self.room()) {
                 if self.must_disconnect(delivery) {
                     tracing::warn!(%source, epoch = self.epoch, "handlers are too slow");
                     let words = "handlers are too slow";
@@ -251,8 +254,20 @@ impl Live {
         let mut messages = Messages::with_capacity(self.usual);
         let (mut others, mut at, mut cost) = (Vec::new(), 0, 0);
         let mut breach = None;
+        let left = delivery.left(room);
         let is_full = loop {
-            if delivery.is_full(cost, room) {
+            if let Some(plain) = self.codec.plain() {
+                while left.is_some_and(|left| cost <= left)
+                    && at < PLAIN
+                    && let Some((kind, begin, len)) = plain.find(&buf[at..])
+                {
+                    let start = at + begin;
+                    at = start + len;
+                    messages.push(kind, start..at);
+                    cost += delivery::cost(len);
+                }
+            }
+            if left.is_none_or(|left| cost > left) {
                 break true;
             }
             match self.codec.step(buf, &mut at) {

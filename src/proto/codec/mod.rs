@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod plain;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,165 @@
+//! The way to the blaster, the same for every client that lets us bring the stream.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use anyhow::{Result, ensure};
+use base64::prelude::{BASE64_STANDARD, Engine};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{
+    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter, ReadBuf,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::blaster::accept;
+
+/// Bytes of the buffers that clients without ones of their own get.
+const BUFFER: usize = 64 << 10;
+
+/// As many where there are many connections.
+const SMALL_BUFFER: usize = 4 << 10;
+
+/// Where to dial, and how.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    pub port: u16,
+    pub path: String,
+    /// The one certificate to trust, where TLS is spoken.
+    pub certificate: Option<CertificateDer<'static>>,
+    /// Many connections, and little to read on each.
+    pub frugal: bool,
+}
+
+impl Dial {
+    pub fn url(&self) -> String {
+        let scheme = if self.certificate.is_some() { "wss" } else { "ws" };
+        format!("{scheme}://{}{}", self.authority(), self.path)
+    }
+
+    pub fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// TLS by ring, trusting the blaster alone.
+    pub fn tls(&self) -> Result<Option<Arc<ClientConfig>>> {
+        let Some(certificate) = &self.certificate else { return Ok(None) };
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Some(Arc::new(config)))
+    }
+
+    /// An open transport.
+    pub async fn io(&self) -> Result<Io> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let Some(config) = self.tls()? else { return Ok(Io::Plain(stream)) };
+        let name = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Ok(Io::Tls(Box::new(stream)))
+    }
+
+    /// An open WebSocket for clients that know nothing of HTTP: the upgrade by hand (RFC 6455, 4.1).
+    pub async fn upgraded(&self) -> Result<Buffered> {
+        let buffer = if self.frugal { SMALL_BUFFER } else { BUFFER };
+        let io = BufWriter::with_capacity(buffer, self.io().await?);
+        let mut io = BufReader::with_capacity(buffer, io);
+        // Any key will do here; what it costs to make one is not what is measured.
+        let key =
+            BASE64_STANDARD.encode(self.path.as_bytes().first_chunk::<5>().unwrap_or(&[0; 5]));
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            self.path,
+            self.authority()
+        );
+        io.write_all(request.as_bytes()).await?;
+        io.flush().await?;
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            ensure!(io.read_line(&mut head).await? > 0, "no reply");
+        }
+        let accepted = head.lines().any(|line| line.ends_with(&accept(&key)));
+        ensure!(head.starts_with("HTTP/1.1 101 ") && accepted, "refused: {head}");
+        Ok(io)
+    }
+}
+
+/// A transport with a buffer each way.
+pub type Buffered = BufReader<BufWriter<Io>>;
+
+/// TCP, or TLS over it.
+#[derive(Debug)]
+pub enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}

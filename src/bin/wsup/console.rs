@@ -1,0 +1,101 @@
+//! Where the lines come from, a prompt or stdin, and what is asked at a prompt.
+
+use std::io;
+
+use actix::Addr;
+use actix_ws_client::{Connection, command};
+use tokio::sync::mpsc;
+
+use crate::args::Args;
+use crate::editor;
+use crate::history::History;
+use crate::input::Lines;
+use crate::outside::Signals;
+use crate::screen::aside;
+use crate::slash::{Asked, HELP, Slash};
+use crate::words;
+
+/// The lines, and what else there is where they are typed at a prompt.
+pub(crate) struct Input {
+    pub(crate) lines: Lines,
+    pub(crate) commands: Option<mpsc::Receiver<Slash>>,
+}
+
+impl Input {
+    /// Begins to read, at a prompt if there is a history to keep of it.
+    pub(crate) fn begin(
+        args: &Args,
+        history: Option<History>,
+        signals: &mut Signals,
+    ) -> io::Result<Input> {
+        let (buffer, kind) = (args.buffer(), args.kind());
+        let console = match history {
+            Some(history) => editor::open(buffer, kind, history)?,
+            None => None,
+        };
+        let Some(console) = console else {
+            return Ok(Input { lines: Lines::read(buffer, kind)?, commands: None });
+        };
+        signals.and_typed(console.interrupts);
+        Ok(Input { lines: console.lines, commands: Some(console.commands) })
+    }
+}
+
+/// Does what is asked at a prompt.
+pub(crate) struct Commands {
+    pub(crate) connection: Addr<Connection>,
+    pub(crate) asked: Asked,
+    /// `None` where there is no prompt.
+    pub(crate) typed: Option<mpsc::Receiver<Slash>>,
+}
+
+impl Commands {
+    /// The next command; it never comes where there is no prompt.
+    pub(crate) async fn next(&mut self) -> Slash {
+        if let Some(typed) = &mut self.typed
+            && let Some(slash) = typed.recv().await
+        {
+            return slash;
+        }
+        std::future::pending().await
+    }
+
+    /// Does it. Answers come later; gives what is to be closed with, where it is a close.
+    pub(crate) fn obey(&self, slash: Slash) -> Option<command::Close> {
+        let connection = self.connection.clone();
+        match slash {
+            Slash::Close(close) => return Some(close),
+            Slash::Help => aside(HELP),
+            Slash::Ping(payload) => {
+                self.asked.put(payload.clone());
+                actix::spawn(async move {
+                    let sent = connection.send(command::Ping { payload }).await;
+                    tell("/ping", sent.map(|sent| sent.map(|_| ())));
+                });
+            }
+            Slash::Reconnect => {
+                actix::spawn(async move {
+                    tell("/reconnect", connection.send(command::Reconnect).await);
+                });
+            }
+            Slash::Status => {
+                actix::spawn(async move {
+                    match connection.send(command::Status).await {
+                        Ok(status) => aside(&format!("wsup {}", words::status(&status))),
+                        Err(err) => aside(&format!("wsup: /status: {err}")),
+                    }
+                });
+            }
+        }
+        None
+    }
+}
+
+/// Tells of a command that failed.
+fn tell<E: std::fmt::Display>(command: &str, done: Result<Result<(), E>, actix::MailboxError>) {
+    match done {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => aside(&format!("wsup: {command}: {err}")),
+        Err(err) => aside(&format!("wsup: {command}: {err}")),
+    }
+}

@@ -1,0 +1,145 @@
+//! The prompt: line editing with history, on a thread of its own.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use rustyline_async::{Readline, ReadlineEvent, SharedWriter};
+use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, unbounded_channel};
+
+use crate::buffer::Buffer;
+use crate::history::{self, History};
+use crate::input::{Kind, Lines, Typist};
+use crate::screen;
+use crate::slash::{Slash, Typed};
+
+const PROMPT: &str = "> ";
+
+/// Commands and interrupts that may wait to be taken up; more are dropped, commands not silently.
+const WAITING: usize = 16;
+
+/// A prompt, and what is typed there.
+pub(crate) struct Console {
+    pub(crate) lines: Lines,
+    pub(crate) commands: Receiver<Slash>,
+    /// Each Ctrl-C.
+    pub(crate) interrupts: Receiver<()>,
+}
+
+/// What the prompt's thread is asked. Whoever asks waits for the answer, so that there is never more
+/// than one for each thread that prints.
+enum Request {
+    /// Print these lines above the prompt.
+    Print(String, SyncSender<()>),
+    /// Take the prompt away and give the terminal back.
+    End(SyncSender<()>),
+}
+
+/// Opens a prompt. As many lines that cannot be sent yet may wait as the buffer has bytes.
+///
+/// `None` on a terminal that cannot edit.
+pub(crate) fn open(buffer: Buffer, kind: Kind, history: History) -> io::Result<Option<Console>> {
+    let Ok((mut editor, screen)) = Readline::new(PROMPT.to_owned()) else { return Ok(None) };
+    // What a Ctrl-C throws away is not left behind.
+    editor.should_print_line_on(true, false);
+    editor.set_max_history(history::ENTRIES);
+    editor.set_history_entries(history.entries().map(str::to_owned));
+    let (typist, lines) = Lines::typed(buffer, kind);
+    let (command, commands) = channel(WAITING);
+    let (interrupt, interrupts) = channel(WAITING);
+    let (asks, asked) = unbounded_channel();
+    let prompt =
+        Prompt { editor, screen, history, typist: Some(typist), command, interrupt, asked };
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    std::thread::Builder::new()
+        .name("prompt".into())
+        .spawn(move || runtime.block_on(prompt.run()))?;
+    let ends = asks.clone();
+    screen::begin_prompt(screen::Prompt {
+        print: Box::new(move |lines| {
+            let (done, waits) = sync_channel(1);
+            let asked = asks.send(Request::Print(lines, done));
+            asked.is_ok() && waits.recv().is_ok()
+        }),
+        end: Box::new(move || {
+            let (done, waits) = sync_channel(1);
+            if ends.send(Request::End(done)).is_ok() {
+                let _ = waits.recv();
+            }
+        }),
+        stderr: io::stderr().is_terminal(),
+    });
+    Ok(Some(Console { lines, commands, interrupts }))
+}
+
+/// The thread of the prompt.
+struct Prompt {
+    editor: Readline,
+    screen: SharedWriter,
+    history: History,
+    /// `None` behind the end of the input.
+    typist: Option<Typist>,
+    command: Sender<Slash>,
+    interrupt: Sender<()>,
+    asked: UnboundedReceiver<Request>,
+}
+
+impl Prompt {
+    /// Reads until the end of the run: behind the end of the input a Ctrl-C is to be heard too.
+    async fn run(mut self) {
+        loop {
+            let typed = tokio::select! {
+                biased;
+                Some(request) = self.asked.recv() => {
+                    match request {
+                        Request::Print(lines, done) => {
+                            self.print(&lines);
+                            let _ = done.send(());
+                        }
+                        Request::End(done) => {
+                            let _ = self.editor.flush();
+                            drop(self.editor);
+                            let _ = done.send(());
+                            return;
+                        }
+                    }
+                    continue;
+                }
+                typed = self.editor.readline() => typed,
+            };
+            match typed {
+                Ok(ReadlineEvent::Line(line)) => self.take(line),
+                // As many as may wait have said it already.
+                Ok(ReadlineEvent::Interrupted) => drop(self.interrupt.try_send(())),
+                Ok(ReadlineEvent::Eof) => self.typist = None,
+                // The terminal is gone, and whoever sat there.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Prints lines above the prompt. A terminal that is gone is heard of by reading from it.
+    fn print(&mut self, lines: &str) {
+        let _ = self.screen.write_all(lines.as_bytes());
+        let _ = self.editor.flush();
+        let _ = self.editor.update_prompt(PROMPT);
+    }
+
+    fn take(&mut self, line: String) {
+        if let Some(entry) = self.history.keep(&line) {
+            self.editor.add_history_entry(entry.to_owned());
+        }
+        let refused = match (Typed::parse(line), &self.typist) {
+            (Err(why), _) => Some(why),
+            (Ok(Typed::Command(command)), _) => {
+                self.command.try_send(command).err().map(|_| "too many commands at once".into())
+            }
+            (Ok(Typed::Line(_)), None) => Some("not sent: the input has ended".into()),
+            (Ok(Typed::Line(text)), Some(typist)) => {
+                typist.put(text).err().map(|why| format!("not sent: {why}"))
+            }
+        };
+        if let Some(why) = refused {
+            self.print(&format!("wsup: {why}\n"));
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What cannot be asked for.
+
+use actix_ws_client::ConfigError;
+
+/// What the flags asked for that cannot be. The words never repeat a header or a URL.
+pub(crate) struct Usage(pub(crate) String);
+
+/// The variable of the environment with the password of --key.
+pub(crate) const KEY_PASSWORD: &str = "WSUP_KEY_PASSWORD";
+
+impl From<ConfigError> for Usage {
+    fn from(err: ConfigError) -> Usage {
+        match err {
+            ConfigError::Option { option, reason } => Usage(format!("{}: {reason}", flag(option))),
+            other => Usage(other.to_string()),
+        }
+    }
+}
+
+/// The flag that sets an option of the builder's.
+fn flag(option: &str) -> String {
+    match option {
+        "basic_auth" => "--user".into(),
+        "bearer_auth" => "--bearer".into(),
+        "ca" => "--cacert".into(),
+        "client_cert" => "--cert".into(),
+        "client_key" => "--key".into(),
+        "client_key_password" => KEY_PASSWORD.into(),
+        "server_name" => "--servername".into(),
+        "min_version" => "--tls-min".into(),
+        "limits" => "--max-message".into(),
+        "subprotocols" => "--subprotocol".into(),
+        // The library names the variable of the environment that it refuses.
+        variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
+        variable if variable.starts_with(|first: char| first.is_ascii_uppercase()) => {
+            variable.into()
+        }
+        _ => format!("--{}", option.replace('_', "-")),
+    }
+}

@@ -1,0 +1,52 @@
+//! The stage that a dial is in, and how long each took.
+
+use std::cell::Cell;
+
+use tokio::time::Instant;
+
+use crate::command::status::Timings;
+use crate::error::Stage;
+
+/// A dial's clock.
+pub(crate) struct Clock {
+    stage: Cell<Stage>,
+    since: Cell<Instant>,
+    spent: Cell<Timings>,
+}
+
+impl Clock {
+    /// Begins with this stage.
+    pub(crate) fn new(stage: Stage) -> Clock {
+        let (since, spent) = (Cell::new(Instant::now()), Cell::default());
+        Clock { stage: Cell::new(stage), since, spent }
+    }
+
+    /// The stage that is under way.
+    pub(crate) fn get(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Ends the stage that is under way and begins another.
+    pub(crate) fn set(&self, stage: Stage) {
+        self.spent.set(self.timings());
+        self.since.set(Instant::now());
+        self.stage.set(stage);
+    }
+
+    /// What each stage took so far, also the one that is under way.
+    pub(crate) fn timings(&self) -> Timings {
+        let mut spent = self.spent.get();
+        let part = match self.stage.get() {
+            Stage::Handler => &mut spent.handler,
+            Stage::Dns => &mut spent.dns,
+            Stage::Connect => &mut spent.connect,
+            Stage::Proxy => &mut spent.proxy,
+            Stage::Tls => &mut spent.tls,
+            Stage::Upgrade => &mut spent.upgrade,
+            // No part of a dial.
+            Stage::Write => return spent,
+        };
+        *part = Some(part.unwrap_or_default() + self.since.get().elapsed());
+        spent
+    }
+}
