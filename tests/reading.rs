@@ -72,3 +72,56 @@ async fn who_subscribes_late_is_not_told_of_what_was_queued_before() {
     late.check().unwrap();
     assert!(late.all::<event::Message>().is_empty(), "{:?}", late.story());
 }
+
+impl Handler<event::Continuation> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Continuation, _: &mut Context<Stuck>) {}
+}
+
+/// A read of some kilobytes can hold many megabytes.
+#[cfg(feature = "deflate")]
+#[actix::test]
+async fn what_fragments_inflate_to_counts_as_it_is_found() {
+    use actix_ws_client::Compression;
+    use actix_ws_client::proto::codec::{Codec, Limits};
+    use actix_ws_client::proto::frame::Role;
+    use actix_ws_client::proto::message::Outgoing;
+
+    const MESSAGES: usize = 20;
+    const LEN: usize = 1 << 20;
+    let agreed = Compression::new().agree([&b"permessage-deflate"[..]]).unwrap();
+    let mut codec = Codec::new(Role::Server, Limits::default()).with_deflate(agreed);
+    let mut wire = bytes::BytesMut::new();
+    for _ in 0..MESSAGES {
+        codec.encode(Outgoing::Fragments(vec![0; LEN].into(), 600), &mut wire).unwrap();
+    }
+    assert!(wire.len() < 60_000, "{} bytes are no single read", wire.len());
+    let script = Script::accept().header("Sec-WebSocket-Extensions", "permessage-deflate");
+    let server = Server::start(script.expect_message().send_raw(wire.to_vec()).stall_forever());
+    let (go, wait) = oneshot::channel();
+    let stuck = Stuck(Some(wait)).start();
+    let open = event::call(|open: event::Open| {
+        assert!(open.connection.do_send(command::Send::text("go")));
+    });
+    let builder = Connection::builder(server.url()).read_ahead(64 << 10);
+    let builder = builder.on_open(open).on_continuation(stuck.recipient());
+    let watch = builder.watch();
+    let connection = builder.start().unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(20), async {
+        while watch.figures().queued_bytes == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    read.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
+    let queued = watch.figures().queued_bytes as usize;
+    assert!(queued < 3 * LEN, "{queued}");
+    go.send(()).unwrap();
+    let all = tokio::time::timeout(Duration::from_secs(20), async {
+        while watch.figures().messages_in < MESSAGES as u64 {
+            tokio::task::yield_now().await;
+        }
+    });
+    all.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
+    connection.send(command::Close::normal().deadline(Duration::ZERO)).await.unwrap();
+}

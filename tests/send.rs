@@ -303,6 +303,24 @@ async fn what_has_waited_too_long_comes_back_and_what_is_behind_it_waits_on() {
 }
 
 #[actix::test]
+async fn what_stood_behind_a_message_that_went_back_is_taken_if_there_is_room() {
+    let server = Server::start(Script::accept().stall_forever());
+    let probe = Probe::new();
+    // No ping comes to wake it, nor does the server read.
+    let builder = to(&server).write_timeout(60 * SECOND).ping_interval(None).no_reconnect();
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    fill(&connection).await;
+    let long = command::Send::binary(vec![7; 200 << 10]).wait(SECOND / 10);
+    let long = connection.send(long);
+    // As long as the clock goes, and longer.
+    let short = connection.send(command::Send::text("short").wait(Duration::MAX));
+    assert!(matches!(long.await.unwrap(), Err(SendError::Full(_))));
+    let short = tokio::time::timeout(10 * SECOND, short).await;
+    short.expect("there is room for it").unwrap().unwrap();
+}
+
+#[actix::test]
 async fn no_more_than_so_many_messages_wait() {
     let server = Server::start(Script::accept().stall_forever());
     let probe = Probe::new();

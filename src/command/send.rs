@@ -11,9 +11,9 @@ use crate::proto::message::Payload;
 
 /// Sends one message (WebSocketApp's `send`, `send_text`, `send_bytes`).
 ///
-/// It is answered in the same turn of the connection's actor, unless it may [`wait`](Send::wait): `Ok` means that it was taken into
-/// the bounded send buffer of the socket that is open now. It does not mean that the peer has it:
-/// what is under way when a socket is lost may or may not have arrived.
+/// It is answered in the same turn of the connection's actor, unless it may [`wait`](Send::wait):
+/// `Ok` means that it was taken into the bounded send buffer of the socket that is open now. It does
+/// not mean that the peer has it: what is under way when a socket is lost may or may not have arrived.
 ///
 /// ```
 /// use actix_ws_client::command;

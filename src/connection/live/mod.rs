@@ -47,6 +47,10 @@ pub(super) struct Live {
     unread: bool,
     /// How many messages the last read brought.
     usual: usize,
+    /// How many bytes it brought.
+    brought: usize,
+    /// Whether the socket is over, so that nothing more will be read.
+    over: bool,
     /// Shared with the pinger.
     signs: Rc<Signs>,
     /// Dropped with the socket; that ends the pinger.
@@ -80,6 +84,10 @@ const PARTING: Duration = Duration::from_millis(100);
 
 /// How long handlers on this thread or another have for what was read before a breach.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What may wait beyond all bounds when a socket is over, in bytes: a chunk of messages without bytes
+/// costs so much.
+const LAST: usize = 2 << 20;
 
 /// A breach of the protocol by the peer.
 struct Breach {
@@ -126,6 +134,8 @@ impl Live {
             inbox: leftover,
             unread: true,
             usual: 0,
+            brought: 0,
+            over: false,
             signs,
             _pinger: pinger,
             ping_payload: options.ping_payload.clone(),
@@ -174,6 +184,11 @@ impl Live {
 
     /// What may wait for the handlers while reading goes on.
     fn room(&self) -> usize {
+        if self.over {
+            // What a chunk can hold, and would else be lost with the socket. What it inflates to may be
+            // more.
+            return self.read_ahead.saturating_mul(2).saturating_add(LAST);
+        }
         // What was read while a Close is under way is still delivered, so that reading to the
         // peer's Close must not wait for the handlers; a second helping bounds it.
         if self.is_closing() { self.read_ahead.saturating_mul(2) } else { self.read_ahead }
