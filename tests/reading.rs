@@ -5,8 +5,9 @@ use std::time::Duration;
 use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler};
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{Connection, Reconnect, command, event};
-use tokio::sync::oneshot;
+use actix_ws_client::{Connection, Phase, Reconnect, command, event};
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::{mpsc, oneshot};
 
 #[actix::test]
 async fn reading_goes_on_at_once_when_the_handlers_took_what_had_stopped_it() {
@@ -124,4 +125,73 @@ async fn what_fragments_inflate_to_counts_as_it_is_found() {
     });
     all.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
     connection.send(command::Close::normal().deadline(Duration::ZERO)).await.unwrap();
+}
+
+/// A handler that takes nothing until it is let go, and then tells how long each message is.
+struct Late(Option<oneshot::Receiver<()>>, mpsc::UnboundedSender<usize>);
+
+impl Actor for Late {
+    type Context = Context<Late>;
+
+    fn started(&mut self, ctx: &mut Context<Late>) {
+        ctx.set_mailbox_capacity(1);
+        let go = self.0.take().unwrap();
+        ctx.wait(wrap_future(async move { go.await.unwrap() }));
+    }
+}
+
+impl Handler<event::Message> for Late {
+    type Result = ();
+
+    fn handle(&mut self, message: event::Message, _: &mut Context<Late>) {
+        self.1.send(message.payload.len()).unwrap();
+    }
+}
+
+#[actix::test]
+async fn what_was_read_arrives_though_the_socket_is_lost_before_the_handlers_have_caught_up() {
+    const MESSAGES: usize = 40;
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    let server = actix::spawn(async move {
+        let mut peer = tokio_tungstenite::accept_async(theirs).await.unwrap();
+        peer.next().await.unwrap().unwrap();
+        for len in 0..MESSAGES {
+            peer.feed(vec![7; len * 10].into()).await.unwrap();
+        }
+        peer.flush().await.unwrap();
+        peer
+    });
+    let (go, wait) = oneshot::channel();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let probe = Probe::new();
+    let builder = Connection::builder("ws://in.memory/")
+        .transport(ours)
+        .no_reconnect()
+        .read_ahead(100)
+        .on_open(event::call(|open: event::Open| {
+            assert!(open.connection.do_send(command::Send::text("go")));
+        }))
+        .on_message(Late(Some(wait), tell).start().recipient())
+        .on_close(probe.recipient());
+    let watch = builder.watch();
+    let connection = builder.start().unwrap();
+    let peer = server.await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(20), async {
+        while watch.figures().bytes_in < 7_900 {
+            tokio::task::yield_now().await;
+        }
+    });
+    read.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
+    assert!(watch.figures().messages_in < 30, "the rest waits: {:?}", watch.figures());
+    drop(peer);
+    connection.do_send(command::Send::text("into the void"));
+    while watch.phase() != Phase::Closed {
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    for len in 0..MESSAGES {
+        let next = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+        assert_eq!(next, Ok(Some(len * 10)));
+    }
+    assert_eq!(probe.next::<event::Close>().await.epoch, 1);
 }

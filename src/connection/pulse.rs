@@ -81,7 +81,6 @@ impl Connection {
                     self.enter(Phase::Closing);
                 }
                 let error = ready!(polled);
-                live.digest_rest(&mut self.delivery, &self.watch, self.source);
                 let Life::Live(live) = std::mem::replace(&mut self.life, Life::Waiting(None))
                 else {
                     return Poll::Pending;

@@ -278,13 +278,26 @@ impl Live {
         source: SourceId,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Error>> {
+        let error = ready!(self.poll_over(delivery, watch, source, cx));
+        self.digest_rest(delivery, watch, source);
+        Poll::Ready(self.end(error))
+    }
+
+    /// As [`poll`](Live::poll), with whatever was found last.
+    fn poll_over(
+        &mut self,
+        delivery: &mut Delivery,
+        watch: &Watch,
+        source: SourceId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Error>> {
         let read = self.poll_read(delivery, watch, source, cx);
         if let Some(error) = self.judge_silence() {
-            return Poll::Ready(self.end(Some(error)));
+            return Poll::Ready(Some(error));
         }
         self.answer_breach(delivery, cx);
         if self.codec.mask_keys_failed() {
-            return Poll::Ready(self.end(Some(Error::Handler("`mask_key` panicked".into()))));
+            return Poll::Ready(Some(Error::Handler("`mask_key` panicked".into())));
         }
         let before = self.writer.written();
         let flushed = if self.writer.gathers() {
@@ -295,14 +308,14 @@ impl Live {
         };
         watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
-            (Err(error), _) => return Poll::Ready(self.end(Some(error))),
+            (Err(error), _) => return Poll::Ready(Some(error)),
             (_, Poll::Ready(Err(error))) => {
                 // What came before the transport broke may hold the peer's Close, and its reason.
                 let _ = self.poll_read(delivery, watch, source, cx);
-                return Poll::Ready(self.end(Some(error)));
+                return Poll::Ready(Some(error));
             }
-            (Ok(ReadState::Eof), _) => return Poll::Ready(self.end(Some(ended_early()))),
-            (Ok(ReadState::Truncated), _) => return Poll::Ready(self.end(Some(truncated()))),
+            (Ok(ReadState::Eof), _) => return Poll::Ready(Some(ended_early())),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(Some(truncated())),
             (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
@@ -319,7 +332,7 @@ impl Live {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(self.end(None))
+        Poll::Ready(None)
     }
 
     /// What an end is told as. A failure of our own finding comes first; and nothing that follows
