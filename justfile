@@ -83,9 +83,16 @@ simulate SEEDS="60":
 
 # Each fuzz target for so many seconds; needs nightly and cargo-fuzz
 fuzz SECONDS="30":
-    for target in decode round_trip; do \
+    for target in decode inflate round_trip; do \
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
+
+# Instructions for each message against benches/instructions/baseline.json; needs valgrind and gungraun-runner
+instructions *ARGS:
+    cargo bench --locked --bench instructions -- {{ ARGS }}
+
+# Makes the counts of today the baseline. The commit says what rose, by how much, and why
+instructions-accept: (instructions "--accept")
 
 # Every client beside ours, see docs/performance.md: half an hour, or minutes with --quick
 bench *ARGS:
@@ -101,5 +108,7 @@ bench-check:
 examples:
     cargo build --locked --examples
     timeout 60 cargo run --locked --quiet --example echo
-    timeout 60 cargo run --locked --quiet --example reconnect
+    for example in reconnect custom_backoff tls proxy prepared_socket actix_web testing; do \
+        timeout 60 cargo run --locked --quiet --example "$example"; \
+    done
     timeout 60 cargo run --locked --quiet --example market_feed -- --duration 5s

@@ -12,8 +12,15 @@ use bytes::Bytes;
 pub struct Headers(Vec<(String, Bytes)>);
 
 /// Names whose values never reach a log.
-const SECRET: [&str; 5] =
-    ["authorization", "proxy-authorization", "cookie", "set-cookie", "www-authenticate"];
+const SECRET: [&str; 6] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "set-cookie",
+    "www-authenticate",
+    // It may have user info in it, or a ticket.
+    "location",
+];
 
 impl Headers {
     /// The first value of a header, if it is there and is text.
@@ -114,8 +121,10 @@ mod tests {
     }
 
     #[test]
-    fn debug_hides_cookies() {
-        let shown = format!("{:?}", headers());
+    fn debug_hides_cookies_and_locations() {
+        let location = ("location".to_owned(), Bytes::from("ws://us:hunter2@h"));
+        let headers = Headers(headers().0.into_iter().chain([location]).collect());
+        let shown = format!("{headers:?}");
         assert!(shown.contains("websocket") && !shown.contains("hunter2"), "{shown}");
     }
 }

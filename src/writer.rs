@@ -11,7 +11,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
-use crate::command::SendError;
+use crate::command::{self, SendError};
 use crate::error::{Error, Stage};
 use crate::proto::codec::Codec;
 use crate::proto::frame::Role;
@@ -43,10 +43,17 @@ pub(crate) struct Writer {
     unflushed: bool,
     /// Runs while bytes wait and nothing moves.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// What `queued` was in the last turn.
+    seen: u64,
 }
 
 /// Control frames that may wait to be written.
 const MAX_CONTROL: usize = 64;
+
+/// So much in one turn of the thread says that more is on its way: it is waited for, as long as it
+/// comes, until so much is there for one write.
+const MUCH: u64 = 4 << 10;
+const ENOUGH: usize = 64 << 10;
 
 /// An empty buffer larger than this is given back.
 const KEEP: usize = 8 << 10;
@@ -64,20 +71,17 @@ impl Writer {
             timeout,
             unflushed: false,
             stalled: None,
+            seen: 0,
         }
     }
 
-    /// Takes a data message, if it is within the bound; in frames of at most `fragment` bytes, if that
-    /// is wanted.
+    /// Takes a data message, if it is within the bound; in fragments, if that is wanted.
     ///
     /// # Errors
     /// `Full` or `TooLarge`, with the message.
-    pub(crate) fn data(
-        &mut self,
-        codec: &mut Codec,
-        payload: Payload,
-        fragment: Option<usize>,
-    ) -> Result<(), SendError> {
+    pub(crate) fn data(&mut self, codec: &mut Codec, send: command::Send) -> Result<(), SendError> {
+        let fragment = send.fragment();
+        let payload = send.payload;
         let length = match fragment {
             None => Codec::encoded_len(Role::Client, payload.len()),
             Some(size) => Codec::fragments_len(Role::Client, payload.len(), size),
@@ -137,6 +141,14 @@ impl Writer {
     /// Bytes written since the socket was opened.
     pub(crate) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Whether to write in the next turn rather than in this one, for then there is more. Who sends many
+    /// messages, and waits for the answer now and then, would else cost a write for each time.
+    pub(crate) fn gathers(&mut self) -> bool {
+        let fresh = self.queued - self.seen;
+        self.seen = self.queued;
+        fresh >= MUCH && self.buf.len() < ENOUGH
     }
 
     /// Writes until nothing waits. `Ready(Ok)` when all is with the transport.
@@ -285,14 +297,14 @@ mod tests {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(1024, Duration::from_secs(5));
         let mut io = Holding::default();
-        writer.data(&mut codec, Payload::Binary(vec![7; 10].into()), None).unwrap();
+        writer.data(&mut codec, command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         assert_eq!((writer.unsent(), io.out), (0, 0));
         io.open = true;
         assert!(matches!(writer.poll_flush(&mut io, &mut codec, &mut cx), Poll::Ready(Ok(()))));
         assert_eq!(io.out, 16);
         io.open = false;
-        writer.data(&mut codec, Payload::Binary(vec![7; 10].into()), None).unwrap();
+        writer.data(&mut codec, command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         tokio::time::advance(Duration::from_secs(5)).await;
         let late = writer.poll_flush(&mut io, &mut codec, &mut cx);

@@ -169,3 +169,25 @@ async fn many_messages_go_out_in_one_envelope_and_what_is_not_taken_comes_back()
     assert_eq!(probe.next_message().await.payload.as_text(), Some("b"));
     connection.send(command::Close::normal()).await.unwrap();
 }
+
+#[actix::test]
+async fn a_message_without_bytes_that_comes_alone_is_a_batch_of_one() {
+    let gate = Gate::new();
+    // Not behind the 101, where it could be read with more.
+    let script = Script::accept().expect_message().send_raw(b"\x81\0".to_vec());
+    let server = Server::start(script.stall_until(&gate));
+    let (told, mut got) = mpsc::unbounded_channel();
+    let go = event::call(|open: event::Open| {
+        assert!(open.connection.do_send(command::Send::text("go")));
+    });
+    let batches = event::call(move |batch: event::Batch| {
+        let texts = batch.iter().map(|view| view.as_text().unwrap().len());
+        told.send((texts.collect::<Vec<_>>(), batch.bytes(0).map(<[u8]>::len))).unwrap();
+    });
+    let builder = Connection::builder(server.url()).on_open(go).on_batch(batches);
+    let connection = builder.start().unwrap();
+    let next = tokio::time::timeout(Duration::from_secs(10), got.recv()).await;
+    assert_eq!(next.expect("it is told"), Some((vec![0], Some(0))));
+    gate.open();
+    connection.send(command::Close::normal()).await.unwrap();
+}

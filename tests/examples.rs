@@ -1,17 +1,86 @@
 //! The short examples run to a good end.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
-fn run(name: &str) -> String {
-    let test = std::env::current_exe().unwrap();
-    let example = test.ancestors().nth(2).unwrap().join("examples").join(name);
-    let output = Command::new(&example)
-        .output()
-        .unwrap_or_else(|err| panic!("{example:?}: {err}; cargo build --examples"));
-    let text = String::from_utf8(output.stdout).unwrap();
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {}\n{text}{words}", output.status);
-    text
+/// An example that runs, and is ended with its owner.
+struct Program {
+    name: &'static str,
+    child: Child,
+    /// Of stdout.
+    lines: Receiver<String>,
+    said: String,
+    deadline: Instant,
+}
+
+impl Program {
+    fn start(name: &'static str, args: &[&str]) -> Program {
+        let test = std::env::current_exe().unwrap();
+        let example = test.ancestors().nth(2).unwrap().join("examples").join(name);
+        let example = example.with_extension(std::env::consts::EXE_EXTENSION);
+        let mut command = Command::new(&example);
+        for proxy in ["http_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"] {
+            command.env_remove(proxy);
+        }
+        let mut child = command
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|err| panic!("{example:?}: {err}; cargo build --examples"));
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            // An error is a test that is over.
+            out.lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        Program { name, child, lines, said: String::new(), deadline }
+    }
+
+    /// The next line; `None` at the end.
+    fn line(&mut self) -> Option<String> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(left) {
+            Ok(line) => {
+                self.said += &line;
+                self.said += "\n";
+                Some(line)
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("{} does not end: {}", self.name, self.said),
+        }
+    }
+
+    /// All that it said, once it has ended well.
+    fn end(mut self) -> String {
+        while self.line().is_some() {}
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{}: {status}\n{}", self.name, self.said);
+        std::mem::take(&mut self.said)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // An error is one that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(name: &'static str) -> String {
+    Program::start(name, &[]).end()
+}
+
+/// Asserts that these stand in the text, each behind the one before.
+fn in_order(text: &str, words: &[&str]) {
+    let mut rest = text;
+    for word in words {
+        let Some((_, behind)) = rest.split_once(word) else { panic!("{word:?} in {text}") };
+        rest = behind;
+    }
 }
 
 #[test]
@@ -28,4 +97,87 @@ fn reconnect_outlives_its_server() {
     for cause in ["without a Close frame", "with 1012", "status 503", "refused", "silent"] {
         assert!(text.contains(cause), "{cause} in {text}");
     }
+}
+
+#[test]
+fn tls_opens_with_both_certificates_and_not_without_one() {
+    let text = run("tls");
+    let shown = "message: welcome, your chain has 1 certificate\n";
+    let missing = "error at stage tls: TLS: received fatal alert: CertificateRequired\n";
+    let unknown = "error at stage tls: TLS: invalid peer certificate: UnknownIssuer\n";
+    in_order(&text, &["* with the", "open: TLSv1.3", shown, "* without", missing, unknown]);
+    assert_eq!(text.matches("error at stage").count(), 2, "{text}");
+}
+
+#[test]
+fn proxy_goes_through_and_past_as_it_was_told() {
+    let text = run("proxy");
+    let parts: Vec<&str> = text.split("* ").skip(1).collect();
+    let through = |part: &str| part.contains("opens the way") && part.contains("message: hello");
+    let past = |part: &str| !part.contains("proxy: ") && part.contains("message: hello");
+    let [chosen, wrong, listed, env, env_past] = parts[..] else { panic!("{text}") };
+    assert!(through(chosen) && through(env), "{text}");
+    assert!(past(listed) && past(env_past), "{text}");
+    assert!(wrong.contains("error: proxy: refused with status 407\n"), "{text}");
+    assert!(!text.contains("guess"), "{text}");
+}
+
+#[test]
+fn actix_web_asks_itself_and_ends_the_connection_before_the_server() {
+    let text = run("actix_web");
+    in_order(&text, &["GET /health: 200\n", "POST /say/hello: 202\n", r#""phase":"open""#]);
+    let closed = ["feed: open, epoch 1\n", "feed: hello\n", "feed: closed with 1000 by Local\n"];
+    in_order(&text, &closed);
+    in_order(&text, &["connection: closed, after 1 opening\n", "server: stopped\n"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn actix_web_closes_cleanly_on_ctrl_c() {
+    use actix_ws_client::testing::{Script, Server};
+
+    let upstream = Server::start(Script::accept());
+    let mut program = Program::start("actix_web", &[&upstream.url()]);
+    while program.line().is_some_and(|line| line != "feed: open, epoch 1") {}
+    let pid = program.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let text = program.end();
+    in_order(&text, &["connection: closed, after 1 opening\n", "server: stopped\n"]);
+    let codes: Vec<_> = upstream.closes().into_iter().flatten().map(|f| f.code().value()).collect();
+    assert_eq!(codes, [1000]);
+}
+
+#[test]
+fn custom_backoff_waits_as_each_policy_says() {
+    let text = run("custom_backoff");
+    let delays: Vec<Vec<u64>> = text
+        .split("* ")
+        .skip(1)
+        .map(|part| {
+            let after = |line: &str| line.rsplit_once(" in ")?.1.strip_suffix("ms")?.parse().ok();
+            part.lines().filter_map(after).collect()
+        })
+        .collect();
+    assert_eq!(delays[0], [10, 40, 20], "{text}");
+    assert_eq!(delays[1], [10, 20, 40, 80], "{text}");
+    assert_eq!(delays[2], [10, 10, 20, 30, 50, 80], "{text}");
+    for (delay, ceiling) in delays[3].iter().zip([20, 40, 80]) {
+        assert!((10..=ceiling).contains(delay), "{text}");
+    }
+    assert_eq!((delays.len(), delays[3].len()), (4, 3), "{text}");
+    assert_eq!(text.matches("that was the last").count(), 4, "{text}");
+}
+
+#[test]
+fn prepared_socket_speaks_over_pipes_and_unix_sockets() {
+    let text = run("prepared_socket");
+    let one = ["open, dials: 1\n", "message: hello\n", "closed\n"];
+    in_order(&text, &[&one[..], &["* a wss URL"], &one].concat());
+    #[cfg(unix)]
+    in_order(&text, &["* a Unix socket", "failed: ", "open, dials: 2\n", "message: hello\n"]);
+}
+
+#[test]
+fn testing_holds_its_assertions() {
+    assert_eq!(run("testing").matches("ok: ").count(), 2);
 }

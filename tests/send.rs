@@ -1,5 +1,10 @@
 //! What is sent is within a bound, and what is not taken comes back.
 
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::Addr;
@@ -13,6 +18,8 @@ use actix_ws_client::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -296,6 +303,24 @@ async fn what_has_waited_too_long_comes_back_and_what_is_behind_it_waits_on() {
 }
 
 #[actix::test]
+async fn what_stood_behind_a_message_that_went_back_is_taken_if_there_is_room() {
+    let server = Server::start(Script::accept().stall_forever());
+    let probe = Probe::new();
+    // No ping comes to wake it, nor does the server read.
+    let builder = to(&server).write_timeout(60 * SECOND).ping_interval(None).no_reconnect();
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    fill(&connection).await;
+    let long = command::Send::binary(vec![7; 200 << 10]).wait(SECOND / 10);
+    let long = connection.send(long);
+    // As long as the clock goes, and longer.
+    let short = connection.send(command::Send::text("short").wait(Duration::MAX));
+    assert!(matches!(long.await.unwrap(), Err(SendError::Full(_))));
+    let short = tokio::time::timeout(10 * SECOND, short).await;
+    short.expect("there is room for it").unwrap().unwrap();
+}
+
+#[actix::test]
 async fn no_more_than_so_many_messages_wait() {
     let server = Server::start(Script::accept().stall_forever());
     let probe = Probe::new();
@@ -354,4 +379,64 @@ async fn a_message_goes_out_in_fragments_and_arrives_whole() {
     let many = command::Send::fragments(vec![0; 200 << 10], 1);
     let refused = connection.send(many).await.unwrap();
     assert!(matches!(refused, Err(SendError::TooLarge(_))), "its headers count: {refused:?}");
+}
+
+/// A socket that counts how often it is written to.
+struct Counted(TcpStream, Arc<AtomicUsize>);
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[actix::test]
+async fn what_is_sent_turn_by_turn_leaves_in_few_writes() {
+    let server = Server::start(Script::accept());
+    let writes = Arc::new(AtomicUsize::new(0));
+    let count = writes.clone();
+    let builder = to(&server).transport_with(move |host, port| {
+        let count = count.clone();
+        async move { Ok(Counted(TcpStream::connect((host, port)).await?, count)) }
+    });
+    let probe = Probe::new();
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    let before = writes.load(Ordering::Relaxed);
+    // 64 batches of some 8 KiB: 8 writes, and some for a buffer that was full or a turn without one.
+    for _ in 0..64 {
+        let batch = (0..60).map(|_| command::Send::binary(vec![7; 128]));
+        connection.send(command::SendBatch::new(batch)).await.unwrap().unwrap();
+    }
+    for _ in 0..64 * 60 {
+        server.next_message().await;
+    }
+    let writes = writes.load(Ordering::Relaxed) - before;
+    assert!(writes <= 32, "{writes} writes");
+    // A single message does not wait for others.
+    connection.send(command::Send::text("x")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await, "x".into());
 }

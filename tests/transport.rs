@@ -185,3 +185,43 @@ async fn socket_options_that_cannot_be_are_refused() {
         assert!(err.starts_with("socket_options: "), "{err}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[actix::test]
+async fn a_socket_keeps_to_its_device() {
+    let server = Server::start(Script::accept().echo());
+    let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let options = SocketOptions::new().device("lo").with(move |socket| {
+        let _ = told.send(socket.device()?);
+        Ok(())
+    });
+    let probe = Probe::new();
+    let _connection = probe.attach(to(&server).socket_options(options)).start().unwrap();
+    probe.next::<event::Open>().await;
+    assert_eq!(asked.recv().await, Some(Some(b"lo".to_vec())));
+
+    let nowhere = SocketOptions::new().device("nowhere");
+    let outcome = to(&server).socket_options(nowhere).no_reconnect().run().await.unwrap();
+    assert_eq!(outcome.error.unwrap().stage(), "connect");
+    assert_eq!(server.dials(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[actix::test]
+async fn a_socket_has_its_mark_or_says_that_it_may_not() {
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let options = SocketOptions::new().mark(77).with(move |socket| {
+        let _ = told.send(socket.mark()?);
+        Ok(())
+    });
+    let outcome = to(&server).socket_options(options).no_reconnect().run().await.unwrap();
+    match (asked.recv().await, outcome.error) {
+        (Some(mark), None) => assert_eq!(mark, 77),
+        // Without CAP_NET_ADMIN.
+        (None, Some(Error::Connect(err))) => {
+            assert_eq!(err.tried[0].1.kind(), io::ErrorKind::PermissionDenied);
+        }
+        other => panic!("{other:?}"),
+    }
+}

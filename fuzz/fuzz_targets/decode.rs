@@ -1,7 +1,7 @@
 //! Any bytes, cut anywhere, mean what they mean in one piece; and no peer makes us hold more than the
 //! limits allow.
 //!
-//! Input: role, limits, the sizes of the pieces, then the stream.
+//! Input: role, limits and ways to give out, the sizes of the pieces, then the stream.
 
 #![no_main]
 
@@ -19,20 +19,22 @@ fuzz_target!(|data: &[u8]| {
     if flags & 2 != 0 {
         (limits.frame, limits.message, limits.fragments) = (200, 300, 4);
     }
-    let whole = decode(role, limits, stream, &[usize::MAX]);
+    let codec = || {
+        Codec::new(role, limits).by_fragment(flags & 4 != 0).unchecked_text(flags & 8 != 0)
+    };
+    let whole = decode(codec(), limits, stream, &[usize::MAX]);
     let pieces = [a, b, c, d].map(|size| usize::from(*size).max(1));
-    assert_eq!(decode(role, limits, stream, &pieces), whole);
-    assert_eq!(decode(role, limits, stream, &[1]), whole);
+    assert_eq!(decode(codec(), limits, stream, &pieces), whole);
+    assert_eq!(decode(codec(), limits, stream, &[1]), whole);
 });
 
 /// All that a stream yields when it comes in pieces of these sizes, over and over.
 fn decode(
-    role: Role,
+    mut codec: Codec,
     limits: Limits,
     mut stream: &[u8],
     sizes: &[usize],
 ) -> (Vec<Incoming>, Option<ProtocolError>) {
-    let mut codec = Codec::new(role, limits);
     let (mut src, mut items) = (BytesMut::new(), vec![]);
     for size in sizes.iter().cycle() {
         let (piece, rest) = stream.split_at(stream.len().min(*size));

@@ -11,9 +11,9 @@ use crate::proto::message::Payload;
 
 /// Sends one message (WebSocketApp's `send`, `send_text`, `send_bytes`).
 ///
-/// It is answered in the same turn of the connection's actor, unless it may [`wait`](Send::wait): `Ok` means that it was taken into
-/// the bounded send buffer of the socket that is open now. It does not mean that the peer has it:
-/// what is under way when a socket is lost may or may not have arrived.
+/// It is answered in the same turn of the connection's actor, unless it may [`wait`](Send::wait):
+/// `Ok` means that it was taken into the bounded send buffer of the socket that is open now. It does
+/// not mean that the peer has it: what is under way when a socket is lost may or may not have arrived.
 ///
 /// ```
 /// use actix_ws_client::command;
@@ -24,10 +24,16 @@ use crate::proto::message::Payload;
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Send {
     pub(crate) payload: Payload,
+    /// What is asked for seldom; apart, so that others are short.
+    more: Option<Box<More>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct More {
     /// The most bytes of one frame; `None` for a single frame.
-    pub(crate) fragment: Option<usize>,
+    fragment: Option<usize>,
     /// How long it may wait for room.
-    pub(crate) wait: Option<Duration>,
+    wait: Option<Duration>,
 }
 
 impl Send {
@@ -46,7 +52,8 @@ impl Send {
     /// was agreed and is worth it. Each has a header of up to 14 bytes, which counts against
     /// `send_buffer` too. (WebSocketApp has such frames made by hand, with `create_frame`.)
     pub fn fragments(payload: impl Into<Payload>, size: usize) -> Send {
-        Send { payload: payload.into(), fragment: Some(size), wait: None }
+        let more = More { fragment: Some(size), wait: None };
+        Send { payload: payload.into(), more: Some(Box::new(more)) }
     }
 
     /// Waits so long for room in the send buffer, where it would be refused as
@@ -55,14 +62,24 @@ impl Send {
     /// messages wait, one that may not wait is refused: it would overtake them. Of no effect in a
     /// [`SendBatch`]. Default: no waiting.
     pub fn wait(mut self, time: Duration) -> Send {
-        self.wait = Some(time);
+        self.more.get_or_insert_default().wait = Some(time);
         self
+    }
+
+    /// The most bytes of one frame; `None` for a single frame.
+    pub(crate) fn fragment(&self) -> Option<usize> {
+        self.more.as_ref()?.fragment
+    }
+
+    /// How long it may wait for room.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.more.as_ref()?.wait
     }
 }
 
 impl From<Payload> for Send {
     fn from(payload: Payload) -> Send {
-        Send { payload, fragment: None, wait: None }
+        Send { payload, more: None }
     }
 }
 

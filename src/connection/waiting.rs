@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use actix::dev::{MessageResponse, OneshotSender};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -19,6 +20,9 @@ type Answer = Result<Accepted, SendError>;
 
 /// Who is to be told what became of a message; nobody, if it came by `do_send`.
 type Slot = Rc<Cell<Option<OneshotSender<Answer>>>>;
+
+/// What a time is cut to that the clock does not reach.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Messages that may wait.
 const MAX_WAITING: usize = 1024;
@@ -72,19 +76,23 @@ fn tell(asker: Option<OneshotSender<Answer>>, answer: Answer) {
 impl Connection {
     /// Takes a message, or lets it wait for room if it may.
     pub(super) fn take_or_wait(&mut self, send: command::Send) -> Reply {
-        let (wait, fragment) = (send.wait, send.fragment);
-        let until = wait.and_then(|wait| Instant::now().checked_add(wait));
-        match (self.take(send), until) {
-            (Err(SendError::Full(payload)), Some(until))
-                if self.waiting.queue.len() < MAX_WAITING =>
-            {
+        let Some(wait) = send.patience() else {
+            let answer = self.take(send);
+            self.count(&answer);
+            return Reply(When::Now(answer));
+        };
+        let now = Instant::now();
+        let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
+        // A payload is shared, not copied.
+        let again = send.clone();
+        match self.take(send) {
+            Err(SendError::Full(_)) if self.waiting.queue.len() < MAX_WAITING => {
                 let slot = Slot::default();
-                let send = command::Send { payload, fragment, wait };
-                self.waiting.queue.push_back(Waiter { send, until, slot: slot.clone() });
+                self.waiting.queue.push_back(Waiter { send: again, until, slot: slot.clone() });
                 self.waiting.timer = None;
                 Reply(When::Later(slot))
             }
-            (answer, _) => {
+            answer => {
                 self.count(&answer);
                 Reply(When::Now(answer))
             }
@@ -156,6 +164,10 @@ impl Connection {
             let (late, rest): (VecDeque<_>, _) =
                 waiters.into_iter().partition(|waiter| waiter.until <= now);
             self.waiting.queue = rest;
+            if !late.is_empty() {
+                // What they stood in the way of may be short enough.
+                cx.waker().wake_by_ref();
+            }
             for waiter in late {
                 let answer = Err(SendError::Full(waiter.send.payload));
                 self.count(&answer);

@@ -205,7 +205,9 @@ impl Run {
         }
         let at = if oldest { kept } else { self.messages.len() - dropped };
         self.messages.remove(at, dropped);
-        self.messages.compact();
+        if self.cost() > cost_left {
+            self.messages.compact();
+        }
         dropped
     }
 }

@@ -21,8 +21,9 @@ pub(crate) use crate::delivery::kinds::{EVENT, Entry, Event, Handlers, Queued, R
 #[derive(Default)]
 pub(crate) struct Delivery {
     handlers: Handlers,
-    queue: VecDeque<Entry>,
-    /// The number of the head, or of what will be it. Entries are numbered as they come.
+    /// What waits, each with its number.
+    queue: VecDeque<(u64, Entry)>,
+    /// The number of the next entry. They are numbered as they come.
     number: u64,
     /// What waits, in bytes.
     cost: usize,
@@ -53,7 +54,7 @@ impl Delivery {
 
     /// Adds a recipient that is told of what comes from now on.
     pub(crate) fn subscribe<E: Event>(&mut self, to: Recipient<E>) {
-        let from = self.number + self.queue.len() as u64;
+        let from = self.number;
         self.handlers.of().push(Slot { to, from });
     }
 
@@ -73,7 +74,7 @@ impl Delivery {
             return false;
         };
         slots.remove(index);
-        let cursor = self.queue.front().and_then(|head| E::cursor(head, &mut self.told));
+        let cursor = self.queue.front().and_then(|(_, head)| E::cursor(head, &mut self.told));
         if let Some(told) = cursor
             && index < *told
         {
@@ -85,11 +86,15 @@ impl Delivery {
     /// Puts an event behind all others.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
         if E::is_wanted(&mut self.handlers) {
-            let entry = event.wrap();
-            self.cost += entry.cost();
             self.events += 1;
-            self.queue.push_back(entry);
+            self.enqueue(event.wrap());
         }
+    }
+
+    fn enqueue(&mut self, entry: Entry) {
+        self.cost += entry.cost();
+        self.queue.push_back((self.number, entry));
+        self.number += 1;
     }
 
     /// Puts a run of messages behind all others. Where a handler is too slow for it, drops what
@@ -102,9 +107,7 @@ impl Delivery {
             return;
         }
         self.events += run.messages.len();
-        let entry = Entry::Run(run);
-        self.cost += entry.cost();
-        self.queue.push_back(entry);
+        self.enqueue(Entry::Run(run));
         self.shed();
     }
 
@@ -140,7 +143,7 @@ impl Delivery {
         // run that some have had as a batch.
         let head = if self.told[2] > 0 { usize::MAX } else { 1 };
         let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
-            Entry::Run(run) => Some((if index == 0 { head } else { 0 }, run)),
+            (_, Entry::Run(run)) => Some((if index == 0 { head } else { 0 }, run)),
             _ => None,
         });
         let oldest = self.overflow == Overflow::DropOldest;
@@ -148,6 +151,7 @@ impl Delivery {
             true => &mut { runs },
             false => &mut runs.rev(),
         };
+        let before = self.dropped;
         for (kept, run) in runs {
             if self.cost <= self.room {
                 break;
@@ -157,6 +161,10 @@ impl Delivery {
             self.cost = others + run.cost();
             self.events -= dropped;
             self.dropped += dropped as u64;
+        }
+        if self.dropped > before {
+            // A run of which nothing is left would be no batch, and they would pile up.
+            self.queue.retain(|(_, it)| !matches!(it, Entry::Run(run) if run.messages.is_empty()));
         }
     }
 
@@ -203,10 +211,10 @@ impl Delivery {
 
     /// Offers the head to its next recipients. `false` when the queue is empty.
     fn step(&mut self) -> bool {
-        let Some(head) = self.queue.front_mut() else {
+        let Some((number, head)) = self.queue.front_mut() else {
             return false;
         };
-        let (told, number) = (&mut self.told[0], self.number);
+        let (told, number) = (&mut self.told[0], *number);
         let handlers = &mut self.handlers;
         let blocked = match head {
             Entry::Open(event) => offer_copies(&mut handlers.open, told, number, event),
@@ -243,10 +251,10 @@ impl Delivery {
     /// As [`step`](Delivery::step), for the run at the head: whole to those who want batches, then
     /// message by message to the others.
     fn step_run(&mut self) -> bool {
-        let Some(Entry::Run(run)) = self.queue.front_mut() else {
+        let Some((number, Entry::Run(run))) = self.queue.front_mut() else {
             return true;
         };
-        let (handlers, number) = (&mut self.handlers, self.number);
+        let (handlers, number) = (&mut self.handlers, *number);
         let alone = handlers.data.is_empty() && handlers.message.is_empty();
         if self.told[2] < handlers.batch.len() {
             // The last recipient of all gets the messages themselves.
@@ -311,7 +319,6 @@ impl Delivery {
     fn next_entry(&mut self) {
         self.told = Told::default();
         self.queue.pop_front();
-        self.number += 1;
     }
 
     /// Hands over all that waits, past the bounds of the mailboxes: the end of life, where nobody
@@ -322,9 +329,8 @@ impl Delivery {
             mem::forget(offer.answer);
         }
         let mut skip = mem::take(&mut self.told);
-        for entry in mem::take(&mut self.queue) {
-            let (handlers, number) = (&self.handlers, self.number);
-            self.number += 1;
+        for (number, entry) in mem::take(&mut self.queue) {
+            let handlers = &self.handlers;
             let skips = mem::take(&mut skip);
             let [skipped, ..] = skips;
             match entry {
@@ -437,5 +443,184 @@ fn force_run(handlers: &Handlers, mut skip: Told, number: u64, mut run: Run) {
         force(&handlers.data, told_data, number, &run.data(payload.clone()));
         force(&handlers.message, told, number, &run.message(payload));
         run.messages.advance();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use actix::fut::wrap_future;
+    use actix::{Actor, AsyncContext, Handler};
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+    use crate::command::status::SourceId;
+    use crate::event;
+    use crate::proto::messages::{Kind, Messages};
+
+    /// A handler with room for one, that takes nothing until it is let go.
+    struct Stuck {
+        go: Option<oneshot::Receiver<()>>,
+        told: mpsc::UnboundedSender<Vec<u8>>,
+    }
+
+    impl Actor for Stuck {
+        type Context = actix::Context<Stuck>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            ctx.set_mailbox_capacity(1);
+            let go = self.go.take().unwrap();
+            ctx.wait(wrap_future(async move { go.await.unwrap() }));
+        }
+    }
+
+    impl Handler<event::Batch> for Stuck {
+        type Result = ();
+
+        fn handle(&mut self, batch: event::Batch, _: &mut Self::Context) {
+            let numbers = batch.iter().map(|view| view.as_bytes()[0]).collect();
+            self.told.send(numbers).unwrap();
+        }
+    }
+
+    impl Handler<event::Message> for Stuck {
+        type Result = ();
+
+        fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
+            self.told.send(vec![message.payload.as_bytes()[0]]).unwrap();
+        }
+    }
+
+    /// All that was told so far, once nothing more comes for some turns.
+    async fn all(seen: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let mut all = Vec::new();
+        while let Ok(more) = seen.try_recv() {
+            all.extend(more);
+        }
+        all
+    }
+
+    /// Two messages of half a kilobyte each that begin with a number.
+    fn run(number: u8) -> Run {
+        let mut messages = Messages::default();
+        messages.push(Kind::Binary, 0..512);
+        messages.push(Kind::Binary, 512..1024);
+        messages.seal(vec![number; 1024].into(), 0, 1024);
+        let (source, received) = (SourceId::next(), Instant::now());
+        Run { source, epoch: 1, received, messages }
+    }
+
+    #[actix::test]
+    async fn nothing_is_left_of_what_was_dropped() {
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+            let (go, wait) = oneshot::channel();
+            let (told, mut seen) = mpsc::unbounded_channel();
+            let stuck = Stuck { go: Some(wait), told }.start();
+            let mut handlers = Handlers::default();
+            handlers.add::<event::Batch>(stuck.clone().recipient());
+            let (messages, mut seen_messages) = mpsc::unbounded_channel();
+            handlers.add(event::call(move |it: event::Message| {
+                messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
+            }));
+            let mut delivery = Delivery::new(handlers, overflow, 3000);
+            // It has started, and its mailbox has its size.
+            tokio::task::yield_now().await;
+            for number in 0..200 {
+                delivery.push_run(run(number));
+                std::future::poll_fn(|cx| {
+                    delivery.poll(cx);
+                    std::task::Poll::Ready(())
+                })
+                .await;
+            }
+            assert!(delivery.blocked_since().is_some() && delivery.cost() <= 3000);
+            assert!(delivery.queue.len() <= 4, "{} entries", delivery.queue.len());
+            // Who comes now is told of the next run, whatever was dropped before.
+            let (late, mut seen_late) = mpsc::unbounded_channel();
+            let (go_late, wait) = oneshot::channel();
+            let late = Stuck { go: Some(wait), told: late }.start();
+            delivery.subscribe::<event::Batch>(late.recipient());
+            go.send(()).unwrap();
+            go_late.send(()).unwrap();
+            let drained = std::future::poll_fn(|cx| {
+                delivery.poll(cx);
+                if delivery.is_empty() {
+                    std::task::Poll::Ready(())
+                } else {
+                    std::task::Poll::Pending
+                }
+            });
+            tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+            assert_eq!((delivery.cost(), delivery.events()), (0, 0));
+            delivery.push_run(run(200));
+            delivery.hand_over();
+            assert_eq!(seen_late.recv().await.unwrap(), [200, 200]);
+            let mut numbers = Vec::new();
+            while numbers.last() != Some(&200) {
+                let batch = seen.recv().await.unwrap();
+                assert!(!batch.is_empty());
+                numbers.extend(batch);
+            }
+            assert!(numbers.is_sorted());
+            assert_eq!(
+                all(&mut seen_messages).await,
+                numbers,
+                "what one was told the other is too"
+            );
+            assert_eq!(numbers.len() as u64 + delivery.dropped(), 402);
+        }
+    }
+    #[actix::test]
+    async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
+        for leaves in [true, false] {
+            let (go, wait) = oneshot::channel();
+            let (told, mut seen) = mpsc::unbounded_channel();
+            let stuck: Recipient<event::Message> =
+                Stuck { go: Some(wait), told: told.clone() }.start().recipient();
+            let (messages, mut seen_messages) = mpsc::unbounded_channel();
+            let (data, mut seen_data) = mpsc::unbounded_channel();
+            let mut handlers = Handlers::default();
+            handlers.add(stuck.clone());
+            handlers.add(event::call(move |it: event::Message| {
+                messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
+            }));
+            handlers.add(event::call(move |it: event::Data| {
+                data.send(vec![it.payload.as_bytes()[0]]).unwrap();
+            }));
+            let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
+            tokio::task::yield_now().await;
+            (1..=3).for_each(|number| delivery.push_run(run(number)));
+            std::future::poll_fn(|cx| {
+                delivery.poll(cx);
+                std::task::Poll::Ready(())
+            })
+            .await;
+            // The first has its message, and the others are still to be told of it.
+            assert!(delivery.blocked_since().is_some());
+            assert_eq!((delivery.told[0], delivery.told[1]), (1, 1));
+            if leaves {
+                assert!(delivery.unsubscribe(&stuck));
+                go.send(()).unwrap();
+                let drained = std::future::poll_fn(|cx| {
+                    delivery.poll(cx);
+                    match delivery.is_empty() {
+                        true => std::task::Poll::Ready(()),
+                        false => std::task::Poll::Pending,
+                    }
+                });
+                tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+            } else {
+                delivery.hand_over();
+                go.send(()).unwrap();
+                assert_eq!(all(&mut seen).await, [1, 1, 2, 2, 3, 3]);
+            }
+            assert_eq!(all(&mut seen_messages).await, [1, 1, 2, 2, 3, 3]);
+            assert_eq!(all(&mut seen_data).await, [1, 1, 2, 2, 3, 3]);
+            assert_eq!((delivery.cost(), delivery.events()), (0, 0));
+        }
     }
 }

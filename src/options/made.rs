@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::error::{ConfigError, Error};
-use crate::options::request::check_headers;
+use crate::options::request::{check_headers, is_name};
 use crate::options::{Plan, Secret, Target};
 
 /// What can be the value of a header line: text, or an `Option` of it, whose `None` is no line at
@@ -39,8 +39,15 @@ impl<T: HeaderText> HeaderText for Option<T> {
 pub(crate) fn lines<N: Into<String>, V: HeaderText>(
     pairs: impl IntoIterator<Item = (N, V)>,
 ) -> Lines {
-    let line = |(name, value): (N, V)| Some((name.into(), Secret::new(value.into_text()?)));
-    pairs.into_iter().filter_map(line).collect()
+    let made = |(name, value): (N, V)| Some(line(name, value.into_text()?));
+    pairs.into_iter().filter_map(made).collect()
+}
+
+/// One header line. What cannot be a name is not kept, for it may be a value in the wrong place:
+/// the line is refused without it, and shows it nowhere.
+pub(crate) fn line(name: impl Into<String>, value: impl Into<String>) -> (String, Secret) {
+    let name = Some(name.into()).filter(|name| is_name(name));
+    (name.unwrap_or_default(), Secret::new(value))
 }
 
 /// The attempt that headers, or a URL, are made for.

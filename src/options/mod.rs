@@ -149,8 +149,8 @@ impl fmt::Debug for RetryIf {
 /// What becomes of data that the handlers are too slow for: while one of their mailboxes is full
 /// and more than `read_ahead` bytes wait.
 ///
-/// Only messages are ever dropped, never an `Open` or a `Close`, nor the message that is on its way
-/// to the full mailbox. What was dropped is counted in
+/// Only whole messages are ever dropped, never an `Open` or a `Close`, a fragment for
+/// `on_continuation`, nor the message that is on its way to the full mailbox. What was dropped is counted in
 /// `Figures::dropped` and told in the log, at most once a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

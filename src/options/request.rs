@@ -192,13 +192,11 @@ pub(super) fn check_headers(lines: &[(String, Secret)]) -> Result<(), ConfigErro
 /// Checks a header so that it cannot break out of its line (RFC 9110, 5.5 and 5.6.2).
 fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
     let refuse = |reason: &str| Err(ConfigError::option("header", format!("{name:?}: {reason}")));
-    if name.is_empty() {
-        return Err(ConfigError::option("header", "a line without a name or a colon"));
+    if !is_name(name) {
+        let reason = "a line without a colon or a name, or with a name that cannot be";
+        return Err(ConfigError::option("header", reason));
     }
     let lower = name.to_ascii_lowercase();
-    if !name.bytes().all(is_token) {
-        return refuse("not a header name");
-    }
     if value.bytes().any(|byte| byte != b'\t' && is_control(byte)) {
         return refuse("a control character in the value");
     }
@@ -206,6 +204,11 @@ fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
         return refuse("set by the handshake itself");
     }
     Ok(())
+}
+
+/// RFC 9110, 5.1.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(is_token)
 }
 
 fn is_control(byte: u8) -> bool {

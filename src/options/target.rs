@@ -40,7 +40,8 @@ impl Target {
         let secure = match url.scheme() {
             "ws" => false,
             "wss" => true,
-            other => return Err(refuse(&format!("the scheme is {other}, not ws or wss"))),
+            // Not told which: of `user:password@host` it would be the user.
+            _ => return Err(refuse("the scheme is neither ws nor wss")),
         };
         let host = match url.host().ok_or_else(|| refuse("no host"))? {
             Host::Domain(name) => name.to_owned(),

@@ -154,17 +154,17 @@ impl Assembler {
             return Err(ProtocolError::UnexpectedContinuation);
         };
         let before = partial.bytes.len();
-        inflater.push(piece, &mut partial.bytes, self.max_len - partial.given).map_err(|err| {
-            match err {
-                ProtocolError::MessageTooLarge { .. } => {
-                    ProtocolError::MessageTooLarge { limit: self.max_len }
-                }
-                err => err,
-            }
-        })?;
+        let inflated = inflater.push(piece, &mut partial.bytes, self.max_len - partial.given);
+        // What came before a fault is judged before it, however the bytes were cut.
         if let Some(utf8) = &mut partial.utf8 {
             utf8.feed(&partial.bytes[before..])?;
         }
+        inflated.map_err(|err| match err {
+            ProtocolError::MessageTooLarge { .. } => {
+                ProtocolError::MessageTooLarge { limit: self.max_len }
+            }
+            err => err,
+        })?;
         if ends { inflater.finish() } else { Ok(()) }
     }
 

@@ -89,6 +89,7 @@ impl Inflater {
     ///
     /// # Errors
     /// If it is no DEFLATE data, or more than the limit allows; found before that is held.
+    /// What came before that is in `out` all the same.
     pub(super) fn push(
         &mut self,
         mut piece: &[u8],
@@ -170,15 +171,14 @@ fn inflate_some(
     let mut beyond = [0];
     let target = if room == 0 { &mut beyond[..] } else { &mut out[begin..] };
     let (total_in, total_out) = (stream.total_in(), stream.total_out());
-    let status = stream
-        .decompress(piece, target, InflateFlush::NoFlush)
-        .map_err(|_| ProtocolError::InvalidDeflate)?;
+    let status = stream.decompress(piece, target, InflateFlush::NoFlush);
     let consumed = between(total_in, stream.total_in());
     let produced = between(total_out, stream.total_out());
     if room == 0 && produced > 0 {
         return Err(ProtocolError::MessageTooLarge { limit });
     }
     out.truncate(begin + produced);
+    let status = status.map_err(|_| ProtocolError::InvalidDeflate)?;
     let ended = status == Status::StreamEnd;
     Ok(Turn { consumed, ended, full: produced == room && room > 0 && !ended })
 }
@@ -635,6 +635,14 @@ mod tests {
         assert_eq!(codec.decode(&mut src), Ok(None));
         src.extend_from_slice(b"\x90");
         assert_eq!(codec.decode(&mut src), Err(ProtocolError::InvalidUtf8));
+    }
+
+    #[test]
+    fn of_two_faults_in_a_piece_the_first_counts() {
+        // A stored block of one byte, which is no text, and a block of the reserved kind.
+        let bytes = frame(Role::Client, 0xc1, b"\x00\x01\x00\xfe\xff\xff\x07");
+        let mut codec = codec(Role::Client, agreements()[0]);
+        assert_eq!(decode(&mut codec, &bytes), (vec![], Some(ProtocolError::InvalidUtf8)));
     }
 
     #[test]

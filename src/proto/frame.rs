@@ -1,6 +1,6 @@
 //! The frame header: the 2 to 14 bytes before every payload (RFC 6455, 5.2).
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 use crate::proto::error::ProtocolError;
 
@@ -191,21 +191,30 @@ impl FrameHeader {
     #[inline]
     pub fn write(&self, dst: &mut BytesMut) {
         let masked = if self.mask.is_some() { MASK } else { 0 };
-        dst.put_u8(if self.fin { FIN } else { 0 } | self.opcode as u8);
-        match self.len {
-            0..=125 => dst.put_u8(masked | self.len as u8),
+        // All of it, and `dst` is asked for room once.
+        let mut header = [0; 14];
+        header[0] = if self.fin { FIN } else { 0 } | self.opcode as u8;
+        let mut end = match self.len {
+            0..=125 => {
+                header[1] = masked | self.len as u8;
+                2
+            }
             126..=0xffff => {
-                dst.put_u8(masked | LEN_16);
-                dst.put_u16(self.len as u16);
+                header[1] = masked | LEN_16;
+                header[2..4].copy_from_slice(&(self.len as u16).to_be_bytes());
+                4
             }
             _ => {
-                dst.put_u8(masked | LEN_64);
-                dst.put_u64(self.len);
+                header[1] = masked | LEN_64;
+                header[2..10].copy_from_slice(&self.len.to_be_bytes());
+                10
             }
-        }
+        };
         if let Some(key) = self.mask {
-            dst.put_slice(&key);
+            header[end..end + 4].copy_from_slice(&key);
+            end += 4;
         }
+        dst.extend_from_slice(&header[..end]);
     }
 }
 

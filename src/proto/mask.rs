@@ -7,7 +7,7 @@ use bytes::BytesMut;
 #[inline]
 #[must_use]
 pub fn key() -> [u8; 4] {
-    rand::random()
+    rand::random::<u32>().to_ne_bytes()
 }
 
 /// Masks or unmasks in place; the first byte of `buf` is the first of the payload.

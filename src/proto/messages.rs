@@ -173,19 +173,31 @@ impl Messages {
         self.done = (self.done + 1).min(self.spans.len());
     }
 
-    /// The first `count` of those that are left, which then are done with. They share what is held.
+    /// The first `count` of those that are left, which then are done with. What they keep counts as
+    /// held by them from then on; few of many have a copy, so that they don't keep the rest.
     pub(crate) fn split_front(&mut self, count: usize) -> Self {
-        let end = self.done + count.min(self.len());
-        let spans = self.spans[self.done..end].to_vec();
-        self.done = end;
-        Self {
-            spans,
-            done: 0,
-            own: self.own.clone(),
-            buffer: self.buffer.clone(),
-            held: 0,
-            ..*self
+        if count >= self.len() {
+            return std::mem::take(self);
         }
+        let end = self.done + count;
+        let mut front = Self::with_capacity(count);
+        let mut len = 0;
+        for span in &self.spans[self.done..end] {
+            if span.is_own {
+                front.push_own(span.kind, self.own[span.start as usize].clone());
+            } else {
+                front.spans.push(*span);
+                len += span.len as usize;
+            }
+        }
+        self.done = end;
+        front.seal(self.buffer.clone(), self.base, len);
+        if len < self.held / 4 {
+            front.compact();
+        } else {
+            self.held = self.held.saturating_sub(len);
+        }
+        front
     }
 
     /// Forgets `count` of those that are left, from the `at`-th on.
@@ -275,11 +287,34 @@ mod tests {
         assert_eq!(all(&messages), [&b"own"[..], b"", b"\xff"]);
         let front = messages.split_front(2);
         assert_eq!(all(&front), [&b"own"[..], b""]);
-        assert_eq!((front.held(), messages.held()), (0, 12), "held once");
+        // A few of them have a copy; what did not lie in the buffer is kept by both.
+        assert_eq!((front.held(), messages.held()), (3, 12));
         assert_eq!(all(&messages), [b"\xff"]);
         messages.advance();
         messages.advance();
         assert!(messages.is_empty() && messages.view(0).is_none());
+    }
+
+    #[test]
+    fn each_part_answers_for_the_memory_that_it_keeps() {
+        let chunk = || {
+            let mut messages = Messages::default();
+            messages.push(Kind::Binary, 0..300);
+            messages.push(Kind::Binary, 300..310);
+            messages.push(Kind::Binary, 310..400);
+            messages.seal(Bytes::from(vec![7; 400]), 0, 1000);
+            messages
+        };
+        let mut messages = chunk();
+        assert_eq!(messages.split_front(3).held(), 1000, "nothing is left to answer for it");
+        assert!(messages.is_empty() && messages.held() == 0);
+        let mut messages = chunk();
+        let most = messages.split_front(1);
+        assert_eq!((most.held(), messages.held()), (300, 700));
+        let few = messages.split_front(1);
+        assert_eq!((few.held(), messages.held()), (10, 700));
+        assert!(few.buffer.is_unique(), "it keeps nothing of the chunk");
+        assert_eq!((all(&few), all(&messages)), (vec![vec![7; 10]], vec![vec![7; 90]]));
     }
 
     #[test]

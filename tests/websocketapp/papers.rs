@@ -71,12 +71,6 @@ const NAMES: [(&str, &str); 11] = [
     ),
 ];
 
-/// Names whose rows come with what they are about. It only gets shorter.
-const PENDING_NAMES: [&str; 1] = ["enableTrace"];
-
-/// Cases whose tests come with what they are about. It only gets shorter.
-const PENDING_CASES: [&str; 0] = [];
-
 const CASES: usize = 122;
 const SCENARIOS: usize = 36;
 const MOST_NOT_HERE: usize = 30;
@@ -85,14 +79,14 @@ const MOST_NOT_OFFERED: usize = 12;
 #[test]
 fn every_name_has_its_row_and_every_row_its_test() {
     let guide = read("docs/guide.md");
-    let problems = table(&guide, &names(), &PENDING_NAMES, &|test| is_run(test));
+    let problems = table(&guide, &names(), &|test| is_run(test));
     assert!(problems.is_empty(), "docs/guide.md:\n{}", problems.join("\n"));
 }
 
 #[test]
 fn every_case_has_its_line_and_every_line_its_test() {
     let lines = read("tests/websocketapp/README.md");
-    let problems = cases(&lines, &numbers(), &PENDING_CASES, &|test| is_run(test));
+    let problems = cases(&lines, &numbers(), &|test| is_run(test));
     assert!(problems.is_empty(), "tests/websocketapp/README.md:\n{}", problems.join("\n"));
 }
 
@@ -129,27 +123,24 @@ fn untrue(text: &str, is_run: IsRun) -> Vec<String> {
     named.into_iter().filter_map(|test| is_run(test).err()).collect()
 }
 
-/// What is wrong with the entries of a paper, one `(key, ...)` for each that it has.
-fn missing(found: &[String], wanted: &[String], pending: &[&str]) -> Vec<String> {
+/// What is wrong with the keys that a paper has.
+fn missing(found: &[String], wanted: &[String]) -> Vec<String> {
     let mut counts = BTreeMap::<&str, usize>::new();
     found.iter().for_each(|key| *counts.entry(key.as_str()).or_default() += 1);
     let mut problems = Vec::new();
     for key in wanted {
-        match (counts.remove(key.as_str()).unwrap_or(0), pending.contains(&key.as_str())) {
-            (0, false) => problems.push(format!("{key}: not there")),
-            (0, true) | (1, false) => {}
-            (1, true) => problems.push(format!("{key}: there, so no longer pending")),
-            (more, _) => problems.push(format!("{key}: there {more} times")),
+        match counts.remove(key.as_str()).unwrap_or(0) {
+            0 => problems.push(format!("{key}: not there")),
+            1 => {}
+            more => problems.push(format!("{key}: there {more} times")),
         }
     }
     problems.extend(counts.into_keys().map(|key| format!("{key}: nobody knows it")));
-    let unknown = pending.iter().filter(|key| !wanted.iter().any(|it| it == *key));
-    problems.extend(unknown.map(|key| format!("{key}: pending, and nobody knows it")));
     problems
 }
 
 /// What is wrong with the table of a guide.
-fn table(guide: &str, wanted: &[String], pending: &[&str], is_run: IsRun) -> Vec<String> {
+fn table(guide: &str, wanted: &[String], is_run: IsRun) -> Vec<String> {
     const HEAD: &str = "| there | here | test |";
     if guide.matches(HEAD).count() != 1 {
         return vec![format!("not one table {HEAD}")];
@@ -175,12 +166,12 @@ fn table(guide: &str, wanted: &[String], pending: &[&str], is_run: IsRun) -> Vec
     if not_offered > MOST_NOT_OFFERED {
         problems.push(format!("{not_offered} rows are not offered"));
     }
-    problems.extend(missing(&found, wanted, pending));
+    problems.extend(missing(&found, wanted));
     problems
 }
 
 /// What is wrong with the lines for the cases, written `1. …` and `- S1. …`.
-fn cases(lines: &str, wanted: &[String], pending: &[&str], is_run: IsRun) -> Vec<String> {
+fn cases(lines: &str, wanted: &[String], is_run: IsRun) -> Vec<String> {
     let (mut found, mut problems, mut not_here) = (Vec::new(), Vec::new(), 0);
     for line in lines.lines() {
         let line = line.strip_prefix("- ").unwrap_or(line);
@@ -205,7 +196,7 @@ fn cases(lines: &str, wanted: &[String], pending: &[&str], is_run: IsRun) -> Vec
     if not_here > MOST_NOT_HERE {
         problems.push(format!("{not_here} cases are not here"));
     }
-    problems.extend(missing(&found, wanted, pending));
+    problems.extend(missing(&found, wanted));
     problems
 }
 
@@ -281,50 +272,44 @@ mod tests {
         if test == "tests/a.rs::b" { Ok(()) } else { Err(format!("{test}: unknown")) }
     }
 
-    fn rows(rows: &[&str], pending: &[&str]) -> String {
+    fn rows(rows: &[&str]) -> String {
         let guide = format!("x\n\n| there | here | test |\n|---|---|---|\n{}\n", rows.join("\n"));
-        table(&guide, &["x()".to_owned(), ".y".to_owned()], pending, &known).join("; ")
+        table(&guide, &["x()".to_owned(), ".y".to_owned()], &known).join("; ")
     }
 
     #[test]
     fn a_table_is_whole_and_true() {
         let (x, y) = ("| `x()` | `X` | `tests/a.rs::b` |", "| `.y` | not offered: no use |  |");
-        assert_eq!(rows(&[x, y], &[]), "");
-        assert_eq!(rows(&["| `x()`, `.y` | `X` | `tests/a.rs::b` |"], &[]), "");
-        assert_eq!(rows(&[x], &[".y"]), "");
-        assert_eq!(rows(&[x], &[]), ".y: not there");
-        assert_eq!(rows(&[x, y], &[".y"]), ".y: there, so no longer pending");
-        assert_eq!(rows(&[x, y], &["z"]), "z: pending, and nobody knows it");
-        assert_eq!(rows(&[x, y, x], &[]), "x(): there 2 times");
-        assert_eq!(rows(&[x, y, "| `z` | `Z` | `tests/a.rs::b` |"], &[]), "z: nobody knows it");
-        assert!(rows(&[x, "| `.y` | `Y` |"], &[]).contains("not three cells"));
-        assert!(rows(&[x, "| `.y` | `Y` |  |"], &[]).contains("names no test"));
-        assert!(rows(&[x, "| `.y` | `Y` | `tests/a.rs::c` |"], &[]).contains("unknown"));
-        assert!(rows(&[x, "| `.y` | not offered: |  |"], &[]).contains("names no test"));
-        assert!(rows(&[&[x][..], &[y; 13]].concat(), &[]).contains("13 rows are not offered"));
-        assert_eq!(table("", &[], &[], &known).len(), 1);
+        assert_eq!(rows(&[x, y]), "");
+        assert_eq!(rows(&["| `x()`, `.y` | `X` | `tests/a.rs::b` |"]), "");
+        assert_eq!(rows(&[x]), ".y: not there");
+        assert_eq!(rows(&[x, y, x]), "x(): there 2 times");
+        assert_eq!(rows(&[x, y, "| `z` | `Z` | `tests/a.rs::b` |"]), "z: nobody knows it");
+        assert!(rows(&[x, "| `.y` | `Y` |"]).contains("not three cells"));
+        assert!(rows(&[x, "| `.y` | `Y` |  |"]).contains("names no test"));
+        assert!(rows(&[x, "| `.y` | `Y` | `tests/a.rs::c` |"]).contains("unknown"));
+        assert!(rows(&[x, "| `.y` | not offered: |  |"]).contains("names no test"));
+        assert!(rows(&[&[x][..], &[y; 13]].concat()).contains("13 rows are not offered"));
+        assert_eq!(table("", &[], &known).len(), 1);
     }
 
     #[test]
     fn the_lines_are_whole_and_true() {
         let wanted: Vec<String> = ["1", "2", "S1"].map(str::to_owned).into();
-        let read =
-            |lines: &str, pending: &[&str]| cases(lines, &wanted, pending, &known).join("; ");
+        let read = |lines: &str| cases(lines, &wanted, &known).join("; ");
         let (one, two) = ("1. `tests/a.rs::b`\n", "2. not here: a reason\n");
         let first = "- S1. `tests/a.rs::b`\n";
         let all = [one, two, first].concat();
-        assert_eq!(read(&format!("# Words. And more\n\n{all}"), &[]), "");
-        assert_eq!(read(&[one, first].concat(), &["2"]), "");
-        assert_eq!(read(&[one, first].concat(), &[]), "2: not there");
-        assert_eq!(read(&all, &["2"]), "2: there, so no longer pending");
-        assert_eq!(read(&[two, one, first].concat(), &[]), "the numbers are not in order");
-        assert!(read(&[one, &all].concat(), &[]).contains("1: there 2 times"));
-        assert!(read(&format!("{all}3. not here: so\n"), &[]).contains("3: nobody knows it"));
-        assert!(read(&all.replace("a reason", " "), &[]).contains("needs a reason"));
-        assert!(read(&all.replace("::b", "::c"), &[]).contains("unknown"));
-        assert!(read("1. it works\n", &["2", "S1"]).contains("names no test"));
+        assert_eq!(read(&format!("# Words. And more\n\n{all}")), "");
+        assert_eq!(read(&[one, first].concat()), "2: not there");
+        assert_eq!(read(&[two, one, first].concat()), "the numbers are not in order");
+        assert!(read(&[one, &all].concat()).contains("1: there 2 times"));
+        assert!(read(&format!("{all}3. not here: so\n")).contains("3: nobody knows it"));
+        assert!(read(&all.replace("a reason", " ")).contains("needs a reason"));
+        assert!(read(&all.replace("::b", "::c")).contains("unknown"));
+        assert!(read("1. it works\n").contains("names no test"));
         let many: String = (1..=31).map(|number| format!("{number}. not here: so\n")).collect();
-        assert!(read(&many, &[]).contains("31 cases are not here"));
+        assert!(read(&many).contains("31 cases are not here"));
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl ConnectionBuilder {
         name: impl Into<String>,
         value: impl Into<String>,
     ) -> ConnectionBuilder {
-        self.options.headers.push((name.into(), Secret::new(value)));
+        self.options.headers.push(made::line(name, value));
         self
     }
 
@@ -57,8 +57,8 @@ impl ConnectionBuilder {
     {
         // Without a colon it is all value, so that no refusal shows it.
         let parted = |line: &str| match line.split_once(':') {
-            Some((name, value)) => (name.to_owned(), Secret::new(value.trim_matches([' ', '\t']))),
-            None => (String::new(), Secret::new(line)),
+            Some((name, value)) => made::line(name, value.trim_matches([' ', '\t'])),
+            None => made::line("", line),
         };
         self.options.headers.extend(lines.into_iter().map(|line| parted(line.as_ref())));
         self

@@ -6,13 +6,14 @@ mod slab;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use bytes::{Bytes, BytesMut};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
@@ -46,6 +47,10 @@ pub(super) struct Live {
     unread: bool,
     /// How many messages the last read brought.
     usual: usize,
+    /// How many bytes it brought.
+    brought: usize,
+    /// Whether the socket is over, so that nothing more will be read.
+    over: bool,
     /// Shared with the pinger.
     signs: Rc<Signs>,
     /// Dropped with the socket; that ends the pinger.
@@ -79,6 +84,10 @@ const PARTING: Duration = Duration::from_millis(100);
 
 /// How long handlers on this thread or another have for what was read before a breach.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What may wait beyond all bounds when a socket is over, in bytes: a chunk of messages without bytes
+/// costs so much.
+const LAST: usize = 2 << 20;
 
 /// A breach of the protocol by the peer.
 struct Breach {
@@ -125,6 +134,8 @@ impl Live {
             inbox: leftover,
             unread: true,
             usual: 0,
+            brought: 0,
+            over: false,
             signs,
             _pinger: pinger,
             ping_payload: options.ping_payload.clone(),
@@ -173,6 +184,11 @@ impl Live {
 
     /// What may wait for the handlers while reading goes on.
     fn room(&self) -> usize {
+        if self.over {
+            // What a chunk can hold, and would else be lost with the socket. What it inflates to may be
+            // more.
+            return self.read_ahead.saturating_mul(2).saturating_add(LAST);
+        }
         // What was read while a Close is under way is still delivered, so that reading to the
         // peer's Close must not wait for the handlers; a second helping bounds it.
         if self.is_closing() { self.read_ahead.saturating_mul(2) } else { self.read_ahead }
@@ -191,7 +207,7 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(send.payload));
         }
-        self.writer.data(&mut self.codec, send.payload, send.fragment)
+        self.writer.data(&mut self.codec, send)
     }
 
     /// Takes a Ping for sending.
@@ -262,26 +278,44 @@ impl Live {
         source: SourceId,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Error>> {
+        let error = ready!(self.poll_over(delivery, watch, source, cx));
+        self.digest_rest(delivery, watch, source);
+        Poll::Ready(self.end(error))
+    }
+
+    /// As [`poll`](Live::poll), with whatever was found last.
+    fn poll_over(
+        &mut self,
+        delivery: &mut Delivery,
+        watch: &Watch,
+        source: SourceId,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Error>> {
         let read = self.poll_read(delivery, watch, source, cx);
         if let Some(error) = self.judge_silence() {
-            return Poll::Ready(self.end(Some(error)));
+            return Poll::Ready(Some(error));
         }
         self.answer_breach(delivery, cx);
         if self.codec.mask_keys_failed() {
-            return Poll::Ready(self.end(Some(Error::Handler("`mask_key` panicked".into()))));
+            return Poll::Ready(Some(Error::Handler("`mask_key` panicked".into())));
         }
         let before = self.writer.written();
-        let flushed = self.writer.poll_flush(&mut self.link, &mut self.codec, cx);
+        let flushed = if self.writer.gathers() {
+            // Once all others had their turn, those too that no task runs. It is never ready at first.
+            pin!(yield_now()).poll(cx).map(Ok)
+        } else {
+            self.writer.poll_flush(&mut self.link, &mut self.codec, cx)
+        };
         watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
-            (Err(error), _) => return Poll::Ready(self.end(Some(error))),
+            (Err(error), _) => return Poll::Ready(Some(error)),
             (_, Poll::Ready(Err(error))) => {
                 // What came before the transport broke may hold the peer's Close, and its reason.
                 let _ = self.poll_read(delivery, watch, source, cx);
-                return Poll::Ready(self.end(Some(error)));
+                return Poll::Ready(Some(error));
             }
-            (Ok(ReadState::Eof), _) => return Poll::Ready(self.cut(ended_early)),
-            (Ok(ReadState::Truncated), _) => return Poll::Ready(self.cut(truncated)),
+            (Ok(ReadState::Eof), _) => return Poll::Ready(Some(ended_early())),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(Some(truncated())),
             (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
@@ -298,7 +332,7 @@ impl Live {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(self.end(None))
+        Poll::Ready(None)
     }
 
     /// What an end is told as. A failure of our own finding comes first; and nothing that follows
@@ -306,12 +340,6 @@ impl Live {
     fn end(&mut self, error: Option<Error>) -> Option<Error> {
         let breach = self.breach.take().map(|breach| Error::Protocol(breach.err));
         breach.or(error.filter(|_| !self.session.is_closing()))
-    }
-
-    /// What an end of the peer's side is told as. After a Close frame it is none, and costs nothing.
-    fn cut(&mut self, how: fn() -> Error) -> Option<Error> {
-        let error = (!self.session.is_closing()).then(how);
-        self.end(error)
     }
 
     /// Answers a breach once the handlers had their turn.

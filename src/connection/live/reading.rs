@@ -37,6 +37,9 @@ const BUDGET: usize = 128 << 10;
 /// A message that wants so many more bytes gets a buffer of its own.
 const BIG: usize = 32 << 10;
 
+/// A message that has so much, and got less than that by the last read, too.
+const DROP: usize = 1 << 10;
+
 /// The most that such a buffer has on the peer's word alone. Beyond it, it grows with what comes.
 const TRUST: usize = 1 << 20;
 
@@ -142,11 +145,23 @@ impl Live {
         }
     }
 
+    /// Takes in what was read and left because the handlers had too much: the socket is over, and with it
+    /// would go what a server said before it hung up.
+    pub(super) fn digest_rest(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
+        self.over = true;
+        while self.unread && !delivery.is_full(self.room()) {
+            let inbox = Buf::Own(std::mem::take(&mut self.inbox));
+            self.digest(inbox, delivery, watch, source);
+        }
+    }
+
     /// Reads once. What comes of it is all of the inbox, which then is empty, and what came behind
     /// it: in the thread's chunk, or in a buffer of the message's own.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buf>> {
         let wanted = self.codec.wanted_whole();
-        if wanted < BIG && self.inbox.len() < BIG {
+        // A message that comes in drops is not copied to and fro for each.
+        let drops = self.inbox.len() >= DROP && self.brought < DROP;
+        if wanted < BIG && self.inbox.len() < BIG && !drops {
             let mut chunk = slab::take();
             chunk.extend_from_slice(&self.inbox);
             return match pin!(self.link.read_buf(&mut chunk)).poll(cx) {
@@ -174,6 +189,7 @@ impl Live {
     fn took(&mut self, count: usize, watch: &Watch) {
         let now = Instant::now();
         self.signs.byte.set(now);
+        self.brought = count;
         watch.add(Gauge::BytesIn, count as u64);
         watch.stamp(Gauge::LastByte, now.into_std());
     }
@@ -212,7 +228,11 @@ impl Live {
     fn seal(&mut self, messages: &mut Messages, buf: Buf, at: usize) {
         let extent = messages.extent();
         match buf {
-            buf if extent.is_empty() => self.keep(buf, at),
+            buf if extent.is_empty() => {
+                // No message lies there, or one without bytes.
+                messages.seal(Bytes::new(), extent.start, 0);
+                self.keep(buf, at);
+            }
             mut buf if extent.len() < LEND => {
                 let (begin, len) = (extent.start, extent.len());
                 messages.seal(Bytes::copy_from_slice(&buf.bytes()[extent]), begin, len);
@@ -220,7 +240,8 @@ impl Live {
             }
             Buf::Own(mut buf) => {
                 messages.seal(buf.split_to(at).freeze(), 0, at);
-                self.inbox = buf;
+                // Not a rest of nothing, which would keep the memory of the message.
+                self.inbox = if buf.is_empty() { BytesMut::new() } else { buf };
             }
             Buf::Chunk(buf) => {
                 self.inbox.extend_from_slice(&buf[at..]);
@@ -282,6 +303,9 @@ impl Live {
                 }
                 Ok(Step::Item(other)) => {
                     cost += delivery::EVENT;
+                    if let Incoming::Fragment(fragment) = &other {
+                        cost += fragment.bytes.len();
+                    }
                     others.push((messages.len(), other));
                 }
                 Ok(Step::More) => break false,

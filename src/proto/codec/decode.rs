@@ -55,8 +55,8 @@ impl Codec {
     /// Takes the next message or control frame off `src`; `None` if more bytes are needed.
     ///
     /// `src` is what the last call left of it, and what came since. A frame that is neither a fragment
-    /// nor compressed is not copied: its payload shares the memory of `src`. What is wrong is found at the first byte that
-    /// shows it, however the bytes were cut.
+    /// nor compressed is not copied: its payload shares the memory of `src`. What is wrong is found at
+    /// the first byte that shows it, however the bytes were cut.
     ///
     /// After a Close or an error nothing more comes: further calls empty `src` and return `None`.
     ///

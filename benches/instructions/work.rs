@@ -1,0 +1,224 @@
+//! What is counted: each function makes ready, and gives back what is run under valgrind.
+
+use std::hint::black_box;
+
+use actix::{Addr, System};
+use actix_ws_client::proto::codec::{Codec, Limits};
+use actix_ws_client::proto::frame::Role;
+use actix_ws_client::proto::message::{Incoming, Outgoing};
+use actix_ws_client::{Connection, ConnectionBuilder, Payload, command, event};
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
+
+use crate::feed::Feed;
+
+/// What is measured: all of it, from the call to the return.
+pub(crate) type Work = Box<dyn FnOnce()>;
+
+/// How many messages are sent in a row.
+const ROW: usize = 64;
+
+/// Bytes that are neither text nor all alike.
+pub(crate) fn binary(len: usize) -> Payload {
+    Payload::Binary((0..len).map(|at| (at % 251) as u8).collect())
+}
+
+/// ASCII, as most feeds have.
+pub(crate) fn text(len: usize) -> Payload {
+    let text: String = (b'!'..=b'~').cycle().take(len).map(char::from).collect();
+    Payload::Text(text.into())
+}
+
+/// So many frames, as a server sends them.
+fn wire(payload: &Payload, messages: usize) -> BytesMut {
+    let mut server = Codec::new(Role::Server, Limits::default());
+    let mut wire = BytesMut::new();
+    for _ in 0..messages {
+        let message = Outgoing::Message(payload.clone());
+        server.encode(message, &mut wire).expect("no Close was sent");
+    }
+    wire
+}
+
+/// A loop that does nothing.
+pub(crate) fn empty_loop(messages: usize) -> Work {
+    let payload = binary(128);
+    Box::new(move || {
+        for _ in 0..messages {
+            black_box(&payload);
+        }
+    })
+}
+
+/// Reads what a connection would read, and does nothing with it.
+pub(crate) fn empty_feed(payload: Payload, messages: usize) -> Work {
+    let wire = wire(&payload, messages).freeze();
+    Box::new(move || {
+        System::new().block_on(async {
+            let (mut left, mut feed) = (wire.len(), Feed::bare(wire));
+            let mut chunk = BytesMut::with_capacity(64 << 10);
+            while left > 0 {
+                left -= feed.read_buf(&mut chunk).await.expect("it never fails");
+                black_box(&mut chunk).clear();
+            }
+        });
+    })
+}
+
+/// [`Codec::decode`], and the drop of each message.
+pub(crate) fn decode(payload: Payload, messages: usize) -> Work {
+    let mut wire = wire(&payload, messages);
+    let mut codec = Codec::new(Role::Client, Limits::default());
+    Box::new(move || {
+        for _ in 0..messages {
+            match codec.decode(&mut wire) {
+                Ok(Some(Incoming::Message(message))) => drop(black_box(message)),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(wire.is_empty(), "{} bytes are left", wire.len());
+    })
+}
+
+/// [`Codec::encode`] with the system's masking keys, into a buffer that is taken over and over.
+pub(crate) fn encode(payload: Payload, messages: usize) -> Work {
+    let mut wire = BytesMut::with_capacity(64 << 10);
+    let mut codec = Codec::new(Role::Client, Limits::default());
+    Box::new(move || {
+        for _ in 0..messages {
+            wire.clear();
+            let message = Outgoing::Message(payload.clone());
+            codec.encode(message, &mut wire).expect("no Close was sent");
+            black_box(&mut wire);
+        }
+    })
+}
+
+/// A batch for each read; the handler looks at each message where it lies.
+pub(crate) fn batch(payload: Payload, messages: usize) -> Work {
+    receive(payload, messages, |builder, mut seen| {
+        builder.on_batch(event::call(move |batch: event::Batch| {
+            for view in batch.iter() {
+                seen.see(view.as_bytes());
+            }
+        }))
+    })
+}
+
+/// A batch for each read; the handler takes each message as its own.
+pub(crate) fn batch_owned(payload: Payload, messages: usize) -> Work {
+    receive(payload, messages, |builder, mut seen| {
+        builder.on_batch(event::call(move |batch: event::Batch| {
+            for index in 0..batch.len() {
+                let payload = batch.payload(index).expect("it is there");
+                seen.see(black_box(payload).as_bytes());
+            }
+        }))
+    })
+}
+
+/// An envelope for each message.
+pub(crate) fn message(payload: Payload, messages: usize) -> Work {
+    receive(payload, messages, |builder, mut seen| {
+        builder.on_message(event::call(move |message: event::Message| {
+            seen.see(message.payload.as_bytes());
+        }))
+    })
+}
+
+/// What a handler has seen so far.
+struct Seen {
+    left: usize,
+    bytes: usize,
+    /// Told the bytes when all has been seen.
+    tell: Option<oneshot::Sender<usize>>,
+}
+
+impl Seen {
+    #[inline]
+    fn see(&mut self, bytes: &[u8]) {
+        self.bytes += black_box(bytes).len();
+        self.left -= 1;
+        if self.left == 0
+            && let Some(tell) = self.tell.take()
+        {
+            let _ = tell.send(self.bytes);
+        }
+    }
+}
+
+/// One connection with one handler, until that has seen all.
+fn receive(
+    payload: Payload,
+    messages: usize,
+    register: fn(ConnectionBuilder, Seen) -> ConnectionBuilder,
+) -> Work {
+    let wire = wire(&payload, messages).freeze();
+    Box::new(move || {
+        System::new().block_on(async {
+            let (tell, told) = oneshot::channel();
+            let seen = Seen { left: messages, bytes: 0, tell: Some(tell) };
+            let connection = connect(Feed::new(wire), |builder| register(builder, seen));
+            let bytes = told.await.expect("the handler lives");
+            assert_eq!(bytes, messages * payload.len());
+            drop(connection);
+        });
+    })
+}
+
+/// A [`command::Send`] for each message; the sender waits for the answer to each 64th.
+pub(crate) fn send(payload: Payload, messages: usize) -> Work {
+    transmit(payload, messages, async |connection, payload, count| {
+        for _ in 1..count {
+            connection.do_send(command::Send::from(payload.clone()));
+        }
+        let last = connection.send(command::Send::from(payload.clone())).await;
+        last.expect("the connection lives").expect("there is room");
+    })
+}
+
+/// A [`command::SendBatch`] of 64 for each 64 messages; the sender waits for the answer.
+pub(crate) fn send_batch(payload: Payload, messages: usize) -> Work {
+    transmit(payload, messages, async |connection, payload, count| {
+        let messages = std::iter::repeat_n(payload, count).cloned().map(command::Send::from);
+        let taken = connection.send(command::SendBatch::new(messages)).await;
+        taken.expect("the connection lives").expect("there is room");
+    })
+}
+
+/// One connection, until all was written.
+fn transmit<F>(payload: Payload, messages: usize, row: F) -> Work
+where
+    F: AsyncFn(&Addr<Connection>, &Payload, usize) + 'static,
+{
+    Box::new(move || {
+        System::new().block_on(async {
+            let bytes = messages * Codec::encoded_len(Role::Client, payload.len());
+            let (feed, written) = Feed::sink(bytes);
+            let (tell, open) = oneshot::channel();
+            let mut tell = Some(tell);
+            let opened = event::call(move |_: event::Open| {
+                let _ = tell.take().map(|tell| tell.send(()));
+            });
+            let connection = connect(feed, |builder| builder.on_open(opened));
+            open.await.expect("the handler lives");
+            let mut left = messages;
+            while left > 0 {
+                let count = left.min(ROW);
+                row(&connection, &payload, count).await;
+                left -= count;
+            }
+            written.await.expect("the transport lives");
+        });
+    })
+}
+
+/// A connection that does nothing by the clock.
+fn connect(
+    feed: Feed,
+    register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
+) -> Addr<Connection> {
+    let builder = Connection::builder("ws://localhost/").transport(feed).ping_interval(None);
+    register(builder).start().expect("nothing is wrong with it")
+}

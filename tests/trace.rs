@@ -1,0 +1,216 @@
+//! WebSocketApp's `enableTrace`: the heads of a handshake and each frame are logged where a
+//! subscriber asks for them, and nowhere else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use actix_ws_client::proto::message::ControlPayload;
+use actix_ws_client::testing::{Probe, Script, Server};
+use actix_ws_client::{Connection, ConnectionBuilder, command, event};
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::Message;
+use tracing::field::{Field, Visit};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// One event: its fields, and the words as `message`.
+type Fields = BTreeMap<&'static str, String>;
+
+/// Writes down every event that it is shown, with its target.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<(String, Fields)>>>);
+
+impl Log {
+    /// What the events of this thread are, as far as the directives of `RUST_LOG` let them through.
+    fn start(directives: &str) -> (Log, DefaultGuard) {
+        let log = Log::default();
+        let subscriber = tracing_subscriber::registry().with(EnvFilter::new(directives));
+        let guard = tracing::subscriber::set_default(subscriber.with(log.clone()));
+        (log, guard)
+    }
+
+    /// The events under a target, in order.
+    fn under(&self, target: &str) -> Vec<Fields> {
+        let log = self.0.lock().unwrap();
+        let under = log.iter().filter(|(other, _)| other == target);
+        under.map(|(_, fields)| fields.clone()).collect()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut taken = Taken::default();
+        event.record(&mut taken);
+        self.0.lock().unwrap().push((event.metadata().target().to_owned(), taken.0));
+    }
+}
+
+#[derive(Default)]
+struct Taken(Fields);
+
+impl Visit for Taken {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
+
+const FRAMES: &str = "actix_ws_client::frames";
+const HANDSHAKE: &str = "actix_ws_client::handshake";
+
+/// Way, opcode, fin, length and payload of each frame that was logged.
+fn frames(log: &Log) -> Vec<[String; 5]> {
+    let parts = ["way", "opcode", "fin", "len", "payload"];
+    log.under(FRAMES).iter().map(|frame| parts.map(|part| frame[part].clone())).collect()
+}
+
+fn to(url: impl Into<String>) -> ConnectionBuilder {
+    Connection::builder(url).proxy_from_env(false).no_reconnect()
+}
+
+/// A server by tokio-tungstenite that sends these, one for each message that comes, and closes.
+async fn answering(answers: Vec<Message>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}/feed", listener.local_addr().unwrap());
+    actix::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+        for answer in answers {
+            socket.next().await.unwrap().unwrap();
+            socket.send(answer).await.unwrap();
+        }
+        while let Some(Ok(_)) = socket.next().await {}
+    });
+    url
+}
+
+#[actix::test]
+async fn each_frame_of_both_directions_is_logged_where_that_is_wanted() {
+    let (log, _guard) = Log::start("actix_ws_client::frames=trace");
+    let long = "\u{e9}".repeat(70);
+    let url = answering(vec![Message::text("a\r\n\"b\""), Message::text(long.as_str())]).await;
+    let probe = Probe::new();
+    let connection = probe.attach(to(url)).start().unwrap();
+    let open = probe.next::<event::Open>().await;
+    let sent = connection.send(command::Send::binary(vec![0, 9, 65, 200])).await.unwrap();
+    sent.unwrap();
+    probe.next_message().await;
+    let sent = connection.send(command::Send::fragments("abcdef".to_owned(), 4)).await.unwrap();
+    sent.unwrap();
+    assert_eq!(probe.next_message().await.payload.as_text(), Some(long.as_str()));
+    let close = command::Close::new(4001.into(), "enough").unwrap();
+    connection.send(close).await.unwrap();
+
+    let cut = r"\xc3\xa9".repeat(64);
+    let expected = [
+        ["out", "binary", "true", "4", r"\x00\tA\xc8"],
+        ["in", "text", "true", "6", r#"a\r\n\"b\""#],
+        ["out", "text", "false", "4", "abcd"],
+        ["out", "continuation", "true", "2", "ef"],
+        ["in", "text", "true", "140", &format!("{cut}…")],
+        ["out", "close", "true", "8", r"\x0f\xa1enough"],
+        ["in", "close", "true", "8", r"\x0f\xa1enough"],
+    ];
+    assert_eq!(frames(&log), expected);
+    let source = open.source.to_string();
+    for frame in log.under(FRAMES) {
+        assert_eq!((frame["source"].as_str(), frame["epoch"].as_str()), (source.as_str(), "1"));
+    }
+    assert!(log.under(HANDSHAKE).is_empty());
+}
+
+#[actix::test]
+async fn pings_and_pongs_of_both_sides_are_logged() {
+    let (log, _guard) = Log::start("actix_ws_client::frames=trace");
+    let server = Server::start(Script::accept().expect_message().send_ping("are you?"));
+    let probe = Probe::new();
+    let connection = probe.attach(to(server.url())).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.do_send(command::Ping { payload: ControlPayload::new("you?").unwrap() });
+    probe.next::<event::Pong>().await;
+    connection.do_send(command::Send::text("go on"));
+    probe.next::<event::Ping>().await;
+    connection.send(command::Close::normal()).await.unwrap();
+    let frames = frames(&log);
+    for expected in [
+        ["out", "ping", "true", "4", "you?"],
+        ["in", "pong", "true", "4", "you?"],
+        ["in", "ping", "true", "8", "are you?"],
+        ["out", "pong", "true", "8", "are you?"],
+    ] {
+        let found = frames.iter().filter(|frame| **frame == expected).count();
+        assert_eq!(found, 1, "{expected:?} in {frames:?}");
+    }
+}
+
+#[actix::test]
+async fn both_heads_of_each_handshake_are_logged_where_that_is_wanted() {
+    let (log, _guard) = Log::start("actix_ws_client::handshake=trace");
+    let second = Server::start(
+        Script::accept().header("Set-Cookie", "id=hunter2").header("X-Served-By", "hunter2"),
+    );
+    let first = Server::start(Script::refuse(302).header("Location", second.url() + "there?x"));
+    let builder = to(first.url()).basic_auth("user", "hunter2").header("X-Token", "hunter2");
+    let probe = Probe::new();
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.send(command::Close::normal()).await.unwrap();
+
+    let log = log.under(HANDSHAKE);
+    let words: Vec<&str> = log.iter().map(|event| event["message"].as_str()).collect();
+    assert_eq!(words, ["request", "reply", "request", "reply"]);
+    let heads: Vec<&str> = log.iter().map(|event| event["head"].as_str()).collect();
+    let has = |head: usize, line: &str| {
+        assert!(
+            heads[head].split("\r\n").any(|other| other == line),
+            "{line:?} in {}",
+            heads[head]
+        );
+    };
+    assert!(heads[0].starts_with("GET / HTTP/1.1\r\n") && heads[0].ends_with("\r\n\r\n"));
+    has(0, &format!("Host: {}", first.addr()));
+    has(0, "Upgrade: websocket");
+    has(0, "Authorization: ***");
+    has(0, "X-Token: ***");
+    assert!(heads[1].starts_with("302\r\n"), "{}", heads[1]);
+    has(1, "Location: ***");
+    assert!(heads[2].starts_with("GET /there?x HTTP/1.1\r\n"), "{}", heads[2]);
+    has(2, &format!("Host: {}", second.addr()));
+    assert!(heads[3].starts_with("101\r\n"), "{}", heads[3]);
+    has(3, "Upgrade: websocket");
+    has(3, "Set-Cookie: ***");
+    has(3, "X-Served-By: ***");
+    assert!(heads.iter().all(|head| !head.contains("hunter2")), "{heads:?}");
+}
+
+#[actix::test]
+async fn without_a_listener_no_frame_and_no_head_is_logged() {
+    let (log, guard) = Log::start("actix_ws_client=debug,trace");
+    let url = answering(vec![Message::text("word of theirs")]).await;
+    let probe = Probe::new();
+    let connection = probe.attach(to(url)).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.do_send(command::Send::text("word of ours"));
+    probe.next_message().await;
+    let seen = std::mem::take(&mut *log.0.lock().unwrap());
+    assert!(seen.iter().any(|(target, _)| target.starts_with("actix_ws_client")));
+    for (target, fields) in seen {
+        assert!(target != FRAMES && target != HANDSHAKE, "{target}: {fields:?}");
+        let shown = |words: &str| fields.values().any(|value| value.contains(words));
+        assert!(!shown("word of") && !shown("Sec-WebSocket"), "{target}: {fields:?}");
+    }
+
+    // Who begins to listen hears of the next socket.
+    drop(guard);
+    let (log, _guard) = Log::start("trace");
+    connection.send(command::Close::normal()).await.unwrap();
+    assert!(!log.0.lock().unwrap().is_empty());
+    assert_eq!(frames(&log), [[""; 5]; 0]);
+}
