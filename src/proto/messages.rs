@@ -43,6 +43,17 @@ pub(crate) enum Kind {
     Binary,
 }
 
+impl Kind {
+    /// What such a message comes as.
+    #[inline]
+    pub(crate) fn opcode(self) -> Opcode {
+        match self {
+            Kind::Text | Kind::Unchecked => Opcode::Text,
+            Kind::Binary => Opcode::Binary,
+        }
+    }
+}
+
 impl Messages {
     /// None yet, with room for so many.
     pub(crate) fn with_capacity(messages: usize) -> Self {
@@ -161,10 +172,7 @@ impl Messages {
 
     /// What one of those that are left came as, also where nobody has checked it.
     pub(crate) fn opcode(&self, index: usize) -> Option<Opcode> {
-        self.span(index).map(|span| match span.kind {
-            Kind::Text | Kind::Unchecked => Opcode::Text,
-            Kind::Binary => Opcode::Binary,
-        })
+        self.span(index).map(|span| span.kind.opcode())
     }
 
     /// Is done with the first of those that are left.

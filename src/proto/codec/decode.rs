@@ -64,6 +64,10 @@ impl Codec {
     /// If the peer broke the protocol or passed a limit, once; and once if bytes follow its Close.
     #[inline]
     pub fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
+        if let Some((kind, begin, len)) = self.plain().and_then(|plain| plain.find(src)) {
+            src.advance(begin);
+            return self.message(kind.opcode(), taken(src, len)).map(Some);
+        }
         let mut at = 0;
         let step = self.step(src, &mut at);
         src.advance(at.min(src.len()));
@@ -71,13 +75,7 @@ impl Codec {
             Ok(Step::More) => Ok(None),
             Ok(Step::Item(item)) => Ok(Some(item)),
             Ok(Step::Assembled(opcode, bytes)) => self.message(opcode, bytes).map(Some),
-            Ok(Step::Whole(opcode, len)) => {
-                let payload = match len {
-                    0 => Bytes::new(),
-                    len => src.split_to(len).freeze(),
-                };
-                self.message(opcode, payload).map(Some)
-            }
+            Ok(Step::Whole(opcode, len)) => self.message(opcode, taken(src, len)).map(Some),
             Err(err) => Err(err),
         }
     }
@@ -318,6 +316,13 @@ impl Frame {
         self.done += end;
         fresh
     }
+}
+
+/// A payload taken off the front of `src`.
+#[inline]
+fn taken(src: &mut BytesMut, len: usize) -> Bytes {
+    // An empty one need not keep the buffer.
+    if len == 0 { Bytes::new() } else { src.split_to(len).freeze() }
 }
 
 /// What a whole control frame means.
