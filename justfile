@@ -39,7 +39,7 @@ bare:
     mkdir -p target/bare
     ln -sfn ../../src target/bare/src
     cp Cargo.lock target/bare/
-    sed '/^\[dev-dependencies\]/,/^\[/ { /^proptest/b; /^[a-z]/d }' Cargo.toml >target/bare/Cargo.toml
+    sed -e '/^\[dev-dependencies\]/,/^\[/ { /^proptest/b; /^[a-z]/d }' -e '/^\[\[bench\]\]/,/^$/d' Cargo.toml >target/bare/Cargo.toml
     for features in "" deflate; do \
         cargo test --offline --manifest-path target/bare/Cargo.toml --target-dir target --no-default-features \
             --features "$features" --lib; \

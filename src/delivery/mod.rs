@@ -457,7 +457,8 @@ mod tests {
     use super::*;
     use crate::command::status::SourceId;
     use crate::event;
-    use crate::proto::messages::{Kind, Messages};
+    use crate::proto::codec::Kind;
+    use crate::proto::messages::Messages;
 
     /// A handler with room for one, that takes nothing until it is let go.
     struct Stuck {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
+use crate::proto::codec::Kind;
 use crate::proto::frame::Opcode;
 use crate::proto::message::{Payload, View};
 
@@ -31,27 +32,6 @@ struct Span {
     len: u32,
     kind: Kind,
     is_own: bool,
-}
-
-/// What a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Text, checked.
-    Text,
-    /// Text that nobody has checked.
-    Unchecked,
-    Binary,
-}
-
-impl Kind {
-    /// What such a message comes as.
-    #[inline]
-    pub(crate) fn opcode(self) -> Opcode {
-        match self {
-            Kind::Text | Kind::Unchecked => Opcode::Text,
-            Kind::Binary => Opcode::Binary,
-        }
-    }
 }
 
 impl Messages {

@@ -33,6 +33,7 @@ pub mod utf8;
 
 pub mod frame;
 pub mod message;
+#[cfg(feature = "client")]
 pub(crate) mod messages;
 
 pub mod compression;

@@ -9,7 +9,6 @@ use crate::proto::error::ProtocolError;
 use crate::proto::frame::{FrameHeader, Opcode, Role};
 use crate::proto::mask;
 use crate::proto::message::{ControlPayload, Incoming, Payload};
-use crate::proto::messages::Kind;
 use crate::proto::utf8::Utf8;
 
 /// What the incoming half may still yield.
@@ -28,7 +27,7 @@ pub(super) struct Frame {
     /// Its header.
     header: FrameHeader,
     /// Whether it goes to the assembler: a part of a message (RFC 6455, 5.4), or a compressed one.
-    is_part: bool,
+    pub(super) is_part: bool,
     /// Its length, which the limits allow.
     pub(super) len: usize,
     /// How many bytes of its payload were unmasked, and checked if it is text.
@@ -115,24 +114,6 @@ impl Codec {
             },
             _ => Ok(Incoming::Message(Payload::Binary(payload))),
         }
-    }
-
-    /// What a message of this opcode is that was found whole.
-    #[inline]
-    pub(crate) fn kind(&self, opcode: Opcode) -> Kind {
-        match opcode {
-            Opcode::Text if self.unchecked => Kind::Unchecked,
-            Opcode::Text => Kind::Text,
-            _ => Kind::Binary,
-        }
-    }
-
-    /// How many bytes a message that is found whole still needs, if one is in progress: it stays in
-    /// the buffer until it is all there.
-    #[inline]
-    pub(crate) fn wanted_whole(&self) -> usize {
-        let whole = self.frame.as_ref().filter(|frame| !frame.is_part);
-        whole.map_or(0, |frame| frame.len - frame.done)
     }
 
     /// Ends the incoming half for good, as after an error.

@@ -1,5 +1,7 @@
 //! The codec: bytes of one connection become messages and control frames, and back.
 
+#[cfg(feature = "client")]
+mod ahead;
 mod decode;
 mod encode;
 mod plain;
@@ -13,7 +15,10 @@ use crate::proto::compression::Agreed;
 use crate::proto::deflate::Deflation;
 use crate::proto::frame::{FrameHeader, Role};
 
+#[cfg(feature = "client")]
 pub(crate) use crate::proto::codec::decode::Step;
+#[cfg(feature = "client")]
+pub(crate) use crate::proto::codec::plain::Kind;
 
 /// What a peer may make us hold; passing any of them earns it a Close with code 1009.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

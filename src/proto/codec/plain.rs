@@ -3,7 +3,6 @@
 use crate::proto::codec::Codec;
 use crate::proto::codec::decode::Receiving;
 use crate::proto::frame::{Opcode, Role};
-use crate::proto::messages::Kind;
 use crate::proto::utf8::Utf8;
 
 /// Finds messages in single frames, as long as nothing else comes. It says nothing of what it does not
@@ -14,6 +13,27 @@ pub(crate) struct Plain {
     limit: usize,
     /// Whether text is taken as it is.
     unchecked: bool,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Text, checked.
+    Text,
+    /// Text that nobody has checked.
+    Unchecked,
+    Binary,
+}
+
+impl Kind {
+    /// What such a message comes as.
+    #[inline]
+    pub(crate) fn opcode(self) -> Opcode {
+        match self {
+            Kind::Text | Kind::Unchecked => Opcode::Text,
+            Kind::Binary => Opcode::Binary,
+        }
+    }
 }
 
 /// The first bytes of a whole message that is not compressed.

@@ -11,7 +11,6 @@ use crate::proto::error::{ProtocolError, SendAfterClose};
 use crate::proto::frame::Opcode;
 use crate::proto::mask;
 use crate::proto::message::{ControlPayload, Fragment, Incoming, Outgoing, Payload};
-use crate::proto::messages::Kind;
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const KEY: [u8; 4] = *b"\x37\xfa\x21\x3d";
@@ -673,77 +672,82 @@ fn every_frame_is_observed_in_both_directions() {
     assert_eq!(*seen.lock().unwrap(), expected);
 }
 
-/// All that is found in a stream that arrives in the pieces that end at `ends`: where each message
-/// lies whole, everything else as it is, and the error at the end if there is one.
-fn found(
-    mut codec: Codec,
-    stream: &[u8],
-    ends: &[usize],
-    with_plain: bool,
-) -> (Vec<String>, bool, Option<ProtocolError>) {
-    let (mut buf, mut at, mut all) = (Vec::new(), 0, vec![]);
-    for piece in ends.windows(2) {
-        buf.extend_from_slice(&stream[piece[0]..piece[1]]);
-        loop {
-            if let Some(plain) = codec.plain().filter(|_| with_plain) {
-                while let Some((kind, begin, len)) = plain.find(&buf[at..]) {
-                    at += begin;
-                    all.push(format!("{kind:?} at {at}: {len}"));
-                    at += len;
+#[cfg(feature = "client")]
+mod short_way {
+    use super::*;
+
+    /// All that is found in a stream that arrives in the pieces that end at `ends`: where each message
+    /// lies whole, everything else as it is, and the error at the end if there is one.
+    fn found(
+        mut codec: Codec,
+        stream: &[u8],
+        ends: &[usize],
+        with_plain: bool,
+    ) -> (Vec<String>, bool, Option<ProtocolError>) {
+        let (mut buf, mut at, mut all) = (Vec::new(), 0, vec![]);
+        for piece in ends.windows(2) {
+            buf.extend_from_slice(&stream[piece[0]..piece[1]]);
+            loop {
+                if let Some(plain) = codec.plain().filter(|_| with_plain) {
+                    while let Some((kind, begin, len)) = plain.find(&buf[at..]) {
+                        at += begin;
+                        all.push(format!("{kind:?} at {at}: {len}"));
+                        at += len;
+                    }
                 }
-            }
-            match codec.step(&mut buf, &mut at) {
-                Ok(Step::More) => break,
-                Ok(Step::Whole(opcode, len)) => {
-                    all.push(format!("{:?} at {at}: {len}", codec.kind(opcode)));
-                    at += len;
+                match codec.step(&mut buf, &mut at) {
+                    Ok(Step::More) => break,
+                    Ok(Step::Whole(opcode, len)) => {
+                        all.push(format!("{:?} at {at}: {len}", codec.kind(opcode)));
+                        at += len;
+                    }
+                    Ok(other) => all.push(format!("{other:?}")),
+                    Err(err) => return (all, codec.is_partial(), Some(err)),
                 }
-                Ok(other) => all.push(format!("{other:?}")),
-                Err(err) => return (all, codec.is_partial(), Some(err)),
             }
         }
+        (all, codec.is_partial(), None)
     }
-    (all, codec.is_partial(), None)
-}
 
-proptest! {
+    proptest! {
+        #[test]
+        fn the_short_way_finds_what_the_long_one_does(
+            stream in stream(Role::Client),
+            cuts: Vec<Index>,
+            unchecked: bool,
+            by_fragment: bool,
+        ) {
+            let limits = Limits { frame: 200, message: 150, fragments: 10 };
+            let codec = || {
+                Codec::new(Role::Client, limits).unchecked_text(unchecked).by_fragment(by_fragment)
+            };
+            let ends = [vec![0], ends(&cuts, stream.len()), vec![stream.len()]].concat();
+            let long = found(codec(), &stream, &ends, false);
+            prop_assert_eq!(found(codec(), &stream, &ends, true), long);
+        }
+    }
+
     #[test]
-    fn the_short_way_finds_what_the_long_one_does(
-        stream in stream(Role::Client),
-        cuts: Vec<Index>,
-        unchecked: bool,
-        by_fragment: bool,
-    ) {
-        let limits = Limits { frame: 200, message: 150, fragments: 10 };
-        let codec = || {
-            Codec::new(Role::Client, limits).unchecked_text(unchecked).by_fragment(by_fragment)
-        };
-        let ends = [vec![0], ends(&cuts, stream.len()), vec![stream.len()]].concat();
-        let long = found(codec(), &stream, &ends, false);
-        prop_assert_eq!(found(codec(), &stream, &ends, true), long);
-    }
-}
-
-#[test]
-fn the_short_way_takes_each_length_and_leaves_the_rest_alone() {
-    let codec = || Codec::new(Role::Client, Limits { frame: 1000, ..Limits::default() });
-    for (len, begin) in [(0, 2), (125, 2), (126, 4), (1000, 4)] {
-        let bytes = frame(Role::Client, 0x82, &vec![7; len]);
+    fn the_short_way_takes_each_length_and_leaves_the_rest_alone() {
+        let codec = || Codec::new(Role::Client, Limits { frame: 1000, ..Limits::default() });
+        for (len, begin) in [(0, 2), (125, 2), (126, 4), (1000, 4)] {
+            let bytes = frame(Role::Client, 0x82, &vec![7; len]);
+            let plain = codec().plain().unwrap();
+            assert_eq!(plain.find(&bytes), Some((Kind::Binary, begin, len)));
+            assert_eq!(plain.find(&bytes[..bytes.len() - 1]), None, "not whole");
+        }
         let plain = codec().plain().unwrap();
-        assert_eq!(plain.find(&bytes), Some((Kind::Binary, begin, len)));
-        assert_eq!(plain.find(&bytes[..bytes.len() - 1]), None, "not whole");
+        let too_long = frame(Role::Client, 0x82, &[7; 1001]);
+        let not_minimal = [&[0x82, 126, 0, 125][..], &[7; 125]].concat();
+        let not_text = frame(Role::Client, 0x81, b"\xff");
+        let cut_text = frame(Role::Client, 0x81, b"\xc3");
+        let ping = frame(Role::Client, 0x89, b"");
+        let masked = frame(Role::Server, 0x82, b"x");
+        for bytes in [too_long, not_minimal, not_text, cut_text, ping, masked] {
+            assert_eq!(plain.find(&bytes), None, "{bytes:?}");
+        }
+        let mut inside = codec();
+        story(&mut inside, b"\x01\x01a", []);
+        assert!(inside.plain().is_none(), "a message in fragments is in progress");
     }
-    let plain = codec().plain().unwrap();
-    let too_long = frame(Role::Client, 0x82, &[7; 1001]);
-    let not_minimal = [&[0x82, 126, 0, 125][..], &[7; 125]].concat();
-    let not_text = frame(Role::Client, 0x81, b"\xff");
-    let cut_text = frame(Role::Client, 0x81, b"\xc3");
-    let ping = frame(Role::Client, 0x89, b"");
-    let masked = frame(Role::Server, 0x82, b"x");
-    for bytes in [too_long, not_minimal, not_text, cut_text, ping, masked] {
-        assert_eq!(plain.find(&bytes), None, "{bytes:?}");
-    }
-    let mut inside = codec();
-    story(&mut inside, b"\x01\x01a", []);
-    assert!(inside.plain().is_none(), "a message in fragments is in progress");
 }
