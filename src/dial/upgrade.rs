@@ -181,7 +181,7 @@ impl Gate {
     fn new(link: Link, options: &Options) -> Gate {
         let (inbox, outbox) = (BytesMut::new(), BytesMut::new());
         let compression = options.compression;
-        let subprotocols = options.request.subprotocols.clone();
+        let subprotocols = options.request.get().subprotocols.clone();
         Gate {
             link,
             inbox,
