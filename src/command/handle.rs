@@ -1,11 +1,11 @@
 //! A weak way to a connection, for handlers and other threads.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use actix::{MailboxError, Message, WeakRecipient};
+use actix::{MailboxError, Message, Recipient};
 
 /// A message that a [`Handle`] can carry to its connection.
 pub trait Command: Message<Result: Send> + Send + 'static {}
@@ -18,16 +18,20 @@ impl<M: Message<Result: Send> + Send + 'static> Command for M {}
 /// handler that kept the connection's `Addr` would close a ring that nothing ever drops.
 #[derive(Clone)]
 pub struct Handle {
-    /// One weak recipient for each kind of command.
-    ways: Arc<[Way]>,
+    ways: Arc<dyn Ways>,
 }
 
-/// A `WeakRecipient<M>` under the `TypeId` of its `M`.
-struct Way(TypeId, Box<dyn Any + Send + Sync>);
+/// The ways into a connection: one recipient for each kind of command, made when it is asked for.
+/// Kept, they would be the most of what an idle connection costs.
+pub(crate) trait Ways: Send + Sync {
+    /// Fills `wanted`, an `Option<Recipient<C>>` for some command `C`, if the connection knows `C` and
+    /// its actor is there.
+    fn fill(&self, wanted: &mut dyn Any);
+}
 
 impl Handle {
-    pub(crate) fn builder() -> HandleBuilder {
-        HandleBuilder(Vec::new())
+    pub(crate) fn new(ways: impl Ways + 'static) -> Handle {
+        Handle { ways: Arc::new(ways) }
     }
 
     /// Sends a command and forgets it. `false` if the connection's actor is gone, or does not know
@@ -35,8 +39,7 @@ impl Handle {
     /// `Figures::sends_refused`. The mailbox has no bound on this way: who sends more than the
     /// connection's thread can take in uses [`send`](Handle::send) and waits.
     pub fn do_send<C: Command>(&self, command: C) -> bool {
-        let recipient = self.way::<C>().and_then(WeakRecipient::upgrade);
-        let alive = recipient.filter(actix::Recipient::connected);
+        let alive = self.way::<C>().filter(Recipient::connected);
         alive.map(|recipient| recipient.do_send(command)).is_some()
     }
 
@@ -48,8 +51,7 @@ impl Handle {
         &self,
         command: C,
     ) -> impl Future<Output = Result<C::Result, MailboxError>> + Send + 'static {
-        let recipient = self.way::<C>().and_then(WeakRecipient::upgrade);
-        let request = recipient.map(|recipient| recipient.send(command));
+        let request = self.way::<C>().map(|recipient| recipient.send(command));
         async move {
             match request {
                 Some(request) => request.await,
@@ -60,32 +62,18 @@ impl Handle {
 
     /// Whether the connection's actor is still there.
     pub fn is_connected(&self) -> bool {
-        let way = self.way::<crate::command::Status>().and_then(WeakRecipient::upgrade);
-        way.is_some_and(|recipient| recipient.connected())
+        self.way::<crate::command::Status>().is_some_and(|recipient| recipient.connected())
     }
 
-    fn way<C: Command>(&self) -> Option<&WeakRecipient<C>> {
-        let way = self.ways.iter().find(|way| way.0 == TypeId::of::<C>())?;
-        way.1.downcast_ref()
+    fn way<C: Command>(&self) -> Option<Recipient<C>> {
+        let mut way = None;
+        self.ways.fill(&mut way);
+        way
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("connected", &self.is_connected()).finish()
-    }
-}
-
-/// Collects the ways of a [`Handle`].
-pub(crate) struct HandleBuilder(Vec<Way>);
-
-impl HandleBuilder {
-    pub(crate) fn way<C: Command>(mut self, recipient: WeakRecipient<C>) -> HandleBuilder {
-        self.0.push(Way(TypeId::of::<C>(), Box::new(recipient)));
-        self
-    }
-
-    pub(crate) fn build(self) -> Handle {
-        Handle { ways: self.0.into() }
     }
 }

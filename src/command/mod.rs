@@ -16,6 +16,7 @@ use crate::command::status::Outcome;
 use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
 use crate::proto::message::ControlPayload;
 
+pub(crate) use crate::command::handle::Ways;
 pub use crate::command::handle::{Command, Handle};
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 

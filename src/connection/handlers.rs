@@ -1,11 +1,15 @@
 //! The commands: each handler translates, asks, acts.
 
-use actix::{AsyncContext, Context, Handler, MessageResult, Recipient, ResponseFuture};
+use std::any::Any;
+
+use actix::{
+    Addr, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseFuture, WeakAddr,
+};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
-use crate::command::{self, Accepted, Closed, SendError, Unsent};
+use crate::command::{self, Accepted, Closed, Command, SendError, Unsent, Ways};
 use crate::connection::live::Live;
 use crate::connection::waiting::Reply;
 use crate::connection::{Connection, Intent, Life};
@@ -18,43 +22,7 @@ use crate::proto::message::{ControlPayload, Payload};
 impl Connection {
     /// The way to us that handlers get.
     pub(super) fn handle(&mut self, ctx: &Context<Connection>) -> command::Handle {
-        let make = || {
-            let weak = ctx.address().downgrade();
-            command::Handle::builder()
-                .way::<command::Send>(weak.clone().recipient())
-                .way::<command::SendBatch>(weak.clone().recipient())
-                .way::<command::Ping>(weak.clone().recipient())
-                .way::<command::Pong>(weak.clone().recipient())
-                .way::<command::Close>(weak.clone().recipient())
-                .way::<command::Reconnect>(weak.clone().recipient())
-                .way::<command::Pause>(weak.clone().recipient())
-                .way::<command::Resume>(weak.clone().recipient())
-                .way::<command::Status>(weak.clone().recipient())
-                .way::<command::Watch>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Open>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Reconnect>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Data>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Batch>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Message>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Ping>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Pong>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Error>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Close>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::State>>(weak.clone().recipient())
-                .way::<command::Subscribe<event::Stopped>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Open>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Reconnect>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Data>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Batch>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Message>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Ping>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Pong>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Error>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Close>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::State>>(weak.clone().recipient())
-                .way::<command::Unsubscribe<event::Stopped>>(weak.recipient())
-                .build()
-        };
+        let make = || command::Handle::new(ctx.address().downgrade());
         self.handle.get_or_insert_with(make).clone()
     }
 
@@ -73,6 +41,50 @@ impl Connection {
             tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
         }
     }
+}
+
+impl Ways for WeakAddr<Connection> {
+    fn fill(&self, wanted: &mut dyn Any) {
+        // In the order of how often they are asked for.
+        let _ = fill::<command::Send>(self, wanted)
+            || fill::<command::SendBatch>(self, wanted)
+            || fill::<command::Ping>(self, wanted)
+            || fill::<command::Pong>(self, wanted)
+            || fill::<command::Status>(self, wanted)
+            || fill::<command::Watch>(self, wanted)
+            || fill::<command::Close>(self, wanted)
+            || fill::<command::Reconnect>(self, wanted)
+            || fill::<command::Pause>(self, wanted)
+            || fill::<command::Resume>(self, wanted)
+            || fill_both::<event::Open>(self, wanted)
+            || fill_both::<event::Reconnect>(self, wanted)
+            || fill_both::<event::Data>(self, wanted)
+            || fill_both::<event::Batch>(self, wanted)
+            || fill_both::<event::Message>(self, wanted)
+            || fill_both::<event::Ping>(self, wanted)
+            || fill_both::<event::Pong>(self, wanted)
+            || fill_both::<event::Error>(self, wanted)
+            || fill_both::<event::Close>(self, wanted)
+            || fill_both::<event::State>(self, wanted)
+            || fill_both::<event::Stopped>(self, wanted);
+    }
+}
+
+/// Whether it is the way of `C` that is wanted; then fills it.
+fn fill<C: Command>(weak: &WeakAddr<Connection>, wanted: &mut dyn Any) -> bool
+where
+    Connection: Handler<C>,
+{
+    let Some(way) = wanted.downcast_mut::<Option<Recipient<C>>>() else {
+        return false;
+    };
+    *way = weak.upgrade().map(Addr::recipient);
+    true
+}
+
+/// As [`fill`], for the subscription to a kind of event and for its end.
+fn fill_both<E: Event>(weak: &WeakAddr<Connection>, wanted: &mut dyn Any) -> bool {
+    fill::<command::Subscribe<E>>(weak, wanted) || fill::<command::Unsubscribe<E>>(weak, wanted)
 }
 
 impl Handler<command::Send> for Connection {

@@ -22,8 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, AsyncContext, Context, Supervised};
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -63,7 +61,6 @@ pub struct Connection {
     waiting: Waiting,
     /// When to dial.
     schedule: Schedule,
-    rng: StdRng,
     /// What this is about now.
     life: Life,
     phase: Phase,
@@ -182,7 +179,6 @@ impl Connection {
             delivery,
             waiting: Waiting::default(),
             schedule,
-            rng: StdRng::from_rng(&mut rand::rng()),
             life: Life::Waiting(Due::Later),
             phase: Phase::Waiting,
             phase_since: now,
@@ -346,8 +342,8 @@ impl Connection {
                 hint.from_cap = from_cap;
             }
         }
-        let (schedule, rng) = (&mut self.schedule, &mut self.rng);
-        let plan = AssertUnwindSafe(|| schedule.lost(now.into_std(), hint, rng));
+        let schedule = &mut self.schedule;
+        let plan = AssertUnwindSafe(|| schedule.lost(now.into_std(), hint, &mut rand::rng()));
         let (after, attempt) = match catch_unwind(plan) {
             Ok(backoff::Next::Retry { after, attempt }) => (after, attempt),
             Ok(backoff::Next::GiveUp) if hurry => (Duration::ZERO, self.schedule.attempt() + 1),

@@ -46,7 +46,15 @@ pub(crate) struct Handlers {
 impl Handlers {
     /// Adds a recipient that is told of everything.
     pub(crate) fn add<M: Event>(&mut self, to: Recipient<M>) {
-        self.of().push(Slot { to, from: 0 });
+        self.add_from(to, 0);
+    }
+
+    /// Adds a recipient that is told of what has this number, or comes later.
+    pub(super) fn add_from<M: Event>(&mut self, to: Recipient<M>, from: u64) {
+        let slots = self.of();
+        // There is one, as a rule, and room for three more would cost more than all of them.
+        slots.reserve_exact(1);
+        slots.push(Slot { to, from });
     }
 
     /// Whether messages in fragments are told fragment by fragment.

@@ -55,7 +55,7 @@ impl Delivery {
     /// Adds a recipient that is told of what comes from now on.
     pub(crate) fn subscribe<E: Event>(&mut self, to: Recipient<E>) {
         let from = self.number;
-        self.handlers.of().push(Slot { to, from });
+        self.handlers.add_from(to, from);
     }
 
     pub(crate) fn handler_count(&self) -> usize {
@@ -243,6 +243,10 @@ impl Delivery {
                 self.cost -= head.cost();
                 self.events -= 1;
                 self.next_entry();
+                if self.queue.is_empty() {
+                    // Idle connections are left like that, after an `Open` or a Pong.
+                    self.queue = VecDeque::new();
+                }
             }
         }
         true

@@ -206,7 +206,8 @@ async fn connect(
     }
     let addrs = resolve::lookup(host, port).await?;
     stage.set(Stage::Connect);
-    let tcp = resolve::race(addrs, |addr| socket::connect(addr, &plan.options.sockets)).await;
+    let sockets = plan.options.sockets.get();
+    let tcp = resolve::race(addrs, |addr| socket::connect(addr, &sockets)).await;
     let tcp: TcpStream = tcp.map_err(|tried: Vec<(SocketAddr, io::Error)>| {
         let own = tried.iter().find_map(|(_, err)| inside(err));
         own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))

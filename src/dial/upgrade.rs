@@ -184,7 +184,7 @@ impl Gate {
     fn new(link: Link, options: &Options) -> Gate {
         let (inbox, outbox) = (BytesMut::with_capacity(USUAL_HEAD), BytesMut::new());
         let compression = options.compression;
-        let subprotocols = options.request.subprotocols.clone();
+        let subprotocols = options.request.get().subprotocols.clone();
         Gate {
             link,
             inbox,

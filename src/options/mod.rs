@@ -2,6 +2,7 @@
 
 pub(crate) mod made;
 mod plan;
+mod rare;
 mod redirect;
 pub(crate) mod request;
 mod target;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::error::{ConfigError, Error, Verdict};
 use crate::options::made::{HeaderMaker, UrlMaker};
+use crate::options::rare::Rare;
 use crate::options::request::{Request, check_headers};
 use crate::proto::codec::{Codec, Limits};
 use crate::proto::compression::{Agreed, Compression};
@@ -41,7 +43,7 @@ pub(crate) struct Options {
     /// Header lines of the application's, in order.
     pub(crate) headers: Vec<(String, Secret)>,
     /// What the upgrade request says beside them.
-    pub(crate) request: Request,
+    pub(crate) request: Rare<Request>,
     /// Makes more header lines for each attempt.
     pub(crate) headers_with: Option<HeaderMaker>,
     /// Makes the URL of each attempt.
@@ -77,7 +79,7 @@ pub(crate) struct Options {
     /// Dials in any window of time.
     pub(crate) dial_limit: DialGuard,
     /// Whom to trust.
-    pub(crate) tls: Tls,
+    pub(crate) tls: Rare<Tls>,
     /// The URL of the proxy that the application chose.
     pub(crate) proxy: Option<Secret>,
     /// Whether the environment is asked for a proxy, and for hosts that go past it.
@@ -87,9 +89,9 @@ pub(crate) struct Options {
     /// For reaching the proxy and having it reach the host.
     pub(crate) proxy_timeout: Option<Duration>,
     /// Whom to trust as an `https` proxy.
-    pub(crate) proxy_tls: Tls,
+    pub(crate) proxy_tls: Rare<Tls>,
     /// What TCP sockets are like.
-    pub(crate) sockets: Sockets,
+    pub(crate) sockets: Rare<Sockets>,
     /// Where transports come from, if not from TCP.
     pub(crate) transport: Option<TransportFactory>,
     /// Whether what comes from there is secure already, so that `wss` needs no TLS of ours.
@@ -172,7 +174,7 @@ impl Options {
         Options {
             name: None,
             headers: Vec::new(),
-            request: Request::default(),
+            request: Rare::default(),
             headers_with: None,
             url_with: None,
             cookie_jar: true,
@@ -190,13 +192,13 @@ impl Options {
             max_attempts: None,
             stable_after: Duration::from_secs(10),
             dial_limit: DialGuard::default(),
-            tls: Tls::new(),
+            tls: Rare::default(),
             proxy: None,
             proxy_from_env: true,
             no_proxy: None,
             proxy_timeout: None,
-            proxy_tls: Tls::new(),
-            sockets: Sockets::default(),
+            proxy_tls: Rare::default(),
+            sockets: Rare::default(),
             transport: None,
             transport_is_secure: false,
             skip_utf8_validation: false,
@@ -247,7 +249,7 @@ impl Options {
         if self.send_buffer == 0 {
             return Err(ConfigError::option("send_buffer", "zero takes nothing"));
         }
-        self.sockets.options.check()?;
+        self.sockets.get().options.check()?;
         if self.transport_is_secure && (self.transport.is_none() || self.proxy.is_some()) {
             // It would be plain text under a URL that promises otherwise.
             let reason = "only for a transport of your own, and not through a proxy";
@@ -256,7 +258,7 @@ impl Options {
         if self.max_attempts == Some(0) {
             return Err(ConfigError::option("max_attempts", "zero never dials"));
         }
-        self.request.check()?;
+        self.request.get().check()?;
         check_headers(&self.headers)
     }
 

@@ -1,5 +1,7 @@
 //! Options and URL, checked: all that a dial needs.
 
+use std::sync::Arc;
+
 use crate::error::ConfigError;
 use crate::options::{Options, Target};
 use crate::proxy::{Proxy, Scheme};
@@ -13,12 +15,12 @@ pub(crate) struct Plan {
     /// Present for `wss`.
     pub(crate) tls: Option<TlsClient>,
     /// The way there, where it is not the direct one.
-    pub(crate) detour: Option<Detour>,
+    pub(crate) detour: Option<Box<Detour>>,
     /// Whether the target is of the origin that the application named: what says who asks is for
     /// no other.
     pub(super) trusted: bool,
     /// TLS, shared by all plans of a connection.
-    pub(super) secured: Secured,
+    pub(super) secured: Arc<Secured>,
 }
 
 /// The way through a proxy.
@@ -30,7 +32,7 @@ pub(crate) struct Detour {
 }
 
 /// TLS for each kind of peer.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Secured {
     server: Kept,
     /// A server that the application did not name.
@@ -46,7 +48,7 @@ impl Plan {
     /// set up at all.
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
         options.check()?;
-        Plan::to(Target::parse(url)?, options, true, Secured::default())
+        Plan::to(Target::parse(url)?, options, true, Arc::default())
     }
 
     /// The plan for another target that the application named, with the same options and the same TLS,
@@ -63,22 +65,24 @@ impl Plan {
         target: Target,
         options: Options,
         trusted: bool,
-        secured: Secured,
+        secured: Arc<Secured>,
     ) -> Result<Plan, ConfigError> {
         let variable = |name: &str| std::env::var_os(name);
         let tls = match target.secure && !options.transport_is_secure {
-            true if trusted => Some(secured.server.get_or_make(|| options.tls.client(variable))?),
+            true if trusted => {
+                Some(secured.server.get_or_make(|| options.tls.get().client(variable))?)
+            }
             true => {
-                let make = || options.tls.for_stranger().client(variable);
+                let make = || options.tls.get().for_stranger().client(variable);
                 Some(secured.stranger.get_or_make(make)?)
             }
             false => None,
         };
         let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
         let detour = proxy.map(|proxy| {
-            let make = || secured.proxy.get_or_make(|| options.proxy_tls.client(variable));
+            let make = || secured.proxy.get_or_make(|| options.proxy_tls.get().client(variable));
             let tls = (proxy.scheme == Scheme::Https).then(make).transpose()?;
-            Ok::<_, ConfigError>(Detour { proxy, tls })
+            Ok::<_, ConfigError>(Box::new(Detour { proxy, tls }))
         });
         let detour = detour.transpose()?;
         Ok(Plan { options, target, tls, detour, trusted, secured })

@@ -58,7 +58,7 @@ mod tests {
     fn plan(url: &str) -> Plan {
         let mut options = Options::new(Reconnect::never());
         options.proxy_from_env = false;
-        options.request.cookie = Some(Secret::new("a=1"));
+        options.request.get_mut().cookie = Some(Secret::new("a=1"));
         Plan::new(url, options).unwrap()
     }
 

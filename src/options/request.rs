@@ -128,7 +128,7 @@ impl Plan {
     /// to the origin alone that the application named. `kept` are the jar's cookies for this target;
     /// the application's own stand behind them (as WebSocketApp has it).
     pub(crate) fn lines(&self, kept: Option<String>) -> Vec<(&str, Secret)> {
-        let (request, own) = (&self.options.request, &self.options.headers);
+        let (request, own) = (self.options.request.get(), &self.options.headers);
         let host = request.host.as_ref().filter(|_| self.trusted);
         let host = host.unwrap_or(&self.target.authority);
         let origin = match &request.origin {

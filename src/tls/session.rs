@@ -34,8 +34,8 @@ impl fmt::Debug for TlsClient {
 
 /// A [`TlsClient`] that is made once, when it is first needed: its sessions are resumed, and no
 /// store is read at a later dial.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Kept(Arc<OnceLock<TlsClient>>);
+#[derive(Debug, Default)]
+pub(crate) struct Kept(OnceLock<Box<TlsClient>>);
 
 impl Kept {
     /// # Errors
@@ -45,10 +45,10 @@ impl Kept {
         make: impl FnOnce() -> Result<TlsClient, ConfigError>,
     ) -> Result<TlsClient, ConfigError> {
         match self.0.get() {
-            Some(client) => Ok(client.clone()),
+            Some(client) => Ok(TlsClient::clone(client)),
             None => {
-                let made = make()?;
-                Ok(self.0.get_or_init(|| made).clone())
+                let made = Box::new(make()?);
+                Ok(TlsClient::clone(self.0.get_or_init(|| made)))
             }
         }
     }

@@ -173,7 +173,7 @@ impl ConnectionBuilder {
 
     /// Whom to trust over `wss`. By default the platform's store, in full.
     pub fn tls(mut self, tls: Tls) -> ConnectionBuilder {
-        self.options.tls = tls;
+        self.options.tls.set(tls);
         self
     }
 
@@ -233,20 +233,20 @@ impl ConnectionBuilder {
     /// Whom to trust as a proxy with `https`. By default the platform's store, in full, whatever
     /// [`tls`](ConnectionBuilder::tls) says of the server.
     pub fn proxy_tls(mut self, tls: Tls) -> ConnectionBuilder {
-        self.options.proxy_tls = tls;
+        self.options.proxy_tls.set(tls);
         self
     }
 
     /// What each TCP socket is like (WebSocketApp's `sockopt`).
     pub fn socket_options(mut self, options: SocketOptions) -> ConnectionBuilder {
-        self.options.sockets.options = options;
+        self.options.sockets.get_mut().options = options;
         self
     }
 
     /// The address of ours that sockets are bound to. Hosts are then reached by addresses of its
     /// family only. Default: the system's choice.
     pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> ConnectionBuilder {
-        self.options.sockets.bind = Some(ip.into());
+        self.options.sockets.get_mut().bind = Some(ip.into());
         self
     }
 

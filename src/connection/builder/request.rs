@@ -139,7 +139,7 @@ impl ConnectionBuilder {
         mut self,
         list: impl IntoIterator<Item = S>,
     ) -> ConnectionBuilder {
-        self.options.request.subprotocols = list.into_iter().map(Into::into).collect();
+        self.options.request.get_mut().subprotocols = list.into_iter().map(Into::into).collect();
         self
     }
 
@@ -147,14 +147,14 @@ impl ConnectionBuilder {
     /// the URL, without the scheme's own port. Where to dial, and whom TLS verifies, stays the URL's
     /// affair. `start` refuses characters that no host has.
     pub fn host(mut self, value: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.host = Some(value.into());
+        self.options.request.get_mut().host = Some(value.into());
         self
     }
 
     /// What `Origin` says (WebSocketApp's `origin`). Default: `http://` or `https://` with the
     /// URL's host. `start` refuses blanks, control characters and an empty value.
     pub fn origin(mut self, value: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.origin = Origin::Own(value.into());
+        self.options.request.get_mut().origin = Origin::Own(value.into());
         self
     }
 
@@ -162,7 +162,7 @@ impl ConnectionBuilder {
     /// [`origin`](ConnectionBuilder::origin) the later one counts; an `Origin` by
     /// [`header`](ConnectionBuilder::header) is sent all the same.
     pub fn suppress_origin(mut self) -> ConnectionBuilder {
-        self.options.request.origin = Origin::None;
+        self.options.request.get_mut().origin = Origin::None;
         self
     }
 
@@ -170,7 +170,7 @@ impl ConnectionBuilder {
     /// `Cookie` behind those of the [`cookie_jar`](ConnectionBuilder::cookie_jar). Default: none.
     /// Never shown in a log. `start` refuses control characters and an empty value.
     pub fn cookie(mut self, cookie: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.cookie = Some(Secret::new(cookie));
+        self.options.request.get_mut().cookie = Some(Secret::new(cookie));
         self
     }
 
@@ -197,7 +197,7 @@ impl ConnectionBuilder {
         password: impl Into<String>,
     ) -> ConnectionBuilder {
         let (user, password) = (Secret::new(user), Secret::new(password));
-        self.options.request.auth = Some(Auth::Basic { user, password });
+        self.options.request.get_mut().auth = Some(Auth::Basic { user, password });
         self
     }
 
@@ -213,7 +213,7 @@ impl ConnectionBuilder {
     /// assert!(!format!("{builder:?}").contains("eyJ"));
     /// ```
     pub fn bearer_auth(mut self, token: impl Into<String>) -> ConnectionBuilder {
-        self.options.request.auth = Some(Auth::Bearer(Secret::new(token)));
+        self.options.request.get_mut().auth = Some(Auth::Bearer(Secret::new(token)));
         self
     }
 
