@@ -2,14 +2,17 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-
 /// The header lines of an HTTP reply, in the order in which they came.
 ///
 /// Names are compared without regard to case (RFC 9110, 5.1). Values are kept as the bytes that
 /// were sent. `Debug` hides the values of headers that carry secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Bytes)>);
+pub struct Headers {
+    /// All names and values, one behind the other: an open connection keeps them for long.
+    text: Box<[u8]>,
+    /// Where the name of each line ends, and where its value does.
+    ends: Box<[(usize, usize)]>,
+}
 
 /// Names whose values never reach a log.
 const SECRET: [&str; 6] = [
@@ -25,14 +28,14 @@ const SECRET: [&str; 6] = [
 impl Headers {
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let line = self.0.iter().find(|line| line.0.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(&line.1).ok()
+        let (_, value) = self.iter().find(|line| line.0.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
     }
 
     /// Every value of a header, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let named = move |line: &&(String, Bytes)| line.0.eq_ignore_ascii_case(name);
-        self.0.iter().filter(named).map(|(_, value)| value.as_ref())
+        let named = move |line: &(&str, &[u8])| line.0.eq_ignore_ascii_case(name);
+        self.iter().filter(named).map(|(_, value)| value)
     }
 
     /// Every value of a header that is text, in one line (RFC 9110, 5.3).
@@ -44,17 +47,22 @@ impl Headers {
 
     /// All lines, names as they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+        let mut start = 0;
+        self.ends.iter().map(move |&(name_end, end)| {
+            let (name, value) = (&self.text[start..name_end], &self.text[name_end..end]);
+            start = end;
+            (std::str::from_utf8(name).unwrap_or_default(), value)
+        })
     }
 
     /// How many lines there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.ends.len()
     }
 
     /// Whether there is no line at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ends.is_empty()
     }
 
     /// Whether one of the comma-separated elements of a header is `token`, in any case.
@@ -71,9 +79,17 @@ impl Headers {
     }
 }
 
-impl FromIterator<(String, Bytes)> for Headers {
-    fn from_iter<I: IntoIterator<Item = (String, Bytes)>>(lines: I) -> Headers {
-        Headers(lines.into_iter().collect())
+impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Headers {
+        let mut text = Vec::new();
+        let add = |(name, value): (N, V)| {
+            text.extend_from_slice(name.as_ref().as_bytes());
+            let name_end = text.len();
+            text.extend_from_slice(value.as_ref());
+            (name_end, text.len())
+        };
+        let ends = lines.into_iter().map(add).collect();
+        Headers { text: text.into(), ends }
     }
 }
 
@@ -96,7 +112,7 @@ mod tests {
         let lines = [("Upgrade", "websocket"), ("connection", "keep-alive, Upgrade")];
         let secret = [("Set-Cookie", "id=hunter2")];
         let all = lines.into_iter().chain(secret);
-        all.map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect()
+        all.collect()
     }
 
     #[test]
@@ -114,16 +130,15 @@ mod tests {
     #[test]
     fn lines_of_one_name_are_one_list() {
         let lines = [("A", "x; y"), ("b", "z"), ("a", "w")];
-        let headers: Headers =
-            lines.into_iter().map(|(name, value)| (name.to_owned(), Bytes::from(value))).collect();
+        let headers: Headers = lines.into_iter().collect();
         assert_eq!(headers.list("a"), "x; y, w");
         assert_eq!(headers.list("c"), "");
     }
 
     #[test]
     fn debug_hides_cookies_and_locations() {
-        let location = ("location".to_owned(), Bytes::from("ws://us:hunter2@h"));
-        let headers = Headers(headers().0.into_iter().chain([location]).collect());
+        let secrets = [("Set-Cookie", "id=hunter2"), ("location", "ws://us:hunter2@h")];
+        let headers: Headers = [("Upgrade", "websocket")].into_iter().chain(secrets).collect();
         let shown = format!("{headers:?}");
         assert!(shown.contains("websocket") && !shown.contains("hunter2"), "{shown}");
     }

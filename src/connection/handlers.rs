@@ -153,8 +153,8 @@ impl Handler<command::Close> for Connection {
     type Result = ResponseFuture<Outcome>;
 
     fn handle(&mut self, close: command::Close, _: &mut Self::Context) -> Self::Result {
-        if let Some(outcome) = self.outcome.clone() {
-            return Box::pin(std::future::ready(outcome));
+        if let Some(outcome) = self.outcome.as_deref() {
+            return Box::pin(std::future::ready(outcome.clone()));
         }
         let (waiter, answer) = oneshot::channel();
         self.waiters.push(waiter);
@@ -258,7 +258,7 @@ impl Handler<command::Status> for Connection {
             figures: self.watch.figures_at(now.into_std()),
             blocked: self.delivery.blocked_since().map(|since| now.duration_since(since)),
             handlers: self.delivery.handler_count(),
-            last_error: self.last_error.clone(),
+            last_error: self.last_error(),
         })
     }
 }
@@ -275,12 +275,16 @@ impl Handler<command::Watch> for Connection {
 impl<M: Event> Handler<command::Subscribe<M>> for Connection {
     type Result = Result<(), Closed>;
 
-    fn handle(&mut self, subscribe: command::Subscribe<M>, _: &mut Self::Context) -> Self::Result {
+    fn handle(
+        &mut self,
+        subscribe: command::Subscribe<M>,
+        ctx: &mut Self::Context,
+    ) -> Self::Result {
         if self.outcome.is_some() {
             return Err(Closed);
         }
         let recipient: Recipient<M> = subscribe.0;
-        if let Some(late) = self.open.as_ref().and_then(M::late) {
+        if let Some(late) = self.open_event(ctx).and_then(M::late) {
             // One for each subscription, whatever the mailbox holds.
             recipient.do_send(late);
         }

@@ -27,7 +27,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::{self, Hint, Schedule};
 use crate::command::Handle;
-use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, SourceId, Watch};
+use crate::command::status::{Gauge, Handshake, Outcome, OutcomeKind, Phase, SourceId, Watch};
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
 use crate::connection::waiting::Waiting;
@@ -75,24 +75,38 @@ pub struct Connection {
     hastened: bool,
     /// The newest opened socket.
     epoch: u64,
-    /// Its event, while it is open.
-    open: Option<event::Open>,
+    /// How it was opened, while it is open.
+    open: Option<Opening>,
     /// Dials ever made.
     attempts: u64,
     /// Dials since a socket was last open.
     attempts_down: u32,
-    /// When, and why, the last socket was lost.
-    down: Option<(Instant, Option<Error>)>,
-    last_error: Option<Error>,
-    last_closure: Option<Closure>,
+    /// What went wrong so far, if anything did.
+    past: Option<Box<Past>>,
     /// Who waits for the end of the run.
     waiters: Vec<oneshot::Sender<Outcome>>,
     /// How the run ended.
-    outcome: Option<Outcome>,
+    outcome: Option<Box<Outcome>>,
     /// When something that goes on and on was last warned of.
     warned: Option<Instant>,
     /// Dropped messages that were warned of.
     told_dropped: u64,
+}
+
+/// How a socket was opened: what `event::Open` says of it.
+struct Opening {
+    handshake: Arc<Handshake>,
+    attempts: u32,
+    outage: Option<Box<event::Outage>>,
+}
+
+/// What went wrong. Most connections are well, and many are open at once.
+#[derive(Default)]
+struct Past {
+    /// When, and why, the last socket was lost.
+    down: Option<(Instant, Option<Error>)>,
+    last_error: Option<Error>,
+    last_closure: Option<Closure>,
 }
 
 /// What a connection is about, with all that lives as long.
@@ -190,9 +204,7 @@ impl Connection {
             open: None,
             attempts: 0,
             attempts_down: 0,
-            down: None,
-            last_error: None,
-            last_closure: None,
+            past: None,
             waiters: ended.into_iter().collect(),
             outcome: None,
             warned: None,
@@ -227,7 +239,7 @@ impl Connection {
         self.attempts_down += 1;
         self.watch.set(Gauge::Attempts, self.attempts);
         self.enter(Phase::Connecting);
-        let attempt = Attempt::new(self.schedule.attempt(), self.last_error.clone());
+        let attempt = Attempt::new(self.schedule.attempt(), self.last_error());
         self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, self.jar.clone())));
     }
 
@@ -238,10 +250,10 @@ impl Connection {
         self.schedule.opened(now.into_std());
         self.watch.set_epoch(self.epoch);
         let attempts = std::mem::take(&mut self.attempts_down);
-        let outage = self
-            .down
-            .take()
-            .map(|(since, cause)| event::Outage::new(attempts, now.duration_since(since), cause));
+        let down = self.past.as_mut().and_then(|past| past.down.take());
+        let outage = down.map(|(since, cause)| {
+            Box::new(event::Outage::new(attempts, now.duration_since(since), cause))
+        });
         let handshake = Arc::new(opened.handshake);
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
@@ -252,20 +264,37 @@ impl Connection {
         let live = Live::new(self.epoch, now, link, leftover, codec, options, &ctx.address());
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
-        let open = event::Open {
-            source: self.source,
-            epoch: self.epoch,
-            name: self.plan.options.name.clone(),
-            connection: self.handle(ctx),
-            handshake,
-            attempts,
-            outage,
+        self.open = Some(Opening { handshake, attempts, outage });
+        let Some(open) = self.open_event(ctx) else {
+            return;
         };
-        self.open = Some(open.clone());
         if self.epoch > 1 {
             self.tell(event::Reconnect(open.clone()));
         }
         self.tell(open);
+    }
+
+    /// The event of the socket that is open.
+    fn open_event(&mut self, ctx: &Context<Connection>) -> Option<event::Open> {
+        let connection = self.handle(ctx);
+        let opening = self.open.as_ref()?;
+        Some(event::Open {
+            source: self.source,
+            epoch: self.epoch,
+            name: self.plan.options.name.clone(),
+            connection,
+            handshake: opening.handshake.clone(),
+            attempts: opening.attempts,
+            outage: opening.outage.as_deref().cloned(),
+        })
+    }
+
+    fn past(&mut self) -> &mut Past {
+        self.past.get_or_insert_default()
+    }
+
+    fn last_error(&self) -> Option<Error> {
+        self.past.as_ref().and_then(|past| past.last_error.clone())
     }
 
     /// The one door through which everything goes that was lost: a dial (`ended` has only an error)
@@ -282,7 +311,7 @@ impl Connection {
             && self.intent != Intent::Finish
         {
             tracing::warn!(source = %self.source, attempt, %error, ?next, "failed");
-            self.last_error = Some(error.clone());
+            self.past().last_error = Some(error.clone());
             let (source, epoch) = (self.source, self.epoch);
             self.tell(event::Error { source, epoch, error: error.clone(), attempt, next });
         }
@@ -291,7 +320,7 @@ impl Connection {
         }
         if socket_lost {
             let cause = cause.filter(|_| self.intent == Intent::Stay);
-            self.down = Some((now, cause));
+            self.past().down = Some((now, cause));
         }
         match next {
             Next::Retry { after, .. } => {
@@ -310,7 +339,7 @@ impl Connection {
 
     fn tell_close(&mut self, ended: Ended, next: Next) {
         self.open = None;
-        self.last_closure = Some(ended.closure.clone());
+        self.past().last_closure = Some(ended.closure.clone());
         let Closure { code, reason, clean, by } = ended.closure;
         tracing::info!(source = %self.source, epoch = self.epoch, %code, clean, "closed");
         let (source, epoch, lasted) = (self.source, self.epoch, ended.lasted);
@@ -397,7 +426,7 @@ impl Connection {
         self.life = Life::Closed;
         self.open = None;
         self.enter(Phase::Closed);
-        self.outcome = Some(outcome.clone());
+        self.outcome = Some(Box::new(outcome.clone()));
         let stopped = event::Stopped { source: self.source, epoch: self.epoch, outcome };
         self.tell(stopped.clone());
         for waiter in self.waiters.drain(..) {
@@ -407,7 +436,7 @@ impl Connection {
     }
 
     fn result(&self, kind: OutcomeKind, error: Option<Error>) -> Outcome {
-        let last = self.last_closure.as_ref();
+        let last = self.past.as_ref().and_then(|past| past.last_closure.as_ref());
         Outcome {
             kind,
             error,

@@ -1,5 +1,6 @@
 //! The kinds of event: who is told each, and its place in the queue.
 
+use std::mem;
 use std::time::Instant;
 
 use actix::Recipient;
@@ -10,8 +11,8 @@ use crate::proto::frame::Opcode;
 use crate::proto::message::Payload;
 use crate::proto::messages::Messages;
 
-/// The recipients of one kind of event.
-pub(crate) type Slots<M> = Vec<Slot<M>>;
+/// The recipients of one kind of event: mostly none or one, hence with no room for more.
+pub(crate) type Slots<M> = Box<[Slot<M>]>;
 
 /// One recipient. It stays the one value that it was registered as: a clone of it is never full.
 #[derive(Debug)]
@@ -52,9 +53,10 @@ impl Handlers {
     /// Adds a recipient that is told of what has this number, or comes later.
     pub(super) fn add_from<M: Event>(&mut self, to: Recipient<M>, from: u64) {
         let slots = self.of();
-        // There is one, as a rule, and room for three more would cost more than all of them.
-        slots.reserve_exact(1);
-        slots.push(Slot { to, from });
+        let mut more = mem::take(slots).into_vec();
+        more.reserve_exact(1);
+        more.push(Slot { to, from });
+        *slots = more.into();
     }
 
     /// Whether messages in fragments are told fragment by fragment.
@@ -84,6 +86,13 @@ impl Handlers {
     }
 }
 
+/// Takes a recipient out.
+pub(super) fn remove<M: Event>(slots: &mut Slots<M>, index: usize) {
+    let mut fewer = mem::take(slots).into_vec();
+    fewer.remove(index);
+    *slots = fewer.into();
+}
+
 /// To how many recipients the head of the queue went already: of the event itself, of the `Data`
 /// that goes before a message, and of the `Batch` that goes before a whole run.
 pub(super) type Told = [usize; 3];
@@ -98,7 +107,7 @@ pub(crate) trait Event:
     fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize>;
 
     /// What somebody who subscribes only now is told of the socket that is open.
-    fn late(_open: &event::Open) -> Option<Self> {
+    fn late(_open: event::Open) -> Option<Self> {
         None
     }
 }
@@ -227,8 +236,8 @@ impl Event for event::Open {
     fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
         matches!(head, Entry::Open(_)).then_some(&mut told[0])
     }
-    fn late(open: &event::Open) -> Option<Self> {
-        Some(open.clone())
+    fn late(open: event::Open) -> Option<Self> {
+        Some(open)
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::Context;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{Slot, Slots, Told};
+use crate::delivery::kinds::{Slot, Slots, Told, remove};
 use crate::event;
 use crate::options::Overflow;
 
@@ -73,7 +73,7 @@ impl Delivery {
         let Some(index) = slots.iter().position(|slot| slot.to == *recipient) else {
             return false;
         };
-        slots.remove(index);
+        remove(slots, index);
         let cursor = self.queue.front().and_then(|(_, head)| E::cursor(head, &mut self.told));
         if let Some(told) = cursor
             && index < *told
@@ -382,7 +382,7 @@ fn offer<M: Event>(
         match slot.to.try_send(own) {
             Ok(()) => *told += 1,
             Err(SendError::Closed(own)) => {
-                slots.remove(*told);
+                remove(slots, *told);
                 event.get_or_insert(own);
             }
             Err(SendError::Full(own)) => {

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::error::HandshakeError;
 use crate::headers::Headers;
@@ -43,12 +43,9 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
         }
         Err(_) => return Err(HandshakeError::NotHttp),
     };
-    let kept = |header: &httparse::Header<'_>| {
-        (header.name.to_owned(), Bytes::copy_from_slice(header.value))
-    };
     let head = Head {
         status: reply.code.ok_or(HandshakeError::NotHttp)?,
-        headers: reply.headers.iter().map(kept).collect(),
+        headers: reply.headers.iter().map(|line| (line.name, line.value)).collect(),
         http_1_1: reply.version == Some(1),
         bare_lf: has_bare_lf(&inbox[..length]),
     };

@@ -13,7 +13,7 @@ pub(crate) struct Plan {
     pub(crate) options: Options,
     pub(crate) target: Target,
     /// Present for `wss`.
-    pub(crate) tls: Option<TlsClient>,
+    pub(crate) tls: Option<Box<TlsClient>>,
     /// The way there, where it is not the direct one.
     pub(crate) detour: Option<Box<Detour>>,
     /// Whether the target is of the origin that the application named: what says who asks is for
@@ -78,6 +78,7 @@ impl Plan {
             }
             false => None,
         };
+        let tls = tls.map(Box::new);
         let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
         let detour = proxy.map(|proxy| {
             let make = || secured.proxy.get_or_make(|| options.proxy_tls.get().client(variable));

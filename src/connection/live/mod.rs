@@ -62,9 +62,9 @@ pub(super) struct Live {
     /// Pings of the pinger's so far.
     beats: u64,
     /// What the pinger missed.
-    silent: Option<Silent>,
+    silent: Option<Box<Silent>>,
     /// How the peer broke the protocol, until that is told.
-    breach: Option<Breach>,
+    breach: Option<Box<Breach>>,
     /// Runs from the first Close frame on, or from a breach.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Runs from the exchange of both Close frames on, until we end our side of the transport.
@@ -247,7 +247,7 @@ impl Live {
 
     /// The pinger heard nothing for too long. Judged in the next poll, after what lies unread.
     pub(super) fn silence(&mut self, silent: Silent) {
-        self.silent = Some(silent);
+        self.silent = Some(Box::new(silent));
     }
 
     /// Begins the closing handshake, or hastens the one under way.
@@ -400,7 +400,7 @@ impl Live {
     }
 
     fn breach(&mut self, err: ProtocolError) {
-        self.breach = Some(Breach { err, said: false, turned: false });
+        self.breach = Some(Box::new(Breach { err, said: false, turned: false }));
         self.end_within(PATIENCE);
     }
 }
