@@ -4,30 +4,22 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use actix::{Actor, ActorFuture, AsyncContext, Context, Message, WeakRecipient};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// It is time for a Ping.
+use crate::options::Options;
+
+/// What a connection is told by its pinger.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Beat {
+pub(crate) struct Sign {
     /// The socket that it is for.
     pub(crate) epoch: u64,
-}
-
-/// The peer was not heard for too long.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Silent {
-    /// The socket that it is about.
-    pub(crate) epoch: u64,
-    /// The last byte, or data message, that was heard.
-    pub(crate) since: Instant,
-    /// Whether data was missing, where bytes may have come.
-    pub(crate) idle: bool,
+    pub(crate) act: Act,
 }
 
 /// What a connection and its pinger share: a message a read would cost more than the read.
@@ -60,28 +52,25 @@ impl Signs {
     }
 }
 
-/// How often to ping, and what silence means. `None` is off.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cadence {
-    /// Between two pings.
-    pub(crate) interval: Option<Duration>,
-    /// From a ping to the verdict.
-    pub(crate) timeout: Option<Duration>,
-    /// From one data message to the next.
-    pub(crate) idle: Option<Duration>,
-}
-
 /// When to ping and when to lose patience: all the decisions, with time as a value.
 #[derive(Debug)]
 struct Watchdog {
-    cadence: Cadence,
+    /// How often to ping, and what silence means.
+    options: Arc<Options>,
     next_ping: Option<Instant>,
     /// The oldest ping since which no byte came.
-    unheard: Option<Unheard>,
-    /// Patience with missing data ends no earlier than this.
-    idle_until: Option<Instant>,
-    /// The data message since which we were late once to judge missing data.
-    idle_excused: Option<Instant>,
+    unheard: Option<Box<Unheard>>,
+    /// What became of missing data, once it was missed.
+    idle: Option<Box<Idle>>,
+}
+
+/// Data that was missing.
+#[derive(Debug, Default)]
+struct Idle {
+    /// Patience with it ends no earlier than this.
+    until: Option<Instant>,
+    /// The data message since which we were late once to judge it.
+    excused: Option<Instant>,
 }
 
 /// A ping that no byte has followed.
@@ -95,34 +84,45 @@ struct Unheard {
 }
 
 /// What is to be done now.
-#[derive(Debug, PartialEq, Eq)]
-enum Act {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It is time for a Ping.
     Ping,
-    Silent { since: Instant, idle: bool },
+    /// The peer was not heard for too long.
+    Silent(Silent),
+}
+
+/// A silence that is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Silent {
+    /// The last byte, or data message, that was heard.
+    pub(crate) since: Instant,
+    /// Whether data was missing, where bytes may have come.
+    pub(crate) idle: bool,
 }
 
 impl Watchdog {
-    fn new(cadence: Cadence, now: Instant) -> Watchdog {
-        let next_ping = cadence.interval.and_then(|interval| now.checked_add(interval));
-        Watchdog { cadence, next_ping, unheard: None, idle_until: None, idle_excused: None }
+    fn new(options: Arc<Options>, now: Instant) -> Watchdog {
+        let next_ping = options.ping_interval.and_then(|interval| now.checked_add(interval));
+        Watchdog { options, next_ping, unheard: None, idle: None }
     }
 
     /// What is due at `now`. Called until it is `None`.
     fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
-        if let Some(unheard) = self.unheard
+        if let Some(unheard) = self.unheard.as_deref()
             // Over a pipe in memory, or by a simulated clock, an answer takes no time.
             && (signs.byte.get() >= unheard.pinged || !signs.reading.get())
         {
             self.unheard = None;
         }
-        if let Some(unheard) = self.unheard
+        if let Some(unheard) = self.unheard.as_deref()
             && now >= unheard.until
         {
-            let timeout = self.cadence.timeout.unwrap_or_default();
+            let timeout = self.options.ping_timeout.unwrap_or_default();
             if unheard.excused || now.duration_since(unheard.until) <= lateness(timeout) {
                 // The connection has the last word: what it finds unread is life.
                 self.unheard = None;
-                return Some(Act::Silent { since: signs.byte.get(), idle: false });
+                return Some(Act::Silent(Silent { since: signs.byte.get(), idle: false }));
             }
             // We were late ourselves: the peer's answer may lie unread.
             self.unheard = Unheard::after(now, timeout, true);
@@ -131,22 +131,23 @@ impl Watchdog {
     }
 
     fn idle_due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
-        let idle = self.cadence.idle?;
+        let idle = self.options.idle_timeout?;
         let until = self.idle_deadline(signs)?;
         if now < until {
             return None;
         }
-        self.idle_until = now.checked_add(idle);
+        let missed = self.idle.get_or_insert_default();
+        missed.until = now.checked_add(idle);
         let data = signs.data.get();
         let late = now.duration_since(until) > lateness(idle);
-        if !signs.reading.get() || (late && self.idle_excused.replace(data) != Some(data)) {
+        if !signs.reading.get() || (late && missed.excused.replace(data) != Some(data)) {
             return None;
         }
-        Some(Act::Silent { since: data, idle: true })
+        Some(Act::Silent(Silent { since: data, idle: true }))
     }
 
     fn ping_due(&mut self, now: Instant) -> Option<Act> {
-        let (interval, at) = (self.cadence.interval?, self.next_ping?);
+        let (interval, at) = (self.options.ping_interval?, self.next_ping?);
         if now < at {
             return None;
         }
@@ -154,28 +155,34 @@ impl Watchdog {
         let missed = now.duration_since(at).as_nanos() / interval.as_nanos().max(1);
         let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
         self.next_ping = interval.checked_mul(steps).and_then(|span| at.checked_add(span));
-        if let (None, Some(timeout)) = (self.unheard, self.cadence.timeout) {
+        if let (None, Some(timeout)) = (&self.unheard, self.options.ping_timeout) {
             self.unheard = Unheard::after(now, timeout, false);
         }
         Some(Act::Ping)
     }
 
     fn idle_deadline(&self, signs: &Signs) -> Option<Instant> {
-        let until = signs.data.get().checked_add(self.cadence.idle?)?;
-        Some(self.idle_until.map_or(until, |later| later.max(until)))
+        let until = signs.data.get().checked_add(self.options.idle_timeout?)?;
+        Some(
+            self.idle
+                .as_ref()
+                .and_then(|missed| missed.until)
+                .map_or(until, |later| later.max(until)),
+        )
     }
 
     /// When to look again.
     fn wake(&self, signs: &Signs) -> Option<Instant> {
-        let verdict = self.unheard.map(|unheard| unheard.until);
+        let verdict = self.unheard.as_ref().map(|unheard| unheard.until);
         let due = [self.next_ping, verdict, self.idle_deadline(signs)];
         due.into_iter().flatten().min()
     }
 }
 
 impl Unheard {
-    fn after(now: Instant, timeout: Duration, excused: bool) -> Option<Unheard> {
-        now.checked_add(timeout).map(|until| Unheard { pinged: now, until, excused })
+    fn after(now: Instant, timeout: Duration, excused: bool) -> Option<Box<Unheard>> {
+        let until = now.checked_add(timeout)?;
+        Some(Box::new(Unheard { pinged: now, until, excused }))
     }
 }
 
@@ -190,34 +197,23 @@ pub(crate) struct Pinger {
     epoch: u64,
     signs: Rc<Signs>,
     watchdog: Watchdog,
-    beat: WeakRecipient<Beat>,
-    silent: WeakRecipient<Silent>,
+    connection: WeakRecipient<Sign>,
 }
 
 impl Pinger {
     pub(crate) fn new(
         epoch: u64,
-        cadence: Cadence,
+        options: Arc<Options>,
         signs: Rc<Signs>,
-        beat: WeakRecipient<Beat>,
-        silent: WeakRecipient<Silent>,
+        connection: WeakRecipient<Sign>,
     ) -> Pinger {
-        Pinger { epoch, signs, watchdog: Watchdog::new(cadence, Instant::now()), beat, silent }
+        Pinger { epoch, signs, watchdog: Watchdog::new(options, Instant::now()), connection }
     }
 
     /// `false` when nobody listens any more.
     fn act(&self, act: Act) -> bool {
-        match act {
-            Act::Ping => {
-                let connection = self.beat.upgrade();
-                connection.map(|to| to.do_send(Beat { epoch: self.epoch })).is_some()
-            }
-            Act::Silent { since, idle } => {
-                let silent = Silent { epoch: self.epoch, since, idle };
-                let connection = self.silent.upgrade();
-                connection.map(|to| to.do_send(silent)).is_some()
-            }
-        }
+        let connection = self.connection.upgrade();
+        connection.map(|to| to.do_send(Sign { epoch: self.epoch, act })).is_some()
     }
 }
 
@@ -270,8 +266,23 @@ impl ActorFuture<Pinger> for Ticks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backoff::Reconnect;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    struct Cadence {
+        interval: Option<Duration>,
+        timeout: Option<Duration>,
+        idle: Option<Duration>,
+    }
+
+    fn watchdog(cadence: Cadence, now: Instant) -> Watchdog {
+        let mut options = Options::new(Reconnect::default());
+        options.ping_interval = cadence.interval;
+        options.ping_timeout = cadence.timeout;
+        options.idle_timeout = cadence.idle;
+        Watchdog::new(options.into(), now)
+    }
 
     fn cadence(interval: u32, timeout: u32) -> Cadence {
         Cadence { interval: Some(interval * SECOND), timeout: Some(timeout * SECOND), idle: None }
@@ -289,7 +300,7 @@ mod tests {
         for second in 0..=until {
             let now = zero + Duration::from_secs(second);
             while let Some(act) = watchdog.due(now, signs) {
-                let over = matches!(act, Act::Silent { .. });
+                let over = matches!(act, Act::Silent(_));
                 done.push((second, act));
                 if over {
                     return done;
@@ -310,7 +321,7 @@ mod tests {
     fn the_first_ping_goes_out_after_one_interval_and_the_cadence_is_fixed() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let mut watchdog = watchdog(cadence(5, 2), zero);
         let done = pass(&mut watchdog, &signs, zero, 20, |_| true);
         assert_eq!(times(&done), [5, 10, 15, 20]);
         assert!(done.iter().all(|(_, act)| *act == Act::Ping));
@@ -320,32 +331,32 @@ mod tests {
     fn silence_is_found_a_timeout_after_the_ping() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let mut watchdog = watchdog(cadence(5, 2), zero);
         let done = pass(&mut watchdog, &signs, zero, 60, |second| second <= 11);
         assert_eq!(times(&done), [5, 10, 15, 17]);
         let heard = zero + Duration::from_millis(11_001);
-        assert_eq!(done.last().unwrap().1, Act::Silent { since: heard, idle: false });
+        assert_eq!(done.last().unwrap().1, Act::Silent(Silent { since: heard, idle: false }));
     }
 
     #[test]
     fn an_answer_in_the_instant_of_the_ping_is_one() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let mut watchdog = watchdog(cadence(5, 2), zero);
         assert_eq!(watchdog.due(zero + 5 * SECOND, &signs), Some(Act::Ping));
         signs.byte.set(zero + 5 * SECOND);
         assert_eq!(watchdog.due(zero + 7 * SECOND, &signs), None);
         assert_eq!(watchdog.due(zero + 10 * SECOND, &signs), Some(Act::Ping));
         // From the last byte on it is one interval and one timeout, still.
         let silent = watchdog.due(zero + 12 * SECOND, &signs);
-        assert_eq!(silent, Some(Act::Silent { since: zero + 5 * SECOND, idle: false }));
+        assert_eq!(silent, Some(Act::Silent(Silent { since: zero + 5 * SECOND, idle: false })));
     }
 
     #[test]
     fn a_timeout_may_exceed_the_interval() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(cadence(2, 5), zero);
+        let mut watchdog = watchdog(cadence(2, 5), zero);
         let done = pass(&mut watchdog, &signs, zero, 60, |_| false);
         assert_eq!(times(&done), [2, 4, 6, 7]);
     }
@@ -354,7 +365,7 @@ mod tests {
     fn pings_without_a_timeout_never_judge() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(Cadence { timeout: None, ..cadence(10, 1) }, zero);
+        let mut watchdog = watchdog(Cadence { timeout: None, ..cadence(10, 1) }, zero);
         let done = pass(&mut watchdog, &signs, zero, 40, |_| false);
         assert_eq!(times(&done), [10, 20, 30, 40]);
     }
@@ -363,7 +374,7 @@ mod tests {
     fn the_clock_stands_still_while_nothing_is_read() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let mut watchdog = watchdog(cadence(5, 2), zero);
         signs.stop_reading();
         let done = pass(&mut watchdog, &signs, zero, 29, |_| false);
         assert_eq!(times(&done), [5, 10, 15, 20, 25]);
@@ -373,14 +384,14 @@ mod tests {
         assert_eq!(watchdog.due(now, &signs), Some(Act::Ping));
         assert_eq!(watchdog.due(now + SECOND, &signs), None);
         let silent = watchdog.due(now + 2 * SECOND, &signs);
-        assert_eq!(silent, Some(Act::Silent { since: zero + 29 * SECOND, idle: false }));
+        assert_eq!(silent, Some(Act::Silent(Silent { since: zero + 29 * SECOND, idle: false })));
     }
 
     #[test]
     fn a_thread_that_was_held_up_gives_one_more_period() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let mut watchdog = watchdog(cadence(5, 2), zero);
         assert_eq!(watchdog.due(zero + 5 * SECOND, &signs), Some(Act::Ping));
         // The thread sleeps from 6 s to 60 s.
         let late = zero + 60 * SECOND;
@@ -388,7 +399,7 @@ mod tests {
         assert_eq!(watchdog.due(late, &signs), None);
         assert_eq!(watchdog.due(late + SECOND, &signs), None);
         let silent = watchdog.due(late + 2 * SECOND, &signs);
-        assert!(matches!(silent, Some(Act::Silent { .. })), "{silent:?}");
+        assert!(matches!(silent, Some(Act::Silent(_))), "{silent:?}");
     }
 
     #[test]
@@ -396,14 +407,14 @@ mod tests {
         let zero = Instant::now();
         let signs = Signs::new(zero);
         let idle = Some(10 * SECOND);
-        let mut watchdog = Watchdog::new(Cadence { idle, ..cadence(5, 2) }, zero);
+        let mut watchdog = watchdog(Cadence { idle, ..cadence(5, 2) }, zero);
         let mut looks = (1..10).map(|look| zero + look * 30 * SECOND);
         let mut due = |at| std::iter::from_fn(|| watchdog.due(at, &signs)).collect::<Vec<_>>();
         let ping = Act::Ping;
         assert_eq!(due(looks.next().unwrap()), [ping]);
         // Each is excused once; then both are judged, however late.
         let seen: Vec<_> = looks.take(2).flat_map(due).filter(|act| *act != Act::Ping).collect();
-        let idle = |idle| Act::Silent { since: zero, idle };
+        let idle = |idle| Act::Silent(Silent { since: zero, idle });
         assert_eq!(seen, [idle(true), idle(false), idle(true)]);
     }
 
@@ -411,7 +422,7 @@ mod tests {
     fn beats_that_were_slept_through_are_left_out() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(Cadence { timeout: None, ..cadence(5, 1) }, zero);
+        let mut watchdog = watchdog(Cadence { timeout: None, ..cadence(5, 1) }, zero);
         let late = zero + Duration::from_millis(17_500);
         assert_eq!(watchdog.due(late, &signs), Some(Act::Ping));
         assert_eq!(watchdog.due(late, &signs), None);
@@ -422,14 +433,14 @@ mod tests {
     fn a_verdict_that_was_overruled_is_not_the_last() {
         let zero = Instant::now();
         let signs = Signs::new(zero);
-        let mut watchdog = Watchdog::new(cadence(5, 2), zero);
+        let mut watchdog = watchdog(cadence(5, 2), zero);
         let done = pass(&mut watchdog, &signs, zero, 7, |_| false);
         assert_eq!(times(&done), [5, 7]);
         // The connection found bytes unread and lives on; from then on nothing more comes.
         signs.byte.set(zero + Duration::from_millis(7_001));
         let done = pass(&mut watchdog, &signs, zero, 60, |_| false);
         assert_eq!(times(&done), [10, 12]);
-        assert!(matches!(done.last().unwrap().1, Act::Silent { .. }));
+        assert!(matches!(done.last().unwrap().1, Act::Silent(_)));
     }
 
     #[test]
@@ -437,8 +448,8 @@ mod tests {
         let zero = Instant::now();
         let signs = Signs::new(zero);
         let idle = Cadence { interval: None, timeout: None, idle: Some(7 * SECOND) };
-        let mut watchdog = Watchdog::new(idle, zero);
+        let mut watchdog = watchdog(idle, zero);
         let done = pass(&mut watchdog, &signs, zero, 60, |_| true);
-        assert_eq!(done, [(7, Act::Silent { since: zero, idle: true })]);
+        assert_eq!(done, [(7, Act::Silent(Silent { since: zero, idle: true }))]);
     }
 }

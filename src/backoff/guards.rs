@@ -116,6 +116,10 @@ impl Window {
         if self.begun.len() == self.dials {
             self.begun.pop_front();
         }
+        if self.begun.capacity() == 0 {
+            // Most connections are dialled once.
+            self.begun.reserve_exact(1);
+        }
         self.begun.push_back(now);
     }
 

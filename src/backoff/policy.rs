@@ -27,6 +27,19 @@ enum Kind {
     Never,
 }
 
+/// A custom policy is only ever the same as itself.
+impl PartialEq for Reconnect {
+    fn eq(&self, other: &Reconnect) -> bool {
+        match (&self.0, &other.0) {
+            (Kind::Exponential(one), Kind::Exponential(another)) => one == another,
+            (Kind::Fixed(one), Kind::Fixed(another)) => one == another,
+            (Kind::Custom(one), Kind::Custom(another)) => Arc::ptr_eq(one, another),
+            (Kind::Never, Kind::Never) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Reconnect {
     /// Random delays under a ceiling that doubles: the default, and what servers survive.
     ///

@@ -18,7 +18,7 @@ pub struct Schedule {
     /// The guards, as given.
     guards: Guards,
     /// The dials that count against the limit, if there is one.
-    window: Option<Window>,
+    window: Option<Box<Window>>,
     /// Dials since the last stable life.
     attempt: u32,
     /// When the socket that is open now was opened.
@@ -32,7 +32,7 @@ impl Schedule {
         Schedule {
             policy: policy.run(),
             guards,
-            window: guards.dial_limit.under(policy).map(Window::new),
+            window: guards.dial_limit.under(policy).map(Window::new).map(Box::new),
             attempt: 0,
             opened: None,
         }

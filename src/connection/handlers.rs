@@ -15,7 +15,7 @@ use crate::connection::waiting::Reply;
 use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
 use crate::event;
-use crate::pinger::{Beat, Silent};
+use crate::pinger::{Act, Sign};
 use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::message::{ControlPayload, Payload};
 
@@ -301,24 +301,21 @@ impl<M: Event> Handler<command::Unsubscribe<M>> for Connection {
     }
 }
 
-impl Handler<Beat> for Connection {
+impl Handler<Sign> for Connection {
     type Result = ();
 
-    fn handle(&mut self, beat: Beat, _: &mut Self::Context) {
+    fn handle(&mut self, sign: Sign, _: &mut Self::Context) {
         let now = Instant::now();
-        let sent = self.live(beat.epoch).map(Live::beat);
-        if let Some(Ok(())) = sent {
-            self.watch.stamp(Gauge::LastPing, now.into_std());
-        }
-    }
-}
-
-impl Handler<Silent> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, silent: Silent, _: &mut Self::Context) {
-        if let Some(live) = self.live(silent.epoch) {
-            live.silence(silent);
+        let Some(live) = self.live(sign.epoch) else {
+            return;
+        };
+        match sign.act {
+            Act::Ping => {
+                if live.beat().is_ok() {
+                    self.watch.stamp(Gauge::LastPing, now.into_std());
+                }
+            }
+            Act::Silent(silent) => live.silence(silent),
         }
     }
 }

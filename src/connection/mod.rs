@@ -69,8 +69,6 @@ pub struct Connection {
     intent: Intent,
     /// When the next dial may begin.
     next_dial: Instant,
-    /// When `command::Reconnect` last caused a dial.
-    hurried: Option<Instant>,
     /// Whether the next dial is one that it causes.
     hastened: bool,
     /// The newest opened socket.
@@ -81,16 +79,12 @@ pub struct Connection {
     attempts: u64,
     /// Dials since a socket was last open.
     attempts_down: u32,
-    /// What went wrong so far, if anything did.
+    /// What did not go by itself so far, if anything did not.
     past: Option<Box<Past>>,
     /// Who waits for the end of the run.
     waiters: Vec<oneshot::Sender<Outcome>>,
     /// How the run ended.
     outcome: Option<Box<Outcome>>,
-    /// When something that goes on and on was last warned of.
-    warned: Option<Instant>,
-    /// Dropped messages that were warned of.
-    told_dropped: u64,
 }
 
 /// How a socket was opened: what `event::Open` says of it.
@@ -100,13 +94,19 @@ struct Opening {
     outage: Option<Box<event::Outage>>,
 }
 
-/// What went wrong. Most connections are well, and many are open at once.
+/// What did not go by itself. Most connections have nothing of it, and many are open at once.
 #[derive(Default)]
 struct Past {
     /// When, and why, the last socket was lost.
     down: Option<(Instant, Option<Error>)>,
     last_error: Option<Error>,
     last_closure: Option<Closure>,
+    /// When `command::Reconnect` last caused a dial.
+    hurried: Option<Instant>,
+    /// When something that goes on and on was last warned of.
+    warned: Option<Instant>,
+    /// Dropped messages that were warned of.
+    told_dropped: u64,
 }
 
 /// What a connection is about, with all that lives as long.
@@ -198,7 +198,6 @@ impl Connection {
             phase_since: now,
             intent: Intent::Stay,
             next_dial: now,
-            hurried: None,
             hastened: false,
             epoch: 0,
             open: None,
@@ -207,8 +206,6 @@ impl Connection {
             past: None,
             waiters: ended.into_iter().collect(),
             outcome: None,
-            warned: None,
-            told_dropped: 0,
         }
     }
 
@@ -233,7 +230,7 @@ impl Connection {
         let now = Instant::now();
         self.schedule.dialling(now.into_std());
         if std::mem::take(&mut self.hastened) {
-            self.hurried = Some(now);
+            self.past().hurried = Some(now);
         }
         self.attempts += 1;
         self.attempts_down += 1;
@@ -257,7 +254,7 @@ impl Connection {
         let handshake = Arc::new(opened.handshake);
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
-        let options = &self.plan.options;
+        let options = self.plan.options.clone();
         let (link, leftover) = (opened.link, opened.leftover);
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, self.epoch);
@@ -415,7 +412,8 @@ impl Connection {
 
     /// How long a dial that was asked for has to wait.
     fn hurry(&self, now: Instant) -> Duration {
-        let next = self.hurried.map_or(now, |last| last + HURRY);
+        let next =
+            self.past.as_ref().and_then(|past| past.hurried).map_or(now, |last| last + HURRY);
         next.saturating_duration_since(now).max(self.schedule.hold(now.into_std()))
     }
 
@@ -485,17 +483,19 @@ impl Connection {
     /// Whether a second has passed since the last warning.
     fn may_warn(&mut self) -> bool {
         let now = Instant::now();
-        let due = self.warned.is_none_or(|last| now.duration_since(last) >= HURRY);
+        let warned = self.past.as_ref().and_then(|past| past.warned);
+        let due = warned.is_none_or(|last| now.duration_since(last) >= HURRY);
         if due {
-            self.warned = Some(now);
+            self.past().warned = Some(now);
         }
         due
     }
 
     fn store_figures(&mut self) {
-        if self.delivery.dropped() != self.told_dropped && self.may_warn() {
-            self.told_dropped = self.delivery.dropped();
-            let dropped = self.told_dropped;
+        let dropped = self.delivery.dropped();
+        let told = self.past.as_ref().map_or(0, |past| past.told_dropped);
+        if dropped != told && self.may_warn() {
+            self.past().told_dropped = dropped;
             tracing::warn!(source = %self.source, dropped, "handlers are too slow");
         }
         let watch = &self.watch;

@@ -98,6 +98,12 @@ impl HeaderMaker {
     }
 }
 
+impl PartialEq for HeaderMaker {
+    fn eq(&self, other: &HeaderMaker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl fmt::Debug for HeaderMaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("HeaderMaker")
@@ -131,6 +137,12 @@ impl UrlMaker {
     }
 }
 
+impl PartialEq for UrlMaker {
+    fn eq(&self, other: &UrlMaker) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl fmt::Debug for UrlMaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("UrlMaker")
@@ -154,8 +166,9 @@ impl Plan {
         check_headers(&made)?;
         let mut plan = self.clone();
         let replaced = |name: &str| made.iter().any(|(new, _)| new.eq_ignore_ascii_case(name));
-        plan.options.headers.retain(|(name, _)| !replaced(name));
-        plan.options.headers.extend(made);
+        let headers = &mut Arc::make_mut(&mut plan.options).headers;
+        headers.retain(|(name, _)| !replaced(name));
+        headers.extend(made);
         Ok(plan)
     }
 }

@@ -5,6 +5,7 @@ mod plan;
 mod rare;
 mod redirect;
 pub(crate) mod request;
+mod shared;
 mod target;
 
 use std::fmt;
@@ -36,7 +37,7 @@ pub(crate) use crate::options::target::Target;
 pub(crate) use crate::options::plan::{Detour, Plan};
 
 /// All settings of one connection, as the builder collects them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Options {
     /// Words for the connection in events, `Status` and logs.
     pub(crate) name: Option<Arc<str>>,
@@ -122,6 +123,12 @@ impl MaskKey {
     }
 }
 
+impl PartialEq for MaskKey {
+    fn eq(&self, other: &MaskKey) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl fmt::Debug for MaskKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("MaskKey")
@@ -139,6 +146,12 @@ impl RetryIf {
 
     pub(crate) fn judge(&self, error: &Error) -> Verdict {
         (self.0)(error)
+    }
+}
+
+impl PartialEq for RetryIf {
+    fn eq(&self, other: &RetryIf) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -382,6 +395,12 @@ impl TransportFactory {
     /// Whether there is none for a second target.
     pub(crate) fn is_once(&self) -> bool {
         self.once
+    }
+}
+
+impl PartialEq for TransportFactory {
+    fn eq(&self, other: &TransportFactory) -> bool {
+        Arc::ptr_eq(&self.make, &other.make)
     }
 }
 

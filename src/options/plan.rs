@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::ConfigError;
+use crate::options::shared::shared;
 use crate::options::{Options, Target};
 use crate::proxy::{Proxy, Scheme};
 use crate::tls::{Kept, TlsClient};
@@ -10,7 +11,8 @@ use crate::tls::{Kept, TlsClient};
 /// What was checked: all that a dial needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) options: Options,
+    /// Shared with other connections.
+    pub(crate) options: Arc<Options>,
     pub(crate) target: Target,
     /// Present for `wss`.
     pub(crate) tls: Option<Box<TlsClient>>,
@@ -48,7 +50,7 @@ impl Plan {
     /// set up at all.
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
         options.check()?;
-        Plan::to(Target::parse(url)?, options, true, Arc::default())
+        Plan::to(Target::parse(url)?, shared(options), true, Arc::default())
     }
 
     /// The plan for another target that the application named, with the same options and the same TLS,
@@ -63,7 +65,7 @@ impl Plan {
     /// The plan for a target, its options checked.
     pub(super) fn to(
         target: Target,
-        options: Options,
+        options: Arc<Options>,
         trusted: bool,
         secured: Arc<Secured>,
     ) -> Result<Plan, ConfigError> {

@@ -1,10 +1,11 @@
 //! A part of the options that few connections set.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-/// A value that costs a word until it is set: an idle connection keeps its options for years.
+/// A value that costs a word until it is set.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rare<T>(Option<Box<T>>);
+pub(crate) struct Rare<T>(Option<Arc<T>>);
 
 impl<T: Clone + Default> Rare<T> {
     /// The value, or the default.
@@ -14,10 +15,21 @@ impl<T: Clone + Default> Rare<T> {
 
     /// The value to be changed, at first the default.
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.0.get_or_insert_default()
+        Arc::make_mut(self.0.get_or_insert_default())
     }
 
     pub(crate) fn set(&mut self, value: T) {
-        self.0 = Some(Box::new(value));
+        self.0 = Some(Arc::new(value));
+    }
+}
+
+/// Whether it is the same value, not whether it looks alike.
+impl<T> PartialEq for Rare<T> {
+    fn eq(&self, other: &Rare<T>) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
+            _ => false,
+        }
     }
 }

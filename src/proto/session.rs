@@ -18,7 +18,7 @@ pub struct Session {
     /// Whether the peer broke the protocol.
     breached: bool,
     /// The first Close on the wire and whose it is.
-    first: Option<(By, Option<CloseFrame>)>,
+    first: Option<Box<(By, Option<CloseFrame>)>>,
 }
 
 /// Who closed a connection.
@@ -60,7 +60,7 @@ impl Session {
             Incoming::Ping(payload) if self.can_send() => Some(Outgoing::Pong(payload.clone())),
             Incoming::Close(frame) => {
                 self.received = true;
-                self.first.get_or_insert_with(|| (By::Remote, frame.clone()));
+                self.first.get_or_insert_with(|| Box::new((By::Remote, frame.clone())));
                 self.send(frame.as_ref().map(CloseFrame::echo))
             }
             _ => None,
@@ -71,7 +71,7 @@ impl Session {
     /// has gone out already.
     pub fn close(&mut self, frame: Option<CloseFrame>) -> Option<Outgoing> {
         if !self.sent {
-            self.first.get_or_insert_with(|| (By::Local, frame.clone()));
+            self.first.get_or_insert_with(|| Box::new((By::Local, frame.clone())));
         }
         self.send(frame)
     }
@@ -109,7 +109,7 @@ impl Session {
     /// How the connection ended, if it ended now.
     #[must_use]
     pub fn closure(&self) -> Closure {
-        let (by, code, reason) = match &self.first {
+        let (by, code, reason) = match self.first.as_deref() {
             Some((by, Some(frame))) => (*by, frame.code(), frame.reason().into()),
             Some((by, None)) => (*by, CloseCode::NO_STATUS, ByteString::new()),
             None => (By::Nobody, CloseCode::ABNORMAL, ByteString::new()),

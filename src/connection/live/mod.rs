@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
 use crate::options::Options;
-use crate::pinger::{Cadence, Pinger, Signs, Silent};
+use crate::pinger::{Pinger, Signs, Silent};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
@@ -55,8 +56,6 @@ pub(super) struct Live {
     signs: Rc<Signs>,
     /// Dropped with the socket; that ends the pinger.
     _pinger: Option<Addr<Pinger>>,
-    /// The payload of every ping, where the application wants its own.
-    ping_payload: Option<Bytes>,
     /// Pings of ours that no Pong has answered, oldest first.
     pings: VecDeque<(ControlPayload, Instant)>,
     /// Pings of the pinger's so far.
@@ -71,8 +70,7 @@ pub(super) struct Live {
     parting: Option<Pin<Box<Sleep>>>,
     /// Whether our side of the transport was ended.
     shut: bool,
-    close_timeout: Duration,
-    read_ahead: usize,
+    options: Arc<Options>,
 }
 
 /// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
@@ -109,20 +107,14 @@ impl Live {
         link: Link,
         leftover: BytesMut,
         codec: Codec,
-        options: &Options,
+        options: Arc<Options>,
         connection: &Addr<Connection>,
     ) -> Live {
         let signs = Rc::new(Signs::new(now));
-        let cadence = Cadence {
-            interval: options.ping_interval,
-            timeout: options.ping_timeout,
-            idle: options.idle_timeout,
-        };
-        let wanted = cadence.interval.is_some() || cadence.idle.is_some();
-        let weak = connection.downgrade();
+        let wanted = options.ping_interval.is_some() || options.idle_timeout.is_some();
         let pinger = wanted.then(|| {
-            let (beat, silent) = (weak.clone().recipient(), weak.recipient());
-            Pinger::new(epoch, cadence, signs.clone(), beat, silent).start()
+            let weak = connection.downgrade().recipient();
+            Pinger::new(epoch, options.clone(), signs.clone(), weak).start()
         });
         Live {
             epoch,
@@ -138,7 +130,6 @@ impl Live {
             over: false,
             signs,
             _pinger: pinger,
-            ping_payload: options.ping_payload.clone(),
             pings: VecDeque::new(),
             beats: 0,
             silent: None,
@@ -146,8 +137,7 @@ impl Live {
             deadline: None,
             parting: None,
             shut: false,
-            close_timeout: options.close_timeout,
-            read_ahead: options.read_ahead,
+            options,
         }
     }
 
@@ -191,7 +181,11 @@ impl Live {
         }
         // What was read while a Close is under way is still delivered, so that reading to the
         // peer's Close must not wait for the handlers; a second helping bounds it.
-        if self.is_closing() { self.read_ahead.saturating_mul(2) } else { self.read_ahead }
+        if self.is_closing() {
+            self.options.read_ahead.saturating_mul(2)
+        } else {
+            self.options.read_ahead
+        }
     }
 
     /// Whether data may be sent.
@@ -241,7 +235,7 @@ impl Live {
     pub(super) fn beat(&mut self) -> Result<(), SendError> {
         self.beats += 1;
         let own = Bytes::copy_from_slice(&self.beats.to_be_bytes());
-        let bytes = self.ping_payload.clone().unwrap_or(own);
+        let bytes = self.options.ping_payload.clone().unwrap_or(own);
         self.ping(ControlPayload::new(bytes).expect("checked when the connection was built"))
     }
 
@@ -371,7 +365,7 @@ impl Live {
             self.writer.close(&mut self.codec, close);
         }
         self.deadline = None;
-        self.end_within(LINGER.min(self.close_timeout));
+        self.end_within(LINGER.min(self.options.close_timeout));
     }
 
     /// Ends our side of the transport once nothing more will be said: after a breach at once, and

@@ -104,7 +104,7 @@ impl Live {
                     tracing::warn!(%source, epoch = self.epoch, "handlers are too slow");
                     let words = "handlers are too slow";
                     let frame = CloseFrame::new(CloseCode::GOING_AWAY, words);
-                    self.close(frame.ok(), self.close_timeout);
+                    self.close(frame.ok(), self.options.close_timeout);
                     continue;
                 }
                 self.signs.stop_reading();
@@ -358,7 +358,7 @@ impl Live {
                 }
                 delivery.push(event::Pong { source, epoch, payload, round_trip });
             }
-            Incoming::Close(_) => self.end_within(self.close_timeout),
+            Incoming::Close(_) => self.end_within(self.options.close_timeout),
             Incoming::Fragment(fragment) => {
                 self.signs.data.set(self.signs.byte.get());
                 watch.add(Gauge::MessagesIn, fragment.fin.into());

@@ -1,0 +1,64 @@
+//! Options that connections have in common.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+
+use crate::options::Options;
+
+thread_local! {
+    /// The options of the newest connection of this thread, while any connection has them.
+    static NEWEST: RefCell<Weak<Options>> = const { RefCell::new(Weak::new()) };
+}
+
+/// The options, in the memory of those of the connection before, if they are the same: who opens
+/// many connections opens them alike, and options are most of what a plan weighs.
+pub(super) fn shared(options: Options) -> Arc<Options> {
+    match NEWEST.with_borrow(Weak::upgrade) {
+        Some(newest) if *newest == options => newest,
+        _ => {
+            let own = Arc::new(options);
+            NEWEST.set(Arc::downgrade(&own));
+            own
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::options::{RetryIf, Secret};
+    use crate::tls::Tls;
+
+    /// Options, with one of them set.
+    fn set(change: impl FnOnce(&mut Options)) -> Arc<Options> {
+        let mut options = Options::new(Reconnect::default());
+        change(&mut options);
+        shared(options)
+    }
+
+    #[test]
+    fn options_that_are_alike_are_kept_once() {
+        let first = set(|options| options.close_timeout = Duration::from_secs(7));
+        let second = set(|options| options.close_timeout = Duration::from_secs(7));
+        assert!(Arc::ptr_eq(&first, &second));
+        let other = set(|options| options.close_timeout = Duration::from_secs(8));
+        assert_eq!(other.close_timeout, Duration::from_secs(8));
+        assert_eq!(first.close_timeout, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn options_that_cannot_be_compared_are_each_their_own() {
+        let changes: [fn(&mut Options); 4] = [
+            |options| options.retry_if = Some(RetryIf::new(crate::error::Error::verdict)),
+            |options| options.tls.set(Tls::new()),
+            |options| options.request.get_mut().cookie = Some(Secret::new("a=1")),
+            |options| options.reconnect = Reconnect::delays(|| std::iter::repeat(Duration::ZERO)),
+        ];
+        for change in changes {
+            assert!(!Arc::ptr_eq(&set(change), &set(change)));
+        }
+    }
+}
