@@ -177,7 +177,7 @@ impl Live {
         if self.over {
             // What a chunk can hold, and would else be lost with the socket. What it inflates to may be
             // more.
-            return self.read_ahead.saturating_mul(2).saturating_add(LAST);
+            return self.options.read_ahead.saturating_mul(2).saturating_add(LAST);
         }
         // What was read while a Close is under way is still delivered, so that reading to the
         // peer's Close must not wait for the handlers; a second helping bounds it.
