@@ -15,7 +15,7 @@ const SHOWN: usize = 128;
 /// Logs the frames of a codec, if anybody listens now. To ask for each frame would cost all of
 /// those who don't.
 pub(super) fn traced(codec: Codec, source: SourceId, epoch: u64) -> Codec {
-    if !tracing::enabled!(target: "actix_ws_client::frames", tracing::Level::TRACE) {
+    if !tracing::enabled!(target: TARGET, tracing::Level::TRACE) {
         return codec;
     }
     codec.with_observer(move |way, header, payload| log(source, epoch, way, header, payload))

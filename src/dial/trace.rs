@@ -4,6 +4,9 @@ use crate::dial::head::Head;
 use crate::dial::redact::Redaction;
 use crate::options::Options;
 
+/// The target of these events.
+const TARGET: &str = "actix_ws_client::handshake";
+
 /// The heads of one upgrade, for the log.
 pub(super) struct Trace {
     redaction: Redaction,
@@ -17,7 +20,7 @@ const MAX_REQUEST: usize = 64 << 10;
 impl Trace {
     /// `None` if nobody listens.
     pub(super) fn new(options: &Options) -> Option<Trace> {
-        let wanted = tracing::enabled!(target: "actix_ws_client::handshake", tracing::Level::TRACE);
+        let wanted = tracing::enabled!(target: TARGET, tracing::Level::TRACE);
         wanted.then(|| Trace { redaction: Redaction::new(options), request: Vec::new() })
     }
 
@@ -29,13 +32,13 @@ impl Trace {
         self.request.extend_from_slice(bytes);
         if self.request.ends_with(b"\r\n\r\n") {
             let head = self.redaction.request(&std::mem::take(&mut self.request));
-            tracing::trace!(target: "actix_ws_client::handshake", %head, "request");
+            tracing::trace!(target: TARGET, %head, "request");
         }
     }
 
     /// Logs a reply, also an interim one.
     pub(super) fn came(&self, reply: &Head) {
         let head = self.redaction.reply(reply.status, &reply.headers);
-        tracing::trace!(target: "actix_ws_client::handshake", %head, "reply");
+        tracing::trace!(target: TARGET, %head, "reply");
     }
 }

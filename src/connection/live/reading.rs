@@ -267,7 +267,8 @@ impl Live {
     /// Finds whole frames.
     fn find(&mut self, buf: &mut [u8], delivery: &Delivery) -> Found {
         let room = self.room();
-        let mut messages = Messages::with_capacity(self.usual);
+        // A frame has two bytes at least.
+        let mut messages = Messages::with_capacity(self.usual.min(buf.len() / 2));
         let (mut others, mut at, mut cost) = (Vec::new(), 0, 0);
         let mut breach = None;
         let left = delivery.left(room);
