@@ -178,7 +178,8 @@ async fn fragments_wait_for_a_slow_handler_in_order_and_none_is_lost() {
         .start()
         .unwrap();
     for index in 0..COUNT {
-        let fragment: Fragment = told.recv().await.unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+        let fragment: Fragment = next.expect("it is told").expect("the handler lives");
         assert_eq!((fragment.index, &fragment.bytes[..]), (index, &[index as u8][..]));
         assert_eq!(fragment.fin, index + 1 == COUNT);
     }
