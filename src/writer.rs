@@ -1,8 +1,10 @@
 //! The bounded way out of one socket: frames wait here, and leave in one write a poll.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,9 +13,10 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
-use crate::command::{self, SendError};
+use crate::command::{self, Refusal, SendError};
 use crate::error::{Error, Stage};
 use crate::proto::codec::Codec;
+use crate::proto::error::SendAfterClose;
 use crate::proto::frame::Role;
 use crate::proto::message::{ControlPayload, Outgoing, Payload};
 
@@ -55,8 +58,30 @@ const MAX_CONTROL: usize = 64;
 const MUCH: u64 = 4 << 10;
 const ENOUGH: usize = 64 << 10;
 
-/// An empty buffer larger than this is given back.
-const KEEP: usize = 8 << 10;
+/// An empty buffer larger than this is given back to the allocator.
+const KEEP: usize = 256 << 10;
+
+thread_local! {
+    // An empty buffer for whoever writes next: a writer has none between two writes.
+    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+}
+
+/// The thread's spare buffer, or one without memory yet.
+fn take() -> BytesMut {
+    SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
+}
+
+/// Keeps an empty buffer for the next write of this thread; of two the larger.
+fn keep(buf: BytesMut) {
+    if buf.capacity() > KEEP {
+        return;
+    }
+    // At the end of the thread there is nowhere to keep it.
+    let _ = SPARE.try_with(|spare| {
+        let other = spare.take().filter(|other| other.capacity() > buf.capacity());
+        spare.set(Some(other.unwrap_or(buf)));
+    });
+}
 
 impl Writer {
     pub(crate) fn new(limit: usize, timeout: Duration) -> Writer {
@@ -78,25 +103,21 @@ impl Writer {
     /// Takes a data message, if it is within the bound; in fragments, if that is wanted.
     ///
     /// # Errors
-    /// `Full` or `TooLarge`, with the message.
-    pub(crate) fn data(&mut self, codec: &mut Codec, send: command::Send) -> Result<(), SendError> {
+    /// What the message is to be given back as: `Full` or `TooLarge`.
+    #[inline]
+    pub(crate) fn data(&mut self, codec: &mut Codec, send: &command::Send) -> Result<(), Refusal> {
         let fragment = send.fragment();
-        let payload = send.payload;
         let length = match fragment {
-            None => Codec::encoded_len(Role::Client, payload.len()),
-            Some(size) => Codec::fragments_len(Role::Client, payload.len(), size),
+            None => Codec::encoded_len(Role::Client, send.payload.len()),
+            Some(size) => Codec::fragments_len(Role::Client, send.payload.len(), size),
         };
         if length > self.limit {
-            return Err(SendError::TooLarge(payload));
+            return Err(SendError::TooLarge);
         }
         if self.unsent_data() + length > self.limit {
-            return Err(SendError::Full(payload));
+            return Err(SendError::Full);
         }
-        let message = match fragment {
-            None => Outgoing::Message(payload),
-            Some(size) => Outgoing::Fragments(payload, size),
-        };
-        self.encode(codec, message);
+        self.put(|buf| codec.encode_data(&send.payload, fragment, buf));
         Ok(())
     }
 
@@ -148,7 +169,7 @@ impl Writer {
     pub(crate) fn gathers(&mut self) -> bool {
         let fresh = self.queued - self.seen;
         self.seen = self.queued;
-        fresh >= MUCH && self.buf.len() < ENOUGH
+        fresh >= MUCH && self.buf.len() < ENOUGH.min(self.limit / 2)
     }
 
     /// Writes until nothing waits. `Ready(Ok)` when all is with the transport.
@@ -177,8 +198,8 @@ impl Writer {
                 Poll::Pending => return self.poll_stalled(cx),
             }
         }
-        if self.buf.capacity() > KEEP {
-            self.buf = BytesMut::new();
+        if self.buf.capacity() > 0 {
+            keep(mem::take(&mut self.buf));
         }
         if self.unflushed {
             match Pin::new(io).poll_flush(cx) {
@@ -195,17 +216,22 @@ impl Writer {
         self.buf.len().saturating_sub(self.control_bytes)
     }
 
-    fn encode(&mut self, codec: &mut Codec, item: Outgoing) -> usize {
+    /// Puts a frame behind all others, and says how long it is.
+    #[inline]
+    fn put(&mut self, encode: impl FnOnce(&mut BytesMut) -> Result<(), SendAfterClose>) -> usize {
         let before = self.buf.len();
+        if self.buf.capacity() == 0 {
+            self.buf = take();
+        }
         // Refused only behind a Close, where nothing may follow (RFC 6455, 5.5.1).
-        let _ = codec.encode(item, &mut self.buf);
+        let _ = encode(&mut self.buf);
         let length = self.buf.len() - before;
         self.queued += length as u64;
         length
     }
 
     fn control(&mut self, codec: &mut Codec, item: Outgoing) {
-        let length = self.encode(codec, item);
+        let length = self.put(|buf| codec.encode(item, buf));
         self.control.push_back((self.queued, length));
         self.control_bytes += length;
     }
@@ -220,7 +246,11 @@ impl Writer {
     }
 
     fn wrote(&mut self, count: usize) {
-        self.buf.advance(count);
+        match count == self.buf.len() {
+            // So that all of its memory is there for the next.
+            true => self.buf.clear(),
+            false => self.buf.advance(count),
+        }
         self.written += count as u64;
         self.unflushed = true;
         self.stalled = None;
@@ -297,14 +327,14 @@ mod tests {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(1024, Duration::from_secs(5));
         let mut io = Holding::default();
-        writer.data(&mut codec, command::Send::binary(vec![7; 10])).unwrap();
+        writer.data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         assert_eq!((writer.unsent(), io.out), (0, 0));
         io.open = true;
         assert!(matches!(writer.poll_flush(&mut io, &mut codec, &mut cx), Poll::Ready(Ok(()))));
         assert_eq!(io.out, 16);
         io.open = false;
-        writer.data(&mut codec, command::Send::binary(vec![7; 10])).unwrap();
+        writer.data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         tokio::time::advance(Duration::from_secs(5)).await;
         let late = writer.poll_flush(&mut io, &mut codec, &mut cx);

@@ -13,7 +13,7 @@ use actix::dev::{MessageResponse, OneshotSender};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::status::Gauge;
-use crate::command::{self, Accepted, SendError};
+use crate::command::{self, Accepted, Refusal, SendError};
 use crate::connection::{Connection, Life};
 
 type Answer = Result<Accepted, SendError>;
@@ -33,6 +33,17 @@ pub(super) struct Waiting {
     queue: VecDeque<Waiter>,
     /// Until the earliest deadline.
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Waiting {
+    fn push(&mut self, send: command::Send, wait: Duration) -> Slot {
+        let now = Instant::now();
+        let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
+        let slot = Slot::default();
+        self.queue.push_back(Waiter { send, until, slot: slot.clone() });
+        self.timer = None;
+        slot
+    }
 }
 
 struct Waiter {
@@ -75,40 +86,38 @@ fn tell(asker: Option<OneshotSender<Answer>>, answer: Answer) {
 
 impl Connection {
     /// Takes a message, or lets it wait for room if it may.
-    pub(super) fn take_or_wait(&mut self, send: command::Send) -> Reply {
-        let Some(wait) = send.patience() else {
-            let answer = self.take(send);
-            self.count(&answer);
-            return Reply(When::Now(answer));
+    pub(super) fn take_or_wait(&mut self, mut send: command::Send) -> Reply {
+        let answer = match self.try_take(&send) {
+            Ok(accepted) => Ok(accepted),
+            Err(refusal) => match (send.patience(), refusal(send.payload)) {
+                (Some(wait), SendError::Full(payload))
+                    if self.waiting.queue.len() < MAX_WAITING =>
+                {
+                    send.payload = payload;
+                    return Reply(When::Later(self.waiting.push(send, wait)));
+                }
+                (_, err) => Err(err),
+            },
         };
-        let now = Instant::now();
-        let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-        // A payload is shared, not copied.
-        let again = send.clone();
-        match self.take(send) {
-            Err(SendError::Full(_)) if self.waiting.queue.len() < MAX_WAITING => {
-                let slot = Slot::default();
-                self.waiting.queue.push_back(Waiter { send: again, until, slot: slot.clone() });
-                self.waiting.timer = None;
-                Reply(When::Later(slot))
-            }
-            answer => {
-                self.count(&answer);
-                Reply(When::Now(answer))
-            }
-        }
+        self.count(&answer);
+        Reply(When::Now(answer))
     }
 
     /// Takes a message into the send buffer, unless others wait for room there.
     pub(super) fn take(&mut self, send: command::Send) -> Answer {
-        let epoch = self.epoch;
+        self.try_take(&send).map_err(|refusal| refusal(send.payload))
+    }
+
+    /// As [`take`](Self::take), of a message that is lent.
+    #[inline]
+    fn try_take(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
         match &mut self.life {
             Life::Live(live) if live.can_send() && !self.waiting.queue.is_empty() => {
-                Err(SendError::Full(send.payload))
+                Err(SendError::Full)
             }
-            Life::Live(live) => live.send(send).map(|()| Accepted::new(epoch)),
-            Life::Closed => Err(SendError::Closed(send.payload)),
-            _ => Err(SendError::NotOpen(send.payload)),
+            Life::Live(live) => live.send(send).map(|()| Accepted::new(self.epoch)),
+            Life::Closed => Err(SendError::Closed),
+            _ => Err(SendError::NotOpen),
         }
     }
 
@@ -130,13 +139,16 @@ impl Connection {
         while let Some(mut waiter) = self.waiting.queue.pop_front() {
             // Those behind it are no obstacle.
             let others = std::mem::take(&mut self.waiting.queue);
-            let answer = self.take(waiter.send.clone());
+            let answer = self.try_take(&waiter.send);
             self.waiting.queue = others;
-            if let Err(SendError::Full(payload)) = answer {
-                waiter.send.payload = payload;
-                self.waiting.queue.push_front(waiter);
-                break;
-            }
+            let answer = match answer.map_err(|refusal| refusal(waiter.send.payload)) {
+                Err(SendError::Full(payload)) => {
+                    waiter.send.payload = payload;
+                    self.waiting.queue.push_front(waiter);
+                    break;
+                }
+                answer => answer,
+            };
             taken |= answer.is_ok();
             self.count(&answer);
             tell(waiter.slot.take(), answer);
