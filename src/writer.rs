@@ -34,12 +34,8 @@ pub(crate) struct Writer {
     queued: u64,
     /// Bytes ever written.
     written: u64,
-    /// Control frames in `buf`: where each ends, counted as `queued` is, and its length.
-    control: VecDeque<(u64, usize)>,
-    /// The sum of the lengths in `control`.
-    control_bytes: usize,
-    /// The Pong that is owed and found no place; a newer one takes its own.
-    pong: Option<ControlPayload>,
+    /// Control frames that wait, while there are any.
+    control: Option<Box<Control>>,
     /// For how long nothing may move.
     timeout: Duration,
     /// Whether the transport may hold bytes of its own: TLS does until it is flushed.
@@ -48,6 +44,17 @@ pub(crate) struct Writer {
     stalled: Option<Pin<Box<Sleep>>>,
     /// What `queued` was in the last turn.
     seen: u64,
+}
+
+/// What of the bytes that wait is not data.
+#[derive(Default)]
+struct Control {
+    /// Control frames in the buffer: where each ends, counted as `queued` is, and its length.
+    frames: VecDeque<(u64, usize)>,
+    /// The sum of their lengths.
+    bytes: usize,
+    /// The Pong that is owed and found no place; a newer one takes its own.
+    pong: Option<ControlPayload>,
 }
 
 /// Control frames that may wait to be written.
@@ -90,9 +97,7 @@ impl Writer {
             limit,
             queued: 0,
             written: 0,
-            control: VecDeque::new(),
-            control_bytes: 0,
-            pong: None,
+            control: None,
             timeout,
             unflushed: false,
             stalled: None,
@@ -132,7 +137,7 @@ impl Writer {
     ) -> Result<(), SendError> {
         match item {
             Outgoing::Ping(payload) | Outgoing::Pong(payload)
-                if self.control.len() >= MAX_CONTROL =>
+                if self.control.as_ref().is_some_and(|control| control.is_full()) =>
             {
                 Err(SendError::Full(Payload::Binary(payload.into_bytes())))
             }
@@ -145,7 +150,7 @@ impl Writer {
 
     /// Owes a Pong.
     pub(crate) fn pong(&mut self, codec: &mut Codec, payload: ControlPayload) {
-        self.pong = Some(payload);
+        self.control.get_or_insert_default().pong = Some(payload);
         self.pong_in(codec);
     }
 
@@ -213,7 +218,8 @@ impl Writer {
     }
 
     fn unsent_data(&self) -> usize {
-        self.buf.len().saturating_sub(self.control_bytes)
+        let control = self.control.as_ref().map_or(0, |control| control.bytes);
+        self.buf.len().saturating_sub(control)
     }
 
     /// Puts a frame behind all others, and says how long it is.
@@ -232,14 +238,16 @@ impl Writer {
 
     fn control(&mut self, codec: &mut Codec, item: Outgoing) {
         let length = self.put(|buf| codec.encode(item, buf));
-        self.control.push_back((self.queued, length));
-        self.control_bytes += length;
+        let control = self.control.get_or_insert_default();
+        control.frames.push_back((self.queued, length));
+        control.bytes += length;
     }
 
     /// Gives the Pong that is owed a place, if there is one.
     fn pong_in(&mut self, codec: &mut Codec) {
-        if self.control.len() < MAX_CONTROL
-            && let Some(payload) = self.pong.take()
+        if let Some(control) = &mut self.control
+            && !control.is_full()
+            && let Some(payload) = control.pong.take()
         {
             self.control(codec, Outgoing::Pong(payload));
         }
@@ -254,11 +262,11 @@ impl Writer {
         self.written += count as u64;
         self.unflushed = true;
         self.stalled = None;
-        while let Some(&(end, length)) = self.control.front()
-            && end <= self.written
-        {
-            self.control.pop_front();
-            self.control_bytes -= length;
+        if let Some(control) = &mut self.control {
+            control.wrote(self.written);
+            if control.frames.is_empty() && control.pong.is_none() {
+                self.control = None;
+            }
         }
     }
 
@@ -267,6 +275,22 @@ impl Writer {
         let sleep = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Err(Error::Timeout(Stage::Write)))
+    }
+}
+
+impl Control {
+    fn is_full(&self) -> bool {
+        self.frames.len() >= MAX_CONTROL
+    }
+
+    /// Forgets the frames that end within what was written.
+    fn wrote(&mut self, written: u64) {
+        while let Some(&(end, length)) = self.frames.front()
+            && end <= written
+        {
+            self.frames.pop_front();
+            self.bytes -= length;
+        }
     }
 }
 
@@ -319,6 +343,49 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// Sends a message of so many bytes, and has it written.
+    fn written(writer: &mut Writer, length: usize) {
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        let mut io = Holding { open: true, ..Holding::default() };
+        writer.data(&mut codec, &command::Send::binary(vec![7; length])).unwrap();
+        let flushed =
+            writer.poll_flush(&mut io, &mut codec, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(flushed, Poll::Ready(Ok(()))));
+    }
+
+    #[test]
+    fn a_writer_has_no_buffer_between_two_writes_and_the_next_one_gets_it() {
+        let [mut one, mut other] = [0, 1].map(|_| Writer::new(1 << 20, Duration::from_secs(5)));
+        written(&mut one, 10_000);
+        assert_eq!(one.buf.capacity(), 0);
+        let spare = take();
+        let (place, room) = (spare.as_ptr(), spare.capacity());
+        assert!(room >= 10_000 && spare.is_empty());
+        keep(spare);
+        written(&mut other, 10);
+        let spare = take();
+        assert_eq!((spare.as_ptr(), spare.capacity()), (place, room));
+        // Of two the larger is kept, unless it is too large.
+        keep(spare);
+        keep(BytesMut::with_capacity(10));
+        let spare = take();
+        assert_eq!(spare.as_ptr(), place);
+        keep(spare);
+        written(&mut one, 2 * KEEP);
+        assert_eq!((one.buf.capacity(), take().capacity()), (0, 0));
+    }
+
+    #[test]
+    fn more_is_waited_for_only_while_there_is_room_for_it() {
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        let mut writer = Writer::new(16 << 10, Duration::from_secs(5));
+        let mut send = || {
+            writer.data(&mut codec, &command::Send::binary(vec![7; 5 << 10])).unwrap();
+            writer.gathers()
+        };
+        assert_eq!([send(), send()], [true, false]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use actix::dev::{Envelope, EnvelopeProxy, MessageResponse};
+use actix::dev::{Envelope, EnvelopeProxy};
 use actix::{Context, Handler};
 
 use crate::command::{self, Asked, Command, Handle, Lane};
@@ -190,9 +190,7 @@ impl Connection {
             match entry {
                 // As of any other command, who does not want the answer takes it back.
                 Entry::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-                Entry::Send(Asked { command, asker }) => {
-                    self.take_or_wait(command).handle(ctx, asker);
-                }
+                Entry::Send(asked) => self.take_and_tell(asked, ctx),
                 Entry::Other(mut envelope) => envelope.handle(self, ctx),
             }
         }

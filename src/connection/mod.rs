@@ -58,8 +58,8 @@ pub struct Connection {
     watch: Watch,
     /// The queue to the handlers.
     delivery: Delivery,
-    /// Messages that wait for room in the send buffer.
-    waiting: Waiting,
+    /// Messages that wait for room in the send buffer, while there are any.
+    waiting: Option<Box<Waiting>>,
     /// When to dial.
     schedule: Schedule,
     /// What this is about now.
@@ -192,7 +192,7 @@ impl Connection {
             lane: LaneEnd::default(),
             watch,
             delivery,
-            waiting: Waiting::default(),
+            waiting: None,
             schedule,
             life: Life::Waiting(Due::Later),
             phase: Phase::Waiting,
