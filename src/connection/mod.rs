@@ -6,6 +6,7 @@
 
 mod builder;
 mod handlers;
+mod lane;
 mod live;
 #[cfg(feature = "testing")]
 mod probed;
@@ -26,8 +27,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::{self, Hint, Schedule};
-use crate::command::Handle;
 use crate::command::status::{Gauge, Handshake, Outcome, OutcomeKind, Phase, SourceId, Watch};
+use crate::connection::lane::LaneEnd;
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
 use crate::connection::waiting::Waiting;
@@ -51,14 +52,14 @@ pub struct Connection {
     /// Cookies, from one dial to the next.
     jar: SharedJar,
     source: SourceId,
-    /// The way to us that handlers get. Made in the first life.
-    handle: Option<Handle>,
+    /// What comes through handles.
+    lane: LaneEnd,
     /// Figures that are read from other threads.
     watch: Watch,
     /// The queue to the handlers.
     delivery: Delivery,
-    /// Messages that wait for room in the send buffer.
-    waiting: Waiting,
+    /// Messages that wait for room in the send buffer, while there are any.
+    waiting: Option<Box<Waiting>>,
     /// When to dial.
     schedule: Schedule,
     /// What this is about now.
@@ -188,10 +189,10 @@ impl Connection {
             plan: Rc::new(plan),
             jar: SharedJar::default(),
             source,
-            handle: None,
+            lane: LaneEnd::default(),
             watch,
             delivery,
-            waiting: Waiting::default(),
+            waiting: None,
             schedule,
             life: Life::Waiting(Due::Later),
             phase: Phase::Waiting,
@@ -262,7 +263,7 @@ impl Connection {
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
         self.open = Some(Opening { handshake, attempts, outage });
-        let Some(open) = self.open_event(ctx) else {
+        let Some(open) = self.open_event() else {
             return;
         };
         if self.epoch > 1 {
@@ -272,14 +273,13 @@ impl Connection {
     }
 
     /// The event of the socket that is open.
-    fn open_event(&mut self, ctx: &Context<Connection>) -> Option<event::Open> {
-        let connection = self.handle(ctx);
+    fn open_event(&self) -> Option<event::Open> {
         let opening = self.open.as_ref()?;
         Some(event::Open {
             source: self.source,
             epoch: self.epoch,
             name: self.plan.options.name.clone(),
-            connection,
+            connection: self.lane.handle(),
             handshake: opening.handshake.clone(),
             attempts: opening.attempts,
             outage: opening.outage.as_deref().cloned(),
@@ -523,7 +523,6 @@ impl Actor for Connection {
     type Context = Context<Connection>;
 
     fn started(&mut self, ctx: &mut Context<Connection>) {
-        self.handle(ctx);
         if self.outcome.is_none() {
             self.schedule_dial();
         }
