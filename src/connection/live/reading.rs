@@ -191,7 +191,7 @@ impl Live {
             };
         }
         if self.inbox.capacity() - len < wanted.clamp(1, BIG) {
-            self.inbox.reserve((wanted + HEADER).min(len.max(TRUST)));
+            self.inbox.reserve(wanted.min(len.max(TRUST)) + HEADER);
         }
         // Hardly beyond the message, so that its buffer is its own.
         let mut limited = (&mut self.inbox).limit(wanted + HEADER);
