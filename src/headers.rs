@@ -14,6 +14,9 @@ pub struct Headers {
     ends: Box<[(usize, usize)]>,
 }
 
+/// The name of a line, and its value.
+type Line<'a> = (&'a str, &'a [u8]);
+
 /// Names whose values never reach a log.
 const SECRET: [&str; 6] = [
     "authorization",
@@ -26,16 +29,29 @@ const SECRET: [&str; 6] = [
 ];
 
 impl Headers {
+    /// Lines that are all there already, so that nothing grows on the way.
+    pub(crate) fn copied<'a>(lines: impl ExactSizeIterator<Item = Line<'a>> + Clone) -> Headers {
+        let length = lines.clone().map(|(name, value)| name.len() + value.len()).sum();
+        let (mut text, mut ends) = (Vec::with_capacity(length), Vec::with_capacity(lines.len()));
+        for (name, value) in lines {
+            text.extend_from_slice(name.as_bytes());
+            let name_end = text.len();
+            text.extend_from_slice(value);
+            ends.push((name_end, text.len()));
+        }
+        Headers { text: text.into(), ends: ends.into() }
+    }
+
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.iter().find(|line| line.0.eq_ignore_ascii_case(name))?;
+        let (_, value) = self.raw().find(|line| line.0.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
     /// Every value of a header, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let named = move |line: &(&str, &[u8])| line.0.eq_ignore_ascii_case(name);
-        self.iter().filter(named).map(|(_, value)| value)
+        let named = move |line: &(&[u8], &[u8])| line.0.eq_ignore_ascii_case(name.as_bytes());
+        self.raw().filter(named).map(|(_, value)| value)
     }
 
     /// Every value of a header that is text, in one line (RFC 9110, 5.3).
@@ -47,11 +63,16 @@ impl Headers {
 
     /// All lines, names as they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.raw().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+
+    /// All lines, names as bytes: to find one, nobody has to know that they are text.
+    fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, end)| {
             let (name, value) = (&self.text[start..name_end], &self.text[name_end..end]);
             start = end;
-            (std::str::from_utf8(name).unwrap_or_default(), value)
+            (name, value)
         })
     }
 
@@ -68,9 +89,8 @@ impl Headers {
     /// Whether one of the comma-separated elements of a header is `token`, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.get_all(name)
-            .filter_map(|value| std::str::from_utf8(value).ok())
-            .flat_map(|value| value.split(','))
-            .any(|element| element.trim().eq_ignore_ascii_case(token))
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// Whether a header of this name may carry a secret.

@@ -207,12 +207,16 @@ async fn connect(
     let addrs = resolve::lookup(host, port).await?;
     stage.set(Stage::Connect);
     let sockets = plan.options.sockets.get();
-    let tcp = resolve::race(addrs, |addr| socket::connect(addr, &sockets)).await;
-    let tcp: TcpStream = tcp.map_err(|tried: Vec<(SocketAddr, io::Error)>| {
+    let sockets = &sockets;
+    let won =
+        resolve::race(addrs, async |addr| Ok((socket::connect(addr, sockets).await?, addr))).await;
+    let (tcp, addr): (TcpStream, SocketAddr) = won.map_err(|tried: Vec<_>| {
         let own = tried.iter().find_map(|(_, err)| inside(err));
         own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))
     })?;
-    let peer = tcp.peer_addr().ok();
+    // Which of the host's own addresses it is, where that was left open, only the system knows.
+    let told = Some(addr).filter(|addr| !addr.ip().to_canonical().is_unspecified());
+    let peer = told.or_else(|| tcp.peer_addr().ok());
     Ok((Plain::Tcp(tcp), peer))
 }
 
