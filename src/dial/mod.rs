@@ -128,7 +128,8 @@ async fn follow(mut plan: Rc<Plan>, jar: &RefCell<Jar>, stage: &Clock) -> Result
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let cookies = jar.borrow().header(plan.target.place(), SystemTime::now());
+        let sent = |jar: &Jar| jar.header(plan.target.place(), SystemTime::now());
+        let cookies = Some(jar.borrow()).filter(|jar| !jar.is_empty()).and_then(|jar| sent(&jar));
         let result = attempt(&plan, cookies, stage).await;
         match &result {
             Ok(opened) => keep(&plan, jar, &opened.handshake.headers),
@@ -153,8 +154,8 @@ async fn follow(mut plan: Rc<Plan>, jar: &RefCell<Jar>, stage: &Clock) -> Result
 /// Keeps what a reply sets, if that is wanted: else the jar stays empty.
 fn keep(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
     if plan.options.cookie_jar {
-        let (now, mut jar) = (SystemTime::now(), jar.borrow_mut());
-        headers.get_all("set-cookie").for_each(|line| jar.keep(plan.target.place(), line, now));
+        let keep = |line| jar.borrow_mut().keep(plan.target.place(), line, SystemTime::now());
+        headers.get_all("set-cookie").for_each(keep);
     }
 }
 

@@ -303,3 +303,56 @@ fn switching() -> Option<MakeReply> {
 fn nowhere() -> BoxedSocket {
     Box::new(tokio::io::empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::dial::link::Plain;
+    use crate::options::{Options, Secret};
+
+    fn plan() -> Plan {
+        let mut options = Options::new(Reconnect::never());
+        options.proxy_from_env = false;
+        options.compression = crate::proto::compression::Compression::off();
+        options.headers = vec![("x-aPI-key".into(), Secret::new("b C"))];
+        options.request.get_mut().cookie = Some(Secret::new("own=1"));
+        Plan::new("ws://h:81/a?b", options).unwrap()
+    }
+
+    #[test]
+    fn a_request_has_its_lines_in_order() {
+        let request = request(&plan(), Some("kept=2".into()), b"KEY=");
+        let agent = env!("CARGO_PKG_VERSION");
+        let expected = format!(
+            "GET /a?b HTTP/1.1\r\nHost: h:81\r\nOrigin: http://h:81\r\n\
+             User-Agent: actix-ws-client/{agent}\r\nCookie: kept=2; own=1\r\nX-Api-Key: b C\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Version: 13\r\n\
+             Sec-Websocket-Key: KEY=\r\n\r\n"
+        );
+        assert_eq!(String::from_utf8(request).unwrap(), expected);
+    }
+
+    /// Two upgrades of one thread, which both wait for their reply, have each its own key.
+    #[tokio::test]
+    async fn every_upgrade_has_a_key_of_its_own() {
+        let plan = plan();
+        let asked = async || {
+            let (ours, mut theirs) = duplex(1 << 10);
+            let link = Link::Plain(Plain::Own(Box::new(ours)));
+            let mut upgrade = pin!(upgrade(&plan, None, link));
+            let early = poll_fn(|cx| Poll::Ready(upgrade.as_mut().poll(cx))).await;
+            assert!(early.is_pending());
+            tokio::task::yield_now().await;
+            let mut request = vec![0; 1 << 10];
+            let length = theirs.read(&mut request).await.unwrap();
+            let request = String::from_utf8(request[..length].to_vec()).unwrap();
+            let (_, key) = request.split_once("Sec-Websocket-Key: ").unwrap();
+            key.trim_end().to_owned()
+        };
+        let (one, other) = tokio::join!(asked(), asked());
+        assert!(one.len() == 24 && other.len() == 24 && one != other, "{one} {other}");
+    }
+}
