@@ -63,6 +63,9 @@ const MAX_INTERIM: u32 = 8;
 /// Bytes that most replies fit into, so that they come in one read.
 const USUAL_HEAD: usize = 768;
 
+/// The longest path and query that a request is made for, in bytes: no server takes more.
+const MAX_RESOURCE: usize = 64 << 10;
+
 /// Upgrades `link` to a WebSocket. `cookies` are those of the jar.
 ///
 /// # Errors
@@ -72,6 +75,9 @@ pub(super) async fn upgrade(
     cookies: Option<String>,
     mut link: Link,
 ) -> Result<Upgraded, Rejected> {
+    if plan.target.resource.len() > MAX_RESOURCE {
+        return Err(unsent(&"the URL is too long"));
+    }
     let errand = Rc::<Errand>::default();
     let mut handshake = pin!(handshake(errand.clone()));
     // What follows has all it needs from here: awc need not be woken before there is a reply.
