@@ -14,8 +14,8 @@ pub struct Headers {
     ends: Box<[(usize, usize)]>,
 }
 
-/// The name of a line, and its value.
-type Line<'a> = (&'a str, &'a [u8]);
+/// Bytes of a name and its value, more or less.
+const USUAL_LINE: usize = 48;
 
 /// Names whose values never reach a log.
 const SECRET: [&str; 6] = [
@@ -29,19 +29,6 @@ const SECRET: [&str; 6] = [
 ];
 
 impl Headers {
-    /// Lines that are all there already, so that nothing grows on the way.
-    pub(crate) fn copied<'a>(lines: impl ExactSizeIterator<Item = Line<'a>> + Clone) -> Headers {
-        let length = lines.clone().map(|(name, value)| name.len() + value.len()).sum();
-        let (mut text, mut ends) = (Vec::with_capacity(length), Vec::with_capacity(lines.len()));
-        for (name, value) in lines {
-            text.extend_from_slice(name.as_bytes());
-            let name_end = text.len();
-            text.extend_from_slice(value);
-            ends.push((name_end, text.len()));
-        }
-        Headers { text: text.into(), ends: ends.into() }
-    }
-
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.raw().find(|line| line.0.eq_ignore_ascii_case(name.as_bytes()))?;
@@ -101,14 +88,16 @@ impl Headers {
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Headers {
-        let mut text = Vec::new();
+        let lines = lines.into_iter();
+        // So that most of them need not grow on the way.
+        let mut text = Vec::with_capacity(USUAL_LINE * lines.size_hint().0);
         let add = |(name, value): (N, V)| {
             text.extend_from_slice(name.as_ref().as_bytes());
             let name_end = text.len();
             text.extend_from_slice(value.as_ref());
             (name_end, text.len())
         };
-        let ends = lines.into_iter().map(add).collect();
+        let ends = lines.map(add).collect();
         Headers { text: text.into(), ends }
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
     };
     let head = Head {
         status: reply.code.ok_or(HandshakeError::NotHttp)?,
-        headers: Headers::copied(reply.headers.iter().map(|line| (line.name, line.value))),
+        headers: reply.headers.iter().map(|line| (line.name, line.value)).collect(),
         http_1_1: reply.version == Some(1),
         bare_lf: has_bare_lf(&inbox[..length]),
     };
