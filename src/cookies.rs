@@ -83,6 +83,11 @@ impl Jar {
         Some(pairs.join("; ")).filter(|line| !line.is_empty())
     }
 
+    /// Whether no cookie was kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn bytes(&self) -> usize {
         self.0.iter().map(|kept| kept.name.len() + kept.value.len()).sum()
     }
