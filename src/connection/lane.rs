@@ -136,6 +136,8 @@ pub(super) struct LaneEnd {
     shared: Arc<Shared>,
     /// Whether entries are being done that were taken out: what comes meanwhile comes after them.
     busy: bool,
+    /// Whether the next entry wakes us: our task, and so its waker, is always the same.
+    armed: bool,
 }
 
 impl LaneEnd {
@@ -152,6 +154,7 @@ impl LaneEnd {
         {
             state.waker = Some(waker.clone());
         }
+        self.armed = state.waker.is_some();
         self.shared.waiting.store(false, Ordering::Relaxed);
         state.entries.as_mut().map(mem::take).unwrap_or_default()
     }
@@ -178,6 +181,9 @@ impl Connection {
 
     /// Does what came through handles, and asks to be woken when more comes.
     pub(super) fn poll_lane(&mut self, ctx: &mut Context<Connection>, waker: &Waker) {
+        if self.lane.armed && !self.lane.shared.waiting.load(Ordering::Acquire) {
+            return;
+        }
         let entries = self.lane.take(Some(waker));
         if !entries.is_empty() {
             self.take_in(entries, ctx);

@@ -114,7 +114,9 @@ impl Live {
                 self.signs.stop_reading();
                 return Ok(ReadState::Open);
             }
-            self.signs.resume_reading(Instant::now());
+            if !self.signs.reading.get() {
+                self.signs.resume_reading(Instant::now());
+            }
             if budget == 0 {
                 cx.waker().wake_by_ref();
                 return Ok(ReadState::Open);

@@ -11,62 +11,56 @@ pub(super) const CHUNK: usize = 64 << 10;
 /// Chunks whose messages are under way to handlers, and that are looked at again.
 const MAX_LENT: usize = 8;
 
-#[derive(Default)]
-struct Slab {
-    /// Nobody has anything in it.
-    free: Option<BytesMut>,
-    /// Messages lie in these; oldest first.
-    lent: VecDeque<Bytes>,
-}
-
 thread_local! {
-    // Taken out while it is used, and put back: nothing is borrowed while a transport is polled.
-    static SLAB: Cell<Option<Slab>> = const { Cell::new(None) };
-}
-
-fn with<R>(change: impl FnOnce(&mut Slab) -> R) -> R {
-    let taken = SLAB.try_with(Cell::take).ok().flatten();
-    let mut slab = taken.unwrap_or_default();
-    let result = change(&mut slab);
-    // At the end of the thread there is nowhere to keep it.
-    let _ = SLAB.try_with(|kept| kept.set(Some(slab)));
-    result
+    // Taken out while they are used, and put back: nothing is borrowed while a transport is polled.
+    /// Nobody has anything in it.
+    static FREE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+    /// Messages lie in these; oldest first.
+    static LENT: Cell<VecDeque<Bytes>> = const { Cell::new(VecDeque::new()) };
 }
 
 /// An empty chunk: one that is free, or that all handlers have let go of, or a new one.
 pub(super) fn take() -> BytesMut {
-    with(|slab| slab.free.take().or_else(|| slab.reclaim()))
-        .unwrap_or_else(|| BytesMut::with_capacity(CHUNK))
+    let free = FREE.try_with(Cell::take).ok().flatten();
+    free.or_else(reclaim).unwrap_or_else(|| BytesMut::with_capacity(CHUNK))
 }
 
 /// Gives a chunk back that nobody has anything in.
 pub(super) fn put(mut chunk: BytesMut) {
     if chunk.capacity() >= CHUNK {
         chunk.clear();
-        with(|slab| slab.free = Some(chunk));
+        // At the end of the thread there is nowhere to keep it.
+        let _ = FREE.try_with(|free| free.set(Some(chunk)));
     }
 }
 
 /// Lends a chunk out: it comes back once all of it was let go of.
 pub(super) fn lend(chunk: BytesMut) -> Bytes {
     let chunk = chunk.freeze();
-    with(|slab| {
-        if slab.lent.len() >= MAX_LENT {
+    with_lent(|lent| {
+        if lent.len() >= MAX_LENT {
             // It belongs to the handlers from here on.
-            slab.lent.pop_front();
+            lent.pop_front();
         }
-        slab.lent.push_back(chunk.clone());
+        lent.push_back(chunk.clone());
     });
     chunk
 }
 
-impl Slab {
-    fn reclaim(&mut self) -> Option<BytesMut> {
-        let index = self.lent.iter().position(Bytes::is_unique)?;
-        let mut chunk = self.lent.remove(index)?.try_into_mut().ok()?;
+fn reclaim() -> Option<BytesMut> {
+    with_lent(|lent| {
+        let index = lent.iter().position(Bytes::is_unique)?;
+        let mut chunk = lent.remove(index)?.try_into_mut().ok()?;
         chunk.clear();
         Some(chunk)
-    }
+    })
+}
+
+fn with_lent<R>(change: impl FnOnce(&mut VecDeque<Bytes>) -> R) -> R {
+    let mut lent = LENT.try_with(Cell::take).unwrap_or_default();
+    let result = change(&mut lent);
+    let _ = LENT.try_with(|kept| kept.set(lent));
+    result
 }
 
 #[cfg(test)]
@@ -99,12 +93,12 @@ mod tests {
     #[test]
     fn no_more_than_a_few_chunks_are_kept_for_the_handlers() {
         let all: Vec<_> = (0..MAX_LENT + 5).map(|_| lend(filled())).collect();
-        let kept = with(|slab| slab.lent.len());
+        let kept = with_lent(|lent| lent.len());
         assert_eq!(kept, MAX_LENT);
         drop(all);
         for _ in 0..MAX_LENT {
-            assert!(with(Slab::reclaim).is_some());
+            assert!(reclaim().is_some());
         }
-        assert!(with(Slab::reclaim).is_none());
+        assert!(reclaim().is_none());
     }
 }
