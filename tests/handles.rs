@@ -74,6 +74,9 @@ async fn what_was_sent_by_a_handle_is_done_before_what_is_sent_by_the_address_af
     connection.do_send(command::Send::text("2"));
     let both = connection.send(command::Status).await.unwrap();
     assert_eq!(both.figures.messages_out, 2);
+    // Nothing else wakes the connection, which has looked for the first in its mailbox's turn.
+    let alone = tokio::time::timeout(10 * SECOND, handle.send(command::Status)).await;
+    assert_eq!(alone.unwrap().unwrap().figures.messages_out, 2);
     handle.do_send(command::Send::text("3"));
     connection.do_send(command::SendBatch::new(["4", "5"].map(command::Send::text)));
     connection.send(command::Status).await.unwrap();
