@@ -11,7 +11,7 @@ pub struct Headers {
     /// All names and values, one behind the other: an open connection keeps them for long.
     text: Box<[u8]>,
     /// Where the name of each line ends, and where its value does.
-    ends: Box<[(usize, usize)]>,
+    ends: Box<[(u32, u32)]>,
 }
 
 /// Names whose values never reach a log.
@@ -49,7 +49,9 @@ impl Headers {
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, end)| {
-            let (name, value) = (&self.text[start..name_end], &self.text[name_end..end]);
+            let (name_end, end) = (name_end as usize, end as usize);
+            let name = self.text.get(start..name_end).unwrap_or_default();
+            let value = self.text.get(name_end..end).unwrap_or_default();
             start = end;
             (std::str::from_utf8(name).unwrap_or_default(), value)
         })
@@ -81,12 +83,14 @@ impl Headers {
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Headers {
+        // Nobody accepts a head of 4 GiB.
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let mut text = Vec::new();
         let add = |(name, value): (N, V)| {
             text.extend_from_slice(name.as_ref().as_bytes());
             let name_end = text.len();
             text.extend_from_slice(value.as_ref());
-            (name_end, text.len())
+            (place(name_end), place(text.len()))
         };
         let ends = lines.into_iter().map(add).collect();
         Headers { text: text.into(), ends }

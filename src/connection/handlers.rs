@@ -2,9 +2,7 @@
 
 use std::any::Any;
 
-use actix::{
-    Addr, AsyncContext, Context, Handler, MessageResult, Recipient, ResponseFuture, WeakAddr,
-};
+use actix::{Addr, Handler, MessageResult, Recipient, ResponseFuture, WeakAddr};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -20,12 +18,6 @@ use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::message::{ControlPayload, Payload};
 
 impl Connection {
-    /// The way to us that handlers get.
-    pub(super) fn handle(&mut self, ctx: &Context<Connection>) -> command::Handle {
-        let make = || command::Handle::new(ctx.address().downgrade());
-        self.handle.get_or_insert_with(make).clone()
-    }
-
     /// The open socket of an epoch.
     fn live(&mut self, epoch: u64) -> Option<&mut Live> {
         match &mut self.life {
@@ -157,7 +149,7 @@ impl Handler<command::Close> for Connection {
             return Box::pin(std::future::ready(outcome.clone()));
         }
         let (waiter, answer) = oneshot::channel();
-        self.waiters.push(waiter);
+        self.past().waiters.push(waiter);
         // What is left to say where the whole system ends before the run does.
         let cut_short = self.result(OutcomeKind::Closed, None);
         let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
@@ -173,7 +165,7 @@ impl Handler<command::Reconnect> for Connection {
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) => self.leave(Intent::Hurry)?,
-            Life::Waiting(_) => self.dial_soon(Some(self.next_dial)),
+            Life::Waiting(_) => self.dial_soon(Some(self.next_dial())),
             // Paused is paused; and a dial that is under way is soon enough.
             Life::Paused | Life::Dialling(_) => {}
         }
@@ -236,7 +228,7 @@ impl Connection {
         let now = Instant::now();
         let soon = now + self.hurry(now);
         self.hastened = true;
-        self.next_dial = earlier.map_or(soon, |earlier| earlier.min(soon));
+        self.past().next_dial = Some(earlier.map_or(soon, |earlier| earlier.min(soon)));
         self.schedule_dial();
     }
 }
@@ -316,6 +308,7 @@ impl Handler<Sign> for Connection {
                 }
             }
             Act::Silent(silent) => live.silence(silent),
+            Act::Orphaned => live.adopt(),
         }
     }
 }

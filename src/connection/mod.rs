@@ -17,7 +17,6 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,18 +46,16 @@ pub use crate::connection::builder::ConnectionBuilder;
 /// dropped it closes with 1001 and ends.
 pub struct Connection {
     /// Where to, and how.
-    plan: Rc<Plan>,
+    plan: Arc<Plan>,
     /// Cookies, from one dial to the next.
     jar: SharedJar,
     source: SourceId,
-    /// The way to us that handlers get. Made in the first life.
-    handle: Option<Handle>,
     /// Figures that are read from other threads.
     watch: Watch,
     /// The queue to the handlers.
     delivery: Delivery,
-    /// Messages that wait for room in the send buffer.
-    waiting: Waiting,
+    /// Messages that wait for room in the send buffer, if any do.
+    waiting: Option<Box<Waiting>>,
     /// When to dial.
     schedule: Schedule,
     /// What this is about now.
@@ -67,8 +64,6 @@ pub struct Connection {
     phase_since: Instant,
     /// What the end of the socket is to lead to.
     intent: Intent,
-    /// When the next dial may begin.
-    next_dial: Instant,
     /// Whether the next dial is one that it causes.
     hastened: bool,
     /// The newest opened socket.
@@ -81,8 +76,6 @@ pub struct Connection {
     attempts_down: u32,
     /// What did not go by itself so far, if anything did not.
     past: Option<Box<Past>>,
-    /// Who waits for the end of the run.
-    waiters: Vec<oneshot::Sender<Outcome>>,
     /// How the run ended.
     outcome: Option<Box<Outcome>>,
 }
@@ -94,19 +87,24 @@ struct Opening {
     outage: Option<Box<event::Outage>>,
 }
 
-/// What did not go by itself. Most connections have nothing of it, and many are open at once.
+/// What did not go by itself, and who waits for the end. Most connections have nothing of it, and many
+/// are open at once.
 #[derive(Default)]
 struct Past {
     /// When, and why, the last socket was lost.
     down: Option<(Instant, Option<Error>)>,
     last_error: Option<Error>,
     last_closure: Option<Closure>,
+    /// When the next dial may begin. The first one may at once.
+    next_dial: Option<Instant>,
     /// When `command::Reconnect` last caused a dial.
     hurried: Option<Instant>,
     /// When something that goes on and on was last warned of.
     warned: Option<Instant>,
     /// Dropped messages that were warned of.
     told_dropped: u64,
+    /// Who waits for the end of the run.
+    waiters: Vec<oneshot::Sender<Outcome>>,
 }
 
 /// What a connection is about, with all that lives as long.
@@ -174,7 +172,7 @@ impl Connection {
     }
 
     fn new(
-        plan: Plan,
+        plan: Arc<Plan>,
         schedule: Schedule,
         source: SourceId,
         watch: Watch,
@@ -185,26 +183,23 @@ impl Connection {
         let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
         let delivery = Delivery::new(handlers, overflow, room);
         Connection {
-            plan: Rc::new(plan),
+            plan,
             jar: SharedJar::default(),
             source,
-            handle: None,
             watch,
             delivery,
-            waiting: Waiting::default(),
+            waiting: None,
             schedule,
             life: Life::Waiting(Due::Later),
             phase: Phase::Waiting,
             phase_since: now,
             intent: Intent::Stay,
-            next_dial: now,
             hastened: false,
             epoch: 0,
             open: None,
             attempts: 0,
             attempts_down: 0,
-            past: None,
-            waiters: ended.into_iter().collect(),
+            past: ended.map(|ended| Box::new(Past { waiters: vec![ended], ..Past::default() })),
             outcome: None,
         }
     }
@@ -273,13 +268,12 @@ impl Connection {
 
     /// The event of the socket that is open.
     fn open_event(&mut self, ctx: &Context<Connection>) -> Option<event::Open> {
-        let connection = self.handle(ctx);
         let opening = self.open.as_ref()?;
         Some(event::Open {
             source: self.source,
             epoch: self.epoch,
             name: self.plan.options.name.clone(),
-            connection,
+            connection: Handle::new(ctx.address().downgrade()),
             handshake: opening.handshake.clone(),
             attempts: opening.attempts,
             outage: opening.outage.as_deref().cloned(),
@@ -288,6 +282,10 @@ impl Connection {
 
     fn past(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
+    }
+
+    fn next_dial(&self) -> Instant {
+        self.past.as_ref().and_then(|past| past.next_dial).unwrap_or_else(Instant::now)
     }
 
     fn last_error(&self) -> Option<Error> {
@@ -321,7 +319,7 @@ impl Connection {
         }
         match next {
             Next::Retry { after, .. } => {
-                self.next_dial = now.checked_add(after).unwrap_or(now);
+                self.past().next_dial = Some(now.checked_add(after).unwrap_or(now));
                 self.intent = Intent::Stay;
                 self.enter(Phase::Waiting);
                 ctx.stop();
@@ -427,7 +425,8 @@ impl Connection {
         self.outcome = Some(Box::new(outcome.clone()));
         let stopped = event::Stopped { source: self.source, epoch: self.epoch, outcome };
         self.tell(stopped.clone());
-        for waiter in self.waiters.drain(..) {
+        let waiters = self.past.as_mut().map(|past| std::mem::take(&mut past.waiters));
+        for waiter in waiters.into_iter().flatten() {
             // Who stopped waiting is not told.
             let _ = waiter.send(stopped.outcome.clone());
         }
@@ -472,10 +471,11 @@ impl Connection {
         // A timer takes a millisecond at least. A retry is worth that, also when it is due: dials that
         // fail at once, under a policy without delays, would never let go of the thread.
         let may_be_now = self.attempts == 0 || self.hastened;
+        let at = self.next_dial();
         let due = match tokio::runtime::Handle::try_current() {
             Err(_) => Due::Later,
-            Ok(_) if may_be_now && self.next_dial <= Instant::now() => Due::Now,
-            Ok(_) => Due::At(Box::pin(sleep_until(self.next_dial))),
+            Ok(_) if may_be_now && at <= Instant::now() => Due::Now,
+            Ok(_) => Due::At(Box::pin(sleep_until(at))),
         };
         self.life = Life::Waiting(due);
     }
@@ -523,7 +523,6 @@ impl Actor for Connection {
     type Context = Context<Connection>;
 
     fn started(&mut self, ctx: &mut Context<Connection>) {
-        self.handle(ctx);
         if self.outcome.is_none() {
             self.schedule_dial();
         }

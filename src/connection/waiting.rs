@@ -86,10 +86,11 @@ impl Connection {
         // A payload is shared, not copied.
         let again = send.clone();
         match self.take(send) {
-            Err(SendError::Full(_)) if self.waiting.queue.len() < MAX_WAITING => {
+            Err(SendError::Full(_)) if self.waiting_count() < MAX_WAITING => {
                 let slot = Slot::default();
-                self.waiting.queue.push_back(Waiter { send: again, until, slot: slot.clone() });
-                self.waiting.timer = None;
+                let waiting = self.waiting.get_or_insert_default();
+                waiting.queue.push_back(Waiter { send: again, until, slot: slot.clone() });
+                waiting.timer = None;
                 Reply(When::Later(slot))
             }
             answer => {
@@ -103,7 +104,7 @@ impl Connection {
     pub(super) fn take(&mut self, send: command::Send) -> Answer {
         let epoch = self.epoch;
         match &mut self.life {
-            Life::Live(live) if live.can_send() && !self.waiting.queue.is_empty() => {
+            Life::Live(live) if live.can_send() && self.waiting.is_some() => {
                 Err(SendError::Full(send.payload))
             }
             Life::Live(live) => live.send(send).map(|()| Accepted::new(epoch)),
@@ -123,18 +124,16 @@ impl Connection {
     /// Takes what there is room for now, and gives back what has waited too long, or for a socket that
     /// is gone.
     pub(super) fn poll_waiting(&mut self, cx: &mut TaskContext<'_>) {
-        if self.waiting.queue.is_empty() {
+        // Taken out: those behind the first are no obstacle to it.
+        let Some(mut waiting) = self.waiting.take() else {
             return;
-        }
+        };
         let mut taken = false;
-        while let Some(mut waiter) = self.waiting.queue.pop_front() {
-            // Those behind it are no obstacle.
-            let others = std::mem::take(&mut self.waiting.queue);
+        while let Some(mut waiter) = waiting.queue.pop_front() {
             let answer = self.take(waiter.send.clone());
-            self.waiting.queue = others;
             if let Err(SendError::Full(payload)) = answer {
                 waiter.send.payload = payload;
-                self.waiting.queue.push_front(waiter);
+                waiting.queue.push_front(waiter);
                 break;
             }
             taken |= answer.is_ok();
@@ -145,25 +144,28 @@ impl Connection {
             // It has yet to be written.
             cx.waker().wake_by_ref();
         }
-        self.give_back_late(cx);
+        self.give_back_late(&mut waiting, cx);
+        if !waiting.queue.is_empty() {
+            self.waiting = Some(waiting);
+        }
     }
 
-    fn give_back_late(&mut self, cx: &mut TaskContext<'_>) {
-        loop {
-            let Some(next) = self.waiting.queue.iter().map(|waiter| waiter.until).min() else {
-                self.waiting.timer = None;
-                return;
-            };
-            let timer = self.waiting.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+    fn waiting_count(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.queue.len())
+    }
+
+    fn give_back_late(&mut self, waiting: &mut Waiting, cx: &mut TaskContext<'_>) {
+        while let Some(next) = waiting.queue.iter().map(|waiter| waiter.until).min() {
+            let timer = waiting.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
             if timer.as_mut().poll(cx) == Poll::Pending {
                 return;
             }
-            self.waiting.timer = None;
+            waiting.timer = None;
             let now = Instant::now();
-            let waiters = std::mem::take(&mut self.waiting.queue);
+            let waiters = std::mem::take(&mut waiting.queue);
             let (late, rest): (VecDeque<_>, _) =
                 waiters.into_iter().partition(|waiter| waiter.until <= now);
-            self.waiting.queue = rest;
+            waiting.queue = rest;
             if !late.is_empty() {
                 // What they stood in the way of may be short enough.
                 cx.waker().wake_by_ref();

@@ -10,7 +10,7 @@ use crate::error::ConfigError;
 use crate::options::Secret;
 
 /// Where a connection goes: a `ws` or `wss` URL, taken apart (RFC 6455, 3).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
     /// Whether TLS is spoken.
     pub(crate) secure: bool,

@@ -19,8 +19,8 @@ pub struct Assembler {
     max_fragments: usize,
     /// Whether text is taken as it is.
     unchecked: bool,
-    /// The message in progress.
-    message: Option<Partial>,
+    /// The message in progress. Apart: mostly there is none.
+    message: Option<Box<Partial>>,
 }
 
 /// A message of which the last fragment has not ended yet.
@@ -110,14 +110,16 @@ impl Assembler {
             .filter(|declared| *declared <= most)
             .ok_or(ProtocolError::MessageTooLarge { limit: self.max_len })?;
         let checked = header.opcode == Opcode::Text && !self.unchecked;
-        let partial = self.message.get_or_insert_with(|| Partial {
-            opcode: header.opcode,
-            utf8: checked.then(Utf8::new),
-            compressed,
-            fragments: 0,
-            declared: 0,
-            bytes: Vec::new(),
-            given: 0,
+        let partial = self.message.get_or_insert_with(|| {
+            Box::new(Partial {
+                opcode: header.opcode,
+                utf8: checked.then(Utf8::new),
+                compressed,
+                fragments: 0,
+                declared: 0,
+                bytes: Vec::new(),
+                given: 0,
+            })
         });
         partial.declared = declared;
         partial.fragments += 1;
@@ -198,7 +200,7 @@ impl Assembler {
     /// If the text ends inside a character (RFC 6455, 8.1).
     pub fn finish(&mut self) -> Result<(Opcode, Bytes), ProtocolError> {
         let Partial { opcode, utf8, bytes, .. } =
-            self.message.take().ok_or(ProtocolError::UnexpectedContinuation)?;
+            *self.message.take().ok_or(ProtocolError::UnexpectedContinuation)?;
         if let Some(mut utf8) = utf8 {
             utf8.finish()?;
         }

@@ -7,12 +7,11 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use bytes::{Bytes, BytesMut};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
@@ -25,7 +24,7 @@ use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
 use crate::options::Options;
-use crate::pinger::{Pinger, Signs, Silent};
+use crate::pinger::{Silent, Watched};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
@@ -52,12 +51,10 @@ pub(super) struct Live {
     brought: usize,
     /// Whether the socket is over, so that nothing more will be read.
     over: bool,
-    /// Shared with the pinger.
-    signs: Rc<Signs>,
-    /// Dropped with the socket; that ends the pinger.
-    _pinger: Option<Addr<Pinger>>,
-    /// Pings of ours that no Pong has answered, oldest first.
-    pings: VecDeque<(ControlPayload, Instant)>,
+    /// What the pinger sees too. It looks after the socket as long as this is here.
+    signs: Watched,
+    /// Pings of ours that no Pong has answered, oldest first; if there are any.
+    pings: Option<Box<VecDeque<(ControlPayload, Instant)>>>,
     /// Pings of the pinger's so far.
     beats: u64,
     /// What the pinger missed.
@@ -110,12 +107,8 @@ impl Live {
         options: Arc<Options>,
         connection: &Addr<Connection>,
     ) -> Live {
-        let signs = Rc::new(Signs::new(now));
-        let wanted = options.ping_interval.is_some() || options.idle_timeout.is_some();
-        let pinger = wanted.then(|| {
-            let weak = connection.downgrade().recipient();
-            Pinger::new(epoch, options.clone(), signs.clone(), weak).start()
-        });
+        let weak = connection.downgrade().recipient();
+        let signs = Watched::new(epoch, options.clone(), now, weak);
         Live {
             epoch,
             opened: now,
@@ -129,8 +122,7 @@ impl Live {
             brought: 0,
             over: false,
             signs,
-            _pinger: pinger,
-            pings: VecDeque::new(),
+            pings: None,
             beats: 0,
             silent: None,
             breach: None,
@@ -213,10 +205,11 @@ impl Live {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
         self.writer.own_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
-        if self.pings.len() >= MAX_PINGS {
-            self.pings.pop_front();
+        let pings = self.pings.get_or_insert_default();
+        if pings.len() >= MAX_PINGS {
+            pings.pop_front();
         }
-        self.pings.push_back((payload, Instant::now()));
+        pings.push_back((payload, Instant::now()));
         Ok(())
     }
 
@@ -237,6 +230,11 @@ impl Live {
         let own = Bytes::copy_from_slice(&self.beats.to_be_bytes());
         let bytes = self.options.ping_payload.clone().unwrap_or(own);
         self.ping(ControlPayload::new(bytes).expect("checked when the connection was built"))
+    }
+
+    /// Has another pinger look after the socket: the one that did is gone.
+    pub(super) fn adopt(&mut self) {
+        self.signs.found();
     }
 
     /// The pinger heard nothing for too long. Judged in the next poll, after what lies unread.
@@ -285,6 +283,7 @@ impl Live {
         source: SourceId,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Error>> {
+        self.signs.settle(cx);
         let read = self.poll_read(delivery, watch, source, cx);
         if let Some(error) = self.judge_silence() {
             return Poll::Ready(Some(error));

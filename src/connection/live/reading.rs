@@ -373,8 +373,12 @@ impl Live {
     /// The time from the oldest ping with this payload. Older ones will not be answered any more
     /// (RFC 6455, 5.5.3).
     fn round_trip(&mut self, payload: &ControlPayload) -> Option<Duration> {
-        let index = self.pings.iter().position(|(sent, _)| sent == payload)?;
-        let (_, at) = self.pings.drain(..=index).next_back()?;
+        let pings = self.pings.as_mut()?;
+        let index = pings.iter().position(|(sent, _)| sent == payload)?;
+        let (_, at) = pings.drain(..=index).next_back()?;
+        if pings.is_empty() {
+            self.pings = None;
+        }
         Some(self.signs.byte.get().saturating_duration_since(at))
     }
 }
