@@ -83,6 +83,10 @@ impl Jar {
         Some(pairs.join("; ")).filter(|line| !line.is_empty())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn bytes(&self) -> usize {
         self.0.iter().map(|kept| kept.name.len() + kept.value.len()).sum()
     }

@@ -126,9 +126,7 @@ impl Reconnect {
 
     pub(super) fn run(&self) -> Running {
         match &self.0 {
-            Kind::Exponential(policy) => {
-                Running::Exponential { policy: *policy, ceiling: policy.initial }
-            }
+            Kind::Exponential(policy) => Running::Exponential { ceiling: policy.initial },
             Kind::Fixed(delay) => Running::Fixed(*delay),
             Kind::Custom(make) => Running::Custom(make()),
             Kind::Never => Running::Never,
@@ -275,7 +273,6 @@ static DEFAULT: RwLock<Option<Reconnect>> = RwLock::new(None);
 /// A policy on its way: the state of one connection.
 pub(super) enum Running {
     Exponential {
-        policy: Exponential,
         /// The ceiling of the next delay. Kept instead of the number `n`, which would overflow.
         ceiling: Duration,
     },
@@ -297,21 +294,27 @@ pub(super) enum Step {
 
 impl Running {
     /// A stable life has ended: begin again.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, of: &Reconnect) {
         match self {
-            Running::Exponential { policy, ceiling } => *ceiling = policy.initial,
             Running::Custom(policy) => policy.reset(),
-            Running::Fixed(_) | Running::Never => {}
+            Running::Exponential { .. } | Running::Fixed(_) | Running::Never => *self = of.run(),
         }
     }
 
     /// The next delay, `None` to give up. Only the exponential policy knows steps.
-    pub(super) fn next(&mut self, step: Step, rng: &mut (impl Rng + ?Sized)) -> Option<Duration> {
-        let delay = match self {
-            Running::Exponential { policy, ceiling } => draw(policy, ceiling, step, rng),
-            Running::Fixed(delay) => *delay,
-            Running::Custom(policy) => policy.next_backoff()?,
-            Running::Never => return None,
+    pub(super) fn next(
+        &mut self,
+        of: &Reconnect,
+        step: Step,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Option<Duration> {
+        let delay = match (self, &of.0) {
+            (Running::Exponential { ceiling }, Kind::Exponential(policy)) => {
+                draw(policy, ceiling, step, rng)
+            }
+            (Running::Fixed(delay), _) => *delay,
+            (Running::Custom(policy), _) => policy.next_backoff()?,
+            (Running::Exponential { .. } | Running::Never, _) => return None,
         };
         Some(delay.min(LONGEST))
     }

@@ -145,7 +145,7 @@ impl Handler<command::Close> for Connection {
     type Result = ResponseFuture<Outcome>;
 
     fn handle(&mut self, close: command::Close, _: &mut Self::Context) -> Self::Result {
-        if let Some(outcome) = self.outcome.as_deref() {
+        if let Some(outcome) = self.outcome() {
             return Box::pin(std::future::ready(outcome.clone()));
         }
         let (waiter, answer) = oneshot::channel();
@@ -246,7 +246,7 @@ impl Handler<command::Status> for Connection {
             epoch: self.epoch,
             attempt: self.schedule.attempt(),
             since: now.duration_since(self.phase_since),
-            handshake: self.open.as_ref().map(|open| open.handshake.clone()),
+            handshake: self.opening().map(|opening| opening.handshake.clone()),
             figures: self.watch.figures_at(now.into_std()),
             blocked: self.delivery.blocked_since().map(|since| now.duration_since(since)),
             handlers: self.delivery.handler_count(),
@@ -272,7 +272,7 @@ impl<M: Event> Handler<command::Subscribe<M>> for Connection {
         subscribe: command::Subscribe<M>,
         ctx: &mut Self::Context,
     ) -> Self::Result {
-        if self.outcome.is_some() {
+        if self.outcome().is_some() {
             return Err(Closed);
         }
         let recipient: Recipient<M> = subscribe.0;

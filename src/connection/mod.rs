@@ -47,8 +47,8 @@ pub use crate::connection::builder::ConnectionBuilder;
 pub struct Connection {
     /// Where to, and how.
     plan: Arc<Plan>,
-    /// Cookies, from one dial to the next.
-    jar: SharedJar,
+    /// Cookies, from one dial to the next, if there are any.
+    jar: Option<SharedJar>,
     source: SourceId,
     /// Figures that are read from other threads.
     watch: Watch,
@@ -68,16 +68,12 @@ pub struct Connection {
     hastened: bool,
     /// The newest opened socket.
     epoch: u64,
-    /// How it was opened, while it is open.
-    open: Option<Opening>,
     /// Dials ever made.
     attempts: u64,
     /// Dials since a socket was last open.
     attempts_down: u32,
     /// What did not go by itself so far, if anything did not.
     past: Option<Box<Past>>,
-    /// How the run ended.
-    outcome: Option<Box<Outcome>>,
 }
 
 /// How a socket was opened: what `event::Open` says of it.
@@ -105,6 +101,8 @@ struct Past {
     told_dropped: u64,
     /// Who waits for the end of the run.
     waiters: Vec<oneshot::Sender<Outcome>>,
+    /// How the run ended.
+    outcome: Option<Outcome>,
 }
 
 /// What a connection is about, with all that lives as long.
@@ -184,7 +182,7 @@ impl Connection {
         let delivery = Delivery::new(handlers, overflow, room);
         Connection {
             plan,
-            jar: SharedJar::default(),
+            jar: None,
             source,
             watch,
             delivery,
@@ -196,11 +194,9 @@ impl Connection {
             intent: Intent::Stay,
             hastened: false,
             epoch: 0,
-            open: None,
             attempts: 0,
             attempts_down: 0,
             past: ended.map(|ended| Box::new(Past { waiters: vec![ended], ..Past::default() })),
-            outcome: None,
         }
     }
 
@@ -232,7 +228,8 @@ impl Connection {
         self.watch.set(Gauge::Attempts, self.attempts);
         self.enter(Phase::Connecting);
         let attempt = Attempt::new(self.schedule.attempt(), self.last_error());
-        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, self.jar.clone())));
+        let jar = self.jar.get_or_insert_default().clone();
+        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar)));
     }
 
     /// A dial has succeeded: a new epoch begins.
@@ -246,6 +243,7 @@ impl Connection {
         let outage = down.map(|(since, cause)| {
             Box::new(event::Outage::new(attempts, now.duration_since(since), cause))
         });
+        self.jar.take_if(|jar| jar.borrow().is_empty());
         let handshake = Arc::new(opened.handshake);
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
@@ -253,10 +251,11 @@ impl Connection {
         let (link, leftover) = (opened.link, opened.leftover);
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, self.epoch);
-        let live = Live::new(self.epoch, now, link, leftover, codec, options, &ctx.address());
+        let opening = Opening { handshake, attempts, outage };
+        let connection = ctx.address();
+        let live = Live::new(self.epoch, now, opening, link, leftover, codec, options, &connection);
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
-        self.open = Some(Opening { handshake, attempts, outage });
         let Some(open) = self.open_event(ctx) else {
             return;
         };
@@ -266,9 +265,14 @@ impl Connection {
         self.tell(open);
     }
 
+    /// How the socket was opened that is open.
+    fn opening(&self) -> Option<&Opening> {
+        if let Life::Live(live) = &self.life { Some(live.opening()) } else { None }
+    }
+
     /// The event of the socket that is open.
-    fn open_event(&mut self, ctx: &Context<Connection>) -> Option<event::Open> {
-        let opening = self.open.as_ref()?;
+    fn open_event(&self, ctx: &Context<Connection>) -> Option<event::Open> {
+        let opening = self.opening()?;
         Some(event::Open {
             source: self.source,
             epoch: self.epoch,
@@ -282,6 +286,11 @@ impl Connection {
 
     fn past(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
+    }
+
+    /// How the run ended, if it has.
+    fn outcome(&self) -> Option<&Outcome> {
+        self.past.as_ref()?.outcome.as_ref()
     }
 
     fn next_dial(&self) -> Instant {
@@ -333,7 +342,6 @@ impl Connection {
     }
 
     fn tell_close(&mut self, ended: Ended, next: Next) {
-        self.open = None;
         self.past().last_closure = Some(ended.closure.clone());
         let Closure { code, reason, clean, by } = ended.closure;
         tracing::info!(source = %self.source, epoch = self.epoch, %code, clean, "closed");
@@ -420,9 +428,8 @@ impl Connection {
     fn closed(&mut self, kind: OutcomeKind, error: Option<Error>) {
         let outcome = self.result(kind, error);
         self.life = Life::Closed;
-        self.open = None;
         self.enter(Phase::Closed);
-        self.outcome = Some(Box::new(outcome.clone()));
+        self.past().outcome = Some(outcome.clone());
         let stopped = event::Stopped { source: self.source, epoch: self.epoch, outcome };
         self.tell(stopped.clone());
         let waiters = self.past.as_mut().map(|past| std::mem::take(&mut past.waiters));
@@ -523,7 +530,7 @@ impl Actor for Connection {
     type Context = Context<Connection>;
 
     fn started(&mut self, ctx: &mut Context<Connection>) {
-        if self.outcome.is_none() {
+        if self.outcome().is_none() {
             self.schedule_dial();
         }
         ctx.spawn(Pulse);

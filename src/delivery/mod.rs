@@ -37,7 +37,7 @@ pub(crate) struct Delivery {
     told: Told,
     /// The head in a full mailbox. It must be answered before anything moves, and must not be
     /// dropped: that would take the event back out of the mailbox.
-    offer: Option<Offer>,
+    offer: Option<Box<Offer>>,
 }
 
 struct Offer {
@@ -366,7 +366,7 @@ fn offer<M: Event>(
     which: usize,
     number: u64,
     event: &mut Option<M>,
-) -> Option<Offer> {
+) -> Option<Box<Offer>> {
     while let Some(at) = handlers.next::<M>(told[which]) {
         let (from, to) = handlers.at::<M>(at)?;
         if from > number {
@@ -393,7 +393,7 @@ fn offer<M: Event>(
 
 /// Offers the messages of a run to the one recipient that there is: most connections have no more, and
 /// it takes half the time. What is left of the run waits for a full mailbox, or nobody is there any more.
-fn tell_only(only: &Port<'_, event::Message>, run: &mut Run) -> Option<Offer> {
+fn tell_only(only: &Port<'_, event::Message>, run: &mut Run) -> Option<Box<Offer>> {
     while let Some(payload) = run.messages.payload(0) {
         match only.try_send(run.message(payload)) {
             Ok(()) => run.messages.advance(),
@@ -409,8 +409,8 @@ fn tell_only(only: &Port<'_, event::Message>, run: &mut Run) -> Option<Offer> {
 
 /// Puts an event into a full mailbox. `try_send` wakes nobody when there is room again; the answer to
 /// this does.
-fn stand<M: Event>(to: &Port<'_, M>, event: M) -> Offer {
-    Offer { answer: to.send(event), since: tokio::time::Instant::now() }
+fn stand<M: Event>(to: &Port<'_, M>, event: M) -> Box<Offer> {
+    Box::new(Offer { answer: to.send(event), since: tokio::time::Instant::now() })
 }
 
 /// As [`offer`], where the event stays in the queue until everybody was told.
@@ -419,7 +419,7 @@ fn offer_copies<M: Event>(
     told: &mut Told,
     number: u64,
     event: &M,
-) -> Option<Offer> {
+) -> Option<Box<Offer>> {
     offer(handlers, told, ITSELF, number, &mut Some(event.clone()))
 }
 

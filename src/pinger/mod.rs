@@ -45,9 +45,9 @@ enum Trust {
     /// It is.
     Sure,
     /// It was asked to look, when it had looked so often.
-    Asked(u64),
+    Asked(u32),
     /// As `Asked`, and by the next turn of ours it has looked if it ever does.
-    Waiting(u64),
+    Waiting(u32),
 }
 
 /// A socket as its pinger knows it.
@@ -72,7 +72,7 @@ struct Round {
     /// The number of the next place.
     number: Cell<u64>,
     /// How often the pinger has looked.
-    looks: Cell<u64>,
+    looks: Cell<u32>,
     /// Wakes the pinger. It looks by itself the first time.
     waker: RefCell<Option<Waker>>,
     /// Whether the pinger is gone.
@@ -111,6 +111,11 @@ impl Watched {
         watched
     }
 
+    /// The number of the socket.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.ward.epoch
+    }
+
     /// Makes sure that there is a pinger, in the first turns of the connection. One thread can have
     /// several `LocalSet`s, and what is woken in ours by now has run; a pinger that has not is in
     /// another, which may never run again.
@@ -122,7 +127,7 @@ impl Watched {
                 self.trust = Trust::Waiting(before);
                 cx.waker().wake_by_ref();
             }
-            Trust::Waiting(before) if looks > before => self.trust = Trust::Sure,
+            Trust::Waiting(before) if looks != before => self.trust = Trust::Sure,
             Trust::Waiting(_) => self.found(),
         }
     }
@@ -268,7 +273,7 @@ impl ActorFuture<Pinger> for Ticks {
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
         let round = &pinger.round;
-        round.looks.set(round.looks.get() + 1);
+        round.looks.set(round.looks.get().wrapping_add(1));
         round.waker.replace(Some(task.waker().clone()));
         if Rc::strong_count(round) == 1 {
             return Poll::Ready(());
@@ -296,5 +301,151 @@ impl ActorFuture<Pinger> for Ticks {
         // The connections have their turn.
         task.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix::Recipient;
+    use tokio::runtime::{Builder, Runtime};
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::event;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A thread with a clock that jumps to whatever is next.
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    }
+
+    /// A connection, as far as a pinger knows one.
+    struct Connection {
+        told: mpsc::UnboundedReceiver<Act>,
+        recipient: Recipient<Sign>,
+    }
+
+    impl Connection {
+        /// Called in a `LocalSet`.
+        fn new() -> Connection {
+            let (tell, told) = mpsc::unbounded_channel();
+            let recipient = event::call(move |sign: Sign| tell.send(sign.act).unwrap());
+            Connection { told, recipient }
+        }
+
+        fn watched(&self, interval: Duration) -> Watched {
+            let mut options = Options::new(Reconnect::default());
+            options.ping_interval = Some(interval);
+            options.ping_timeout = None;
+            Watched::new(1, options.into(), Instant::now(), self.recipient.downgrade())
+        }
+
+        async fn next(&mut self) -> Act {
+            timeout(1000 * SECOND, self.told.recv()).await.expect("in time").unwrap()
+        }
+    }
+
+    /// The first two turns of a connection.
+    async fn settle(watched: &mut Watched) {
+        for _ in 0..2 {
+            std::future::poll_fn(|cx| Poll::Ready(watched.settle(cx))).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn one_pinger_gives_each_of_many_its_own_cadence_and_ends_with_the_last() {
+        let (runtime, set) = (runtime(), LocalSet::new());
+        runtime.block_on(set.run_until(async {
+            let zero = Instant::now();
+            let mut all = Vec::new();
+            for number in 1..=1000 {
+                let connection = Connection::new();
+                let watched = connection.watched(SECOND + number * Duration::from_millis(7));
+                all.push((number, connection, watched));
+            }
+            let rounds =
+                all.iter().map(|(_, _, watched)| Rc::as_ptr(watched.round.as_ref().unwrap()));
+            assert!(rounds.is_sorted_by(|one, other| one == other), "one for all");
+            for (_, _, watched) in &mut all {
+                settle(watched).await;
+                assert_eq!(watched.trust, Trust::Sure);
+            }
+            sleep(10 * SECOND - zero.elapsed()).await;
+            for (number, mut connection, watched) in all {
+                drop(watched);
+                let interval = SECOND + number * Duration::from_millis(7);
+                let mut beats = 0;
+                while let Ok(act) = connection.told.try_recv() {
+                    assert_eq!(act, Act::Ping);
+                    beats += 1;
+                }
+                let due = (10 * SECOND).as_nanos() / interval.as_nanos();
+                assert_eq!(beats, due, "every {interval:?}");
+            }
+        }));
+        // It is over when all tasks are.
+        runtime.block_on(async { timeout(SECOND, set).await }).expect("the pinger is gone");
+    }
+
+    #[test]
+    fn who_leaves_is_forgotten_and_others_go_on() {
+        let (runtime, set) = (runtime(), LocalSet::new());
+        runtime.block_on(set.run_until(async {
+            let mut stays = Connection::new();
+            let staying = stays.watched(SECOND);
+            let round = staying.round.clone().unwrap();
+            for _ in 0..1000 {
+                let left = stays.watched(3600 * SECOND);
+                assert_eq!(round.due.borrow().len(), 2);
+                drop(left);
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(round.due.borrow().len(), 1);
+            assert_eq!(stays.next().await, Act::Ping);
+        }));
+    }
+
+    #[test]
+    fn a_pinger_that_stands_still_is_not_relied_on() {
+        let (still, ours) = (LocalSet::new(), LocalSet::new());
+        let (other, runtime) = (runtime(), runtime());
+        let first = other.block_on(still.run_until(async {
+            let first = Connection::new().watched(SECOND);
+            tokio::task::yield_now().await;
+            first
+        }));
+        runtime.block_on(ours.run_until(async {
+            let mut connection = Connection::new();
+            let mut watched = connection.watched(SECOND);
+            let joined = watched.round.as_ref().unwrap();
+            assert!(Rc::ptr_eq(joined, first.round.as_ref().unwrap()));
+            settle(&mut watched).await;
+            assert_eq!(connection.next().await, Act::Ping);
+        }));
+    }
+
+    #[test]
+    fn a_pinger_that_goes_tells_those_it_leaves() {
+        let (theirs, ours) = (LocalSet::new(), LocalSet::new());
+        let runtime = runtime();
+        let (mut connection, mut watched) = runtime.block_on(ours.run_until(async {
+            let connection = Connection::new();
+            tokio::task::yield_now().await;
+            let watched = theirs.run_until(async { connection.watched(SECOND) }).await;
+            (connection, watched)
+        }));
+        drop(theirs);
+        runtime.block_on(ours.run_until(async {
+            assert_eq!(connection.next().await, Act::Orphaned);
+            watched.found();
+            assert_eq!(connection.next().await, Act::Ping);
+        }));
     }
 }

@@ -53,6 +53,12 @@ impl Assembler {
         self.unchecked = unchecked;
     }
 
+    /// The most bytes and the most frames of one message.
+    #[inline]
+    pub(super) fn limits(&self) -> (usize, usize) {
+        (self.max_len, self.max_fragments)
+    }
+
     /// Whether a message is in progress.
     #[inline]
     #[must_use]

@@ -18,8 +18,8 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::command::{self, SendError};
-use crate::connection::Connection;
 use crate::connection::live::reading::ReadState;
+use crate::connection::{Connection, Opening};
 use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
@@ -34,8 +34,8 @@ use crate::writer::{self, Writer};
 
 /// One opened socket, from its first byte to its last.
 pub(super) struct Live {
-    epoch: u64,
     opened: Instant,
+    opening: Opening,
     link: Link,
     codec: Codec,
     session: Session,
@@ -46,9 +46,9 @@ pub(super) struct Live {
     /// Whether whole frames may be in it.
     unread: bool,
     /// How many messages the last read brought.
-    usual: usize,
+    usual: u32,
     /// How many bytes it brought.
-    brought: usize,
+    brought: u32,
     /// Whether the socket is over, so that nothing more will be read.
     over: bool,
     /// What the pinger sees too. It looks after the socket as long as this is here.
@@ -101,6 +101,7 @@ impl Live {
     pub(super) fn new(
         epoch: u64,
         now: Instant,
+        opening: Opening,
         link: Link,
         leftover: BytesMut,
         codec: Codec,
@@ -110,8 +111,8 @@ impl Live {
         let weak = connection.downgrade().recipient();
         let signs = Watched::new(epoch, options.clone(), now, weak);
         Live {
-            epoch,
             opened: now,
+            opening,
             link,
             codec,
             session: Session::new(),
@@ -134,7 +135,11 @@ impl Live {
     }
 
     pub(super) fn epoch(&self) -> u64 {
-        self.epoch
+        self.signs.epoch()
+    }
+
+    pub(super) fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     pub(super) fn unsent(&self) -> usize {
