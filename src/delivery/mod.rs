@@ -597,7 +597,8 @@ mod tests {
             .await;
             // The first has its message, and the others are still to be told of it.
             assert!(delivery.blocked_since().is_some());
-            assert_eq!((delivery.told[0], delivery.told[1]), (1, 1));
+            // By place: the one behind the first, and the one behind the last.
+            assert_eq!((delivery.told[ITSELF], delivery.told[DATA]), (1, 3));
             if leaves {
                 assert!(delivery.unsubscribe(&stuck));
                 go.send(()).unwrap();
