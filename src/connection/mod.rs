@@ -253,7 +253,7 @@ impl Connection {
         let codec = trace::traced(codec, self.source, self.epoch);
         let opening = Opening { handshake, attempts, outage };
         let connection = ctx.address();
-        let live = Live::new(self.epoch, now, opening, link, leftover, codec, options, &connection);
+        let live = Live::new(self.epoch, opening, link, leftover, codec, options, &connection);
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
         let Some(open) = self.open_event(ctx) else {

@@ -7,11 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
+use std::time::Duration;
 
 use actix::{Actor, ActorFuture, AsyncContext, Context, Message, WeakRecipient};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -51,26 +53,27 @@ enum Trust {
 }
 
 /// A socket as its pinger knows it.
-#[derive(Debug)]
 struct Ward {
     signs: Signs,
-    watchdog: RefCell<Watchdog>,
+    /// Taken out while it decides.
+    watchdog: Cell<Option<Watchdog>>,
     /// Its place in the round.
     place: Cell<Option<Place>>,
     epoch: u64,
     connection: WeakRecipient<Sign>,
 }
 
-/// When to look at a socket again, and a number that tells those of one instant apart.
-type Place = (Instant, u64);
+/// When to look at a socket again, in nanoseconds since the round began, and a number that tells those
+/// of one time apart.
+type Place = (u64, NonZeroU32);
 
 /// All sockets that one pinger looks after.
-#[derive(Default)]
 struct Round {
+    zero: Instant,
     /// Whom to look at, by time.
     due: RefCell<BTreeMap<Place, Rc<Ward>>>,
-    /// The number of the next place.
-    number: Cell<u64>,
+    /// The number of the newest place.
+    number: Cell<u32>,
     /// How often the pinger has looked.
     looks: Cell<u32>,
     /// Wakes the pinger. It looks by itself the first time.
@@ -95,8 +98,9 @@ impl Watched {
         now: Instant,
         connection: WeakRecipient<Sign>,
     ) -> Watched {
-        let (signs, watchdog) = (Signs::new(now), Watchdog::new(options, now).into());
+        let (signs, watchdog) = (Signs::new(now), Watchdog::new(options, now));
         let place = Cell::new(None);
+        let watchdog = Cell::new(Some(watchdog));
         let ward = Rc::new(Ward { signs, watchdog, place, epoch, connection });
         let mut watched = Watched { ward, round: None, trust: Trust::Sure };
         if watched.ward.wake().is_some() {
@@ -135,7 +139,7 @@ impl Watched {
     /// Goes on with a pinger of its own, which others may join.
     pub(crate) fn found(&mut self) {
         self.leave();
-        let round = Rc::new(Round::default());
+        let round = Rc::new(Round::new(Instant::now()));
         NEWEST.set(Rc::downgrade(&round));
         Pinger { round: round.clone() }.start();
         self.trust = Trust::Sure;
@@ -178,8 +182,10 @@ impl Deref for Watched {
 impl Ward {
     /// Does what is due. `false` when nobody listens any more.
     fn look(&self, now: Instant) -> bool {
-        let mut watchdog = self.watchdog.borrow_mut();
-        std::iter::from_fn(|| watchdog.due(now, &self.signs)).all(|act| self.tell(act))
+        self.ask(|watchdog| {
+            std::iter::from_fn(|| watchdog.due(now, &self.signs)).all(|act| self.tell(act))
+        })
+        .unwrap_or_default()
     }
 
     fn tell(&self, act: Act) -> bool {
@@ -189,16 +195,42 @@ impl Ward {
 
     /// When to look again.
     fn wake(&self) -> Option<Instant> {
-        self.watchdog.borrow().wake(&self.signs)
+        self.ask(|watchdog| watchdog.wake(&self.signs)).flatten()
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&mut Watchdog) -> T) -> Option<T> {
+        let mut watchdog = self.watchdog.take()?;
+        let answer = question(&mut watchdog);
+        self.watchdog.set(Some(watchdog));
+        Some(answer)
     }
 }
 
 impl Round {
+    fn new(zero: Instant) -> Round {
+        Round {
+            zero,
+            due: RefCell::default(),
+            number: Cell::new(0),
+            looks: Cell::new(0),
+            waker: RefCell::new(None),
+            over: Cell::new(false),
+        }
+    }
+
+    /// A time as it is kept. What does not fit is in some centuries.
+    fn since(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.zero).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
     /// Gives a socket its place.
     fn add(&self, ward: Rc<Ward>) {
         if let Some(at) = ward.wake() {
-            let place = (at, self.number.get());
-            self.number.set(place.1 + 1);
+            // Long before it comes round to one number again, that socket had its turn.
+            let number = NonZeroU32::MIN.saturating_add(self.number.get());
+            self.number.set(number.get() % u32::MAX);
+            let place = (self.since(at), number);
             ward.place.set(Some(place));
             self.due.borrow_mut().insert(place, ward);
         }
@@ -207,7 +239,7 @@ impl Round {
     /// Takes out the next socket that is due.
     fn take(&self, now: Instant) -> Option<Rc<Ward>> {
         let mut due = self.due.borrow_mut();
-        let next = due.first_entry().filter(|next| next.key().0 <= now)?;
+        let next = due.first_entry().filter(|next| next.key().0 <= self.since(now))?;
         let ward = next.remove();
         ward.place.set(None);
         Some(ward)
@@ -215,13 +247,20 @@ impl Round {
 
     /// When the next socket is due.
     fn next(&self) -> Option<Instant> {
-        self.due.borrow().first_key_value().map(|((at, _), _)| *at)
+        let at = self.due.borrow().first_key_value()?.0.0;
+        self.zero.checked_add(Duration::from_nanos(at))
     }
 
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+}
+
+impl fmt::Debug for Ward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ward").field("signs", &self.signs).finish_non_exhaustive()
     }
 }
 
@@ -306,8 +345,6 @@ impl ActorFuture<Pinger> for Ticks {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use actix::Recipient;
     use tokio::runtime::{Builder, Runtime};
     use tokio::sync::mpsc;
@@ -354,7 +391,11 @@ mod tests {
     /// The first two turns of a connection.
     async fn settle(watched: &mut Watched) {
         for _ in 0..2 {
-            std::future::poll_fn(|cx| Poll::Ready(watched.settle(cx))).await;
+            std::future::poll_fn(|cx| {
+                watched.settle(cx);
+                Poll::Ready(())
+            })
+            .await;
             tokio::task::yield_now().await;
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Live {
     /// What the pinger sees too. It looks after the socket as long as this is here.
     signs: Watched,
     /// Pings of ours that no Pong has answered, oldest first; if there are any.
-    pings: Option<Box<VecDeque<(ControlPayload, Instant)>>>,
+    pings: Option<Box<Pings>>,
     /// Pings of the pinger's so far.
     beats: u64,
     /// What the pinger missed.
@@ -94,13 +94,16 @@ struct Breach {
     turned: bool,
 }
 
+/// Payloads, and when they were queued.
+#[derive(Default)]
+struct Pings(VecDeque<(ControlPayload, Instant)>);
+
 /// Pings of ours that may wait for their Pong. The oldest is forgotten first.
 const MAX_PINGS: usize = 64;
 
 impl Live {
     pub(super) fn new(
         epoch: u64,
-        now: Instant,
         opening: Opening,
         link: Link,
         leftover: BytesMut,
@@ -108,6 +111,7 @@ impl Live {
         options: Arc<Options>,
         connection: &Addr<Connection>,
     ) -> Live {
+        let now = Instant::now();
         let weak = connection.downgrade().recipient();
         let signs = Watched::new(epoch, options.clone(), now, weak);
         Live {
@@ -210,7 +214,7 @@ impl Live {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
         self.writer.own_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
-        let pings = self.pings.get_or_insert_default();
+        let Pings(pings) = &mut **self.pings.get_or_insert_default();
         if pings.len() >= MAX_PINGS {
             pings.pop_front();
         }

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, SourceId, Watch};
-use crate::connection::live::{Live, slab};
+use crate::connection::live::{Live, Pings, slab};
 use crate::delivery::{self, Delivery, Run};
 use crate::dial::Link;
 use crate::error::Error;
@@ -373,7 +373,7 @@ impl Live {
     /// The time from the oldest ping with this payload. Older ones will not be answered any more
     /// (RFC 6455, 5.5.3).
     fn round_trip(&mut self, payload: &ControlPayload) -> Option<Duration> {
-        let pings = self.pings.as_mut()?;
+        let Pings(pings) = self.pings.as_deref_mut()?;
         let index = pings.iter().position(|(sent, _)| sent == payload)?;
         let (_, at) = pings.drain(..=index).next_back()?;
         if pings.is_empty() {
