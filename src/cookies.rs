@@ -83,6 +83,7 @@ impl Jar {
         Some(pairs.join("; ")).filter(|line| !line.is_empty())
     }
 
+    /// Whether no cookie was kept.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -14,6 +14,9 @@ pub struct Headers {
     ends: Box<[(u32, u32)]>,
 }
 
+/// Bytes of a name and its value, more or less.
+const USUAL_LINE: usize = 48;
+
 /// Names whose values never reach a log.
 const SECRET: [&str; 6] = [
     "authorization",
@@ -28,14 +31,14 @@ const SECRET: [&str; 6] = [
 impl Headers {
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.iter().find(|line| line.0.eq_ignore_ascii_case(name))?;
+        let (_, value) = self.raw().find(|line| line.0.eq_ignore_ascii_case(name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
     /// Every value of a header, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let named = move |line: &(&str, &[u8])| line.0.eq_ignore_ascii_case(name);
-        self.iter().filter(named).map(|(_, value)| value)
+        let named = move |line: &(&[u8], &[u8])| line.0.eq_ignore_ascii_case(name.as_bytes());
+        self.raw().filter(named).map(|(_, value)| value)
     }
 
     /// Every value of a header that is text, in one line (RFC 9110, 5.3).
@@ -47,13 +50,18 @@ impl Headers {
 
     /// All lines, names as they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.raw().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+
+    /// All lines, names as bytes: to find one, nobody has to know that they are text.
+    fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, end)| {
             let (name_end, end) = (name_end as usize, end as usize);
             let name = self.text.get(start..name_end).unwrap_or_default();
             let value = self.text.get(name_end..end).unwrap_or_default();
             start = end;
-            (std::str::from_utf8(name).unwrap_or_default(), value)
+            (name, value)
         })
     }
 
@@ -70,9 +78,8 @@ impl Headers {
     /// Whether one of the comma-separated elements of a header is `token`, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.get_all(name)
-            .filter_map(|value| std::str::from_utf8(value).ok())
-            .flat_map(|value| value.split(','))
-            .any(|element| element.trim().eq_ignore_ascii_case(token))
+            .flat_map(|value| value.split(|&byte| byte == b','))
+            .any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// Whether a header of this name may carry a secret.
@@ -85,14 +92,16 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Headers {
         // Nobody accepts a head of 4 GiB.
         let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let mut text = Vec::new();
+        let lines = lines.into_iter();
+        // So that most of them need not grow on the way.
+        let mut text = Vec::with_capacity(USUAL_LINE * lines.size_hint().0);
         let add = |(name, value): (N, V)| {
             text.extend_from_slice(name.as_ref().as_bytes());
             let name_end = text.len();
             text.extend_from_slice(value.as_ref());
             (place(name_end), place(text.len()))
         };
-        let ends = lines.into_iter().map(add).collect();
+        let ends = lines.map(add).collect();
         Headers { text: text.into(), ends }
     }
 }

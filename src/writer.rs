@@ -1,8 +1,10 @@
 //! The bounded way out of one socket: frames wait here, and leave in one write a poll.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,9 +13,10 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
-use crate::command::{self, SendError};
+use crate::command::{self, Refusal, SendError};
 use crate::error::{Error, Stage};
 use crate::proto::codec::Codec;
+use crate::proto::error::SendAfterClose;
 use crate::proto::frame::Role;
 use crate::proto::message::{ControlPayload, Outgoing, Payload};
 
@@ -31,12 +34,8 @@ pub(crate) struct Writer {
     queued: u64,
     /// Bytes ever written.
     written: u64,
-    /// Control frames in `buf`: where each ends, counted as `queued` is, and its length.
-    control: VecDeque<(u64, usize)>,
-    /// The sum of the lengths in `control`.
-    control_bytes: usize,
-    /// The Pong that is owed and found no place; a newer one takes its own.
-    pong: Option<ControlPayload>,
+    /// Control frames that wait, while there are any.
+    control: Option<Box<Control>>,
     /// For how long nothing may move.
     timeout: Duration,
     /// Whether the transport may hold bytes of its own: TLS does until it is flushed.
@@ -47,6 +46,17 @@ pub(crate) struct Writer {
     seen: u64,
 }
 
+/// What of the bytes that wait is not data.
+#[derive(Default)]
+struct Control {
+    /// Control frames in the buffer: where each ends, counted as `queued` is, and its length.
+    frames: VecDeque<(u64, usize)>,
+    /// The sum of their lengths.
+    bytes: usize,
+    /// The Pong that is owed and found no place; a newer one takes its own.
+    pong: Option<ControlPayload>,
+}
+
 /// Control frames that may wait to be written.
 const MAX_CONTROL: usize = 64;
 
@@ -55,8 +65,30 @@ const MAX_CONTROL: usize = 64;
 const MUCH: u64 = 4 << 10;
 const ENOUGH: usize = 64 << 10;
 
-/// An empty buffer larger than this is given back.
-const KEEP: usize = 8 << 10;
+/// An empty buffer larger than this is given back to the allocator.
+const KEEP: usize = 256 << 10;
+
+thread_local! {
+    // An empty buffer for whoever writes next: a writer has none between two writes.
+    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+}
+
+/// The thread's spare buffer, or one without memory yet.
+fn take() -> BytesMut {
+    SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
+}
+
+/// Keeps an empty buffer for the next write of this thread; of two the larger.
+fn keep(buf: BytesMut) {
+    if buf.capacity() > KEEP {
+        return;
+    }
+    // At the end of the thread there is nowhere to keep it.
+    let _ = SPARE.try_with(|spare| {
+        let other = spare.take().filter(|other| other.capacity() > buf.capacity());
+        spare.set(Some(other.unwrap_or(buf)));
+    });
+}
 
 impl Writer {
     pub(crate) fn new(limit: usize, timeout: Duration) -> Writer {
@@ -65,9 +97,7 @@ impl Writer {
             limit,
             queued: 0,
             written: 0,
-            control: VecDeque::new(),
-            control_bytes: 0,
-            pong: None,
+            control: None,
             timeout,
             unflushed: false,
             stalled: None,
@@ -78,25 +108,21 @@ impl Writer {
     /// Takes a data message, if it is within the bound; in fragments, if that is wanted.
     ///
     /// # Errors
-    /// `Full` or `TooLarge`, with the message.
-    pub(crate) fn data(&mut self, codec: &mut Codec, send: command::Send) -> Result<(), SendError> {
+    /// What the message is to be given back as: `Full` or `TooLarge`.
+    #[inline]
+    pub(crate) fn data(&mut self, codec: &mut Codec, send: &command::Send) -> Result<(), Refusal> {
         let fragment = send.fragment();
-        let payload = send.payload;
         let length = match fragment {
-            None => Codec::encoded_len(Role::Client, payload.len()),
-            Some(size) => Codec::fragments_len(Role::Client, payload.len(), size),
+            None => Codec::encoded_len(Role::Client, send.payload.len()),
+            Some(size) => Codec::fragments_len(Role::Client, send.payload.len(), size),
         };
         if length > self.limit {
-            return Err(SendError::TooLarge(payload));
+            return Err(SendError::TooLarge);
         }
         if self.unsent_data() + length > self.limit {
-            return Err(SendError::Full(payload));
+            return Err(SendError::Full);
         }
-        let message = match fragment {
-            None => Outgoing::Message(payload),
-            Some(size) => Outgoing::Fragments(payload, size),
-        };
-        self.encode(codec, message);
+        self.put(|buf| codec.encode_data(&send.payload, fragment, buf));
         Ok(())
     }
 
@@ -111,7 +137,7 @@ impl Writer {
     ) -> Result<(), SendError> {
         match item {
             Outgoing::Ping(payload) | Outgoing::Pong(payload)
-                if self.control.len() >= MAX_CONTROL =>
+                if self.control.as_ref().is_some_and(|control| control.is_full()) =>
             {
                 Err(SendError::Full(Payload::Binary(payload.into_bytes())))
             }
@@ -124,7 +150,7 @@ impl Writer {
 
     /// Owes a Pong.
     pub(crate) fn pong(&mut self, codec: &mut Codec, payload: ControlPayload) {
-        self.pong = Some(payload);
+        self.control.get_or_insert_default().pong = Some(payload);
         self.pong_in(codec);
     }
 
@@ -148,7 +174,7 @@ impl Writer {
     pub(crate) fn gathers(&mut self) -> bool {
         let fresh = self.queued - self.seen;
         self.seen = self.queued;
-        fresh >= MUCH && self.buf.len() < ENOUGH
+        fresh >= MUCH && self.buf.len() < ENOUGH.min(self.limit / 2)
     }
 
     /// Writes until nothing waits. `Ready(Ok)` when all is with the transport.
@@ -177,8 +203,8 @@ impl Writer {
                 Poll::Pending => return self.poll_stalled(cx),
             }
         }
-        if self.buf.capacity() > KEEP {
-            self.buf = BytesMut::new();
+        if self.buf.capacity() > 0 {
+            keep(mem::take(&mut self.buf));
         }
         if self.unflushed {
             match Pin::new(io).poll_flush(cx) {
@@ -192,43 +218,55 @@ impl Writer {
     }
 
     fn unsent_data(&self) -> usize {
-        self.buf.len().saturating_sub(self.control_bytes)
+        let control = self.control.as_ref().map_or(0, |control| control.bytes);
+        self.buf.len().saturating_sub(control)
     }
 
-    fn encode(&mut self, codec: &mut Codec, item: Outgoing) -> usize {
+    /// Puts a frame behind all others, and says how long it is.
+    #[inline]
+    fn put(&mut self, encode: impl FnOnce(&mut BytesMut) -> Result<(), SendAfterClose>) -> usize {
         let before = self.buf.len();
+        if self.buf.capacity() == 0 {
+            self.buf = take();
+        }
         // Refused only behind a Close, where nothing may follow (RFC 6455, 5.5.1).
-        let _ = codec.encode(item, &mut self.buf);
+        let _ = encode(&mut self.buf);
         let length = self.buf.len() - before;
         self.queued += length as u64;
         length
     }
 
     fn control(&mut self, codec: &mut Codec, item: Outgoing) {
-        let length = self.encode(codec, item);
-        self.control.push_back((self.queued, length));
-        self.control_bytes += length;
+        let length = self.put(|buf| codec.encode(item, buf));
+        let control = self.control.get_or_insert_default();
+        control.frames.push_back((self.queued, length));
+        control.bytes += length;
     }
 
     /// Gives the Pong that is owed a place, if there is one.
     fn pong_in(&mut self, codec: &mut Codec) {
-        if self.control.len() < MAX_CONTROL
-            && let Some(payload) = self.pong.take()
+        if let Some(control) = &mut self.control
+            && !control.is_full()
+            && let Some(payload) = control.pong.take()
         {
             self.control(codec, Outgoing::Pong(payload));
         }
     }
 
     fn wrote(&mut self, count: usize) {
-        self.buf.advance(count);
+        match count == self.buf.len() {
+            // So that all of its memory is there for the next.
+            true => self.buf.clear(),
+            false => self.buf.advance(count),
+        }
         self.written += count as u64;
         self.unflushed = true;
         self.stalled = None;
-        while let Some(&(end, length)) = self.control.front()
-            && end <= self.written
-        {
-            self.control.pop_front();
-            self.control_bytes -= length;
+        if let Some(control) = &mut self.control {
+            control.wrote(self.written);
+            if control.frames.is_empty() && control.pong.is_none() {
+                self.control = None;
+            }
         }
     }
 
@@ -237,6 +275,22 @@ impl Writer {
         let sleep = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Err(Error::Timeout(Stage::Write)))
+    }
+}
+
+impl Control {
+    fn is_full(&self) -> bool {
+        self.frames.len() >= MAX_CONTROL
+    }
+
+    /// Forgets the frames that end within what was written.
+    fn wrote(&mut self, written: u64) {
+        while let Some(&(end, length)) = self.frames.front()
+            && end <= written
+        {
+            self.frames.pop_front();
+            self.bytes -= length;
+        }
     }
 }
 
@@ -291,20 +345,63 @@ mod tests {
         }
     }
 
+    /// Sends a message of so many bytes, and has it written.
+    fn written(writer: &mut Writer, length: usize) {
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        let mut io = Holding { open: true, ..Holding::default() };
+        writer.data(&mut codec, &command::Send::binary(vec![7; length])).unwrap();
+        let flushed =
+            writer.poll_flush(&mut io, &mut codec, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(flushed, Poll::Ready(Ok(()))));
+    }
+
+    #[test]
+    fn a_writer_has_no_buffer_between_two_writes_and_the_next_one_gets_it() {
+        let [mut one, mut other] = [0, 1].map(|_| Writer::new(1 << 20, Duration::from_secs(5)));
+        written(&mut one, 10_000);
+        assert_eq!(one.buf.capacity(), 0);
+        let spare = take();
+        let (place, room) = (spare.as_ptr(), spare.capacity());
+        assert!(room >= 10_000 && spare.is_empty());
+        keep(spare);
+        written(&mut other, 10);
+        let spare = take();
+        assert_eq!((spare.as_ptr(), spare.capacity()), (place, room));
+        // Of two the larger is kept, unless it is too large.
+        keep(spare);
+        keep(BytesMut::with_capacity(10));
+        let spare = take();
+        assert_eq!(spare.as_ptr(), place);
+        keep(spare);
+        written(&mut one, 2 * KEEP);
+        assert_eq!((one.buf.capacity(), take().capacity()), (0, 0));
+    }
+
+    #[test]
+    fn more_is_waited_for_only_while_there_is_room_for_it() {
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        let mut writer = Writer::new(16 << 10, Duration::from_secs(5));
+        let mut send = || {
+            writer.data(&mut codec, &command::Send::binary(vec![7; 5 << 10])).unwrap();
+            writer.gathers()
+        };
+        assert_eq!([send(), send()], [true, false]);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_the_transport_holds_back_is_flushed_later_and_timed() {
         let mut cx = Context::from_waker(Waker::noop());
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(1024, Duration::from_secs(5));
         let mut io = Holding::default();
-        writer.data(&mut codec, command::Send::binary(vec![7; 10])).unwrap();
+        writer.data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         assert_eq!((writer.unsent(), io.out), (0, 0));
         io.open = true;
         assert!(matches!(writer.poll_flush(&mut io, &mut codec, &mut cx), Poll::Ready(Ok(()))));
         assert_eq!(io.out, 16);
         io.open = false;
-        writer.data(&mut codec, command::Send::binary(vec![7; 10])).unwrap();
+        writer.data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         tokio::time::advance(Duration::from_secs(5)).await;
         let late = writer.poll_flush(&mut io, &mut codec, &mut cx);

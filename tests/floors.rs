@@ -35,7 +35,6 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     ("awc", &["dial/upgrade.rs"]),
     ("actix_service", &["dial/upgrade.rs"]),
-    ("actix_tls", &["dial/upgrade.rs"]),
     ("rustls", &["tls/"]),
     ("rustls_platform_verifier", &["tls/"]),
     ("tokio_rustls", &["tls/"]),

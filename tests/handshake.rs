@@ -236,6 +236,19 @@ async fn what_was_agreed_is_told_with_the_open() {
     assert!(handshake.tls.is_none());
 }
 
+/// Linux takes the address of no host for the host's own.
+#[cfg(target_os = "linux")]
+#[actix::test]
+async fn the_peer_is_the_address_that_was_reached() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let url = format!("ws://0.0.0.0:{}/", server.addr().port());
+    let builder = Connection::builder(url).no_reconnect().no_proxy("*");
+    let _connection = probe.attach(builder).start().unwrap();
+    let handshake = probe.next::<event::Open>().await.handshake;
+    assert_eq!(handshake.peer, Some(server.addr()));
+}
+
 #[actix::test]
 async fn a_subprotocol_is_offered_and_the_answer_verified() {
     let picks = |line: &'static str| Script::accept().header("Sec-WebSocket-Protocol", line);

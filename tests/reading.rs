@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler};
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{Connection, Phase, Reconnect, command, event};
+use actix_ws_client::{Connection, Payload, Phase, Reconnect, command, event};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
@@ -194,4 +194,35 @@ async fn what_was_read_arrives_though_the_socket_is_lost_before_the_handlers_hav
         assert_eq!(next, Ok(Some(len * 10)));
     }
     assert_eq!(probe.next::<event::Close>().await.epoch, 1);
+}
+
+#[actix::test]
+async fn a_large_message_has_its_memory_to_itself_though_more_was_read_with_its_end() {
+    const LEN: usize = 200_000;
+    let mut wire = vec![0x82, 127, 0, 0, 0, 0, 0, 3, 0x0d, 0x40];
+    wire.extend(vec![7; LEN]);
+    // The beginning of another one.
+    wire.extend([0x82, 126, 1, 0, 7, 7]);
+    // Not behind the 101, where a part of it could be read with that.
+    let script = Script::accept().expect_message().send_raw(wire).stall_forever();
+    let server = Server::start(script);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let message = event::call(move |message: event::Message| tell.send(message).unwrap());
+    let open = event::call(|open: event::Open| {
+        assert!(open.connection.do_send(command::Send::text("go")));
+    });
+    let builder = Connection::builder(server.url()).on_open(open).on_message(message);
+    let watch = builder.watch();
+    let _connection = builder.start().unwrap();
+    let received = tokio::time::timeout(Duration::from_secs(20), async {
+        while watch.figures().bytes_in < (LEN + 16) as u64 {
+            tokio::task::yield_now().await;
+        }
+    });
+    received.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
+    let next = tokio::time::timeout(Duration::from_secs(10), told.recv()).await;
+    let message = next.expect("it is told").expect("the handler lives");
+    let Payload::Binary(bytes) = message.payload else { panic!("it is binary") };
+    assert_eq!(bytes.len(), LEN);
+    assert!(bytes.is_unique(), "somebody else keeps it");
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use actix::{MailboxError, Message, Recipient};
+use actix::{MailboxError, Message};
+use tokio::sync::oneshot;
+
+use crate::command;
 
 /// A message that a [`Handle`] can carry to its connection.
 pub trait Command: Message<Result: Send> + Send + 'static {}
@@ -16,34 +19,51 @@ impl<M: Message<Result: Send> + Send + 'static> Command for M {}
 ///
 /// `Clone + Send + Sync`: put it into a handler actor, into another thread, into `web::Data`. A
 /// handler that kept the connection's `Addr` would close a ring that nothing ever drops.
+///
+/// It is a lane of its own beside the connection's mailbox: a `command::Send` in it costs a lock and
+/// a place in a queue, where an `Addr` has an envelope made. What is sent through a handle and its
+/// clones is done in the order in which it was sent, whatever the commands are, and before what is
+/// sent to an `Addr` afterwards. The one order that is not kept is the opposite one: what goes
+/// through a handle may come before what was sent to an `Addr` earlier, unless that was awaited.
 #[derive(Clone)]
 pub struct Handle {
-    ways: Arc<dyn Ways>,
+    lane: Arc<dyn Lane>,
 }
 
-/// The ways into a connection: one recipient for each kind of command, made when it is asked for.
-/// Kept, they would be the most of what an idle connection costs.
-pub(crate) trait Ways: Send + Sync {
-    /// Fills `wanted`, an `Option<Recipient<C>>` for some command `C`, if the connection knows `C` and
-    /// its actor is there.
-    fn fill(&self, wanted: &mut dyn Any);
+/// The connection's end of its handles.
+pub(crate) trait Lane: Send + Sync {
+    /// Takes a message for sending. `false` if the connection's actor is gone.
+    fn send(&self, asked: Asked<command::Send>) -> bool;
+
+    /// Takes any other command out of `asked`, an `Option<Asked<C>>`. `false` if the connection's actor
+    /// is gone, or does not know `C`.
+    fn post(&self, asked: &mut dyn Any) -> bool;
+
+    /// Whether the connection's actor is still there.
+    fn is_open(&self) -> bool;
+}
+
+/// A command, and who is to be told the answer; nobody, if it is forgotten by who sent it.
+pub(crate) struct Asked<C: Message> {
+    pub(crate) command: C,
+    pub(crate) asker: Option<oneshot::Sender<C::Result>>,
 }
 
 impl Handle {
-    pub(crate) fn new(ways: impl Ways + 'static) -> Handle {
-        Handle { ways: Arc::new(ways) }
+    pub(crate) fn new(lane: Arc<dyn Lane>) -> Handle {
+        Handle { lane }
     }
 
     /// Sends a command and forgets it. `false` if the connection's actor is gone, or does not know
     /// the command. A `command::Send` that is refused is counted in
-    /// `Figures::sends_refused`. The mailbox has no bound on this way: who sends more than the
+    /// `Figures::sends_refused`. There is no bound on this way: who sends more than the
     /// connection's thread can take in uses [`send`](Handle::send) and waits.
     pub fn do_send<C: Command>(&self, command: C) -> bool {
-        let alive = self.way::<C>().filter(Recipient::connected);
-        alive.map(|recipient| recipient.do_send(command)).is_some()
+        self.post(command, None)
     }
 
-    /// Sends a command and waits for the answer.
+    /// Sends a command and waits for the answer. If the future is dropped before the connection came to
+    /// it, the command is taken back.
     ///
     /// # Errors
     /// [`MailboxError::Closed`] if the connection's actor is gone, or does not know the command.
@@ -51,24 +71,24 @@ impl Handle {
         &self,
         command: C,
     ) -> impl Future<Output = Result<C::Result, MailboxError>> + Send + 'static {
-        let request = self.way::<C>().map(|recipient| recipient.send(command));
-        async move {
-            match request {
-                Some(request) => request.await,
-                None => Err(MailboxError::Closed),
-            }
-        }
+        let (asker, answer) = oneshot::channel();
+        // Who is not taken is not told either, and that is an answer.
+        self.post(command, Some(asker));
+        async move { answer.await.map_err(|_| MailboxError::Closed) }
     }
 
     /// Whether the connection's actor is still there.
     pub fn is_connected(&self) -> bool {
-        self.way::<crate::command::Status>().is_some_and(|recipient| recipient.connected())
+        self.lane.is_open()
     }
 
-    fn way<C: Command>(&self) -> Option<Recipient<C>> {
-        let mut way = None;
-        self.ways.fill(&mut way);
-        way
+    fn post<C: Command>(&self, command: C, asker: Option<oneshot::Sender<C::Result>>) -> bool {
+        let mut asked = Some(Asked { command, asker });
+        let any: &mut dyn Any = &mut asked;
+        match any.downcast_mut::<Option<Asked<command::Send>>>() {
+            Some(send) => send.take().is_some_and(|send| self.lane.send(send)),
+            None => self.lane.post(any),
+        }
     }
 }
 

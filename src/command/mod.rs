@@ -16,8 +16,9 @@ use crate::command::status::Outcome;
 use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
 use crate::proto::message::ControlPayload;
 
-pub(crate) use crate::command::handle::Ways;
+pub(crate) use crate::command::handle::{Asked, Lane};
 pub use crate::command::handle::{Command, Handle};
+pub(crate) use crate::command::send::Refusal;
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 
 /// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers comes as

@@ -146,6 +146,9 @@ pub enum SendError {
     Closed(#[error(not(source))] Payload),
 }
 
+/// What makes of a message that was not taken the error that gives it back.
+pub(crate) type Refusal = fn(Payload) -> SendError;
+
 impl SendError {
     /// The message that was not taken.
     pub fn into_payload(self) -> Payload {

@@ -1,18 +1,15 @@
 //! The commands: each handler translates, asks, acts.
 
-use std::any::Any;
-
-use actix::{Addr, Handler, MessageResult, Recipient, ResponseFuture, WeakAddr};
+use actix::{Handler, MessageResult, Recipient, ResponseFuture};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
-use crate::command::{self, Accepted, Closed, Command, SendError, Unsent, Ways};
+use crate::command::{self, Accepted, Closed, SendError, Unsent};
 use crate::connection::live::Live;
 use crate::connection::waiting::Reply;
 use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
-use crate::event;
 use crate::pinger::{Act, Sign};
 use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::message::{ControlPayload, Payload};
@@ -35,54 +32,11 @@ impl Connection {
     }
 }
 
-impl Ways for WeakAddr<Connection> {
-    fn fill(&self, wanted: &mut dyn Any) {
-        // In the order of how often they are asked for.
-        let _ = fill::<command::Send>(self, wanted)
-            || fill::<command::SendBatch>(self, wanted)
-            || fill::<command::Ping>(self, wanted)
-            || fill::<command::Pong>(self, wanted)
-            || fill::<command::Status>(self, wanted)
-            || fill::<command::Watch>(self, wanted)
-            || fill::<command::Close>(self, wanted)
-            || fill::<command::Reconnect>(self, wanted)
-            || fill::<command::Pause>(self, wanted)
-            || fill::<command::Resume>(self, wanted)
-            || fill_both::<event::Open>(self, wanted)
-            || fill_both::<event::Reconnect>(self, wanted)
-            || fill_both::<event::Data>(self, wanted)
-            || fill_both::<event::Batch>(self, wanted)
-            || fill_both::<event::Message>(self, wanted)
-            || fill_both::<event::Ping>(self, wanted)
-            || fill_both::<event::Pong>(self, wanted)
-            || fill_both::<event::Error>(self, wanted)
-            || fill_both::<event::Close>(self, wanted)
-            || fill_both::<event::State>(self, wanted)
-            || fill_both::<event::Stopped>(self, wanted);
-    }
-}
-
-/// Whether it is the way of `C` that is wanted; then fills it.
-fn fill<C: Command>(weak: &WeakAddr<Connection>, wanted: &mut dyn Any) -> bool
-where
-    Connection: Handler<C>,
-{
-    let Some(way) = wanted.downcast_mut::<Option<Recipient<C>>>() else {
-        return false;
-    };
-    *way = weak.upgrade().map(Addr::recipient);
-    true
-}
-
-/// As [`fill`], for the subscription to a kind of event and for its end.
-fn fill_both<E: Event>(weak: &WeakAddr<Connection>, wanted: &mut dyn Any) -> bool {
-    fill::<command::Subscribe<E>>(weak, wanted) || fill::<command::Unsubscribe<E>>(weak, wanted)
-}
-
 impl Handler<command::Send> for Connection {
     type Result = Reply;
 
-    fn handle(&mut self, send: command::Send, _: &mut Self::Context) -> Reply {
+    fn handle(&mut self, send: command::Send, ctx: &mut Self::Context) -> Reply {
+        self.catch_up(ctx);
         self.take_or_wait(send)
     }
 }
@@ -90,7 +44,8 @@ impl Handler<command::Send> for Connection {
 impl Handler<command::SendBatch> for Connection {
     type Result = Result<Accepted, Unsent>;
 
-    fn handle(&mut self, batch: command::SendBatch, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, batch: command::SendBatch, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         let mut accepted = Accepted::new(self.epoch);
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
@@ -111,7 +66,8 @@ impl Handler<command::SendBatch> for Connection {
 impl Handler<command::Ping> for Connection {
     type Result = Result<Accepted, SendError>;
 
-    fn handle(&mut self, ping: command::Ping, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ping: command::Ping, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         self.control(ping.payload, Live::ping)
     }
 }
@@ -119,7 +75,8 @@ impl Handler<command::Ping> for Connection {
 impl Handler<command::Pong> for Connection {
     type Result = Result<Accepted, SendError>;
 
-    fn handle(&mut self, pong: command::Pong, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, pong: command::Pong, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         self.control(pong.payload, Live::pong)
     }
 }
@@ -144,7 +101,8 @@ impl Connection {
 impl Handler<command::Close> for Connection {
     type Result = ResponseFuture<Outcome>;
 
-    fn handle(&mut self, close: command::Close, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, close: command::Close, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         if let Some(outcome) = self.outcome() {
             return Box::pin(std::future::ready(outcome.clone()));
         }
@@ -161,7 +119,8 @@ impl Handler<command::Close> for Connection {
 impl Handler<command::Reconnect> for Connection {
     type Result = Result<(), Closed>;
 
-    fn handle(&mut self, _: command::Reconnect, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: command::Reconnect, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) => self.leave(Intent::Hurry)?,
@@ -176,7 +135,8 @@ impl Handler<command::Reconnect> for Connection {
 impl Handler<command::Pause> for Connection {
     type Result = Result<(), Closed>;
 
-    fn handle(&mut self, _: command::Pause, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: command::Pause, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) => self.leave(Intent::Pause)?,
@@ -190,7 +150,8 @@ impl Handler<command::Pause> for Connection {
 impl Handler<command::Resume> for Connection {
     type Result = Result<(), Closed>;
 
-    fn handle(&mut self, _: command::Resume, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: command::Resume, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) if self.intent == Intent::Pause => self.intent = Intent::Hurry,
@@ -236,7 +197,8 @@ impl Connection {
 impl Handler<command::Status> for Connection {
     type Result = MessageResult<command::Status>;
 
-    fn handle(&mut self, _: command::Status, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: command::Status, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         let now = Instant::now();
         self.store_figures();
         MessageResult(Status {
@@ -272,11 +234,12 @@ impl<M: Event> Handler<command::Subscribe<M>> for Connection {
         subscribe: command::Subscribe<M>,
         ctx: &mut Self::Context,
     ) -> Self::Result {
+        self.catch_up(ctx);
         if self.outcome().is_some() {
             return Err(Closed);
         }
         let recipient: Recipient<M> = subscribe.0;
-        if let Some(late) = self.open_event(ctx).and_then(M::late) {
+        if let Some(late) = self.open_event().and_then(M::late) {
             // One for each subscription, whatever the mailbox holds.
             recipient.do_send(late);
         }
@@ -288,7 +251,8 @@ impl<M: Event> Handler<command::Subscribe<M>> for Connection {
 impl<M: Event> Handler<command::Unsubscribe<M>> for Connection {
     type Result = bool;
 
-    fn handle(&mut self, gone: command::Unsubscribe<M>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, gone: command::Unsubscribe<M>, ctx: &mut Self::Context) -> Self::Result {
+        self.catch_up(ctx);
         self.delivery.unsubscribe(&gone.0)
     }
 }

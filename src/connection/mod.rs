@@ -6,6 +6,7 @@
 
 mod builder;
 mod handlers;
+mod lane;
 mod live;
 #[cfg(feature = "testing")]
 mod probed;
@@ -25,8 +26,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::{self, Hint, Schedule};
-use crate::command::Handle;
 use crate::command::status::{Gauge, Handshake, Outcome, OutcomeKind, Phase, SourceId, Watch};
+use crate::connection::lane::LaneEnd;
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
 use crate::connection::waiting::Waiting;
@@ -50,11 +51,13 @@ pub struct Connection {
     /// Cookies, from one dial to the next, if there are any.
     jar: Option<SharedJar>,
     source: SourceId,
+    /// What comes through handles.
+    lane: LaneEnd,
     /// Figures that are read from other threads.
     watch: Watch,
     /// The queue to the handlers.
     delivery: Delivery,
-    /// Messages that wait for room in the send buffer, if any do.
+    /// Messages that wait for room in the send buffer, while there are any.
     waiting: Option<Box<Waiting>>,
     /// When to dial.
     schedule: Schedule,
@@ -184,6 +187,7 @@ impl Connection {
             plan,
             jar: None,
             source,
+            lane: LaneEnd::default(),
             watch,
             delivery,
             waiting: None,
@@ -256,7 +260,7 @@ impl Connection {
         let live = Live::new(self.epoch, opening, link, leftover, codec, options, &connection);
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
-        let Some(open) = self.open_event(ctx) else {
+        let Some(open) = self.open_event() else {
             return;
         };
         if self.epoch > 1 {
@@ -271,13 +275,13 @@ impl Connection {
     }
 
     /// The event of the socket that is open.
-    fn open_event(&self, ctx: &Context<Connection>) -> Option<event::Open> {
+    fn open_event(&self) -> Option<event::Open> {
         let opening = self.opening()?;
         Some(event::Open {
             source: self.source,
             epoch: self.epoch,
             name: self.plan.options.name.clone(),
-            connection: Handle::new(ctx.address().downgrade()),
+            connection: self.lane.handle(),
             handshake: opening.handshake.clone(),
             attempts: opening.attempts,
             outage: opening.outage.as_deref().cloned(),

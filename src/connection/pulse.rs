@@ -21,6 +21,8 @@ impl ActorFuture<Connection> for Pulse {
         ctx: &mut Context<Connection>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        // As the mailbox does, it comes before the end that the last `Addr` leaves.
+        connection.poll_lane(ctx, task.waker());
         if !ctx.connected() {
             connection.orphaned();
         }

@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
+use actix::Context;
 use actix::dev::{MessageResponse, OneshotSender};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::status::Gauge;
-use crate::command::{self, Accepted, SendError};
+use crate::command::{self, Accepted, Asked, Refusal, SendError};
 use crate::connection::{Connection, Life};
 
 type Answer = Result<Accepted, SendError>;
@@ -33,6 +34,17 @@ pub(super) struct Waiting {
     queue: VecDeque<Waiter>,
     /// Until the earliest deadline.
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Waiting {
+    fn push(&mut self, send: command::Send, wait: Duration) -> Slot {
+        let now = Instant::now();
+        let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
+        let slot = Slot::default();
+        self.queue.push_back(Waiter { send, until, slot: slot.clone() });
+        self.timer = None;
+        slot
+    }
 }
 
 struct Waiter {
@@ -58,7 +70,7 @@ enum When {
 }
 
 impl MessageResponse<Connection, command::Send> for Reply {
-    fn handle(self, _: &mut actix::Context<Connection>, asker: Option<OneshotSender<Answer>>) {
+    fn handle(self, _: &mut Context<Connection>, asker: Option<OneshotSender<Answer>>) {
         match self.0 {
             When::Now(answer) => tell(asker, answer),
             When::Later(slot) => slot.set(asker),
@@ -76,40 +88,61 @@ fn tell(asker: Option<OneshotSender<Answer>>, answer: Answer) {
 impl Connection {
     /// Takes a message, or lets it wait for room if it may.
     pub(super) fn take_or_wait(&mut self, send: command::Send) -> Reply {
-        let Some(wait) = send.patience() else {
-            let answer = self.take(send);
-            self.count(&answer);
-            return Reply(When::Now(answer));
-        };
-        let now = Instant::now();
-        let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
-        // A payload is shared, not copied.
-        let again = send.clone();
-        match self.take(send) {
-            Err(SendError::Full(_)) if self.waiting_count() < MAX_WAITING => {
-                let slot = Slot::default();
-                let waiting = self.waiting.get_or_insert_default();
-                waiting.queue.push_back(Waiter { send: again, until, slot: slot.clone() });
-                waiting.timer = None;
-                Reply(When::Later(slot))
+        match self.try_take(&send) {
+            Ok(accepted) => {
+                self.watch.add(Gauge::MessagesOut, 1);
+                Reply(When::Now(Ok(accepted)))
             }
-            answer => {
-                self.count(&answer);
-                Reply(When::Now(answer))
+            Err(refusal) => self.let_wait(send, refusal),
+        }
+    }
+
+    /// As [`take_or_wait`](Self::take_or_wait), and answers. The answer of most is nobody's, and is not
+    /// made then.
+    #[inline]
+    pub(super) fn take_and_tell(
+        &mut self,
+        Asked { command: send, asker }: Asked<command::Send>,
+        ctx: &mut Context<Connection>,
+    ) {
+        match self.try_take(&send) {
+            Ok(accepted) => {
+                self.watch.add(Gauge::MessagesOut, 1);
+                tell(asker, Ok(accepted));
+            }
+            Err(refusal) => self.let_wait(send, refusal).handle(ctx, asker),
+        }
+    }
+
+    /// Lets a message wait that was not taken, if it may.
+    #[cold]
+    fn let_wait(&mut self, mut send: command::Send, refusal: Refusal) -> Reply {
+        let room = self.waiting.as_ref().is_none_or(|others| others.queue.len() < MAX_WAITING);
+        match (send.patience(), refusal(send.payload)) {
+            (Some(wait), SendError::Full(payload)) if room => {
+                send.payload = payload;
+                Reply(When::Later(self.waiting.get_or_insert_default().push(send, wait)))
+            }
+            (_, err) => {
+                self.refused(&err);
+                Reply(When::Now(Err(err)))
             }
         }
     }
 
     /// Takes a message into the send buffer, unless others wait for room there.
     pub(super) fn take(&mut self, send: command::Send) -> Answer {
-        let epoch = self.epoch;
+        self.try_take(&send).map_err(|refusal| refusal(send.payload))
+    }
+
+    /// As [`take`](Self::take), of a message that is lent.
+    #[inline]
+    fn try_take(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
         match &mut self.life {
-            Life::Live(live) if live.can_send() && self.waiting.is_some() => {
-                Err(SendError::Full(send.payload))
-            }
-            Life::Live(live) => live.send(send).map(|()| Accepted::new(epoch)),
-            Life::Closed => Err(SendError::Closed(send.payload)),
-            _ => Err(SendError::NotOpen(send.payload)),
+            Life::Live(live) if live.can_send() && self.waiting.is_some() => Err(SendError::Full),
+            Life::Live(live) => live.send(send).map(|()| Accepted::new(self.epoch)),
+            Life::Closed => Err(SendError::Closed),
+            _ => Err(SendError::NotOpen),
         }
     }
 
@@ -124,18 +157,23 @@ impl Connection {
     /// Takes what there is room for now, and gives back what has waited too long, or for a socket that
     /// is gone.
     pub(super) fn poll_waiting(&mut self, cx: &mut TaskContext<'_>) {
-        // Taken out: those behind the first are no obstacle to it.
+        // Taken out, those behind the first are no obstacle to it.
         let Some(mut waiting) = self.waiting.take() else {
             return;
         };
         let mut taken = false;
         while let Some(mut waiter) = waiting.queue.pop_front() {
-            let answer = self.take(waiter.send.clone());
-            if let Err(SendError::Full(payload)) = answer {
-                waiter.send.payload = payload;
-                waiting.queue.push_front(waiter);
-                break;
-            }
+            let answer = match self.try_take(&waiter.send) {
+                Ok(accepted) => Ok(accepted),
+                Err(refusal) => match refusal(waiter.send.payload) {
+                    SendError::Full(payload) => {
+                        waiter.send.payload = payload;
+                        waiting.queue.push_front(waiter);
+                        break;
+                    }
+                    err => Err(err),
+                },
+            };
             taken |= answer.is_ok();
             self.count(&answer);
             tell(waiter.slot.take(), answer);
@@ -148,10 +186,6 @@ impl Connection {
         if !waiting.queue.is_empty() {
             self.waiting = Some(waiting);
         }
-    }
-
-    fn waiting_count(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |waiting| waiting.queue.len())
     }
 
     fn give_back_late(&mut self, waiting: &mut Waiting, cx: &mut TaskContext<'_>) {

@@ -28,13 +28,18 @@ impl Clock {
 
     /// Ends the stage that is under way and begins another.
     pub(crate) fn set(&self, stage: Stage) {
-        self.spent.set(self.timings());
-        self.since.set(Instant::now());
+        let now = Instant::now();
+        self.spent.set(self.timings_at(now));
+        self.since.set(now);
         self.stage.set(stage);
     }
 
     /// What each stage took so far, also the one that is under way.
     pub(crate) fn timings(&self) -> Timings {
+        self.timings_at(Instant::now())
+    }
+
+    fn timings_at(&self, now: Instant) -> Timings {
         let mut spent = self.spent.get();
         let part = match self.stage.get() {
             Stage::Handler => &mut spent.handler,
@@ -46,7 +51,7 @@ impl Clock {
             // No part of a dial.
             Stage::Write => return spent,
         };
-        *part = Some(part.unwrap_or_default() + self.since.get().elapsed());
+        *part = Some(part.unwrap_or_default() + now.duration_since(self.since.get()));
         spent
     }
 }

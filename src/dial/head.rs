@@ -54,8 +54,11 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
 }
 
 fn has_bare_lf(head: &[u8]) -> bool {
-    let mut before = 0;
-    head.iter().any(|&byte| std::mem::replace(&mut before, byte) != b'\r' && byte == b'\n')
+    // Counted without a branch, so many bytes at a time.
+    let after = head.get(1..).unwrap_or_default();
+    let bare =
+        head.iter().zip(after).filter(|&(&before, &byte)| (byte == b'\n') & (before != b'\r'));
+    head.first() == Some(&b'\n') || bare.count() > 0
 }
 
 impl Head {
@@ -100,12 +103,9 @@ impl Head {
         }
     }
 
-    /// A 101 with the digest alone, for awc to check: the rest was verified here.
-    pub(super) fn digest_only(&self) -> Vec<u8> {
-        let accept = self.headers.get_all("sec-websocket-accept").next().unwrap_or_default();
-        let before = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
-            connection: upgrade\r\nsec-websocket-accept: ";
-        [before, accept, b"\r\n\r\n"].concat()
+    /// The digest of the key that the server has seen, if there is one.
+    pub(super) fn accept(&self) -> &[u8] {
+        self.headers.get_all("sec-websocket-accept").next().unwrap_or_default()
     }
 }
 

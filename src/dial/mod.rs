@@ -132,7 +132,8 @@ async fn follow(
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let cookies = jar.borrow().header(plan.target.place(), SystemTime::now());
+        let sent = |jar: &Jar| jar.header(plan.target.place(), SystemTime::now());
+        let cookies = Some(jar.borrow()).filter(|jar| !jar.is_empty()).and_then(|jar| sent(&jar));
         let result = attempt(&plan, cookies, stage).await;
         match &result {
             Ok(opened) => keep(&plan, jar, &opened.handshake.headers),
@@ -157,8 +158,8 @@ async fn follow(
 /// Keeps what a reply sets, if that is wanted: else the jar stays empty.
 fn keep(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
     if plan.options.cookie_jar {
-        let (now, mut jar) = (SystemTime::now(), jar.borrow_mut());
-        headers.get_all("set-cookie").for_each(|line| jar.keep(plan.target.place(), line, now));
+        let keep = |line| jar.borrow_mut().keep(plan.target.place(), line, SystemTime::now());
+        headers.get_all("set-cookie").for_each(keep);
     }
 }
 
@@ -211,12 +212,16 @@ async fn connect(
     let addrs = resolve::lookup(host, port).await?;
     stage.set(Stage::Connect);
     let sockets = plan.options.sockets.get();
-    let tcp = resolve::race(addrs, |addr| socket::connect(addr, &sockets)).await;
-    let tcp: TcpStream = tcp.map_err(|tried: Vec<(SocketAddr, io::Error)>| {
+    let sockets = &sockets;
+    let won =
+        resolve::race(addrs, async |addr| Ok((socket::connect(addr, sockets).await?, addr))).await;
+    let (tcp, addr): (TcpStream, SocketAddr) = won.map_err(|tried: Vec<_>| {
         let own = tried.iter().find_map(|(_, err)| inside(err));
         own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))
     })?;
-    let peer = tcp.peer_addr().ok();
+    // Which of the host's own addresses it is, where that was left open, only the system knows.
+    let told = Some(addr).filter(|addr| !addr.ip().to_canonical().is_unspecified());
+    let peer = told.or_else(|| tcp.peer_addr().ok());
     Ok((Plain::Tcp(tcp), peer))
 }
 

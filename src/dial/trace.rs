@@ -10,28 +10,22 @@ const TARGET: &str = "actix_ws_client::handshake";
 /// The heads of one upgrade, for the log.
 pub(super) struct Trace {
     redaction: Redaction,
-    /// What was written of the request so far.
-    request: Vec<u8>,
 }
 
-/// The most of a request that is kept for the log, in bytes.
+/// The longest request that is logged, in bytes.
 const MAX_REQUEST: usize = 64 << 10;
 
 impl Trace {
     /// `None` if nobody listens.
     pub(super) fn new(options: &Options) -> Option<Trace> {
         let wanted = tracing::enabled!(target: TARGET, tracing::Level::TRACE);
-        wanted.then(|| Trace { redaction: Redaction::new(options), request: Vec::new() })
+        wanted.then(|| Trace { redaction: Redaction::new(options) })
     }
 
-    /// Takes what was written, and logs the head once it is whole.
-    pub(super) fn wrote(&mut self, bytes: &[u8]) {
-        if self.request.len() + bytes.len() > MAX_REQUEST {
-            return;
-        }
-        self.request.extend_from_slice(bytes);
-        if self.request.ends_with(b"\r\n\r\n") {
-            let head = self.redaction.request(&std::mem::take(&mut self.request));
+    /// Logs a request that was written.
+    pub(super) fn wrote(&self, request: &[u8]) {
+        if request.len() <= MAX_REQUEST {
+            let head = self.redaction.request(request);
             tracing::trace!(target: TARGET, %head, "request");
         }
     }

@@ -13,6 +13,11 @@ impl<T: Clone + Default> Rare<T> {
         self.0.as_deref().map_or_else(|| Cow::Owned(T::default()), Cow::Borrowed)
     }
 
+    /// The value, if it is set.
+    pub(crate) fn chosen(&self) -> Option<&T> {
+        self.0.as_deref()
+    }
+
     /// The value to be changed, at first the default.
     pub(crate) fn get_mut(&mut self) -> &mut T {
         Arc::make_mut(self.0.get_or_insert_default())

@@ -1,5 +1,6 @@
 //! The lines of the upgrade request: what the application wants in them, checked, and put together.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
@@ -127,36 +128,56 @@ impl Plan {
     /// that the application has its own of, then the application's. Whatever says who asks goes
     /// to the origin alone that the application named. `kept` are the jar's cookies for this target;
     /// the application's own stand behind them (as WebSocketApp has it).
-    pub(crate) fn lines(&self, kept: Option<String>) -> Vec<(&str, Secret)> {
-        let (request, own) = (self.options.request.get(), &self.options.headers);
-        let host = request.host.as_ref().filter(|_| self.trusted);
-        let host = host.unwrap_or(&self.target.authority);
-        let origin = match &request.origin {
-            Origin::Target => Some(self.target.origin()),
-            Origin::None => None,
-            Origin::Own(origin) => Some(origin.clone()),
-        };
-        let offered = Some(request.subprotocols.join(", ")).filter(|list| !list.is_empty());
-        let auth = request.auth.as_ref().map(Auth::line).or(self.target.authorization.clone());
-        let cookie = request.cookie.as_ref().filter(|_| self.trusted);
-        let cookies = kept.into_iter().chain(cookie.map(|cookie| cookie.reveal().to_owned()));
-        let cookies = Some(cookies.collect::<Vec<_>>().join("; ")).filter(|line| !line.is_empty());
-        let open = |value: String| Secret::new(value);
-        let ours = [
-            ("host", Some(open(host.clone()))),
-            ("origin", origin.map(open)),
-            ("user-agent", Some(open(USER_AGENT.to_owned()))),
-            ("sec-websocket-protocol", offered.map(open)),
-            ("sec-websocket-extensions", self.options.compression.offer().map(Secret::new)),
-            ("authorization", auth.filter(|_| self.trusted)),
-            ("cookie", cookies.map(open)),
-        ];
+    pub(crate) fn lines(&self, kept: Option<String>) -> Vec<(&str, Cow<'_, str>)> {
+        let request = self.options.request.chosen();
         let sent = |name: &str| self.trusted || !(Headers::is_secret(name) || is_named(name, HOST));
-        let own = own.iter().filter(|(name, _)| sent(name));
-        let replaced = |ours: &str| own.clone().any(|(name, _)| is_named(name, ours));
-        let ours = ours.into_iter().filter(|(name, _)| !replaced(name));
-        let ours = ours.filter_map(|(name, value)| Some((name, value?)));
-        ours.chain(own.clone().map(|(name, value)| (name.as_str(), value.clone()))).collect()
+        let own = || self.options.headers.iter().filter(|(name, _)| sent(name));
+        let mut lines = Vec::with_capacity(8 + self.options.headers.len());
+        let mut add = |ours, value| {
+            if let Some(value) = value
+                && !own().any(|(name, _)| is_named(name, ours))
+            {
+                lines.push((ours, value));
+            }
+        };
+        add(HOST, Some(Cow::Borrowed(self.host())));
+        add("origin", self.origin());
+        add("user-agent", Some(Cow::Borrowed(USER_AGENT)));
+        let offered = request.map(|request| request.subprotocols.join(", "));
+        add("sec-websocket-protocol", offered.filter(|list| !list.is_empty()).map(Cow::Owned));
+        add("sec-websocket-extensions", self.options.compression.offer().map(Cow::Owned));
+        if self.trusted {
+            let chosen = request.and_then(|request| request.auth.as_ref()).map(Auth::line);
+            let named = || self.target.authorization.as_ref().map(|line| line.reveal().into());
+            add(
+                "authorization",
+                chosen.map(|line| Cow::Owned(line.reveal().to_owned())).or_else(named),
+            );
+        }
+        let cookie = request.and_then(|request| request.cookie.as_ref());
+        let cookie = cookie.filter(|_| self.trusted).map(Secret::reveal);
+        add(
+            "cookie",
+            match (kept, cookie) {
+                (Some(kept), Some(cookie)) => Some(Cow::Owned(format!("{kept}; {cookie}"))),
+                (kept, cookie) => kept.map(Cow::Owned).or(cookie.map(Cow::Borrowed)),
+            },
+        );
+        lines.extend(own().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.reveal()))));
+        lines
+    }
+
+    fn host(&self) -> &str {
+        let chosen = self.options.request.chosen().and_then(|request| request.host.as_ref());
+        chosen.filter(|_| self.trusted).unwrap_or(&self.target.authority)
+    }
+
+    fn origin(&self) -> Option<Cow<'_, str>> {
+        match self.options.request.chosen().map(|request| &request.origin) {
+            None | Some(Origin::Target) => Some(Cow::Owned(self.target.origin())),
+            Some(Origin::None) => None,
+            Some(Origin::Own(origin)) => Some(Cow::Borrowed(origin)),
+        }
     }
 }
 

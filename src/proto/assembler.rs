@@ -10,7 +10,8 @@ use crate::proto::utf8::Utf8;
 
 /// Joins the fragments of one message at a time, in one growing buffer.
 ///
-/// It grows with what came, never with what was declared: a peer gets no memory for an announcement.
+/// It grows with what came: a peer gets no memory for an announcement. Only who reads large fragments
+/// right behind one another has room made before, and says for how much the peer is trusted.
 #[derive(Debug)]
 pub struct Assembler {
     /// The most bytes of one message.
@@ -21,6 +22,8 @@ pub struct Assembler {
     unchecked: bool,
     /// The message in progress. Apart: mostly there is none.
     message: Option<Box<Partial>>,
+    /// How many bytes the last message had that was given out whole.
+    usual: usize,
 }
 
 /// A message of which the last fragment has not ended yet.
@@ -37,6 +40,8 @@ struct Partial {
     declared: usize,
     /// What came of them so far, unmasked and inflated, and was not given out.
     bytes: Vec<u8>,
+    /// How many of them were taken in: all but those that were read to their place since.
+    taken: usize,
     /// How many bytes were given out.
     given: usize,
 }
@@ -45,7 +50,7 @@ impl Assembler {
     /// An assembler of messages of at most so many bytes and so many fragments.
     #[must_use]
     pub fn new(max_len: usize, max_fragments: usize) -> Self {
-        Self { max_len, max_fragments, unchecked: false, message: None }
+        Self { max_len, max_fragments, unchecked: false, message: None, usual: 0 }
     }
 
     /// Whether text is taken as it is, without the check that it is UTF-8.
@@ -124,6 +129,7 @@ impl Assembler {
                 fragments: 0,
                 declared: 0,
                 bytes: Vec::new(),
+                taken: 0,
                 given: 0,
             })
         });
@@ -145,6 +151,50 @@ impl Assembler {
         }
         partial.reserve(piece.len(), self.max_len);
         partial.bytes.extend_from_slice(piece);
+        partial.taken = partial.bytes.len();
+        Ok(())
+    }
+
+    /// Where the next `wanted` bytes of the fragment in progress belong, with room for them and some
+    /// more: for as many at once as the last message had, where that is more, but before they come for
+    /// no more than `trust`, or as many again as are there. What is put there is then to be
+    /// [taken in](Self::take_placed).
+    #[cfg(feature = "client")]
+    pub(super) fn place(&mut self, wanted: usize, trust: usize) -> Option<&mut Vec<u8>> {
+        let (usual, limit) = (self.usual, self.max_len);
+        let partial = self.message.as_mut()?;
+        let len = partial.bytes.len();
+        let most = len.max(trust);
+        // Not for a margin alone.
+        if partial.bytes.capacity() - len < wanted.min(SPARE) {
+            let more = wanted.max(usual.saturating_sub(len)).min(most);
+            partial.reserve(more + MARGIN, limit);
+        }
+        Some(&mut partial.bytes)
+    }
+
+    /// How many bytes of the fragment in progress lie in their place, and were not taken in.
+    pub(super) fn placed(&self) -> usize {
+        self.message.as_ref().map_or(0, |partial| partial.bytes.len() - partial.taken)
+    }
+
+    /// Takes in what was read to its place, once `unmask` has unmasked it.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub(super) fn take_placed(
+        &mut self,
+        unmask: impl FnOnce(&mut [u8]),
+    ) -> Result<(), ProtocolError> {
+        let Some(partial) = &mut self.message else {
+            return Err(ProtocolError::UnexpectedContinuation);
+        };
+        let fresh = &mut partial.bytes[partial.taken..];
+        unmask(fresh);
+        if let Some(utf8) = &mut partial.utf8 {
+            utf8.feed(fresh)?;
+        }
+        partial.taken = partial.bytes.len();
         Ok(())
     }
 
@@ -163,6 +213,7 @@ impl Assembler {
         };
         let before = partial.bytes.len();
         let inflated = inflater.push(piece, &mut partial.bytes, self.max_len - partial.given);
+        partial.taken = partial.bytes.len();
         // What came before a fault is judged before it, however the bytes were cut.
         if let Some(utf8) = &mut partial.utf8 {
             utf8.feed(&partial.bytes[before..])?;
@@ -191,7 +242,7 @@ impl Assembler {
         };
         let (opcode, index) = (partial.opcode, partial.fragments.saturating_sub(1));
         if !fin {
-            let bytes = Bytes::from(std::mem::take(&mut partial.bytes));
+            let bytes = partial.take();
             partial.given += bytes.len();
             return Ok(Fragment { opcode, index, bytes, fin });
         }
@@ -205,12 +256,15 @@ impl Assembler {
     /// # Errors
     /// If the text ends inside a character (RFC 6455, 8.1).
     pub fn finish(&mut self) -> Result<(Opcode, Bytes), ProtocolError> {
-        let Partial { opcode, utf8, bytes, .. } =
-            *self.message.take().ok_or(ProtocolError::UnexpectedContinuation)?;
-        if let Some(mut utf8) = utf8 {
+        let mut partial = self.message.take().ok_or(ProtocolError::UnexpectedContinuation)?;
+        if let Some(utf8) = &mut partial.utf8 {
             utf8.finish()?;
         }
-        Ok((opcode, bytes.into()))
+        let bytes = partial.take();
+        if partial.given == 0 {
+            self.usual = bytes.len();
+        }
+        Ok((partial.opcode, bytes))
     }
 
     /// Forgets the message in progress.
@@ -229,7 +283,25 @@ impl Partial {
             self.bytes.reserve_exact(wanted - len);
         }
     }
+
+    /// What came so far, in a buffer that has little room for more.
+    fn take(&mut self) -> Bytes {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.taken = 0;
+        if bytes.capacity() - bytes.len() > bytes.len().max(SPARE) {
+            bytes.shrink_to_fit();
+        }
+        bytes.into()
+    }
 }
+
+/// How little room is left in a buffer when more is made, and how much a message may keep beyond its
+/// own bytes if these are not more.
+const SPARE: usize = 32 << 10;
+
+/// Room behind a message for what is read with its end.
+#[cfg(feature = "client")]
+const MARGIN: usize = 16;
 
 /// What the buffer of a message begins with, in bytes.
 const LEAST: usize = 256;
@@ -353,6 +425,63 @@ mod tests {
         assert_eq!(capacities[255..257], [256, 512], "full before it grows");
         capacities.dedup();
         assert_eq!(capacities, [256, 512, 1024, 2048, 4096, 8192, 10_000]);
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn room_is_made_for_what_is_wanted_or_usual_but_on_trust_for_no_more_than_that() {
+        const TRUST: usize = 1 << 20;
+        let mut assembler = Assembler::new(16 << 20, 100);
+        let room = |assembler: &mut Assembler, len: usize, wanted: usize| {
+            assembler.clear();
+            assembler.begin(&header(false, Opcode::Binary, 8 << 20)).unwrap();
+            assembler.push(&vec![1; len]).unwrap();
+            let place = assembler.place(wanted, TRUST).unwrap();
+            assert_eq!(place.len(), len);
+            place.capacity() - len
+        };
+        assert_eq!(room(&mut assembler, 3, 70_000), 70_000 + MARGIN);
+        assert_eq!(room(&mut assembler, 3, 8 << 20), TRUST + MARGIN);
+        assert_eq!(room(&mut assembler, 2 << 20, 8 << 20), (2 << 20) + MARGIN, "as much as came");
+        assert_eq!(room(&mut assembler, 2 << 20, 70_000), 2 << 20, "twice as much, seldom");
+        assembler.finish().unwrap();
+        assert_eq!(room(&mut assembler, 3, 70_000), TRUST + MARGIN, "the last had two");
+        assembler.clear();
+        add(&mut assembler, Opcode::Binary, &[1; 200_000]).unwrap();
+        assembler.finish().unwrap();
+        assert_eq!(room(&mut assembler, 3, 70_000), 200_000 - 3 + MARGIN, "the last had so many");
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn what_was_read_to_its_place_is_unmasked_and_checked_once() {
+        let mut assembler = Assembler::new(100, 3);
+        add(&mut assembler, Opcode::Text, b"a\xc3").unwrap();
+        assembler.begin(&header(true, Opcode::Continuation, 6)).unwrap();
+        for (piece, unmasked) in [(b"BC", b"\xa4c"), (b"DE", b"de")] {
+            assembler.place(4, 100).unwrap().extend_from_slice(piece);
+            assert_eq!(assembler.placed(), 2);
+            assembler.take_placed(|bytes| bytes.copy_from_slice(unmasked)).unwrap();
+            assert_eq!(assembler.placed(), 0);
+        }
+        assembler.place(1, 100).unwrap().push(0xff);
+        assert_eq!(assembler.take_placed(|_| ()), Err(ProtocolError::InvalidUtf8));
+        assembler.clear();
+        assert_eq!(assembler.take_placed(|_| ()), Err(ProtocolError::UnexpectedContinuation));
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn a_message_keeps_little_room_that_it_does_not_need() {
+        let mut assembler = Assembler::new(1 << 20, 3);
+        for len in [1 << 20, 1000, 300_000] {
+            assembler.begin(&header(true, Opcode::Binary, len as u64)).unwrap();
+            assembler.place(len, 1 << 20).unwrap().resize(len, 7);
+            assembler.take_placed(|_| ()).unwrap();
+            let (_, bytes) = assembler.finish().unwrap();
+            let kept = bytes.try_into_mut().unwrap().capacity();
+            assert!((len..=len + SPARE.max(len)).contains(&kept), "{kept} for {len}");
+        }
     }
 
     #[test]

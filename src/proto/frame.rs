@@ -191,30 +191,22 @@ impl FrameHeader {
     #[inline]
     pub fn write(&self, dst: &mut BytesMut) {
         let masked = if self.mask.is_some() { MASK } else { 0 };
-        // All of it, and `dst` is asked for room once.
-        let mut header = [0; 14];
-        header[0] = if self.fin { FIN } else { 0 } | self.opcode as u8;
-        let mut end = match self.len {
-            0..=125 => {
-                header[1] = masked | self.len as u8;
-                2
-            }
+        let first = if self.fin { FIN } else { 0 } | self.opcode as u8;
+        // Each piece has a length that the compiler knows.
+        match self.len {
+            0..=125 => dst.extend_from_slice(&[first, masked | self.len as u8]),
             126..=0xffff => {
-                header[1] = masked | LEN_16;
-                header[2..4].copy_from_slice(&(self.len as u16).to_be_bytes());
-                4
+                let [high, low] = (self.len as u16).to_be_bytes();
+                dst.extend_from_slice(&[first, masked | LEN_16, high, low]);
             }
             _ => {
-                header[1] = masked | LEN_64;
-                header[2..10].copy_from_slice(&self.len.to_be_bytes());
-                10
+                dst.extend_from_slice(&[first, masked | LEN_64]);
+                dst.extend_from_slice(&self.len.to_be_bytes());
             }
-        };
-        if let Some(key) = self.mask {
-            header[end..end + 4].copy_from_slice(&key);
-            end += 4;
         }
-        dst.extend_from_slice(&header[..end]);
+        if let Some(key) = self.mask {
+            dst.extend_from_slice(&key);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use actix_codec::{Decoder, Encoder};
+use actix_codec::{Decoder, Encoder, Framed};
 use bytes::BytesMut;
 use derive_more::{Display, Error};
 
@@ -71,6 +71,22 @@ impl Encoder<Outgoing> for Codec {
     fn encode(&mut self, item: Outgoing, dst: &mut BytesMut) -> Result<(), FramedError> {
         Ok(Codec::encode(self, item, dst)?)
     }
+}
+
+/// A codec of awc's, whose names it does not tell, over a transport.
+pub(crate) fn over<T, C: Default>(io: T) -> Framed<T, C> {
+    Framed::new(io, C::default())
+}
+
+/// As [`over`], with what such a codec makes of `bytes` first. `None` if it makes nothing.
+pub(crate) fn decoded<T, C: Decoder + Default, R>(
+    bytes: &[u8],
+    io: T,
+    pair: impl FnOnce(C::Item, Framed<T, C>) -> R,
+) -> Option<R> {
+    let mut framed = over::<T, C>(io);
+    let item = framed.codec_mut().decode(&mut BytesMut::from(bytes)).ok()??;
+    Some(pair(item, framed))
 }
 
 #[cfg(test)]

@@ -381,8 +381,8 @@ impl ConnectionBuilder {
     /// The head of the upgrade request that a dial would send, for looking at. Nothing is dialled.
     ///
     /// `***` stands for the values of [`header`](ConnectionBuilder::header) and of `Authorization`.
-    /// The path and the query are shown: take care where they hold a token. `Sec-WebSocket-Key` and
-    /// the order of the lines are others for each dial. What a proxy would be asked for is not part of it.
+    /// The path and the query are shown: take care where they hold a token. `Sec-WebSocket-Key` is
+    /// another for each dial. What a proxy would be asked for is not part of it.
     ///
     /// ```
     /// use actix_ws_client::Connection;

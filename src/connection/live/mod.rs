@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
-use crate::command::{self, SendError};
+use crate::command::{self, Refusal, SendError};
 use crate::connection::live::reading::ReadState;
 use crate::connection::{Connection, Opening};
 use crate::delivery::Delivery;
@@ -197,10 +197,11 @@ impl Live {
     /// Takes a message for sending.
     ///
     /// # Errors
-    /// With the message, when it is not within the bounds.
-    pub(super) fn send(&mut self, send: command::Send) -> Result<(), SendError> {
+    /// What it is to be given back as, when it is not within the bounds.
+    #[inline]
+    pub(super) fn send(&mut self, send: &command::Send) -> Result<(), Refusal> {
         if !self.can_send() {
-            return Err(SendError::NotOpen(send.payload));
+            return Err(SendError::NotOpen);
         }
         self.writer.data(&mut self.codec, send)
     }
@@ -208,7 +209,7 @@ impl Live {
     /// Takes a Ping for sending.
     ///
     /// # Errors
-    /// As [`send`](Live::send).
+    /// With the payload, when it is not within the bounds.
     pub(super) fn ping(&mut self, payload: ControlPayload) -> Result<(), SendError> {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
@@ -225,7 +226,7 @@ impl Live {
     /// Takes a Pong for sending that no Ping has asked for.
     ///
     /// # Errors
-    /// As [`send`](Live::send).
+    /// As [`ping`](Live::ping).
     pub(super) fn pong(&mut self, payload: ControlPayload) -> Result<(), SendError> {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));

@@ -43,6 +43,10 @@ const DROP: usize = 1 << 10;
 /// The most that such a buffer has on the peer's word alone. Beyond it, it grows with what comes.
 const TRUST: usize = 1 << 20;
 
+/// The longest header that a server's frame has (RFC 6455, 5.2). So much is read behind a large
+/// message: with the next one's header its bytes can go to a buffer of its own from the first on.
+const HEADER: usize = 10;
+
 /// Messages of one read that have fewer bytes than this are copied out of the chunk, which is free at
 /// once then; for more than that the chunk is lent.
 const LEND: usize = 16 << 10;
@@ -115,7 +119,6 @@ impl Live {
                 cx.waker().wake_by_ref();
                 return Ok(ReadState::Open);
             }
-            let before = self.inbox.len();
             match self.poll_fill(cx) {
                 Poll::Pending => {
                     if self.inbox.is_empty() {
@@ -124,8 +127,7 @@ impl Live {
                     }
                     return Ok(ReadState::Open);
                 }
-                Poll::Ready(Ok(mut buf)) => {
-                    let count = buf.bytes().len() - before;
+                Poll::Ready(Ok((buf, count))) => {
                     if count == 0 {
                         self.keep(buf, 0);
                         return Ok(ReadState::Eof);
@@ -156,18 +158,30 @@ impl Live {
     }
 
     /// Reads once. What comes of it is all of the inbox, which then is empty, and what came behind
-    /// it: in the thread's chunk, or in a buffer of the message's own.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buf>> {
+    /// it, with how many bytes that is: in the thread's chunk, or in a buffer of the message's own.
+    /// What belongs to a large fragment is with the codec already.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Buf, usize)>> {
+        if self.inbox.is_empty()
+            && let Some((place, wanted)) = self.codec.place(BIG, TRUST)
+        {
+            let mut limited = (&mut *place).limit(wanted + HEADER);
+            let count = ready!(pin!(self.link.read_buf(&mut limited)).poll(cx))?;
+            let end = place.len() - count.saturating_sub(wanted);
+            self.inbox.extend_from_slice(&place[end..]);
+            place.truncate(end);
+            return Poll::Ready(Ok((Buf::Own(std::mem::take(&mut self.inbox)), count)));
+        }
         let wanted = self.codec.wanted_whole();
+        let len = self.inbox.len();
         // A message that comes in drops is not copied to and fro for each.
-        let drops = self.inbox.len() >= DROP && (self.brought as usize) < DROP;
-        if wanted < BIG && self.inbox.len() < BIG && !drops {
+        let drops = len >= DROP && (self.brought as usize) < DROP;
+        if wanted < BIG && len < BIG && !drops {
             let mut chunk = slab::take();
             chunk.extend_from_slice(&self.inbox);
             return match pin!(self.link.read_buf(&mut chunk)).poll(cx) {
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(count)) => {
                     self.inbox.clear();
-                    Poll::Ready(Ok(Buf::Chunk(chunk)))
+                    Poll::Ready(Ok((Buf::Chunk(chunk), count)))
                 }
                 Poll::Ready(Err(err)) => Poll::Ready(Err(err)),
                 Poll::Pending => {
@@ -176,14 +190,13 @@ impl Live {
                 }
             };
         }
-        let room = wanted.clamp(1, self.inbox.len().max(TRUST));
-        if self.inbox.capacity() - self.inbox.len() < room.min(BIG) {
-            self.inbox.reserve(room);
+        if self.inbox.capacity() - len < wanted.clamp(1, BIG) {
+            self.inbox.reserve(wanted.min(len.max(TRUST)) + HEADER);
         }
-        // Not beyond the message, so that its buffer is its own.
-        let mut inbox = (&mut self.inbox).limit(wanted.max(1));
-        ready!(pin!(self.link.read_buf(&mut inbox)).poll(cx))?;
-        Poll::Ready(Ok(Buf::Own(std::mem::take(&mut self.inbox))))
+        // Hardly beyond the message, so that its buffer is its own.
+        let mut limited = (&mut self.inbox).limit(wanted + HEADER);
+        let count = ready!(pin!(self.link.read_buf(&mut limited)).poll(cx))?;
+        Poll::Ready(Ok((Buf::Own(std::mem::take(&mut self.inbox)), count)))
     }
 
     fn took(&mut self, count: usize, watch: &Watch) {
@@ -240,8 +253,7 @@ impl Live {
             }
             Buf::Own(mut buf) => {
                 messages.seal(buf.split_to(at).freeze(), 0, at);
-                // Not a rest of nothing, which would keep the memory of the message.
-                self.inbox = if buf.is_empty() { BytesMut::new() } else { buf };
+                self.rest(buf);
             }
             Buf::Chunk(buf) => {
                 self.inbox.extend_from_slice(&buf[at..]);
@@ -259,9 +271,15 @@ impl Live {
             }
             Buf::Own(mut buf) => {
                 buf.advance(at);
-                self.inbox = buf;
+                self.rest(buf);
             }
         }
+    }
+
+    /// Keeps a rest as the inbox: a copy of it if it is small, for it would keep the memory of the
+    /// message before it.
+    fn rest(&mut self, rest: BytesMut) {
+        self.inbox = if rest.len() < DROP { BytesMut::from(&rest[..]) } else { rest };
     }
 
     /// Finds whole frames.

@@ -22,4 +22,19 @@ impl Codec {
         let whole = self.frame.as_ref().filter(|frame| !frame.is_part);
         whole.map_or(0, |frame| frame.len - frame.done)
     }
+
+    /// Where the rest of a fragment that has `least` bytes or more belongs, and how many it lacks: it
+    /// may be read to there. What came behind it is to be cut off again, and to be in front of what
+    /// the next [`step`](Codec::step) is shown. No room is made for more than `trust` bytes on the
+    /// peer's word alone.
+    #[inline]
+    pub(crate) fn place(&mut self, least: usize, trust: usize) -> Option<(&mut Vec<u8>, usize)> {
+        let frame = self.frame.as_ref().filter(|frame| frame.is_part && frame.len >= least)?;
+        if self.assembler.is_compressed() {
+            return None;
+        }
+        let wanted = (frame.len - frame.done).checked_sub(self.assembler.placed())?;
+        let place = self.assembler.place(wanted, trust)?;
+        (wanted > 0).then_some((place, wanted))
+    }
 }

@@ -259,6 +259,11 @@ impl Codec {
         rest: &mut [u8],
         at: &mut usize,
     ) -> Result<Option<Step>, ProtocolError> {
+        if self.assembler.placed() > 0 {
+            self.assembler.take_placed(|placed| {
+                frame.unmask(placed);
+            })?;
+        }
         let fresh = frame.unmask(rest);
         *at += fresh.len();
         let ends = frame.header.fin && frame.done == frame.len;

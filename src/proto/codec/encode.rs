@@ -18,18 +18,37 @@ impl Codec {
     /// If a Close was encoded before (RFC 6455, 5.5.1); `dst` is then as it was.
     #[inline]
     pub fn encode(&mut self, item: Outgoing, dst: &mut BytesMut) -> Result<(), SendAfterClose> {
-        if self.close_sent {
-            return Err(SendAfterClose);
-        }
         match item {
-            Outgoing::Message(payload) => self.write_message(&payload, dst),
-            Outgoing::Fragments(payload, size) => self.write_fragments(&payload, size, dst),
+            Outgoing::Message(payload) => return self.encode_data(&payload, None, dst),
+            Outgoing::Fragments(payload, size) => {
+                return self.encode_data(&payload, Some(size), dst);
+            }
+            _ if self.close_sent => return Err(SendAfterClose),
             Outgoing::Ping(payload) => self.write(Opcode::Ping, &payload, dst),
             Outgoing::Pong(payload) => self.write(Opcode::Pong, &payload, dst),
             Outgoing::Close(frame) => {
                 self.close_sent = true;
                 self.write(Opcode::Close, &close_payload(frame), dst);
             }
+        }
+        Ok(())
+    }
+
+    /// As [`encode`](Self::encode), for a data message that is lent; in frames of at most so many bytes,
+    /// if that is given.
+    #[inline]
+    pub(crate) fn encode_data(
+        &mut self,
+        payload: &Payload,
+        fragment: Option<usize>,
+        dst: &mut BytesMut,
+    ) -> Result<(), SendAfterClose> {
+        if self.close_sent {
+            return Err(SendAfterClose);
+        }
+        match fragment {
+            None => self.write_message(payload, dst),
+            Some(size) => self.write_fragments(payload, size, dst),
         }
         Ok(())
     }

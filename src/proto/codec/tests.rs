@@ -34,6 +34,115 @@ fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
+/// [`story`] by a reader that keeps the buffer, and reads fragments of `least` bytes or more to their
+/// place. Each read brings at most so many bytes, over and over.
+#[cfg(feature = "client")]
+fn story_in_place(codec: &mut Codec, mut wire: &[u8], least: usize, sizes: &[usize]) -> Story {
+    const MORE: usize = 10;
+    let (mut inbox, mut items) = (vec![], vec![]);
+    for size in sizes.iter().cycle() {
+        if let Some((place, wanted)) = codec.place(least, 1000) {
+            assert!(inbox.is_empty(), "a fragment's bytes are all taken");
+            let (piece, rest) = wire.split_at(wire.len().min(*size).min(wanted + MORE));
+            wire = rest;
+            place.extend_from_slice(&piece[..piece.len().min(wanted)]);
+            inbox.extend_from_slice(piece.get(wanted..).unwrap_or_default());
+        } else {
+            let (piece, rest) = wire.split_at(wire.len().min(*size));
+            wire = rest;
+            inbox.extend_from_slice(piece);
+        }
+        let mut at = 0;
+        loop {
+            match codec.step(&mut inbox, &mut at) {
+                Ok(Step::More) => break,
+                Ok(Step::Item(item)) => items.push(item),
+                Ok(Step::Assembled(opcode, bytes)) => items.push(whole(opcode, bytes)),
+                Ok(Step::Whole(opcode, len)) => {
+                    items.push(whole(opcode, Bytes::copy_from_slice(&inbox[at..at + len])));
+                    at += len;
+                }
+                Err(err) => {
+                    assert!(codec.place(0, 1000).is_none());
+                    return (items, Some(err));
+                }
+            }
+        }
+        inbox.drain(..at);
+        if wire.is_empty() {
+            break;
+        }
+    }
+    (items, None)
+}
+
+#[cfg(feature = "client")]
+fn whole(opcode: Opcode, bytes: Bytes) -> Incoming {
+    match opcode {
+        Opcode::Text => Incoming::Message(Payload::Text(bytes.try_into().expect("it was checked"))),
+        _ => Incoming::Message(Payload::Binary(bytes)),
+    }
+}
+
+#[cfg(feature = "client")]
+#[test]
+fn no_more_is_read_to_the_place_of_a_fragment_than_it_lacks() {
+    let mut codec = Codec::new(Role::Client, Limits::default());
+    let mut wire = frame(Role::Client, 0x02, &[7; 1000]);
+    wire.truncate(4 + 100);
+    assert!(matches!(codec.step(&mut wire, &mut 0), Ok(Step::More)));
+    assert!(codec.place(1001, 1000).is_none(), "the fragment is too short");
+    for (come, wanted) in [(0, 900), (600, 300), (300, 0)] {
+        if let Some((place, _)) = codec.place(1000, 1000) {
+            place.extend(std::iter::repeat_n(7, come));
+        }
+        let lacks = codec.place(1000, 1000).map_or(0, |(_, wanted)| wanted);
+        assert_eq!(lacks, wanted, "also before it was taken in");
+    }
+}
+
+#[cfg(feature = "client")]
+proptest! {
+    #[test]
+    fn fragments_that_are_read_to_their_place_mean_the_same(
+        server in any::<bool>(),
+        by_fragment in any::<bool>(),
+        messages in prop::collection::vec(
+            (any::<bool>(), prop::collection::vec(0..3000_usize, 1..5), any::<bool>()), 1..5),
+        fault in prop::option::of(any::<Index>()),
+        least in 0..1500_usize,
+        sizes in prop::collection::vec(1..4000_usize, 1..5),
+    ) {
+        let role = ROLES[usize::from(server)];
+        let mut wire = vec![];
+        for (is_text, lens, ping) in &messages {
+            let total = lens.iter().sum::<usize>();
+            let mut text = "aä".repeat(total / 3);
+            text.extend(std::iter::repeat_n('b', total % 3));
+            let mut rest = text.as_bytes();
+            for (index, len) in lens.iter().enumerate() {
+                let opcode = if index > 0 { 0 } else { 2 - u8::from(*is_text) };
+                let fin = u8::from(index + 1 == lens.len()) << 7;
+                let (payload, later) = rest.split_at(*len);
+                rest = later;
+                wire.extend(frame(role, fin | opcode, payload));
+                if *ping {
+                    wire.extend(frame(role, 0x89, b"ping"));
+                }
+            }
+        }
+        if let Some(fault) = fault {
+            let at = fault.index(wire.len());
+            wire[at] ^= 0x55;
+        }
+        let codec = || Codec::new(role, Limits::default()).by_fragment(by_fragment);
+        let (items, err) = story_in_place(&mut codec(), &wire, least, &sizes);
+        let (expected, expected_err) = story(&mut codec(), &wire, []);
+        prop_assert_eq!(err, expected_err);
+        prop_assert!(items == expected, "{} items for {}", items.len(), expected.len());
+    }
+}
+
 fn frames(role: Role, frames: &[Part<'_>]) -> Vec<u8> {
     frames.iter().flat_map(|(first, payload)| frame(role, *first, payload)).collect()
 }

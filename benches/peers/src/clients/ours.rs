@@ -29,7 +29,7 @@ const UNSENT: u64 = 512 << 10;
 struct Client {
     job: Job,
     connection: Option<Handle>,
-    open: Option<oneshot::Sender<()>>,
+    open: Option<oneshot::Sender<Handle>>,
 }
 
 /// What it does.
@@ -45,7 +45,7 @@ enum Job {
 struct Owned(bool);
 
 impl Client {
-    fn start(job: Job) -> (Addr<Client>, oneshot::Receiver<()>) {
+    fn start(job: Job) -> (Addr<Client>, oneshot::Receiver<Handle>) {
         let (open, opened) = oneshot::channel();
         (Client { job, connection: None, open: Some(open) }.start(), opened)
     }
@@ -74,15 +74,15 @@ impl Handler<event::Open> for Client {
             Job::Nothing | Job::Count(..) => {}
             Job::Echo(echoes) => {
                 let first = echoes.first();
-                self.connection = Some(open.connection);
+                self.connection = Some(open.connection.clone());
                 self.send(first);
             }
             Job::Close => {
                 open.connection.do_send(command::Close::normal());
             }
         }
-        if let Some(open) = self.open.take() {
-            let _ = open.send(());
+        if let Some(opened) = self.open.take() {
+            let _ = opened.send(open.connection);
         }
     }
 }
@@ -196,7 +196,10 @@ async fn flooded(client: &str, dial: &Dial, count: u64, connections: u64) -> Res
 /// A connection that is kept.
 struct Open {
     watch: Watch,
-    connection: Addr<Connection>,
+    /// What handlers send through.
+    handle: Handle,
+    /// Without it there is no connection.
+    _connection: Addr<Connection>,
 }
 
 impl Alive for Open {
@@ -211,8 +214,8 @@ async fn open(dial: &Dial, job: Job) -> Result<Open> {
     let builder = builder(dial)?.handler(&handler);
     let watch = builder.watch();
     let connection = builder.start()?;
-    told(opened).await?;
-    Ok(Open { watch, connection })
+    let handle = told(opened).await?;
+    Ok(Open { watch, handle, _connection: connection })
 }
 
 /// Opens a connection, and closes it.
@@ -225,26 +228,36 @@ async fn closed(dial: &Dial) -> Result<()> {
 
 async fn outbound(client: &str, dial: &Dial, count: u64, size: usize) -> Result<Outcome> {
     let (answer, done) = Shared::new(1);
-    let Open { watch, connection } = open(dial, Job::Count(answer, Owned(false))).await?;
+    let open = open(dial, Job::Count(answer, Owned(false))).await?;
+    let (handle, watch) = (open.handle.clone(), open.watch.clone());
     let mut outgoing = Outgoing::new(size);
+    let batched = client == "connection-batch";
     let start = Stamp::now();
-    while outgoing.sum.count < count {
-        let chunk = CHUNK.min((count - outgoing.sum.count) as usize);
-        let mut sends = (0..chunk).map(|_| command::Send::binary(outgoing.next()));
-        if client == "connection-batch" {
-            connection.send(command::SendBatch::new(sends)).await??;
-        } else {
-            // One of them is waited for: the mailbox has no bound for those that are not.
-            let last = sends.next();
-            sends.for_each(|send| connection.do_send(send));
-            if let Some(last) = last {
-                connection.send(last).await??;
+    // As a task, which is what handlers run in: what `block_on` was given is polled only after a look
+    // at the operating system, at each answer.
+    let sending = actix::spawn(async move {
+        while outgoing.sum.count < count {
+            let chunk = CHUNK.min((count - outgoing.sum.count) as usize);
+            let mut sends = (0..chunk).map(|_| command::Send::binary(outgoing.next()));
+            if batched {
+                handle.send(command::SendBatch::new(sends)).await??;
+            } else {
+                // One of them is waited for: there is no bound for those that are not.
+                let last = sends.next();
+                sends.for_each(|send| {
+                    handle.do_send(send);
+                });
+                if let Some(last) = last {
+                    handle.send(last).await??;
+                }
             }
+            written(&watch).await;
         }
-        written(&watch).await;
-    }
+        anyhow::Ok(outgoing.sum)
+    });
+    let digest = sending.await??;
     told(done).await?;
-    Ok(Outcome { digest: outgoing.sum, cost: start.cost(), ..Outcome::default() })
+    Ok(Outcome { digest, cost: start.cost(), ..Outcome::default() })
 }
 
 /// Waits until there is room again for what will be sent.

@@ -1,0 +1,202 @@
+//! What comes through handles: a queue beside the mailbox, without an envelope for each message.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use actix::dev::{Envelope, EnvelopeProxy};
+use actix::{Context, Handler};
+
+use crate::command::{self, Asked, Command, Handle, Lane};
+use crate::connection::Connection;
+use crate::delivery::Event;
+use crate::event;
+
+/// What handles share with their connection.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Whether there is an entry: what the connection can ask without the lock.
+    waiting: AtomicBool,
+}
+
+struct State {
+    /// In the order in which they came; without memory while there is none. `None` once the connection
+    /// is gone.
+    entries: Option<Vec<Entry>>,
+    /// Wakes the connection; `None` where it was woken and has not looked since.
+    waker: Option<Waker>,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State { entries: Some(Vec::new()), waker: None }
+    }
+}
+
+/// One command.
+enum Entry {
+    Send(Asked<command::Send>),
+    Other(Envelope<Connection>),
+}
+
+/// A thread keeps the memory of a queue of so many entries for the next.
+const SPARE: usize = 1024;
+
+thread_local! {
+    // A queue that ran empty: its memory goes from who takes out to who puts in.
+    static EMPTY: Cell<Vec<Entry>> = const { Cell::new(Vec::new()) };
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that panics is done under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, entry: Entry) -> bool {
+        let mut state = self.lock();
+        let Some(entries) = &mut state.entries else {
+            return false;
+        };
+        if entries.is_empty() {
+            if entries.capacity() == 0 {
+                *entries = EMPTY.try_with(Cell::take).unwrap_or_default();
+            }
+            self.waiting.store(true, Ordering::Release);
+        }
+        entries.push(entry);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+}
+
+impl Lane for Shared {
+    fn send(&self, asked: Asked<command::Send>) -> bool {
+        self.put(Entry::Send(asked))
+    }
+
+    fn post(&self, asked: &mut dyn Any) -> bool {
+        envelope(asked).is_some_and(|envelope| self.put(Entry::Other(envelope)))
+    }
+
+    fn is_open(&self) -> bool {
+        self.lock().entries.is_some()
+    }
+}
+
+/// What the context would have packed the command into, if the connection knows it.
+fn envelope(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
+    pack::<command::SendBatch>(asked)
+        .or_else(|| pack::<command::Ping>(asked))
+        .or_else(|| pack::<command::Pong>(asked))
+        .or_else(|| pack::<command::Status>(asked))
+        .or_else(|| pack::<command::Watch>(asked))
+        .or_else(|| pack::<command::Close>(asked))
+        .or_else(|| pack::<command::Reconnect>(asked))
+        .or_else(|| pack::<command::Pause>(asked))
+        .or_else(|| pack::<command::Resume>(asked))
+        .or_else(|| pack_both::<event::Open>(asked))
+        .or_else(|| pack_both::<event::Reconnect>(asked))
+        .or_else(|| pack_both::<event::Data>(asked))
+        .or_else(|| pack_both::<event::Continuation>(asked))
+        .or_else(|| pack_both::<event::Batch>(asked))
+        .or_else(|| pack_both::<event::Message>(asked))
+        .or_else(|| pack_both::<event::Ping>(asked))
+        .or_else(|| pack_both::<event::Pong>(asked))
+        .or_else(|| pack_both::<event::Error>(asked))
+        .or_else(|| pack_both::<event::Close>(asked))
+        .or_else(|| pack_both::<event::State>(asked))
+        .or_else(|| pack_both::<event::Stopped>(asked))
+}
+
+fn pack<C: Command>(asked: &mut dyn Any) -> Option<Envelope<Connection>>
+where
+    Connection: Handler<C>,
+{
+    let Asked { command, asker } = asked.downcast_mut::<Option<Asked<C>>>()?.take()?;
+    Some(Envelope::new(command, asker))
+}
+
+/// As [`pack`], for the subscription to a kind of event and for its end.
+fn pack_both<E: Event>(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
+    pack::<command::Subscribe<E>>(asked).or_else(|| pack::<command::Unsubscribe<E>>(asked))
+}
+
+/// The connection's end.
+#[derive(Default)]
+pub(super) struct LaneEnd {
+    shared: Arc<Shared>,
+    /// Whether entries are being done that were taken out: what comes meanwhile comes after them.
+    busy: bool,
+}
+
+impl LaneEnd {
+    /// A handle of the connection.
+    pub(super) fn handle(&self) -> Handle {
+        Handle::new(self.shared.clone())
+    }
+
+    /// Takes out all entries. What comes from now on wakes by `waker`, if one is given.
+    fn take(&mut self, waker: Option<&Waker>) -> Vec<Entry> {
+        let mut state = self.shared.lock();
+        if let Some(waker) = waker
+            && !state.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+        {
+            state.waker = Some(waker.clone());
+        }
+        self.shared.waiting.store(false, Ordering::Relaxed);
+        state.entries.as_mut().map(mem::take).unwrap_or_default()
+    }
+}
+
+impl Drop for LaneEnd {
+    fn drop(&mut self) {
+        let over = State { entries: None, waker: None };
+        let left = mem::replace(&mut *self.shared.lock(), over);
+        // Not under the lock: what a message lies in may be the application's.
+        drop(left);
+    }
+}
+
+impl Connection {
+    /// Does what came through handles before a command that came by the mailbox, which was sent after
+    /// it or at the same time.
+    pub(super) fn catch_up(&mut self, ctx: &mut Context<Connection>) {
+        if !self.lane.busy && self.lane.shared.waiting.load(Ordering::Acquire) {
+            let entries = self.lane.take(None);
+            self.take_in(entries, ctx);
+        }
+    }
+
+    /// Does what came through handles, and asks to be woken when more comes.
+    pub(super) fn poll_lane(&mut self, ctx: &mut Context<Connection>, waker: &Waker) {
+        let entries = self.lane.take(Some(waker));
+        if !entries.is_empty() {
+            self.take_in(entries, ctx);
+        }
+    }
+
+    fn take_in(&mut self, mut entries: Vec<Entry>, ctx: &mut Context<Connection>) {
+        self.lane.busy = true;
+        for entry in entries.drain(..) {
+            match entry {
+                // As of any other command, who does not want the answer takes it back.
+                Entry::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
+                Entry::Send(asked) => self.take_and_tell(asked, ctx),
+                Entry::Other(mut envelope) => envelope.handle(self, ctx),
+            }
+        }
+        self.lane.busy = false;
+        if entries.capacity() <= SPARE {
+            let _ = EMPTY.try_with(|empty| empty.set(entries));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What goes through handles is done in the order in which it was sent, and goes with its connection.
+
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use actix::{MailboxError, System};
+use actix_ws_client::error::Verdict;
+use actix_ws_client::proto::close::CloseCode;
+use actix_ws_client::proto::message::{ControlPayload, Incoming};
+use actix_ws_client::testing::{Gate, Probe, Script, Server};
+use actix_ws_client::{
+    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Reconnect, command, event,
+};
+use bytes::Bytes;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection that does not come back by itself.
+fn to(server: &Server) -> ConnectionBuilder {
+    Connection::builder(server.url()).reconnect(Reconnect::fixed(3600 * SECOND))
+}
+
+fn texts<const N: usize>(texts: [&str; N]) -> Vec<Payload> {
+    texts.map(Payload::from).into()
+}
+
+#[actix::test]
+async fn commands_of_all_kinds_are_done_in_the_order_in_which_they_were_sent() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let builder = to(&server);
+    let watch = builder.watch();
+    let _connection = probe.attach(builder).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let send = |text: &'static str| assert!(handle.do_send(command::Send::text(text)));
+    let ping = |payload| command::Ping { payload: ControlPayload::new(payload).unwrap() };
+
+    // All in one turn.
+    assert!(handle.do_send(ping("0")));
+    send("1");
+    let awaited = handle.send(command::Send::text("2"));
+    send("3");
+    let batch = command::SendBatch::new(["4", "5"].map(command::Send::text));
+    assert!(handle.do_send(batch));
+    send("6");
+    assert!(handle.do_send(ping("7")));
+    let status = handle.send(command::Status);
+    send("8");
+    let close = handle.send(command::Close::normal());
+    send("too late");
+
+    assert_eq!(awaited.await.unwrap().unwrap().epoch, 1);
+    assert_eq!(status.await.unwrap().figures.messages_out, 6);
+    assert_eq!(close.await.unwrap().kind, OutcomeKind::Closed);
+    let text = |text: &str| Incoming::Message(Payload::from(text));
+    let ping = |payload| Incoming::Ping(ControlPayload::new(payload).unwrap());
+    let mut expected = vec![ping("0")];
+    expected.extend(["1", "2", "3", "4", "5", "6"].map(text));
+    expected.extend([ping("7"), text("8")]);
+    let received = server.received();
+    assert_eq!(received[..expected.len()], expected);
+    assert!(matches!(received[expected.len()..], [Incoming::Close(_)]), "{received:?}");
+    assert_eq!((watch.figures().messages_out, watch.figures().sends_refused), (7, 1));
+}
+
+#[actix::test]
+async fn what_was_sent_by_a_handle_is_done_before_what_is_sent_by_the_address_afterwards() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    handle.do_send(command::Send::text("1"));
+    connection.do_send(command::Send::text("2"));
+    let both = connection.send(command::Status).await.unwrap();
+    assert_eq!(both.figures.messages_out, 2);
+    handle.do_send(command::Send::text("3"));
+    connection.do_send(command::SendBatch::new(["4", "5"].map(command::Send::text)));
+    connection.send(command::Status).await.unwrap();
+    handle.do_send(command::Send::text("6"));
+    let outcome = connection.send(command::Close::normal()).await.unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    assert_eq!(server.messages(), texts(["1", "2", "3", "4", "5", "6"]));
+}
+
+#[actix::test]
+async fn what_was_sent_before_the_last_address_went_is_done_before_the_end() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    handle.do_send(command::Send::text("farewell"));
+    drop(connection);
+    // A handle does not keep it alive.
+    assert_eq!(probe.stopped().await.kind, OutcomeKind::Closed);
+    assert_eq!(server.messages(), texts(["farewell"]));
+    let gone = async {
+        while handle.is_connected() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(10 * SECOND, gone).await.expect("its actor ends");
+    assert!(!handle.do_send(command::Send::text("nobody is there")));
+    assert!(!handle.do_send(command::Reconnect));
+    let answer = handle.send(command::Send::text("nobody is there")).await;
+    assert_eq!(answer, Err(MailboxError::Closed));
+    let answer = handle.send(command::Status).await;
+    assert!(matches!(answer, Err(MailboxError::Closed)), "{answer:?}");
+}
+
+#[actix::test]
+async fn each_of_many_threads_has_its_own_order_kept() {
+    const THREADS: usize = 4;
+    const EACH: usize = 400;
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let _connection = probe.attach(to(&server).send_buffer(16 << 20)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let message = |thread: usize, number: usize| command::Send::text(format!("{thread}:{number}"));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let handle = handle.clone();
+            thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                for number in (0..EACH).step_by(4) {
+                    assert!(handle.do_send(message(thread, number)));
+                    let two = [number + 1, number + 2].map(|number| message(thread, number));
+                    assert!(handle.do_send(command::SendBatch::new(two)));
+                    let last = message(thread, number + 3);
+                    if number % 16 == 0 {
+                        runtime.block_on(handle.send(last)).unwrap().unwrap();
+                    } else {
+                        assert!(handle.do_send(last));
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut next = [0; THREADS];
+    for _ in 0..THREADS * EACH {
+        let message = server.next_message().await;
+        let (thread, number) = message.as_text().unwrap().split_once(':').unwrap();
+        let expected = &mut next[thread.parse::<usize>().unwrap()];
+        assert_eq!(number.parse(), Ok(*expected), "of thread {thread}");
+        *expected += 1;
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[actix::test]
+async fn who_does_not_wait_for_the_answer_takes_the_command_back() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let _connection = probe.attach(to(&server)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    drop(handle.send(command::Send::text("taken back")));
+    drop(handle.send(command::Close::normal()));
+    handle.send(command::Send::text("meant")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await, "meant".into());
+    assert_eq!(server.messages(), texts(["meant"]));
+}
+
+#[actix::test]
+async fn what_is_sent_while_the_actor_is_restarted_is_done_in_its_next_life() {
+    let gate = Gate::new();
+    let first = Script::accept().stall_until(&gate).drop_connection();
+    let server = Server::start([first, Script::accept()]);
+    let probe = Probe::new();
+    let way: Arc<OnceLock<Handle>> = Arc::default();
+    let kept = way.clone();
+    // It is asked in the poll in which the supervisor starts the actor again.
+    let builder = to(&server).retry_if(move |_| {
+        if let Some(handle) = kept.get() {
+            handle.do_send(command::Send::text("in vain"));
+            handle.do_send(command::Reconnect);
+        }
+        Verdict::RETRY
+    });
+    let watch = builder.watch();
+    let _connection = probe.attach(builder).start().unwrap();
+    way.set(probe.next::<event::Open>().await.connection).unwrap();
+    gate.open();
+    let open = probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    assert_eq!(watch.figures().sends_refused, 1);
+    open.connection.send(command::Send::text("not in vain")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await, "not in vain".into());
+}
+
+/// Bytes whose owner sees that they are let go of.
+struct Owned(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        b"never sent"
+    }
+}
+
+#[test]
+fn what_waits_goes_with_its_connection() {
+    let system = System::new();
+    let server = system.block_on(async { Server::start(Script::accept()) });
+    let (handle, connection) = system.block_on(async {
+        let probe = Probe::new();
+        let connection = probe.attach(to(&server)).start().unwrap();
+        (probe.next::<event::Open>().await.connection, connection)
+    });
+    // Nothing runs that could take it.
+    let owner = Arc::new(());
+    let message = || command::Send::binary(Bytes::from_owner(Owned(owner.clone())));
+    assert!(handle.is_connected() && handle.do_send(message()));
+    let answer = handle.send(message());
+    let closed = handle.send(command::Close::new(CloseCode::NORMAL, "").unwrap());
+    assert_eq!(Arc::strong_count(&owner), 3);
+    drop((connection, system));
+    assert_eq!(Arc::strong_count(&owner), 1);
+    assert!(!handle.is_connected() && !handle.do_send(message()));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert_eq!(runtime.block_on(answer), Err(MailboxError::Closed));
+    assert!(matches!(runtime.block_on(closed), Err(MailboxError::Closed)));
+}
