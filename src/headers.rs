@@ -11,7 +11,7 @@ pub struct Headers {
     /// All names and values, one behind the other: an open connection keeps them for long.
     text: Box<[u8]>,
     /// Where the name of each line ends, and where its value does.
-    ends: Box<[(usize, usize)]>,
+    ends: Box<[(u32, u32)]>,
 }
 
 /// Bytes of a name and its value, more or less.
@@ -57,7 +57,9 @@ impl Headers {
     fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut start = 0;
         self.ends.iter().map(move |&(name_end, end)| {
-            let (name, value) = (&self.text[start..name_end], &self.text[name_end..end]);
+            let (name_end, end) = (name_end as usize, end as usize);
+            let name = self.text.get(start..name_end).unwrap_or_default();
+            let value = self.text.get(name_end..end).unwrap_or_default();
             start = end;
             (name, value)
         })
@@ -88,6 +90,8 @@ impl Headers {
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Headers {
+        // Nobody accepts a head of 4 GiB.
+        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         let lines = lines.into_iter();
         // So that most of them need not grow on the way.
         let mut text = Vec::with_capacity(USUAL_LINE * lines.size_hint().0);
@@ -95,7 +99,7 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
             text.extend_from_slice(name.as_ref().as_bytes());
             let name_end = text.len();
             text.extend_from_slice(value.as_ref());
-            (name_end, text.len())
+            (place(name_end), place(text.len()))
         };
         let ends = lines.map(add).collect();
         Headers { text: text.into(), ends }

@@ -126,9 +126,7 @@ impl Reconnect {
 
     pub(super) fn run(&self) -> Running {
         match &self.0 {
-            Kind::Exponential(policy) => {
-                Running::Exponential { policy: *policy, ceiling: policy.initial }
-            }
+            Kind::Exponential(policy) => Running::Exponential { ceiling: policy.initial },
             Kind::Fixed(delay) => Running::Fixed(*delay),
             Kind::Custom(make) => Running::Custom(make()),
             Kind::Never => Running::Never,
@@ -275,7 +273,6 @@ static DEFAULT: RwLock<Option<Reconnect>> = RwLock::new(None);
 /// A policy on its way: the state of one connection.
 pub(super) enum Running {
     Exponential {
-        policy: Exponential,
         /// The ceiling of the next delay. Kept instead of the number `n`, which would overflow.
         ceiling: Duration,
     },
@@ -297,21 +294,27 @@ pub(super) enum Step {
 
 impl Running {
     /// A stable life has ended: begin again.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, of: &Reconnect) {
         match self {
-            Running::Exponential { policy, ceiling } => *ceiling = policy.initial,
             Running::Custom(policy) => policy.reset(),
-            Running::Fixed(_) | Running::Never => {}
+            Running::Exponential { .. } | Running::Fixed(_) | Running::Never => *self = of.run(),
         }
     }
 
     /// The next delay, `None` to give up. Only the exponential policy knows steps.
-    pub(super) fn next(&mut self, step: Step, rng: &mut (impl Rng + ?Sized)) -> Option<Duration> {
-        let delay = match self {
-            Running::Exponential { policy, ceiling } => draw(policy, ceiling, step, rng),
-            Running::Fixed(delay) => *delay,
-            Running::Custom(policy) => policy.next_backoff()?,
-            Running::Never => return None,
+    pub(super) fn next(
+        &mut self,
+        of: &Reconnect,
+        step: Step,
+        rng: &mut (impl Rng + ?Sized),
+    ) -> Option<Duration> {
+        let delay = match (self, &of.0) {
+            (Running::Exponential { ceiling }, Kind::Exponential(policy)) => {
+                draw(policy, ceiling, step, rng)
+            }
+            (Running::Fixed(delay), _) => *delay,
+            (Running::Custom(policy), _) => policy.next_backoff()?,
+            (Running::Exponential { .. } | Running::Never, _) => return None,
         };
         Some(delay.min(LONGEST))
     }
@@ -374,6 +377,28 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// A policy with its running state.
+    struct AtWork {
+        policy: Reconnect,
+        running: Running,
+    }
+
+    impl Reconnect {
+        fn at_work(&self) -> AtWork {
+            AtWork { policy: self.clone(), running: self.run() }
+        }
+    }
+
+    impl AtWork {
+        fn next(&mut self, step: Step, rng: &mut impl Rng) -> Option<Duration> {
+            self.running.next(&self.policy, step, rng)
+        }
+
+        fn reset(&mut self) {
+            self.running.reset(&self.policy);
+        }
+    }
+
     fn rng() -> StdRng {
         StdRng::seed_from_u64(1)
     }
@@ -398,7 +423,7 @@ mod tests {
         let mut rng = rng();
         let mut delays = vec![Vec::new(); 8];
         for _ in 0..5_000 {
-            let mut policy = Reconnect::default().run();
+            let mut policy = Reconnect::default().at_work();
             for delays in &mut delays {
                 delays.push(policy.next(Step::Next, &mut rng).unwrap());
             }
@@ -411,7 +436,7 @@ mod tests {
     #[test]
     fn the_first_delay_after_a_stable_life_is_uniform_from_zero() {
         let mut rng = rng();
-        let mut policy = Reconnect::default().run();
+        let mut policy = Reconnect::default().at_work();
         let delays: Vec<_> =
             (0..5_000).map(|_| policy.next(Step::First, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, SECOND);
@@ -424,7 +449,7 @@ mod tests {
         let mut rng = rng();
         let (mut at, mut after) = (Vec::new(), Vec::new());
         for _ in 0..5_000 {
-            let mut policy = Reconnect::default().run();
+            let mut policy = Reconnect::default().at_work();
             at.push(policy.next(Step::Cap, &mut rng).unwrap());
             after.push(policy.next(Step::Next, &mut rng).unwrap());
             policy.reset();
@@ -436,8 +461,8 @@ mod tests {
 
     #[test]
     fn the_same_generator_gives_the_same_delays() {
-        let mut once = Reconnect::default().run();
-        let mut again = Reconnect::default().run();
+        let mut once = Reconnect::default().at_work();
+        let mut again = Reconnect::default().at_work();
         let (mut one, mut other) = (rng(), rng());
         for _ in 0..100 {
             let delay = once.next(Step::Next, &mut one);
@@ -448,7 +473,7 @@ mod tests {
     #[test]
     fn the_thousandth_delay_is_still_within_bounds() {
         let mut rng = rng();
-        let mut policy = Reconnect::default().run();
+        let mut policy = Reconnect::default().at_work();
         let delays: Vec<_> =
             (0..5_005).map(|_| policy.next(Step::Next, &mut rng).unwrap()).collect();
         assert_uniform(&delays[5..], 500 * MILLI, 30 * SECOND);
@@ -464,7 +489,7 @@ mod tests {
             .first(Duration::ZERO)
             .into();
         for _ in 0..100 {
-            let mut policy = policy.run();
+            let mut policy = policy.at_work();
             assert_eq!(policy.next(Step::First, &mut rng), Some(Duration::ZERO));
             assert!(
                 (2 * SECOND..=3 * SECOND).contains(&policy.next(Step::Next, &mut rng).unwrap())
@@ -478,7 +503,7 @@ mod tests {
     #[test]
     fn an_initial_ceiling_below_the_floor_grows_out_of_it() {
         let mut rng = rng();
-        let policy = |initial| Reconnect::from(Reconnect::exponential().initial(initial)).run();
+        let policy = |initial| Reconnect::from(Reconnect::exponential().initial(initial)).at_work();
         let mut small = policy(100 * MILLI);
         for _ in 0..3 {
             assert_eq!(small.next(Step::Next, &mut rng), Some(500 * MILLI));
@@ -495,7 +520,7 @@ mod tests {
     fn a_cap_below_the_floor_counts_as_the_floor() {
         let mut rng = rng();
         let policy = Reconnect::exponential().floor(3 * SECOND).cap(SECOND);
-        let mut policy = Reconnect::from(policy).run();
+        let mut policy = Reconnect::from(policy).at_work();
         for step in [Step::Next, Step::Cap, Step::Next] {
             assert_eq!(policy.next(step, &mut rng), Some(3 * SECOND));
         }
@@ -514,7 +539,7 @@ mod tests {
         ];
         for policy in policies {
             for step in [Step::First, Step::Next, Step::Cap] {
-                let delay = policy.run().next(step, &mut rng).unwrap();
+                let delay = policy.at_work().next(step, &mut rng).unwrap();
                 assert!(delay <= LONGEST, "{policy:?} {step:?} {delay:?}");
             }
         }
@@ -524,7 +549,7 @@ mod tests {
     fn a_cap_over_a_day_is_a_day_and_its_delays_stay_random() {
         let mut rng = rng();
         let policy = Reconnect::exponential().floor(Duration::ZERO).cap(Duration::MAX);
-        let mut policy = Reconnect::from(policy).run();
+        let mut policy = Reconnect::from(policy).at_work();
         let delays: Vec<_> =
             (0..5_000).map(|_| policy.next(Step::Cap, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, LONGEST);
@@ -534,7 +559,7 @@ mod tests {
     fn the_first_delay_is_under_the_cap_too() {
         let mut rng = rng();
         let policy = Reconnect::exponential().cap(2 * SECOND).first(10 * SECOND);
-        let mut policy = Reconnect::from(policy).run();
+        let mut policy = Reconnect::from(policy).at_work();
         let delays: Vec<_> =
             (0..5_000).map(|_| policy.next(Step::First, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, 2 * SECOND);
@@ -543,7 +568,7 @@ mod tests {
     #[test]
     fn a_fixed_delay_is_always_the_same() {
         let mut rng = rng();
-        let mut policy = Reconnect::fixed(5 * SECOND).run();
+        let mut policy = Reconnect::fixed(5 * SECOND).at_work();
         for step in [Step::Next, Step::First, Step::Cap, Step::Next] {
             assert_eq!(policy.next(step, &mut rng), Some(5 * SECOND));
             policy.reset();
@@ -557,13 +582,13 @@ mod tests {
         assert!(!Reconnect::fixed(Duration::from_nanos(1)).is_never());
         assert!(!Reconnect::default().is_never());
         assert!(!Reconnect::delays(|| []).is_never());
-        assert_eq!(Reconnect::never().run().next(Step::First, &mut rng()), None);
+        assert_eq!(Reconnect::never().at_work().next(Step::First, &mut rng()), None);
     }
 
     #[test]
     fn delays_begin_again_at_a_reset_and_end_with_the_iterator() {
         let mut rng = rng();
-        let mut policy = Reconnect::delays(|| [1, 2].map(Duration::from_secs)).run();
+        let mut policy = Reconnect::delays(|| [1, 2].map(Duration::from_secs)).at_work();
         assert_eq!(policy.next(Step::Next, &mut rng), Some(SECOND));
         policy.reset();
         assert_eq!(policy.next(Step::First, &mut rng), Some(SECOND));
@@ -589,7 +614,7 @@ mod tests {
 
         let mut rng = rng();
         let policy = Reconnect::custom(|| Counting(0));
-        let (mut one, mut other) = (policy.run(), policy.clone().run());
+        let (mut one, mut other) = (policy.at_work(), policy.clone().at_work());
         assert_eq!(one.next(Step::Next, &mut rng), Some(SECOND));
         assert_eq!(one.next(Step::Next, &mut rng), Some(2 * SECOND));
         assert_eq!(other.next(Step::Next, &mut rng), Some(SECOND));

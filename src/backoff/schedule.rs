@@ -1,11 +1,13 @@
 //! The schedule: policy and guards at work for one connection.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 
-use super::guards::{Guards, Window};
+use super::guards::{DialLimit, Guards, Window};
 use super::policy::{Reconnect, Running, Step};
 
 /// The running state of a policy and its guards, for one connection.
@@ -13,16 +15,77 @@ use super::policy::{Reconnect, Running, Step};
 /// Its life: [`dialling`](Schedule::dialling), then [`opened`](Schedule::opened) if the dial came
 /// through, then [`lost`](Schedule::lost), which says when the next dial is due; and over again.
 pub struct Schedule {
+    /// What does not change.
+    terms: Arc<Terms>,
     /// The policy, on its way.
-    policy: Running,
-    /// The guards, as given.
-    guards: Guards,
+    running: Running,
     /// The dials that count against the limit, if there is one.
-    window: Option<Box<Window>>,
+    dials: Dials,
     /// Dials since the last stable life.
     attempt: u32,
     /// When the socket that is open now was opened.
     opened: Option<Instant>,
+}
+
+/// Policy and guards, as given.
+#[derive(PartialEq)]
+struct Terms {
+    policy: Reconnect,
+    guards: Guards,
+}
+
+thread_local! {
+    /// The terms of the newest schedule of this thread: most connections have the same.
+    static NEWEST: RefCell<Weak<Terms>> = const { RefCell::new(Weak::new()) };
+}
+
+impl Terms {
+    /// The terms, in the memory of those of the schedule before, if they are the same.
+    fn shared(self) -> Arc<Terms> {
+        let newest = NEWEST.try_with(|newest| newest.borrow().upgrade()).ok().flatten();
+        newest.filter(|newest| **newest == self).unwrap_or_else(|| {
+            let own = Arc::new(self);
+            // At the end of the thread there is nowhere to keep it.
+            let _ = NEWEST.try_with(|newest| newest.replace(Arc::downgrade(&own)));
+            own
+        })
+    }
+}
+
+/// Dials that count against a limit. Most connections make one.
+#[derive(Debug)]
+enum Dials {
+    None,
+    One(Instant),
+    Many(Box<Window>),
+}
+
+impl Dials {
+    fn window(limit: DialLimit, dial: Instant) -> Window {
+        let mut window = Window::new(limit);
+        window.dialling(dial);
+        window
+    }
+
+    fn dialling(&mut self, limit: DialLimit, now: Instant) {
+        match self {
+            Dials::None => *self = Dials::One(now),
+            Dials::One(first) => {
+                let mut window = Dials::window(limit, *first);
+                window.dialling(now);
+                *self = Dials::Many(Box::new(window));
+            }
+            Dials::Many(window) => window.dialling(now),
+        }
+    }
+
+    fn hold(&self, limit: DialLimit, now: Instant) -> Duration {
+        match self {
+            Dials::None => Duration::ZERO,
+            Dials::One(first) => Dials::window(limit, *first).hold(now),
+            Dials::Many(window) => window.hold(now),
+        }
+    }
 }
 
 impl Schedule {
@@ -30,9 +93,9 @@ impl Schedule {
     #[must_use]
     pub fn new(policy: &Reconnect, guards: Guards) -> Schedule {
         Schedule {
-            policy: policy.run(),
-            guards,
-            window: guards.dial_limit.under(policy).map(Window::new).map(Box::new),
+            running: policy.run(),
+            terms: Terms { policy: policy.clone(), guards }.shared(),
+            dials: Dials::None,
             attempt: 0,
             opened: None,
         }
@@ -44,8 +107,8 @@ impl Schedule {
     /// If a socket was open until now, this ends its life too.
     pub fn dialling(&mut self, now: Instant) -> u32 {
         self.end_life(now);
-        if let Some(window) = &mut self.window {
-            window.dialling(now);
+        if let Some(limit) = self.limit() {
+            self.dials.dialling(limit, now);
         }
         self.attempt = self.attempt.saturating_add(1);
         self.attempt
@@ -69,7 +132,7 @@ impl Schedule {
     /// No answer is over 24 hours.
     pub fn lost(&mut self, now: Instant, hint: Hint, rng: &mut (impl Rng + ?Sized)) -> Next {
         let stable = self.end_life(now);
-        if self.guards.max_attempts.is_some_and(|max| self.attempt >= max) {
+        if self.terms.guards.max_attempts.is_some_and(|max| self.attempt >= max) {
             return Next::GiveUp;
         }
         let step = match (hint.from_cap, stable) {
@@ -77,7 +140,7 @@ impl Schedule {
             (false, true) => Step::First,
             (false, false) => Step::Next,
         };
-        let Some(delay) = self.policy.next(step, rng) else {
+        let Some(delay) = self.running.next(&self.terms.policy, step, rng) else {
             return Next::GiveUp;
         };
         let asked = hint.at_least.unwrap_or_default().min(LONGEST_ASKED);
@@ -92,7 +155,7 @@ impl Schedule {
     /// [`lost`](Schedule::lost) has it in its answer; this is for dials that nobody announced.
     #[must_use]
     pub fn hold(&self, now: Instant) -> Duration {
-        self.window.as_ref().map_or(Duration::ZERO, |window| window.hold(now))
+        self.limit().map_or(Duration::ZERO, |limit| self.dials.hold(limit, now))
     }
 
     /// The number of the newest dial since the last stable life; 0 if there was none.
@@ -108,17 +171,21 @@ impl Schedule {
     /// are left out.
     #[must_use]
     pub fn preview(policy: &Reconnect, n: usize, rng: &mut (impl Rng + ?Sized)) -> Vec<Duration> {
-        let mut policy = policy.run();
-        (0..n).map_while(|_| policy.next(Step::Next, rng)).collect()
+        let mut running = policy.run();
+        (0..n).map_while(|_| running.next(policy, Step::Next, rng)).collect()
+    }
+
+    fn limit(&self) -> Option<DialLimit> {
+        self.terms.guards.dial_limit.under(&self.terms.policy)
     }
 
     /// Whether a stable life ends here; if so, all starts over.
     fn end_life(&mut self, now: Instant) -> bool {
         let stable = self.opened.take().is_some_and(|opened| {
-            now.saturating_duration_since(opened) >= self.guards.stable_after
+            now.saturating_duration_since(opened) >= self.terms.guards.stable_after
         });
         if stable {
-            self.policy.reset();
+            self.running.reset(&self.terms.policy);
             self.attempt = 0;
         }
         stable
@@ -131,8 +198,8 @@ const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Schedule")
-            .field("guards", &self.guards)
-            .field("window", &self.window)
+            .field("guards", &self.terms.guards)
+            .field("dials", &self.dials)
             .field("attempt", &self.attempt)
             .field("opened", &self.opened)
             .finish_non_exhaustive()

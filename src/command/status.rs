@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
@@ -225,8 +225,8 @@ pub struct Watch {
 #[derive(Debug)]
 struct Gauges {
     zero: Instant,
-    phase: AtomicU8,
-    epoch: AtomicU64,
+    /// The epoch, and in the lowest byte the phase.
+    state: AtomicU64,
     figures: [AtomicU64; Gauge::COUNT],
 }
 
@@ -257,8 +257,7 @@ impl Watch {
     pub(crate) fn new(zero: Instant) -> Watch {
         let gauges = Gauges {
             zero,
-            phase: AtomicU8::new(Phase::Waiting as u8),
-            epoch: AtomicU64::new(0),
+            state: AtomicU64::new(Phase::Waiting as u64),
             figures: Default::default(),
         };
         Watch { gauges: Arc::new(gauges) }
@@ -266,12 +265,12 @@ impl Watch {
 
     /// What the connection is about.
     pub fn phase(&self) -> Phase {
-        Phase::ALL[usize::from(self.gauges.phase.load(Relaxed))]
+        Phase::ALL[usize::from(self.gauges.state.load(Relaxed) as u8)]
     }
 
     /// The newest opened socket, from 1; 0 before the first.
     pub fn epoch(&self) -> u64 {
-        self.gauges.epoch.load(Relaxed)
+        self.gauges.state.load(Relaxed) >> 8
     }
 
     /// All figures.
@@ -305,11 +304,11 @@ impl Watch {
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {
-        self.gauges.phase.store(phase as u8, Relaxed);
+        self.gauges.state.store((self.epoch() << 8) | phase as u64, Relaxed);
     }
 
     pub(crate) fn set_epoch(&self, epoch: u64) {
-        self.gauges.epoch.store(epoch, Relaxed);
+        self.gauges.state.store((epoch << 8) | self.phase() as u64, Relaxed);
     }
 
     pub(crate) fn set(&self, gauge: Gauge, value: u64) {

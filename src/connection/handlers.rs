@@ -103,11 +103,11 @@ impl Handler<command::Close> for Connection {
 
     fn handle(&mut self, close: command::Close, ctx: &mut Self::Context) -> Self::Result {
         self.catch_up(ctx);
-        if let Some(outcome) = self.outcome.as_deref() {
+        if let Some(outcome) = self.outcome() {
             return Box::pin(std::future::ready(outcome.clone()));
         }
         let (waiter, answer) = oneshot::channel();
-        self.waiters.push(waiter);
+        self.past().waiters.push(waiter);
         // What is left to say where the whole system ends before the run does.
         let cut_short = self.result(OutcomeKind::Closed, None);
         let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
@@ -124,7 +124,7 @@ impl Handler<command::Reconnect> for Connection {
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) => self.leave(Intent::Hurry)?,
-            Life::Waiting(_) => self.dial_soon(Some(self.next_dial)),
+            Life::Waiting(_) => self.dial_soon(Some(self.next_dial())),
             // Paused is paused; and a dial that is under way is soon enough.
             Life::Paused | Life::Dialling(_) => {}
         }
@@ -189,7 +189,7 @@ impl Connection {
         let now = Instant::now();
         let soon = now + self.hurry(now);
         self.hastened = true;
-        self.next_dial = earlier.map_or(soon, |earlier| earlier.min(soon));
+        self.past().next_dial = Some(earlier.map_or(soon, |earlier| earlier.min(soon)));
         self.schedule_dial();
     }
 }
@@ -208,7 +208,7 @@ impl Handler<command::Status> for Connection {
             epoch: self.epoch,
             attempt: self.schedule.attempt(),
             since: now.duration_since(self.phase_since),
-            handshake: self.open.as_ref().map(|open| open.handshake.clone()),
+            handshake: self.opening().map(|opening| opening.handshake.clone()),
             figures: self.watch.figures_at(now.into_std()),
             blocked: self.delivery.blocked_since().map(|since| now.duration_since(since)),
             handlers: self.delivery.handler_count(),
@@ -235,7 +235,7 @@ impl<M: Event> Handler<command::Subscribe<M>> for Connection {
         ctx: &mut Self::Context,
     ) -> Self::Result {
         self.catch_up(ctx);
-        if self.outcome.is_some() {
+        if self.outcome().is_some() {
             return Err(Closed);
         }
         let recipient: Recipient<M> = subscribe.0;
@@ -272,6 +272,7 @@ impl Handler<Sign> for Connection {
                 }
             }
             Act::Silent(silent) => live.silence(silent),
+            Act::Orphaned => live.adopt(),
         }
     }
 }

@@ -18,7 +18,6 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,9 +47,9 @@ pub use crate::connection::builder::ConnectionBuilder;
 /// dropped it closes with 1001 and ends.
 pub struct Connection {
     /// Where to, and how.
-    plan: Rc<Plan>,
-    /// Cookies, from one dial to the next.
-    jar: SharedJar,
+    plan: Arc<Plan>,
+    /// Cookies, from one dial to the next, if there are any.
+    jar: Option<SharedJar>,
     source: SourceId,
     /// What comes through handles.
     lane: LaneEnd,
@@ -68,24 +67,16 @@ pub struct Connection {
     phase_since: Instant,
     /// What the end of the socket is to lead to.
     intent: Intent,
-    /// When the next dial may begin.
-    next_dial: Instant,
     /// Whether the next dial is one that it causes.
     hastened: bool,
     /// The newest opened socket.
     epoch: u64,
-    /// How it was opened, while it is open.
-    open: Option<Opening>,
     /// Dials ever made.
     attempts: u64,
     /// Dials since a socket was last open.
     attempts_down: u32,
     /// What did not go by itself so far, if anything did not.
     past: Option<Box<Past>>,
-    /// Who waits for the end of the run.
-    waiters: Vec<oneshot::Sender<Outcome>>,
-    /// How the run ended.
-    outcome: Option<Box<Outcome>>,
 }
 
 /// How a socket was opened: what `event::Open` says of it.
@@ -95,19 +86,26 @@ struct Opening {
     outage: Option<Box<event::Outage>>,
 }
 
-/// What did not go by itself. Most connections have nothing of it, and many are open at once.
+/// What did not go by itself, and who waits for the end. Most connections have nothing of it, and many
+/// are open at once.
 #[derive(Default)]
 struct Past {
     /// When, and why, the last socket was lost.
     down: Option<(Instant, Option<Error>)>,
     last_error: Option<Error>,
     last_closure: Option<Closure>,
+    /// When the next dial may begin. The first one may at once.
+    next_dial: Option<Instant>,
     /// When `command::Reconnect` last caused a dial.
     hurried: Option<Instant>,
     /// When something that goes on and on was last warned of.
     warned: Option<Instant>,
     /// Dropped messages that were warned of.
     told_dropped: u64,
+    /// Who waits for the end of the run.
+    waiters: Vec<oneshot::Sender<Outcome>>,
+    /// How the run ended.
+    outcome: Option<Outcome>,
 }
 
 /// What a connection is about, with all that lives as long.
@@ -175,7 +173,7 @@ impl Connection {
     }
 
     fn new(
-        plan: Plan,
+        plan: Arc<Plan>,
         schedule: Schedule,
         source: SourceId,
         watch: Watch,
@@ -186,8 +184,8 @@ impl Connection {
         let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
         let delivery = Delivery::new(handlers, overflow, room);
         Connection {
-            plan: Rc::new(plan),
-            jar: SharedJar::default(),
+            plan,
+            jar: None,
             source,
             lane: LaneEnd::default(),
             watch,
@@ -198,15 +196,11 @@ impl Connection {
             phase: Phase::Waiting,
             phase_since: now,
             intent: Intent::Stay,
-            next_dial: now,
             hastened: false,
             epoch: 0,
-            open: None,
             attempts: 0,
             attempts_down: 0,
-            past: None,
-            waiters: ended.into_iter().collect(),
-            outcome: None,
+            past: ended.map(|ended| Box::new(Past { waiters: vec![ended], ..Past::default() })),
         }
     }
 
@@ -238,7 +232,8 @@ impl Connection {
         self.watch.set(Gauge::Attempts, self.attempts);
         self.enter(Phase::Connecting);
         let attempt = Attempt::new(self.schedule.attempt(), self.last_error());
-        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, self.jar.clone())));
+        let jar = self.jar.get_or_insert_default().clone();
+        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar)));
     }
 
     /// A dial has succeeded: a new epoch begins.
@@ -252,6 +247,7 @@ impl Connection {
         let outage = down.map(|(since, cause)| {
             Box::new(event::Outage::new(attempts, now.duration_since(since), cause))
         });
+        self.jar.take_if(|jar| jar.borrow().is_empty());
         let handshake = Arc::new(opened.handshake);
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
@@ -259,10 +255,11 @@ impl Connection {
         let (link, leftover) = (opened.link, opened.leftover);
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, self.epoch);
-        let live = Live::new(self.epoch, now, link, leftover, codec, options, &ctx.address());
+        let opening = Opening { handshake, attempts, outage };
+        let connection = ctx.address();
+        let live = Live::new(self.epoch, opening, link, leftover, codec, options, &connection);
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
-        self.open = Some(Opening { handshake, attempts, outage });
         let Some(open) = self.open_event() else {
             return;
         };
@@ -272,9 +269,14 @@ impl Connection {
         self.tell(open);
     }
 
+    /// How the socket was opened that is open.
+    fn opening(&self) -> Option<&Opening> {
+        if let Life::Live(live) = &self.life { Some(live.opening()) } else { None }
+    }
+
     /// The event of the socket that is open.
     fn open_event(&self) -> Option<event::Open> {
-        let opening = self.open.as_ref()?;
+        let opening = self.opening()?;
         Some(event::Open {
             source: self.source,
             epoch: self.epoch,
@@ -288,6 +290,15 @@ impl Connection {
 
     fn past(&mut self) -> &mut Past {
         self.past.get_or_insert_default()
+    }
+
+    /// How the run ended, if it has.
+    fn outcome(&self) -> Option<&Outcome> {
+        self.past.as_ref()?.outcome.as_ref()
+    }
+
+    fn next_dial(&self) -> Instant {
+        self.past.as_ref().and_then(|past| past.next_dial).unwrap_or_else(Instant::now)
     }
 
     fn last_error(&self) -> Option<Error> {
@@ -321,7 +332,7 @@ impl Connection {
         }
         match next {
             Next::Retry { after, .. } => {
-                self.next_dial = now.checked_add(after).unwrap_or(now);
+                self.past().next_dial = Some(now.checked_add(after).unwrap_or(now));
                 self.intent = Intent::Stay;
                 self.enter(Phase::Waiting);
                 ctx.stop();
@@ -335,7 +346,6 @@ impl Connection {
     }
 
     fn tell_close(&mut self, ended: Ended, next: Next) {
-        self.open = None;
         self.past().last_closure = Some(ended.closure.clone());
         let Closure { code, reason, clean, by } = ended.closure;
         tracing::info!(source = %self.source, epoch = self.epoch, %code, clean, "closed");
@@ -422,12 +432,12 @@ impl Connection {
     fn closed(&mut self, kind: OutcomeKind, error: Option<Error>) {
         let outcome = self.result(kind, error);
         self.life = Life::Closed;
-        self.open = None;
         self.enter(Phase::Closed);
-        self.outcome = Some(Box::new(outcome.clone()));
+        self.past().outcome = Some(outcome.clone());
         let stopped = event::Stopped { source: self.source, epoch: self.epoch, outcome };
         self.tell(stopped.clone());
-        for waiter in self.waiters.drain(..) {
+        let waiters = self.past.as_mut().map(|past| std::mem::take(&mut past.waiters));
+        for waiter in waiters.into_iter().flatten() {
             // Who stopped waiting is not told.
             let _ = waiter.send(stopped.outcome.clone());
         }
@@ -472,10 +482,11 @@ impl Connection {
         // A timer takes a millisecond at least. A retry is worth that, also when it is due: dials that
         // fail at once, under a policy without delays, would never let go of the thread.
         let may_be_now = self.attempts == 0 || self.hastened;
+        let at = self.next_dial();
         let due = match tokio::runtime::Handle::try_current() {
             Err(_) => Due::Later,
-            Ok(_) if may_be_now && self.next_dial <= Instant::now() => Due::Now,
-            Ok(_) => Due::At(Box::pin(sleep_until(self.next_dial))),
+            Ok(_) if may_be_now && at <= Instant::now() => Due::Now,
+            Ok(_) => Due::At(Box::pin(sleep_until(at))),
         };
         self.life = Life::Waiting(due);
     }
@@ -523,7 +534,7 @@ impl Actor for Connection {
     type Context = Context<Connection>;
 
     fn started(&mut self, ctx: &mut Context<Connection>) {
-        if self.outcome.is_none() {
+        if self.outcome().is_none() {
             self.schedule_dial();
         }
         ctx.spawn(Pulse);

@@ -1,9 +1,12 @@
 //! The kinds of event: who is told each, and its place in the queue.
 
+use std::future::Future;
 use std::mem;
+use std::pin::Pin;
 use std::time::Instant;
 
-use actix::Recipient;
+use actix::dev::{SendError, ToEnvelope};
+use actix::{Actor, Addr, Handler, Recipient};
 
 use crate::command::status::SourceId;
 use crate::event;
@@ -11,37 +14,154 @@ use crate::proto::frame::Opcode;
 use crate::proto::message::Payload;
 use crate::proto::messages::Messages;
 
-/// The recipients of one kind of event: mostly none or one, hence with no room for more.
-pub(crate) type Slots<M> = Box<[Slot<M>]>;
-
-/// One recipient. It stays the one value that it was registered as: a clone of it is never full.
-#[derive(Debug)]
-pub(crate) struct Slot<M>
-where
-    M: actix::Message + Send,
-    M::Result: Send,
-{
-    pub(super) to: Recipient<M>,
+/// Somebody who is told something. It stays the one value that it was registered as: a clone of it is
+/// never full.
+pub(super) struct Slot {
+    to: To,
+    /// The kinds that it is told, of those that it can be.
+    kinds: Kinds,
     /// The number of the first entry that is meant for it: who comes late is not told of what
     /// was there before.
     pub(super) from: u64,
 }
 
-/// Everybody who is told something, by kind of event.
-#[derive(Default, Debug)]
+/// Kinds of event, a bit for each.
+type Kinds = u16;
+
+/// The way to somebody.
+pub(crate) enum To {
+    Open(Recipient<event::Open>),
+    Reconnect(Recipient<event::Reconnect>),
+    Data(Recipient<event::Data>),
+    Continuation(Recipient<event::Continuation>),
+    Batch(Recipient<event::Batch>),
+    Message(Recipient<event::Message>),
+    Ping(Recipient<event::Ping>),
+    Pong(Recipient<event::Pong>),
+    Error(Recipient<event::Error>),
+    Close(Recipient<event::Close>),
+    State(Recipient<event::State>),
+    Stopped(Recipient<event::Stopped>),
+    /// One address for the four kinds of `ConnectionBuilder::handler`: four recipients of one actor
+    /// would weigh four times as much.
+    Four(Box<dyn Four>),
+}
+
+/// An address that can be told the four kinds.
+pub(crate) trait Four: Send + Sync {
+    fn open(&self) -> &dyn Member<event::Open>;
+    fn message(&self) -> &dyn Member<event::Message>;
+    fn error(&self) -> &dyn Member<event::Error>;
+    fn close(&self) -> &dyn Member<event::Close>;
+}
+
+/// As a `Recipient`, but lent.
+pub(crate) trait Member<M: Event> {
+    fn try_send(&self, event: M) -> Result<(), SendError<M>>;
+    fn do_send(&self, event: M);
+    fn send(&self, event: M) -> Answer;
+    /// Whether it leads to the same mailbox.
+    fn is(&self, recipient: &Recipient<M>) -> bool;
+}
+
+/// Comes when an event was taken out of a mailbox that was full.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The way to somebody, for one kind of event.
+pub(crate) enum Port<'a, M: Event> {
+    One(&'a Recipient<M>),
+    Member(&'a dyn Member<M>),
+}
+
+impl<A> Four for Addr<A>
+where
+    A: Actor
+        + Handler<event::Open>
+        + Handler<event::Message>
+        + Handler<event::Error>
+        + Handler<event::Close>,
+    A::Context: ToEnvelope<A, event::Open>
+        + ToEnvelope<A, event::Message>
+        + ToEnvelope<A, event::Error>
+        + ToEnvelope<A, event::Close>,
+{
+    fn open(&self) -> &dyn Member<event::Open> {
+        self
+    }
+    fn message(&self) -> &dyn Member<event::Message> {
+        self
+    }
+    fn error(&self) -> &dyn Member<event::Error> {
+        self
+    }
+    fn close(&self) -> &dyn Member<event::Close> {
+        self
+    }
+}
+
+impl<A, M> Member<M> for Addr<A>
+where
+    A: Actor + Handler<M>,
+    A::Context: ToEnvelope<A, M>,
+    M: Event,
+{
+    fn try_send(&self, event: M) -> Result<(), SendError<M>> {
+        Addr::try_send(self, event)
+    }
+    fn do_send(&self, event: M) {
+        Addr::do_send(self, event);
+    }
+    fn send(&self, event: M) -> Answer {
+        answer(Addr::send(self, event))
+    }
+    fn is(&self, recipient: &Recipient<M>) -> bool {
+        *recipient == self.clone().recipient()
+    }
+}
+
+impl<M: Event> Port<'_, M> {
+    #[inline]
+    pub(super) fn try_send(&self, event: M) -> Result<(), SendError<M>> {
+        match self {
+            Port::One(to) => to.try_send(event),
+            Port::Member(to) => to.try_send(event),
+        }
+    }
+
+    pub(super) fn do_send(&self, event: M) {
+        match self {
+            Port::One(to) => to.do_send(event),
+            Port::Member(to) => to.do_send(event),
+        }
+    }
+
+    pub(super) fn send(&self, event: M) -> Answer {
+        match self {
+            Port::One(to) => answer(to.send(event)),
+            Port::Member(to) => to.send(event),
+        }
+    }
+
+    fn is(&self, recipient: &Recipient<M>) -> bool {
+        match self {
+            Port::One(to) => *to == recipient,
+            Port::Member(to) => to.is(recipient),
+        }
+    }
+}
+
+fn answer<T>(request: impl Future<Output = T> + 'static) -> Answer {
+    Box::pin(async move {
+        request.await;
+    })
+}
+
+/// Everybody who is told something: mostly one or a few, hence with no room for more.
+#[derive(Default)]
 pub(crate) struct Handlers {
-    pub(super) open: Slots<event::Open>,
-    pub(super) reconnect: Slots<event::Reconnect>,
-    pub(super) data: Slots<event::Data>,
-    pub(super) continuation: Slots<event::Continuation>,
-    pub(super) batch: Slots<event::Batch>,
-    pub(super) message: Slots<event::Message>,
-    pub(super) ping: Slots<event::Ping>,
-    pub(super) pong: Slots<event::Pong>,
-    pub(super) error: Slots<event::Error>,
-    pub(super) close: Slots<event::Close>,
-    pub(super) state: Slots<event::State>,
-    pub(super) stopped: Slots<event::Stopped>,
+    slots: Box<[Slot]>,
+    /// The kinds that anybody is told.
+    wanted: Kinds,
 }
 
 impl Handlers {
@@ -52,59 +172,103 @@ impl Handlers {
 
     /// Adds a recipient that is told of what has this number, or comes later.
     pub(super) fn add_from<M: Event>(&mut self, to: Recipient<M>, from: u64) {
-        let slots = self.of();
-        let mut more = mem::take(slots).into_vec();
+        self.push(Slot { to: M::to(to), kinds: M::KIND, from });
+    }
+
+    /// Adds an address that is told of the four kinds.
+    pub(crate) fn add_four(&mut self, to: impl Four + 'static) {
+        let kinds =
+            event::Open::KIND | event::Message::KIND | event::Error::KIND | event::Close::KIND;
+        self.push(Slot { to: To::Four(Box::new(to)), kinds, from: 0 });
+    }
+
+    fn push(&mut self, slot: Slot) {
+        let mut more = mem::take(&mut self.slots).into_vec();
         more.reserve_exact(1);
-        more.push(Slot { to, from });
-        *slots = more.into();
+        more.push(slot);
+        self.set(more);
+    }
+
+    fn set(&mut self, slots: Vec<Slot>) {
+        self.slots = slots.into();
+        self.wanted = self.slots.iter().fold(0, |wanted, slot| wanted | slot.kinds);
+    }
+
+    /// Whether anybody is told this kind.
+    #[inline]
+    pub(super) fn want<M: Event>(&self) -> bool {
+        self.wanted & M::KIND != 0
     }
 
     /// Whether messages in fragments are told fragment by fragment.
     pub(crate) fn by_fragment(&self) -> bool {
-        !self.continuation.is_empty()
+        self.want::<event::Continuation>()
     }
 
-    /// The recipients of one kind of event.
-    pub(super) fn of<M: Event>(&mut self) -> &mut Slots<M> {
-        M::slots(self)
+    /// The place of the next who is told this kind, from a place on.
+    #[inline]
+    pub(super) fn next<M: Event>(&self, from: u32) -> Option<u32> {
+        let mut rest = (from..).zip(self.slots.get(from as usize..)?);
+        rest.find(|(_, slot)| slot.kinds & M::KIND != 0).map(|(at, _)| at)
+    }
+
+    /// Everybody who is told this kind, from a place on.
+    pub(super) fn all<M: Event>(&self, from: u32) -> impl Iterator<Item = (u64, Port<'_, M>)> {
+        let told = self.slots.iter().skip(from as usize).filter(|slot| slot.kinds & M::KIND != 0);
+        told.filter_map(|slot| Some((slot.from, M::port(&slot.to)?)))
+    }
+
+    /// Who has a place, and from which entry on.
+    #[inline]
+    pub(super) fn at<M: Event>(&self, at: u32) -> Option<(u64, Port<'_, M>)> {
+        let slot = self.slots.get(at as usize)?;
+        Some((slot.from, M::port(&slot.to)?))
+    }
+
+    /// The place of a recipient.
+    pub(super) fn find<M: Event>(&self, recipient: &Recipient<M>) -> Option<u32> {
+        let mut places = (0..).zip(&self.slots);
+        let is = |slot: &Slot| {
+            slot.kinds & M::KIND != 0 && M::port(&slot.to).is_some_and(|port| port.is(recipient))
+        };
+        places.find(|(_, slot)| is(slot)).map(|(at, _)| at)
+    }
+
+    /// Tells who has a place these kinds no more. Those behind it move up if it was all, and with them
+    /// what of the head they were told.
+    pub(super) fn remove(&mut self, at: u32, kinds: Kinds, told: &mut Told) {
+        let mut slots = mem::take(&mut self.slots).into_vec();
+        if let Some(slot) = slots.get_mut(at as usize) {
+            slot.kinds &= !kinds;
+            if slot.kinds == 0 {
+                slots.remove(at as usize);
+                told.iter_mut().filter(|next| at < **next).for_each(|next| *next -= 1);
+            }
+        }
+        self.set(slots);
     }
 
     /// How many recipients there are.
     pub(crate) fn count(&self) -> usize {
-        self.open.len()
-            + self.reconnect.len()
-            + self.data.len()
-            + self.continuation.len()
-            + self.batch.len()
-            + self.message.len()
-            + self.ping.len()
-            + self.pong.len()
-            + self.error.len()
-            + self.close.len()
-            + self.state.len()
-            + self.stopped.len()
+        self.slots.iter().map(|slot| slot.kinds.count_ones() as usize).sum()
     }
 }
 
-/// Takes a recipient out.
-pub(super) fn remove<M: Event>(slots: &mut Slots<M>, index: usize) {
-    let mut fewer = mem::take(slots).into_vec();
-    fewer.remove(index);
-    *slots = fewer.into();
-}
-
-/// To how many recipients the head of the queue went already: of the event itself, of the `Data`
+/// Whose turn it is to be told of the head of the queue, by place: of the event itself, of the `Data`
 /// that goes before a message, and of the `Batch` that goes before a whole run.
-pub(super) type Told = [usize; 3];
+pub(super) type Told = [u32; 3];
 
 /// A kind of event that handlers can be told.
 pub(crate) trait Event:
     actix::Message<Result = ()> + Clone + Send + Sized + 'static
 {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self>;
+    /// Its bit.
+    const KIND: u16;
 
-    /// The cursor of this kind of event, where the head of the queue is of it.
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize>;
+    fn to(recipient: Recipient<Self>) -> To;
+
+    /// The way to somebody, if it can be told this kind.
+    fn port(to: &To) -> Option<Port<'_, Self>>;
 
     /// What somebody who subscribes only now is told of the socket that is open.
     fn late(_open: event::Open) -> Option<Self> {
@@ -117,8 +281,8 @@ pub(crate) trait Queued: Event {
     fn wrap(self) -> Entry;
 
     /// Whether anybody is to be told.
-    fn is_wanted(handlers: &mut Handlers) -> bool {
-        !Self::slots(handlers).is_empty()
+    fn is_wanted(handlers: &Handlers) -> bool {
+        handlers.want::<Self>()
     }
 }
 
@@ -230,11 +394,17 @@ impl Run {
 }
 
 impl Event for event::Open {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.open
+    const KIND: u16 = 1 << 0;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Open(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Open(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Open(to) => Some(Port::One(to)),
+            To::Four(to) => Some(Port::Member(to.open())),
+            _ => None,
+        }
     }
     fn late(open: event::Open) -> Option<Self> {
         Some(open)
@@ -248,20 +418,31 @@ impl Queued for event::Open {
 }
 
 impl Event for event::Message {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.message
+    const KIND: u16 = 1 << 1;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Message(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Run(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Message(to) => Some(Port::One(to)),
+            To::Four(to) => Some(Port::Member(to.message())),
+            _ => None,
+        }
     }
 }
 
 impl Event for event::Ping {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.ping
+    const KIND: u16 = 1 << 2;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Ping(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Ping(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Ping(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }
 
@@ -272,11 +453,16 @@ impl Queued for event::Ping {
 }
 
 impl Event for event::Pong {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.pong
+    const KIND: u16 = 1 << 3;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Pong(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Pong(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Pong(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }
 
@@ -287,11 +473,17 @@ impl Queued for event::Pong {
 }
 
 impl Event for event::Error {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.error
+    const KIND: u16 = 1 << 4;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Error(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Error(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Error(to) => Some(Port::One(to)),
+            To::Four(to) => Some(Port::Member(to.error())),
+            _ => None,
+        }
     }
 }
 
@@ -302,11 +494,17 @@ impl Queued for event::Error {
 }
 
 impl Event for event::Close {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.close
+    const KIND: u16 = 1 << 5;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Close(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Close(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Close(to) => Some(Port::One(to)),
+            To::Four(to) => Some(Port::Member(to.close())),
+            _ => None,
+        }
     }
 }
 
@@ -317,11 +515,16 @@ impl Queued for event::Close {
 }
 
 impl Event for event::State {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.state
+    const KIND: u16 = 1 << 6;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::State(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::State(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::State(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }
 
@@ -332,11 +535,16 @@ impl Queued for event::State {
 }
 
 impl Event for event::Stopped {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.stopped
+    const KIND: u16 = 1 << 7;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Stopped(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Stopped(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Stopped(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }
 
@@ -347,11 +555,16 @@ impl Queued for event::Stopped {
 }
 
 impl Event for event::Reconnect {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.reconnect
+    const KIND: u16 = 1 << 8;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Reconnect(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Reconnect(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Reconnect(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }
 
@@ -371,11 +584,16 @@ impl event::Continuation {
 }
 
 impl Event for event::Continuation {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.continuation
+    const KIND: u16 = 1 << 9;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Continuation(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Continuation(_)).then_some(&mut told[0])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Continuation(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }
 
@@ -383,25 +601,35 @@ impl Queued for event::Continuation {
     fn wrap(self) -> Entry {
         Entry::Continuation(self)
     }
-    fn is_wanted(handlers: &mut Handlers) -> bool {
-        !(handlers.continuation.is_empty() && handlers.data.is_empty())
+    fn is_wanted(handlers: &Handlers) -> bool {
+        handlers.want::<event::Continuation>() || handlers.want::<event::Data>()
     }
 }
 
 impl Event for event::Data {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.data
+    const KIND: u16 = 1 << 10;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Data(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Run(_) | Entry::Continuation(_)).then_some(&mut told[1])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Data(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }
 
 impl Event for event::Batch {
-    fn slots(handlers: &mut Handlers) -> &mut Slots<Self> {
-        &mut handlers.batch
+    const KIND: u16 = 1 << 11;
+    fn to(recipient: Recipient<Self>) -> To {
+        To::Batch(recipient)
     }
-    fn cursor<'a>(head: &Entry, told: &'a mut Told) -> Option<&'a mut usize> {
-        matches!(head, Entry::Run(_)).then_some(&mut told[2])
+    #[inline]
+    fn port(to: &To) -> Option<Port<'_, Self>> {
+        match to {
+            To::Batch(to) => Some(Port::One(to)),
+            _ => None,
+        }
     }
 }

@@ -3,15 +3,13 @@
 mod kinds;
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::mem;
-use std::pin::Pin;
 use std::task::Context;
 
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{Slot, Slots, Told, remove};
+use crate::delivery::kinds::{Answer, Port, Told};
 use crate::event;
 use crate::options::Overflow;
 
@@ -35,17 +33,22 @@ pub(crate) struct Delivery {
     room: usize,
     /// Messages dropped so far.
     dropped: u64,
-    /// To how many recipients the head went already.
+    /// Who is to be told of the head next.
     told: Told,
     /// The head in a full mailbox. It must be answered before anything moves, and must not be
     /// dropped: that would take the event back out of the mailbox.
-    offer: Option<Offer>,
+    offer: Option<Box<Offer>>,
 }
 
 struct Offer {
-    answer: Pin<Box<dyn Future<Output = ()>>>,
+    answer: Answer,
     since: tokio::time::Instant,
 }
+
+/// The places in [`Told`].
+const ITSELF: usize = 0;
+const DATA: usize = 1;
+const BATCH: usize = 2;
 
 impl Delivery {
     pub(crate) fn new(handlers: Handlers, overflow: Overflow, room: usize) -> Delivery {
@@ -69,23 +72,16 @@ impl Delivery {
 
     /// Lets go of a recipient. `false` if it was none.
     pub(crate) fn unsubscribe<E: Event>(&mut self, recipient: &Recipient<E>) -> bool {
-        let slots = self.handlers.of::<E>();
-        let Some(index) = slots.iter().position(|slot| slot.to == *recipient) else {
-            return false;
-        };
-        remove(slots, index);
-        let cursor = self.queue.front().and_then(|(_, head)| E::cursor(head, &mut self.told));
-        if let Some(told) = cursor
-            && index < *told
-        {
-            *told -= 1;
+        let found = self.handlers.find(recipient);
+        if let Some(at) = found {
+            self.handlers.remove(at, E::KIND, &mut self.told);
         }
-        true
+        found.is_some()
     }
 
     /// Puts an event behind all others.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
-        if E::is_wanted(&mut self.handlers) {
+        if E::is_wanted(&self.handlers) {
             self.events += 1;
             self.enqueue(event.wrap());
         }
@@ -101,9 +97,10 @@ impl Delivery {
     /// `overflow` says.
     pub(crate) fn push_run(&mut self, run: Run) {
         let handlers = &self.handlers;
-        let nobody =
-            handlers.message.is_empty() && handlers.data.is_empty() && handlers.batch.is_empty();
-        if nobody || run.messages.is_empty() {
+        let wanted = handlers.want::<event::Message>()
+            || handlers.want::<event::Data>()
+            || handlers.want::<event::Batch>();
+        if !wanted || run.messages.is_empty() {
             return;
         }
         self.events += run.messages.len();
@@ -141,7 +138,7 @@ impl Delivery {
         }
         // The head is on its way to its recipients. It goes to all of them: the one message, or the
         // run that some have had as a batch.
-        let head = if self.told[2] > 0 { usize::MAX } else { 1 };
+        let head = if self.told[BATCH] > 0 { usize::MAX } else { 1 };
         let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
             (_, Entry::Run(run)) => Some((if index == 0 { head } else { 0 }, run)),
             _ => None,
@@ -214,26 +211,20 @@ impl Delivery {
         let Some((number, head)) = self.queue.front_mut() else {
             return false;
         };
-        let (told, number) = (&mut self.told[0], *number);
+        let (told, number) = (&mut self.told, *number);
         let handlers = &mut self.handlers;
         let blocked = match head {
-            Entry::Open(event) => offer_copies(&mut handlers.open, told, number, event),
-            Entry::Reconnect(event) => offer_copies(&mut handlers.reconnect, told, number, event),
-            Entry::Ping(event) => offer_copies(&mut handlers.ping, told, number, event),
-            Entry::Pong(event) => offer_copies(&mut handlers.pong, told, number, event),
-            Entry::Error(event) => offer_copies(&mut handlers.error, told, number, event),
-            Entry::Close(event) => offer_copies(&mut handlers.close, told, number, event),
-            Entry::State(event) => offer_copies(&mut handlers.state, told, number, event),
-            Entry::Stopped(event) => offer_copies(&mut handlers.stopped, told, number, event),
+            Entry::Open(event) => offer_copies(handlers, told, number, event),
+            Entry::Reconnect(event) => offer_copies(handlers, told, number, event),
+            Entry::Ping(event) => offer_copies(handlers, told, number, event),
+            Entry::Pong(event) => offer_copies(handlers, told, number, event),
+            Entry::Error(event) => offer_copies(handlers, told, number, event),
+            Entry::Close(event) => offer_copies(handlers, told, number, event),
+            Entry::State(event) => offer_copies(handlers, told, number, event),
+            Entry::Stopped(event) => offer_copies(handlers, told, number, event),
             Entry::Continuation(event) => {
-                let (data, told_data) = (event.data(), &mut self.told[1]);
-                match offer_copies(&mut handlers.data, told_data, number, &data) {
-                    None => {
-                        let told = &mut self.told[0];
-                        offer_copies(&mut handlers.continuation, told, number, event)
-                    }
-                    blocked => blocked,
-                }
+                offer(handlers, told, DATA, number, &mut Some(event.data()))
+                    .or_else(|| offer_copies(handlers, told, number, event))
             }
             Entry::Run(_) => return self.step_run(),
         };
@@ -259,10 +250,11 @@ impl Delivery {
             return true;
         };
         let (handlers, number) = (&mut self.handlers, *number);
-        let alone = handlers.data.is_empty() && handlers.message.is_empty();
-        if self.told[2] < handlers.batch.len() {
+        let wants_data = handlers.want::<event::Data>();
+        let alone = !wants_data && !handlers.want::<event::Message>();
+        if let Some(at) = handlers.next::<event::Batch>(self.told[BATCH]) {
             // The last recipient of all gets the messages themselves.
-            let is_last = alone && self.told[2] + 1 == handlers.batch.len();
+            let is_last = alone && handlers.next::<event::Batch>(at + 1).is_none();
             let mut batch = Some(if is_last {
                 self.cost -= run.cost();
                 self.events -= run.messages.len();
@@ -270,18 +262,20 @@ impl Delivery {
             } else {
                 run.batch()
             });
-            self.offer = offer(&mut handlers.batch, &mut self.told[2], number, &mut batch);
+            self.offer = offer(handlers, &mut self.told, BATCH, number, &mut batch);
             if self.offer.is_some() && !is_last {
                 return true;
             }
         }
-        if handlers.data.is_empty()
-            && let [only] = &handlers.message[..]
-            && only.from <= number
-            && self.told[0] == 0
+        if !wants_data
+            && self.told[ITSELF] == 0
+            && let Some(at) = handlers.next::<event::Message>(0)
+            && handlers.next::<event::Message>(at + 1).is_none()
+            && let Some((from, only)) = handlers.at::<event::Message>(at)
+            && from <= number
         {
             let (cost, count) = (run.cost(), run.messages.len());
-            self.offer = tell_only(only, run);
+            self.offer = tell_only(&only, run);
             self.cost -= cost - run.cost();
             self.events -= count - run.messages.len();
             if self.offer.is_some() && !run.messages.is_empty() {
@@ -290,21 +284,21 @@ impl Delivery {
         }
         // What is left is for several, or for nobody any more.
         while !alone && let Some(payload) = run.messages.payload(0) {
-            let [told, told_data, _] = &mut self.told;
-            if !handlers.data.is_empty() {
+            let told = &mut self.told;
+            if wants_data {
                 let mut data = Some(run.data(payload.clone()));
-                self.offer = offer(&mut handlers.data, told_data, number, &mut data);
+                self.offer = offer(handlers, told, DATA, number, &mut data);
                 if self.offer.is_some() {
                     return true;
                 }
             }
             let mut message = Some(run.message(payload));
-            self.offer = offer(&mut handlers.message, told, number, &mut message);
+            self.offer = offer(handlers, told, ITSELF, number, &mut message);
             if self.offer.is_some() && message.is_some() {
                 // Others are still to be told of it.
                 return true;
             }
-            (*told, *told_data) = (0, 0);
+            (told[ITSELF], told[DATA]) = (0, 0);
             let before = run.cost();
             run.messages.advance();
             self.cost -= before - run.cost();
@@ -338,18 +332,18 @@ impl Delivery {
             let skips = mem::take(&mut skip);
             let [skipped, ..] = skips;
             match entry {
-                Entry::Open(event) => force(&handlers.open, skipped, number, &event),
-                Entry::Reconnect(event) => force(&handlers.reconnect, skipped, number, &event),
-                Entry::Ping(event) => force(&handlers.ping, skipped, number, &event),
-                Entry::Pong(event) => force(&handlers.pong, skipped, number, &event),
-                Entry::Error(event) => force(&handlers.error, skipped, number, &event),
-                Entry::Close(event) => force(&handlers.close, skipped, number, &event),
-                Entry::State(event) => force(&handlers.state, skipped, number, &event),
-                Entry::Stopped(event) => force(&handlers.stopped, skipped, number, &event),
+                Entry::Open(event) => force(handlers, skipped, number, &event),
+                Entry::Reconnect(event) => force(handlers, skipped, number, &event),
+                Entry::Ping(event) => force(handlers, skipped, number, &event),
+                Entry::Pong(event) => force(handlers, skipped, number, &event),
+                Entry::Error(event) => force(handlers, skipped, number, &event),
+                Entry::Close(event) => force(handlers, skipped, number, &event),
+                Entry::State(event) => force(handlers, skipped, number, &event),
+                Entry::Stopped(event) => force(handlers, skipped, number, &event),
                 Entry::Run(run) => force_run(handlers, skips, number, run),
                 Entry::Continuation(event) => {
-                    force(&handlers.data, skips[1], number, &event.data());
-                    force(&handlers.continuation, skipped, number, &event);
+                    force(handlers, skips[DATA], number, &event.data());
+                    force(handlers, skipped, number, &event);
                 }
             }
         }
@@ -363,31 +357,34 @@ impl Delivery {
     }
 }
 
-/// Offers an event to every recipient from the `told`-th on; the last one gets the event itself, the
+/// Offers an event to every recipient whose turn it still is; the last one gets the event itself, the
 /// others a copy. What comes back is the event in a mailbox that was full, to be awaited; `event` is
 /// left where more recipients are to be told.
 fn offer<M: Event>(
-    slots: &mut Slots<M>,
-    told: &mut usize,
+    handlers: &mut Handlers,
+    told: &mut Told,
+    which: usize,
     number: u64,
     event: &mut Option<M>,
-) -> Option<Offer> {
-    while let Some(slot) = slots.get(*told) {
-        if slot.from > number {
-            *told += 1;
+) -> Option<Box<Offer>> {
+    while let Some(at) = handlers.next::<M>(told[which]) {
+        let (from, to) = handlers.at::<M>(at)?;
+        if from > number {
+            told[which] = at + 1;
             continue;
         }
-        let is_last = *told + 1 == slots.len();
+        let is_last = handlers.next::<M>(at + 1).is_none();
         let own = if is_last { event.take() } else { event.clone() }?;
-        match slot.to.try_send(own) {
-            Ok(()) => *told += 1,
+        match to.try_send(own) {
+            Ok(()) => told[which] = at + 1,
             Err(SendError::Closed(own)) => {
-                remove(slots, *told);
+                // A mailbox is closed for all kinds.
+                handlers.remove(at, u16::MAX, told);
                 event.get_or_insert(own);
             }
             Err(SendError::Full(own)) => {
-                *told += 1;
-                return Some(slot.stand(own));
+                told[which] = at + 1;
+                return Some(stand(&to, own));
             }
         }
     }
@@ -396,56 +393,50 @@ fn offer<M: Event>(
 
 /// Offers the messages of a run to the one recipient that there is: most connections have no more, and
 /// it takes half the time. What is left of the run waits for a full mailbox, or nobody is there any more.
-fn tell_only(only: &Slot<event::Message>, run: &mut Run) -> Option<Offer> {
+fn tell_only(only: &Port<'_, event::Message>, run: &mut Run) -> Option<Box<Offer>> {
     while let Some(payload) = run.messages.payload(0) {
-        match only.to.try_send(run.message(payload)) {
+        match only.try_send(run.message(payload)) {
             Ok(()) => run.messages.advance(),
             Err(SendError::Closed(_)) => return None,
             Err(SendError::Full(own)) => {
                 run.messages.advance();
-                return Some(only.stand(own));
+                return Some(stand(only, own));
             }
         }
     }
     None
 }
 
-impl<M: Event> Slot<M> {
-    /// Puts an event into a full mailbox. `try_send` wakes nobody when there is room again; the answer to
-    /// this does.
-    fn stand(&self, event: M) -> Offer {
-        let request = self.to.send(event);
-        let answer = Box::pin(async move {
-            let _ = request.await;
-        });
-        Offer { answer, since: tokio::time::Instant::now() }
-    }
+/// Puts an event into a full mailbox. `try_send` wakes nobody when there is room again; the answer to
+/// this does.
+fn stand<M: Event>(to: &Port<'_, M>, event: M) -> Box<Offer> {
+    Box::new(Offer { answer: to.send(event), since: tokio::time::Instant::now() })
 }
 
 /// As [`offer`], where the event stays in the queue until everybody was told.
 fn offer_copies<M: Event>(
-    slots: &mut Slots<M>,
-    told: &mut usize,
+    handlers: &mut Handlers,
+    told: &mut Told,
     number: u64,
     event: &M,
-) -> Option<Offer> {
-    offer(slots, told, number, &mut Some(event.clone()))
+) -> Option<Box<Offer>> {
+    offer(handlers, told, ITSELF, number, &mut Some(event.clone()))
 }
 
-fn force<M: Event>(slots: &Slots<M>, skip: usize, number: u64, event: &M) {
-    for slot in slots.iter().skip(skip).filter(|slot| slot.from <= number) {
-        slot.to.do_send(event.clone());
+fn force<M: Event>(handlers: &Handlers, skip: u32, number: u64, event: &M) {
+    for (_, to) in handlers.all::<M>(skip).filter(|(from, _)| *from <= number) {
+        to.do_send(event.clone());
     }
 }
 
 fn force_run(handlers: &Handlers, mut skip: Told, number: u64, mut run: Run) {
-    if skip[2] < handlers.batch.len() {
-        force(&handlers.batch, skip[2], number, &run.batch());
+    if handlers.next::<event::Batch>(skip[BATCH]).is_some() {
+        force(handlers, skip[BATCH], number, &run.batch());
     }
     while let Some(payload) = run.messages.payload(0) {
         let [told, told_data, _] = mem::take(&mut skip);
-        force(&handlers.data, told_data, number, &run.data(payload.clone()));
-        force(&handlers.message, told, number, &run.message(payload));
+        force(handlers, told_data, number, &run.data(payload.clone()));
+        force(handlers, told, number, &run.message(payload));
         run.messages.advance();
     }
 }
@@ -606,7 +597,8 @@ mod tests {
             .await;
             // The first has its message, and the others are still to be told of it.
             assert!(delivery.blocked_since().is_some());
-            assert_eq!((delivery.told[0], delivery.told[1]), (1, 1));
+            // By place: the one behind the first, and the one behind the last.
+            assert_eq!((delivery.told[ITSELF], delivery.told[DATA]), (1, 3));
             if leaves {
                 assert!(delivery.unsubscribe(&stuck));
                 go.send(()).unwrap();

@@ -66,7 +66,7 @@ pub(crate) type SharedJar = Rc<RefCell<Jar>>;
 /// # Errors
 /// Each stage has its own; `Timeout` names the one in which the deadline passed.
 pub(crate) async fn dial(
-    plan: Rc<Plan>,
+    plan: Arc<Plan>,
     attempt: Attempt,
     jar: SharedJar,
 ) -> Result<Opened, Error> {
@@ -102,7 +102,7 @@ async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
 }
 
 /// The plan with the URL and the headers that the application makes for this attempt.
-async fn made(mut plan: Rc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Rc<Plan>, Rejected> {
+async fn made(mut plan: Arc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Arc<Plan>, Rejected> {
     let cannot = |err: ConfigError| Error::Handler(err.to_string().into());
     let (urls, headers) = (plan.options.url_with.clone(), plan.options.headers_with.clone());
     if urls.is_none() && headers.is_none() {
@@ -112,19 +112,23 @@ async fn made(mut plan: Rc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Rc<
     if let Some(maker) = urls {
         let made = guarded(|| maker.make(attempt.clone())).await?;
         let url = made.map_err(|err| Error::Url(err.into()))?;
-        plan = Rc::new(plan.addressed(&url).map_err(cannot)?);
+        plan = Arc::new(plan.addressed(&url).map_err(cannot)?);
     }
     if let Some(maker) = headers {
         let made = guarded(|| maker.make(attempt)).await?;
         let lines = made.map_err(|err| Error::Headers(err.into()))?;
-        plan = Rc::new(plan.headed(lines).map_err(cannot)?);
+        plan = Arc::new(plan.headed(lines).map_err(cannot)?);
     }
     stage.set(Stage::Dns);
     Ok(plan)
 }
 
 /// Attempts, as far as redirects lead. All are one dial, under one deadline.
-async fn follow(mut plan: Rc<Plan>, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, Rejected> {
+async fn follow(
+    mut plan: Arc<Plan>,
+    jar: &RefCell<Jar>,
+    stage: &Clock,
+) -> Result<Opened, Rejected> {
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
@@ -146,7 +150,7 @@ async fn follow(mut plan: Rc<Plan>, jar: &RefCell<Jar>, stage: &Clock) -> Result
         }
         followed += 1;
         tracing::debug!(status = refused.status(), followed, "redirected");
-        plan = Rc::new(plan.redirected(refused.location()).map_err(Error::Redirect)?);
+        plan = Arc::new(plan.redirected(refused.location()).map_err(Error::Redirect)?);
         stage.set(Stage::Dns);
     }
 }

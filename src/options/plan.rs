@@ -53,6 +53,16 @@ impl Plan {
         Plan::to(Target::parse(url)?, shared(options), true, Arc::default())
     }
 
+    /// Whether another connection can go by this plan. TLS sessions are kept in it only where a
+    /// redirect leads to `wss`, and shared then.
+    pub(super) fn is_alike(&self, other: &Plan) -> bool {
+        let is_plain = |plan: &Plan| plan.trusted && plan.tls.is_none() && plan.detour.is_none();
+        Arc::ptr_eq(&self.options, &other.options)
+            && self.target == other.target
+            && is_plain(self)
+            && is_plain(other)
+    }
+
     /// The plan for another target that the application named, with the same options and the same TLS,
     /// so that sessions are resumed.
     ///

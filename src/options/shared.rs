@@ -1,13 +1,16 @@
-//! Options that connections have in common.
+//! Options and plans that connections have in common.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
-use crate::options::Options;
+use crate::options::{Options, Plan};
 
 thread_local! {
     /// The options of the newest connection of this thread, while any connection has them.
     static NEWEST: RefCell<Weak<Options>> = const { RefCell::new(Weak::new()) };
+
+    /// As `NEWEST`, for the plan.
+    static PLAN: RefCell<Weak<Plan>> = const { RefCell::new(Weak::new()) };
 }
 
 /// The options, in the memory of those of the connection before, if they are the same: who opens
@@ -18,6 +21,19 @@ pub(super) fn shared(options: Options) -> Arc<Options> {
         _ => {
             let own = Arc::new(options);
             NEWEST.set(Arc::downgrade(&own));
+            own
+        }
+    }
+}
+
+/// The plan, in the memory of that of the connection before, if both lead by the plain and direct way to
+/// one and the same place with the same options.
+pub(crate) fn shared_plan(plan: Plan) -> Arc<Plan> {
+    match PLAN.with_borrow(Weak::upgrade) {
+        Some(newest) if newest.is_alike(&plan) => newest,
+        _ => {
+            let own = Arc::new(plan);
+            PLAN.set(Arc::downgrade(&own));
             own
         }
     }
@@ -47,6 +63,27 @@ mod tests {
         let other = set(|options| options.close_timeout = Duration::from_secs(8));
         assert_eq!(other.close_timeout, Duration::from_secs(8));
         assert_eq!(first.close_timeout, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn plans_that_are_alike_are_kept_once() {
+        let plan = |url: &str, close: u64| {
+            let mut options = Options::new(Reconnect::default());
+            options.close_timeout = Duration::from_secs(close);
+            options.proxy_from_env = false;
+            shared_plan(Plan::new(url, options).unwrap())
+        };
+        let first = plan("ws://h/a?b", 3);
+        assert!(Arc::ptr_eq(&first, &plan("ws://h:80/a?b", 3)));
+        for (url, close) in
+            [("ws://h/a?c", 3), ("ws://h:81/a?b", 3), ("ws://me:pw@h/a?b", 3), ("ws://h/a?b", 4)]
+        {
+            let other = plan(url, close);
+            assert!(!Arc::ptr_eq(&first, &other), "{url}");
+            assert_eq!(other.options.close_timeout, Duration::from_secs(close));
+        }
+        // Each has its own TLS sessions.
+        assert!(!Arc::ptr_eq(&plan("wss://h/", 3), &plan("wss://h/", 3)));
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub struct Assembler {
     max_fragments: usize,
     /// Whether text is taken as it is.
     unchecked: bool,
-    /// The message in progress.
-    message: Option<Partial>,
+    /// The message in progress. Apart: mostly there is none.
+    message: Option<Box<Partial>>,
     /// How many bytes the last message had that was given out whole.
     usual: usize,
 }
@@ -56,6 +56,12 @@ impl Assembler {
     /// Whether text is taken as it is, without the check that it is UTF-8.
     pub(super) fn unchecked(&mut self, unchecked: bool) {
         self.unchecked = unchecked;
+    }
+
+    /// The most bytes and the most frames of one message.
+    #[inline]
+    pub(super) fn limits(&self) -> (usize, usize) {
+        (self.max_len, self.max_fragments)
     }
 
     /// Whether a message is in progress.
@@ -115,15 +121,17 @@ impl Assembler {
             .filter(|declared| *declared <= most)
             .ok_or(ProtocolError::MessageTooLarge { limit: self.max_len })?;
         let checked = header.opcode == Opcode::Text && !self.unchecked;
-        let partial = self.message.get_or_insert_with(|| Partial {
-            opcode: header.opcode,
-            utf8: checked.then(Utf8::new),
-            compressed,
-            fragments: 0,
-            declared: 0,
-            bytes: Vec::new(),
-            taken: 0,
-            given: 0,
+        let partial = self.message.get_or_insert_with(|| {
+            Box::new(Partial {
+                opcode: header.opcode,
+                utf8: checked.then(Utf8::new),
+                compressed,
+                fragments: 0,
+                declared: 0,
+                bytes: Vec::new(),
+                taken: 0,
+                given: 0,
+            })
         });
         partial.declared = declared;
         partial.fragments += 1;

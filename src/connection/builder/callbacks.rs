@@ -12,7 +12,7 @@ impl ConnectionBuilder {
     ///
     /// The connection keeps it alive until `Stopped` was told. An actor that keeps the
     /// connection's `Addr` in turn closes a ring: let it keep `event::Open::connection`.
-    pub fn handler<A>(self, addr: &Addr<A>) -> ConnectionBuilder
+    pub fn handler<A>(mut self, addr: &Addr<A>) -> ConnectionBuilder
     where
         A: Actor
             + Handler<event::Open>
@@ -24,10 +24,8 @@ impl ConnectionBuilder {
             + ToEnvelope<A, event::Error>
             + ToEnvelope<A, event::Close>,
     {
-        self.on_open(addr.clone().recipient())
-            .on_message(addr.clone().recipient())
-            .on_error(addr.clone().recipient())
-            .on_close(addr.clone().recipient())
+        self.handlers.add_four(addr.clone());
+        self
     }
 
     /// Tells of each opened socket (WebSocketApp's `on_open`).

@@ -26,7 +26,9 @@ use crate::connection::Connection;
 use crate::delivery::Handlers;
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
-use crate::options::{MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
+use crate::options::{
+    MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory, shared_plan,
+};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
@@ -486,8 +488,8 @@ impl ConnectionBuilder {
 }
 
 /// Checks everything, and asks the policy for its beginning.
-fn plan(url: &str, options: Options) -> Result<(Plan, Schedule), ConfigError> {
-    let plan = Plan::new(url, options)?;
+fn plan(url: &str, options: Options) -> Result<(Arc<Plan>, Schedule), ConfigError> {
+    let plan = shared_plan(Plan::new(url, options)?);
     let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
     let schedule = catch_unwind(AssertUnwindSafe(begin))
         .map_err(|_| ConfigError::option("reconnect", "the policy panicked"))?;

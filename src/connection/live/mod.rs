@@ -7,25 +7,24 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix::{Actor, Addr};
+use actix::Addr;
 use bytes::{Bytes, BytesMut};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::command::{self, Refusal, SendError};
-use crate::connection::Connection;
 use crate::connection::live::reading::ReadState;
+use crate::connection::{Connection, Opening};
 use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
 use crate::options::Options;
-use crate::pinger::{Pinger, Signs, Silent};
+use crate::pinger::{Silent, Watched};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
@@ -35,8 +34,8 @@ use crate::writer::{self, Writer};
 
 /// One opened socket, from its first byte to its last.
 pub(super) struct Live {
-    epoch: u64,
     opened: Instant,
+    opening: Opening,
     link: Link,
     codec: Codec,
     session: Session,
@@ -47,17 +46,15 @@ pub(super) struct Live {
     /// Whether whole frames may be in it.
     unread: bool,
     /// How many messages the last read brought.
-    usual: usize,
+    usual: u32,
     /// How many bytes it brought.
-    brought: usize,
+    brought: u32,
     /// Whether the socket is over, so that nothing more will be read.
     over: bool,
-    /// Shared with the pinger.
-    signs: Rc<Signs>,
-    /// Dropped with the socket; that ends the pinger.
-    _pinger: Option<Addr<Pinger>>,
-    /// Pings of ours that no Pong has answered, oldest first.
-    pings: VecDeque<(ControlPayload, Instant)>,
+    /// What the pinger sees too. It looks after the socket as long as this is here.
+    signs: Watched,
+    /// Pings of ours that no Pong has answered, oldest first; if there are any.
+    pings: Option<Box<Pings>>,
     /// Pings of the pinger's so far.
     beats: u64,
     /// What the pinger missed.
@@ -97,28 +94,29 @@ struct Breach {
     turned: bool,
 }
 
+/// Payloads, and when they were queued.
+#[derive(Default)]
+struct Pings(VecDeque<(ControlPayload, Instant)>);
+
 /// Pings of ours that may wait for their Pong. The oldest is forgotten first.
 const MAX_PINGS: usize = 64;
 
 impl Live {
     pub(super) fn new(
         epoch: u64,
-        now: Instant,
+        opening: Opening,
         link: Link,
         leftover: BytesMut,
         codec: Codec,
         options: Arc<Options>,
         connection: &Addr<Connection>,
     ) -> Live {
-        let signs = Rc::new(Signs::new(now));
-        let wanted = options.ping_interval.is_some() || options.idle_timeout.is_some();
-        let pinger = wanted.then(|| {
-            let weak = connection.downgrade().recipient();
-            Pinger::new(epoch, options.clone(), signs.clone(), weak).start()
-        });
+        let now = Instant::now();
+        let weak = connection.downgrade().recipient();
+        let signs = Watched::new(epoch, options.clone(), now, weak);
         Live {
-            epoch,
             opened: now,
+            opening,
             link,
             codec,
             session: Session::new(),
@@ -129,8 +127,7 @@ impl Live {
             brought: 0,
             over: false,
             signs,
-            _pinger: pinger,
-            pings: VecDeque::new(),
+            pings: None,
             beats: 0,
             silent: None,
             breach: None,
@@ -142,7 +139,11 @@ impl Live {
     }
 
     pub(super) fn epoch(&self) -> u64 {
-        self.epoch
+        self.signs.epoch()
+    }
+
+    pub(super) fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     pub(super) fn unsent(&self) -> usize {
@@ -214,10 +215,11 @@ impl Live {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
         self.writer.own_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
-        if self.pings.len() >= MAX_PINGS {
-            self.pings.pop_front();
+        let Pings(pings) = &mut **self.pings.get_or_insert_default();
+        if pings.len() >= MAX_PINGS {
+            pings.pop_front();
         }
-        self.pings.push_back((payload, Instant::now()));
+        pings.push_back((payload, Instant::now()));
         Ok(())
     }
 
@@ -238,6 +240,11 @@ impl Live {
         let own = Bytes::copy_from_slice(&self.beats.to_be_bytes());
         let bytes = self.options.ping_payload.clone().unwrap_or(own);
         self.ping(ControlPayload::new(bytes).expect("checked when the connection was built"))
+    }
+
+    /// Has another pinger look after the socket: the one that did is gone.
+    pub(super) fn adopt(&mut self) {
+        self.signs.found();
     }
 
     /// The pinger heard nothing for too long. Judged in the next poll, after what lies unread.
@@ -286,6 +293,7 @@ impl Live {
         source: SourceId,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Error>> {
+        self.signs.settle(cx);
         let read = self.poll_read(delivery, watch, source, cx);
         if let Some(error) = self.judge_silence() {
             return Poll::Ready(Some(error));

@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, SourceId, Watch};
-use crate::connection::live::{Live, slab};
+use crate::connection::live::{Live, Pings, slab};
 use crate::delivery::{self, Delivery, Run};
 use crate::dial::Link;
 use crate::error::Error;
@@ -105,7 +105,7 @@ impl Live {
             }
             if delivery.is_full(self.room()) {
                 if self.must_disconnect(delivery) {
-                    tracing::warn!(%source, epoch = self.epoch, "handlers are too slow");
+                    tracing::warn!(%source, epoch = self.epoch(), "handlers are too slow");
                     let words = "handlers are too slow";
                     let frame = CloseFrame::new(CloseCode::GOING_AWAY, words);
                     self.close(frame.ok(), self.options.close_timeout);
@@ -176,7 +176,7 @@ impl Live {
         let wanted = self.codec.wanted_whole();
         let len = self.inbox.len();
         // A message that comes in drops is not copied to and fro for each.
-        let drops = len >= DROP && self.brought < DROP;
+        let drops = len >= DROP && (self.brought as usize) < DROP;
         if wanted < BIG && len < BIG && !drops {
             let mut chunk = slab::take();
             chunk.extend_from_slice(&self.inbox);
@@ -204,7 +204,7 @@ impl Live {
     fn took(&mut self, count: usize, watch: &Watch) {
         let now = Instant::now();
         self.signs.byte.set(now);
-        self.brought = count;
+        self.brought = u32::try_from(count).unwrap_or(u32::MAX);
         watch.add(Gauge::BytesIn, count as u64);
         watch.stamp(Gauge::LastByte, now.into_std());
     }
@@ -220,7 +220,7 @@ impl Live {
         }
         let Found { mut messages, others, at, is_full, breach } = self.find(buf.bytes(), delivery);
         self.unread = is_full;
-        self.usual = messages.len();
+        self.usual = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         self.seal(&mut messages, buf, at);
         let mut told = 0;
         for (before, other) in others {
@@ -288,7 +288,7 @@ impl Live {
     fn find(&mut self, buf: &mut [u8], delivery: &Delivery) -> Found {
         let room = self.room();
         // A frame has two bytes at least.
-        let mut messages = Messages::with_capacity(self.usual.min(buf.len() / 2));
+        let mut messages = Messages::with_capacity((self.usual as usize).min(buf.len() / 2));
         let (mut others, mut at, mut cost) = (Vec::new(), 0, 0);
         let mut breach = None;
         let left = delivery.left(room);
@@ -351,7 +351,7 @@ impl Live {
             self.signs.data.set(self.signs.byte.get());
             watch.add(Gauge::MessagesIn, messages.len() as u64);
             let received = self.signs.byte.get().into_std();
-            delivery.push_run(Run { source, epoch: self.epoch, received, messages });
+            delivery.push_run(Run { source, epoch: self.epoch(), received, messages });
         }
     }
 
@@ -368,7 +368,7 @@ impl Live {
             Some(close) => self.writer.close(&mut self.codec, close),
             None => {}
         }
-        let epoch = self.epoch;
+        let epoch = self.epoch();
         match other {
             Incoming::Ping(payload) => delivery.push(event::Ping { source, epoch, payload }),
             Incoming::Pong(payload) => {
@@ -393,8 +393,12 @@ impl Live {
     /// The time from the oldest ping with this payload. Older ones will not be answered any more
     /// (RFC 6455, 5.5.3).
     fn round_trip(&mut self, payload: &ControlPayload) -> Option<Duration> {
-        let index = self.pings.iter().position(|(sent, _)| sent == payload)?;
-        let (_, at) = self.pings.drain(..=index).next_back()?;
+        let Pings(pings) = self.pings.as_deref_mut()?;
+        let index = pings.iter().position(|(sent, _)| sent == payload)?;
+        let (_, at) = pings.drain(..=index).next_back()?;
+        if pings.is_empty() {
+            self.pings = None;
+        }
         Some(self.signs.byte.get().saturating_duration_since(at))
     }
 }

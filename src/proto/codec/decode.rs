@@ -206,7 +206,7 @@ impl Codec {
         header: &FrameHeader,
         compressed: bool,
     ) -> Result<(usize, bool), ProtocolError> {
-        let limits = self.limits;
+        let limits = self.limits();
         let too_large = ProtocolError::FrameTooLarge { len: header.len, limit: limits.frame };
         let len = usize::try_from(header.len).map_err(|_| too_large.clone())?;
         if header.opcode.is_control() {

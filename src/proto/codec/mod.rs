@@ -62,8 +62,8 @@ impl Default for Limits {
 pub struct Codec {
     /// Which side masks.
     role: Role,
-    /// What the peer may make us hold.
-    limits: Limits,
+    /// The most bytes of one frame. The limits of a message are with the assembler.
+    most: usize,
     /// Whether anything may still come.
     receiving: Receiving,
     /// Whether the last call of `decode` left a part of a header behind.
@@ -81,11 +81,11 @@ pub struct Codec {
     /// Whether a Close was encoded.
     close_sent: bool,
     /// Where masking keys come from, if not from the system's generator.
-    keys: Option<MaskKeys>,
+    keys: Option<Box<MaskKeys>>,
     /// Whether that source failed.
     keys_failed: bool,
     /// Who is told of each frame.
-    observer: Option<Observer>,
+    observer: Option<Box<Observer>>,
 }
 
 type MaskKeys = Arc<dyn Fn() -> [u8; 4] + Send + Sync>;
@@ -107,7 +107,7 @@ impl Codec {
     pub fn new(role: Role, limits: Limits) -> Self {
         Self {
             role,
-            limits,
+            most: limits.frame,
             receiving: Receiving::Open,
             header_begun: false,
             frame: None,
@@ -156,8 +156,14 @@ impl Codec {
     /// [`mask_keys_failed`](Self::mask_keys_failed) tells.
     #[must_use]
     pub fn with_mask_keys(mut self, keys: Arc<dyn Fn() -> [u8; 4] + Send + Sync>) -> Self {
-        self.keys = Some(keys);
+        self.keys = Some(Box::new(keys));
         self
+    }
+
+    #[inline]
+    fn limits(&self) -> Limits {
+        let (message, fragments) = self.assembler.limits();
+        Limits { frame: self.most, message, fragments }
     }
 
     /// Whether the source of masking keys has panicked.
@@ -174,7 +180,7 @@ impl Codec {
         mut self,
         observer: impl Fn(Way, &FrameHeader, &[u8]) + Send + Sync + 'static,
     ) -> Self {
-        self.observer = Some(Box::new(observer));
+        self.observer = Some(Box::new(Box::new(observer)));
         self
     }
 
@@ -203,7 +209,7 @@ impl fmt::Debug for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Codec")
             .field("role", &self.role)
-            .field("limits", &self.limits)
+            .field("limits", &self.limits())
             .field("receiving", &self.receiving)
             .field("is_partial", &self.is_partial())
             .field("wanted", &self.wanted())

@@ -53,7 +53,8 @@ impl Codec {
         }
         // What was left of a header is in front of what comes.
         self.header_begun = false;
-        let limit = self.limits.frame.min(self.limits.message);
+        let limits = self.limits();
+        let limit = limits.frame.min(limits.message);
         Some(Plain { limit, unchecked: self.unchecked })
     }
 }

@@ -165,7 +165,7 @@ fn story(codec: &mut Codec, bytes: &[u8], ends: impl IntoIterator<Item = usize>)
                 }
             }
         }
-        let limits = codec.limits;
+        let limits = codec.limits();
         assert!(codec.wanted() <= limits.frame.max(125));
         assert!(src.len() < limits.frame.min(limits.message).max(125) + 14);
         assert!(src.is_empty() || codec.is_partial());

@@ -1,26 +1,12 @@
-//! The pulse of one socket: an actor that pings at a fixed cadence and tells silence from life.
+//! When to ping one socket and when to lose patience with it: all the decisions, with time as a value.
 
 use std::cell::Cell;
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use actix::{Actor, ActorFuture, AsyncContext, Context, Message, WeakRecipient};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::options::Options;
-
-/// What a connection is told by its pinger.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Sign {
-    /// The socket that it is for.
-    pub(crate) epoch: u64,
-    pub(crate) act: Act,
-}
 
 /// What a connection and its pinger share: a message a read would cost more than the read.
 #[derive(Debug)]
@@ -52,9 +38,9 @@ impl Signs {
     }
 }
 
-/// When to ping and when to lose patience: all the decisions, with time as a value.
+/// The watch over one socket.
 #[derive(Debug)]
-struct Watchdog {
+pub(super) struct Watchdog {
     /// How often to ping, and what silence means.
     options: Arc<Options>,
     next_ping: Option<Instant>,
@@ -90,6 +76,8 @@ pub(crate) enum Act {
     Ping,
     /// The peer was not heard for too long.
     Silent(Silent),
+    /// The pinger ends before the socket: another one has to take it on.
+    Orphaned,
 }
 
 /// A silence that is too long.
@@ -102,13 +90,13 @@ pub(crate) struct Silent {
 }
 
 impl Watchdog {
-    fn new(options: Arc<Options>, now: Instant) -> Watchdog {
+    pub(super) fn new(options: Arc<Options>, now: Instant) -> Watchdog {
         let next_ping = options.ping_interval.and_then(|interval| now.checked_add(interval));
         Watchdog { options, next_ping, unheard: None, idle: None }
     }
 
     /// What is due at `now`. Called until it is `None`.
-    fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
+    pub(super) fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
         if let Some(unheard) = self.unheard.as_deref()
             // Over a pipe in memory, or by a simulated clock, an answer takes no time.
             && (signs.byte.get() >= unheard.pinged || !signs.reading.get())
@@ -172,7 +160,7 @@ impl Watchdog {
     }
 
     /// When to look again.
-    fn wake(&self, signs: &Signs) -> Option<Instant> {
+    pub(super) fn wake(&self, signs: &Signs) -> Option<Instant> {
         let verdict = self.unheard.as_ref().map(|unheard| unheard.until);
         let due = [self.next_ping, verdict, self.idle_deadline(signs)];
         due.into_iter().flatten().min()
@@ -189,78 +177,6 @@ impl Unheard {
 /// A timer that fires later than this after its time says that the thread was held up.
 fn lateness(patience: Duration) -> Duration {
     (patience / 4).min(Duration::from_millis(250))
-}
-
-/// The actor. It ends when the connection lets go of its address, or is gone itself.
-#[derive(Debug)]
-pub(crate) struct Pinger {
-    epoch: u64,
-    signs: Rc<Signs>,
-    watchdog: Watchdog,
-    connection: WeakRecipient<Sign>,
-}
-
-impl Pinger {
-    pub(crate) fn new(
-        epoch: u64,
-        options: Arc<Options>,
-        signs: Rc<Signs>,
-        connection: WeakRecipient<Sign>,
-    ) -> Pinger {
-        Pinger { epoch, signs, watchdog: Watchdog::new(options, Instant::now()), connection }
-    }
-
-    /// `false` when nobody listens any more.
-    fn act(&self, act: Act) -> bool {
-        let connection = self.connection.upgrade();
-        connection.map(|to| to.do_send(Sign { epoch: self.epoch, act })).is_some()
-    }
-}
-
-impl Actor for Pinger {
-    type Context = Context<Pinger>;
-
-    fn started(&mut self, ctx: &mut Context<Pinger>) {
-        ctx.spawn(Ticks { sleep: None });
-    }
-}
-
-/// The one future of the actor: sleeps to the next thing that is due.
-struct Ticks {
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl ActorFuture<Pinger> for Ticks {
-    type Output = ();
-
-    fn poll(
-        mut self: Pin<&mut Self>,
-        pinger: &mut Pinger,
-        ctx: &mut Context<Pinger>,
-        task: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        if !ctx.connected() {
-            return Poll::Ready(());
-        }
-        loop {
-            let now = Instant::now();
-            while let Some(act) = pinger.watchdog.due(now, &pinger.signs) {
-                if !pinger.act(act) {
-                    return Poll::Ready(());
-                }
-            }
-            let Some(at) = pinger.watchdog.wake(&pinger.signs) else {
-                return Poll::Pending;
-            };
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
-            if sleep.deadline() != at {
-                sleep.as_mut().reset(at);
-            }
-            if sleep.as_mut().poll(task).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
