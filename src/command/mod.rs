@@ -110,7 +110,8 @@ where
     M::Result: std::marker::Send;
 
 /// Takes back a [`Subscribe`], or a recipient that the builder was given: the actor behind it is
-/// told nothing more of this kind. Answered with whether it was a recipient of it.
+/// told nothing more of this kind, and what waits for its full mailbox waits no more. Answered with
+/// whether it was a recipient of it.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub struct Unsubscribe<M>(pub Recipient<M>)

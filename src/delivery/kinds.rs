@@ -26,7 +26,7 @@ pub(super) struct Slot {
 }
 
 /// Kinds of event, a bit for each.
-type Kinds = u16;
+pub(super) type Kinds = u16;
 
 /// The way to somebody.
 pub(crate) enum To {
@@ -235,17 +235,20 @@ impl Handlers {
     }
 
     /// Tells who has a place these kinds no more. Those behind it move up if it was all, and with them
-    /// what of the head they were told.
-    pub(super) fn remove(&mut self, at: u32, kinds: Kinds, told: &mut Told) {
+    /// what of the head they were told; then it is `true`.
+    pub(super) fn remove(&mut self, at: u32, kinds: Kinds, told: &mut Told) -> bool {
         let mut slots = mem::take(&mut self.slots).into_vec();
+        let mut gone = false;
         if let Some(slot) = slots.get_mut(at as usize) {
             slot.kinds &= !kinds;
-            if slot.kinds == 0 {
-                slots.remove(at as usize);
-                told.iter_mut().filter(|next| at < **next).for_each(|next| *next -= 1);
-            }
+            gone = slot.kinds == 0;
+        }
+        if gone {
+            slots.remove(at as usize);
+            told.iter_mut().filter(|next| at < **next).for_each(|next| *next -= 1);
         }
         self.set(slots);
+        gone
     }
 
     /// How many recipients there are.
@@ -263,7 +266,7 @@ pub(crate) trait Event:
     actix::Message<Result = ()> + Clone + Send + Sized + 'static
 {
     /// Its bit.
-    const KIND: u16;
+    const KIND: Kinds;
 
     fn to(recipient: Recipient<Self>) -> To;
 

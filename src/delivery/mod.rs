@@ -1,6 +1,8 @@
 //! The one queue on the way to the handlers: in order, bounded, nothing lost.
 
 mod kinds;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::mem;
@@ -9,7 +11,7 @@ use std::task::Context;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{Answer, Port, Told};
+use crate::delivery::kinds::{Answer, Kinds, Port, Told};
 use crate::event;
 use crate::options::Overflow;
 
@@ -36,13 +38,15 @@ pub(crate) struct Delivery {
     /// Who is to be told of the head next.
     told: Told,
     /// The head in a full mailbox. It must be answered before anything moves, and must not be
-    /// dropped: that would take the event back out of the mailbox.
+    /// dropped: that would take the event back out of the mailbox. Only who unsubscribes wants that.
     offer: Option<Box<Offer>>,
 }
 
 struct Offer {
     answer: Answer,
     since: tokio::time::Instant,
+    /// In whose mailbox, by place, and of what kind.
+    to: (u32, Kinds),
 }
 
 /// The places in [`Told`].
@@ -72,11 +76,20 @@ impl Delivery {
 
     /// Lets go of a recipient. `false` if it was none.
     pub(crate) fn unsubscribe<E: Event>(&mut self, recipient: &Recipient<E>) -> bool {
-        let found = self.handlers.find(recipient);
-        if let Some(at) = found {
-            self.handlers.remove(at, E::KIND, &mut self.told);
+        let Some(at) = self.handlers.find(recipient) else {
+            return false;
+        };
+        if self.offer.as_ref().is_some_and(|offer| offer.to == (at, E::KIND)) {
+            // Back out of the full mailbox: nobody else has to wait for that any more.
+            self.offer = None;
         }
-        found.is_some()
+        if self.handlers.remove(at, E::KIND, &mut self.told)
+            && let Some(offer) = &mut self.offer
+            && at < offer.to.0
+        {
+            offer.to.0 -= 1;
+        }
+        true
     }
 
     /// Puts an event behind all others.
@@ -275,7 +288,7 @@ impl Delivery {
             && from <= number
         {
             let (cost, count) = (run.cost(), run.messages.len());
-            self.offer = tell_only(&only, run);
+            self.offer = tell_only(&only, at, run);
             self.cost -= cost - run.cost();
             self.events -= count - run.messages.len();
             if self.offer.is_some() && !run.messages.is_empty() {
@@ -384,7 +397,7 @@ fn offer<M: Event>(
             }
             Err(SendError::Full(own)) => {
                 told[which] = at + 1;
-                return Some(stand(&to, own));
+                return Some(stand(&to, at, own));
             }
         }
     }
@@ -393,14 +406,14 @@ fn offer<M: Event>(
 
 /// Offers the messages of a run to the one recipient that there is: most connections have no more, and
 /// it takes half the time. What is left of the run waits for a full mailbox, or nobody is there any more.
-fn tell_only(only: &Port<'_, event::Message>, run: &mut Run) -> Option<Box<Offer>> {
+fn tell_only(only: &Port<'_, event::Message>, at: u32, run: &mut Run) -> Option<Box<Offer>> {
     while let Some(payload) = run.messages.payload(0) {
         match only.try_send(run.message(payload)) {
             Ok(()) => run.messages.advance(),
             Err(SendError::Closed(_)) => return None,
             Err(SendError::Full(own)) => {
                 run.messages.advance();
-                return Some(stand(only, own));
+                return Some(stand(only, at, own));
             }
         }
     }
@@ -409,8 +422,9 @@ fn tell_only(only: &Port<'_, event::Message>, run: &mut Run) -> Option<Box<Offer
 
 /// Puts an event into a full mailbox. `try_send` wakes nobody when there is room again; the answer to
 /// this does.
-fn stand<M: Event>(to: &Port<'_, M>, event: M) -> Box<Offer> {
-    Box::new(Offer { answer: to.send(event), since: tokio::time::Instant::now() })
+fn stand<M: Event>(to: &Port<'_, M>, at: u32, event: M) -> Box<Offer> {
+    let since = tokio::time::Instant::now();
+    Box::new(Offer { answer: to.send(event), since, to: (at, M::KIND) })
 }
 
 /// As [`offer`], where the event stays in the queue until everybody was told.
@@ -438,186 +452,5 @@ fn force_run(handlers: &Handlers, mut skip: Told, number: u64, mut run: Run) {
         force(handlers, told_data, number, &run.data(payload.clone()));
         force(handlers, told, number, &run.message(payload));
         run.messages.advance();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use actix::fut::wrap_future;
-    use actix::{Actor, AsyncContext, Handler};
-    use tokio::sync::{mpsc, oneshot};
-
-    use super::*;
-    use crate::command::status::SourceId;
-    use crate::event;
-    use crate::proto::codec::Kind;
-    use crate::proto::messages::Messages;
-
-    /// A handler with room for one, that takes nothing until it is let go.
-    struct Stuck {
-        go: Option<oneshot::Receiver<()>>,
-        told: mpsc::UnboundedSender<Vec<u8>>,
-    }
-
-    impl Actor for Stuck {
-        type Context = actix::Context<Stuck>;
-
-        fn started(&mut self, ctx: &mut Self::Context) {
-            ctx.set_mailbox_capacity(1);
-            let go = self.go.take().unwrap();
-            ctx.wait(wrap_future(async move { go.await.unwrap() }));
-        }
-    }
-
-    impl Handler<event::Batch> for Stuck {
-        type Result = ();
-
-        fn handle(&mut self, batch: event::Batch, _: &mut Self::Context) {
-            let numbers = batch.iter().map(|view| view.as_bytes()[0]).collect();
-            self.told.send(numbers).unwrap();
-        }
-    }
-
-    impl Handler<event::Message> for Stuck {
-        type Result = ();
-
-        fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
-            self.told.send(vec![message.payload.as_bytes()[0]]).unwrap();
-        }
-    }
-
-    /// All that was told so far, once nothing more comes for some turns.
-    async fn all(seen: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        let mut all = Vec::new();
-        while let Ok(more) = seen.try_recv() {
-            all.extend(more);
-        }
-        all
-    }
-
-    /// Two messages of half a kilobyte each that begin with a number.
-    fn run(number: u8) -> Run {
-        let mut messages = Messages::default();
-        messages.push(Kind::Binary, 0..512);
-        messages.push(Kind::Binary, 512..1024);
-        messages.seal(vec![number; 1024].into(), 0, 1024);
-        let (source, received) = (SourceId::next(), Instant::now());
-        Run { source, epoch: 1, received, messages }
-    }
-
-    #[actix::test]
-    async fn nothing_is_left_of_what_was_dropped() {
-        for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
-            let (go, wait) = oneshot::channel();
-            let (told, mut seen) = mpsc::unbounded_channel();
-            let stuck = Stuck { go: Some(wait), told }.start();
-            let mut handlers = Handlers::default();
-            handlers.add::<event::Batch>(stuck.clone().recipient());
-            let (messages, mut seen_messages) = mpsc::unbounded_channel();
-            handlers.add(event::call(move |it: event::Message| {
-                messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
-            }));
-            let mut delivery = Delivery::new(handlers, overflow, 3000);
-            // It has started, and its mailbox has its size.
-            tokio::task::yield_now().await;
-            for number in 0..200 {
-                delivery.push_run(run(number));
-                std::future::poll_fn(|cx| {
-                    delivery.poll(cx);
-                    std::task::Poll::Ready(())
-                })
-                .await;
-            }
-            assert!(delivery.blocked_since().is_some() && delivery.cost() <= 3000);
-            assert!(delivery.queue.len() <= 4, "{} entries", delivery.queue.len());
-            // Who comes now is told of the next run, whatever was dropped before.
-            let (late, mut seen_late) = mpsc::unbounded_channel();
-            let (go_late, wait) = oneshot::channel();
-            let late = Stuck { go: Some(wait), told: late }.start();
-            delivery.subscribe::<event::Batch>(late.recipient());
-            go.send(()).unwrap();
-            go_late.send(()).unwrap();
-            let drained = std::future::poll_fn(|cx| {
-                delivery.poll(cx);
-                if delivery.is_empty() {
-                    std::task::Poll::Ready(())
-                } else {
-                    std::task::Poll::Pending
-                }
-            });
-            tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
-            assert_eq!((delivery.cost(), delivery.events()), (0, 0));
-            delivery.push_run(run(200));
-            delivery.hand_over();
-            assert_eq!(seen_late.recv().await.unwrap(), [200, 200]);
-            let mut numbers = Vec::new();
-            while numbers.last() != Some(&200) {
-                let batch = seen.recv().await.unwrap();
-                assert!(!batch.is_empty());
-                numbers.extend(batch);
-            }
-            assert!(numbers.is_sorted());
-            assert_eq!(
-                all(&mut seen_messages).await,
-                numbers,
-                "what one was told the other is too"
-            );
-            assert_eq!(numbers.len() as u64 + delivery.dropped(), 402);
-        }
-    }
-    #[actix::test]
-    async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
-        for leaves in [true, false] {
-            let (go, wait) = oneshot::channel();
-            let (told, mut seen) = mpsc::unbounded_channel();
-            let stuck: Recipient<event::Message> =
-                Stuck { go: Some(wait), told: told.clone() }.start().recipient();
-            let (messages, mut seen_messages) = mpsc::unbounded_channel();
-            let (data, mut seen_data) = mpsc::unbounded_channel();
-            let mut handlers = Handlers::default();
-            handlers.add(stuck.clone());
-            handlers.add(event::call(move |it: event::Message| {
-                messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
-            }));
-            handlers.add(event::call(move |it: event::Data| {
-                data.send(vec![it.payload.as_bytes()[0]]).unwrap();
-            }));
-            let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
-            tokio::task::yield_now().await;
-            (1..=3).for_each(|number| delivery.push_run(run(number)));
-            std::future::poll_fn(|cx| {
-                delivery.poll(cx);
-                std::task::Poll::Ready(())
-            })
-            .await;
-            // The first has its message, and the others are still to be told of it.
-            assert!(delivery.blocked_since().is_some());
-            // By place: the one behind the first, and the one behind the last.
-            assert_eq!((delivery.told[ITSELF], delivery.told[DATA]), (1, 3));
-            if leaves {
-                assert!(delivery.unsubscribe(&stuck));
-                go.send(()).unwrap();
-                let drained = std::future::poll_fn(|cx| {
-                    delivery.poll(cx);
-                    match delivery.is_empty() {
-                        true => std::task::Poll::Ready(()),
-                        false => std::task::Poll::Pending,
-                    }
-                });
-                tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
-            } else {
-                delivery.hand_over();
-                go.send(()).unwrap();
-                assert_eq!(all(&mut seen).await, [1, 1, 2, 2, 3, 3]);
-            }
-            assert_eq!(all(&mut seen_messages).await, [1, 1, 2, 2, 3, 3]);
-            assert_eq!(all(&mut seen_data).await, [1, 1, 2, 2, 3, 3]);
-            assert_eq!((delivery.cost(), delivery.events()), (0, 0));
-        }
     }
 }

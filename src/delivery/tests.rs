@@ -1,0 +1,177 @@
+//! What the queue promises, where only its insides can show it.
+
+use std::time::{Duration, Instant};
+
+use actix::fut::wrap_future;
+use actix::{Actor, AsyncContext, Handler};
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::command::status::SourceId;
+use crate::event;
+use crate::proto::codec::Kind;
+use crate::proto::messages::Messages;
+
+/// A handler with room for one, that takes nothing until it is let go.
+struct Stuck {
+    go: Option<oneshot::Receiver<()>>,
+    told: mpsc::UnboundedSender<Vec<u8>>,
+}
+
+impl Actor for Stuck {
+    type Context = actix::Context<Stuck>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1);
+        let go = self.go.take().unwrap();
+        ctx.wait(wrap_future(async move { go.await.unwrap() }));
+    }
+}
+
+impl Handler<event::Batch> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, batch: event::Batch, _: &mut Self::Context) {
+        let numbers = batch.iter().map(|view| view.as_bytes()[0]).collect();
+        self.told.send(numbers).unwrap();
+    }
+}
+
+impl Handler<event::Message> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
+        self.told.send(vec![message.payload.as_bytes()[0]]).unwrap();
+    }
+}
+
+/// All that was told so far, once nothing more comes for some turns.
+async fn all(seen: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let mut all = Vec::new();
+    while let Ok(more) = seen.try_recv() {
+        all.extend(more);
+    }
+    all
+}
+
+/// Two messages of half a kilobyte each that begin with a number.
+fn run(number: u8) -> Run {
+    let mut messages = Messages::default();
+    messages.push(Kind::Binary, 0..512);
+    messages.push(Kind::Binary, 512..1024);
+    messages.seal(vec![number; 1024].into(), 0, 1024);
+    let (source, received) = (SourceId::next(), Instant::now());
+    Run { source, epoch: 1, received, messages }
+}
+
+#[actix::test]
+async fn nothing_is_left_of_what_was_dropped() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let (go, wait) = oneshot::channel();
+        let (told, mut seen) = mpsc::unbounded_channel();
+        let stuck = Stuck { go: Some(wait), told }.start();
+        let mut handlers = Handlers::default();
+        handlers.add::<event::Batch>(stuck.clone().recipient());
+        let (messages, mut seen_messages) = mpsc::unbounded_channel();
+        handlers.add(event::call(move |it: event::Message| {
+            messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
+        }));
+        let mut delivery = Delivery::new(handlers, overflow, 3000);
+        // It has started, and its mailbox has its size.
+        tokio::task::yield_now().await;
+        for number in 0..200 {
+            delivery.push_run(run(number));
+            std::future::poll_fn(|cx| {
+                delivery.poll(cx);
+                std::task::Poll::Ready(())
+            })
+            .await;
+        }
+        assert!(delivery.blocked_since().is_some() && delivery.cost() <= 3000);
+        assert!(delivery.queue.len() <= 4, "{} entries", delivery.queue.len());
+        // Who comes now is told of the next run, whatever was dropped before.
+        let (late, mut seen_late) = mpsc::unbounded_channel();
+        let (go_late, wait) = oneshot::channel();
+        let late = Stuck { go: Some(wait), told: late }.start();
+        delivery.subscribe::<event::Batch>(late.recipient());
+        go.send(()).unwrap();
+        go_late.send(()).unwrap();
+        let drained = std::future::poll_fn(|cx| {
+            delivery.poll(cx);
+            if delivery.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        });
+        tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+        assert_eq!((delivery.cost(), delivery.events()), (0, 0));
+        delivery.push_run(run(200));
+        delivery.hand_over();
+        assert_eq!(seen_late.recv().await.unwrap(), [200, 200]);
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&200) {
+            let batch = seen.recv().await.unwrap();
+            assert!(!batch.is_empty());
+            numbers.extend(batch);
+        }
+        assert!(numbers.is_sorted());
+        assert_eq!(all(&mut seen_messages).await, numbers, "what one was told the other is too");
+        assert_eq!(numbers.len() as u64 + delivery.dropped(), 402);
+    }
+}
+
+#[actix::test]
+async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
+    for leaves in [true, false] {
+        let (go, wait) = oneshot::channel();
+        let (told, mut seen) = mpsc::unbounded_channel();
+        let stuck: Recipient<event::Message> =
+            Stuck { go: Some(wait), told: told.clone() }.start().recipient();
+        let (messages, mut seen_messages) = mpsc::unbounded_channel();
+        let (data, mut seen_data) = mpsc::unbounded_channel();
+        let mut handlers = Handlers::default();
+        let before: Recipient<event::Ping> = event::call(|_| ());
+        handlers.add(before.clone());
+        handlers.add(stuck.clone());
+        handlers.add(event::call(move |it: event::Message| {
+            messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
+        }));
+        handlers.add(event::call(move |it: event::Data| {
+            data.send(vec![it.payload.as_bytes()[0]]).unwrap();
+        }));
+        let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
+        tokio::task::yield_now().await;
+        (1..=3).for_each(|number| delivery.push_run(run(number)));
+        std::future::poll_fn(|cx| {
+            delivery.poll(cx);
+            std::task::Poll::Ready(())
+        })
+        .await;
+        // The first has its message, and the others are still to be told of it.
+        assert!(delivery.blocked_since().is_some());
+        // By place: the one behind the first, and the one behind the last.
+        assert_eq!((delivery.told[ITSELF], delivery.told[DATA]), (2, 4));
+        if leaves {
+            assert!(delivery.unsubscribe(&before));
+            // Nobody waits any more for a mailbox that is never emptied.
+            assert!(delivery.unsubscribe(&stuck));
+            let drained = std::future::poll_fn(|cx| {
+                delivery.poll(cx);
+                match delivery.is_empty() {
+                    true => std::task::Poll::Ready(()),
+                    false => std::task::Poll::Pending,
+                }
+            });
+            tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+            go.send(()).unwrap();
+            assert_eq!(all(&mut seen).await, [1], "what stood in its mailbox was taken back");
+        } else {
+            delivery.hand_over();
+            go.send(()).unwrap();
+            assert_eq!(all(&mut seen).await, [1, 1, 2, 2, 3, 3]);
+        }
+        assert_eq!(all(&mut seen_messages).await, [1, 1, 2, 2, 3, 3]);
+        assert_eq!(all(&mut seen_data).await, [1, 1, 2, 2, 3, 3]);
+        assert_eq!((delivery.cost(), delivery.events()), (0, 0));
+    }
+}
