@@ -120,27 +120,18 @@ fn request(plan: &Plan, cookies: Option<String>, key: &[u8]) -> Vec<u8> {
         head.extend_from_slice(part.as_bytes());
     }
     for (name, value) in plan.lines(cookies) {
-        put_name(&mut head, name);
+        head.extend_from_slice(name.as_bytes());
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Version: 13\r\n\
-          Sec-Websocket-Key: ",
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+          Sec-WebSocket-Key: ",
     );
     head.extend_from_slice(key);
     head.extend_from_slice(b"\r\n\r\n");
     head
-}
-
-/// A header's name, each of its words with a capital: there are servers that know no other.
-fn put_name(head: &mut Vec<u8>, name: &str) {
-    let mut before = b'-';
-    head.extend(name.bytes().map(|byte| match std::mem::replace(&mut before, byte) {
-        b'-' => byte.to_ascii_uppercase(),
-        _ => byte.to_ascii_lowercase(),
-    }));
 }
 
 async fn write(link: &mut Link, request: &[u8]) -> io::Result<()> {
@@ -334,9 +325,9 @@ mod tests {
         let agent = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "GET /a?b HTTP/1.1\r\nHost: h:81\r\nOrigin: http://h:81\r\n\
-             User-Agent: actix-ws-client/{agent}\r\nCookie: kept=2; own=1\r\nX-Api-Key: b C\r\n\
-             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Version: 13\r\n\
-             Sec-Websocket-Key: KEY=\r\n\r\n"
+             User-Agent: actix-ws-client/{agent}\r\nCookie: kept=2; own=1\r\nx-aPI-key: b C\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: KEY=\r\n\r\n"
         );
         assert_eq!(String::from_utf8(request).unwrap(), expected);
     }
@@ -355,7 +346,7 @@ mod tests {
             let mut request = vec![0; 1 << 10];
             let length = theirs.read(&mut request).await.unwrap();
             let request = String::from_utf8(request[..length].to_vec()).unwrap();
-            let (_, key) = request.split_once("Sec-Websocket-Key: ").unwrap();
+            let (_, key) = request.split_once("Sec-WebSocket-Key: ").unwrap();
             key.trim_end().to_owned()
         };
         let (one, other) = tokio::join!(asked(), asked());

@@ -100,7 +100,7 @@ mod tests {
     fn who_asks_is_told_to_the_same_origin_alone() {
         let told = |plan: &Plan| {
             let names: Vec<&str> = plan.lines(None).iter().map(|(name, _)| *name).collect();
-            (names.contains(&"cookie"), names.contains(&"authorization"))
+            (names.contains(&"Cookie"), names.contains(&"Authorization"))
         };
         let first = plan("ws://us:pw@h/");
         let to = |plan: &Plan, location| plan.redirected(Some(location)).unwrap();

@@ -140,24 +140,24 @@ impl Plan {
                 lines.push((ours, value));
             }
         };
-        add(HOST, Some(Cow::Borrowed(self.host())));
-        add("origin", self.origin());
-        add("user-agent", Some(Cow::Borrowed(USER_AGENT)));
+        add("Host", Some(Cow::Borrowed(self.host())));
+        add("Origin", self.origin());
+        add("User-Agent", Some(Cow::Borrowed(USER_AGENT)));
         let offered = request.map(|request| request.subprotocols.join(", "));
-        add("sec-websocket-protocol", offered.filter(|list| !list.is_empty()).map(Cow::Owned));
-        add("sec-websocket-extensions", self.options.compression.offer().map(Cow::Owned));
+        add("Sec-WebSocket-Protocol", offered.filter(|list| !list.is_empty()).map(Cow::Owned));
+        add("Sec-WebSocket-Extensions", self.options.compression.offer().map(Cow::Owned));
         if self.trusted {
             let chosen = request.and_then(|request| request.auth.as_ref()).map(Auth::line);
             let named = || self.target.authorization.as_ref().map(|line| line.reveal().into());
             add(
-                "authorization",
+                "Authorization",
                 chosen.map(|line| Cow::Owned(line.reveal().to_owned())).or_else(named),
             );
         }
         let cookie = request.and_then(|request| request.cookie.as_ref());
         let cookie = cookie.filter(|_| self.trusted).map(Secret::reveal);
         add(
-            "cookie",
+            "Cookie",
             match (kept, cookie) {
                 (Some(kept), Some(cookie)) => Some(Cow::Owned(format!("{kept}; {cookie}"))),
                 (kept, cookie) => kept.map(Cow::Owned).or(cookie.map(Cow::Borrowed)),
