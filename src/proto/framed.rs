@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use actix_codec::{Decoder, Encoder, Framed};
+use actix_codec::{Decoder, Encoder, Framed, FramedParts};
 use bytes::BytesMut;
 use derive_more::{Display, Error};
 
@@ -73,9 +73,10 @@ impl Encoder<Outgoing> for Codec {
     }
 }
 
-/// A codec of awc's, whose names it does not tell, over a transport.
+/// A codec of awc's, whose names it does not tell, over a transport; without buffers, for nothing goes
+/// through them.
 pub(crate) fn over<T, C: Default>(io: T) -> Framed<T, C> {
-    Framed::new(io, C::default())
+    Framed::from_parts(FramedParts::new(io, C::default()))
 }
 
 /// As [`over`], with what such a codec makes of `bytes` first. `None` if it makes nothing.
