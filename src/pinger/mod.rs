@@ -90,6 +90,10 @@ thread_local! {
 /// Sockets that are looked at in one turn: ten thousand pings at once would hold up the thread.
 const TURN: usize = 256;
 
+/// How long a pinger without sockets waits for the next one: where they come and go one by one, each
+/// would else have an actor made.
+const LINGER: Duration = Duration::from_millis(100);
+
 impl Watched {
     /// Begins to look after a socket. Called on its connection's thread, in a `LocalSet`.
     pub(crate) fn new(
@@ -157,7 +161,7 @@ impl Watched {
             if let Some(place) = self.ward.place.take() {
                 round.due.borrow_mut().remove(&place);
             }
-            // The pinger ends with its last socket.
+            // The pinger ends soon after its last socket.
             if Rc::strong_count(&round) <= 2 {
                 round.wake();
             }
@@ -270,7 +274,7 @@ impl fmt::Debug for Round {
     }
 }
 
-/// The actor. It ends when no socket is left.
+/// The actor. It ends soon after no socket is left.
 #[derive(Debug)]
 struct Pinger {
     round: Rc<Round>,
@@ -280,7 +284,7 @@ impl Actor for Pinger {
     type Context = Context<Pinger>;
 
     fn started(&mut self, ctx: &mut Context<Pinger>) {
-        ctx.spawn(Ticks { sleep: None });
+        ctx.spawn(Ticks::default());
     }
 }
 
@@ -298,8 +302,21 @@ impl Drop for Pinger {
 }
 
 /// The one future of the actor: sleeps to the next thing that is due.
+#[derive(Default)]
 struct Ticks {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Until when the next socket is waited for, while there is none.
+    alone: Option<Instant>,
+}
+
+impl Ticks {
+    fn poll_until(&mut self, at: Instant, task: &mut TaskContext<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(task)
+    }
 }
 
 impl ActorFuture<Pinger> for Ticks {
@@ -315,8 +332,10 @@ impl ActorFuture<Pinger> for Ticks {
         round.looks.set(round.looks.get().wrapping_add(1));
         round.waker.replace(Some(task.waker().clone()));
         if Rc::strong_count(round) == 1 {
-            return Poll::Ready(());
+            let until = *self.alone.get_or_insert_with(|| Instant::now() + LINGER);
+            return self.poll_until(until, task);
         }
+        self.alone = None;
         for _ in 0..TURN {
             let now = Instant::now();
             if let Some(ward) = round.take(now) {
@@ -329,11 +348,7 @@ impl ActorFuture<Pinger> for Ticks {
                 self.sleep = None;
                 return Poll::Pending;
             };
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
-            if sleep.deadline() != at {
-                sleep.as_mut().reset(at);
-            }
-            if sleep.as_mut().poll(task).is_pending() {
+            if self.poll_until(at, task).is_pending() {
                 return Poll::Pending;
             }
         }
@@ -433,6 +448,26 @@ mod tests {
         }));
         // It is over when all tasks are.
         runtime.block_on(async { timeout(SECOND, set).await }).expect("the pinger is gone");
+    }
+
+    #[test]
+    fn a_pinger_waits_a_little_for_the_next_socket() {
+        let (runtime, set) = (runtime(), LocalSet::new());
+        runtime.block_on(set.run_until(async {
+            let connection = Connection::new();
+            // Weak, for the pinger counts who is there.
+            let mut before: Option<Weak<Round>> = None;
+            for pause in [LINGER / 2, LINGER / 2, LINGER * 2] {
+                let watched = connection.watched(SECOND);
+                let round = watched.round.as_ref().map(Rc::downgrade).unwrap();
+                assert!(before.is_none_or(|before| before.ptr_eq(&round)), "the same pinger");
+                tokio::task::yield_now().await;
+                drop(watched);
+                sleep(pause).await;
+                assert_eq!(round.strong_count(), usize::from(pause < LINGER));
+                before = Some(round);
+            }
+        }));
     }
 
     #[test]
