@@ -26,10 +26,15 @@ impl ActorFuture<Connection> for Pulse {
         if !ctx.connected() {
             connection.orphaned();
         }
-        connection.delivery.poll(task);
+        let turned = connection.delivery.poll(task);
+        if turned && connection.delivery.is_brief() {
+            return Poll::Pending;
+        }
         while connection.poll_life(ctx, task).is_ready() {}
         connection.poll_waiting(task);
-        connection.delivery.poll(task);
+        if !turned {
+            connection.delivery.poll(task);
+        }
         if let Life::Live(live) = &connection.life
             && (live.can_resume(&connection.delivery) || live.must_disconnect(&connection.delivery))
         {

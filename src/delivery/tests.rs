@@ -1,5 +1,7 @@
 //! What the queue promises, where only its insides can show it.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
@@ -174,4 +176,37 @@ async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
         assert_eq!(all(&mut seen_data).await, [1, 1, 2, 2, 3, 3]);
         assert_eq!((delivery.cost(), delivery.events()), (0, 0));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_the_socket() {
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let (told, mut seen) = mpsc::unbounded_channel();
+            let mut handlers = Handlers::default();
+            handlers.add(event::call(move |it: event::Message| {
+                told.send(vec![it.payload.as_bytes()[0]]).unwrap();
+            }));
+            let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
+            let mut messages = Messages::default();
+            (0..100).for_each(|at| messages.push(Kind::Binary, at..at + 1));
+            messages.seal((0..100).collect::<Vec<u8>>().into(), 0, 100);
+            let received = tokio::time::Instant::now().into_std();
+            delivery.push_run(Run { source: SourceId::next(), epoch: 1, received, messages });
+            let mut brief = Vec::new();
+            while poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await {
+                assert!(delivery.blocked_since().is_none());
+                if brief.len() == 7 {
+                    tokio::time::advance(PROMPT).await;
+                }
+                brief.push(delivery.is_brief());
+                let turn = all(&mut seen).await;
+                assert!(turn.len() == TURN && turn.is_sorted(), "{turn:?}");
+            }
+            // Asked every fourth time, and told so from the eighth turn on.
+            let whole = (0..).zip(&brief).filter(|(_, brief)| !**brief).map(|(at, _)| at);
+            assert_eq!((brief.len(), whole.collect::<Vec<_>>()), (14, vec![7, 11]));
+            assert_eq!(all(&mut seen).await, [98, 99]);
+        })
+        .await;
 }
