@@ -40,6 +40,7 @@ impl Default for State {
 /// One command.
 enum Entry {
     Send(Asked<command::Send>),
+    Close(Asked<command::Close>),
     Other(Envelope<Connection>),
 }
 
@@ -84,7 +85,9 @@ impl Lane for Shared {
     }
 
     fn post(&self, asked: &mut dyn Any) -> bool {
-        envelope(asked).is_some_and(|envelope| self.put(Entry::Other(envelope)))
+        let close = asked.downcast_mut::<Option<Asked<command::Close>>>().and_then(Option::take);
+        let entry = close.map(Entry::Close).or_else(|| envelope(asked).map(Entry::Other));
+        entry.is_some_and(|entry| self.put(entry))
     }
 
     fn is_open(&self) -> bool {
@@ -99,7 +102,6 @@ fn envelope(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
         .or_else(|| pack::<command::Pong>(asked))
         .or_else(|| pack::<command::Status>(asked))
         .or_else(|| pack::<command::Watch>(asked))
-        .or_else(|| pack::<command::Close>(asked))
         .or_else(|| pack::<command::Reconnect>(asked))
         .or_else(|| pack::<command::Pause>(asked))
         .or_else(|| pack::<command::Resume>(asked))
@@ -196,7 +198,9 @@ impl Connection {
             match entry {
                 // As of any other command, who does not want the answer takes it back.
                 Entry::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
+                Entry::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
                 Entry::Send(asked) => self.take_and_tell(asked, ctx),
+                Entry::Close(asked) => self.close_and_tell(asked),
                 Entry::Other(mut envelope) => envelope.handle(self, ctx),
             }
         }
