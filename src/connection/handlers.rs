@@ -285,10 +285,9 @@ impl<M: Event> Handler<command::Unsubscribe<M>> for Connection {
     }
 }
 
-impl Handler<Sign> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, sign: Sign, _: &mut Self::Context) {
+impl Connection {
+    /// Does what the pinger found to be due.
+    pub(super) fn heed(&mut self, sign: Sign) {
         let now = Instant::now();
         let Some(live) = self.live(sign.epoch) else {
             return;

@@ -1,10 +1,11 @@
-//! What comes through handles: a queue beside the mailbox, without an envelope for each message.
+//! What comes through handles, and from the pinger: a queue beside the mailbox, without an envelope for
+//! each message.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use actix::dev::{Envelope, EnvelopeProxy};
@@ -14,6 +15,7 @@ use crate::command::{self, Asked, Command, Handle, Lane};
 use crate::connection::Connection;
 use crate::delivery::Event;
 use crate::event;
+use crate::pinger::{Listener, Sign};
 
 /// What handles share with their connection.
 #[derive(Default)]
@@ -41,6 +43,7 @@ impl Default for State {
 enum Entry {
     Send(Asked<command::Send>),
     Close(Asked<command::Close>),
+    Sign(Sign),
     Other(Envelope<Connection>),
 }
 
@@ -92,6 +95,12 @@ impl Lane for Shared {
 
     fn is_open(&self) -> bool {
         self.lock().entries.is_some()
+    }
+}
+
+impl Listener for Shared {
+    fn tell(&self, sign: Sign) -> bool {
+        self.put(Entry::Sign(sign))
     }
 }
 
@@ -148,6 +157,12 @@ impl LaneEnd {
         Handle::new(self.shared.clone())
     }
 
+    /// The pinger's way to the connection.
+    pub(super) fn listener(&self) -> Weak<dyn Listener> {
+        let shared: Weak<Shared> = Arc::downgrade(&self.shared);
+        shared
+    }
+
     /// Takes out all entries. What comes from now on wakes by `waker`, if one is given.
     fn take(&mut self, waker: Option<&Waker>) -> Vec<Entry> {
         let mut state = self.shared.lock();
@@ -201,6 +216,7 @@ impl Connection {
                 Entry::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
                 Entry::Send(asked) => self.take_and_tell(asked, ctx),
                 Entry::Close(asked) => self.close_and_tell(asked),
+                Entry::Sign(sign) => self.heed(sign),
                 Entry::Other(mut envelope) => envelope.handle(self, ctx),
             }
         }

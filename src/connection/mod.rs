@@ -240,7 +240,7 @@ impl Connection {
     }
 
     /// A dial has succeeded: a new epoch begins.
-    fn opened(&mut self, opened: Opened, ctx: &mut Context<Connection>) {
+    fn opened(&mut self, opened: Opened) {
         let now = Instant::now();
         self.epoch += 1;
         self.schedule.opened(now.into_std());
@@ -259,8 +259,8 @@ impl Connection {
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, self.epoch);
         let opening = Opening { handshake, attempts, outage };
-        let connection = ctx.address();
-        let live = Live::new(self.epoch, opening, link, leftover, codec, options, &connection);
+        let listener = self.lane.listener();
+        let live = Live::new(self.epoch, opening, link, leftover, codec, options, listener);
         self.life = Life::Live(Box::new(live));
         self.enter(Phase::Open);
         let Some(open) = self.open_event() else {

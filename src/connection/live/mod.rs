@@ -7,24 +7,23 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix::Addr;
 use bytes::{Bytes, BytesMut};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
 use crate::command::{self, Refusal, SendError};
+use crate::connection::Opening;
 use crate::connection::live::reading::ReadState;
-use crate::connection::{Connection, Opening};
 use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
 use crate::options::Options;
-use crate::pinger::{Silent, Watched};
+use crate::pinger::{Listener, Silent, Watched};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
@@ -120,11 +119,10 @@ impl Live {
         leftover: BytesMut,
         codec: Codec,
         options: Arc<Options>,
-        connection: &Addr<Connection>,
+        listener: Weak<dyn Listener>,
     ) -> Live {
         let now = Instant::now();
-        let weak = connection.downgrade().recipient();
-        let signs = Watched::new(epoch, options.clone(), now, weak);
+        let signs = Watched::new(epoch, options.clone(), now, listener);
         Live {
             opened: now,
             opening,
