@@ -26,6 +26,11 @@ impl Clock {
         self.stage.get()
     }
 
+    /// When the stage that is under way began.
+    pub(crate) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
     /// Ends the stage that is under way and begins another.
     pub(crate) fn set(&self, stage: Stage) {
         let now = Instant::now();

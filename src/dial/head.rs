@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use crate::error::HandshakeError;
 use crate::headers::Headers;
@@ -30,6 +30,9 @@ pub(super) struct Head {
 /// # Errors
 /// When what came is no HTTP head, or passes a bound: both as early as it is certain.
 pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError> {
+    if inbox.is_empty() {
+        return Ok(None);
+    }
     let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
     let mut reply = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -45,20 +48,20 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
     };
     let head = Head {
         status: reply.code.ok_or(HandshakeError::NotHttp)?,
-        headers: reply.headers.iter().map(|line| (line.name, line.value)).collect(),
+        headers: Headers::of(reply.headers.iter().map(|line| (line.name, line.value))),
         http_1_1: reply.version == Some(1),
         bare_lf: has_bare_lf(&inbox[..length]),
     };
-    let _ = inbox.split_to(length);
+    inbox.advance(length);
     Ok(Some(head))
 }
 
 fn has_bare_lf(head: &[u8]) -> bool {
-    // Counted without a branch, so many bytes at a time.
+    // Without a branch, so many bytes at a time.
     let after = head.get(1..).unwrap_or_default();
-    let bare =
-        head.iter().zip(after).filter(|&(&before, &byte)| (byte == b'\n') & (before != b'\r'));
-    head.first() == Some(&b'\n') || bare.count() > 0
+    let is_bare = |(&before, &byte): (&u8, &u8)| (byte == b'\n') & (before != b'\r');
+    let any = head.iter().zip(after).fold(false, |any, pair| any | is_bare(pair));
+    head.first() == Some(&b'\n') || any
 }
 
 impl Head {
