@@ -45,13 +45,13 @@ impl Headers {
 
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.raw().find(|line| line.0.eq_ignore_ascii_case(name.as_bytes()))?;
+        let (_, value) = self.raw().find(|line| is_same(line.0, name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
     /// Every value of a header, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let named = move |line: &(&[u8], &[u8])| line.0.eq_ignore_ascii_case(name.as_bytes());
+        let named = move |line: &(&[u8], &[u8])| is_same(line.0, name.as_bytes());
         self.raw().filter(named).map(|(_, value)| value)
     }
 
@@ -92,7 +92,7 @@ impl Headers {
 
     /// Whether one of the comma-separated elements of a header is `token`, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        let is = |element: &[u8]| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes());
+        let is = |element: &[u8]| is_same(element.trim_ascii(), token.as_bytes());
         // Mostly it stands alone.
         self.get_all(name).any(|value| is(value) || value.split(|&byte| byte == b',').any(is))
     }
@@ -109,6 +109,11 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
         let lines = lines.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
         Headers::of(lines)
     }
+}
+
+/// Whether two words differ in case alone. Mostly they don't even do that.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one == other || one.eq_ignore_ascii_case(other))
 }
 
 impl fmt::Debug for Headers {

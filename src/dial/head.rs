@@ -75,19 +75,20 @@ impl Head {
         compression: &Compression,
         subprotocols: &[String],
     ) -> Result<Option<Agreed>, HandshakeError> {
+        // As most servers spell them.
         let headers = &self.headers;
         let one = |name| headers.get_all(name).count() == 1;
         let none = |name| headers.get_all(name).next().is_none();
-        let extensions = compression.agree(headers.get_all("sec-websocket-extensions"));
+        let extensions = compression.agree(headers.get_all("Sec-WebSocket-Extensions"));
         let checks = [
             (self.http_1_1, HandshakeError::Version),
             (!self.bare_lf, HandshakeError::BareLf),
-            (headers.has_token("upgrade", "websocket") && one("upgrade"), HandshakeError::Upgrade),
-            (headers.has_token("connection", "upgrade"), HandshakeError::Connection),
-            (one("sec-websocket-accept"), HandshakeError::Accept),
+            (headers.has_token("Upgrade", "websocket") && one("Upgrade"), HandshakeError::Upgrade),
+            (headers.has_token("Connection", "Upgrade"), HandshakeError::Connection),
+            (one("Sec-WebSocket-Accept"), HandshakeError::Accept),
             (self.picked_one_of(subprotocols), HandshakeError::Subprotocol),
             (extensions.is_ok(), HandshakeError::Extension),
-            (none("content-length") && none("transfer-encoding"), HandshakeError::Body),
+            (none("Content-Length") && none("Transfer-Encoding"), HandshakeError::Body),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             Some((_, err)) => Err(err),
@@ -98,7 +99,7 @@ impl Head {
     /// Whether the server picked one of the subprotocols that were offered, or none where none was.
     /// None although some were offered fails the connection, as in browsers and WebSocketApp.
     fn picked_one_of(&self, offered: &[String]) -> bool {
-        let mut lines = self.headers.get_all("sec-websocket-protocol");
+        let mut lines = self.headers.get_all("Sec-WebSocket-Protocol");
         match (lines.next(), lines.next()) {
             (None, _) => offered.is_empty(),
             (Some(picked), None) => offered.iter().any(|name| name.as_bytes() == picked),
@@ -108,7 +109,7 @@ impl Head {
 
     /// The digest of the key that the server has seen, if there is one.
     pub(super) fn accept(&self) -> &[u8] {
-        self.headers.get_all("sec-websocket-accept").next().unwrap_or_default()
+        self.headers.get_all("Sec-WebSocket-Accept").next().unwrap_or_default()
     }
 }
 

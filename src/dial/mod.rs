@@ -52,7 +52,7 @@ pub(crate) struct Opened {
     /// How messages are compressed, if they are.
     pub(crate) deflate: Option<Agreed>,
     /// What was agreed.
-    pub(crate) handshake: Handshake,
+    pub(crate) handshake: Arc<Handshake>,
 }
 
 /// How long the body of a refusal may take to come, within the deadline of the dial.
@@ -189,11 +189,11 @@ async fn once(plan: &Plan, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, 
         upgrade::upgrade(plan, Some(jar), link).await?;
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
     // Verified: one of those that were offered.
-    let subprotocol = headers.get("sec-websocket-protocol").map(str::to_owned);
+    let subprotocol = headers.get("Sec-WebSocket-Protocol").map(str::to_owned);
     let timings = stage.timings();
     let handshake =
         Handshake { status, headers, subprotocol, extensions, peer, tls: session, timings };
-    Ok(Opened { link, leftover, deflate, handshake })
+    Ok(Opened { link, leftover, deflate, handshake: Arc::new(handshake) })
 }
 
 /// What was agreed, as the server says it.
