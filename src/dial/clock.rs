@@ -33,7 +33,16 @@ impl Clock {
 
     /// Ends the stage that is under way and begins another.
     pub(crate) fn set(&self, stage: Stage) {
-        let now = Instant::now();
+        self.set_at(Instant::now(), stage);
+    }
+
+    /// As [`set`](Clock::set), where the stage that is under way had next to nothing to do: the time
+    /// is not asked for.
+    pub(crate) fn pass(&self, stage: Stage) {
+        self.set_at(self.since.get(), stage);
+    }
+
+    fn set_at(&self, now: Instant, stage: Stage) {
         self.spent.set(self.timings_at(now));
         self.since.set(now);
         self.stage.set(stage);

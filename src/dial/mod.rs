@@ -217,7 +217,7 @@ async fn connect(
     let sockets = || plan.options.sockets.get();
     let won = match resolve::address(host, port) {
         Some(addr) => {
-            stage.set(Stage::Connect);
+            stage.pass(Stage::Connect);
             let connected = socket::connect(addr, sockets).await;
             connected.map(|tcp| (tcp, addr)).map_err(|err| vec![(addr, err)])
         }
