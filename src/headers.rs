@@ -145,8 +145,20 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_kept_as_they_came() {
+        let long = "x".repeat(70_000);
+        let lines = [("A", ""), ("a", "b: c, "), ("", "d"), ("Long", long.as_str())];
+        let headers: Headers = lines.into_iter().collect();
+        let kept: Vec<_> = headers.iter().collect();
+        assert_eq!(kept, lines.map(|(name, value)| (name, value.as_bytes())));
+        assert!(headers.len() == 4 && !headers.is_empty() && Headers::default().is_empty());
+    }
+
+    #[test]
     fn a_token_is_found_in_a_list() {
         assert!(headers().has_token("Connection", "upgrade"));
+        assert!(headers().has_token("upgrade", "WebSocket"));
+        assert!(!headers().has_token("upgrade", "web"));
         assert!(!headers().has_token("Connection", "close"));
     }
 

@@ -69,3 +69,26 @@ impl Clock {
         spent
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn stages_follow_one_another_and_one_that_is_passed_takes_nothing() {
+        let seconds = Duration::from_secs;
+        let clock = Clock::new(Stage::Dns);
+        advance(seconds(1)).await;
+        clock.pass(Stage::Connect);
+        advance(seconds(2)).await;
+        clock.set(Stage::Upgrade);
+        advance(seconds(4)).await;
+        let (dns, connect) = (Some(Duration::ZERO), Some(seconds(3)));
+        let expected = Timings { dns, connect, upgrade: Some(seconds(4)), ..Timings::default() };
+        assert_eq!(clock.timings(), expected);
+    }
+}

@@ -270,3 +270,21 @@ impl From<Error> for Rejected {
         Rejected::Failed(err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::options::Options;
+
+    /// The largest block that glibc keeps at hand, in bytes.
+    const AT_HAND: usize = 1032;
+
+    #[test]
+    fn a_dial_is_a_block_that_is_at_hand() {
+        let plan = Plan::new("ws://h/", Options::new(Reconnect::never())).unwrap();
+        let dial = dial(Arc::new(plan), Attempt::new(0, None), SharedJar::default());
+        let size = size_of_val(&dial);
+        assert!(size <= AT_HAND, "{size}");
+    }
+}

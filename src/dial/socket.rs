@@ -83,8 +83,11 @@ mod tests {
         assert_eq!(socket.ttl_v4().unwrap(), 42);
         #[cfg(target_os = "linux")]
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(9)));
-        let off = connected(having(SocketOptions::new().keepalive(None))).await.unwrap();
+        let off = SocketOptions::new().keepalive(None).user_timeout(None);
+        let off = connected(having(off)).await.unwrap();
         assert!(!SockRef::from(&off).keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(SockRef::from(&off).tcp_user_timeout().unwrap(), None);
     }
 
     #[tokio::test]

@@ -352,7 +352,7 @@ mod tests {
     use std::pin::pin;
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncBufReadExt, BufReader, duplex};
     use tokio::time::timeout;
 
     use super::*;
@@ -380,6 +380,37 @@ mod tests {
              Sec-WebSocket-Key: KEY=KEY=KEY=KEY=KEY=KEY=\r\n\r\n"
         );
         assert_eq!(request, expected);
+    }
+
+    /// What is written first is where the reply is read to; of a long one nothing is kept.
+    #[tokio::test]
+    async fn a_reply_is_read_behind_a_request_of_any_length() {
+        for length in [1, 2 * USUAL_HEAD, MAX_RESOURCE - 1] {
+            let (ours, theirs) = duplex(MAX_RESOURCE / 2);
+            let target = format!("ws://h:81/{}", "a".repeat(length));
+            let plan = Plan::new(&target, Options::new(Reconnect::never())).unwrap();
+            let served = async {
+                let mut theirs = BufReader::new(theirs);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    theirs.read_line(&mut head).await.unwrap();
+                }
+                let (_, key) = head.trim_end().split_once("Sec-WebSocket-Key: ").unwrap();
+                let digest = actix_http::ws::hash_key(key.as_bytes());
+                let reply = format!(
+                    "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+                     Sec-WebSocket-Accept: {}\r\n\r\nrest",
+                    str::from_utf8(&digest).unwrap()
+                );
+                theirs.write_all(reply.as_bytes()).await.unwrap();
+                theirs
+            };
+            let link = Link::Plain(Plain::Own(Box::new(ours)));
+            let (upgraded, _theirs) = tokio::join!(upgrade(&plan, None, link), served);
+            let upgraded = upgraded.ok().unwrap();
+            assert_eq!((upgraded.status, &upgraded.leftover[..]), (101, &b"rest"[..]));
+            assert!(upgraded.leftover.capacity() <= USUAL_HEAD, "{length}");
+        }
     }
 
     /// A set of tasks ends when all of its tasks have.
