@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::proto::codec::Kind;
@@ -33,6 +33,9 @@ struct Span {
     kind: Kind,
     is_own: bool,
 }
+
+/// A message with fewer bytes than this goes its own way with a copy of them.
+const SHORT: usize = 256;
 
 impl Messages {
     /// None yet, with room for so many.
@@ -141,13 +144,29 @@ impl Messages {
             Span { len: 0, .. } => Bytes::new(),
             _ => self.buffer.slice(self.at(span)),
         };
-        Some(match span.kind {
+        Some(self.payload_of(span, bytes))
+    }
+
+    /// As [`payload`](Messages::payload), for one that goes its own way: a short one has a copy, which
+    /// takes less than a share in the buffer. That is counted up and down by locked operations.
+    #[inline]
+    pub(crate) fn own_payload(&self, index: usize) -> Option<Payload> {
+        let span = self.span(index)?;
+        if span.is_own || span.len as usize >= SHORT {
+            return self.payload(index);
+        }
+        Some(self.payload_of(span, copied(self.bytes_of(span))))
+    }
+
+    #[inline]
+    fn payload_of(&self, span: &Span, bytes: Bytes) -> Payload {
+        match span.kind {
             Kind::Text => match ByteString::try_from(bytes) {
                 Ok(text) => Payload::Text(text),
                 Err(_) => Payload::Binary(Bytes::copy_from_slice(self.bytes_of(span))),
             },
             Kind::Unchecked | Kind::Binary => Payload::Binary(bytes),
-        })
+        }
     }
 
     /// What one of those that are left came as, also where nobody has checked it.
@@ -222,6 +241,29 @@ impl Span {
     }
 }
 
+/// A copy in a block of its own. Blocks of some sizes are wanted for each message besides: its place in
+/// an actor's mailbox has 24 bytes, and the envelope of an `event::Message` 88. glibc's allocator keeps
+/// only a few of a size at hand, so that the copy is given one of another size.
+#[inline]
+fn copied(bytes: &[u8]) -> Bytes {
+    match bytes.len() {
+        0 => Bytes::new(),
+        1..=24 => behind([0; 24], bytes),
+        73..=88 => behind([0; 16], bytes),
+        _ => Bytes::copy_from_slice(bytes),
+    }
+}
+
+#[inline]
+fn behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
+    let mut block = Vec::with_capacity(N + bytes.len());
+    block.extend_from_slice(&front);
+    block.extend_from_slice(bytes);
+    let mut copy = Bytes::from(block);
+    copy.advance(N);
+    copy
+}
+
 /// A place in a buffer of one read: some 64 KiB.
 #[inline]
 fn short(place: usize) -> u32 {
@@ -266,6 +308,26 @@ mod tests {
         assert_eq!(opcodes, [Opcode::Text, Opcode::Binary, Opcode::Binary, Opcode::Text]);
         assert!(messages.payload(4).is_none() && messages.bytes(usize::MAX).is_none());
         assert_eq!(messages.held(), 12);
+    }
+
+    #[test]
+    fn a_short_one_goes_its_own_way_without_the_buffer() {
+        let messages = four();
+        for index in 0..messages.len() {
+            assert_eq!(messages.own_payload(index), messages.payload(index));
+        }
+        assert_eq!(messages.own_payload(4), None);
+        for len in 1..=SHORT {
+            for kind in [Kind::Text, Kind::Binary] {
+                let mut messages = Messages::default();
+                messages.push(kind, 1..1 + len);
+                messages.seal(Bytes::from(vec![b'a'; len + 2]), 0, 0);
+                let (own, shared) = (messages.own_payload(0), messages.payload(0));
+                assert_eq!(own, shared);
+                drop(shared);
+                assert_eq!(messages.buffer.is_unique(), len < SHORT, "{len}");
+            }
+        }
     }
 
     #[test]
