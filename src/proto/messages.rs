@@ -25,14 +25,13 @@ pub(crate) struct Messages {
     held: usize,
 }
 
-/// Where a message lies: in the buffer, or at a place of `own`.
+/// Where a message lies, in the buffer or at a place of `own`, and what it is: 30 bits for the place,
+/// 30 for the length, and 4. It is written and read as one word, thousands of times for a read.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    start: u32,
-    len: u32,
-    kind: Kind,
-    is_own: bool,
-}
+struct Span(u64);
+
+/// The farthest that a message in the buffer may reach, in bytes.
+pub(crate) const MOST: usize = (1 << 30) - 1;
 
 /// A message with fewer bytes than this goes its own way with a copy of them.
 const SHORT: usize = 256;
@@ -46,26 +45,25 @@ impl Messages {
     /// Adds one that lies in the buffer to come.
     #[inline]
     pub(crate) fn push(&mut self, kind: Kind, place: Range<usize>) {
-        let (start, len) = (short(place.start), short(place.len()));
-        self.spans.push(Span { start, len, kind, is_own: false });
+        self.spans.push(Span::new(place.start, place.len(), kind));
     }
 
     /// Adds one that doesn't.
     pub(crate) fn push_own(&mut self, kind: Kind, bytes: Bytes) {
-        let start = short(self.own.len());
+        let span = Span::new(self.own.len(), 0, kind).own();
         self.held += bytes.len();
         self.own.push(bytes);
-        self.spans.push(Span { start, len: 0, kind, is_own: true });
+        self.spans.push(span);
     }
 
     /// The part of the buffer to come in which messages lie.
     pub(crate) fn extent(&self) -> Range<usize> {
-        let mut inside = self.spans.iter().filter(|span| !span.is_own);
+        let mut inside = self.spans.iter().filter(|span| !span.is_own());
         let Some(first) = inside.next() else {
             return 0..0;
         };
         let last = inside.next_back().unwrap_or(first);
-        first.place().start..last.place().end
+        first.place(0).start..last.place(0).end
     }
 
     /// Gives them their buffer, which begins at `base` as the places count, and keeps `held` bytes of
@@ -93,8 +91,8 @@ impl Messages {
         self.held
     }
 
-    fn span(&self, index: usize) -> Option<&Span> {
-        self.spans.get(self.done.checked_add(index)?)
+    fn span(&self, index: usize) -> Option<Span> {
+        self.spans.get(self.done.checked_add(index)?).copied()
     }
 
     /// The bytes of one of those that are left.
@@ -104,35 +102,25 @@ impl Messages {
     }
 
     #[inline]
-    fn bytes_of(&self, span: &Span) -> &[u8] {
-        if span.is_own { &self.own[span.start as usize] } else { &self.buffer[self.at(span)] }
-    }
-
-    fn at(&self, span: &Span) -> Range<usize> {
-        let Range { start, end } = span.place();
-        start - self.base..end - self.base
+    fn bytes_of(&self, span: Span) -> &[u8] {
+        if span.is_own() { &self.own[span.start()] } else { &self.buffer[span.place(self.base)] }
     }
 
     /// One of those that are left, lent.
     #[inline]
     pub(crate) fn view(&self, index: usize) -> Option<View<'_>> {
-        self.span(index).map(|span| self.view_of(span))
+        self.span(index).map(|span| span.view(self.bytes_of(span)))
     }
 
     /// All that are left, lent.
     #[inline]
     pub(crate) fn views(&self) -> impl ExactSizeIterator<Item = View<'_>> {
-        self.spans[self.done..].iter().map(|span| self.view_of(span))
-    }
-
-    #[inline]
-    fn view_of(&self, span: &Span) -> View<'_> {
-        let bytes = self.bytes_of(span);
-        match span.kind {
-            // Checked once more: that is the price of no `unsafe`.
-            Kind::Text => simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text),
-            Kind::Unchecked | Kind::Binary => View::Binary(bytes),
-        }
+        // Looked up once, not for each.
+        let (buffer, base) = (&self.buffer[..], self.base);
+        self.spans[self.done..].iter().map(move |&span| {
+            let inside = !span.is_own();
+            span.view(if inside { &buffer[span.place(base)] } else { &self.own[span.start()] })
+        })
     }
 
     /// One of those that are left; it shares the buffer.
@@ -140,9 +128,9 @@ impl Messages {
     pub(crate) fn payload(&self, index: usize) -> Option<Payload> {
         let span = self.span(index)?;
         let bytes = match span {
-            Span { is_own: true, start, .. } => self.own[*start as usize].clone(),
-            Span { len: 0, .. } => Bytes::new(),
-            _ => self.buffer.slice(self.at(span)),
+            span if span.is_own() => self.own[span.start()].clone(),
+            span if span.len() == 0 => Bytes::new(),
+            span => self.buffer.slice(span.place(self.base)),
         };
         Some(self.payload_of(span, bytes))
     }
@@ -152,15 +140,15 @@ impl Messages {
     #[inline]
     pub(crate) fn own_payload(&self, index: usize) -> Option<Payload> {
         let span = self.span(index)?;
-        if span.is_own || span.len as usize >= SHORT {
+        if span.is_own() || span.len() >= SHORT {
             return self.payload(index);
         }
         Some(self.payload_of(span, copied(self.bytes_of(span))))
     }
 
     #[inline]
-    fn payload_of(&self, span: &Span, bytes: Bytes) -> Payload {
-        match span.kind {
+    fn payload_of(&self, span: Span, bytes: Bytes) -> Payload {
+        match span.kind() {
             Kind::Text => match ByteString::try_from(bytes) {
                 Ok(text) => Payload::Text(text),
                 Err(_) => Payload::Binary(Bytes::copy_from_slice(self.bytes_of(span))),
@@ -171,7 +159,7 @@ impl Messages {
 
     /// What one of those that are left came as, also where nobody has checked it.
     pub(crate) fn opcode(&self, index: usize) -> Option<Opcode> {
-        self.span(index).map(|span| span.kind.opcode())
+        self.span(index).map(|span| span.kind().opcode())
     }
 
     /// Is done with the first of those that are left.
@@ -189,12 +177,12 @@ impl Messages {
         let end = self.done + count;
         let mut front = Self::with_capacity(count);
         let mut len = 0;
-        for span in &self.spans[self.done..end] {
-            if span.is_own {
-                front.push_own(span.kind, self.own[span.start as usize].clone());
+        for &span in &self.spans[self.done..end] {
+            if span.is_own() {
+                front.push_own(span.kind(), self.own[span.start()].clone());
             } else {
-                front.spans.push(*span);
-                len += span.len as usize;
+                front.spans.push(span);
+                len += span.len();
             }
         }
         self.done = end;
@@ -218,13 +206,13 @@ impl Messages {
     pub(crate) fn compact(&mut self) {
         let mut left = Self::with_capacity(self.len());
         let mut buffer = BytesMut::new();
-        for span in &self.spans[self.done..] {
-            if span.is_own {
-                left.push_own(span.kind, self.own[span.start as usize].clone());
+        for &span in &self.spans[self.done..] {
+            if span.is_own() {
+                left.push_own(span.kind(), self.own[span.start()].clone());
             } else {
                 let start = buffer.len();
                 buffer.extend_from_slice(self.bytes_of(span));
-                left.push(span.kind, start..buffer.len());
+                left.push(span.kind(), start..buffer.len());
             }
         }
         let held = buffer.len();
@@ -234,12 +222,67 @@ impl Messages {
 }
 
 impl Span {
+    /// # Panics
+    /// Beyond [`MOST`], which callers keep to.
     #[inline]
-    fn place(&self) -> Range<usize> {
-        let start = self.start as usize;
-        start..start + self.len as usize
+    fn new(start: usize, len: usize, kind: Kind) -> Self {
+        assert!((start | len) <= MOST, "a buffer of messages is looked at up to 1 GiB");
+        Self(start as u64 | (len as u64) << LEN | (kind as u64) << KIND)
+    }
+
+    /// The same, at a place of `own`.
+    fn own(self) -> Self {
+        Self(self.0 | OWN)
+    }
+
+    #[inline]
+    fn is_own(self) -> bool {
+        self.0 & OWN != 0
+    }
+
+    #[inline]
+    fn start(self) -> usize {
+        self.0 as usize & MOST
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        (self.0 >> LEN) as usize & MOST
+    }
+
+    #[inline]
+    fn kind(self) -> Kind {
+        match self.0 >> KIND & 3 {
+            TEXT => Kind::Text,
+            UNCHECKED => Kind::Unchecked,
+            _ => Kind::Binary,
+        }
+    }
+
+    /// Its place in a buffer that begins at `base`.
+    #[inline]
+    fn place(self, base: usize) -> Range<usize> {
+        let start = self.start() - base;
+        start..start + self.len()
+    }
+
+    #[inline]
+    fn view(self, bytes: &[u8]) -> View<'_> {
+        match self.kind() {
+            // Checked once more: that is the price of no `unsafe`.
+            Kind::Text => simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text),
+            Kind::Unchecked | Kind::Binary => View::Binary(bytes),
+        }
     }
 }
+
+/// Where in a [`Span`] the length begins, and what it is.
+const LEN: u32 = 30;
+const KIND: u32 = 60;
+const TEXT: u64 = Kind::Text as u64;
+const UNCHECKED: u64 = Kind::Unchecked as u64;
+/// The bit of one that does not lie in the buffer.
+const OWN: u64 = 1 << 62;
 
 /// A copy in a block of its own. Blocks of some sizes are wanted for each message besides: its place in
 /// an actor's mailbox has 24 bytes, and the envelope of an `event::Message` 88. glibc's allocator keeps
@@ -262,12 +305,6 @@ fn behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
     let mut copy = Bytes::from(block);
     copy.advance(N);
     copy
-}
-
-/// A place in a buffer of one read: some 64 KiB.
-#[inline]
-fn short(place: usize) -> u32 {
-    u32::try_from(place).expect("a buffer of messages has less than 4 GiB")
 }
 
 #[cfg(test)]
