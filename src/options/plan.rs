@@ -56,11 +56,24 @@ impl Plan {
     /// Whether another connection can go by this plan. TLS sessions are kept in it only where a
     /// redirect leads to `wss`, and shared then.
     pub(super) fn is_alike(&self, other: &Plan) -> bool {
-        let is_plain = |plan: &Plan| plan.trusted && plan.tls.is_none() && plan.detour.is_none();
         Arc::ptr_eq(&self.options, &other.options)
             && self.target == other.target
-            && is_plain(self)
-            && is_plain(other)
+            && self.is_plain()
+            && other.is_plain()
+    }
+
+    /// Whether a connection to this URL with these options can go by this plan, as far as that can be
+    /// told without taking the URL apart. The environment is asked anew.
+    pub(super) fn is_for(&self, url: &str, options: &Options) -> bool {
+        self.is_plain()
+            && self.target.is_spelled(url)
+            && *self.options == *options
+            && matches!(options.proxy_for(&self.target, from_environment), Ok(None))
+    }
+
+    /// Whether it is the plain and direct way.
+    fn is_plain(&self) -> bool {
+        self.trusted && self.tls.is_none() && self.detour.is_none()
     }
 
     /// The plan for another target that the application named, with the same options and the same TLS,
@@ -91,7 +104,7 @@ impl Plan {
             false => None,
         };
         let tls = tls.map(Box::new);
-        let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
+        let proxy = options.proxy_for(&target, from_environment)?;
         let detour = proxy.map(|proxy| {
             let make = || secured.proxy.get_or_make(|| options.proxy_tls.get().client(variable));
             let tls = (proxy.scheme == Scheme::Https).then(make).transpose()?;
@@ -100,4 +113,8 @@ impl Plan {
         let detour = detour.transpose()?;
         Ok(Plan { options, target, tls, detour, trusted, secured })
     }
+}
+
+fn from_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
+use crate::error::ConfigError;
 use crate::options::{Options, Plan};
 
 thread_local! {
@@ -26,17 +27,26 @@ pub(super) fn shared(options: Options) -> Arc<Options> {
     }
 }
 
-/// The plan, in the memory of that of the connection before, if both lead by the plain and direct way to
-/// one and the same place with the same options.
-pub(crate) fn shared_plan(plan: Plan) -> Arc<Plan> {
-    match PLAN.with_borrow(Weak::upgrade) {
-        Some(newest) if newest.is_alike(&plan) => newest,
-        _ => {
-            let own = Arc::new(plan);
-            PLAN.set(Arc::downgrade(&own));
-            own
-        }
+/// The plan for a URL and its options: that of the connection before, if both lead by the plain and
+/// direct way to one and the same place with the same options. What it was checked for is not checked again.
+///
+/// # Errors
+/// As [`Plan::new`].
+pub(crate) fn shared_plan(url: &str, options: Options) -> Result<Arc<Plan>, ConfigError> {
+    let newest = PLAN.with_borrow(Weak::upgrade);
+    if let Some(newest) = &newest
+        && newest.is_for(url, &options)
+    {
+        return Ok(newest.clone());
     }
+    let plan = Plan::new(url, options)?;
+    // The URL may only be spelled in another way.
+    if let Some(newest) = newest.filter(|newest| newest.is_alike(&plan)) {
+        return Ok(newest);
+    }
+    let own = Arc::new(plan);
+    PLAN.set(Arc::downgrade(&own));
+    Ok(own)
 }
 
 #[cfg(test)]
@@ -71,10 +81,13 @@ mod tests {
             let mut options = Options::new(Reconnect::default());
             options.close_timeout = Duration::from_secs(close);
             options.proxy_from_env = false;
-            shared_plan(Plan::new(url, options).unwrap())
+            shared_plan(url, options).unwrap()
         };
         let first = plan("ws://h/a?b", 3);
-        assert!(Arc::ptr_eq(&first, &plan("ws://h:80/a?b", 3)));
+        // As it is spelled, and as it may be.
+        for url in ["ws://h/a?b", "ws://h:80/a?b"] {
+            assert!(Arc::ptr_eq(&first, &plan(url, 3)), "{url}");
+        }
         for (url, close) in
             [("ws://h/a?c", 3), ("ws://h:81/a?b", 3), ("ws://me:pw@h/a?b", 3), ("ws://h/a?b", 4)]
         {

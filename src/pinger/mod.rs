@@ -11,11 +11,11 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{self, Arc};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
-use actix::{Actor, ActorFuture, AsyncContext, Context, Message, WeakRecipient};
+use actix::{Actor, ActorFuture, AsyncContext, Context};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::options::Options;
@@ -24,12 +24,17 @@ use crate::pinger::watchdog::{Signs, Watchdog};
 pub(crate) use crate::pinger::watchdog::{Act, Silent};
 
 /// What a connection is told by its pinger.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sign {
     /// The socket that it is for.
     pub(crate) epoch: u64,
     pub(crate) act: Act,
+}
+
+/// The way to a connection, which its pinger does not keep alive.
+pub(crate) trait Listener {
+    /// `false` if the connection is gone.
+    fn tell(&self, sign: Sign) -> bool;
 }
 
 /// A socket that a pinger looks after, until this is dropped. It leads to what both of them see.
@@ -60,7 +65,7 @@ struct Ward {
     /// Its place in the round.
     place: Cell<Option<Place>>,
     epoch: u64,
-    connection: WeakRecipient<Sign>,
+    connection: sync::Weak<dyn Listener>,
 }
 
 /// When to look at a socket again, in nanoseconds since the round began, and a number that tells those
@@ -100,7 +105,7 @@ impl Watched {
         epoch: u64,
         options: Arc<Options>,
         now: Instant,
-        connection: WeakRecipient<Sign>,
+        connection: sync::Weak<dyn Listener>,
     ) -> Watched {
         let (signs, watchdog) = (Signs::new(now), Watchdog::new(options, now));
         let place = Cell::new(None);
@@ -194,7 +199,7 @@ impl Ward {
 
     fn tell(&self, act: Act) -> bool {
         let connection = self.connection.upgrade();
-        connection.map(|to| to.do_send(Sign { epoch: self.epoch, act })).is_some()
+        connection.is_some_and(|to| to.tell(Sign { epoch: self.epoch, act }))
     }
 
     /// When to look again.
@@ -360,7 +365,6 @@ impl ActorFuture<Pinger> for Ticks {
 
 #[cfg(test)]
 mod tests {
-    use actix::Recipient;
     use tokio::runtime::{Builder, Runtime};
     use tokio::sync::mpsc;
     use tokio::task::LocalSet;
@@ -368,7 +372,6 @@ mod tests {
 
     use super::*;
     use crate::backoff::Reconnect;
-    use crate::event;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -380,22 +383,26 @@ mod tests {
     /// A connection, as far as a pinger knows one.
     struct Connection {
         told: mpsc::UnboundedReceiver<Act>,
-        recipient: Recipient<Sign>,
+        listener: Arc<dyn Listener>,
+    }
+
+    impl Listener for mpsc::UnboundedSender<Act> {
+        fn tell(&self, sign: Sign) -> bool {
+            self.send(sign.act).is_ok()
+        }
     }
 
     impl Connection {
-        /// Called in a `LocalSet`.
         fn new() -> Connection {
             let (tell, told) = mpsc::unbounded_channel();
-            let recipient = event::call(move |sign: Sign| tell.send(sign.act).unwrap());
-            Connection { told, recipient }
+            Connection { told, listener: Arc::new(tell) }
         }
 
         fn watched(&self, interval: Duration) -> Watched {
             let mut options = Options::new(Reconnect::default());
             options.ping_interval = Some(interval);
             options.ping_timeout = None;
-            Watched::new(1, options.into(), Instant::now(), self.recipient.downgrade())
+            Watched::new(1, options.into(), Instant::now(), Arc::downgrade(&self.listener))
         }
 
         async fn next(&mut self) -> Act {

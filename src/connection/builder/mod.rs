@@ -489,7 +489,7 @@ impl ConnectionBuilder {
 
 /// Checks everything, and asks the policy for its beginning.
 fn plan(url: &str, options: Options) -> Result<(Arc<Plan>, Schedule), ConfigError> {
-    let plan = shared_plan(Plan::new(url, options)?);
+    let plan = shared_plan(url, options)?;
     let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
     let schedule = catch_unwind(AssertUnwindSafe(begin))
         .map_err(|_| ConfigError::option("reconnect", "the policy panicked"))?;
