@@ -146,7 +146,9 @@ impl Messages {
         Some(self.payload_of(span, copied(self.bytes_of(span))))
     }
 
-    #[inline]
+    /// Always inlined: what was put together word by word would have to be in the cache before it could
+    /// be moved here.
+    #[inline(always)]
     fn payload_of(&self, span: Span, bytes: Bytes) -> Payload {
         match span.kind() {
             Kind::Text => match ByteString::try_from(bytes) {
@@ -333,6 +335,21 @@ mod tests {
             bytes.to_vec()
         };
         (0..messages.len()).map(bytes).collect()
+    }
+
+    #[test]
+    fn a_place_is_read_as_it_was_noted() {
+        for start in [0, 1, MOST] {
+            for len in [0, 1, MOST] {
+                for kind in [Kind::Text, Kind::Unchecked, Kind::Binary] {
+                    let span = Span::new(start, len, kind);
+                    for (span, is_own) in [(span, false), (span.own(), true)] {
+                        assert_eq!((span.start(), span.len()), (start, len));
+                        assert_eq!((span.kind(), span.is_own()), (kind, is_own));
+                    }
+                }
+            }
+        }
     }
 
     #[test]
