@@ -14,6 +14,7 @@ use crate::command::{self, Asked, Command, Handle, Lane};
 use crate::connection::Connection;
 use crate::delivery::Event;
 use crate::event;
+use crate::pinger::Sign;
 
 /// What handles share with their connection.
 #[derive(Default)]
@@ -115,6 +116,7 @@ fn envelope(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
         .or_else(|| pack_both::<event::Close>(asked))
         .or_else(|| pack_both::<event::State>(asked))
         .or_else(|| pack_both::<event::Stopped>(asked))
+        .or_else(|| pack::<Sign>(asked))
 }
 
 fn pack<C: Command>(asked: &mut dyn Any) -> Option<Envelope<Connection>>

@@ -81,6 +81,7 @@ pub struct Connection {
 
 /// How a socket was opened: what `event::Open` says of it.
 struct Opening {
+    at: Instant,
     handshake: Arc<Handshake>,
     attempts: u32,
     outage: Option<Box<event::Outage>>,
@@ -209,12 +210,16 @@ impl Connection {
     }
 
     fn enter(&mut self, phase: Phase) {
+        self.enter_at(phase, Instant::now);
+    }
+
+    fn enter_at(&mut self, phase: Phase, now: impl FnOnce() -> Instant) {
         if self.phase == phase {
             return;
         }
         tracing::debug!(source = %self.source, %phase, epoch = self.epoch, "phase");
         self.phase = phase;
-        self.phase_since = Instant::now();
+        self.phase_since = now();
         self.watch.set_phase(phase);
         let since = self.phase_since.into_std();
         self.tell(event::State { source: self.source, epoch: self.epoch, phase, since });
@@ -230,14 +235,14 @@ impl Connection {
         self.attempts += 1;
         self.attempts_down += 1;
         self.watch.set(Gauge::Attempts, self.attempts);
-        self.enter(Phase::Connecting);
+        self.enter_at(Phase::Connecting, || now);
         let attempt = Attempt::new(self.schedule.attempt(), self.last_error());
         let jar = self.jar.get_or_insert_default().clone();
         self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar)));
     }
 
     /// A dial has succeeded: a new epoch begins.
-    fn opened(&mut self, opened: Opened, ctx: &mut Context<Connection>) {
+    fn opened(&mut self, opened: Opened) {
         let now = Instant::now();
         self.epoch += 1;
         self.schedule.opened(now.into_std());
@@ -255,11 +260,11 @@ impl Connection {
         let (link, leftover) = (opened.link, opened.leftover);
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, self.epoch);
-        let opening = Opening { handshake, attempts, outage };
-        let connection = ctx.address();
-        let live = Live::new(self.epoch, opening, link, leftover, codec, options, &connection);
+        let opening = Opening { at: now, handshake, attempts, outage };
+        let own = self.lane.handle();
+        let live = Live::new(self.epoch, opening, link, leftover, codec, options, own);
         self.life = Life::Live(Box::new(live));
-        self.enter(Phase::Open);
+        self.enter_at(Phase::Open, || now);
         let Some(open) = self.open_event() else {
             return;
         };
@@ -334,7 +339,7 @@ impl Connection {
             Next::Retry { after, .. } => {
                 self.past().next_dial = Some(now.checked_add(after).unwrap_or(now));
                 self.intent = Intent::Stay;
-                self.enter(Phase::Waiting);
+                self.enter_at(Phase::Waiting, || now);
                 ctx.stop();
             }
             Next::Stop if self.intent == Intent::Pause => self.paused(),
@@ -482,11 +487,12 @@ impl Connection {
         // A timer takes a millisecond at least. A retry is worth that, also when it is due: dials that
         // fail at once, under a policy without delays, would never let go of the thread.
         let may_be_now = self.attempts == 0 || self.hastened;
-        let at = self.next_dial();
+        let at = self.past.as_ref().and_then(|past| past.next_dial);
+        let is_due = || at.is_none_or(|at| at <= Instant::now());
         let due = match tokio::runtime::Handle::try_current() {
             Err(_) => Due::Later,
-            Ok(_) if may_be_now && at <= Instant::now() => Due::Now,
-            Ok(_) => Due::At(Box::pin(sleep_until(at))),
+            Ok(_) if may_be_now && is_due() => Due::Now,
+            Ok(_) => Due::At(Box::pin(sleep_until(at.unwrap_or_else(Instant::now)))),
         };
         self.life = Life::Waiting(due);
     }

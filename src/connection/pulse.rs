@@ -75,7 +75,7 @@ impl Connection {
             }
             Life::Dialling(dial) => match ready!(dial.as_mut().poll(task)) {
                 Ok(opened) => {
-                    self.opened(opened, ctx);
+                    self.opened(opened);
                     Poll::Ready(())
                 }
                 Err(err) => {

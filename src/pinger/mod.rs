@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
-use actix::{Actor, ActorFuture, AsyncContext, Context, Message, WeakRecipient};
+use actix::{Actor, ActorFuture, AsyncContext, Context, Message};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::command::Handle;
 use crate::options::Options;
 use crate::pinger::watchdog::{Signs, Watchdog};
 
@@ -60,7 +61,7 @@ struct Ward {
     /// Its place in the round.
     place: Cell<Option<Place>>,
     epoch: u64,
-    connection: WeakRecipient<Sign>,
+    connection: Handle,
 }
 
 /// When to look at a socket again, in nanoseconds since the round began, and a number that tells those
@@ -100,7 +101,7 @@ impl Watched {
         epoch: u64,
         options: Arc<Options>,
         now: Instant,
-        connection: WeakRecipient<Sign>,
+        connection: Handle,
     ) -> Watched {
         let (signs, watchdog) = (Signs::new(now), Watchdog::new(options, now));
         let place = Cell::new(None);
@@ -193,8 +194,7 @@ impl Ward {
     }
 
     fn tell(&self, act: Act) -> bool {
-        let connection = self.connection.upgrade();
-        connection.map(|to| to.do_send(Sign { epoch: self.epoch, act })).is_some()
+        self.connection.do_send(Sign { epoch: self.epoch, act })
     }
 
     /// When to look again.
@@ -360,7 +360,8 @@ impl ActorFuture<Pinger> for Ticks {
 
 #[cfg(test)]
 mod tests {
-    use actix::Recipient;
+    use std::any::Any;
+
     use tokio::runtime::{Builder, Runtime};
     use tokio::sync::mpsc;
     use tokio::task::LocalSet;
@@ -368,7 +369,7 @@ mod tests {
 
     use super::*;
     use crate::backoff::Reconnect;
-    use crate::event;
+    use crate::command::{Asked, Lane, Send};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -380,22 +381,39 @@ mod tests {
     /// A connection, as far as a pinger knows one.
     struct Connection {
         told: mpsc::UnboundedReceiver<Act>,
-        recipient: Recipient<Sign>,
+        handle: Handle,
+    }
+
+    /// Its end of the handle.
+    struct Told(mpsc::UnboundedSender<Act>);
+
+    impl Lane for Told {
+        fn send(&self, _: Asked<Send>) -> bool {
+            false
+        }
+
+        fn post(&self, asked: &mut dyn Any) -> bool {
+            let sign = asked.downcast_mut::<Option<Asked<Sign>>>().and_then(Option::take).unwrap();
+            self.0.send(sign.command.act).is_ok()
+        }
+
+        fn is_open(&self) -> bool {
+            !self.0.is_closed()
+        }
     }
 
     impl Connection {
         /// Called in a `LocalSet`.
         fn new() -> Connection {
             let (tell, told) = mpsc::unbounded_channel();
-            let recipient = event::call(move |sign: Sign| tell.send(sign.act).unwrap());
-            Connection { told, recipient }
+            Connection { told, handle: Handle::new(Arc::new(Told(tell))) }
         }
 
         fn watched(&self, interval: Duration) -> Watched {
             let mut options = Options::new(Reconnect::default());
             options.ping_interval = Some(interval);
             options.ping_timeout = None;
-            Watched::new(1, options.into(), Instant::now(), self.recipient.downgrade())
+            Watched::new(1, options.into(), Instant::now(), self.handle.clone())
         }
 
         async fn next(&mut self) -> Act {

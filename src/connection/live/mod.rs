@@ -11,15 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix::Addr;
 use bytes::{Bytes, BytesMut};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
-use crate::command::{self, Refusal, SendError};
+use crate::command::{self, Handle, Refusal, SendError};
+use crate::connection::Opening;
 use crate::connection::live::reading::ReadState;
-use crate::connection::{Connection, Opening};
 use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
@@ -34,7 +33,6 @@ use crate::writer::{self, Writer};
 
 /// One opened socket, from its first byte to its last.
 pub(super) struct Live {
-    opened: Instant,
     opening: Opening,
     link: Link,
     codec: Codec,
@@ -109,13 +107,10 @@ impl Live {
         leftover: BytesMut,
         codec: Codec,
         options: Arc<Options>,
-        connection: &Addr<Connection>,
+        connection: Handle,
     ) -> Live {
-        let now = Instant::now();
-        let weak = connection.downgrade().recipient();
-        let signs = Watched::new(epoch, options.clone(), now, weak);
+        let signs = Watched::new(epoch, options.clone(), opening.at, connection);
         Live {
-            opened: now,
             opening,
             link,
             codec,
@@ -151,7 +146,7 @@ impl Live {
     }
 
     pub(super) fn lasted(&self) -> Duration {
-        self.opened.elapsed()
+        self.opening.at.elapsed()
     }
 
     pub(super) fn closure(&self) -> Closure {
