@@ -154,9 +154,10 @@ impl Writer {
         self.pong_in(codec);
     }
 
-    /// Takes a Close frame. Nothing goes out behind it.
+    /// Takes a Close frame. Nothing goes out behind it, so that there is no bound any more for it to
+    /// count against.
     pub(crate) fn close(&mut self, codec: &mut Codec, close: Outgoing) {
-        self.control(codec, close);
+        self.put(|buf| codec.encode(close, buf));
     }
 
     /// Bytes that wait to be written.

@@ -34,6 +34,7 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 /// One foreign thing, one file: a crate, and the file or folder that alone may name it.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("awc", &["dial/upgrade.rs"]),
+    ("actix_http", &["dial/upgrade.rs"]),
     ("actix_service", &["dial/upgrade.rs"]),
     ("rustls", &["tls/"]),
     ("rustls_platform_verifier", &["tls/"]),

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use actix::{Actor, Arbiter, Context, Handler};
-use actix_ws_client::testing::{Gone, Probe, Script, Seen, Server};
+use actix_ws_client::testing::{Gate, Gone, Probe, Script, Seen, Server};
 use actix_ws_client::{
     ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect, command,
     event,
@@ -276,6 +276,29 @@ async fn a_connection_starts_in_another_arbiter() {
     arbiter.stop();
     arbiter.join().unwrap();
     probe.check().unwrap();
+}
+
+#[actix::test]
+async fn who_asked_for_the_end_is_answered_where_the_arbiter_ends_before_it() {
+    let gate = Gate::new();
+    let server = Server::start(Script::accept().stall_until(&gate));
+    let arbiter = Arbiter::new();
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start_in(&arbiter.handle()).unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let close = || command::Close::normal().deadline(Duration::from_secs(3600));
+    let asked = connection.send(close());
+    let asked_too = handle.send(close());
+    let forgotten = [connection.try_send(close()).is_ok(), handle.do_send(close())];
+    assert_eq!(forgotten, [true; 2]);
+    assert_eq!(connection.send(command::Status).await.unwrap().phase, Phase::Closing);
+    arbiter.stop();
+    arbiter.join().unwrap();
+    for outcome in [asked.await, asked_too.await] {
+        let outcome = outcome.unwrap();
+        assert_eq!((outcome.kind, outcome.epochs, outcome.close), (OutcomeKind::Closed, 1, None));
+    }
+    gate.open();
 }
 
 #[actix::test]

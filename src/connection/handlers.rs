@@ -1,13 +1,15 @@
 //! The commands: each handler translates, asks, acts.
 
-use actix::{Handler, MessageResult, Recipient, ResponseFuture};
-use tokio::sync::oneshot;
+use std::rc::Rc;
+
+use actix::dev::OneshotSender;
+use actix::{Handler, MessageResult, Recipient};
 use tokio::time::Instant;
 
-use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, Status, Watch};
-use crate::command::{self, Accepted, Closed, SendError, Unsent};
+use crate::command::status::{Gauge, Outcome, Phase, Status, Watch};
+use crate::command::{self, Accepted, Asked, Closed, SendError, Unsent};
 use crate::connection::live::Live;
-use crate::connection::waiting::Reply;
+use crate::connection::waiting::{Reply, Slot, tell};
 use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
 use crate::pinger::{Act, Sign};
@@ -33,9 +35,9 @@ impl Connection {
 }
 
 impl Handler<command::Send> for Connection {
-    type Result = Reply;
+    type Result = Reply<Result<Accepted, SendError>>;
 
-    fn handle(&mut self, send: command::Send, ctx: &mut Self::Context) -> Reply {
+    fn handle(&mut self, send: command::Send, ctx: &mut Self::Context) -> Self::Result {
         self.catch_up(ctx);
         self.take_or_wait(send)
     }
@@ -99,20 +101,46 @@ impl Connection {
 }
 
 impl Handler<command::Close> for Connection {
-    type Result = ResponseFuture<Outcome>;
+    type Result = Reply<Outcome>;
 
     fn handle(&mut self, close: command::Close, ctx: &mut Self::Context) -> Self::Result {
         self.catch_up(ctx);
-        if let Some(outcome) = self.outcome() {
-            return Box::pin(std::future::ready(outcome.clone()));
+        match self.close(close) {
+            Some(outcome) => Reply::now(outcome.clone()),
+            None => Reply::later(self.ask_outcome(None)),
         }
-        let (waiter, answer) = oneshot::channel();
-        self.past().waiters.push(waiter);
-        // What is left to say where the whole system ends before the run does.
-        let cut_short = self.result(OutcomeKind::Closed, None);
-        let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
-        self.finish(close.frame, deadline);
-        Box::pin(async move { answer.await.unwrap_or(cut_short) })
+    }
+}
+
+impl Connection {
+    /// As the handler does, and answers once the run has ended. Who did not ask costs nothing.
+    pub(super) fn close_and_tell(
+        &mut self,
+        Asked { command: close, asker }: Asked<command::Close>,
+    ) {
+        match (self.close(close), asker) {
+            (_, None) => {}
+            (Some(outcome), asker) => tell(asker, outcome.clone()),
+            (None, asker) => {
+                self.ask_outcome(asker);
+            }
+        }
+    }
+
+    /// Begins to close for good. Gives out how the run ended, if it has.
+    fn close(&mut self, close: command::Close) -> Option<&Outcome> {
+        if self.outcome().is_none() {
+            let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
+            self.finish(close.frame, deadline);
+        }
+        self.outcome()
+    }
+
+    /// Has the outcome told to who asks for it, or is put into the slot.
+    fn ask_outcome(&mut self, asker: Option<OneshotSender<Outcome>>) -> Slot<Outcome> {
+        let slot = Slot::new(asker.into());
+        self.past().askers.push(Rc::clone(&slot));
+        slot
     }
 }
 
@@ -257,10 +285,9 @@ impl<M: Event> Handler<command::Unsubscribe<M>> for Connection {
     }
 }
 
-impl Handler<Sign> for Connection {
-    type Result = ();
-
-    fn handle(&mut self, sign: Sign, _: &mut Self::Context) {
+impl Connection {
+    /// Does what the pinger found to be due.
+    pub(super) fn heed(&mut self, sign: Sign) {
         let now = Instant::now();
         let Some(live) = self.live(sign.epoch) else {
             return;

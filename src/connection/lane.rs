@@ -1,10 +1,11 @@
-//! What comes through handles: a queue beside the mailbox, without an envelope for each message.
+//! What comes through handles, and from the pinger: a queue beside the mailbox, without an envelope for
+//! each message.
 
 use std::any::Any;
 use std::cell::Cell;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use actix::dev::{Envelope, EnvelopeProxy};
@@ -14,7 +15,7 @@ use crate::command::{self, Asked, Command, Handle, Lane};
 use crate::connection::Connection;
 use crate::delivery::Event;
 use crate::event;
-use crate::pinger::Sign;
+use crate::pinger::{Listener, Sign};
 
 /// What handles share with their connection.
 #[derive(Default)]
@@ -41,6 +42,8 @@ impl Default for State {
 /// One command.
 enum Entry {
     Send(Asked<command::Send>),
+    Close(Asked<command::Close>),
+    Sign(Sign),
     Other(Envelope<Connection>),
 }
 
@@ -85,11 +88,19 @@ impl Lane for Shared {
     }
 
     fn post(&self, asked: &mut dyn Any) -> bool {
-        envelope(asked).is_some_and(|envelope| self.put(Entry::Other(envelope)))
+        let close = asked.downcast_mut::<Option<Asked<command::Close>>>().and_then(Option::take);
+        let entry = close.map(Entry::Close).or_else(|| envelope(asked).map(Entry::Other));
+        entry.is_some_and(|entry| self.put(entry))
     }
 
     fn is_open(&self) -> bool {
         self.lock().entries.is_some()
+    }
+}
+
+impl Listener for Shared {
+    fn tell(&self, sign: Sign) -> bool {
+        self.put(Entry::Sign(sign))
     }
 }
 
@@ -100,7 +111,6 @@ fn envelope(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
         .or_else(|| pack::<command::Pong>(asked))
         .or_else(|| pack::<command::Status>(asked))
         .or_else(|| pack::<command::Watch>(asked))
-        .or_else(|| pack::<command::Close>(asked))
         .or_else(|| pack::<command::Reconnect>(asked))
         .or_else(|| pack::<command::Pause>(asked))
         .or_else(|| pack::<command::Resume>(asked))
@@ -116,7 +126,6 @@ fn envelope(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
         .or_else(|| pack_both::<event::Close>(asked))
         .or_else(|| pack_both::<event::State>(asked))
         .or_else(|| pack_both::<event::Stopped>(asked))
-        .or_else(|| pack::<Sign>(asked))
 }
 
 fn pack<C: Command>(asked: &mut dyn Any) -> Option<Envelope<Connection>>
@@ -146,6 +155,12 @@ impl LaneEnd {
     /// A handle of the connection.
     pub(super) fn handle(&self) -> Handle {
         Handle::new(self.shared.clone())
+    }
+
+    /// The pinger's way to the connection.
+    pub(super) fn listener(&self) -> Weak<dyn Listener> {
+        let shared: Weak<Shared> = Arc::downgrade(&self.shared);
+        shared
     }
 
     /// Takes out all entries. What comes from now on wakes by `waker`, if one is given.
@@ -198,7 +213,10 @@ impl Connection {
             match entry {
                 // As of any other command, who does not want the answer takes it back.
                 Entry::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
+                Entry::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
                 Entry::Send(asked) => self.take_and_tell(asked, ctx),
+                Entry::Close(asked) => self.close_and_tell(asked),
+                Entry::Sign(sign) => self.heed(sign),
                 Entry::Other(mut envelope) => envelope.handle(self, ctx),
             }
         }

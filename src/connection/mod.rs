@@ -16,6 +16,7 @@ mod waiting;
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::command::status::{Gauge, Handshake, Outcome, OutcomeKind, Phase, Sour
 use crate::connection::lane::LaneEnd;
 use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
-use crate::connection::waiting::Waiting;
+use crate::connection::waiting::{Slot, Waiting, tell};
 use crate::delivery::{Delivery, Handlers, Queued};
 use crate::dial::{Opened, SharedJar, dial};
 use crate::error::{Error, Verdict};
@@ -103,8 +104,10 @@ struct Past {
     warned: Option<Instant>,
     /// Dropped messages that were warned of.
     told_dropped: u64,
-    /// Who waits for the end of the run.
-    waiters: Vec<oneshot::Sender<Outcome>>,
+    /// Who runs the connection, and waits for the end of that.
+    ended: Option<oneshot::Sender<Outcome>>,
+    /// Who asked for the end, and waits for it.
+    askers: Vec<Slot<Outcome>>,
     /// How the run ended.
     outcome: Option<Outcome>,
 }
@@ -201,7 +204,7 @@ impl Connection {
             epoch: 0,
             attempts: 0,
             attempts_down: 0,
-            past: ended.map(|ended| Box::new(Past { waiters: vec![ended], ..Past::default() })),
+            past: ended.map(|ended| Box::new(Past { ended: Some(ended), ..Past::default() })),
         }
     }
 
@@ -229,7 +232,7 @@ impl Connection {
     fn begin_dial(&mut self) {
         let now = Instant::now();
         self.schedule.dialling(now.into_std());
-        if std::mem::take(&mut self.hastened) {
+        if mem::take(&mut self.hastened) {
             self.past().hurried = Some(now);
         }
         self.attempts += 1;
@@ -247,7 +250,7 @@ impl Connection {
         self.epoch += 1;
         self.schedule.opened(now.into_std());
         self.watch.set_epoch(self.epoch);
-        let attempts = std::mem::take(&mut self.attempts_down);
+        let attempts = mem::take(&mut self.attempts_down);
         let down = self.past.as_mut().and_then(|past| past.down.take());
         let outage = down.map(|(since, cause)| {
             Box::new(event::Outage::new(attempts, now.duration_since(since), cause))
@@ -261,8 +264,8 @@ impl Connection {
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, self.epoch);
         let opening = Opening { at: now, handshake, attempts, outage };
-        let own = self.lane.handle();
-        let live = Live::new(self.epoch, opening, link, leftover, codec, options, own);
+        let listener = self.lane.listener();
+        let live = Live::new(self.epoch, opening, link, leftover, codec, options, listener);
         self.life = Life::Live(Box::new(live));
         self.enter_at(Phase::Open, || now);
         let Some(open) = self.open_event() else {
@@ -438,14 +441,12 @@ impl Connection {
         let outcome = self.result(kind, error);
         self.life = Life::Closed;
         self.enter(Phase::Closed);
-        self.past().outcome = Some(outcome.clone());
-        let stopped = event::Stopped { source: self.source, epoch: self.epoch, outcome };
-        self.tell(stopped.clone());
-        let waiters = self.past.as_mut().map(|past| std::mem::take(&mut past.waiters));
-        for waiter in waiters.into_iter().flatten() {
-            // Who stopped waiting is not told.
-            let _ = waiter.send(stopped.outcome.clone());
-        }
+        let past = self.past();
+        past.outcome = Some(outcome.clone());
+        let (ended, askers) = (past.ended.take(), mem::take(&mut past.askers));
+        tell(ended, outcome.clone());
+        tell_askers(askers, &outcome);
+        self.tell(event::Stopped { source: self.source, epoch: self.epoch, outcome });
     }
 
     fn result(&self, kind: OutcomeKind, error: Option<Error>) -> Outcome {
@@ -521,6 +522,22 @@ impl Connection {
         watch.set(Gauge::Dropped, self.delivery.dropped());
         let unsent = if let Life::Live(live) = &self.life { live.unsent() } else { 0 };
         watch.set(Gauge::UnsentBytes, unsent as u64);
+    }
+}
+
+fn tell_askers(askers: Vec<Slot<Outcome>>, outcome: &Outcome) {
+    for asker in askers {
+        tell(asker.take(), outcome.clone());
+    }
+}
+
+impl Drop for Connection {
+    /// Where the whole system ends before the run does, it is left to say how far that came.
+    fn drop(&mut self) {
+        let askers = self.past.as_mut().map(|past| mem::take(&mut past.askers));
+        if let Some(askers) = askers.filter(|askers| !askers.is_empty()) {
+            tell_askers(askers, &self.result(OutcomeKind::Closed, None));
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Messages that wait for room in the send buffer.
+//! Messages that wait for room in the send buffer, and who waits for an answer.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use actix::Context;
 use actix::dev::{MessageResponse, OneshotSender};
+use actix::{Context, Message};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::status::Gauge;
@@ -19,8 +19,8 @@ use crate::connection::{Connection, Life};
 
 type Answer = Result<Accepted, SendError>;
 
-/// Who is to be told what became of a message; nobody, if it came by `do_send`.
-type Slot = Rc<Cell<Option<OneshotSender<Answer>>>>;
+/// Who is to be told what became of a command; nobody, if it came by `do_send`.
+pub(super) type Slot<T> = Rc<Cell<Option<OneshotSender<T>>>>;
 
 /// What a time is cut to that the clock does not reach.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -37,7 +37,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn push(&mut self, send: command::Send, wait: Duration) -> Slot {
+    fn push(&mut self, send: command::Send, wait: Duration) -> Slot<Answer> {
         let now = Instant::now();
         let until = now.checked_add(wait).unwrap_or_else(|| now + FOR_EVER);
         let slot = Slot::default();
@@ -50,27 +50,38 @@ impl Waiting {
 struct Waiter {
     send: command::Send,
     until: Instant,
-    slot: Slot,
+    slot: Slot<Answer>,
 }
 
-/// What `command::Send` is answered with.
+/// What a command is answered with whose answer may come later: by whoever has the slot, without a
+/// task that waits for it.
 #[expect(unnameable_types, reason = "actix wants it public, and nobody has to name it")]
-pub struct Reply(When);
+pub struct Reply<T>(When<T>);
 
-impl fmt::Debug for Reply {
+impl<T> Reply<T> {
+    pub(super) fn now(answer: T) -> Reply<T> {
+        Reply(When::Now(answer))
+    }
+
+    pub(super) fn later(slot: Slot<T>) -> Reply<T> {
+        Reply(When::Later(slot))
+    }
+}
+
+impl<T> fmt::Debug for Reply<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reply")
     }
 }
 
 /// When the answer is there.
-enum When {
-    Now(Answer),
-    Later(Slot),
+enum When<T> {
+    Now(T),
+    Later(Slot<T>),
 }
 
-impl MessageResponse<Connection, command::Send> for Reply {
-    fn handle(self, _: &mut Context<Connection>, asker: Option<OneshotSender<Answer>>) {
+impl<M: Message> MessageResponse<Connection, M> for Reply<M::Result> {
+    fn handle(self, _: &mut Context<Connection>, asker: Option<OneshotSender<M::Result>>) {
         match self.0 {
             When::Now(answer) => tell(asker, answer),
             When::Later(slot) => slot.set(asker),
@@ -78,7 +89,7 @@ impl MessageResponse<Connection, command::Send> for Reply {
     }
 }
 
-fn tell(asker: Option<OneshotSender<Answer>>, answer: Answer) {
+pub(super) fn tell<T>(asker: Option<OneshotSender<T>>, answer: T) {
     if let Some(asker) = asker {
         // Who stopped waiting is not told.
         let _ = asker.send(answer);
@@ -87,11 +98,11 @@ fn tell(asker: Option<OneshotSender<Answer>>, answer: Answer) {
 
 impl Connection {
     /// Takes a message, or lets it wait for room if it may.
-    pub(super) fn take_or_wait(&mut self, send: command::Send) -> Reply {
+    pub(super) fn take_or_wait(&mut self, send: command::Send) -> Reply<Answer> {
         match self.try_take(&send) {
             Ok(accepted) => {
                 self.watch.add(Gauge::MessagesOut, 1);
-                Reply(When::Now(Ok(accepted)))
+                Reply::now(Ok(accepted))
             }
             Err(refusal) => self.let_wait(send, refusal),
         }
@@ -110,22 +121,25 @@ impl Connection {
                 self.watch.add(Gauge::MessagesOut, 1);
                 tell(asker, Ok(accepted));
             }
-            Err(refusal) => self.let_wait(send, refusal).handle(ctx, asker),
+            Err(refusal) => {
+                let reply = self.let_wait(send, refusal);
+                MessageResponse::<_, command::Send>::handle(reply, ctx, asker);
+            }
         }
     }
 
     /// Lets a message wait that was not taken, if it may.
     #[cold]
-    fn let_wait(&mut self, mut send: command::Send, refusal: Refusal) -> Reply {
+    fn let_wait(&mut self, mut send: command::Send, refusal: Refusal) -> Reply<Answer> {
         let room = self.waiting.as_ref().is_none_or(|others| others.queue.len() < MAX_WAITING);
         match (send.patience(), refusal(send.payload)) {
             (Some(wait), SendError::Full(payload)) if room => {
                 send.payload = payload;
-                Reply(When::Later(self.waiting.get_or_insert_default().push(send, wait)))
+                Reply::later(self.waiting.get_or_insert_default().push(send, wait))
             }
             (_, err) => {
                 self.refused(&err);
-                Reply(When::Now(Err(err)))
+                Reply::now(Err(err))
             }
         }
     }

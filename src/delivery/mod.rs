@@ -4,6 +4,7 @@ mod kinds;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::ControlFlow;
@@ -65,6 +66,22 @@ const LOOK: u8 = 4;
 /// A run that is handed over within this time leaves all else until it is done.
 const PROMPT: Duration = Duration::from_millis(10);
 
+/// A thread keeps the memory of an empty queue of so many entries for the next.
+const SPARE: usize = 64;
+
+thread_local! {
+    // A queue that ran empty: its memory goes to the next connection that has something to tell.
+    static EMPTY: Cell<VecDeque<(u64, Entry)>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// Keeps an empty queue's memory, for whoever needs some next.
+fn keep(queue: VecDeque<(u64, Entry)>) {
+    if queue.capacity() <= SPARE {
+        // At the end of the thread there is nowhere to keep it.
+        let _ = EMPTY.try_with(|empty| empty.set(queue));
+    }
+}
+
 /// The places in [`Told`].
 const ITSELF: usize = 0;
 const DATA: usize = 1;
@@ -118,6 +135,9 @@ impl Delivery {
 
     fn enqueue(&mut self, entry: Entry) {
         self.cost += entry.cost();
+        if self.queue.capacity() == 0 {
+            self.queue = EMPTY.try_with(Cell::take).unwrap_or_default();
+        }
         self.queue.push_back((self.number, entry));
         self.number += 1;
     }
@@ -284,7 +304,7 @@ impl Delivery {
                 self.next_entry();
                 if self.queue.is_empty() {
                     // Idle connections are left like that, after an `Open` or a Pong.
-                    self.queue = VecDeque::new();
+                    keep(mem::take(&mut self.queue));
                 }
             }
         }

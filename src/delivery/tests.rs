@@ -210,3 +210,25 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
         })
         .await;
 }
+
+#[actix::test]
+async fn a_queue_that_ran_empty_has_no_memory_and_the_next_one_gets_it() {
+    let [mut one, mut other] = [0, 1].map(|_| {
+        let mut handlers = Handlers::default();
+        handlers.add(event::call(|_: event::Pong| {}));
+        Delivery::new(handlers, Overflow::Wait, 3000)
+    });
+    let (source, epoch, payload, round_trip) = (SourceId::next(), 1, Default::default(), None);
+    let pong = event::Pong { source, epoch, payload, round_trip };
+    let told = |delivery: &mut Delivery| {
+        delivery.push(pong.clone());
+        let room = delivery.queue.capacity();
+        delivery.poll(&mut Context::from_waker(std::task::Waker::noop()));
+        (room, delivery.queue.capacity())
+    };
+    keep(VecDeque::with_capacity(7));
+    assert_eq!([told(&mut one), told(&mut other)], [(7, 0); 2]);
+    // One that has grown large is given back to the allocator.
+    keep(VecDeque::with_capacity(SPARE + 1));
+    assert_eq!(EMPTY.take().capacity(), 7);
+}

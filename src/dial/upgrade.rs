@@ -6,14 +6,15 @@
 //! that nothing is encoded twice: interim replies are passed over, the head is bounded and verified
 //! in full, and a refusal is kept whole.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
+use actix_http::h1::ClientCodec;
+use actix_http::{ResponseHead, ServiceConfig, StatusCode};
 use actix_service::{Service, always_ready};
 use awc::error::{SendRequestError, WsClientError};
 use awc::http::Uri;
@@ -24,6 +25,8 @@ use awc::middleware::Transform;
 use awc::{BoxedSocket, Client, ConnectRequest, ConnectResponse};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime;
+use tokio::task::LocalSet;
 
 use crate::dial::body::Refused;
 use crate::dial::head::{self, Head};
@@ -33,7 +36,7 @@ use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
 use crate::options::Plan;
 use crate::proto::compression::Agreed;
-use crate::proto::framed::{decoded, over};
+use crate::proto::framed::over;
 use crate::tls;
 
 /// An upgrade that went through.
@@ -78,17 +81,9 @@ pub(super) async fn upgrade(
     if plan.target.resource.len() > MAX_RESOURCE {
         return Err(unsent(&"the URL is too long"));
     }
-    let errand = Rc::<Errand>::default();
-    let mut handshake = pin!(handshake(errand.clone()));
-    // What follows has all it needs from here: awc need not be woken before there is a reply.
-    let early = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
-    let key = match (early, errand.key.take()) {
-        (Poll::Pending, Some(key)) => key,
-        (Poll::Ready(Err(err)), _) => return Err(unsent(&err)),
-        _ => return Err(unsent(&"awc made no key")),
-    };
+    let (handshake, key) = Handshake::begin()?;
     let trace = Trace::new(&plan.options);
-    let request = request(plan, cookies, key.as_bytes());
+    let request = request(plan, cookies, &key);
     let unwritten = write(&mut link, &request).await.err();
     if let (Some(trace), None) = (&trace, &unwritten) {
         trace.wrote(&request);
@@ -105,10 +100,7 @@ pub(super) async fn upgrade(
     let options = &plan.options;
     let offered = options.request.chosen().map_or(&[][..], |request| &request.subprotocols);
     let deflate = head.verify(&options.compression, offered).map_err(Error::Handshake)?;
-    errand.accept.set(HeaderValue::from_bytes(head.accept()).ok());
-    if handshake.await.is_err() {
-        return Err(Error::Handshake(HandshakeError::Accept).into());
-    }
+    handshake.end(head.accept()).map_err(Error::Handshake)?;
     let Head { status, headers, .. } = head;
     Ok(Upgraded { link, leftover: inbox, status, headers, deflate })
 }
@@ -194,33 +186,64 @@ fn unsent(err: &dyn fmt::Display) -> Rejected {
 }
 
 /// awc's part in a handshake: makes the key, waits for the digest, and checks it.
-async fn handshake(errand: Rc<Errand>) -> Result<(), WsClientError> {
-    let request = CLIENT.with(|(client, uri)| client.ws(uri.clone()));
-    // Those that the server gets are written here.
-    let request = request.set_header(HOST, HeaderValue::from_static("h"));
-    // Taken out by the call that begins the first poll of what follows.
-    NEXT.set(Some(errand));
-    request.connect().await.map(drop)
+struct Handshake(Pin<Box<dyn Future<Output = Result<(), WsClientError>>>>);
+
+/// 16 bytes in base64 (RFC 6455, 4.1).
+type Key = [u8; 24];
+
+impl Handshake {
+    /// Begins with a key.
+    ///
+    /// # Errors
+    /// When awc makes no request.
+    fn begin() -> Result<(Handshake, Key), Rejected> {
+        let request = CLIENT.with(|(client, uri)| client.ws(uri.clone()));
+        // Those that the server gets are written here.
+        let request = request.set_header(HOST, HeaderValue::from_static("h"));
+        let mut handshake = Handshake(Box::pin(async {
+            let (response, _) = request.connect().await?;
+            response.map_body(|head, payload| {
+                LINES.set(std::mem::take(head.headers_mut()));
+                payload
+            });
+            Ok(())
+        }));
+        match (handshake.poll(), KEY.take()) {
+            (Poll::Pending, Some(key)) => Ok((handshake, key)),
+            (Poll::Ready(Err(err)), _) => Err(unsent(&err)),
+            _ => Err(unsent(&"awc made no key")),
+        }
+    }
+
+    /// Ends with the digest of the key.
+    ///
+    /// # Errors
+    /// [`HandshakeError::Accept`], when it is not that.
+    fn end(mut self, digest: &[u8]) -> Result<(), HandshakeError> {
+        DIGEST.set(HeaderValue::from_bytes(digest).ok());
+        let ended = self.poll();
+        DIGEST.set(None);
+        if matches!(ended, Poll::Ready(Ok(()))) { Ok(()) } else { Err(HandshakeError::Accept) }
+    }
+
+    /// awc waits for nothing but us: it need not be woken.
+    fn poll(&mut self) -> Poll<Result<(), WsClientError>> {
+        self.0.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+    }
 }
 
 thread_local! {
     /// The client of all connections of this thread, and what it is asked for.
     static CLIENT: (Client, Uri) = {
         let builder = Client::builder().wrap(Courier).disable_redirects().disable_timeout();
-        (builder.no_default_headers().finish(), Uri::from_static("ws://h/"))
+        (builder.no_default_headers().finish(), Uri::from_static("http://h/"))
     };
 
-    /// What the next request is about.
-    static NEXT: Cell<Option<Rc<Errand>>> = const { Cell::new(None) };
-}
+    /// The key of the request that awc has made in this poll.
+    static KEY: Cell<Option<Key>> = const { Cell::new(None) };
 
-/// What passes between awc and a dial.
-#[derive(Default)]
-struct Errand {
-    /// The key of the request, once awc has made it.
-    key: Cell<Option<HeaderValue>>,
-    /// The digest in the reply, once it is there.
-    accept: Cell<Option<HeaderValue>>,
+    /// The digest in the reply that awc gets in this poll.
+    static DIGEST: Cell<Option<HeaderValue>> = const { Cell::new(None) };
 }
 
 /// What stands in the place of awc's connector.
@@ -242,58 +265,69 @@ impl Service<ConnectRequest> for Courier {
     always_ready!();
 
     fn call(&self, request: ConnectRequest) -> Reply {
-        let errand = NEXT.take().unwrap_or_default();
         if let ConnectRequest::Tunnel(head, _) = request {
-            errand.key.set(head.headers().get(SEC_WEBSOCKET_KEY).cloned());
+            let key = head.headers().get(SEC_WEBSOCKET_KEY);
+            KEY.set(key.and_then(|key| key.as_bytes().try_into().ok()));
         }
-        Reply(errand)
+        Reply
     }
 }
 
 /// The reply that awc gets: a 101 with the digest alone, for the rest was verified here.
-struct Reply(Rc<Errand>);
+struct Reply;
 
 impl Future for Reply {
     type Output = Result<ConnectResponse, SendRequestError>;
 
     /// Whoever brings the digest polls again.
     fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.0.accept.take() {
-            Some(accept) => Poll::Ready(switched(accept).ok_or(SendRequestError::Timeout)),
-            None => Poll::Pending,
-        }
+        DIGEST.take().map_or(Poll::Pending, |digest| Poll::Ready(Ok(switched(digest))))
     }
 }
 
-/// A 101 with this digest, for awc to check.
-fn switched(accept: HeaderValue) -> Option<ConnectResponse> {
-    SWITCHED.with(|made| made.get_or_init(switching).as_ref().map(|make| make(accept)))
-}
-
-type MakeReply = Box<dyn Fn(HeaderValue) -> ConnectResponse>;
-
 thread_local! {
-    /// Makes replies of one that awc's own codec has read once.
-    static SWITCHED: OnceCell<Option<MakeReply>> = const { OnceCell::new() };
+    /// A 101 without header lines, and what the codec needs that comes with a reply.
+    static SWITCHED: (ResponseHead, ServiceConfig) = {
+        let mut head = ResponseHead::new(StatusCode::SWITCHING_PROTOCOLS);
+        *head.headers_mut() = HeaderMap::new();
+        (head, dateless())
+    };
+
+    /// The header lines of the last 101, for the next one: only the digest differs.
+    static LINES: Cell<HeaderMap> = Cell::default();
 }
 
-fn switching() -> Option<MakeReply> {
-    let head = b"HTTP/1.1 101 x\r\n\r\n";
-    let ConnectResponse::Tunnel(mut head, _) =
-        decoded(&head[..], nowhere(), ConnectResponse::Tunnel)?
-    else {
-        return None;
-    };
-    // A map with room for these alone is copied faster than one with room for many.
-    let mut lines = HeaderMap::new();
-    lines.insert(UPGRADE, HeaderValue::from_static("websocket"));
-    lines.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    *head.headers_mut() = lines;
-    Some(Box::new(move |accept| {
+/// A 101 with this digest, for awc to check.
+fn switched(digest: HeaderValue) -> ConnectResponse {
+    let mut lines = LINES.take();
+    if lines.is_empty() {
+        lines.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        lines.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    lines.insert(SEC_WEBSOCKET_ACCEPT, digest);
+    SWITCHED.with(|(head, config)| {
         let mut head = head.clone();
-        head.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
-        ConnectResponse::Tunnel(head, over(nowhere()))
-    }))
+        *head.headers_mut() = lines;
+        ConnectResponse::Tunnel(head, over(nowhere(), ClientCodec::new(config.clone())))
+    })
+}
+
+/// What a codec is made with. It brings a task that keeps the date, for heads that we never write.
+/// That task is spawned where nothing runs, and is gone with it: a thread without connections would
+/// be woken by it for ever.
+fn dateless() -> ServiceConfig {
+    let Ok(idle) = runtime::Builder::new_current_thread().build() else {
+        return ServiceConfig::default();
+    };
+    let config = {
+        let _idle = idle.enter();
+        let tasks = LocalSet::new();
+        let _tasks = tasks.enter();
+        ServiceConfig::default()
+    };
+    // A runtime that is dropped would wait, which a task must not.
+    idle.shutdown_background();
+    config
 }
 
 /// The transport that awc gives back.
@@ -303,7 +337,12 @@ fn nowhere() -> BoxedSocket {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, duplex};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::backoff::Reconnect;
@@ -330,6 +369,21 @@ mod tests {
              Sec-WebSocket-Key: KEY=\r\n\r\n"
         );
         assert_eq!(String::from_utf8(request).unwrap(), expected);
+    }
+
+    /// A set of tasks ends when all of its tasks have.
+    #[tokio::test]
+    async fn a_wrong_digest_is_refused_and_no_task_is_left() {
+        let tasks = LocalSet::new();
+        let ended = |right| {
+            let (handshake, key) = Handshake::begin().ok().unwrap();
+            let digest = actix_http::ws::hash_key(&key);
+            handshake.end(if right { &digest } else { b"x" })
+        };
+        let all = async { [true, false, true].map(ended) };
+        let wrong = Err(HandshakeError::Accept);
+        assert_eq!(tasks.run_until(all).await, [Ok(()), wrong, Ok(())]);
+        timeout(Duration::from_secs(5), tasks).await.expect("a task is left");
     }
 
     /// Two upgrades of one thread, which both wait for their reply, have each its own key.

@@ -10,26 +10,30 @@ use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::sync::{self, Arc};
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
-use actix::{Actor, ActorFuture, AsyncContext, Context, Message};
+use actix::{Actor, ActorFuture, AsyncContext, Context};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::command::Handle;
 use crate::options::Options;
 use crate::pinger::watchdog::{Signs, Watchdog};
 
 pub(crate) use crate::pinger::watchdog::{Act, Silent};
 
 /// What a connection is told by its pinger.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Sign {
     /// The socket that it is for.
     pub(crate) epoch: u64,
     pub(crate) act: Act,
+}
+
+/// The way to a connection, which its pinger does not keep alive.
+pub(crate) trait Listener {
+    /// `false` if the connection is gone.
+    fn tell(&self, sign: Sign) -> bool;
 }
 
 /// A socket that a pinger looks after, until this is dropped. It leads to what both of them see.
@@ -59,7 +63,7 @@ struct Ward {
     watchdog: Cell<Option<Watchdog>>,
     place: Cell<Place>,
     epoch: u64,
-    connection: Handle,
+    connection: sync::Weak<dyn Listener>,
 }
 
 /// Where a socket is in the round.
@@ -114,7 +118,7 @@ impl Watched {
         epoch: u64,
         options: Arc<Options>,
         now: Instant,
-        connection: Handle,
+        connection: sync::Weak<dyn Listener>,
     ) -> Watched {
         let (signs, watchdog) = (Signs::new(now), Watchdog::new(options, now));
         let place = Cell::default();
@@ -205,7 +209,8 @@ impl Ward {
     }
 
     fn tell(&self, act: Act) -> bool {
-        self.connection.do_send(Sign { epoch: self.epoch, act })
+        let connection = self.connection.upgrade();
+        connection.is_some_and(|to| to.tell(Sign { epoch: self.epoch, act }))
     }
 
     /// When to look again.
@@ -431,8 +436,6 @@ impl ActorFuture<Pinger> for Ticks {
 
 #[cfg(test)]
 mod tests {
-    use std::any::Any;
-
     use tokio::runtime::{Builder, Runtime};
     use tokio::sync::mpsc;
     use tokio::task::LocalSet;
@@ -440,7 +443,6 @@ mod tests {
 
     use super::*;
     use crate::backoff::Reconnect;
-    use crate::command::{Asked, Lane, Send};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -452,39 +454,26 @@ mod tests {
     /// A connection, as far as a pinger knows one.
     struct Connection {
         told: mpsc::UnboundedReceiver<Act>,
-        handle: Handle,
+        listener: Arc<dyn Listener>,
     }
 
-    /// Its end of the handle.
-    struct Told(mpsc::UnboundedSender<Act>);
-
-    impl Lane for Told {
-        fn send(&self, _: Asked<Send>) -> bool {
-            false
-        }
-
-        fn post(&self, asked: &mut dyn Any) -> bool {
-            let sign = asked.downcast_mut::<Option<Asked<Sign>>>().and_then(Option::take).unwrap();
-            self.0.send(sign.command.act).is_ok()
-        }
-
-        fn is_open(&self) -> bool {
-            !self.0.is_closed()
+    impl Listener for mpsc::UnboundedSender<Act> {
+        fn tell(&self, sign: Sign) -> bool {
+            self.send(sign.act).is_ok()
         }
     }
 
     impl Connection {
-        /// Called in a `LocalSet`.
         fn new() -> Connection {
             let (tell, told) = mpsc::unbounded_channel();
-            Connection { told, handle: Handle::new(Arc::new(Told(tell))) }
+            Connection { told, listener: Arc::new(tell) }
         }
 
         fn watched(&self, interval: Duration) -> Watched {
             let mut options = Options::new(Reconnect::default());
             options.ping_interval = Some(interval);
             options.ping_timeout = None;
-            Watched::new(1, options.into(), Instant::now(), self.handle.clone())
+            Watched::new(1, options.into(), Instant::now(), Arc::downgrade(&self.listener))
         }
 
         async fn next(&mut self) -> Act {

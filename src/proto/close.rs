@@ -114,15 +114,30 @@ impl CloseFrame {
     /// # Errors
     /// If it is a single byte, its code must not be on the wire, or its reason is longer than 123
     /// bytes or not UTF-8 (RFC 6455, 5.5.1, 7.4 and 8.1).
-    pub fn parse(mut payload: Bytes) -> Result<Option<Self>, InvalidClose> {
+    pub fn parse(payload: Bytes) -> Result<Option<Self>, InvalidClose> {
+        Self::read(&payload)
+    }
+
+    /// As [`parse`](Self::parse), of a payload that is lent.
+    pub(in crate::proto) fn read(mut payload: &[u8]) -> Result<Option<Self>, InvalidClose> {
         if payload.is_empty() {
             return Ok(None);
         }
         let code = payload.try_get_u16().map_err(|_| InvalidClose::TooShort)?;
         let code = CloseCode::from(code).sendable()?;
         // Copied: a reason kept with the story of a connection must not pin its read buffer.
-        let reason = std::str::from_utf8(&payload).map_err(|_| InvalidClose::NotUtf8)?;
+        let reason = std::str::from_utf8(payload).map_err(|_| InvalidClose::NotUtf8)?;
         Self::new(code, reason).map(Some)
+    }
+
+    /// Lends the payload that a Close frame of this content has.
+    pub(in crate::proto) fn with_payload<T>(&self, write: impl FnOnce(&[u8]) -> T) -> T {
+        let (code, reason) = (self.code.value().to_be_bytes(), self.reason.as_bytes());
+        let mut bytes = [0; size_of::<u16>() + MAX_REASON];
+        let len = code.len() + reason.len();
+        bytes[..code.len()].copy_from_slice(&code);
+        bytes[code.len()..len].copy_from_slice(reason);
+        write(&bytes[..len])
     }
 
     /// The code; one that may be on the wire.

@@ -73,21 +73,9 @@ impl Encoder<Outgoing> for Codec {
     }
 }
 
-/// A codec of awc's, whose names it does not tell, over a transport; without buffers, for nothing goes
-/// through them.
-pub(crate) fn over<T, C: Default>(io: T) -> Framed<T, C> {
-    Framed::from_parts(FramedParts::new(io, C::default()))
-}
-
-/// As [`over`], with what such a codec makes of `bytes` first. `None` if it makes nothing.
-pub(crate) fn decoded<T, C: Decoder + Default, R>(
-    bytes: &[u8],
-    io: T,
-    pair: impl FnOnce(C::Item, Framed<T, C>) -> R,
-) -> Option<R> {
-    let mut framed = over::<T, C>(io);
-    let item = framed.codec_mut().decode(&mut BytesMut::from(bytes)).ok()??;
-    Some(pair(item, framed))
+/// A codec over a transport, without buffers, for nothing goes through them.
+pub(crate) fn over<T, C>(io: T, codec: C) -> Framed<T, C> {
+    Framed::from_parts(FramedParts::new(io, codec))
 }
 
 #[cfg(test)]

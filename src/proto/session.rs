@@ -17,8 +17,12 @@ pub struct Session {
     received: bool,
     /// Whether the peer broke the protocol.
     breached: bool,
-    /// The first Close on the wire and whose it is.
-    first: Option<Box<(By, Option<CloseFrame>)>>,
+    /// Whose the first Close on the wire is.
+    by: Option<By>,
+    /// Its code, if it has one.
+    code: Option<CloseCode>,
+    /// Its reason; mostly there is none, and an open connection has no room for it.
+    reason: Option<Box<ByteString>>,
 }
 
 /// Who closed a connection.
@@ -60,7 +64,7 @@ impl Session {
             Incoming::Ping(payload) if self.can_send() => Some(Outgoing::Pong(payload.clone())),
             Incoming::Close(frame) => {
                 self.received = true;
-                self.first.get_or_insert_with(|| Box::new((By::Remote, frame.clone())));
+                self.first(By::Remote, frame.as_ref());
                 self.send(frame.as_ref().map(CloseFrame::echo))
             }
             _ => None,
@@ -71,7 +75,7 @@ impl Session {
     /// has gone out already.
     pub fn close(&mut self, frame: Option<CloseFrame>) -> Option<Outgoing> {
         if !self.sent {
-            self.first.get_or_insert_with(|| Box::new((By::Local, frame.clone())));
+            self.first(By::Local, frame.as_ref());
         }
         self.send(frame)
     }
@@ -109,12 +113,24 @@ impl Session {
     /// How the connection ended, if it ended now.
     #[must_use]
     pub fn closure(&self) -> Closure {
-        let (by, code, reason) = match self.first.as_deref() {
-            Some((by, Some(frame))) => (*by, frame.code(), frame.reason().into()),
-            Some((by, None)) => (*by, CloseCode::NO_STATUS, ByteString::new()),
-            None => (By::Nobody, CloseCode::ABNORMAL, ByteString::new()),
-        };
-        Closure { code, reason, clean: self.is_done() && !self.breached, by }
+        let none = if self.by.is_some() { CloseCode::NO_STATUS } else { CloseCode::ABNORMAL };
+        Closure {
+            code: self.code.unwrap_or(none),
+            reason: self.reason.as_deref().cloned().unwrap_or_default(),
+            clean: self.is_done() && !self.breached,
+            by: self.by.unwrap_or(By::Nobody),
+        }
+    }
+
+    /// Takes note of a Close frame, if it is the first.
+    fn first(&mut self, by: By, frame: Option<&CloseFrame>) {
+        if self.by.is_some() {
+            return;
+        }
+        self.by = Some(by);
+        self.code = frame.map(CloseFrame::code);
+        let reason = frame.map(CloseFrame::reason).filter(|reason| !reason.is_empty());
+        self.reason = reason.map(|reason| Box::new(reason.into()));
     }
 
     /// Gives out our Close, the first time.

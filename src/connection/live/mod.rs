@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, SourceId, Watch};
-use crate::command::{self, Handle, Refusal, SendError};
+use crate::command::{self, Refusal, SendError};
 use crate::connection::Opening;
 use crate::connection::live::reading::ReadState;
 use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
 use crate::options::Options;
-use crate::pinger::{Silent, Watched};
+use crate::pinger::{Listener, Silent, Watched};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
@@ -82,6 +82,17 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// costs so much.
 const LAST: usize = 2 << 20;
 
+/// How a socket turned out to be over.
+enum Over {
+    /// By a Close frame, and the time that follows it.
+    Closed,
+    /// The transport ended, as it does where nobody cut it.
+    Ended,
+    /// TLS ended without a word.
+    Cut,
+    Failed(Error),
+}
+
 /// A breach of the protocol by the peer.
 struct Breach {
     err: ProtocolError,
@@ -107,17 +118,17 @@ impl Live {
         leftover: BytesMut,
         codec: Codec,
         options: Arc<Options>,
-        connection: Handle,
+        listener: Weak<dyn Listener>,
     ) -> Live {
-        let signs = Watched::new(epoch, options.clone(), opening.at, connection);
+        let signs = Watched::new(epoch, options.clone(), opening.at, listener);
         Live {
             opening,
             link,
             codec,
             session: Session::new(),
             writer: Writer::new(options.send_buffer, options.write_timeout),
+            unread: !leftover.is_empty(),
             inbox: leftover,
-            unread: true,
             usual: 0,
             brought: 0,
             over: false,
@@ -275,9 +286,9 @@ impl Live {
         source: SourceId,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Error>> {
-        let error = ready!(self.poll_over(delivery, watch, source, cx));
+        let over = ready!(self.poll_over(delivery, watch, source, cx));
         self.digest_rest(delivery, watch, source);
-        Poll::Ready(self.end(error))
+        Poll::Ready(self.end(over))
     }
 
     /// As [`poll`](Live::poll), with whatever was found last.
@@ -287,15 +298,15 @@ impl Live {
         watch: &Watch,
         source: SourceId,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Error>> {
+    ) -> Poll<Over> {
         self.signs.settle(cx);
         let read = self.poll_read(delivery, watch, source, cx);
         if let Some(error) = self.judge_silence() {
-            return Poll::Ready(Some(error));
+            return Poll::Ready(Over::Failed(error));
         }
         self.answer_breach(delivery, cx);
         if self.codec.mask_keys_failed() {
-            return Poll::Ready(Some(Error::Handler("`mask_key` panicked".into())));
+            return Poll::Ready(Over::Failed(Error::Handler("`mask_key` panicked".into())));
         }
         let before = self.writer.written();
         let flushed = if self.writer.gathers() {
@@ -306,21 +317,21 @@ impl Live {
         };
         watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
-            (Err(error), _) => return Poll::Ready(Some(error)),
+            (Err(error), _) => return Poll::Ready(Over::Failed(error)),
             (_, Poll::Ready(Err(error))) => {
                 // What came before the transport broke may hold the peer's Close, and its reason.
                 let _ = self.poll_read(delivery, watch, source, cx);
-                return Poll::Ready(Some(error));
+                return Poll::Ready(Over::Failed(error));
             }
-            (Ok(ReadState::Eof), _) => return Poll::Ready(Some(ended_early())),
-            (Ok(ReadState::Truncated), _) => return Poll::Ready(Some(truncated())),
+            (Ok(ReadState::Eof), _) => return Poll::Ready(Over::Ended),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(Over::Cut),
             (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
             (Ok(ReadState::Open), _) => {}
         }
         self.poll_deadline(cx)
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Error>> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
         let Some(deadline) = &mut self.deadline else {
             return Poll::Pending;
         };
@@ -330,14 +341,22 @@ impl Live {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(None)
+        Poll::Ready(Over::Closed)
     }
 
     /// What an end is told as. A failure of our own finding comes first; and nothing that follows
     /// a Close frame is an error.
-    fn end(&mut self, error: Option<Error>) -> Option<Error> {
-        let breach = self.breach.take().map(|breach| Error::Protocol(breach.err));
-        breach.or(error.filter(|_| !self.session.is_closing()))
+    fn end(&mut self, over: Over) -> Option<Error> {
+        if let Some(breach) = self.breach.take() {
+            return Some(Error::Protocol(breach.err));
+        }
+        match over {
+            _ if self.session.is_closing() => None,
+            Over::Closed => None,
+            Over::Ended => Some(ended_early()),
+            Over::Cut => Some(truncated()),
+            Over::Failed(error) => Some(error),
+        }
     }
 
     /// Answers a breach once the handlers had their turn.

@@ -73,7 +73,8 @@ const PLAIN: usize = 1 << 30;
 /// What was found in a buffer.
 struct Found {
     messages: Messages,
-    /// All else, with how many messages were before it.
+    /// All else, with how many messages were before it: mostly it is one, which takes no memory.
+    other: Option<(usize, Incoming)>,
     others: Vec<(usize, Incoming)>,
     /// Where the buffer was used up to.
     at: usize,
@@ -218,12 +219,13 @@ impl Live {
             let all = buf.bytes().len();
             return self.keep(buf, all);
         }
-        let Found { mut messages, others, at, is_full, breach } = self.find(buf.bytes(), delivery);
+        let found = self.find(buf.bytes(), delivery);
+        let Found { mut messages, other, others, at, is_full, breach } = found;
         self.unread = is_full;
         self.usual = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         self.seal(&mut messages, buf, at);
         let mut told = 0;
-        for (before, other) in others {
+        for (before, other) in other.into_iter().chain(others) {
             // Whatever is no message parts a run, so that the order holds.
             let run = messages.split_front(before - told);
             told = before;
@@ -289,7 +291,8 @@ impl Live {
         let room = self.room();
         // A frame has two bytes at least.
         let mut messages = Messages::with_capacity((self.usual as usize).min(buf.len() / 2));
-        let (mut others, mut at, mut cost) = (Vec::new(), 0, 0);
+        let (mut other, mut others) = (None, Vec::new());
+        let (mut at, mut cost) = (0, 0);
         let mut breach = None;
         let left = delivery.left(room);
         let is_full = loop {
@@ -322,12 +325,16 @@ impl Live {
                     cost += delivery::cost(bytes.len());
                     messages.push_own(self.codec.kind(opcode), bytes);
                 }
-                Ok(Step::Item(other)) => {
+                Ok(Step::Item(item)) => {
                     cost += delivery::EVENT;
-                    if let Incoming::Fragment(fragment) = &other {
+                    if let Incoming::Fragment(fragment) = &item {
                         cost += fragment.bytes.len();
                     }
-                    others.push((messages.len(), other));
+                    let item = (messages.len(), item);
+                    match other {
+                        None => other = Some(item),
+                        Some(_) => others.push(item),
+                    }
                 }
                 Ok(Step::More) => break false,
                 Err(err) => {
@@ -336,7 +343,7 @@ impl Live {
                 }
             }
         };
-        Found { messages, others, at, is_full, breach }
+        Found { messages, other, others, at, is_full, breach }
     }
 
     /// Puts a run of messages into the queue.

@@ -248,7 +248,7 @@ impl Codec {
         }
         let payload = rest.get(..frame.len).unwrap_or_default();
         *at += payload.len();
-        control(opcode, Bytes::copy_from_slice(payload)).map(Step::Item)
+        control(opcode, payload).map(Step::Item)
     }
 
     /// Moves what came of a fragment or a compressed frame to its message, and gives that out when
@@ -312,11 +312,12 @@ fn taken(src: &mut BytesMut, len: usize) -> Bytes {
 }
 
 /// What a whole control frame means.
-fn control(opcode: Opcode, payload: Bytes) -> Result<Incoming, ProtocolError> {
+fn control(opcode: Opcode, payload: &[u8]) -> Result<Incoming, ProtocolError> {
     if opcode == Opcode::Close {
-        return Ok(Incoming::Close(CloseFrame::parse(payload)?));
+        return Ok(Incoming::Close(CloseFrame::read(payload)?));
     }
-    let payload = ControlPayload::new(payload).map_err(|_| ProtocolError::ControlTooLong)?;
+    let payload = ControlPayload::new(Bytes::copy_from_slice(payload))
+        .map_err(|_| ProtocolError::ControlTooLong)?;
     Ok(match opcode {
         Opcode::Ping => Incoming::Ping(payload),
         _ => Incoming::Pong(payload),

@@ -4,7 +4,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::BytesMut;
 
-use crate::proto::close::CloseFrame;
 use crate::proto::codec::{Codec, MaskKeys, Way};
 use crate::proto::error::SendAfterClose;
 use crate::proto::frame::{FrameHeader, Opcode, Role};
@@ -28,7 +27,12 @@ impl Codec {
             Outgoing::Pong(payload) => self.write(Opcode::Pong, &payload, dst),
             Outgoing::Close(frame) => {
                 self.close_sent = true;
-                self.write(Opcode::Close, &close_payload(frame), dst);
+                match frame {
+                    Some(frame) => {
+                        frame.with_payload(|bytes| self.write(Opcode::Close, bytes, dst))
+                    }
+                    None => self.write(Opcode::Close, &[], dst),
+                }
             }
         }
         Ok(())
@@ -165,11 +169,4 @@ fn opcode(payload: &Payload) -> Opcode {
         Payload::Text(_) => Opcode::Text,
         Payload::Binary(_) => Opcode::Binary,
     }
-}
-
-/// The bytes of a Close frame: nothing, or the code and the reason.
-fn close_payload(frame: Option<CloseFrame>) -> Vec<u8> {
-    frame.map_or_else(Vec::new, |frame| {
-        [&frame.code().value().to_be_bytes(), frame.reason().as_bytes()].concat()
-    })
 }

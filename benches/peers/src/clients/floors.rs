@@ -13,7 +13,7 @@ use crate::tally::{Digest, Outcome, Tally};
 use crate::works::{Kind, Work};
 
 /// Bytes asked for at a time.
-const READ: usize = 64 << 10;
+pub const READ: usize = 64 << 10;
 
 /// Text shorter than this is checked a word at a time.
 const SHORT: usize = 64;
@@ -86,7 +86,7 @@ impl Floor {
 }
 
 /// Checked text.
-fn text(bytes: &[u8]) -> Result<&str> {
+pub fn text(bytes: &[u8]) -> Result<&str> {
     match bytes.len() {
         0..SHORT => Ok(std::str::from_utf8(bytes)?),
         _ => Ok(simdutf8::basic::from_utf8(bytes)?),

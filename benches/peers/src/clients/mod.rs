@@ -4,6 +4,7 @@ mod awc;
 mod awc_actor;
 mod ezsockets;
 mod fastwebsockets;
+mod floor_message;
 mod floors;
 mod ours;
 mod sockudo_ws;
@@ -22,8 +23,8 @@ use crate::works::{Kind, Work};
 /// Ours, by how its messages are taken.
 pub const OURS: [&str; 5] = ["batch", "batch-owned", "message", "connection", "connection-batch"];
 
-/// All others: peers by the names of their crates, then two floors.
-pub const OTHERS: [&str; 11] = [
+/// All others: peers by the names of their crates, then the floors.
+pub const OTHERS: [&str; 12] = [
     "tokio-tungstenite",
     "fastwebsockets",
     "tokio-websockets",
@@ -34,6 +35,7 @@ pub const OTHERS: [&str; 11] = [
     "awc",
     "awc-actor",
     "floor",
+    "floor-message",
     "raw",
 ];
 
@@ -49,7 +51,7 @@ pub fn does(client: &str, work: &Work) -> bool {
         ("awc-actor", Kind::Outbound { .. }) => false,
         ("connection-batch", kind) => matches!(kind, Kind::Outbound { .. }),
         // It sees no messages, so it can neither send nor echo any.
-        ("raw", kind) => matches!(kind, Kind::Inbound { .. } | Kind::Many { .. }),
+        ("raw" | "floor-message", kind) => matches!(kind, Kind::Inbound { .. } | Kind::Many { .. }),
         _ => true,
     }
 }
@@ -73,6 +75,7 @@ pub fn run(client: &str, work: &Work, count: u64, dial: &Dial) -> Result<Outcome
         "web-socket" => pull::run::<web_socket::Client>(work, count, dial),
         "awc" => pull::run::<awc::Client>(work, count, dial),
         "floor" => pull::run::<floors::Floor>(work, count, dial),
+        "floor-message" => floor_message::run(work, count, dial),
         "raw" => floors::raw(work, count, dial),
         "ezsockets" => ezsockets::run(work, count, dial),
         "awc-actor" => awc_actor::run(work, count, dial),
