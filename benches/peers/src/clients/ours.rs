@@ -221,7 +221,7 @@ async fn open(dial: &Dial, job: Job) -> Result<Open> {
 /// Opens a connection, and closes it.
 async fn closed(dial: &Dial) -> Result<()> {
     let handler = Client { job: Job::Close, connection: None, open: None }.start();
-    let outcome = builder(dial)?.handler(&handler).run().await?;
+    let outcome = builder(dial)?.handler(handler).run().await?;
     ensure!(outcome.kind == OutcomeKind::Closed && outcome.epochs == 1, "{outcome:?}");
     Ok(())
 }
