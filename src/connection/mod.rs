@@ -159,7 +159,8 @@ struct Ended {
     /// Why, unless it was by a Close frame.
     error: Option<Error>,
     closure: Closure,
-    lasted: Duration,
+    /// When it was opened.
+    opened: Instant,
 }
 
 /// No dial begins while more events than this wait for the handlers.
@@ -332,7 +333,7 @@ impl Connection {
             self.tell(event::Error { source, epoch, error: error.clone(), attempt, next });
         }
         if let Some(ended) = socket {
-            self.tell_close(ended, next);
+            self.tell_close(ended, next, now);
         }
         if socket_lost {
             let cause = cause.filter(|_| self.intent == Intent::Stay);
@@ -348,16 +349,16 @@ impl Connection {
             Next::Stop if self.intent == Intent::Pause => self.paused(),
             Next::Stop => {
                 let error = error.filter(|_| kind != OutcomeKind::Closed);
-                self.closed(kind, error);
+                self.closed(kind, error, now);
             }
         }
     }
 
-    fn tell_close(&mut self, ended: Ended, next: Next) {
+    fn tell_close(&mut self, ended: Ended, next: Next, now: Instant) {
         self.past().last_closure = Some(ended.closure.clone());
         let Closure { code, reason, clean, by } = ended.closure;
         tracing::info!(source = %self.source, epoch = self.epoch, %code, clean, "closed");
-        let (source, epoch, lasted) = (self.source, self.epoch, ended.lasted);
+        let (source, epoch, lasted) = (self.source, self.epoch, now.duration_since(ended.opened));
         self.tell(event::Close { source, epoch, code, reason, clean, by, lasted, next });
     }
 
@@ -437,10 +438,10 @@ impl Connection {
 
     /// The end of the run: no socket, no timer, no dial. The handlers are let go of once they have
     /// been told.
-    fn closed(&mut self, kind: OutcomeKind, error: Option<Error>) {
+    fn closed(&mut self, kind: OutcomeKind, error: Option<Error>, now: Instant) {
         let outcome = self.result(kind, error);
         self.life = Life::Closed;
-        self.enter(Phase::Closed);
+        self.enter_at(Phase::Closed, || now);
         let past = self.past();
         past.outcome = Some(outcome.clone());
         let (ended, askers) = (past.ended.take(), mem::take(&mut past.askers));
@@ -472,7 +473,7 @@ impl Connection {
             }
             Life::Waiting(_) | Life::Dialling(_) | Life::Paused => {
                 self.intent = Intent::Finish;
-                self.closed(OutcomeKind::Closed, None);
+                self.closed(OutcomeKind::Closed, None, Instant::now());
             }
         }
     }

@@ -156,8 +156,8 @@ impl Live {
         self.writer.unsent()
     }
 
-    pub(super) fn lasted(&self) -> Duration {
-        self.opening.at.elapsed()
+    pub(super) fn opened(&self) -> Instant {
+        self.opening.at
     }
 
     pub(super) fn closure(&self) -> Closure {
