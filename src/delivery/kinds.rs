@@ -281,6 +281,9 @@ pub(crate) trait Event:
 
 /// A kind of event that stands in the queue by itself. Messages stand there in runs.
 pub(crate) trait Queued: Event {
+    /// Whether it is told by itself, without another event before it.
+    const ALONE: bool = true;
+
     fn wrap(self) -> Entry;
 
     /// Whether anybody is to be told.
@@ -608,6 +611,8 @@ impl Event for event::Continuation {
 }
 
 impl Queued for event::Continuation {
+    const ALONE: bool = false;
+
     fn wrap(self) -> Entry {
         Entry::Continuation(self)
     }
