@@ -101,7 +101,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         None => echo_server().await?,
     };
 
-    let builder = Connection::builder(url).name("feed").handler(&Printer.start());
+    let builder = Connection::builder(url).name("feed").handler(Printer.start());
     let watch = builder.watch();
     let connection = builder.start()?;
 

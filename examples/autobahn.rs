@@ -63,7 +63,7 @@ async fn run(url: String, echo: Echo) -> Result<Outcome, actix_ws_client::Config
         .limits(limits())
         .compression(compression())
         .close_timeout(Duration::from_secs(10))
-        .handler(&echo.start())
+        .handler(echo.start())
         .run()
         .await
 }

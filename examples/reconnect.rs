@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         )
         .ping_interval(millis(500))
         .ping_timeout(millis(500))
-        .handler(&Narrator.start())
+        .handler(Narrator.start())
         .run();
     let outcome = timeout(Duration::from_secs(10), run).await??;
     println!("{} after {} openings and {} dials", outcome.kind, outcome.epochs, outcome.attempts);

@@ -84,7 +84,7 @@ async fn open(all: &mut Vec<(Addr<Connection>, Watch)>, count: usize, url: &str)
 }
 
 async fn pinged(url: &str) -> Result<(Addr<Connection>, Watch), actix::MailboxError> {
-    let builder = Connection::builder(url).handler(&Idle.start());
+    let builder = Connection::builder(url).handler(Idle.start());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     let patience = Duration::from_secs(60);

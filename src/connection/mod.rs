@@ -82,6 +82,7 @@ pub struct Connection {
 
 /// How a socket was opened: what `event::Open` says of it.
 struct Opening {
+    at: Instant,
     handshake: Arc<Handshake>,
     attempts: u32,
     outage: Option<Box<event::Outage>>,
@@ -158,7 +159,8 @@ struct Ended {
     /// Why, unless it was by a Close frame.
     error: Option<Error>,
     closure: Closure,
-    lasted: Duration,
+    /// When it was opened.
+    opened: Instant,
 }
 
 /// No dial begins while more events than this wait for the handlers.
@@ -212,12 +214,16 @@ impl Connection {
     }
 
     fn enter(&mut self, phase: Phase) {
+        self.enter_at(phase, Instant::now);
+    }
+
+    fn enter_at(&mut self, phase: Phase, now: impl FnOnce() -> Instant) {
         if self.phase == phase {
             return;
         }
         tracing::debug!(source = %self.source, %phase, epoch = self.epoch, "phase");
         self.phase = phase;
-        self.phase_since = Instant::now();
+        self.phase_since = now();
         self.watch.set_phase(phase);
         let since = self.phase_since.into_std();
         self.tell(event::State { source: self.source, epoch: self.epoch, phase, since });
@@ -233,7 +239,7 @@ impl Connection {
         self.attempts += 1;
         self.attempts_down += 1;
         self.watch.set(Gauge::Attempts, self.attempts);
-        self.enter(Phase::Connecting);
+        self.enter_at(Phase::Connecting, || now);
         let attempt = Attempt::new(self.schedule.attempt(), self.last_error());
         let jar = self.jar.get_or_insert_default().clone();
         self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar)));
@@ -251,18 +257,18 @@ impl Connection {
             Box::new(event::Outage::new(attempts, now.duration_since(since), cause))
         });
         self.jar.take_if(|jar| jar.borrow().is_empty());
-        let handshake = Arc::new(opened.handshake);
+        let handshake = opened.handshake;
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
         let options = self.plan.options.clone();
         let (link, leftover) = (opened.link, opened.leftover);
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, self.epoch);
-        let opening = Opening { handshake, attempts, outage };
+        let opening = Opening { at: now, handshake, attempts, outage };
         let listener = self.lane.listener();
         let live = Live::new(self.epoch, opening, link, leftover, codec, options, listener);
         self.life = Life::Live(Box::new(live));
-        self.enter(Phase::Open);
+        self.enter_at(Phase::Open, || now);
         let Some(open) = self.open_event() else {
             return;
         };
@@ -327,7 +333,7 @@ impl Connection {
             self.tell(event::Error { source, epoch, error: error.clone(), attempt, next });
         }
         if let Some(ended) = socket {
-            self.tell_close(ended, next);
+            self.tell_close(ended, next, now);
         }
         if socket_lost {
             let cause = cause.filter(|_| self.intent == Intent::Stay);
@@ -337,22 +343,22 @@ impl Connection {
             Next::Retry { after, .. } => {
                 self.past().next_dial = Some(now.checked_add(after).unwrap_or(now));
                 self.intent = Intent::Stay;
-                self.enter(Phase::Waiting);
+                self.enter_at(Phase::Waiting, || now);
                 ctx.stop();
             }
             Next::Stop if self.intent == Intent::Pause => self.paused(),
             Next::Stop => {
                 let error = error.filter(|_| kind != OutcomeKind::Closed);
-                self.closed(kind, error);
+                self.closed(kind, error, now);
             }
         }
     }
 
-    fn tell_close(&mut self, ended: Ended, next: Next) {
+    fn tell_close(&mut self, ended: Ended, next: Next, now: Instant) {
         self.past().last_closure = Some(ended.closure.clone());
         let Closure { code, reason, clean, by } = ended.closure;
         tracing::info!(source = %self.source, epoch = self.epoch, %code, clean, "closed");
-        let (source, epoch, lasted) = (self.source, self.epoch, ended.lasted);
+        let (source, epoch, lasted) = (self.source, self.epoch, now.duration_since(ended.opened));
         self.tell(event::Close { source, epoch, code, reason, clean, by, lasted, next });
     }
 
@@ -432,10 +438,10 @@ impl Connection {
 
     /// The end of the run: no socket, no timer, no dial. The handlers are let go of once they have
     /// been told.
-    fn closed(&mut self, kind: OutcomeKind, error: Option<Error>) {
+    fn closed(&mut self, kind: OutcomeKind, error: Option<Error>, now: Instant) {
         let outcome = self.result(kind, error);
         self.life = Life::Closed;
-        self.enter(Phase::Closed);
+        self.enter_at(Phase::Closed, || now);
         let past = self.past();
         past.outcome = Some(outcome.clone());
         let (ended, askers) = (past.ended.take(), mem::take(&mut past.askers));
@@ -467,7 +473,7 @@ impl Connection {
             }
             Life::Waiting(_) | Life::Dialling(_) | Life::Paused => {
                 self.intent = Intent::Finish;
-                self.closed(OutcomeKind::Closed, None);
+                self.closed(OutcomeKind::Closed, None, Instant::now());
             }
         }
     }
@@ -483,11 +489,12 @@ impl Connection {
         // A timer takes a millisecond at least. A retry is worth that, also when it is due: dials that
         // fail at once, under a policy without delays, would never let go of the thread.
         let may_be_now = self.attempts == 0 || self.hastened;
-        let at = self.next_dial();
+        let at = self.past.as_ref().and_then(|past| past.next_dial);
+        let is_due = || at.is_none_or(|at| at <= Instant::now());
         let due = match tokio::runtime::Handle::try_current() {
             Err(_) => Due::Later,
-            Ok(_) if may_be_now && at <= Instant::now() => Due::Now,
-            Ok(_) => Due::At(Box::pin(sleep_until(at))),
+            Ok(_) if may_be_now && is_due() => Due::Now,
+            Ok(_) => Due::At(Box::pin(sleep_until(at.unwrap_or_else(Instant::now)))),
         };
         self.life = Life::Waiting(due);
     }

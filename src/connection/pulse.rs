@@ -94,7 +94,7 @@ impl Connection {
                 else {
                     return Poll::Pending;
                 };
-                let ended = Ended { error, closure: live.closure(), lasted: live.lasted() };
+                let ended = Ended { error, closure: live.closure(), opened: live.opened() };
                 drop(live);
                 self.lost(ended.error.clone(), Some(ended), ctx);
                 Poll::Pending

@@ -340,6 +340,13 @@ pub(crate) fn cost(len: usize) -> usize {
 }
 
 impl Run {
+    /// One of those that are left, which keeps little but its own bytes.
+    #[inline]
+    pub(super) fn own_message(&self, index: usize) -> Option<event::Message> {
+        self.messages.own_payload(index).map(|payload| self.message(payload))
+    }
+
+    #[inline]
     pub(super) fn message(&self, payload: Payload) -> event::Message {
         let (source, epoch, received) = (self.source, self.epoch, self.received);
         event::Message { source, epoch, payload, received }

@@ -465,9 +465,15 @@ fn tell_only(
     at: u32,
     run: &mut Run,
 ) -> ControlFlow<Option<Box<Offer>>> {
-    for _ in 0..TURN {
-        let Some(payload) = run.messages.payload(0) else { break };
-        match only.try_send(run.message(payload)) {
+    let mut next = run.own_message(0);
+    for left in (0..TURN).rev() {
+        let Some(message) = next.take() else { break };
+        // The next one is made before this one goes. What was just stored word by word can't be loaded
+        // otherwise until it is in the cache, and every move of a message would wait for that.
+        if left > 0 {
+            next = run.own_message(1);
+        }
+        match only.try_send(message) {
             Ok(()) => run.messages.advance(),
             Err(SendError::Closed(_)) => return ControlFlow::Break(None),
             Err(SendError::Full(own)) => {

@@ -64,11 +64,16 @@ impl Plan {
 
     /// Whether a connection to this URL with these options can go by this plan, as far as that can be
     /// told without taking the URL apart. The environment is asked anew.
-    pub(super) fn is_for(&self, url: &str, options: &Options) -> bool {
+    pub(super) fn is_for(
+        &self,
+        url: &str,
+        options: &Options,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> bool {
         self.is_plain()
             && self.target.is_spelled(url)
             && *self.options == *options
-            && matches!(options.proxy_for(&self.target, from_environment), Ok(None))
+            && matches!(options.proxy_for(&self.target, environment), Ok(None))
     }
 
     /// Whether it is the plain and direct way.
@@ -115,6 +120,6 @@ impl Plan {
     }
 }
 
-fn from_environment(name: &str) -> Option<String> {
+pub(super) fn from_environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

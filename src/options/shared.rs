@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
 use crate::error::ConfigError;
+use crate::options::plan::from_environment;
 use crate::options::{Options, Plan};
 
 thread_local! {
@@ -32,14 +33,14 @@ pub(super) fn shared(options: Options) -> Arc<Options> {
 ///
 /// # Errors
 /// As [`Plan::new`].
-pub(crate) fn shared_plan(url: &str, options: Options) -> Result<Arc<Plan>, ConfigError> {
+pub(crate) fn shared_plan(url: &str, options: Box<Options>) -> Result<Arc<Plan>, ConfigError> {
     let newest = PLAN.with_borrow(Weak::upgrade);
     if let Some(newest) = &newest
-        && newest.is_for(url, &options)
+        && newest.is_for(url, &options, from_environment)
     {
         return Ok(newest.clone());
     }
-    let plan = Plan::new(url, options)?;
+    let plan = Plan::new(url, *options)?;
     // The URL may only be spelled in another way.
     if let Some(newest) = newest.filter(|newest| newest.is_alike(&plan)) {
         return Ok(newest);
@@ -81,7 +82,7 @@ mod tests {
             let mut options = Options::new(Reconnect::default());
             options.close_timeout = Duration::from_secs(close);
             options.proxy_from_env = false;
-            shared_plan(url, options).unwrap()
+            shared_plan(url, Box::new(options)).unwrap()
         };
         let first = plan("ws://h/a?b", 3);
         // As it is spelled, and as it may be.
@@ -97,6 +98,22 @@ mod tests {
         }
         // Each has its own TLS sessions.
         assert!(!Arc::ptr_eq(&plan("wss://h/", 3), &plan("wss://h/", 3)));
+    }
+
+    #[test]
+    fn a_plan_is_not_shared_past_a_proxy_that_the_environment_has_by_now() {
+        let mut options = Options::new(Reconnect::default());
+        options.proxy_from_env = false;
+        let mut plan = Plan::new("ws://h/", options.clone()).unwrap();
+        // As if the environment had had none.
+        options.proxy_from_env = true;
+        plan.options = Arc::new(options.clone());
+        let is_for = |set: &[&str]| {
+            let variable = |name: &str| set.contains(&name).then(|| "http://p:1".to_owned());
+            plan.is_for("ws://h/", &options, variable)
+        };
+        assert!(is_for(&[]) && is_for(&["https_proxy"]));
+        assert!(!is_for(&["http_proxy"]) && !is_for(&["ALL_PROXY"]));
     }
 
     #[test]

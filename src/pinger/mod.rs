@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -62,21 +61,32 @@ struct Ward {
     signs: Signs,
     /// Taken out while it decides.
     watchdog: Cell<Option<Watchdog>>,
-    /// Its place in the round.
-    place: Cell<Option<Place>>,
+    place: Cell<Place>,
     epoch: u64,
     connection: sync::Weak<dyn Listener>,
 }
 
-/// When to look at a socket again, in nanoseconds since the round began, and a number that tells those
-/// of one time apart.
-type Place = (u64, NonZeroU32);
+/// Where a socket is in the round.
+#[derive(Clone, Copy, Debug, Default)]
+enum Place {
+    #[default]
+    Nowhere,
+    /// Among those that were never looked at.
+    Young(u32),
+    /// When to look again, in nanoseconds since the round began, and a number that tells those of one time
+    /// apart.
+    Due(u32, u64),
+}
 
 /// All sockets that one pinger looks after.
 struct Round {
     zero: Instant,
-    /// Whom to look at, by time.
-    due: RefCell<BTreeMap<Place, Rc<Ward>>>,
+    /// Who was never looked at, in no order: where sockets come and go most are gone before that.
+    young: RefCell<Vec<Rc<Ward>>>,
+    /// When the first of them is due, or would have been.
+    first: Cell<u64>,
+    /// Whom to look at, by time and number.
+    due: RefCell<BTreeMap<(u64, u32), Rc<Ward>>>,
     /// The number of the newest place.
     number: Cell<u32>,
     /// How often the pinger has looked.
@@ -95,6 +105,9 @@ thread_local! {
 /// Sockets that are looked at in one turn: ten thousand pings at once would hold up the thread.
 const TURN: usize = 256;
 
+/// A round without young sockets keeps room for so many.
+const SPARE: usize = 256;
+
 /// How long a pinger without sockets waits for the next one: where they come and go one by one, each
 /// would else have an actor made.
 const LINGER: Duration = Duration::from_millis(100);
@@ -108,7 +121,7 @@ impl Watched {
         connection: sync::Weak<dyn Listener>,
     ) -> Watched {
         let (signs, watchdog) = (Signs::new(now), Watchdog::new(options, now));
-        let place = Cell::new(None);
+        let place = Cell::default();
         let watchdog = Cell::new(Some(watchdog));
         let ward = Rc::new(Ward { signs, watchdog, place, epoch, connection });
         let mut watched = Watched { ward, round: None, trust: Trust::Sure };
@@ -156,16 +169,14 @@ impl Watched {
     }
 
     fn join(&mut self, round: Rc<Round>) {
-        round.add(self.ward.clone());
+        round.welcome(self.ward.clone());
         round.wake();
         self.round = Some(round);
     }
 
     fn leave(&mut self) {
         if let Some(round) = self.round.take() {
-            if let Some(place) = self.ward.place.take() {
-                round.due.borrow_mut().remove(&place);
-            }
+            round.remove(&self.ward);
             // The pinger ends soon after its last socket.
             if Rc::strong_count(&round) <= 2 {
                 round.wake();
@@ -219,6 +230,8 @@ impl Round {
     fn new(zero: Instant) -> Round {
         Round {
             zero,
+            young: RefCell::default(),
+            first: Cell::new(u64::MAX),
             due: RefCell::default(),
             number: Cell::new(0),
             looks: Cell::new(0),
@@ -233,16 +246,65 @@ impl Round {
         u64::try_from(since).unwrap_or(u64::MAX)
     }
 
-    /// Gives a socket its place.
+    /// Takes in a socket that is new.
+    fn welcome(&self, ward: Rc<Ward>) {
+        let mut young = self.young.borrow_mut();
+        let Ok(place) = u32::try_from(young.len()) else {
+            drop(young);
+            return self.add(ward);
+        };
+        if let Some(at) = ward.wake() {
+            self.first.set(self.first.get().min(self.since(at)));
+            ward.place.set(Place::Young(place));
+            young.push(ward);
+        }
+    }
+
+    /// Gives a socket its place by time.
     fn add(&self, ward: Rc<Ward>) {
         if let Some(at) = ward.wake() {
             // Long before it comes round to one number again, that socket had its turn.
-            let number = NonZeroU32::MIN.saturating_add(self.number.get());
-            self.number.set(number.get() % u32::MAX);
-            let place = (self.since(at), number);
-            ward.place.set(Some(place));
-            self.due.borrow_mut().insert(place, ward);
+            let number = self.number.get().wrapping_add(1);
+            self.number.set(number);
+            let at = self.since(at);
+            ward.place.set(Place::Due(number, at));
+            self.due.borrow_mut().insert((at, number), ward);
         }
+    }
+
+    /// Forgets a socket.
+    fn remove(&self, ward: &Ward) {
+        match ward.place.take() {
+            Place::Nowhere => {}
+            Place::Due(number, at) => drop(self.due.borrow_mut().remove(&(at, number))),
+            Place::Young(place) => {
+                let mut young = self.young.borrow_mut();
+                young.swap_remove(place as usize);
+                if let Some(moved) = young.get(place as usize) {
+                    moved.place.set(Place::Young(place));
+                }
+                self.tidy(&mut young);
+            }
+        }
+    }
+
+    fn tidy(&self, young: &mut Vec<Rc<Ward>>) {
+        if young.is_empty() {
+            self.first.set(u64::MAX);
+            young.shrink_to(SPARE);
+        }
+    }
+
+    /// Takes out a young socket, once the first of them is due.
+    fn take_young(&self, now: Instant) -> Option<Rc<Ward>> {
+        if self.first.get() > self.since(now) {
+            return None;
+        }
+        let mut young = self.young.borrow_mut();
+        let ward = young.pop()?;
+        ward.place.take();
+        self.tidy(&mut young);
+        Some(ward)
     }
 
     /// Takes out the next socket that is due.
@@ -250,13 +312,14 @@ impl Round {
         let mut due = self.due.borrow_mut();
         let next = due.first_entry().filter(|next| next.key().0 <= self.since(now))?;
         let ward = next.remove();
-        ward.place.set(None);
+        ward.place.take();
         Some(ward)
     }
 
     /// When the next socket is due.
     fn next(&self) -> Option<Instant> {
-        let at = self.due.borrow().first_key_value()?.0.0;
+        let due = self.due.borrow().first_key_value().map_or(u64::MAX, |(&(at, _), _)| at);
+        let at = Some(due.min(self.first.get())).filter(|at| *at != u64::MAX)?;
         self.zero.checked_add(Duration::from_nanos(at))
     }
 
@@ -275,7 +338,10 @@ impl fmt::Debug for Ward {
 
 impl fmt::Debug for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Round").field("due", &self.due.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Round")
+            .field("young", &self.young.borrow().len())
+            .field("due", &self.due.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -298,9 +364,10 @@ impl Drop for Pinger {
     /// thread.
     fn drop(&mut self) {
         self.round.over.set(true);
-        let left = std::mem::take(&mut *self.round.due.borrow_mut());
-        for ward in left.into_values() {
-            ward.place.set(None);
+        let due = std::mem::take(&mut *self.round.due.borrow_mut());
+        let young = std::mem::take(&mut *self.round.young.borrow_mut());
+        for ward in young.into_iter().chain(due.into_values()) {
+            ward.place.take();
             ward.tell(Act::Orphaned);
         }
     }
@@ -347,6 +414,10 @@ impl ActorFuture<Pinger> for Ticks {
                 if ward.look(now) {
                     round.add(ward);
                 }
+                continue;
+            }
+            if let Some(ward) = round.take_young(now) {
+                round.add(ward);
                 continue;
             }
             let Some(at) = round.next() else {
@@ -477,6 +548,18 @@ mod tests {
         }));
     }
 
+    /// How many sockets a round knows, each by its right place.
+    fn known(round: &Round) -> usize {
+        let (young, due) = (round.young.borrow(), round.due.borrow());
+        for (place, ward) in young.iter().enumerate() {
+            assert!(matches!(ward.place.get(), Place::Young(at) if at as usize == place));
+        }
+        for (key, ward) in due.iter() {
+            assert!(matches!(ward.place.get(), Place::Due(number, at) if (at, number) == *key));
+        }
+        young.len() + due.len()
+    }
+
     #[test]
     fn who_leaves_is_forgotten_and_others_go_on() {
         let (runtime, set) = (runtime(), LocalSet::new());
@@ -486,12 +569,37 @@ mod tests {
             let round = staying.round.clone().unwrap();
             for _ in 0..1000 {
                 let left = stays.watched(3600 * SECOND);
-                assert_eq!(round.due.borrow().len(), 2);
+                assert_eq!(known(&round), 2);
                 drop(left);
                 tokio::task::yield_now().await;
             }
-            assert_eq!(round.due.borrow().len(), 1);
+            assert_eq!(known(&round), 1);
             assert_eq!(stays.next().await, Act::Ping);
+        }));
+    }
+
+    #[test]
+    fn whoever_leaves_first_others_keep_their_places() {
+        let (runtime, set) = (runtime(), LocalSet::new());
+        runtime.block_on(set.run_until(async {
+            let mut stays = Connection::new();
+            let staying = stays.watched(3 * SECOND);
+            let round = staying.round.clone().unwrap();
+            let others = Connection::new();
+            for old in [false, true] {
+                let mut left: Vec<_> = (0..5).map(|_| others.watched(100 * SECOND)).collect();
+                if old {
+                    assert_eq!(stays.next().await, Act::Ping);
+                    assert!(round.young.borrow().is_empty());
+                }
+                for place in [1, 0, 2, 1, 0] {
+                    left.remove(place);
+                    assert_eq!(known(&round), 1 + left.len());
+                }
+            }
+            let zero = Instant::now();
+            assert_eq!(stays.next().await, Act::Ping);
+            assert_eq!(zero.elapsed(), 3 * SECOND);
         }));
     }
 

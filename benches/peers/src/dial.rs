@@ -28,8 +28,11 @@ const SMALL_BUFFER: usize = 4 << 10;
 /// Where to dial, and how.
 #[derive(Clone, Debug)]
 pub struct Dial {
-    pub port: u16,
-    pub path: String,
+    port: u16,
+    path: String,
+    /// As a program has them that knows where it goes.
+    url: String,
+    authority: String,
     /// The one certificate to trust, where TLS is spoken.
     pub certificate: Option<CertificateDer<'static>>,
     /// Many connections, and little to read on each.
@@ -37,13 +40,28 @@ pub struct Dial {
 }
 
 impl Dial {
-    pub fn url(&self) -> String {
-        let scheme = if self.certificate.is_some() { "wss" } else { "ws" };
-        format!("{scheme}://{}{}", self.authority(), self.path)
+    pub fn new(
+        port: u16,
+        path: String,
+        certificate: Option<CertificateDer<'static>>,
+        frugal: bool,
+    ) -> Dial {
+        let scheme = if certificate.is_some() { "wss" } else { "ws" };
+        let authority = format!("127.0.0.1:{port}");
+        let url = format!("{scheme}://{authority}{path}");
+        Dial { port, path, url, authority, certificate, frugal }
     }
 
-    pub fn authority(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// TLS by ring, trusting the blaster alone.

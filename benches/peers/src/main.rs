@@ -76,7 +76,7 @@ fn client_role(
         "-" => None,
         text => Some(BASE64_STANDARD.decode(text)?.into()),
     };
-    let dial = Dial { port, path: work.path(count), certificate, frugal: work.is_frugal() };
+    let dial = Dial::new(port, work.path(count), certificate, work.is_frugal());
     println!("{}", clients::run(client, work, count, &dial)?.line());
     // What is still open closes with the process.
     process::exit(0)

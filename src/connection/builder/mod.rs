@@ -41,7 +41,8 @@ use crate::tls::Tls;
 #[must_use = "a builder does nothing until it is started"]
 pub struct ConnectionBuilder {
     url: String,
-    options: Options,
+    /// Apart, for each setting moves the builder.
+    options: Box<Options>,
     handlers: Handlers,
     source: SourceId,
     watch: Watch,
@@ -52,7 +53,7 @@ impl ConnectionBuilder {
     pub(super) fn new(url: String) -> ConnectionBuilder {
         ConnectionBuilder {
             url,
-            options: Options::new(default_reconnect()),
+            options: Box::new(Options::new(default_reconnect())),
             handlers: Handlers::default(),
             source: SourceId::next(),
             watch: Watch::new(Instant::now()),
@@ -399,7 +400,7 @@ impl ConnectionBuilder {
     /// An option or a URL that cannot be, by its name; [`ConfigError::NoRuntime`] outside a tokio
     /// runtime.
     pub async fn request_head(&self) -> Result<String, ConfigError> {
-        let plan = Plan::new(&self.url, self.options.clone())?;
+        let plan = Plan::new(&self.url, Options::clone(&self.options))?;
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ConfigError::NoRuntime);
         }
@@ -488,7 +489,7 @@ impl ConnectionBuilder {
 }
 
 /// Checks everything, and asks the policy for its beginning.
-fn plan(url: &str, options: Options) -> Result<(Arc<Plan>, Schedule), ConfigError> {
+fn plan(url: &str, options: Box<Options>) -> Result<(Arc<Plan>, Schedule), ConfigError> {
     let plan = shared_plan(url, options)?;
     let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
     let schedule = catch_unwind(AssertUnwindSafe(begin))

@@ -33,7 +33,6 @@ use crate::writer::{self, Writer};
 
 /// One opened socket, from its first byte to its last.
 pub(super) struct Live {
-    opened: Instant,
     opening: Opening,
     link: Link,
     codec: Codec,
@@ -121,10 +120,8 @@ impl Live {
         options: Arc<Options>,
         listener: Weak<dyn Listener>,
     ) -> Live {
-        let now = Instant::now();
-        let signs = Watched::new(epoch, options.clone(), now, listener);
+        let signs = Watched::new(epoch, options.clone(), opening.at, listener);
         Live {
-            opened: now,
             opening,
             link,
             codec,
@@ -159,8 +156,8 @@ impl Live {
         self.writer.unsent()
     }
 
-    pub(super) fn lasted(&self) -> Duration {
-        self.opened.elapsed()
+    pub(super) fn opened(&self) -> Instant {
+        self.opening.at
     }
 
     pub(super) fn closure(&self) -> Closure {

@@ -113,7 +113,7 @@ impl Alive for Open {
 async fn open(dial: &Dial, job: Job) -> Result<Open> {
     let (open, opened) = oneshot::channel();
     let handler = |client: Client<Handler>| Handler { client, job, open: Some(open) };
-    let config = ClientConfig::new(dial.url().as_str());
+    let config = ClientConfig::new(dial.url());
     let (client, run) = ezsockets::connect(handler, config).await;
     let run = tokio::spawn(run);
     told(opened).await?;

@@ -17,7 +17,7 @@ pub struct Client(FragmentCollector<TokioIo<Upgraded>>);
 
 impl Pull for Client {
     async fn open(dial: &Dial) -> Result<Client> {
-        let request = Request::get(dial.path.as_str())
+        let request = Request::get(dial.path())
             .header(HOST, dial.authority())
             .header(UPGRADE, "websocket")
             .header(CONNECTION, "upgrade")

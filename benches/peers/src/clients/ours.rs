@@ -220,8 +220,8 @@ async fn open(dial: &Dial, job: Job) -> Result<Open> {
 
 /// Opens a connection, and closes it.
 async fn closed(dial: &Dial) -> Result<()> {
-    let (handler, _) = Client::start(Job::Close);
-    let outcome = builder(dial)?.handler(&handler).run().await?;
+    let handler = Client { job: Job::Close, connection: None, open: None }.start();
+    let outcome = builder(dial)?.handler(handler).run().await?;
     ensure!(outcome.kind == OutcomeKind::Closed && outcome.epochs == 1, "{outcome:?}");
     Ok(())
 }

@@ -16,7 +16,7 @@ impl Pull for Client {
     async fn open(dial: &Dial) -> Result<Client> {
         let client = WebSocketClient::<Http1>::new(Config::default());
         let io = dial.io().await?;
-        let (socket, _) = client.connect_raw(io, &dial.authority(), &dial.path, None).await?;
+        let (socket, _) = client.connect_raw(io, dial.authority(), dial.path(), None).await?;
         Ok(Client(socket))
     }
 

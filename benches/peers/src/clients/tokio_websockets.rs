@@ -14,7 +14,7 @@ pub struct Client(WebSocketStream<Io>);
 impl Pull for Client {
     async fn open(dial: &Dial) -> Result<Client> {
         let config = Config::default().flush_threshold(64 << 10);
-        let builder = ClientBuilder::new().uri(&dial.url())?.config(config);
+        let builder = ClientBuilder::new().uri(dial.url())?.config(config);
         let (socket, _) = builder.connect_on(dial.io().await?).await?;
         Ok(Client(socket))
     }
