@@ -8,14 +8,13 @@ use std::fmt;
 /// were sent. `Debug` hides the values of headers that carry secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    /// All names and values, one behind the other: an open connection keeps them for long.
-    text: Box<[u8]>,
-    /// Where the name of each line ends, and where its value does.
-    ends: Box<[(u32, u32)]>,
+    /// For each line how long its name is and how long its value, both in [`SIZE`] bytes, and then
+    /// both: an open connection keeps them for long, so that they are one block.
+    lines: Box<[u8]>,
 }
 
-/// Bytes of a name and its value, more or less.
-const USUAL_LINE: usize = 48;
+/// Bytes of a length.
+const SIZE: usize = size_of::<u32>();
 
 /// Names whose values never reach a log.
 const SECRET: [&str; 6] = [
@@ -29,15 +28,30 @@ const SECRET: [&str; 6] = [
 ];
 
 impl Headers {
+    /// As they come, twice over: once to know how long they are.
+    pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Headers {
+        // Nobody accepts a head of 4 GiB.
+        let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let length = lines.clone().map(|(name, value)| 2 * SIZE + name.len() + value.len()).sum();
+        let mut all = Vec::with_capacity(length);
+        for (name, value) in lines {
+            all.extend_from_slice(&size(name.as_bytes()));
+            all.extend_from_slice(&size(value));
+            all.extend_from_slice(name.as_bytes());
+            all.extend_from_slice(value);
+        }
+        Headers { lines: all.into() }
+    }
+
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.raw().find(|line| line.0.eq_ignore_ascii_case(name.as_bytes()))?;
+        let (_, value) = self.raw().find(|line| is_same(line.0, name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
     /// Every value of a header, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let named = move |line: &(&[u8], &[u8])| line.0.eq_ignore_ascii_case(name.as_bytes());
+        let named = move |line: &(&[u8], &[u8])| is_same(line.0, name.as_bytes());
         self.raw().filter(named).map(|(_, value)| value)
     }
 
@@ -55,31 +69,32 @@ impl Headers {
 
     /// All lines, names as bytes: to find one, nobody has to know that they are text.
     fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut start = 0;
-        self.ends.iter().map(move |&(name_end, end)| {
-            let (name_end, end) = (name_end as usize, end as usize);
-            let name = self.text.get(start..name_end).unwrap_or_default();
-            let value = self.text.get(name_end..end).unwrap_or_default();
-            start = end;
-            (name, value)
+        let mut rest = &self.lines[..];
+        std::iter::from_fn(move || {
+            let (name, behind) = rest.split_first_chunk::<SIZE>()?;
+            let (value, behind) = behind.split_first_chunk::<SIZE>()?;
+            let (name, behind) = behind.split_at_checked(u32::from_le_bytes(*name) as usize)?;
+            let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*value) as usize)?;
+            rest = behind;
+            Some((name, value))
         })
     }
 
     /// How many lines there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.raw().count()
     }
 
     /// Whether there is no line at all.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.lines.is_empty()
     }
 
     /// Whether one of the comma-separated elements of a header is `token`, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.get_all(name)
-            .flat_map(|value| value.split(|&byte| byte == b','))
-            .any(|element| element.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+        let is = |element: &[u8]| is_same(element.trim_ascii(), token.as_bytes());
+        // Mostly it stands alone.
+        self.get_all(name).any(|value| is(value) || value.split(|&byte| byte == b',').any(is))
     }
 
     /// Whether a header of this name may carry a secret.
@@ -90,20 +105,15 @@ impl Headers {
 
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Headers {
-        // Nobody accepts a head of 4 GiB.
-        let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let lines = lines.into_iter();
-        // So that most of them need not grow on the way.
-        let mut text = Vec::with_capacity(USUAL_LINE * lines.size_hint().0);
-        let add = |(name, value): (N, V)| {
-            text.extend_from_slice(name.as_ref().as_bytes());
-            let name_end = text.len();
-            text.extend_from_slice(value.as_ref());
-            (place(name_end), place(text.len()))
-        };
-        let ends = lines.map(add).collect();
-        Headers { text: text.into(), ends }
+        let lines: Vec<(N, V)> = lines.into_iter().collect();
+        let lines = lines.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+        Headers::of(lines)
     }
+}
+
+/// Whether two words differ in case alone. Mostly they don't even do that.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one == other || one.eq_ignore_ascii_case(other))
 }
 
 impl fmt::Debug for Headers {
@@ -135,8 +145,20 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_kept_as_they_came() {
+        let long = "x".repeat(70_000);
+        let lines = [("A", ""), ("a", "b: c, "), ("", "d"), ("Long", long.as_str())];
+        let headers: Headers = lines.into_iter().collect();
+        let kept: Vec<_> = headers.iter().collect();
+        assert_eq!(kept, lines.map(|(name, value)| (name, value.as_bytes())));
+        assert!(headers.len() == 4 && !headers.is_empty() && Headers::default().is_empty());
+    }
+
+    #[test]
     fn a_token_is_found_in_a_list() {
         assert!(headers().has_token("Connection", "upgrade"));
+        assert!(headers().has_token("upgrade", "WebSocket"));
+        assert!(!headers().has_token("upgrade", "web"));
         assert!(!headers().has_token("Connection", "close"));
     }
 

@@ -158,7 +158,10 @@ impl SocketOptions {
     /// # Errors
     /// What the system says; [`Error::Handler`] inside, where the closure has panicked.
     pub(crate) fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
-        socket.set_tcp_nodelay(self.nodelay)?;
+        // What a new socket has need not be set.
+        if self.nodelay {
+            socket.set_tcp_nodelay(true)?;
+        }
         if let Some(idle) = self.keepalive {
             let keepalive =
                 TcpKeepalive::new().with_time(idle).with_interval(self.keepalive_interval);
@@ -183,7 +186,9 @@ impl SocketOptions {
 
     #[cfg(target_os = "linux")]
     fn apply_linux(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        socket.set_tcp_user_timeout(self.user_timeout)?;
+        if let Some(timeout) = self.user_timeout {
+            socket.set_tcp_user_timeout(Some(timeout))?;
+        }
         if let Some(name) = &self.device {
             socket.bind_device(Some(name.as_bytes()))?;
         }

@@ -257,7 +257,7 @@ impl Connection {
             Box::new(event::Outage::new(attempts, now.duration_since(since), cause))
         });
         self.jar.take_if(|jar| jar.borrow().is_empty());
-        let handshake = Arc::new(opened.handshake);
+        let handshake = opened.handshake;
         let name = self.plan.options.name.as_deref();
         tracing::info!(source = %self.source, name, epoch = self.epoch, attempts, "open");
         let options = self.plan.options.clone();

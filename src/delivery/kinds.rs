@@ -281,6 +281,9 @@ pub(crate) trait Event:
 
 /// A kind of event that stands in the queue by itself. Messages stand there in runs.
 pub(crate) trait Queued: Event {
+    /// Whether it is told by itself, without another event before it.
+    const ALONE: bool = true;
+
     fn wrap(self) -> Entry;
 
     /// Whether anybody is to be told.
@@ -337,6 +340,13 @@ pub(crate) fn cost(len: usize) -> usize {
 }
 
 impl Run {
+    /// One of those that are left, which keeps little but its own bytes.
+    #[inline]
+    pub(super) fn own_message(&self, index: usize) -> Option<event::Message> {
+        self.messages.own_payload(index).map(|payload| self.message(payload))
+    }
+
+    #[inline]
     pub(super) fn message(&self, payload: Payload) -> event::Message {
         let (source, epoch, received) = (self.source, self.epoch, self.received);
         event::Message { source, epoch, payload, received }
@@ -601,6 +611,8 @@ impl Event for event::Continuation {
 }
 
 impl Queued for event::Continuation {
+    const ALONE: bool = false;
+
     fn wrap(self) -> Entry {
         Entry::Continuation(self)
     }

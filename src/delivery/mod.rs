@@ -4,7 +4,6 @@ mod kinds;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::ops::ControlFlow;
@@ -66,22 +65,6 @@ const LOOK: u8 = 4;
 /// A run that is handed over within this time leaves all else until it is done.
 const PROMPT: Duration = Duration::from_millis(10);
 
-/// A thread keeps the memory of an empty queue of so many entries for the next.
-const SPARE: usize = 64;
-
-thread_local! {
-    // A queue that ran empty: its memory goes to the next connection that has something to tell.
-    static EMPTY: Cell<VecDeque<(u64, Entry)>> = const { Cell::new(VecDeque::new()) };
-}
-
-/// Keeps an empty queue's memory, for whoever needs some next.
-fn keep(queue: VecDeque<(u64, Entry)>) {
-    if queue.capacity() <= SPARE {
-        // At the end of the thread there is nowhere to keep it.
-        let _ = EMPTY.try_with(|empty| empty.set(queue));
-    }
-}
-
 /// The places in [`Told`].
 const ITSELF: usize = 0;
 const DATA: usize = 1;
@@ -125,9 +108,23 @@ impl Delivery {
         true
     }
 
-    /// Puts an event behind all others.
+    /// Puts an event behind all others; where nothing is before it, it goes into the mailboxes at once.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
-        if E::is_wanted(&self.handlers) {
+        if !E::is_wanted(&self.handlers) {
+            return;
+        }
+        let mut event = Some(event);
+        if E::ALONE && self.is_empty() {
+            let (handlers, told) = (&mut self.handlers, &mut self.told);
+            self.offer = offer(handlers, told, ITSELF, self.number, &mut event);
+            if self.offer.is_none() || event.is_none() {
+                self.told = Told::default();
+                self.number += 1;
+                return;
+            }
+            // Others are still to be told of it.
+        }
+        if let Some(event) = event {
             self.events += 1;
             self.enqueue(event.wrap());
         }
@@ -135,9 +132,6 @@ impl Delivery {
 
     fn enqueue(&mut self, entry: Entry) {
         self.cost += entry.cost();
-        if self.queue.capacity() == 0 {
-            self.queue = EMPTY.try_with(Cell::take).unwrap_or_default();
-        }
         self.queue.push_back((self.number, entry));
         self.number += 1;
     }
@@ -304,7 +298,7 @@ impl Delivery {
                 self.next_entry();
                 if self.queue.is_empty() {
                     // Idle connections are left like that, after an `Open` or a Pong.
-                    keep(mem::take(&mut self.queue));
+                    self.queue = VecDeque::new();
                 }
             }
         }
@@ -471,9 +465,15 @@ fn tell_only(
     at: u32,
     run: &mut Run,
 ) -> ControlFlow<Option<Box<Offer>>> {
-    for _ in 0..TURN {
-        let Some(payload) = run.messages.payload(0) else { break };
-        match only.try_send(run.message(payload)) {
+    let mut next = run.own_message(0);
+    for left in (0..TURN).rev() {
+        let Some(message) = next.take() else { break };
+        // The next one is made before this one goes. What was just stored word by word can't be loaded
+        // otherwise until it is in the cache, and every move of a message would wait for that.
+        if left > 0 {
+            next = run.own_message(1);
+        }
+        match only.try_send(message) {
             Ok(()) => run.messages.advance(),
             Err(SendError::Closed(_)) => return ControlFlow::Break(None),
             Err(SendError::Full(own)) => {

@@ -12,6 +12,7 @@ use super::*;
 use crate::command::status::SourceId;
 use crate::event;
 use crate::proto::codec::Kind;
+use crate::proto::message::ControlPayload;
 use crate::proto::messages::Messages;
 
 /// A handler with room for one, that takes nothing until it is let go.
@@ -44,6 +45,14 @@ impl Handler<event::Message> for Stuck {
 
     fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
         self.told.send(vec![message.payload.as_bytes()[0]]).unwrap();
+    }
+}
+
+impl Handler<event::Pong> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, pong: event::Pong, _: &mut Self::Context) {
+        self.told.send(pong.payload.to_vec()).unwrap();
     }
 }
 
@@ -212,23 +221,45 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
 }
 
 #[actix::test]
-async fn a_queue_that_ran_empty_has_no_memory_and_the_next_one_gets_it() {
-    let [mut one, mut other] = [0, 1].map(|_| {
-        let mut handlers = Handlers::default();
-        handlers.add(event::call(|_: event::Pong| {}));
-        Delivery::new(handlers, Overflow::Wait, 3000)
-    });
-    let (source, epoch, payload, round_trip) = (SourceId::next(), 1, Default::default(), None);
-    let pong = event::Pong { source, epoch, payload, round_trip };
-    let told = |delivery: &mut Delivery| {
-        delivery.push(pong.clone());
-        let room = delivery.queue.capacity();
-        delivery.poll(&mut Context::from_waker(std::task::Waker::noop()));
-        (room, delivery.queue.capacity())
+async fn an_event_that_nothing_waits_before_is_told_at_once_and_to_everybody_once() {
+    let (go, wait) = oneshot::channel();
+    let (told, mut seen) = mpsc::unbounded_channel();
+    let stuck = Stuck { go: Some(wait), told }.start().recipient::<event::Pong>();
+    let (first, mut seen_first) = mpsc::unbounded_channel();
+    let (last, mut seen_last) = mpsc::unbounded_channel();
+    let mut handlers = Handlers::default();
+    handlers.add(event::call(move |it: event::Pong| first.send(it.payload.to_vec()).unwrap()));
+    handlers.add(stuck);
+    handlers.add(event::call(move |it: event::Pong| last.send(it.payload.to_vec()).unwrap()));
+    let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
+    tokio::task::yield_now().await;
+    let source = SourceId::next();
+    let push = |delivery: &mut Delivery| {
+        let payload = ControlPayload::new(vec![delivery.number as u8]).unwrap();
+        delivery.push(event::Pong { source, epoch: 1, payload, round_trip: None });
     };
-    keep(VecDeque::with_capacity(7));
-    assert_eq!([told(&mut one), told(&mut other)], [(7, 0); 2]);
-    // One that has grown large is given back to the allocator.
-    keep(VecDeque::with_capacity(SPARE + 1));
-    assert_eq!(EMPTY.take().capacity(), 7);
+    for _ in 0..10 {
+        if delivery.blocked_since().is_none() {
+            assert_eq!(delivery.queue.capacity(), 0);
+            push(&mut delivery);
+        }
+    }
+    // The third is still to be told of it, and of what comes behind it.
+    assert_eq!((delivery.queue.len(), delivery.told[ITSELF]), (1, 2));
+    assert!(delivery.number > 1);
+    (0..2).for_each(|_| push(&mut delivery));
+    let (late, mut seen_late) = mpsc::unbounded_channel();
+    delivery.subscribe(event::call(move |it: event::Pong| late.send(it.payload.to_vec()).unwrap()));
+    go.send(()).unwrap();
+    let drained = poll_fn(|cx| {
+        delivery.poll(cx);
+        if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+    let numbers: Vec<u8> = (0..delivery.number as u8).collect();
+    for seen in [&mut seen_first, &mut seen, &mut seen_last] {
+        assert_eq!(all(seen).await, numbers);
+    }
+    assert!(all(&mut seen_late).await.is_empty(), "what was there before it came");
+    assert_eq!((delivery.cost(), delivery.events()), (0, 0));
 }

@@ -26,9 +26,23 @@ impl Clock {
         self.stage.get()
     }
 
+    /// When the stage that is under way began.
+    pub(crate) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
     /// Ends the stage that is under way and begins another.
     pub(crate) fn set(&self, stage: Stage) {
-        let now = Instant::now();
+        self.set_at(Instant::now(), stage);
+    }
+
+    /// As [`set`](Clock::set), where the stage that is under way had next to nothing to do: the time
+    /// is not asked for.
+    pub(crate) fn pass(&self, stage: Stage) {
+        self.set_at(self.since.get(), stage);
+    }
+
+    fn set_at(&self, now: Instant, stage: Stage) {
         self.spent.set(self.timings_at(now));
         self.since.set(now);
         self.stage.set(stage);
@@ -53,5 +67,28 @@ impl Clock {
         };
         *part = Some(part.unwrap_or_default() + now.duration_since(self.since.get()));
         spent
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn stages_follow_one_another_and_one_that_is_passed_takes_nothing() {
+        let seconds = Duration::from_secs;
+        let clock = Clock::new(Stage::Dns);
+        advance(seconds(1)).await;
+        clock.pass(Stage::Connect);
+        advance(seconds(2)).await;
+        clock.set(Stage::Upgrade);
+        advance(seconds(4)).await;
+        let (dns, connect) = (Some(Duration::ZERO), Some(seconds(3)));
+        let expected = Timings { dns, connect, upgrade: Some(seconds(4)), ..Timings::default() };
+        assert_eq!(clock.timings(), expected);
     }
 }

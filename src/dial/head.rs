@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 use crate::error::HandshakeError;
 use crate::headers::Headers;
@@ -30,6 +30,9 @@ pub(super) struct Head {
 /// # Errors
 /// When what came is no HTTP head, or passes a bound: both as early as it is certain.
 pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError> {
+    if inbox.is_empty() {
+        return Ok(None);
+    }
     let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
     let mut reply = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -45,20 +48,20 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
     };
     let head = Head {
         status: reply.code.ok_or(HandshakeError::NotHttp)?,
-        headers: reply.headers.iter().map(|line| (line.name, line.value)).collect(),
+        headers: Headers::of(reply.headers.iter().map(|line| (line.name, line.value))),
         http_1_1: reply.version == Some(1),
         bare_lf: has_bare_lf(&inbox[..length]),
     };
-    let _ = inbox.split_to(length);
+    inbox.advance(length);
     Ok(Some(head))
 }
 
 fn has_bare_lf(head: &[u8]) -> bool {
-    // Counted without a branch, so many bytes at a time.
+    // Without a branch, so many bytes at a time.
     let after = head.get(1..).unwrap_or_default();
-    let bare =
-        head.iter().zip(after).filter(|&(&before, &byte)| (byte == b'\n') & (before != b'\r'));
-    head.first() == Some(&b'\n') || bare.count() > 0
+    let is_bare = |(&before, &byte): (&u8, &u8)| (byte == b'\n') & (before != b'\r');
+    let any = head.iter().zip(after).fold(false, |any, pair| any | is_bare(pair));
+    head.first() == Some(&b'\n') || any
 }
 
 impl Head {
@@ -72,19 +75,20 @@ impl Head {
         compression: &Compression,
         subprotocols: &[String],
     ) -> Result<Option<Agreed>, HandshakeError> {
+        // As most servers spell them.
         let headers = &self.headers;
         let one = |name| headers.get_all(name).count() == 1;
         let none = |name| headers.get_all(name).next().is_none();
-        let extensions = compression.agree(headers.get_all("sec-websocket-extensions"));
+        let extensions = compression.agree(headers.get_all("Sec-WebSocket-Extensions"));
         let checks = [
             (self.http_1_1, HandshakeError::Version),
             (!self.bare_lf, HandshakeError::BareLf),
-            (headers.has_token("upgrade", "websocket") && one("upgrade"), HandshakeError::Upgrade),
-            (headers.has_token("connection", "upgrade"), HandshakeError::Connection),
-            (one("sec-websocket-accept"), HandshakeError::Accept),
+            (headers.has_token("Upgrade", "websocket") && one("Upgrade"), HandshakeError::Upgrade),
+            (headers.has_token("Connection", "Upgrade"), HandshakeError::Connection),
+            (one("Sec-WebSocket-Accept"), HandshakeError::Accept),
             (self.picked_one_of(subprotocols), HandshakeError::Subprotocol),
             (extensions.is_ok(), HandshakeError::Extension),
-            (none("content-length") && none("transfer-encoding"), HandshakeError::Body),
+            (none("Content-Length") && none("Transfer-Encoding"), HandshakeError::Body),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             Some((_, err)) => Err(err),
@@ -95,7 +99,7 @@ impl Head {
     /// Whether the server picked one of the subprotocols that were offered, or none where none was.
     /// None although some were offered fails the connection, as in browsers and WebSocketApp.
     fn picked_one_of(&self, offered: &[String]) -> bool {
-        let mut lines = self.headers.get_all("sec-websocket-protocol");
+        let mut lines = self.headers.get_all("Sec-WebSocket-Protocol");
         match (lines.next(), lines.next()) {
             (None, _) => offered.is_empty(),
             (Some(picked), None) => offered.iter().any(|name| name.as_bytes() == picked),
@@ -105,7 +109,7 @@ impl Head {
 
     /// The digest of the key that the server has seen, if there is one.
     pub(super) fn accept(&self) -> &[u8] {
-        self.headers.get_all("sec-websocket-accept").next().unwrap_or_default()
+        self.headers.get_all("Sec-WebSocket-Accept").next().unwrap_or_default()
     }
 }
 

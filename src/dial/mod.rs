@@ -52,7 +52,7 @@ pub(crate) struct Opened {
     /// How messages are compressed, if they are.
     pub(crate) deflate: Option<Agreed>,
     /// What was agreed.
-    pub(crate) handshake: Handshake,
+    pub(crate) handshake: Arc<Handshake>,
 }
 
 /// How long the body of a refusal may take to come, within the deadline of the dial.
@@ -71,43 +71,45 @@ pub(crate) async fn dial(
     jar: SharedJar,
 ) -> Result<Opened, Error> {
     let stage = Clock::new(Stage::Dns);
-    let now = Instant::now();
-    let deadline = now.checked_add(plan.options.connect_timeout);
-    let attempt = async {
-        let plan = made(plan, attempt, &stage).await?;
-        follow(plan, &jar, &stage).await
-    };
-    let rejected = match deadline {
-        Some(deadline) => match timeout_at(deadline, attempt).await {
-            Ok(result) => result,
-            Err(_) => return Err(Error::Timeout(stage.get())),
-        },
-        None => attempt.await,
+    let deadline = stage.since().checked_add(plan.options.connect_timeout);
+    let dialled = follow(plan, &attempt, &jar, &stage);
+    let rejected = {
+        let ended = match deadline {
+            Some(deadline) => match timeout_at(deadline, dialled).await {
+                Ok(ended) => ended,
+                Err(_) => return Err(Error::Timeout(stage.get())),
+            },
+            None => Box::pin(dialled).await,
+        };
+        match ended {
+            Ok(opened) => return Ok(opened),
+            Err(rejected) => rejected,
+        }
     };
     match rejected {
-        Ok(opened) => Ok(opened),
-        Err(Rejected::Failed(err)) => Err(err),
-        Err(Rejected::Refused(refused)) => Err(Error::Refused(kept(*refused, deadline).await)),
-        Err(Rejected::ByProxy(refused)) => {
-            Err(Error::Proxy(ProxyError::Status(kept(*refused, deadline).await)))
+        Rejected::Failed(err) => Err(err),
+        Rejected::Refused(refused) => Err(Error::Refused(kept(refused, deadline).await)),
+        Rejected::ByProxy(refused) => {
+            Err(Error::Proxy(ProxyError::Status(kept(refused, deadline).await)))
         }
     }
 }
 
 /// A refusal with its body. The status is known: whatever becomes of the body, it is not lost.
-async fn kept(refused: Refused, deadline: Option<Instant>) -> Arc<Refusal> {
+async fn kept(refused: Box<Refused>, deadline: Option<Instant>) -> Arc<Refusal> {
     let until = Instant::now() + BODY_TIMEOUT;
     let until = deadline.map_or(until, |deadline| deadline.min(until));
-    Arc::new(refused.read_body(until).await)
+    Arc::new(Box::pin(refused.read_body(until)).await)
 }
 
 /// The plan with the URL and the headers that the application makes for this attempt.
-async fn made(mut plan: Arc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Arc<Plan>, Rejected> {
+async fn made(
+    mut plan: Arc<Plan>,
+    attempt: &Attempt,
+    stage: &Clock,
+) -> Result<Arc<Plan>, Rejected> {
     let cannot = |err: ConfigError| Error::Handler(err.to_string().into());
     let (urls, headers) = (plan.options.url_with.clone(), plan.options.headers_with.clone());
-    if urls.is_none() && headers.is_none() {
-        return Ok(plan);
-    }
     stage.set(Stage::Handler);
     if let Some(maker) = urls {
         let made = guarded(|| maker.make(attempt.clone())).await?;
@@ -115,7 +117,7 @@ async fn made(mut plan: Arc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Ar
         plan = Arc::new(plan.addressed(&url).map_err(cannot)?);
     }
     if let Some(maker) = headers {
-        let made = guarded(|| maker.make(attempt)).await?;
+        let made = guarded(|| maker.make(attempt.clone())).await?;
         let lines = made.map_err(|err| Error::Headers(err.into()))?;
         plan = Arc::new(plan.headed(lines).map_err(cannot)?);
     }
@@ -126,15 +128,18 @@ async fn made(mut plan: Arc<Plan>, attempt: Attempt, stage: &Clock) -> Result<Ar
 /// Attempts, as far as redirects lead. All are one dial, under one deadline.
 async fn follow(
     mut plan: Arc<Plan>,
+    attempt: &Attempt,
     jar: &RefCell<Jar>,
     stage: &Clock,
 ) -> Result<Opened, Rejected> {
+    // What few dials need is boxed, here and below: what all of them need is small, then.
+    if plan.options.url_with.is_some() || plan.options.headers_with.is_some() {
+        plan = Box::pin(made(plan, attempt, stage)).await?;
+    }
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let sent = |jar: &Jar| jar.header(plan.target.place(), SystemTime::now());
-        let cookies = Some(jar.borrow()).filter(|jar| !jar.is_empty()).and_then(|jar| sent(&jar));
-        let result = attempt(&plan, cookies, stage).await;
+        let result = once(&plan, jar, stage).await;
         match &result {
             Ok(opened) => keep(&plan, jar, &opened.handshake.headers),
             Err(Rejected::Refused(refused)) => keep(&plan, jar, refused.headers()),
@@ -163,15 +168,15 @@ fn keep(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
     }
 }
 
-async fn attempt(plan: &Plan, cookies: Option<String>, stage: &Clock) -> Result<Opened, Rejected> {
+async fn once(plan: &Plan, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, Rejected> {
     let (plain, peer) = match &plan.detour {
-        Some(detour) => proxy::tunnel(plan, detour, stage).await?,
+        Some(detour) => Box::pin(proxy::tunnel(plan, detour, stage)).await?,
         None => connect(plan, &plan.target.host, plan.target.port, stage).await?,
     };
     let link = match &plan.tls {
         Some(tls) => {
             stage.set(Stage::Tls);
-            Link::Tls(Box::new(tls.connect(&plan.target.host, plain).await?))
+            Link::Tls(Box::new(Box::pin(tls.connect(&plan.target.host, plain)).await?))
         }
         None => Link::Plain(plain),
     };
@@ -181,14 +186,14 @@ async fn attempt(plan: &Plan, cookies: Option<String>, stage: &Clock) -> Result<
     };
     stage.set(Stage::Upgrade);
     let Upgraded { link, leftover, status, headers, deflate } =
-        upgrade::upgrade(plan, cookies, link).await?;
+        upgrade::upgrade(plan, Some(jar), link).await?;
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
     // Verified: one of those that were offered.
-    let subprotocol = headers.get("sec-websocket-protocol").map(str::to_owned);
+    let subprotocol = headers.get("Sec-WebSocket-Protocol").map(str::to_owned);
     let timings = stage.timings();
     let handshake =
         Handshake { status, headers, subprotocol, extensions, peer, tls: session, timings };
-    Ok(Opened { link, leftover, deflate, handshake })
+    Ok(Opened { link, leftover, deflate, handshake: Arc::new(handshake) })
 }
 
 /// What was agreed, as the server says it.
@@ -209,12 +214,23 @@ async fn connect(
             None => Error::Io(err.into()),
         });
     }
-    let addrs = resolve::lookup(host, port).await?;
-    stage.set(Stage::Connect);
-    let sockets = plan.options.sockets.get();
-    let sockets = &sockets;
-    let won =
-        resolve::race(addrs, async |addr| Ok((socket::connect(addr, sockets).await?, addr))).await;
+    let sockets = || plan.options.sockets.get();
+    let won = match resolve::address(host, port) {
+        Some(addr) => {
+            stage.pass(Stage::Connect);
+            let connected = socket::connect(addr, sockets).await;
+            connected.map(|tcp| (tcp, addr)).map_err(|err| vec![(addr, err)])
+        }
+        None => {
+            let race = async {
+                let addrs = resolve::lookup(host, port).await?;
+                stage.set(Stage::Connect);
+                let connect = async |addr| Ok((socket::connect(addr, sockets).await?, addr));
+                Ok::<_, Error>(resolve::race(addrs, connect).await)
+            };
+            Box::pin(race).await?
+        }
+    };
     let (tcp, addr): (TcpStream, SocketAddr) = won.map_err(|tried: Vec<_>| {
         let own = tried.iter().find_map(|(_, err)| inside(err));
         own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))
@@ -252,5 +268,23 @@ async fn guarded<F: Future>(make: impl FnOnce() -> F) -> Result<F::Output, Error
 impl From<Error> for Rejected {
     fn from(err: Error) -> Rejected {
         Rejected::Failed(err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::options::Options;
+
+    /// The largest block that glibc keeps at hand, in bytes.
+    const AT_HAND: usize = 1032;
+
+    #[test]
+    fn a_dial_is_a_block_that_is_at_hand() {
+        let plan = Plan::new("ws://h/", Options::new(Reconnect::never())).unwrap();
+        let dial = dial(Arc::new(plan), Attempt::new(0, None), SharedJar::default());
+        let size = size_of_val(&dial);
+        assert!(size <= AT_HAND, "{size}");
     }
 }

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::LocalSet;
 
 use crate::dial::link::{Link, Plain};
 use crate::dial::redact::Redaction;
@@ -23,9 +22,7 @@ use crate::options::Plan;
 pub(crate) async fn request_head(plan: &Plan) -> Result<String, Error> {
     let written = Rc::new(RefCell::new(Vec::new()));
     let memory = Memory(written.clone());
-    let upgrade = upgrade(plan, None, Link::Plain(Plain::Own(Box::new(memory))));
-    // awc spawns, and whoever only looks need not be inside a `LocalSet`.
-    let answer = LocalSet::new().run_until(upgrade).await;
+    let answer = upgrade(plan, None, Link::Plain(Plain::Own(Box::new(memory)))).await;
     let head = written.take();
     match answer {
         _ if head.ends_with(b"\r\n\r\n") => Ok(Redaction::new(&plan.options).request(&head)),

@@ -21,13 +21,18 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// More addresses than this are not tried in one dial.
 const MAX_ADDRESSES: usize = 16;
 
+/// The address of a host that is one, which nobody has to look up.
+pub(super) fn address(host: &str, port: u16) -> Option<SocketAddr> {
+    host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
+}
+
 /// The addresses of a host in the order in which they are tried.
 ///
 /// # Errors
 /// `Dns`, also when the name has no address at all.
 pub(super) async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+    if let Some(addr) = address(host, port) {
+        return Ok(vec![addr]);
     }
     let failed = |err| Error::Dns { host: host.to_owned(), source: Arc::new(err) };
     let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(failed)?.collect();

@@ -1,5 +1,6 @@
 //! A TCP connection from the address and with the options that were chosen.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
@@ -11,7 +12,16 @@ use crate::socket::Sockets;
 ///
 /// # Errors
 /// What the system says, and when the address that was chosen is of another family.
-pub(super) async fn connect(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
+pub(super) async fn connect<'a>(
+    addr: SocketAddr,
+    sockets: impl FnOnce() -> Cow<'a, Sockets>,
+) -> io::Result<TcpStream> {
+    // The options are not kept until it is connected.
+    let socket = prepared(addr, &sockets())?;
+    socket.connect(addr).await
+}
+
+fn prepared(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     sockets.options.apply((&socket).into())?;
     if let Some(ip) = sockets.bind {
@@ -20,7 +30,7 @@ pub(super) async fn connect(addr: SocketAddr, sockets: &Sockets) -> io::Result<T
         }
         socket.bind(SocketAddr::new(ip, 0))?;
     }
-    socket.connect(addr).await
+    Ok(socket)
 }
 
 #[cfg(test)]
@@ -37,7 +47,7 @@ mod tests {
 
     async fn connected(sockets: Sockets) -> io::Result<TcpStream> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        connect(listener.local_addr().unwrap(), &sockets).await
+        connect(listener.local_addr().unwrap(), || Cow::Owned(sockets)).await
     }
 
     fn having(options: SocketOptions) -> Sockets {
@@ -73,8 +83,11 @@ mod tests {
         assert_eq!(socket.ttl_v4().unwrap(), 42);
         #[cfg(target_os = "linux")]
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(9)));
-        let off = connected(having(SocketOptions::new().keepalive(None))).await.unwrap();
+        let off = SocketOptions::new().keepalive(None).user_timeout(None);
+        let off = connected(having(off)).await.unwrap();
         assert!(!SockRef::from(&off).keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(SockRef::from(&off).tcp_user_timeout().unwrap(), None);
     }
 
     #[tokio::test]

@@ -6,12 +6,13 @@
 //! that nothing is encoded twice: interim replies are passed over, the head is bounded and verified
 //! in full, and a refusal is kept whole.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::SystemTime;
 
 use actix_http::h1::ClientCodec;
 use actix_http::{ResponseHead, ServiceConfig, StatusCode};
@@ -22,12 +23,14 @@ use awc::http::header::{
     CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
 };
 use awc::middleware::Transform;
-use awc::{BoxedSocket, Client, ConnectRequest, ConnectResponse};
+use awc::ws::Codec;
+use awc::{BoxedSocket, Client, ClientResponse, ConnectRequest, ConnectResponse};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime;
 use tokio::task::LocalSet;
 
+use crate::cookies::Jar;
 use crate::dial::body::Refused;
 use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
@@ -36,7 +39,7 @@ use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
 use crate::options::Plan;
 use crate::proto::compression::Agreed;
-use crate::proto::framed::over;
+use crate::proto::framed::{Over, over};
 use crate::tls;
 
 /// An upgrade that went through.
@@ -63,19 +66,19 @@ pub(crate) enum Rejected {
 /// Interim replies that are passed over (RFC 9110, 15.2).
 const MAX_INTERIM: u32 = 8;
 
-/// Bytes that most replies fit into, so that they come in one read.
+/// Bytes that most requests fit into, and most replies, so that they come in one read.
 const USUAL_HEAD: usize = 768;
 
 /// The longest path and query that a request is made for, in bytes: no server takes more.
 const MAX_RESOURCE: usize = 64 << 10;
 
-/// Upgrades `link` to a WebSocket. `cookies` are those of the jar.
+/// Upgrades `link` to a WebSocket. The cookies of `jar` go with the request.
 ///
 /// # Errors
 /// A refusal, or why the reply will not do.
 pub(super) async fn upgrade(
     plan: &Plan,
-    cookies: Option<String>,
+    jar: Option<&RefCell<Jar>>,
     mut link: Link,
 ) -> Result<Upgraded, Rejected> {
     if plan.target.resource.len() > MAX_RESOURCE {
@@ -83,44 +86,50 @@ pub(super) async fn upgrade(
     }
     let (handshake, key) = Handshake::begin()?;
     let trace = Trace::new(&plan.options);
-    let request = request(plan, cookies, &key);
-    let unwritten = write(&mut link, &request).await.err();
+    let mut buffer = request(plan, jar.and_then(|jar| cookies(plan, &jar.borrow())), &key);
+    let unwritten = write(&mut link, &buffer).await.err();
     if let (Some(trace), None) = (&trace, &unwritten) {
-        trace.wrote(&request);
+        trace.wrote(&buffer);
     }
-    let mut inbox = BytesMut::with_capacity(USUAL_HEAD);
-    let head = match reply(&mut link, &mut inbox, trace.as_ref()).await {
+    // The reply comes to where the request was, unless that is uncommonly large.
+    if buffer.capacity() > USUAL_HEAD {
+        buffer = BytesMut::with_capacity(USUAL_HEAD);
+    }
+    buffer.clear();
+    let head = match reply(&mut link, &mut buffer, trace.as_ref()).await {
         Ok(head) => head,
         Err(Unread::Bad(err)) => return Err(Error::Handshake(err).into()),
         Err(Unread::Broken(err)) => return Err(broken(unwritten, err).into()),
     };
     if head.status != 101 {
-        return Err(Rejected::Refused(Box::new(Refused { head, inbox, link })));
+        return Err(Rejected::Refused(Box::new(Refused { head, inbox: buffer, link })));
     }
     let options = &plan.options;
     let offered = options.request.chosen().map_or(&[][..], |request| &request.subprotocols);
     let deflate = head.verify(&options.compression, offered).map_err(Error::Handshake)?;
     handshake.end(head.accept()).map_err(Error::Handshake)?;
     let Head { status, headers, .. } = head;
-    Ok(Upgraded { link, leftover: inbox, status, headers, deflate })
+    Ok(Upgraded { link, leftover: buffer, status, headers, deflate })
+}
+
+/// What the jar has for this target.
+fn cookies(plan: &Plan, jar: &Jar) -> Option<String> {
+    if jar.is_empty() { None } else { jar.header(plan.target.place(), SystemTime::now()) }
 }
 
 /// The request's head (RFC 6455, 4.1), `Host` first (RFC 9110, 7.2).
-fn request(plan: &Plan, cookies: Option<String>, key: &[u8]) -> Vec<u8> {
-    let mut head = Vec::with_capacity(512);
-    for part in ["GET ", &plan.target.resource, " HTTP/1.1\r\n"] {
-        head.extend_from_slice(part.as_bytes());
-    }
-    for (name, value) in plan.lines(cookies) {
-        head.extend_from_slice(name.as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(
-        b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-          Sec-WebSocket-Key: ",
-    );
+fn request(plan: &Plan, cookies: Option<String>, key: &Key) -> BytesMut {
+    let mut head = BytesMut::with_capacity(USUAL_HEAD);
+    let mut add = |part: &str| head.extend_from_slice(part.as_bytes());
+    ["GET ", &plan.target.resource, " HTTP/1.1\r\n"].into_iter().for_each(&mut add);
+    plan.lines(cookies.as_deref(), |name, value| {
+        add(name);
+        add(": ");
+        value.iter().copied().for_each(&mut add);
+        add("\r\n");
+    });
+    add("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: ");
     head.extend_from_slice(key);
     head.extend_from_slice(b"\r\n\r\n");
     head
@@ -186,7 +195,9 @@ fn unsent(err: &dyn fmt::Display) -> Rejected {
 }
 
 /// awc's part in a handshake: makes the key, waits for the digest, and checks it.
-struct Handshake(Pin<Box<dyn Future<Output = Result<(), WsClientError>>>>);
+struct Handshake(Pin<Box<dyn Future<Output = Answer>>>);
+
+type Answer = Result<(ClientResponse, Over<BoxedSocket, Codec>), WsClientError>;
 
 /// 16 bytes in base64 (RFC 6455, 4.1).
 type Key = [u8; 24];
@@ -200,14 +211,7 @@ impl Handshake {
         let request = CLIENT.with(|(client, uri)| client.ws(uri.clone()));
         // Those that the server gets are written here.
         let request = request.set_header(HOST, HeaderValue::from_static("h"));
-        let mut handshake = Handshake(Box::pin(async {
-            let (response, _) = request.connect().await?;
-            response.map_body(|head, payload| {
-                LINES.set(std::mem::take(head.headers_mut()));
-                payload
-            });
-            Ok(())
-        }));
+        let mut handshake = Handshake(Box::pin(request.connect()));
         match (handshake.poll(), KEY.take()) {
             (Poll::Pending, Some(key)) => Ok((handshake, key)),
             (Poll::Ready(Err(err)), _) => Err(unsent(&err)),
@@ -223,11 +227,18 @@ impl Handshake {
         DIGEST.set(HeaderValue::from_bytes(digest).ok());
         let ended = self.poll();
         DIGEST.set(None);
-        if matches!(ended, Poll::Ready(Ok(()))) { Ok(()) } else { Err(HandshakeError::Accept) }
+        let Poll::Ready(Ok((response, _))) = ended else {
+            return Err(HandshakeError::Accept);
+        };
+        response.map_body(|head, payload| {
+            LINES.set(std::mem::take(head.headers_mut()));
+            payload
+        });
+        Ok(())
     }
 
     /// awc waits for nothing but us: it need not be woken.
-    fn poll(&mut self) -> Poll<Result<(), WsClientError>> {
+    fn poll(&mut self) -> Poll<Answer> {
         self.0.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 }
@@ -341,7 +352,7 @@ mod tests {
     use std::pin::pin;
     use std::time::Duration;
 
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncBufReadExt, BufReader, duplex};
     use tokio::time::timeout;
 
     use super::*;
@@ -360,15 +371,46 @@ mod tests {
 
     #[test]
     fn a_request_has_its_lines_in_order() {
-        let request = request(&plan(), Some("kept=2".into()), b"KEY=");
+        let request = request(&plan(), Some("kept=2".into()), b"KEY=KEY=KEY=KEY=KEY=KEY=");
         let agent = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "GET /a?b HTTP/1.1\r\nHost: h:81\r\nOrigin: http://h:81\r\n\
              User-Agent: actix-ws-client/{agent}\r\nCookie: kept=2; own=1\r\nx-aPI-key: b C\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: KEY=\r\n\r\n"
+             Sec-WebSocket-Key: KEY=KEY=KEY=KEY=KEY=KEY=\r\n\r\n"
         );
-        assert_eq!(String::from_utf8(request).unwrap(), expected);
+        assert_eq!(request, expected);
+    }
+
+    /// What is written first is where the reply is read to; of a long one nothing is kept.
+    #[tokio::test]
+    async fn a_reply_is_read_behind_a_request_of_any_length() {
+        for length in [1, 2 * USUAL_HEAD, MAX_RESOURCE - 1] {
+            let (ours, theirs) = duplex(MAX_RESOURCE / 2);
+            let target = format!("ws://h:81/{}", "a".repeat(length));
+            let plan = Plan::new(&target, Options::new(Reconnect::never())).unwrap();
+            let served = async {
+                let mut theirs = BufReader::new(theirs);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    theirs.read_line(&mut head).await.unwrap();
+                }
+                let (_, key) = head.trim_end().split_once("Sec-WebSocket-Key: ").unwrap();
+                let digest = actix_http::ws::hash_key(key.as_bytes());
+                let reply = format!(
+                    "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+                     Sec-WebSocket-Accept: {}\r\n\r\nrest",
+                    str::from_utf8(&digest).unwrap()
+                );
+                theirs.write_all(reply.as_bytes()).await.unwrap();
+                theirs
+            };
+            let link = Link::Plain(Plain::Own(Box::new(ours)));
+            let (upgraded, _theirs) = tokio::join!(upgrade(&plan, None, link), served);
+            let upgraded = upgraded.ok().unwrap();
+            assert_eq!((upgraded.status, &upgraded.leftover[..]), (101, &b"rest"[..]));
+            assert!(upgraded.leftover.capacity() <= USUAL_HEAD, "{length}");
+        }
     }
 
     /// A set of tasks ends when all of its tasks have.

@@ -1,6 +1,5 @@
 //! The lines of the upgrade request: what the application wants in them, checked, and put together.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
@@ -124,60 +123,54 @@ fn check_subprotocols(offered: &[String]) -> Result<(), ConfigError> {
 }
 
 impl Plan {
-    /// The lines of the request that are not the handshake's own, in order: ours, but for those
-    /// that the application has its own of, then the application's. Whatever says who asks goes
-    /// to the origin alone that the application named. `kept` are the jar's cookies for this target;
-    /// the application's own stand behind them (as WebSocketApp has it).
-    pub(crate) fn lines(&self, kept: Option<String>) -> Vec<(&str, Cow<'_, str>)> {
+    /// Tells the lines of the request that are not the handshake's own, in order, each by its name
+    /// and the pieces of its value: ours, but for those that the application has its own of, then
+    /// the application's. Whatever says who asks goes to the origin alone that the application
+    /// named. `kept` are the jar's cookies for this target; the application's own stand behind them
+    /// (as WebSocketApp has it).
+    pub(crate) fn lines(&self, kept: Option<&str>, mut tell: impl FnMut(&str, &[&str])) {
         let request = self.options.request.chosen();
         let sent = |name: &str| self.trusted || !(Headers::is_secret(name) || is_named(name, HOST));
         let own = || self.options.headers.iter().filter(|(name, _)| sent(name));
-        let mut lines = Vec::with_capacity(8 + self.options.headers.len());
-        let mut add = |ours, value| {
-            if let Some(value) = value
-                && !own().any(|(name, _)| is_named(name, ours))
-            {
-                lines.push((ours, value));
+        let mut add = |ours: &str, value: &[&str]| {
+            if !own().any(|(name, _)| is_named(name, ours)) {
+                tell(ours, value);
             }
         };
-        add("Host", Some(Cow::Borrowed(self.host())));
-        add("Origin", self.origin());
-        add("User-Agent", Some(Cow::Borrowed(USER_AGENT)));
-        let offered = request.map(|request| request.subprotocols.join(", "));
-        add("Sec-WebSocket-Protocol", offered.filter(|list| !list.is_empty()).map(Cow::Owned));
-        add("Sec-WebSocket-Extensions", self.options.compression.offer().map(Cow::Owned));
+        add("Host", &[self.host()]);
+        match request.map(|request| &request.origin) {
+            None | Some(Origin::Target) => add("Origin", &self.target.origin()),
+            Some(Origin::None) => {}
+            Some(Origin::Own(origin)) => add("Origin", &[origin]),
+        }
+        add("User-Agent", &[USER_AGENT]);
+        if let Some(offered) = request.map(|request| &request.subprotocols)
+            && !offered.is_empty()
+        {
+            add("Sec-WebSocket-Protocol", &[&offered.join(", ")]);
+        }
+        if let Some(offer) = self.options.compression.offer() {
+            add("Sec-WebSocket-Extensions", &[&offer]);
+        }
         if self.trusted {
             let chosen = request.and_then(|request| request.auth.as_ref()).map(Auth::line);
-            let named = || self.target.authorization.as_ref().map(|line| line.reveal().into());
-            add(
-                "Authorization",
-                chosen.map(|line| Cow::Owned(line.reveal().to_owned())).or_else(named),
-            );
+            if let Some(line) = chosen.as_ref().or(self.target.authorization.as_ref()) {
+                add("Authorization", &[line.reveal()]);
+            }
         }
         let cookie = request.and_then(|request| request.cookie.as_ref());
         let cookie = cookie.filter(|_| self.trusted).map(Secret::reveal);
-        add(
-            "Cookie",
-            match (kept, cookie) {
-                (Some(kept), Some(cookie)) => Some(Cow::Owned(format!("{kept}; {cookie}"))),
-                (kept, cookie) => kept.map(Cow::Owned).or(cookie.map(Cow::Borrowed)),
-            },
-        );
-        lines.extend(own().map(|(name, value)| (name.as_str(), Cow::Borrowed(value.reveal()))));
-        lines
+        match (kept, cookie) {
+            (Some(kept), Some(cookie)) => add("Cookie", &[kept, "; ", cookie]),
+            (Some(cookie), None) | (None, Some(cookie)) => add("Cookie", &[cookie]),
+            (None, None) => {}
+        }
+        own().for_each(|(name, value)| tell(name, &[value.reveal()]));
     }
 
     fn host(&self) -> &str {
         let chosen = self.options.request.chosen().and_then(|request| request.host.as_ref());
         chosen.filter(|_| self.trusted).unwrap_or(&self.target.authority)
-    }
-
-    fn origin(&self) -> Option<Cow<'_, str>> {
-        match self.options.request.chosen().map(|request| &request.origin) {
-            None | Some(Origin::Target) => Some(Cow::Owned(self.target.origin())),
-            Some(Origin::None) => None,
-            Some(Origin::Own(origin)) => Some(Cow::Borrowed(origin)),
-        }
     }
 }
 

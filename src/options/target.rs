@@ -80,10 +80,9 @@ impl Target {
         self.authorization.is_none() && rest == Some(&*self.resource)
     }
 
-    /// `Origin` as browsers and WebSocketApp make it from the target.
-    pub(crate) fn origin(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        [scheme, "://", &self.authority].concat()
+    /// `Origin` as browsers and WebSocketApp make it from the target, in pieces.
+    pub(crate) fn origin(&self) -> [&str; 2] {
+        [if self.secure { "https://" } else { "http://" }, &self.authority]
     }
 
     /// Where it is, for cookies.
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!((target.host.as_str(), target.port, target.secure), ("example.com", 80, false));
         assert_eq!(target.resource, "/feed?x=1");
         assert_eq!(target.authority, "example.com");
-        assert_eq!(target.origin(), "http://example.com");
+        assert_eq!(target.origin().concat(), "http://example.com");
     }
 
     #[test]
@@ -294,7 +293,7 @@ mod tests {
         let target = parsed("wss://B\u{fc}cher.example:8443/");
         assert_eq!(target.host, "xn--bcher-kva.example");
         assert_eq!(target.authority, "xn--bcher-kva.example:8443");
-        assert_eq!(target.origin(), "https://xn--bcher-kva.example:8443");
+        assert_eq!(target.origin().concat(), "https://xn--bcher-kva.example:8443");
         assert!(Target::parse("ws://xn--\u{fc}/").is_err());
     }
 

@@ -73,6 +73,9 @@ impl Encoder<Outgoing> for Codec {
     }
 }
 
+/// A codec over a transport.
+pub(crate) type Over<T, C> = Framed<T, C>;
+
 /// A codec over a transport, without buffers, for nothing goes through them.
 pub(crate) fn over<T, C>(io: T, codec: C) -> Framed<T, C> {
     Framed::from_parts(FramedParts::new(io, codec))

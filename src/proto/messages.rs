@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::proto::codec::Kind;
@@ -25,14 +25,16 @@ pub(crate) struct Messages {
     held: usize,
 }
 
-/// Where a message lies: in the buffer, or at a place of `own`.
+/// Where a message lies, in the buffer or at a place of `own`, and what it is: 30 bits for the place,
+/// 30 for the length, and 4. It is written and read as one word, thousands of times for a read.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    start: u32,
-    len: u32,
-    kind: Kind,
-    is_own: bool,
-}
+struct Span(u64);
+
+/// The farthest that a message in the buffer may reach, in bytes.
+pub(crate) const MOST: usize = (1 << 30) - 1;
+
+/// A message with fewer bytes than this goes its own way with a copy of them.
+const SHORT: usize = 256;
 
 impl Messages {
     /// None yet, with room for so many.
@@ -43,26 +45,25 @@ impl Messages {
     /// Adds one that lies in the buffer to come.
     #[inline]
     pub(crate) fn push(&mut self, kind: Kind, place: Range<usize>) {
-        let (start, len) = (short(place.start), short(place.len()));
-        self.spans.push(Span { start, len, kind, is_own: false });
+        self.spans.push(Span::new(place.start, place.len(), kind));
     }
 
     /// Adds one that doesn't.
     pub(crate) fn push_own(&mut self, kind: Kind, bytes: Bytes) {
-        let start = short(self.own.len());
+        let span = Span::new(self.own.len(), 0, kind).own();
         self.held += bytes.len();
         self.own.push(bytes);
-        self.spans.push(Span { start, len: 0, kind, is_own: true });
+        self.spans.push(span);
     }
 
     /// The part of the buffer to come in which messages lie.
     pub(crate) fn extent(&self) -> Range<usize> {
-        let mut inside = self.spans.iter().filter(|span| !span.is_own);
+        let mut inside = self.spans.iter().filter(|span| !span.is_own());
         let Some(first) = inside.next() else {
             return 0..0;
         };
         let last = inside.next_back().unwrap_or(first);
-        first.place().start..last.place().end
+        first.place(0).start..last.place(0).end
     }
 
     /// Gives them their buffer, which begins at `base` as the places count, and keeps `held` bytes of
@@ -90,8 +91,8 @@ impl Messages {
         self.held
     }
 
-    fn span(&self, index: usize) -> Option<&Span> {
-        self.spans.get(self.done.checked_add(index)?)
+    fn span(&self, index: usize) -> Option<Span> {
+        self.spans.get(self.done.checked_add(index)?).copied()
     }
 
     /// The bytes of one of those that are left.
@@ -101,35 +102,25 @@ impl Messages {
     }
 
     #[inline]
-    fn bytes_of(&self, span: &Span) -> &[u8] {
-        if span.is_own { &self.own[span.start as usize] } else { &self.buffer[self.at(span)] }
-    }
-
-    fn at(&self, span: &Span) -> Range<usize> {
-        let Range { start, end } = span.place();
-        start - self.base..end - self.base
+    fn bytes_of(&self, span: Span) -> &[u8] {
+        if span.is_own() { &self.own[span.start()] } else { &self.buffer[span.place(self.base)] }
     }
 
     /// One of those that are left, lent.
     #[inline]
     pub(crate) fn view(&self, index: usize) -> Option<View<'_>> {
-        self.span(index).map(|span| self.view_of(span))
+        self.span(index).map(|span| span.view(self.bytes_of(span)))
     }
 
     /// All that are left, lent.
     #[inline]
     pub(crate) fn views(&self) -> impl ExactSizeIterator<Item = View<'_>> {
-        self.spans[self.done..].iter().map(|span| self.view_of(span))
-    }
-
-    #[inline]
-    fn view_of(&self, span: &Span) -> View<'_> {
-        let bytes = self.bytes_of(span);
-        match span.kind {
-            // Checked once more: that is the price of no `unsafe`.
-            Kind::Text => simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text),
-            Kind::Unchecked | Kind::Binary => View::Binary(bytes),
-        }
+        // Looked up once, not for each.
+        let (buffer, base) = (&self.buffer[..], self.base);
+        self.spans[self.done..].iter().map(move |&span| {
+            let inside = !span.is_own();
+            span.view(if inside { &buffer[span.place(base)] } else { &self.own[span.start()] })
+        })
     }
 
     /// One of those that are left; it shares the buffer.
@@ -137,22 +128,40 @@ impl Messages {
     pub(crate) fn payload(&self, index: usize) -> Option<Payload> {
         let span = self.span(index)?;
         let bytes = match span {
-            Span { is_own: true, start, .. } => self.own[*start as usize].clone(),
-            Span { len: 0, .. } => Bytes::new(),
-            _ => self.buffer.slice(self.at(span)),
+            span if span.is_own() => self.own[span.start()].clone(),
+            span if span.len() == 0 => Bytes::new(),
+            span => self.buffer.slice(span.place(self.base)),
         };
-        Some(match span.kind {
+        Some(self.payload_of(span, bytes))
+    }
+
+    /// As [`payload`](Messages::payload), for one that goes its own way: a short one has a copy, which
+    /// takes less than a share in the buffer. That is counted up and down by locked operations.
+    #[inline]
+    pub(crate) fn own_payload(&self, index: usize) -> Option<Payload> {
+        let span = self.span(index)?;
+        if span.is_own() || span.len() >= SHORT {
+            return self.payload(index);
+        }
+        Some(self.payload_of(span, copied(self.bytes_of(span))))
+    }
+
+    /// Always inlined: what was put together word by word would have to be in the cache before it could
+    /// be moved here.
+    #[inline(always)]
+    fn payload_of(&self, span: Span, bytes: Bytes) -> Payload {
+        match span.kind() {
             Kind::Text => match ByteString::try_from(bytes) {
                 Ok(text) => Payload::Text(text),
                 Err(_) => Payload::Binary(Bytes::copy_from_slice(self.bytes_of(span))),
             },
             Kind::Unchecked | Kind::Binary => Payload::Binary(bytes),
-        })
+        }
     }
 
     /// What one of those that are left came as, also where nobody has checked it.
     pub(crate) fn opcode(&self, index: usize) -> Option<Opcode> {
-        self.span(index).map(|span| span.kind.opcode())
+        self.span(index).map(|span| span.kind().opcode())
     }
 
     /// Is done with the first of those that are left.
@@ -170,12 +179,12 @@ impl Messages {
         let end = self.done + count;
         let mut front = Self::with_capacity(count);
         let mut len = 0;
-        for span in &self.spans[self.done..end] {
-            if span.is_own {
-                front.push_own(span.kind, self.own[span.start as usize].clone());
+        for &span in &self.spans[self.done..end] {
+            if span.is_own() {
+                front.push_own(span.kind(), self.own[span.start()].clone());
             } else {
-                front.spans.push(*span);
-                len += span.len as usize;
+                front.spans.push(span);
+                len += span.len();
             }
         }
         self.done = end;
@@ -199,13 +208,13 @@ impl Messages {
     pub(crate) fn compact(&mut self) {
         let mut left = Self::with_capacity(self.len());
         let mut buffer = BytesMut::new();
-        for span in &self.spans[self.done..] {
-            if span.is_own {
-                left.push_own(span.kind, self.own[span.start as usize].clone());
+        for &span in &self.spans[self.done..] {
+            if span.is_own() {
+                left.push_own(span.kind(), self.own[span.start()].clone());
             } else {
                 let start = buffer.len();
                 buffer.extend_from_slice(self.bytes_of(span));
-                left.push(span.kind, start..buffer.len());
+                left.push(span.kind(), start..buffer.len());
             }
         }
         let held = buffer.len();
@@ -215,17 +224,89 @@ impl Messages {
 }
 
 impl Span {
+    /// # Panics
+    /// Beyond [`MOST`], which callers keep to.
     #[inline]
-    fn place(&self) -> Range<usize> {
-        let start = self.start as usize;
-        start..start + self.len as usize
+    fn new(start: usize, len: usize, kind: Kind) -> Self {
+        assert!((start | len) <= MOST, "a buffer of messages is looked at up to 1 GiB");
+        Self(start as u64 | (len as u64) << LEN | (kind as u64) << KIND)
+    }
+
+    /// The same, at a place of `own`.
+    fn own(self) -> Self {
+        Self(self.0 | OWN)
+    }
+
+    #[inline]
+    fn is_own(self) -> bool {
+        self.0 & OWN != 0
+    }
+
+    #[inline]
+    fn start(self) -> usize {
+        self.0 as usize & MOST
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        (self.0 >> LEN) as usize & MOST
+    }
+
+    #[inline]
+    fn kind(self) -> Kind {
+        match self.0 >> KIND & 3 {
+            TEXT => Kind::Text,
+            UNCHECKED => Kind::Unchecked,
+            _ => Kind::Binary,
+        }
+    }
+
+    /// Its place in a buffer that begins at `base`.
+    #[inline]
+    fn place(self, base: usize) -> Range<usize> {
+        let start = self.start() - base;
+        start..start + self.len()
+    }
+
+    #[inline]
+    fn view(self, bytes: &[u8]) -> View<'_> {
+        match self.kind() {
+            // Checked once more: that is the price of no `unsafe`.
+            Kind::Text => simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text),
+            Kind::Unchecked | Kind::Binary => View::Binary(bytes),
+        }
     }
 }
 
-/// A place in a buffer of one read: some 64 KiB.
+/// Where in a [`Span`] the length begins, and what it is.
+const LEN: u32 = 30;
+const KIND: u32 = 60;
+const TEXT: u64 = Kind::Text as u64;
+const UNCHECKED: u64 = Kind::Unchecked as u64;
+/// The bit of one that does not lie in the buffer.
+const OWN: u64 = 1 << 62;
+
+/// A copy in a block of its own. Blocks of some sizes are wanted for each message besides: its place in
+/// an actor's mailbox has 24 bytes, and the envelope of an `event::Message` 88. glibc's allocator keeps
+/// only a few of a size at hand, so that the copy is given one of another size.
 #[inline]
-fn short(place: usize) -> u32 {
-    u32::try_from(place).expect("a buffer of messages has less than 4 GiB")
+fn copied(bytes: &[u8]) -> Bytes {
+    match bytes.len() {
+        0 => Bytes::new(),
+        1..=24 => behind([0; 24], bytes),
+        73..=88 => behind([0; 16], bytes),
+        _ => Bytes::copy_from_slice(bytes),
+    }
+}
+
+#[inline]
+fn behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
+    let mut block = Vec::with_capacity(N + bytes.len());
+    block.extend_from_slice(&front);
+    block.extend_from_slice(bytes);
+    let mut copy = Bytes::from(block);
+    copy.advance(N);
+    copy
 }
 
 #[cfg(test)]
@@ -257,6 +338,21 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_read_as_it_was_noted() {
+        for start in [0, 1, MOST] {
+            for len in [0, 1, MOST] {
+                for kind in [Kind::Text, Kind::Unchecked, Kind::Binary] {
+                    let span = Span::new(start, len, kind);
+                    for (span, is_own) in [(span, false), (span.own(), true)] {
+                        assert_eq!((span.start(), span.len()), (start, len));
+                        assert_eq!((span.kind(), span.is_own()), (kind, is_own));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn each_is_found_where_it_lies() {
         let messages = four();
         assert_eq!(all(&messages), [&b"abc"[..], b"own", b"", b"\xff"]);
@@ -266,6 +362,26 @@ mod tests {
         assert_eq!(opcodes, [Opcode::Text, Opcode::Binary, Opcode::Binary, Opcode::Text]);
         assert!(messages.payload(4).is_none() && messages.bytes(usize::MAX).is_none());
         assert_eq!(messages.held(), 12);
+    }
+
+    #[test]
+    fn a_short_one_goes_its_own_way_without_the_buffer() {
+        let messages = four();
+        for index in 0..messages.len() {
+            assert_eq!(messages.own_payload(index), messages.payload(index));
+        }
+        assert_eq!(messages.own_payload(4), None);
+        for len in 1..=SHORT {
+            for kind in [Kind::Text, Kind::Binary] {
+                let mut messages = Messages::default();
+                messages.push(kind, 1..1 + len);
+                messages.seal(Bytes::from(vec![b'a'; len + 2]), 0, 0);
+                let (own, shared) = (messages.own_payload(0), messages.payload(0));
+                assert_eq!(own, shared);
+                drop(shared);
+                assert_eq!(messages.buffer.is_unique(), len < SHORT, "{len}");
+            }
+        }
     }
 
     #[test]

@@ -17,10 +17,10 @@ use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
 use crate::proto::close::{CloseCode, CloseFrame};
-use crate::proto::codec::Step;
+use crate::proto::codec::{Plain, Step};
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
-use crate::proto::messages::Messages;
+use crate::proto::messages::{MOST, Messages};
 
 /// Whether more may come.
 pub(super) enum ReadState {
@@ -67,9 +67,6 @@ impl Buf {
     }
 }
 
-/// How far into a buffer plain messages are looked for: well within what a place in it can say.
-const PLAIN: usize = 1 << 30;
-
 /// What was found in a buffer.
 struct Found {
     messages: Messages,
@@ -81,6 +78,30 @@ struct Found {
     /// Whether it was left because more wait for the handlers than may.
     is_full: bool,
     breach: Option<ProtocolError>,
+}
+
+/// Finds messages in single frames, one behind the other, until they cost more than is `left`; says what
+/// they cost then. It is called once for thousands of messages, and its loop has all registers to itself.
+#[inline(never)]
+fn find_plain(
+    plain: Plain,
+    buf: &[u8],
+    at: &mut usize,
+    messages: &mut Messages,
+    mut cost: usize,
+    left: usize,
+) -> usize {
+    let mut rest = buf.get(*at..).unwrap_or_default();
+    while cost <= left
+        && let Some((kind, payload, behind)) = plain.find(rest)
+    {
+        rest = behind;
+        let end = buf.len() - rest.len();
+        messages.push(kind, end - payload.len()..end);
+        cost += delivery::cost(payload.len());
+        *at = end;
+    }
+    cost
 }
 
 impl Live {
@@ -296,16 +317,11 @@ impl Live {
         let mut breach = None;
         let left = delivery.left(room);
         let is_full = loop {
-            if let Some(plain) = self.codec.plain() {
-                while left.is_some_and(|left| cost <= left)
-                    && at < PLAIN
-                    && let Some((kind, begin, len)) = plain.find(&buf[at..])
-                {
-                    let start = at + begin;
-                    at = start + len;
-                    messages.push(kind, start..at);
-                    cost += delivery::cost(len);
-                }
+            if let Some(plain) = self.codec.plain()
+                && let Some(left) = left
+            {
+                let end = buf.len().min(MOST);
+                cost = find_plain(plain, &buf[..end], &mut at, &mut messages, cost, left);
             }
             if left.is_none_or(|left| cost > left) {
                 break true;
@@ -315,7 +331,7 @@ impl Live {
                     let (place, kind) = (at..at + len, self.codec.kind(opcode));
                     at += len;
                     cost += delivery::cost(len);
-                    if at <= u32::MAX as usize {
+                    if at <= MOST {
                         messages.push(kind, place);
                     } else {
                         messages.push_own(kind, Bytes::copy_from_slice(&buf[place]));

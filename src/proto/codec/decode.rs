@@ -63,8 +63,9 @@ impl Codec {
     /// If the peer broke the protocol or passed a limit, once; and once if bytes follow its Close.
     #[inline]
     pub fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
-        if let Some((kind, begin, len)) = self.plain().and_then(|plain| plain.find(src)) {
-            src.advance(begin);
+        if let Some((kind, payload, behind)) = self.plain().and_then(|plain| plain.find(src)) {
+            let len = payload.len();
+            src.advance(src.len() - behind.len() - len);
             return self.message(kind.opcode(), taken(src, len)).map(Some);
         }
         let mut at = 0;

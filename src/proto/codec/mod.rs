@@ -18,7 +18,7 @@ use crate::proto::frame::{FrameHeader, Role};
 #[cfg(feature = "client")]
 pub(crate) use crate::proto::codec::decode::Step;
 #[cfg(feature = "client")]
-pub(crate) use crate::proto::codec::plain::Kind;
+pub(crate) use crate::proto::codec::plain::{Kind, Plain};
 
 /// What a peer may make us hold; passing any of them earns it a Close with code 1009.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

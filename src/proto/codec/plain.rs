@@ -11,6 +11,9 @@ use crate::proto::utf8::Utf8;
 pub(crate) struct Plain {
     /// The most bytes of one message.
     limit: usize,
+    /// The most of those that the second byte of a header can say by itself. A masked frame has more
+    /// there.
+    short: u8,
     /// Whether text is taken as it is.
     unchecked: bool,
 }
@@ -40,6 +43,9 @@ impl Kind {
 const TEXT: u8 = 0x80 | Opcode::Text as u8;
 const BINARY: u8 = 0x80 | Opcode::Binary as u8;
 
+/// The most bytes of a payload whose length is in the second byte.
+const LONGEST: u8 = 125;
+
 impl Codec {
     /// What finds plain messages from here on; `None` inside a message, and wherever each frame has to
     /// be looked at.
@@ -55,38 +61,50 @@ impl Codec {
         self.header_begun = false;
         let limits = self.limits();
         let limit = limits.frame.min(limits.message);
-        Some(Plain { limit, unchecked: self.unchecked })
+        let short = u8::try_from(limit).map_or(LONGEST, |limit| limit.min(LONGEST));
+        Some(Plain { limit, short, unchecked: self.unchecked })
     }
 }
 
 impl Plain {
-    /// A message that lies whole at the beginning of `src`: what it is, where its payload begins, and
-    /// the length of that.
+    /// A message that lies whole at the beginning of `src`: what it is, its payload, and what lies
+    /// behind that.
     #[inline]
-    pub(crate) fn find(self, src: &[u8]) -> Option<(Kind, usize, usize)> {
-        let (&first, &short) = (src.first()?, src.get(1)?);
+    pub(crate) fn find(self, src: &[u8]) -> Option<(Kind, &[u8], &[u8])> {
+        let (&[first, short], rest) = src.split_first_chunk()?;
+        let (len, rest) = match short <= self.short {
+            true => (usize::from(short), rest),
+            false => self.long(short, rest)?,
+        };
+        let (payload, behind) = rest.split_at_checked(len)?;
         let kind = match first {
-            TEXT if self.unchecked => Kind::Unchecked,
-            TEXT => Kind::Text,
             BINARY => Kind::Binary,
+            TEXT => self.text(payload)?,
             _ => return None,
         };
-        let (begin, len) = match short {
-            0..=125 => (2, usize::from(short)),
-            126 => match u16::from_be_bytes(*src.get(2..)?.first_chunk()?) {
-                // Not in its shortest form (RFC 6455, 5.2).
-                0..=125 => return None,
-                len => (4, usize::from(len)),
-            },
-            // Too long for a chunk, or masked.
-            _ => return None,
-        };
-        let payload = src.get(begin..begin + len).filter(|_| len <= self.limit)?;
-        if kind == Kind::Text {
-            let mut utf8 = Utf8::new();
-            utf8.feed(payload).ok()?;
-            utf8.finish().ok()?;
+        Some((kind, payload, behind))
+    }
+
+    /// The length of 16 bits that follows, and what lies behind it.
+    #[inline]
+    fn long(self, short: u8, rest: &[u8]) -> Option<(usize, &[u8])> {
+        // Else too long for a chunk, or for the limit, or masked.
+        let (len, rest) =
+            if short == LONGEST + 1 { rest.split_first_chunk()? } else { return None };
+        let len = usize::from(u16::from_be_bytes(*len));
+        // Or not in its shortest form (RFC 6455, 5.2).
+        (len > usize::from(LONGEST) && len <= self.limit).then_some((len, rest))
+    }
+
+    /// What a text is, unless it is none.
+    #[inline]
+    fn text(self, payload: &[u8]) -> Option<Kind> {
+        if self.unchecked {
+            return Some(Kind::Unchecked);
         }
-        Some((kind, begin, len))
+        let mut utf8 = Utf8::new();
+        utf8.feed(payload).ok()?;
+        utf8.finish().ok()?;
+        Some(Kind::Text)
     }
 }

@@ -798,10 +798,10 @@ mod short_way {
             buf.extend_from_slice(&stream[piece[0]..piece[1]]);
             loop {
                 if let Some(plain) = codec.plain().filter(|_| with_plain) {
-                    while let Some((kind, begin, len)) = plain.find(&buf[at..]) {
-                        at += begin;
+                    while let Some((kind, payload, behind)) = plain.find(&buf[at..]) {
+                        at = buf.len() - behind.len();
+                        let (len, at) = (payload.len(), at - payload.len());
                         all.push(format!("{kind:?} at {at}: {len}"));
-                        at += len;
                     }
                 }
                 match codec.step(&mut buf, &mut at) {
@@ -842,7 +842,11 @@ mod short_way {
         for (len, begin) in [(0, 2), (125, 2), (126, 4), (1000, 4)] {
             let bytes = frame(Role::Client, 0x82, &vec![7; len]);
             let plain = codec().plain().unwrap();
-            assert_eq!(plain.find(&bytes), Some((Kind::Binary, begin, len)));
+            let payload = &bytes[begin..];
+            assert_eq!(payload.len(), len);
+            assert_eq!(plain.find(&bytes), Some((Kind::Binary, payload, &[][..])));
+            let more = [&bytes[..], b"more"].concat();
+            assert_eq!(plain.find(&more), Some((Kind::Binary, payload, &b"more"[..])));
             assert_eq!(plain.find(&bytes[..bytes.len() - 1]), None, "not whole");
         }
         let plain = codec().plain().unwrap();
@@ -855,6 +859,10 @@ mod short_way {
         for bytes in [too_long, not_minimal, not_text, cut_text, ping, masked] {
             assert_eq!(plain.find(&bytes), None, "{bytes:?}");
         }
+        // A limit below what the second byte can say.
+        let narrow = Codec::new(Role::Client, Limits { message: 9, ..Limits::default() }).plain();
+        let found = |len| narrow.unwrap().find(&frame(Role::Client, 0x82, &vec![7; len])).is_some();
+        assert_eq!([0, 9, 10, 125, 126].map(found), [true, true, false, false, false]);
         let mut inside = codec();
         story(&mut inside, b"\x01\x01a", []);
         assert!(inside.plain().is_none(), "a message in fragments is in progress");
