@@ -157,7 +157,7 @@ impl Writer {
     /// Takes a Close frame. Nothing goes out behind it, so that there is no bound any more for it to
     /// count against.
     pub(crate) fn close(&mut self, codec: &mut Codec, close: Outgoing) {
-        self.put(|buf| codec.encode(close, buf));
+        self.put_control(codec, close);
     }
 
     /// Bytes that wait to be written.
@@ -237,8 +237,14 @@ impl Writer {
         length
     }
 
+    /// As [`put`](Self::put), beside the way of the data.
+    #[inline(never)]
+    fn put_control(&mut self, codec: &mut Codec, item: Outgoing) -> usize {
+        self.put(|buf| codec.encode(item, buf))
+    }
+
     fn control(&mut self, codec: &mut Codec, item: Outgoing) {
-        let length = self.put(|buf| codec.encode(item, buf));
+        let length = self.put_control(codec, item);
         let control = self.control.get_or_insert_default();
         control.frames.push_back((self.queued, length));
         control.bytes += length;

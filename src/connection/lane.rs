@@ -42,9 +42,14 @@ impl Default for State {
 /// One command.
 enum Entry {
     Send(Asked<command::Send>),
+    Other(Other),
+}
+
+/// What comes less often.
+enum Other {
     Close(Asked<command::Close>),
     Sign(Sign),
-    Other(Envelope<Connection>),
+    Packed(Envelope<Connection>),
 }
 
 /// A thread keeps the memory of a queue of so many entries for the next.
@@ -89,8 +94,8 @@ impl Lane for Shared {
 
     fn post(&self, asked: &mut dyn Any) -> bool {
         let close = asked.downcast_mut::<Option<Asked<command::Close>>>().and_then(Option::take);
-        let entry = close.map(Entry::Close).or_else(|| envelope(asked).map(Entry::Other));
-        entry.is_some_and(|entry| self.put(entry))
+        let other = close.map(Other::Close).or_else(|| envelope(asked).map(Other::Packed));
+        other.is_some_and(|other| self.put(Entry::Other(other)))
     }
 
     fn is_open(&self) -> bool {
@@ -100,7 +105,7 @@ impl Lane for Shared {
 
 impl Listener for Shared {
     fn tell(&self, sign: Sign) -> bool {
-        self.put(Entry::Sign(sign))
+        self.put(Entry::Other(Other::Sign(sign)))
     }
 }
 
@@ -213,16 +218,24 @@ impl Connection {
             match entry {
                 // As of any other command, who does not want the answer takes it back.
                 Entry::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-                Entry::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
                 Entry::Send(asked) => self.take_and_tell(asked, ctx),
-                Entry::Close(asked) => self.close_and_tell(asked),
-                Entry::Sign(sign) => self.heed(sign),
-                Entry::Other(mut envelope) => envelope.handle(self, ctx),
+                Entry::Other(other) => self.take_in_other(other, ctx),
             }
         }
         self.lane.busy = false;
         if entries.capacity() <= SPARE {
             let _ = EMPTY.try_with(|empty| empty.set(entries));
+        }
+    }
+
+    /// Out of the way of the messages.
+    #[cold]
+    fn take_in_other(&mut self, other: Other, ctx: &mut Context<Connection>) {
+        match other {
+            Other::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
+            Other::Close(asked) => self.close_and_tell(asked),
+            Other::Sign(sign) => self.heed(sign),
+            Other::Packed(mut envelope) => envelope.handle(self, ctx),
         }
     }
 }

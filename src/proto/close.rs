@@ -130,14 +130,13 @@ impl CloseFrame {
         Self::new(code, reason).map(Some)
     }
 
-    /// Lends the payload that a Close frame of this content has.
-    pub(in crate::proto) fn with_payload<T>(&self, write: impl FnOnce(&[u8]) -> T) -> T {
+    /// Puts the payload that a Close frame of this content has into `bytes`, and gives it out.
+    pub(in crate::proto) fn payload<'a>(&self, bytes: &'a mut [u8; MAX_PAYLOAD]) -> &'a [u8] {
         let (code, reason) = (self.code.value().to_be_bytes(), self.reason.as_bytes());
-        let mut bytes = [0; size_of::<u16>() + MAX_REASON];
         let len = code.len() + reason.len();
         bytes[..code.len()].copy_from_slice(&code);
         bytes[code.len()..len].copy_from_slice(reason);
-        write(&bytes[..len])
+        &bytes[..len]
     }
 
     /// The code; one that may be on the wire.
@@ -161,8 +160,11 @@ impl CloseFrame {
     }
 }
 
-/// What a control frame may carry (125 bytes; RFC 6455, 5.5), without the code.
-const MAX_REASON: usize = 125 - size_of::<u16>();
+/// What a control frame may carry, in bytes (RFC 6455, 5.5).
+pub(in crate::proto) const MAX_PAYLOAD: usize = 125;
+
+/// The same without the code.
+const MAX_REASON: usize = MAX_PAYLOAD - size_of::<u16>();
 
 /// A Close frame that must not be on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Display, Error)]

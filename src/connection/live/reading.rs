@@ -70,14 +70,31 @@ impl Buf {
 /// What was found in a buffer.
 struct Found {
     messages: Messages,
-    /// All else, with how many messages were before it: mostly it is one, which takes no memory.
-    other: Option<(usize, Incoming)>,
-    others: Vec<(usize, Incoming)>,
+    others: Others,
     /// Where the buffer was used up to.
     at: usize,
     /// Whether it was left because more wait for the handlers than may.
     is_full: bool,
     breach: Option<ProtocolError>,
+}
+
+/// All that is no message, with how many messages were before it: mostly it is one, which takes no
+/// memory.
+#[derive(Default)]
+struct Others {
+    first: Option<(usize, Incoming)>,
+    more: Vec<(usize, Incoming)>,
+}
+
+impl Others {
+    /// Out of the way of the messages.
+    #[inline(never)]
+    fn push(&mut self, before: usize, other: Incoming) {
+        match self.first {
+            None => self.first = Some((before, other)),
+            Some(_) => self.more.push((before, other)),
+        }
+    }
 }
 
 /// Finds messages in single frames, one behind the other, until they cost more than is `left`; says what
@@ -241,12 +258,12 @@ impl Live {
             return self.keep(buf, all);
         }
         let found = self.find(buf.bytes(), delivery);
-        let Found { mut messages, other, others, at, is_full, breach } = found;
+        let Found { mut messages, others, at, is_full, breach } = found;
         self.unread = is_full;
         self.usual = u32::try_from(messages.len()).unwrap_or(u32::MAX);
         self.seal(&mut messages, buf, at);
         let mut told = 0;
-        for (before, other) in other.into_iter().chain(others) {
+        for (before, other) in others.first.into_iter().chain(others.more) {
             // Whatever is no message parts a run, so that the order holds.
             let run = messages.split_front(before - told);
             told = before;
@@ -312,8 +329,7 @@ impl Live {
         let room = self.room();
         // A frame has two bytes at least.
         let mut messages = Messages::with_capacity((self.usual as usize).min(buf.len() / 2));
-        let (mut other, mut others) = (None, Vec::new());
-        let (mut at, mut cost) = (0, 0);
+        let (mut others, mut at, mut cost) = (Others::default(), 0, 0);
         let mut breach = None;
         let left = delivery.left(room);
         let is_full = loop {
@@ -346,11 +362,7 @@ impl Live {
                     if let Incoming::Fragment(fragment) = &item {
                         cost += fragment.bytes.len();
                     }
-                    let item = (messages.len(), item);
-                    match other {
-                        None => other = Some(item),
-                        Some(_) => others.push(item),
-                    }
+                    others.push(messages.len(), item);
                 }
                 Ok(Step::More) => break false,
                 Err(err) => {
@@ -359,7 +371,7 @@ impl Live {
                 }
             }
         };
-        Found { messages, other, others, at, is_full, breach }
+        Found { messages, others, at, is_full, breach }
     }
 
     /// Puts a run of messages into the queue.

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::BytesMut;
 
+use crate::proto::close::MAX_PAYLOAD;
 use crate::proto::codec::{Codec, MaskKeys, Way};
 use crate::proto::error::SendAfterClose;
 use crate::proto::frame::{FrameHeader, Opcode, Role};
@@ -27,12 +28,9 @@ impl Codec {
             Outgoing::Pong(payload) => self.write(Opcode::Pong, &payload, dst),
             Outgoing::Close(frame) => {
                 self.close_sent = true;
-                match frame {
-                    Some(frame) => {
-                        frame.with_payload(|bytes| self.write(Opcode::Close, bytes, dst))
-                    }
-                    None => self.write(Opcode::Close, &[], dst),
-                }
+                let mut bytes = [0; MAX_PAYLOAD];
+                let payload = frame.as_ref().map_or(&[][..], |frame| frame.payload(&mut bytes));
+                self.write(Opcode::Close, payload, dst);
             }
         }
         Ok(())
