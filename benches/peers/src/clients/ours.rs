@@ -7,7 +7,8 @@ use actix::{Actor, Addr, Context, Handler, System};
 use actix_ws_client::proto::compression::Compression;
 use actix_ws_client::tls::Tls;
 use actix_ws_client::{
-    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Phase, View, Watch, command, event,
+    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Phase, SocketOptions, View, Watch,
+    command, event,
 };
 use anyhow::{Result, ensure};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -149,7 +150,10 @@ fn take_owned(payload: Payload, tally: &mut Tally) {
 }
 
 fn builder(dial: &Dial) -> Result<ConnectionBuilder> {
+    // The others' sockets have neither.
+    let sockets = SocketOptions::new().keepalive(None).user_timeout(None);
     let builder = Connection::builder(dial.url()).compression(Compression::off());
+    let builder = builder.socket_options(sockets);
     let Some(certificate) = &dial.certificate else { return Ok(builder) };
     let pem = format!(
         "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
