@@ -58,6 +58,7 @@ const CASES: &[Case] = &[
     Case { name: "message-128-binary", empty: Some("feed-128"), prepare: |n| work::message(binary(128), n) },
     Case { name: "message-128-text", empty: Some("feed-128"), prepare: |n| work::message(text(128), n) },
     Case { name: "send-128-binary", empty: Some("loop"), prepare: |n| work::send(binary(128), n) },
+    Case { name: "send-by-handle-128-binary", empty: Some("loop"), prepare: |n| work::send_by_handle(binary(128), n) },
     Case { name: "send-batch-128-binary", empty: Some("loop"), prepare: |n| work::send_batch(binary(128), n) },
 ];
 

@@ -6,7 +6,7 @@ use actix::{Addr, System};
 use actix_ws_client::proto::codec::{Codec, Limits};
 use actix_ws_client::proto::frame::Role;
 use actix_ws_client::proto::message::{Incoming, Outgoing};
-use actix_ws_client::{Connection, ConnectionBuilder, Payload, command, event};
+use actix_ws_client::{Connection, ConnectionBuilder, Handle, Payload, command, event};
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
@@ -169,7 +169,7 @@ fn receive(
 
 /// A [`command::Send`] for each message; the sender waits for the answer to each 64th.
 pub(crate) fn send(payload: Payload, messages: usize) -> Work {
-    transmit(payload, messages, async |connection, payload, count| {
+    transmit(payload, messages, async |(connection, _), payload, count| {
         for _ in 1..count {
             connection.do_send(command::Send::from(payload.clone()));
         }
@@ -178,9 +178,20 @@ pub(crate) fn send(payload: Payload, messages: usize) -> Work {
     })
 }
 
+/// As [`send`], through the handle that handlers get.
+pub(crate) fn send_by_handle(payload: Payload, messages: usize) -> Work {
+    transmit(payload, messages, async |(_, handle), payload, count| {
+        for _ in 1..count {
+            assert!(handle.do_send(command::Send::from(payload.clone())), "the connection lives");
+        }
+        let last = handle.send(command::Send::from(payload.clone())).await;
+        last.expect("the connection lives").expect("there is room");
+    })
+}
+
 /// A [`command::SendBatch`] of 64 for each 64 messages; the sender waits for the answer.
 pub(crate) fn send_batch(payload: Payload, messages: usize) -> Work {
-    transmit(payload, messages, async |connection, payload, count| {
+    transmit(payload, messages, async |(connection, _), payload, count| {
         let messages = std::iter::repeat_n(payload, count).cloned().map(command::Send::from);
         let taken = connection.send(command::SendBatch::new(messages)).await;
         taken.expect("the connection lives").expect("there is room");
@@ -190,7 +201,7 @@ pub(crate) fn send_batch(payload: Payload, messages: usize) -> Work {
 /// One connection, until all was written.
 fn transmit<F>(payload: Payload, messages: usize, row: F) -> Work
 where
-    F: AsyncFn(&Addr<Connection>, &Payload, usize) + 'static,
+    F: AsyncFn(&(Addr<Connection>, Handle), &Payload, usize) + 'static,
 {
     Box::new(move || {
         System::new().block_on(async {
@@ -198,15 +209,15 @@ where
             let (feed, written) = Feed::sink(bytes);
             let (tell, open) = oneshot::channel();
             let mut tell = Some(tell);
-            let opened = event::call(move |_: event::Open| {
-                let _ = tell.take().map(|tell| tell.send(()));
+            let opened = event::call(move |open: event::Open| {
+                let _ = tell.take().map(|tell| tell.send(open.connection));
             });
             let connection = connect(feed, |builder| builder.on_open(opened));
-            open.await.expect("the handler lives");
+            let ways = (connection, open.await.expect("the handler lives"));
             let mut left = messages;
             while left > 0 {
                 let count = left.min(ROW);
-                row(&connection, &payload, count).await;
+                row(&ways, &payload, count).await;
                 left -= count;
             }
             written.await.expect("the transport lives");
