@@ -106,6 +106,14 @@ pub struct Timings {
     pub upgrade: Option<Duration>,
 }
 
+impl Timings {
+    /// How long the dial took.
+    pub(crate) fn sum(&self) -> Duration {
+        let Timings { handler, dns, connect, proxy, tls, upgrade } = *self;
+        [handler, dns, connect, proxy, tls, upgrade].into_iter().flatten().sum()
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[non_exhaustive]
@@ -368,6 +376,15 @@ mod tests {
             watch.set_phase(phase);
             assert_eq!(watch.phase(), phase);
         }
+    }
+
+    #[test]
+    fn a_dial_took_as_long_as_its_stages() {
+        let [handler, dns, connect, proxy, tls, upgrade] =
+            [1, 2, 4, 8, 16, 32].map(|millis| Some(Duration::from_millis(millis)));
+        let timings = Timings { handler, dns, connect, proxy, tls, upgrade };
+        assert_eq!(timings.sum(), Duration::from_millis(63));
+        assert_eq!(Timings { connect, ..Timings::default() }.sum(), Duration::from_millis(4));
     }
 
     #[test]

@@ -206,9 +206,10 @@ impl Connection {
             _ => {}
         }
         let normal = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
-        live.close(Some(normal), self.plan.options.close_timeout);
+        let now = Instant::now();
+        live.close(Some(normal), self.plan.options.close_timeout, now);
         self.intent = intent;
-        self.enter(Phase::Closing);
+        self.enter_at(Phase::Closing, || now);
         Ok(())
     }
 

@@ -33,8 +33,8 @@ use crate::connection::live::Live;
 use crate::connection::pulse::Pulse;
 use crate::connection::waiting::{Slot, Waiting, tell};
 use crate::delivery::{Delivery, Handlers, Queued};
-use crate::dial::{Opened, SharedJar, dial};
-use crate::error::{Error, Verdict};
+use crate::dial::{Clock, Opened, SharedJar, dial};
+use crate::error::{Error, Stage, Verdict};
 use crate::event::{self, Next};
 use crate::options::{Attempt, Plan};
 use crate::proto::close::{CloseCode, CloseFrame};
@@ -161,6 +161,8 @@ struct Ended {
     closure: Closure,
     /// When it was opened.
     opened: Instant,
+    /// When it was found to be over.
+    at: Instant,
 }
 
 /// No dial begins while more events than this wait for the handlers.
@@ -242,12 +244,14 @@ impl Connection {
         self.enter_at(Phase::Connecting, || now);
         let attempt = Attempt::new(self.schedule.attempt(), self.last_error());
         let jar = self.jar.get_or_insert_default().clone();
-        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar)));
+        let clock = Clock::new(Stage::Dns, now);
+        self.life = Life::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar, clock)));
     }
 
     /// A dial has succeeded: a new epoch begins.
     fn opened(&mut self, opened: Opened) {
-        let now = Instant::now();
+        // The time was asked for when the last stage ended, in this poll.
+        let now = self.phase_since + opened.handshake.timings.sum();
         self.epoch += 1;
         self.schedule.opened(now.into_std());
         self.watch.set_epoch(self.epoch);
@@ -317,7 +321,7 @@ impl Connection {
     /// The one door through which everything goes that was lost: a dial (`ended` has only an error)
     /// or a socket. Tells the handlers, and decides what comes next.
     fn lost(&mut self, error: Option<Error>, socket: Option<Ended>, ctx: &mut Context<Connection>) {
-        let now = Instant::now();
+        let now = socket.as_ref().map_or_else(Instant::now, |socket| socket.at);
         let attempt = self.schedule.attempt();
         let socket_lost = socket.is_some();
         let cause = error.clone().or_else(|| socket.as_ref().map(Ended::cause));
@@ -467,9 +471,10 @@ impl Connection {
         match &mut self.life {
             Life::Closed => {}
             Life::Live(live) => {
-                live.close(frame, deadline);
+                let now = Instant::now();
+                live.close(frame, deadline, now);
                 self.intent = Intent::Finish;
-                self.enter(Phase::Closing);
+                self.enter_at(Phase::Closing, || now);
             }
             Life::Waiting(_) | Life::Dialling(_) | Life::Paused => {
                 self.intent = Intent::Finish;

@@ -94,7 +94,8 @@ impl Connection {
                 else {
                     return Poll::Pending;
                 };
-                let ended = Ended { error, closure: live.closure(), opened: live.opened() };
+                let (closure, opened, at) = (live.closure(), live.opened(), live.now());
+                let ended = Ended { error, closure, opened, at };
                 drop(live);
                 self.lost(ended.error.clone(), Some(ended), ctx);
                 Poll::Pending

@@ -170,11 +170,16 @@ impl Connection {
 
     /// Takes what there is room for now, and gives back what has waited too long, or for a socket that
     /// is gone.
+    #[inline]
     pub(super) fn poll_waiting(&mut self, cx: &mut TaskContext<'_>) {
         // Taken out, those behind the first are no obstacle to it.
-        let Some(mut waiting) = self.waiting.take() else {
-            return;
-        };
+        if let Some(waiting) = self.waiting.take() {
+            self.take_waiting(waiting, cx);
+        }
+    }
+
+    #[cold]
+    fn take_waiting(&mut self, mut waiting: Box<Waiting>, cx: &mut TaskContext<'_>) {
         let mut taken = false;
         while let Some(mut waiter) = waiting.queue.pop_front() {
             let answer = match self.try_take(&waiter.send) {

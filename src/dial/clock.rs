@@ -16,9 +16,8 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// Begins with this stage.
-    pub(crate) fn new(stage: Stage) -> Clock {
-        let (since, spent) = (Cell::new(Instant::now()), Cell::default());
-        Clock { stage: Cell::new(stage), since, spent }
+    pub(crate) fn new(stage: Stage, now: Instant) -> Clock {
+        Clock { stage: Cell::new(stage), since: Cell::new(now), spent: Cell::default() }
     }
 
     /// The stage that is under way.
@@ -43,17 +42,13 @@ impl Clock {
     }
 
     fn set_at(&self, now: Instant, stage: Stage) {
-        self.spent.set(self.timings_at(now));
+        self.spent.set(self.timings(now));
         self.since.set(now);
         self.stage.set(stage);
     }
 
     /// What each stage took so far, also the one that is under way.
-    pub(crate) fn timings(&self) -> Timings {
-        self.timings_at(Instant::now())
-    }
-
-    fn timings_at(&self, now: Instant) -> Timings {
+    pub(crate) fn timings(&self, now: Instant) -> Timings {
         let mut spent = self.spent.get();
         let part = match self.stage.get() {
             Stage::Handler => &mut spent.handler,
@@ -81,7 +76,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stages_follow_one_another_and_one_that_is_passed_takes_nothing() {
         let seconds = Duration::from_secs;
-        let clock = Clock::new(Stage::Dns);
+        let clock = Clock::new(Stage::Dns, Instant::now());
         advance(seconds(1)).await;
         clock.pass(Stage::Connect);
         advance(seconds(2)).await;
@@ -89,6 +84,6 @@ mod tests {
         advance(seconds(4)).await;
         let (dns, connect) = (Some(Duration::ZERO), Some(seconds(3)));
         let expected = Timings { dns, connect, upgrade: Some(seconds(4)), ..Timings::default() };
-        assert_eq!(clock.timings(), expected);
+        assert_eq!(clock.timings(Instant::now()), expected);
     }
 }

@@ -27,12 +27,11 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::command::status::Handshake;
 use crate::cookies::Jar;
 use crate::dial::body::Refused;
-use crate::dial::clock::Clock;
 use crate::dial::link::Plain;
 use crate::dial::upgrade::{Rejected, Upgraded};
 use crate::error::{ConfigError, ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
@@ -41,6 +40,7 @@ use crate::options::{Attempt, Plan};
 use crate::proto::compression::Agreed;
 use crate::tls;
 
+pub(crate) use crate::dial::clock::Clock;
 pub(crate) use crate::dial::link::Link;
 
 /// A socket that is open for frames.
@@ -61,36 +61,42 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Cookies, from one dial to the next.
 pub(crate) type SharedJar = Rc<RefCell<Jar>>;
 
-/// Makes one attempt.
+/// Makes one attempt, which begins when `stage` does.
 ///
 /// # Errors
 /// Each stage has its own; `Timeout` names the one in which the deadline passed.
-pub(crate) async fn dial(
+#[expect(clippy::manual_async_fn, reason = "an `async fn` has room for each argument twice")]
+pub(crate) fn dial(
     plan: Arc<Plan>,
     attempt: Attempt,
     jar: SharedJar,
-) -> Result<Opened, Error> {
-    let stage = Clock::new(Stage::Dns);
-    let deadline = stage.since().checked_add(plan.options.connect_timeout);
-    let dialled = follow(plan, &attempt, &jar, &stage);
-    let rejected = {
-        let ended = match deadline {
-            Some(deadline) => match timeout_at(deadline, dialled).await {
-                Ok(ended) => ended,
-                Err(_) => return Err(Error::Timeout(stage.get())),
-            },
-            None => Box::pin(dialled).await,
+    stage: Clock,
+) -> impl Future<Output = Result<Opened, Error>> {
+    async move {
+        let deadline = stage.since().checked_add(plan.options.connect_timeout);
+        let rejected = {
+            // Where they stay: `timeout_at` would have them moved thrice.
+            let mut dialled = pin!(follow(plan, &attempt, &jar, &stage));
+            let mut late = pin!(deadline.map(sleep_until));
+            let ended = poll_fn(|cx| match dialled.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending => {
+                    let late = late.as_mut().as_pin_mut();
+                    late.map_or(Poll::Pending, |late| late.poll(cx)).map(|()| None)
+                }
+            });
+            match ended.await {
+                Some(Ok(opened)) => return Ok(opened),
+                Some(Err(rejected)) => rejected,
+                None => return Err(Error::Timeout(stage.get())),
+            }
         };
-        match ended {
-            Ok(opened) => return Ok(opened),
-            Err(rejected) => rejected,
-        }
-    };
-    match rejected {
-        Rejected::Failed(err) => Err(err),
-        Rejected::Refused(refused) => Err(Error::Refused(kept(refused, deadline).await)),
-        Rejected::ByProxy(refused) => {
-            Err(Error::Proxy(ProxyError::Status(kept(refused, deadline).await)))
+        match rejected {
+            Rejected::Failed(err) => Err(err),
+            Rejected::Refused(refused) => Err(Error::Refused(kept(refused, deadline).await)),
+            Rejected::ByProxy(refused) => {
+                Err(Error::Proxy(ProxyError::Status(kept(refused, deadline).await)))
+            }
         }
     }
 }
@@ -190,7 +196,7 @@ async fn once(plan: &Plan, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, 
     let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
     // Verified: one of those that were offered.
     let subprotocol = headers.get("Sec-WebSocket-Protocol").map(str::to_owned);
-    let timings = stage.timings();
+    let timings = stage.timings(Instant::now());
     let handshake =
         Handshake { status, headers, subprotocol, extensions, peer, tls: session, timings };
     Ok(Opened { link, leftover, deflate, handshake: Arc::new(handshake) })
@@ -283,7 +289,8 @@ mod tests {
     #[test]
     fn a_dial_is_a_block_that_is_at_hand() {
         let plan = Plan::new("ws://h/", Options::new(Reconnect::never())).unwrap();
-        let dial = dial(Arc::new(plan), Attempt::new(0, None), SharedJar::default());
+        let clock = Clock::new(Stage::Dns, Instant::now());
+        let dial = dial(Arc::new(plan), Attempt::new(0, None), SharedJar::default(), clock);
         let size = size_of_val(&dial);
         assert!(size <= AT_HAND, "{size}");
     }

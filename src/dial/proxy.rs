@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::dial::body::Refused;
 use crate::dial::clock::Clock;
@@ -73,7 +73,7 @@ async fn local_addrs(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Err
 /// A transport to the proxy itself, under TLS where its URL says so.
 async fn reach(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     let proxy = &detour.proxy;
-    let within = Clock::new(Stage::Proxy);
+    let within = Clock::new(Stage::Proxy, Instant::now());
     let reached = connect(plan, &proxy.host, proxy.port, &within).await;
     let (plain, peer) = reached.map_err(|err| match err {
         // The application's own closure: that is not the proxy's fault.

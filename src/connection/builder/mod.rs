@@ -9,7 +9,7 @@ use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,9 @@ pub struct ConnectionBuilder {
     close_on_ctrl_c: bool,
 }
 
+/// What the moments of all watches are counted from. The time is not asked for each.
+static ZERO: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 impl ConnectionBuilder {
     pub(super) fn new(url: String) -> ConnectionBuilder {
         ConnectionBuilder {
@@ -56,7 +59,7 @@ impl ConnectionBuilder {
             options: Box::new(Options::new(default_reconnect())),
             handlers: Handlers::default(),
             source: SourceId::next(),
-            watch: Watch::new(Instant::now()),
+            watch: Watch::new(*ZERO),
             close_on_ctrl_c: false,
         }
     }

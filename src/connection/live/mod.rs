@@ -49,6 +49,8 @@ pub(super) struct Live {
     brought: u32,
     /// Whether the socket is over, so that nothing more will be read.
     over: bool,
+    /// Whether something was read in this poll.
+    heard: bool,
     /// What the pinger sees too. It looks after the socket as long as this is here.
     signs: Watched,
     /// Pings of ours that no Pong has answered, oldest first; if there are any.
@@ -132,6 +134,7 @@ impl Live {
             usual: 0,
             brought: 0,
             over: false,
+            heard: false,
             signs,
             pings: None,
             beats: 0,
@@ -259,15 +262,21 @@ impl Live {
     }
 
     /// Begins the closing handshake, or hastens the one under way.
-    pub(super) fn close(&mut self, frame: Option<CloseFrame>, deadline: Duration) {
+    pub(super) fn close(&mut self, frame: Option<CloseFrame>, deadline: Duration, now: Instant) {
         if let Some(close) = self.session.close(frame) {
             self.writer.close(&mut self.codec, close);
         }
-        self.end_within(deadline);
+        self.end_within(deadline, now);
     }
 
-    fn end_within(&mut self, time: Duration) {
-        let Some(at) = Instant::now().checked_add(time) else {
+    /// The time of this poll, to be asked for in it and where it ended: where something was read, the
+    /// clock was looked at.
+    pub(super) fn now(&self) -> Instant {
+        if self.heard { self.signs.byte.get() } else { Instant::now() }
+    }
+
+    fn end_within(&mut self, time: Duration, now: Instant) {
+        let Some(at) = now.checked_add(time) else {
             return;
         };
         match &mut self.deadline {
@@ -299,6 +308,7 @@ impl Live {
         source: SourceId,
         cx: &mut Context<'_>,
     ) -> Poll<Over> {
+        self.heard = false;
         self.signs.settle(cx);
         let read = self.poll_read(delivery, watch, source, cx);
         if let Some(error) = self.judge_silence() {
@@ -388,7 +398,7 @@ impl Live {
             self.writer.close(&mut self.codec, close);
         }
         self.deadline = None;
-        self.end_within(LINGER.min(self.options.close_timeout));
+        self.end_within(LINGER.min(self.options.close_timeout), self.now());
     }
 
     /// Ends our side of the transport once nothing more will be said: after a breach at once, and
@@ -418,7 +428,7 @@ impl Live {
 
     fn breach(&mut self, err: ProtocolError) {
         self.breach = Some(Box::new(Breach { err, said: false, turned: false }));
-        self.end_within(PATIENCE);
+        self.end_within(PATIENCE, self.now());
     }
 }
 

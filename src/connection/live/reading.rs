@@ -147,7 +147,7 @@ impl Live {
                     tracing::warn!(%source, epoch = self.epoch(), "handlers are too slow");
                     let words = "handlers are too slow";
                     let frame = CloseFrame::new(CloseCode::GOING_AWAY, words);
-                    self.close(frame.ok(), self.options.close_timeout);
+                    self.close(frame.ok(), self.options.close_timeout, self.now());
                     continue;
                 }
                 self.signs.stop_reading();
@@ -243,6 +243,7 @@ impl Live {
     fn took(&mut self, count: usize, watch: &Watch) {
         let now = Instant::now();
         self.signs.byte.set(now);
+        self.heard = true;
         self.brought = u32::try_from(count).unwrap_or(u32::MAX);
         watch.add(Gauge::BytesIn, count as u64);
         watch.stamp(Gauge::LastByte, now.into_std());
@@ -414,7 +415,7 @@ impl Live {
                 }
                 delivery.push(event::Pong { source, epoch, payload, round_trip });
             }
-            Incoming::Close(_) => self.end_within(self.options.close_timeout),
+            Incoming::Close(_) => self.end_within(self.options.close_timeout, self.now()),
             Incoming::Fragment(fragment) => {
                 self.signs.data.set(self.signs.byte.get());
                 watch.add(Gauge::MessagesIn, fragment.fin.into());
