@@ -8,7 +8,7 @@ use actix_ws_client::proto::message::{ControlPayload, Incoming};
 use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Gate, Gone, Journal, Note, Probe, Script, Server};
 use actix_ws_client::{Connection, ConnectionBuilder, Error, Reconnect, command, event};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 const MILLIS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,7 +27,11 @@ fn simulated(journal: &Journal, script: Script) -> ConnectionBuilder {
             let (script, journal) = (script.clone(), journal.clone());
             let (ours, mut theirs) = tokio::io::duplex(1 << 16);
             actix::spawn(async move { script.play(&mut theirs, visit, &journal).await });
-            async { Ok(ours) }
+            // What takes time before a socket is open counts for nothing.
+            async {
+                sleep(SECOND).await;
+                Ok(ours)
+            }
         })
 }
 
@@ -96,16 +100,18 @@ async fn pings_have_the_payload_that_was_asked_for() {
 async fn a_silent_peer_is_aborted_after_interval_and_timeout() {
     let journal = Journal::new();
     let probe = patient();
-    let script = Script::accept().pongs(false);
+    let script = Script::accept().pongs(false).stall(SECOND).send_pong("alive");
     let _connection = probe.attach(simulated(&journal, script)).start().unwrap();
     probe.next::<event::Open>().await;
     let open = Instant::now();
     let error = probe.next::<event::Error>().await.error;
     assert!(about(7 * SECOND).contains(&open.elapsed()), "{:?}", open.elapsed());
     let Error::PeerSilent { after } = error else { panic!("{error:?}") };
-    assert!(about(7 * SECOND).contains(&after), "{after:?}");
+    assert!(about(6 * SECOND).contains(&after), "{after:?}");
     let close = probe.next::<event::Close>().await;
     assert_eq!((close.code.value(), close.clean, close.by), (1006, false, By::Nobody));
+    // From the end of the dial to that of the socket, not to what was read last.
+    assert!(about(7 * SECOND).contains(&close.lasted), "{:?}", close.lasted);
     assert_eq!(probe.stopped().await.epochs, 1);
     // No Close was sent to the dead.
     let closed = |(_, _, note): &(_, _, Note)| matches!(note, Note::Received(Incoming::Close(_)));
