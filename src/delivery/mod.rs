@@ -235,14 +235,7 @@ impl Delivery {
 
     /// Hands over what the handlers' mailboxes take. `true` if it goes on in the next turn of the thread,
     /// for which it has woken the task.
-    #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
-        // In most polls of a handshake, and of a connection that only sends, nothing waits.
-        !self.is_empty() && self.poll_some(cx)
-    }
-
-    #[inline(never)]
-    fn poll_some(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             if let Some(offer) = &mut self.offer {
                 if offer.answer.as_mut().poll(cx).is_pending() {
