@@ -23,7 +23,7 @@ use crate::error::{ConfigError, Error};
 ///     .with(|socket| socket.set_tos_v4(0x10));
 /// let builder = Connection::builder("wss://example.com/feed").socket_options(options);
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct SocketOptions {
     nodelay: bool,
     /// How long the connection is idle before probes begin.
@@ -39,7 +39,15 @@ pub struct SocketOptions {
     hook: Option<Hook>,
 }
 
-type Hook = Arc<dyn Fn(SockRef<'_>) -> io::Result<()> + Send + Sync>;
+#[derive(Clone)]
+struct Hook(Arc<dyn Fn(SockRef<'_>) -> io::Result<()> + Send + Sync>);
+
+/// Whether it is the same closure.
+impl PartialEq for Hook {
+    fn eq(&self, other: &Hook) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl Default for SocketOptions {
     fn default() -> SocketOptions {
@@ -130,7 +138,7 @@ impl SocketOptions {
     where
         F: Fn(SockRef<'_>) -> io::Result<()> + Send + Sync + 'static,
     {
-        self.hook = Some(Arc::new(hook));
+        self.hook = Some(Hook(Arc::new(hook)));
         self
     }
 
@@ -176,7 +184,7 @@ impl SocketOptions {
             socket.set_send_buffer_size(bytes)?;
         }
         self.apply_linux(&socket)?;
-        let Some(hook) = &self.hook else {
+        let Some(Hook(hook)) = &self.hook else {
             return Ok(());
         };
         catch_unwind(AssertUnwindSafe(|| hook(socket))).unwrap_or_else(|_| {
@@ -220,7 +228,7 @@ impl fmt::Debug for SocketOptions {
 }
 
 /// How each TCP socket is made.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sockets {
     pub(crate) options: SocketOptions,
     /// Our own address, where the application chose it.

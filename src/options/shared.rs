@@ -57,6 +57,7 @@ mod tests {
     use super::*;
     use crate::backoff::Reconnect;
     use crate::options::{RetryIf, Secret};
+    use crate::socket::SocketOptions;
     use crate::tls::Tls;
 
     /// Options, with one of them set.
@@ -117,8 +118,22 @@ mod tests {
     }
 
     #[test]
+    fn sockets_that_are_alike_are_no_reason_for_other_options() {
+        let seconds = Duration::from_secs;
+        let with = |idle| {
+            set(|options| {
+                options.sockets.get_mut().options = SocketOptions::new().keepalive(seconds(idle));
+            })
+        };
+        let first = with(9);
+        assert!(Arc::ptr_eq(&first, &with(9)));
+        assert!(!Arc::ptr_eq(&first, &with(8)));
+    }
+
+    #[test]
     fn options_that_cannot_be_compared_are_each_their_own() {
-        let changes: [fn(&mut Options); 4] = [
+        let changes: [fn(&mut Options); 5] = [
+            |options| options.sockets.get_mut().options = SocketOptions::new().with(|_| Ok(())),
             |options| options.retry_if = Some(RetryIf::new(crate::error::Error::verdict)),
             |options| options.tls.set(Tls::new()),
             |options| options.request.get_mut().cookie = Some(Secret::new("a=1")),
