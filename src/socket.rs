@@ -13,6 +13,9 @@ use crate::error::{ConfigError, Error};
 
 /// The options of each TCP socket, set before it connects (WebSocketApp's `sockopt`).
 ///
+/// Two are equal if all options are, and the closure, where there is one, is the same: connections with
+/// equal ones share the memory that options take.
+///
 /// ```
 /// use std::time::Duration;
 /// use actix_ws_client::{Connection, SocketOptions};
