@@ -33,9 +33,9 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 
 /// One foreign thing, one file: a crate, and the file or folder that alone may name it.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("awc", &["dial/upgrade.rs"]),
-    ("actix_http", &["dial/upgrade.rs"]),
-    ("actix_service", &["dial/upgrade.rs"]),
+    ("awc", &["dial/awc.rs"]),
+    ("actix_http", &["dial/awc.rs"]),
+    ("actix_service", &["dial/awc.rs"]),
     ("rustls", &["tls/"]),
     ("rustls_platform_verifier", &["tls/"]),
     ("tokio_rustls", &["tls/"]),

@@ -1,5 +1,6 @@
 //! One attempt to open a socket: staged, under one deadline.
 
+mod awc;
 mod body;
 mod clock;
 mod head;

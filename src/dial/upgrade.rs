@@ -1,36 +1,17 @@
-//! The upgrade by awc, over a transport that sees the reply's head first.
+//! The upgrade: the request written, the reply read and verified (RFC 6455, 4.1).
 //!
-//! awc makes the request, with the key, and checks the digest of the key in the reply. Both pass
-//! through a service of ours that stands in the place of awc's connector: it takes the key out of
-//! the request, and makes a reply of the digest. What goes over the wire is written and read here, so
-//! that nothing is encoded twice: interim replies are passed over, the head is bounded and verified
-//! in full, and a refusal is kept whole.
+//! Interim replies are passed over, the head is bounded and verified in full, and a refusal is kept whole. awc makes the key
+//! and checks its digest (`awc.rs`); it sees nothing of what goes over the wire.
 
-use std::cell::{Cell, RefCell};
-use std::fmt;
-use std::future::Future;
+use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
-use actix_http::h1::ClientCodec;
-use actix_http::{ResponseHead, ServiceConfig, StatusCode};
-use actix_service::{Service, always_ready};
-use awc::error::{SendRequestError, WsClientError};
-use awc::http::Uri;
-use awc::http::header::{
-    CONNECTION, HOST, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE,
-};
-use awc::middleware::Transform;
-use awc::ws::Codec;
-use awc::{BoxedSocket, Client, ClientResponse, ConnectRequest, ConnectResponse};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::runtime;
-use tokio::task::LocalSet;
 
 use crate::cookies::Jar;
+use crate::dial::awc::{Key, PendingKey};
 use crate::dial::body::Refused;
 use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
@@ -39,7 +20,6 @@ use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
 use crate::options::Plan;
 use crate::proto::compression::Agreed;
-use crate::proto::framed::{Over, over};
 use crate::tls;
 
 /// An upgrade that went through.
@@ -82,34 +62,32 @@ pub(super) async fn upgrade(
     mut link: Link,
 ) -> Result<Upgraded, Rejected> {
     if plan.target.resource.len() > MAX_RESOURCE {
-        return Err(unsent(&"the URL is too long"));
+        let err = HandshakeError::Request("the URL is too long".into());
+        return Err(Error::Handshake(err).into());
     }
-    let (handshake, key) = Handshake::begin()?;
+    let (pending, key) = PendingKey::new().map_err(Error::Handshake)?;
     let trace = Trace::new(&plan.options);
-    let mut buffer = request(plan, jar.and_then(|jar| cookies(plan, &jar.borrow())), &key);
-    let unwritten = write(&mut link, &buffer).await.err();
+    let request = request(plan, jar.and_then(|jar| cookies(plan, &jar.borrow())), &key);
+    let unwritten = write(&mut link, &request).await.err();
     if let (Some(trace), None) = (&trace, &unwritten) {
-        trace.wrote(&buffer);
+        trace.wrote(&request);
     }
-    // The reply comes to where the request was, unless that is uncommonly large.
-    if buffer.capacity() > USUAL_HEAD {
-        buffer = BytesMut::with_capacity(USUAL_HEAD);
-    }
-    buffer.clear();
-    let head = match reply(&mut link, &mut buffer, trace.as_ref()).await {
+    drop(request);
+    let mut inbox = BytesMut::with_capacity(USUAL_HEAD);
+    let head = match reply(&mut link, &mut inbox, trace.as_ref()).await {
         Ok(head) => head,
         Err(Unread::Bad(err)) => return Err(Error::Handshake(err).into()),
         Err(Unread::Broken(err)) => return Err(broken(unwritten, err).into()),
     };
     if head.status != 101 {
-        return Err(Rejected::Refused(Box::new(Refused { head, inbox: buffer, link })));
+        return Err(Rejected::Refused(Box::new(Refused { head, inbox, link })));
     }
     let options = &plan.options;
     let offered = options.request.chosen().map_or(&[][..], |request| &request.subprotocols);
     let deflate = head.verify(&options.compression, offered).map_err(Error::Handshake)?;
-    handshake.end(head.accept()).map_err(Error::Handshake)?;
+    pending.check(head.accept()).map_err(Error::Handshake)?;
     let Head { status, headers, .. } = head;
-    Ok(Upgraded { link, leftover: buffer, status, headers, deflate })
+    Ok(Upgraded { link, leftover: inbox, status, headers, deflate })
 }
 
 /// What the jar has for this target.
@@ -190,170 +168,13 @@ fn broken(unwritten: Option<io::Error>, err: io::Error) -> Error {
     }
 }
 
-fn unsent(err: &dyn fmt::Display) -> Rejected {
-    Rejected::Failed(Error::Handshake(HandshakeError::Request(err.to_string().into())))
-}
-
-/// awc's part in a handshake: makes the key, waits for the digest, and checks it.
-struct Handshake(Pin<Box<dyn Future<Output = Answer>>>);
-
-type Answer = Result<(ClientResponse, Over<BoxedSocket, Codec>), WsClientError>;
-
-/// 16 bytes in base64 (RFC 6455, 4.1).
-type Key = [u8; 24];
-
-impl Handshake {
-    /// Begins with a key.
-    ///
-    /// # Errors
-    /// When awc makes no request.
-    fn begin() -> Result<(Handshake, Key), Rejected> {
-        let request = CLIENT.with(|(client, uri)| client.ws(uri.clone()));
-        // Those that the server gets are written here.
-        let request = request.set_header(HOST, HeaderValue::from_static("h"));
-        let mut handshake = Handshake(Box::pin(request.connect()));
-        match (handshake.poll(), KEY.take()) {
-            (Poll::Pending, Some(key)) => Ok((handshake, key)),
-            (Poll::Ready(Err(err)), _) => Err(unsent(&err)),
-            _ => Err(unsent(&"awc made no key")),
-        }
-    }
-
-    /// Ends with the digest of the key.
-    ///
-    /// # Errors
-    /// [`HandshakeError::Accept`], when it is not that.
-    fn end(mut self, digest: &[u8]) -> Result<(), HandshakeError> {
-        DIGEST.set(HeaderValue::from_bytes(digest).ok());
-        let ended = self.poll();
-        DIGEST.set(None);
-        let Poll::Ready(Ok((response, _))) = ended else {
-            return Err(HandshakeError::Accept);
-        };
-        response.map_body(|head, payload| {
-            LINES.set(std::mem::take(head.headers_mut()));
-            payload
-        });
-        Ok(())
-    }
-
-    /// awc waits for nothing but us: it need not be woken.
-    fn poll(&mut self) -> Poll<Answer> {
-        self.0.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    }
-}
-
-thread_local! {
-    /// The client of all connections of this thread, and what it is asked for.
-    static CLIENT: (Client, Uri) = {
-        let builder = Client::builder().wrap(Courier).disable_redirects().disable_timeout();
-        (builder.no_default_headers().finish(), Uri::from_static("http://h/"))
-    };
-
-    /// The key of the request that awc has made in this poll.
-    static KEY: Cell<Option<Key>> = const { Cell::new(None) };
-
-    /// The digest in the reply that awc gets in this poll.
-    static DIGEST: Cell<Option<HeaderValue>> = const { Cell::new(None) };
-}
-
-/// What stands in the place of awc's connector.
-struct Courier;
-
-impl<S> Transform<S, ConnectRequest> for Courier {
-    type Transform = Courier;
-
-    fn new_transform(self, _connector: S) -> Courier {
-        self
-    }
-}
-
-impl Service<ConnectRequest> for Courier {
-    type Response = ConnectResponse;
-    type Error = SendRequestError;
-    type Future = Reply;
-
-    always_ready!();
-
-    fn call(&self, request: ConnectRequest) -> Reply {
-        if let ConnectRequest::Tunnel(head, _) = request {
-            let key = head.headers().get(SEC_WEBSOCKET_KEY);
-            KEY.set(key.and_then(|key| key.as_bytes().try_into().ok()));
-        }
-        Reply
-    }
-}
-
-/// The reply that awc gets: a 101 with the digest alone, for the rest was verified here.
-struct Reply;
-
-impl Future for Reply {
-    type Output = Result<ConnectResponse, SendRequestError>;
-
-    /// Whoever brings the digest polls again.
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        DIGEST.take().map_or(Poll::Pending, |digest| Poll::Ready(Ok(switched(digest))))
-    }
-}
-
-thread_local! {
-    /// A 101 without header lines, and what the codec needs that comes with a reply.
-    static SWITCHED: (ResponseHead, ServiceConfig) = {
-        let mut head = ResponseHead::new(StatusCode::SWITCHING_PROTOCOLS);
-        *head.headers_mut() = HeaderMap::new();
-        (head, dateless())
-    };
-
-    /// The header lines of the last 101, for the next one: only the digest differs.
-    static LINES: Cell<HeaderMap> = Cell::default();
-}
-
-/// A 101 with this digest, for awc to check.
-fn switched(digest: HeaderValue) -> ConnectResponse {
-    let mut lines = LINES.take();
-    if lines.is_empty() {
-        lines.insert(UPGRADE, HeaderValue::from_static("websocket"));
-        lines.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    }
-    lines.insert(SEC_WEBSOCKET_ACCEPT, digest);
-    SWITCHED.with(|(head, config)| {
-        let mut head = head.clone();
-        *head.headers_mut() = lines;
-        ConnectResponse::Tunnel(head, over(nowhere(), ClientCodec::new(config.clone())))
-    })
-}
-
-/// What a codec is made with. It brings a task that keeps the date, for heads that we never write.
-/// That task is spawned where nothing runs, and is gone with it: a thread without connections would
-/// be woken by it for ever.
-fn dateless() -> ServiceConfig {
-    let Ok(idle) = runtime::Builder::new_current_thread().build() else {
-        return ServiceConfig::default();
-    };
-    let config = {
-        let _idle = idle.enter();
-        let tasks = LocalSet::new();
-        let _tasks = tasks.enter();
-        ServiceConfig::default()
-    };
-    // A runtime that is dropped would wait, which a task must not.
-    idle.shutdown_background();
-    config
-}
-
-/// The transport that awc gives back.
-fn nowhere() -> BoxedSocket {
-    Box::new(tokio::io::empty())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
+    use std::future::{Future, poll_fn};
     use std::pin::pin;
-    use std::time::Duration;
+    use std::task::Poll;
 
     use tokio::io::{AsyncBufReadExt, BufReader, duplex};
-    use tokio::time::timeout;
 
     use super::*;
     use crate::backoff::Reconnect;
@@ -382,7 +203,6 @@ mod tests {
         assert_eq!(request, expected);
     }
 
-    /// What is written first is where the reply is read to; of a long one nothing is kept.
     #[tokio::test]
     async fn a_reply_is_read_behind_a_request_of_any_length() {
         for length in [1, 2 * USUAL_HEAD, MAX_RESOURCE - 1] {
@@ -411,21 +231,6 @@ mod tests {
             assert_eq!((upgraded.status, &upgraded.leftover[..]), (101, &b"rest"[..]));
             assert!(upgraded.leftover.capacity() <= USUAL_HEAD, "{length}");
         }
-    }
-
-    /// A set of tasks ends when all of its tasks have.
-    #[tokio::test]
-    async fn a_wrong_digest_is_refused_and_no_task_is_left() {
-        let tasks = LocalSet::new();
-        let ended = |right| {
-            let (handshake, key) = Handshake::begin().ok().unwrap();
-            let digest = actix_http::ws::hash_key(&key);
-            handshake.end(if right { &digest } else { b"x" })
-        };
-        let all = async { [true, false, true].map(ended) };
-        let wrong = Err(HandshakeError::Accept);
-        assert_eq!(tasks.run_until(all).await, [Ok(()), wrong, Ok(())]);
-        timeout(Duration::from_secs(5), tasks).await.expect("a task is left");
     }
 
     /// Two upgrades of one thread, which both wait for their reply, have each its own key.
