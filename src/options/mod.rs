@@ -35,7 +35,6 @@ pub use crate::options::made::{Attempt, HeaderText};
 pub(crate) use crate::options::target::Target;
 
 pub(crate) use crate::options::plan::{Detour, Plan};
-pub(crate) use crate::options::shared::shared_plan;
 
 /// All settings of one connection, as the builder collects them.
 #[derive(Clone, Debug, PartialEq)]

@@ -53,34 +53,6 @@ impl Plan {
         Plan::to(Target::parse(url)?, shared(options), true, Arc::default())
     }
 
-    /// Whether another connection can go by this plan. TLS sessions are kept in it only where a
-    /// redirect leads to `wss`, and shared then.
-    pub(super) fn is_alike(&self, other: &Plan) -> bool {
-        Arc::ptr_eq(&self.options, &other.options)
-            && self.target == other.target
-            && self.is_plain()
-            && other.is_plain()
-    }
-
-    /// Whether a connection to this URL with these options can go by this plan, as far as that can be
-    /// told without taking the URL apart. The environment is asked anew.
-    pub(super) fn is_for(
-        &self,
-        url: &str,
-        options: &Options,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> bool {
-        self.is_plain()
-            && self.target.is_spelled(url)
-            && *self.options == *options
-            && matches!(options.proxy_for(&self.target, environment), Ok(None))
-    }
-
-    /// Whether it is the plain and direct way.
-    fn is_plain(&self) -> bool {
-        self.trusted && self.tls.is_none() && self.detour.is_none()
-    }
-
     /// The plan for another target that the application named, with the same options and the same TLS,
     /// so that sessions are resumed.
     ///
@@ -109,7 +81,7 @@ impl Plan {
             false => None,
         };
         let tls = tls.map(Box::new);
-        let proxy = options.proxy_for(&target, from_environment)?;
+        let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
         let detour = proxy.map(|proxy| {
             let make = || secured.proxy.get_or_make(|| options.proxy_tls.get().client(variable));
             let tls = (proxy.scheme == Scheme::Https).then(make).transpose()?;
@@ -118,8 +90,4 @@ impl Plan {
         let detour = detour.transpose()?;
         Ok(Plan { options, target, tls, detour, trusted, secured })
     }
-}
-
-pub(super) fn from_environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
 }

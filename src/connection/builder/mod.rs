@@ -26,9 +26,7 @@ use crate::connection::Connection;
 use crate::delivery::Handlers;
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
-use crate::options::{
-    MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory, shared_plan,
-};
+use crate::options::{MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
@@ -493,7 +491,7 @@ impl ConnectionBuilder {
 
 /// Checks everything, and asks the policy for its beginning.
 fn plan(url: &str, options: Box<Options>) -> Result<(Arc<Plan>, Schedule), ConfigError> {
-    let plan = shared_plan(url, options)?;
+    let plan = Arc::new(Plan::new(url, *options)?);
     let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
     let schedule = catch_unwind(AssertUnwindSafe(begin))
         .map_err(|_| ConfigError::option("reconnect", "the policy panicked"))?;
