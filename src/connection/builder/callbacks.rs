@@ -1,5 +1,7 @@
 //! Who is told what: the handlers of a connection that is yet to be started.
 
+use std::borrow::Borrow;
+
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Recipient};
 
@@ -7,32 +9,13 @@ use crate::connection::builder::ConnectionBuilder;
 use crate::delivery::Event;
 use crate::event;
 
-/// The address of an actor, or a reference to one.
-#[expect(unnameable_types, reason = "nobody has to name it")]
-pub trait IntoAddr<A: Actor> {
-    /// The address.
-    fn into_addr(self) -> Addr<A>;
-}
-
-impl<A: Actor> IntoAddr<A> for Addr<A> {
-    fn into_addr(self) -> Addr<A> {
-        self
-    }
-}
-
-impl<A: Actor> IntoAddr<A> for &Addr<A> {
-    fn into_addr(self) -> Addr<A> {
-        self.clone()
-    }
-}
-
 impl ConnectionBuilder {
-    /// Tells an actor of `Open`, `Message`, `Error` and `Close`: by its `Addr`, or a reference to it. Who
-    /// keeps no address for itself gives the `Addr` away, which spares a copy.
+    /// Registers an actor for `Open`, `Message`, `Error` and `Close`: by its `Addr`, or a reference to
+    /// it.
     ///
     /// The connection keeps it alive until `Stopped` was told. An actor that keeps the
     /// connection's `Addr` in turn closes a ring: let it keep `event::Open::connection`.
-    pub fn handler<A>(mut self, addr: impl IntoAddr<A>) -> ConnectionBuilder
+    pub fn handler<A>(mut self, addr: impl Borrow<Addr<A>>) -> ConnectionBuilder
     where
         A: Actor
             + Handler<event::Open>
@@ -44,7 +27,7 @@ impl ConnectionBuilder {
             + ToEnvelope<A, event::Error>
             + ToEnvelope<A, event::Close>,
     {
-        self.handlers.add_four(addr.into_addr());
+        self.handlers.add_four(addr.borrow().clone());
         self
     }
 
