@@ -61,32 +61,21 @@ struct Ward {
     signs: Signs,
     /// Taken out while it decides.
     watchdog: Cell<Option<Watchdog>>,
-    place: Cell<Place>,
+    /// Its key in the round, while it is there.
+    place: Cell<Option<Place>>,
     epoch: u64,
     connection: sync::Weak<dyn Listener>,
 }
 
-/// Where a socket is in the round.
-#[derive(Clone, Copy, Debug, Default)]
-enum Place {
-    #[default]
-    Nowhere,
-    /// Among those that were never looked at.
-    Young(u32),
-    /// When to look again, in nanoseconds since the round began, and a number that tells those of one time
-    /// apart.
-    Due(u32, u64),
-}
+/// When to look again, in nanoseconds since the round began, and a number that tells those of one time
+/// apart.
+type Place = (u64, u32);
 
 /// All sockets that one pinger looks after.
 struct Round {
     zero: Instant,
-    /// Who was never looked at, in no order: where sockets come and go most are gone before that.
-    young: RefCell<Vec<Rc<Ward>>>,
-    /// When the first of them is due, or would have been.
-    first: Cell<u64>,
     /// Whom to look at, by time and number.
-    due: RefCell<BTreeMap<(u64, u32), Rc<Ward>>>,
+    due: RefCell<BTreeMap<Place, Rc<Ward>>>,
     /// The number of the newest place.
     number: Cell<u32>,
     /// How often the pinger has looked.
@@ -104,13 +93,6 @@ thread_local! {
 
 /// Sockets that are looked at in one turn: ten thousand pings at once would hold up the thread.
 const TURN: usize = 256;
-
-/// A round without young sockets keeps room for so many.
-const SPARE: usize = 256;
-
-/// How long a pinger without sockets waits for the next one: where they come and go one by one, each
-/// would else have an actor made.
-const LINGER: Duration = Duration::from_millis(100);
 
 impl Watched {
     /// Begins to look after a socket. Called on its connection's thread, in a `LocalSet`.
@@ -169,7 +151,7 @@ impl Watched {
     }
 
     fn join(&mut self, round: Rc<Round>) {
-        round.welcome(self.ward.clone());
+        round.add(self.ward.clone());
         round.wake();
         self.round = Some(round);
     }
@@ -177,7 +159,7 @@ impl Watched {
     fn leave(&mut self) {
         if let Some(round) = self.round.take() {
             round.remove(&self.ward);
-            // The pinger ends soon after its last socket.
+            // The pinger ends with its last socket.
             if Rc::strong_count(&round) <= 2 {
                 round.wake();
             }
@@ -230,8 +212,6 @@ impl Round {
     fn new(zero: Instant) -> Round {
         Round {
             zero,
-            young: RefCell::default(),
-            first: Cell::new(u64::MAX),
             due: RefCell::default(),
             number: Cell::new(0),
             looks: Cell::new(0),
@@ -246,65 +226,23 @@ impl Round {
         u64::try_from(since).unwrap_or(u64::MAX)
     }
 
-    /// Takes in a socket that is new.
-    fn welcome(&self, ward: Rc<Ward>) {
-        let mut young = self.young.borrow_mut();
-        let Ok(place) = u32::try_from(young.len()) else {
-            drop(young);
-            return self.add(ward);
-        };
-        if let Some(at) = ward.wake() {
-            self.first.set(self.first.get().min(self.since(at)));
-            ward.place.set(Place::Young(place));
-            young.push(ward);
-        }
-    }
-
     /// Gives a socket its place by time.
     fn add(&self, ward: Rc<Ward>) {
         if let Some(at) = ward.wake() {
             // Long before it comes round to one number again, that socket had its turn.
             let number = self.number.get().wrapping_add(1);
             self.number.set(number);
-            let at = self.since(at);
-            ward.place.set(Place::Due(number, at));
-            self.due.borrow_mut().insert((at, number), ward);
+            let place = (self.since(at), number);
+            ward.place.set(Some(place));
+            self.due.borrow_mut().insert(place, ward);
         }
     }
 
     /// Forgets a socket.
     fn remove(&self, ward: &Ward) {
-        match ward.place.take() {
-            Place::Nowhere => {}
-            Place::Due(number, at) => drop(self.due.borrow_mut().remove(&(at, number))),
-            Place::Young(place) => {
-                let mut young = self.young.borrow_mut();
-                young.swap_remove(place as usize);
-                if let Some(moved) = young.get(place as usize) {
-                    moved.place.set(Place::Young(place));
-                }
-                self.tidy(&mut young);
-            }
+        if let Some(place) = ward.place.take() {
+            self.due.borrow_mut().remove(&place);
         }
-    }
-
-    fn tidy(&self, young: &mut Vec<Rc<Ward>>) {
-        if young.is_empty() {
-            self.first.set(u64::MAX);
-            young.shrink_to(SPARE);
-        }
-    }
-
-    /// Takes out a young socket, once the first of them is due.
-    fn take_young(&self, now: Instant) -> Option<Rc<Ward>> {
-        if self.first.get() > self.since(now) {
-            return None;
-        }
-        let mut young = self.young.borrow_mut();
-        let ward = young.pop()?;
-        ward.place.take();
-        self.tidy(&mut young);
-        Some(ward)
     }
 
     /// Takes out the next socket that is due.
@@ -318,8 +256,7 @@ impl Round {
 
     /// When the next socket is due.
     fn next(&self) -> Option<Instant> {
-        let due = self.due.borrow().first_key_value().map_or(u64::MAX, |(&(at, _), _)| at);
-        let at = Some(due.min(self.first.get())).filter(|at| *at != u64::MAX)?;
+        let (at, _) = *self.due.borrow().first_key_value()?.0;
         self.zero.checked_add(Duration::from_nanos(at))
     }
 
@@ -338,14 +275,11 @@ impl fmt::Debug for Ward {
 
 impl fmt::Debug for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Round")
-            .field("young", &self.young.borrow().len())
-            .field("due", &self.due.borrow().len())
-            .finish_non_exhaustive()
+        f.debug_struct("Round").field("due", &self.due.borrow().len()).finish_non_exhaustive()
     }
 }
 
-/// The actor. It ends soon after no socket is left.
+/// The actor. It ends when no socket is left.
 #[derive(Debug)]
 struct Pinger {
     round: Rc<Round>,
@@ -365,8 +299,7 @@ impl Drop for Pinger {
     fn drop(&mut self) {
         self.round.over.set(true);
         let due = std::mem::take(&mut *self.round.due.borrow_mut());
-        let young = std::mem::take(&mut *self.round.young.borrow_mut());
-        for ward in young.into_iter().chain(due.into_values()) {
+        for ward in due.into_values() {
             ward.place.take();
             ward.tell(Act::Orphaned);
         }
@@ -377,8 +310,6 @@ impl Drop for Pinger {
 #[derive(Default)]
 struct Ticks {
     sleep: Option<Pin<Box<Sleep>>>,
-    /// Until when the next socket is waited for, while there is none.
-    alone: Option<Instant>,
 }
 
 impl Ticks {
@@ -404,20 +335,14 @@ impl ActorFuture<Pinger> for Ticks {
         round.looks.set(round.looks.get().wrapping_add(1));
         round.waker.replace(Some(task.waker().clone()));
         if Rc::strong_count(round) == 1 {
-            let until = *self.alone.get_or_insert_with(|| Instant::now() + LINGER);
-            return self.poll_until(until, task);
+            return Poll::Ready(());
         }
-        self.alone = None;
         for _ in 0..TURN {
             let now = Instant::now();
             if let Some(ward) = round.take(now) {
                 if ward.look(now) {
                     round.add(ward);
                 }
-                continue;
-            }
-            if let Some(ward) = round.take_young(now) {
-                round.add(ward);
                 continue;
             }
             let Some(at) = round.next() else {
@@ -528,36 +453,11 @@ mod tests {
         runtime.block_on(async { timeout(SECOND, set).await }).expect("the pinger is gone");
     }
 
-    #[test]
-    fn a_pinger_waits_a_little_for_the_next_socket() {
-        let (runtime, set) = (runtime(), LocalSet::new());
-        runtime.block_on(set.run_until(async {
-            let connection = Connection::new();
-            // Weak, for the pinger counts who is there.
-            let mut before: Option<Weak<Round>> = None;
-            for pause in [LINGER / 2, LINGER / 2, LINGER * 2] {
-                let watched = connection.watched(SECOND);
-                let round = watched.round.as_ref().map(Rc::downgrade).unwrap();
-                assert!(before.is_none_or(|before| before.ptr_eq(&round)), "the same pinger");
-                tokio::task::yield_now().await;
-                drop(watched);
-                sleep(pause).await;
-                assert_eq!(round.strong_count(), usize::from(pause < LINGER));
-                before = Some(round);
-            }
-        }));
-    }
-
     /// How many sockets a round knows, each by its right place.
     fn known(round: &Round) -> usize {
-        let (young, due) = (round.young.borrow(), round.due.borrow());
-        for (place, ward) in young.iter().enumerate() {
-            assert!(matches!(ward.place.get(), Place::Young(at) if at as usize == place));
-        }
-        for (key, ward) in due.iter() {
-            assert!(matches!(ward.place.get(), Place::Due(number, at) if (at, number) == *key));
-        }
-        young.len() + due.len()
+        let due = round.due.borrow();
+        assert!(due.iter().all(|(place, ward)| ward.place.get() == Some(*place)));
+        due.len()
     }
 
     #[test]
@@ -586,16 +486,10 @@ mod tests {
             let staying = stays.watched(3 * SECOND);
             let round = staying.round.clone().unwrap();
             let others = Connection::new();
-            for old in [false, true] {
-                let mut left: Vec<_> = (0..5).map(|_| others.watched(100 * SECOND)).collect();
-                if old {
-                    assert_eq!(stays.next().await, Act::Ping);
-                    assert!(round.young.borrow().is_empty());
-                }
-                for place in [1, 0, 2, 1, 0] {
-                    left.remove(place);
-                    assert_eq!(known(&round), 1 + left.len());
-                }
+            let mut left: Vec<_> = (0..5).map(|_| others.watched(100 * SECOND)).collect();
+            for place in [1, 0, 2, 1, 0] {
+                left.remove(place);
+                assert_eq!(known(&round), 1 + left.len());
             }
             let zero = Instant::now();
             assert_eq!(stays.next().await, Act::Ping);
