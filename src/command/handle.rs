@@ -10,10 +10,34 @@ use tokio::sync::oneshot;
 
 use crate::command;
 
-/// A message that a [`Handle`] can carry to its connection.
-pub trait Command: Message<Result: Send> + Send + 'static {}
+/// A command of a connection: what a [`Handle`] can send.
+///
+/// Sealed: it is implemented for the types of [`command`](crate::command) that a connection's `Addr`
+/// takes too, and for nothing else.
+///
+/// ```compile_fail,E0277
+/// use actix_ws_client::Handle;
+///
+/// #[derive(actix::Message)]
+/// #[rtype(result = "()")]
+/// struct Other;
+///
+/// fn send(handle: &Handle) {
+///     handle.do_send(Other); // the trait bound `Other: Command` is not satisfied
+/// }
+/// ```
+#[expect(private_bounds, reason = "the trait is sealed by it")]
+#[diagnostic::on_unimplemented(message = "`{Self}` is not a command of a connection")]
+pub trait Command: Message<Result: Send> + Send + Enqueue + 'static {}
 
-impl<M: Message<Result: Send> + Send + 'static> Command for M {}
+impl<C: Message<Result: Send> + Send + Enqueue + 'static> Command for C {}
+
+/// Puts a command into the lane of a connection. Implemented by the table of commands in
+/// `connection/commands.rs`.
+pub(crate) trait Enqueue: Message + Sized {
+    /// `false` if the connection's actor is gone.
+    fn enqueue(asked: Asked<Self>, lane: &dyn Lane) -> bool;
+}
 
 /// A way to send commands to a connection that does not keep it alive.
 ///
@@ -31,13 +55,9 @@ pub struct Handle {
 }
 
 /// The connection's end of its handles.
-pub(crate) trait Lane: Send + Sync {
+pub(crate) trait Lane: Any + Send + Sync {
     /// Takes a message for sending. `false` if the connection's actor is gone.
     fn send(&self, asked: Asked<command::Send>) -> bool;
-
-    /// Takes any other command out of `asked`, an `Option<Asked<C>>`. `false` if the connection's actor
-    /// is gone, or does not know `C`.
-    fn post(&self, asked: &mut dyn Any) -> bool;
 
     /// Whether the connection's actor is still there.
     fn is_open(&self) -> bool;
@@ -54,10 +74,9 @@ impl Handle {
         Handle { lane }
     }
 
-    /// Sends a command and forgets it. `false` if the connection's actor is gone, or does not know
-    /// the command. A `command::Send` that is refused is counted in
-    /// `Figures::sends_refused`. There is no bound on this way: who sends more than the
-    /// connection's thread can take in uses [`send`](Handle::send) and waits.
+    /// Sends a command and forgets it. `false` if the connection's actor is gone. A
+    /// `command::Send` that is refused is counted in `Figures::sends_refused`. There is no bound on this
+    /// way: who sends more than the connection's thread can take in uses [`send`](Handle::send) and waits.
     pub fn do_send<C: Command>(&self, command: C) -> bool {
         self.post(command, None)
     }
@@ -66,7 +85,7 @@ impl Handle {
     /// it, the command is taken back.
     ///
     /// # Errors
-    /// [`MailboxError::Closed`] if the connection's actor is gone, or does not know the command.
+    /// [`MailboxError::Closed`] if the connection's actor is gone.
     pub fn send<C: Command>(
         &self,
         command: C,
@@ -83,12 +102,7 @@ impl Handle {
     }
 
     fn post<C: Command>(&self, command: C, asker: Option<oneshot::Sender<C::Result>>) -> bool {
-        let mut asked = Some(Asked { command, asker });
-        let any: &mut dyn Any = &mut asked;
-        match any.downcast_mut::<Option<Asked<command::Send>>>() {
-            Some(send) => send.take().is_some_and(|send| self.lane.send(send)),
-            None => self.lane.post(any),
-        }
+        C::enqueue(Asked { command, asker }, &*self.lane)
     }
 }
 

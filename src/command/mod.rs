@@ -2,6 +2,9 @@
 //!
 //! Each command is an actix message. Write it with its module, `command::Send`, and give it to the
 //! connection's address, or to a weak [`Handle`].
+//!
+//! A new command is its struct here, what it does in `connection/handlers.rs`, and its row in
+//! `connection/commands.rs`.
 
 mod handle;
 mod send;
@@ -16,7 +19,7 @@ use crate::command::status::Outcome;
 use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
 use crate::proto::message::ControlPayload;
 
-pub(crate) use crate::command::handle::{Asked, Lane};
+pub(crate) use crate::command::handle::{Asked, Enqueue, Lane};
 pub use crate::command::handle::{Command, Handle};
 pub(crate) use crate::command::send::Refusal;
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};

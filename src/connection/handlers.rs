@@ -1,13 +1,14 @@
-//! The commands: each handler translates, asks, acts.
+//! What each command does: its handler translates, asks, acts.
 
 use std::rc::Rc;
 
 use actix::dev::OneshotSender;
-use actix::{Handler, MessageResult, Recipient};
+use actix::{MessageResult, Recipient};
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, Phase, Status, Watch};
 use crate::command::{self, Accepted, Asked, Closed, SendError, Unsent};
+use crate::connection::commands::Execute;
 use crate::connection::live::Live;
 use crate::connection::waiting::{Reply, Slot, tell};
 use crate::connection::{Connection, Intent, Life};
@@ -34,20 +35,18 @@ impl Connection {
     }
 }
 
-impl Handler<command::Send> for Connection {
-    type Result = Reply<Result<Accepted, SendError>>;
+impl Execute<command::Send> for Connection {
+    type Answer = Reply<Result<Accepted, SendError>>;
 
-    fn handle(&mut self, send: command::Send, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, send: command::Send) -> Self::Answer {
         self.take_or_wait(send)
     }
 }
 
-impl Handler<command::SendBatch> for Connection {
-    type Result = Result<Accepted, Unsent>;
+impl Execute<command::SendBatch> for Connection {
+    type Answer = Result<Accepted, Unsent>;
 
-    fn handle(&mut self, batch: command::SendBatch, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, batch: command::SendBatch) -> Self::Answer {
         let mut accepted = Accepted::new(self.epoch);
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
@@ -65,20 +64,18 @@ impl Handler<command::SendBatch> for Connection {
     }
 }
 
-impl Handler<command::Ping> for Connection {
-    type Result = Result<Accepted, SendError>;
+impl Execute<command::Ping> for Connection {
+    type Answer = Result<Accepted, SendError>;
 
-    fn handle(&mut self, ping: command::Ping, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, ping: command::Ping) -> Self::Answer {
         self.control(ping.payload, Live::ping)
     }
 }
 
-impl Handler<command::Pong> for Connection {
-    type Result = Result<Accepted, SendError>;
+impl Execute<command::Pong> for Connection {
+    type Answer = Result<Accepted, SendError>;
 
-    fn handle(&mut self, pong: command::Pong, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, pong: command::Pong) -> Self::Answer {
         self.control(pong.payload, Live::pong)
     }
 }
@@ -100,11 +97,10 @@ impl Connection {
     }
 }
 
-impl Handler<command::Close> for Connection {
-    type Result = Reply<Outcome>;
+impl Execute<command::Close> for Connection {
+    type Answer = Reply<Outcome>;
 
-    fn handle(&mut self, close: command::Close, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, close: command::Close) -> Self::Answer {
         match self.close(close) {
             Some(outcome) => Reply::now(outcome.clone()),
             None => Reply::later(self.ask_outcome(None)),
@@ -144,11 +140,10 @@ impl Connection {
     }
 }
 
-impl Handler<command::Reconnect> for Connection {
-    type Result = Result<(), Closed>;
+impl Execute<command::Reconnect> for Connection {
+    type Answer = Result<(), Closed>;
 
-    fn handle(&mut self, _: command::Reconnect, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, _: command::Reconnect) -> Self::Answer {
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) => self.leave(Intent::Hurry)?,
@@ -160,11 +155,10 @@ impl Handler<command::Reconnect> for Connection {
     }
 }
 
-impl Handler<command::Pause> for Connection {
-    type Result = Result<(), Closed>;
+impl Execute<command::Pause> for Connection {
+    type Answer = Result<(), Closed>;
 
-    fn handle(&mut self, _: command::Pause, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, _: command::Pause) -> Self::Answer {
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) => self.leave(Intent::Pause)?,
@@ -175,11 +169,10 @@ impl Handler<command::Pause> for Connection {
     }
 }
 
-impl Handler<command::Resume> for Connection {
-    type Result = Result<(), Closed>;
+impl Execute<command::Resume> for Connection {
+    type Answer = Result<(), Closed>;
 
-    fn handle(&mut self, _: command::Resume, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, _: command::Resume) -> Self::Answer {
         match &mut self.life {
             Life::Closed => return Err(Closed),
             Life::Live(_) if self.intent == Intent::Pause => self.intent = Intent::Hurry,
@@ -223,11 +216,10 @@ impl Connection {
     }
 }
 
-impl Handler<command::Status> for Connection {
-    type Result = MessageResult<command::Status>;
+impl Execute<command::Status> for Connection {
+    type Answer = MessageResult<command::Status>;
 
-    fn handle(&mut self, _: command::Status, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, _: command::Status) -> Self::Answer {
         let now = Instant::now();
         self.store_figures();
         MessageResult(Status {
@@ -246,24 +238,19 @@ impl Handler<command::Status> for Connection {
     }
 }
 
-impl Handler<command::Watch> for Connection {
-    type Result = MessageResult<command::Watch>;
+impl Execute<command::Watch> for Connection {
+    type Answer = MessageResult<command::Watch>;
 
-    fn handle(&mut self, _: command::Watch, _: &mut Self::Context) -> Self::Result {
+    fn execute(&mut self, _: command::Watch) -> Self::Answer {
         let watch: Watch = self.watch.clone();
         MessageResult(watch)
     }
 }
 
-impl<M: Event> Handler<command::Subscribe<M>> for Connection {
-    type Result = Result<(), Closed>;
+impl<M: Event> Execute<command::Subscribe<M>> for Connection {
+    type Answer = Result<(), Closed>;
 
-    fn handle(
-        &mut self,
-        subscribe: command::Subscribe<M>,
-        ctx: &mut Self::Context,
-    ) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, subscribe: command::Subscribe<M>) -> Self::Answer {
         if self.outcome().is_some() {
             return Err(Closed);
         }
@@ -277,11 +264,10 @@ impl<M: Event> Handler<command::Subscribe<M>> for Connection {
     }
 }
 
-impl<M: Event> Handler<command::Unsubscribe<M>> for Connection {
-    type Result = bool;
+impl<M: Event> Execute<command::Unsubscribe<M>> for Connection {
+    type Answer = bool;
 
-    fn handle(&mut self, gone: command::Unsubscribe<M>, ctx: &mut Self::Context) -> Self::Result {
-        self.catch_up(ctx);
+    fn execute(&mut self, gone: command::Unsubscribe<M>) -> Self::Answer {
         self.delivery.unsubscribe(&gone.0)
     }
 }

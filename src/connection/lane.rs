@@ -13,8 +13,6 @@ use actix::{Context, Handler};
 
 use crate::command::{self, Asked, Command, Handle, Lane};
 use crate::connection::Connection;
-use crate::delivery::Event;
-use crate::event;
 use crate::pinger::{Listener, Sign};
 
 /// What handles share with their connection.
@@ -93,12 +91,6 @@ impl Lane for Shared {
         self.put(Entry::Send(asked))
     }
 
-    fn post(&self, asked: &mut dyn Any) -> bool {
-        let close = asked.downcast_mut::<Option<Asked<command::Close>>>().and_then(Option::take);
-        let other = close.map(Other::Close).or_else(|| envelope(asked).map(Other::Packed));
-        other.is_some_and(|other| self.put(Entry::Other(Box::new(other))))
-    }
-
     fn is_open(&self) -> bool {
         self.lock().entries.is_some()
     }
@@ -110,41 +102,31 @@ impl Listener for Shared {
     }
 }
 
-/// What the context would have packed the command into, if the connection knows it.
-fn envelope(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
-    pack::<command::SendBatch>(asked)
-        .or_else(|| pack::<command::Ping>(asked))
-        .or_else(|| pack::<command::Pong>(asked))
-        .or_else(|| pack::<command::Status>(asked))
-        .or_else(|| pack::<command::Watch>(asked))
-        .or_else(|| pack::<command::Reconnect>(asked))
-        .or_else(|| pack::<command::Pause>(asked))
-        .or_else(|| pack::<command::Resume>(asked))
-        .or_else(|| pack_both::<event::Open>(asked))
-        .or_else(|| pack_both::<event::Reconnect>(asked))
-        .or_else(|| pack_both::<event::Data>(asked))
-        .or_else(|| pack_both::<event::Continuation>(asked))
-        .or_else(|| pack_both::<event::Batch>(asked))
-        .or_else(|| pack_both::<event::Message>(asked))
-        .or_else(|| pack_both::<event::Ping>(asked))
-        .or_else(|| pack_both::<event::Pong>(asked))
-        .or_else(|| pack_both::<event::Error>(asked))
-        .or_else(|| pack_both::<event::Close>(asked))
-        .or_else(|| pack_both::<event::State>(asked))
-        .or_else(|| pack_both::<event::Stopped>(asked))
+impl Shared {
+    /// Puts in what is no message. `lane` is always one of ours: only a connection makes handles.
+    fn put_other(lane: &dyn Lane, other: Other) -> bool {
+        let any: &dyn Any = lane;
+        any.downcast_ref::<Shared>().is_some_and(|lane| lane.put(Entry::Other(Box::new(other))))
+    }
 }
 
-fn pack<C: Command>(asked: &mut dyn Any) -> Option<Envelope<Connection>>
+/// Puts a message into the lane.
+#[inline]
+pub(super) fn put_send(asked: Asked<command::Send>, lane: &dyn Lane) -> bool {
+    lane.send(asked)
+}
+
+/// Puts a close into the lane, which is executed without a reply where nothing waits for one.
+pub(super) fn put_close(asked: Asked<command::Close>, lane: &dyn Lane) -> bool {
+    Shared::put_other(lane, Other::Close(asked))
+}
+
+/// Puts any other command into the lane: as the envelope that the context would have made of it.
+pub(super) fn put_packed<C: Command>(asked: Asked<C>, lane: &dyn Lane) -> bool
 where
     Connection: Handler<C>,
 {
-    let Asked { command, asker } = asked.downcast_mut::<Option<Asked<C>>>()?.take()?;
-    Some(Envelope::new(command, asker))
-}
-
-/// As [`pack`], for the subscription to a kind of event and for its end.
-fn pack_both<E: Event>(asked: &mut dyn Any) -> Option<Envelope<Connection>> {
-    pack::<command::Subscribe<E>>(asked).or_else(|| pack::<command::Unsubscribe<E>>(asked))
+    Shared::put_other(lane, Other::Packed(Envelope::new(asked.command, asked.asker)))
 }
 
 /// The connection's end.

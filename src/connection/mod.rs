@@ -5,6 +5,7 @@
 //! next life, or ends in `Connection::closed`.
 
 mod builder;
+mod commands;
 mod handlers;
 mod lane;
 mod live;

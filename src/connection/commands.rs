@@ -1,0 +1,161 @@
+//! The table of commands, and what is the same for each of them.
+
+use actix::dev::MessageResponse;
+use actix::{Context, Handler, Message};
+
+use crate::command::{self, Asked, Enqueue, Lane};
+use crate::connection::{Connection, lane};
+use crate::delivery::Event;
+
+/// Executes a command: what is different for each. It is called once all that came through handles
+/// before the command was executed.
+#[expect(unnameable_types, reason = "a `Handler`'s result is its answer, and is public")]
+pub trait Execute<C: Message> {
+    /// The command's result, or what gives it later.
+    type Answer: MessageResponse<Connection, C>;
+
+    /// Executes it.
+    fn execute(&mut self, command: C) -> Self::Answer;
+}
+
+/// One row for each command: its name, and how it is put into the lane of the handles.
+///
+/// `command_table!(expand)` expands to `expand! { rows }`. A row with `<E>` stands for a command of
+/// each kind of event.
+macro_rules! command_table {
+    ($expand:ident) => {
+        $expand! {
+            Send           lane::put_send,
+            SendBatch      lane::put_packed,
+            Ping           lane::put_packed,
+            Pong           lane::put_packed,
+            Close          lane::put_close,
+            Reconnect      lane::put_packed,
+            Pause          lane::put_packed,
+            Resume         lane::put_packed,
+            Status         lane::put_packed,
+            Watch          lane::put_packed,
+            Subscribe<E>   lane::put_packed,
+            Unsubscribe<E> lane::put_packed,
+        }
+    };
+}
+
+/// Expands to a `Handler` for each command, which executes what came through handles first, so that
+/// the command does not overtake it, and to the `Enqueue` by which handles take the command.
+macro_rules! implement {
+    ($($Command:ident $(<$E:ident>)? $put:path,)+) => {$(
+        impl $(<$E: Event>)? Handler<command::$Command $(<$E>)?> for Connection {
+            type Result = <Connection as Execute<command::$Command $(<$E>)?>>::Answer;
+
+            fn handle(
+                &mut self,
+                command: command::$Command $(<$E>)?,
+                ctx: &mut Context<Connection>,
+            ) -> Self::Result {
+                self.catch_up(ctx);
+                self.execute(command)
+            }
+        }
+
+        impl $(<$E: Event>)? Enqueue for command::$Command $(<$E>)? {
+            #[inline]
+            fn enqueue(asked: Asked<Self>, lane: &dyn Lane) -> bool {
+                $put(asked, lane)
+            }
+        }
+    )+};
+}
+
+command_table!(implement);
+
+#[cfg(test)]
+mod tests {
+    use actix::{Message, Recipient};
+
+    use super::*;
+    use crate::command::status::{Outcome, OutcomeKind, Phase, Status, Watch};
+    use crate::command::{Accepted, Closed, Command, SendError, Unsent};
+    use crate::event;
+    use crate::testing::{Probe, Script, Server};
+
+    /// What stands for each kind of event in the rows with `<E>`.
+    type E = event::Message;
+
+    /// A command to send, and whether its answer is that of a connection that is open. A row of the
+    /// table for which there is no case does not compile.
+    trait Case: Command {
+        fn new(probe: &Probe) -> Self;
+        fn is_executed(answer: &Self::Result) -> bool;
+    }
+
+    macro_rules! case {
+        ($Case:ty, $new:expr, $is_executed:expr) => {
+            impl Case for $Case {
+                fn new(probe: &Probe) -> Self {
+                    let new: fn(Recipient<E>) -> Self = $new;
+                    new(probe.recipient())
+                }
+
+                fn is_executed(answer: &Self::Result) -> bool {
+                    let is_executed: fn(&<Self as Message>::Result) -> bool = $is_executed;
+                    is_executed(answer)
+                }
+            }
+        };
+    }
+
+    fn in_epoch_1<T>(answer: &Result<Accepted, T>) -> bool {
+        matches!(answer, Ok(accepted) if accepted.epoch == 1)
+    }
+
+    case!(command::Send, |_| command::Send::text("sent"), in_epoch_1::<SendError>);
+    case!(
+        command::SendBatch,
+        |_| command::SendBatch::new([command::Send::text("sent")]),
+        in_epoch_1::<Unsent>
+    );
+    case!(command::Ping, |_| command::Ping::default(), in_epoch_1::<SendError>);
+    case!(command::Pong, |_| command::Pong::default(), in_epoch_1::<SendError>);
+    case!(command::Close, |_| command::Close::normal(), |outcome: &Outcome| outcome.kind
+        == OutcomeKind::Closed
+        && outcome.epochs == 1);
+    case!(command::Reconnect, |_| command::Reconnect, Result::<(), Closed>::is_ok);
+    case!(command::Pause, |_| command::Pause, Result::<(), Closed>::is_ok);
+    case!(command::Resume, |_| command::Resume, Result::<(), Closed>::is_ok);
+    case!(command::Status, |_| command::Status, |status: &Status| status.phase == Phase::Open);
+    case!(command::Watch, |_| command::Watch, |watch: &Watch| watch.epoch() == 1);
+    case!(command::Subscribe<E>, command::Subscribe, Result::<(), Closed>::is_ok);
+    case!(command::Unsubscribe<E>, command::Unsubscribe, |was_one: &bool| *was_one);
+
+    async fn send_both_ways<C: Case>()
+    where
+        Connection: Handler<C>,
+    {
+        for by_handle in [true, false] {
+            let server = Server::start(Script::accept());
+            let probe = Probe::new();
+            let builder = Connection::builder(server.url()).no_reconnect();
+            let connection = probe.attach(builder).start().unwrap();
+            let handle = probe.next::<event::Open>().await.connection;
+            let command = C::new(&probe);
+            let answer = match by_handle {
+                true => handle.send(command).await,
+                false => connection.send(command).await,
+            };
+            let is_executed = answer.as_ref().is_ok_and(C::is_executed);
+            assert!(is_executed, "{} by a handle: {by_handle}", std::any::type_name::<C>());
+        }
+    }
+
+    macro_rules! send_all {
+        ($($Command:ident $(<$E:ident>)? $put:path,)+) => {
+            $(send_both_ways::<command::$Command $(<$E>)?>().await;)+
+        };
+    }
+
+    #[actix::test]
+    async fn every_command_is_executed_whether_sent_by_a_handle_or_an_address() {
+        command_table!(send_all);
+    }
+}
