@@ -232,10 +232,21 @@ fn is_run(test: &str) -> Result<(), String> {
 /// Whether a file of `tests` is a program or a module of one.
 fn is_compiled(file: &str) -> bool {
     let parts: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
-    let ["tests", program, module] = parts[..] else { return true };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let mains = [root.join(program).join("main.rs"), root.join(format!("{program}.rs"))];
+    let (folder, program, module) = match parts[..] {
+        ["tests", program, module] => ("tests", program, module),
+        ["wsup", "tests", program, module] => ("wsup/tests", program, module),
+        _ => return true,
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let own = root.join(program);
+    // `main.rs`, which cargo finds, or the file that a package of tests names after itself.
+    let mains = [
+        own.join("main.rs"),
+        own.join(format!("{program}.rs")),
+        root.join(format!("{program}.rs")),
+    ];
     module == "main"
+        || module == program
         || mains
             .iter()
             .filter_map(|main| fs::read_to_string(main).ok())
@@ -327,10 +338,12 @@ mod tests {
         assert_eq!(why("tests/nobody.rs::names_are_found"), "no such file");
         assert_eq!(why(&format!("{this}::is_compiled")), "not a test");
         let idle =
-            "tests/lab/main.rs::a_half_open_connection_is_found_in_a_real_network_while_idle";
+            "wsup/tests/lab/main.rs::a_half_open_connection_is_found_in_a_real_network_while_idle";
         assert_eq!(why(idle), "ignored");
         let helper = "tests/floors/nobody.rs";
         assert!(is_compiled("tests/floors/source.rs") && !is_compiled(helper));
+        assert!(is_compiled("tests/tls/trust.rs") && !is_compiled("tests/tls/nobody.rs"));
+        assert!(is_compiled("wsup/tests/cli/stages.rs") && !is_compiled("wsup/tests/cli/nobody.rs"));
         assert_eq!(why("tests/interop/proxies::no such word"), "not in that script");
         assert_eq!(is_run("tests/interop/proxies::CASES"), Ok(()));
     }

@@ -24,9 +24,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-const EC: &str = include_str!("tls/keys/ec.pem");
-const EC_PKCS8: &str = include_str!("tls/keys/ec-pkcs8.pem");
-const EC_SCRYPT: &str = include_str!("tls/keys/ec-scrypt.pem");
+const EC: &str = include_str!("keys/ec.pem");
+const EC_PKCS8: &str = include_str!("keys/ec-pkcs8.pem");
+const EC_SCRYPT: &str = include_str!("keys/ec-scrypt.pem");
 
 /// The password of `EC_SCRYPT`.
 const KEY_PASSWORD: &str = "hunter2";

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::process::Wsup;
 
-const DOCS: &str = include_str!("../../docs/wsup.md");
+const DOCS: &str = include_str!("../../../docs/wsup.md");
 
 fn said(args: &[&str]) -> String {
     let ended = Wsup::spawn(args, Stdio::null(), &[]).end();

@@ -22,17 +22,11 @@ use report::Counts;
 use server::{CLIENT, host};
 use tracing_subscriber::EnvFilter;
 
-#[path = "simulation/client.rs"]
 mod client;
-#[path = "simulation/faults.rs"]
 mod faults;
-#[path = "simulation/ledger.rs"]
 mod ledger;
-#[path = "simulation/model.rs"]
 mod model;
-#[path = "simulation/report.rs"]
 mod report;
-#[path = "simulation/server.rs"]
 mod server;
 
 /// Servers in one simulation, each with one connection at a time.
