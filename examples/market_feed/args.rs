@@ -1,40 +1,98 @@
-//! The command line.
+//! The command line, parsed by hand: a crate for it would be a tenth of what a first build compiles.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
-/// Watches a market over supervised connections while the exchange fails on purpose.
-///
-/// Exit code: 0 if every sequence was whole within each epoch, 1 if not, 2 for a wrong option.
-#[derive(Debug, clap::Parser)]
-#[command(name = "market_feed")]
+pub(crate) const HELP: &str = "\
+Watches a market over supervised connections while the exchange fails on purpose.
+
+Usage: market_feed [OPTIONS]
+
+Options:
+      --duration TIME  How long to watch: 500ms, 5s, 2m [default: 15s]
+      --symbols N      How many symbols, 1 to 8, each over its own connection [default: 6]
+      --seed N         The exchange's failures and prices are the same for the same seed [default: 1]
+      --skip N         Makes the exchange leave out number N on every connection of the first symbol
+      --url URL        Watches a real server over one connection instead; numbers are checked if
+                       messages have a \"seq\"
+      --send TEXT      Sends this text after every opening, such as a subscription; needs --url and
+                       may be repeated
+  -h, --help           Prints this help
+
+Exit code: 0 if every sequence was whole within each epoch, 1 if not, 2 for a wrong option.
+";
+
+/// The options; `HELP` describes each.
+#[derive(Debug)]
 pub(crate) struct Args {
-    /// How long to watch: 500ms, 5s, 2m
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
     pub(crate) duration: Duration,
-
-    /// How many symbols, each over its own connection
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) symbols: u8,
-
-    /// The exchange's failures and prices are the same for the same seed
-    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
-
-    /// Makes the exchange leave out number N on every connection of the first symbol
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) skip: Option<u64>,
-
-    /// Watches a real server over one connection instead; numbers are checked if messages have a "seq"
-    #[arg(long, value_name = "URL", conflicts_with_all = ["symbols", "seed", "skip"])]
     pub(crate) url: Option<String>,
-
-    /// Sends this text after every opening, such as a subscription; may be repeated
-    #[arg(long, value_name = "TEXT", requires = "url")]
     pub(crate) send: Vec<String>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: say 500ms, 5s or 2m");
+impl Args {
+    /// Parses the words after the program's name. Returns `None` if they ask for help.
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
+        let (mut duration, mut symbols, mut seed) = (None, None, None);
+        let (mut skip, mut url, mut send) = (None, None, Vec::new());
+        let mut words = words;
+        while let Some(word) = words.next() {
+            if word == "-h" || word == "--help" {
+                return Ok(None);
+            }
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (word, None),
+            };
+            let mut value =
+                || value.clone().or_else(|| words.next()).ok_or(format!("{name} needs a value"));
+            match name.as_str() {
+                "--duration" => duration = Some(parse_duration(&value()?)?),
+                "--symbols" => symbols = Some(number(&name, &value()?, 1..=8)?),
+                "--seed" => seed = Some(number(&name, &value()?, 0..=u64::MAX)?),
+                "--skip" => skip = Some(number(&name, &value()?, 1..=u64::MAX)?),
+                "--url" => url = Some(value()?),
+                "--send" => send.push(value()?),
+                _ => return Err(format!("unknown option {name:?}")),
+            }
+        }
+        if url.is_some() && (symbols.is_some() || seed.is_some() || skip.is_some()) {
+            return Err("--symbols, --seed and --skip cannot be used with --url".into());
+        }
+        if url.is_none() && !send.is_empty() {
+            return Err("--send needs --url".into());
+        }
+        Ok(Some(Args {
+            duration: duration.unwrap_or(Duration::from_secs(15)),
+            symbols: symbols.unwrap_or(6),
+            seed: seed.unwrap_or(1),
+            skip,
+            url,
+            send,
+        }))
+    }
+}
+
+/// Parses the value of an option that takes a number within these bounds.
+fn number<N>(name: &str, text: &str, bounds: std::ops::RangeInclusive<N>) -> Result<N, String>
+where
+    N: FromStr + PartialOrd + Display,
+{
+    match text.parse() {
+        Ok(number) if bounds.contains(&number) => Ok(number),
+        _ => {
+            let (least, most) = bounds.into_inner();
+            Err(format!("{name} {text:?}: expected a number from {least} to {most}"))
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("--duration {text:?}: expected a time such as 500ms, 5s or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -46,7 +104,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     match number.checked_mul(millis) {
         Some(0) | None => Err(wrong()),
-        Some(millis) if millis > DAY => Err("at most one day".into()),
+        Some(millis) if millis > DAY => Err(format!("--duration {text:?}: at most one day")),
         Some(millis) => Ok(Duration::from_millis(millis)),
     }
 }

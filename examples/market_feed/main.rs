@@ -11,6 +11,7 @@ mod lines;
 mod row;
 mod table;
 
+use std::env;
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,10 +20,12 @@ use std::time::Duration;
 use actix::{Actor, Addr, MailboxError};
 use actix_ws_client::backoff::DialLimit;
 use actix_ws_client::{ConfigError, Connection, ConnectionBuilder, Reconnect, command};
-use clap::Parser;
 use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::Args;
 use crate::book::{Book, Look, Picture};
@@ -32,11 +35,18 @@ use crate::table::Table;
 
 #[actix::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::from_default_env())
-        .with_writer(io::stderr)
-        .init();
+    let args = match Args::parse(env::args().skip(1)) {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            print!("{}", args::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(err) => {
+            eprintln!("market_feed: {err}; --help lists the options");
+            return ExitCode::from(2);
+        }
+    };
+    log_to_stderr();
     match watch(args).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -45,6 +55,14 @@ async fn main() -> ExitCode {
             ExitCode::from(if err.is::<ConfigError>() { 2 } else { 1 })
         }
     }
+}
+
+/// Writes log records to stderr: those that `RUST_LOG` asks for, otherwise errors.
+fn log_to_stderr() {
+    let asked = env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    let targets = asked.unwrap_or(Targets::new().with_default(LevelFilter::ERROR));
+    let records = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    tracing_subscriber::registry().with(records.with_filter(targets)).init();
 }
 
 /// Watches until the time is over. Says whether every sequence was whole.
