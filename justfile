@@ -3,43 +3,53 @@
 set shell := ["bash", "-euo", "pipefail", "-c"]
 set ignore-comments
 
-# Not `--all-features`: one of them brings in a TLS provider that is minutes of C.
-features := "testing,cli,webpki-roots"
+# The features of the library that its documentation shows. Not `--all-features`: one of them brings in
+# a TLS provider that is minutes of C.
+features := "testing,webpki-roots,encrypted-keys"
 
 # All that needs neither root nor another language
-check: fmt clippy test bare docs deny
+check: fmt clippy test first-build bare docs deny
 
 # Formatting, without changing anything
 fmt:
-    cargo fmt --check
+    cargo fmt --all --check
 
 # Lints, over everything there is, and over what a user gets by default
 clippy:
-    cargo clippy --locked --all-targets -- -D warnings
-    cargo clippy --locked --lib -- -D warnings
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+    cargo clippy --locked -p actix-ws-client --lib -- -D warnings
 
 # The library with its other TLS provider, whose C takes minutes, and with none
 providers:
-    cargo clippy --locked --no-default-features --features client,aws-lc-rs,deflate --lib -- -D warnings
-    cargo clippy --locked --features aws-lc-rs --lib -- -D warnings
-    cargo clippy --locked --no-default-features --features client --lib -- -D warnings
+    cargo clippy --locked -p actix-ws-client --no-default-features --features client,aws-lc-rs,deflate --lib -- -D warnings
+    cargo clippy --locked -p actix-ws-client --features aws-lc-rs --lib -- -D warnings
+    cargo clippy --locked -p actix-ws-client --no-default-features --features client --lib -- -D warnings
 
 # Tests and documentation examples
 test:
-    cargo test --locked
+    cargo test --locked --workspace
+
+# At most 170 crates are compiled for a newcomer's first `cargo run --example market_feed`
+first-build:
+    # Of what is built already cargo reports the artifacts too.
+    count=$(cargo build --locked --example market_feed --message-format json \
+        | grep -o '"reason":"compiler-artifact","package_id":"[^"]*"' | sort -u | wc -l); \
+    echo "$count crates"; ((0 < count && count <= 170))
 
 # Floor 1 alone: what `--no-default-features` leaves, and that nothing of the rest comes with it
 bare:
-    cargo clippy --locked --no-default-features --lib -- -D warnings
-    cargo clippy --locked --no-default-features --features deflate --lib -- -D warnings
-    tree=$(cargo tree --locked --no-default-features -e normal --prefix none); \
+    cargo clippy --locked -p actix-ws-client --no-default-features --lib -- -D warnings
+    cargo clippy --locked -p actix-ws-client --no-default-features --features deflate --lib -- -D warnings
+    tree=$(cargo tree --locked -p actix-ws-client --no-default-features -e normal --prefix none); \
     ! grep -E '^(actix|awc|rustls|tokio)' <<<"$tree" | grep -v '^actix-ws-client '
     # The package is its own dev-dependency, which turns `client` on again in every test build:
-    # so its unit tests are built from a manifest without that.
+    # so its unit tests are built from a manifest without that, and without the workspace's members.
     mkdir -p target/bare
     ln -sfn ../../src target/bare/src
     cp Cargo.lock target/bare/
-    sed -e '/^\[dev-dependencies\]/,/^\[/ { /^proptest/b; /^[a-z]/d }' -e '/^\[\[bench\]\]/,/^$/d' Cargo.toml >target/bare/Cargo.toml
+    sed -e '/^\[dev-dependencies\]/,/^\[/ { /^proptest/b; /^[a-z]/d }' -e '/^\[\[bench\]\]/,/^$/d' \
+        -e '/^members = \[$/,/^\]$/d' -e '/^default-members = /d' -e '/^exclude = /d' \
+        Cargo.toml >target/bare/Cargo.toml
     for features in "" deflate; do \
         cargo test --offline --manifest-path target/bare/Cargo.toml --target-dir target --no-default-features \
             --features "$features" --lib; \
@@ -47,15 +57,16 @@ bare:
 
 # Documentation, where every link must lead somewhere
 docs:
-    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --features {{ features }}
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p actix-ws-client --features {{ features }}
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p wsup
 
 # Licences, sources and banned crates
 deny:
-    cargo deny --locked check bans licenses sources
+    cargo deny --locked --workspace check bans licenses sources
 
 # Known vulnerabilities; needs the network
 advisories:
-    cargo deny --locked check advisories
+    cargo deny --locked --workspace check advisories
 
 # The Autobahn suite against the example `autobahn`: every core case. Needs CPython 2.7
 autobahn:
@@ -75,11 +86,11 @@ interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate":
 
 # Tests that need root or tools that cargo can't bring
 lab:
-    cargo test --locked --no-fail-fast --tests -- --ignored --test-threads=1
+    cargo test --locked --workspace --no-fail-fast --tests -- --ignored --test-threads=1
 
 # Seeded faults in simulated time, each seed in a process of its own
 simulate SEEDS="60":
-    SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release --test simulation -- --nocapture
+    SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
 
 # Each fuzz target for so many seconds; needs nightly and cargo-fuzz
 fuzz SECONDS="30":
@@ -89,7 +100,7 @@ fuzz SECONDS="30":
 
 # Instructions for each message against benches/instructions/baseline.json; needs valgrind and gungraun-runner
 instructions *ARGS:
-    cargo bench --locked --bench instructions -- {{ ARGS }}
+    cargo bench --locked -p instructions -- {{ ARGS }}
 
 # Makes the counts of today the baseline. The commit says what rose, by how much, and why
 instructions-accept: (instructions "--accept")

@@ -61,7 +61,6 @@
 //! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
 //! | `encrypted-keys` | no | keys of client certificates under a password |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler that can be awaited |
-//! | `cli` | no | the command line, `wsup` |
 //!
 //! [guide]: https://docs.rs/crate/actix-ws-client/latest/source/docs/guide.md
 #![warn(clippy::unwrap_used)]

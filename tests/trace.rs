@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 /// One event: its fields, and the words as `message`.
@@ -28,7 +28,8 @@ impl Log {
     /// What the events of this thread are, as far as the directives of `RUST_LOG` let them through.
     fn start(directives: &str) -> (Log, DefaultGuard) {
         let log = Log::default();
-        let subscriber = tracing_subscriber::registry().with(EnvFilter::new(directives));
+        let targets: Targets = directives.parse().unwrap();
+        let subscriber = tracing_subscriber::registry().with(targets);
         let guard = tracing::subscriber::set_default(subscriber.with(log.clone()));
         (log, guard)
     }

@@ -8,10 +8,10 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 /// Where they are kept.
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/baseline.json");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json");
 
 /// The lock of the dependencies, whose code is counted too.
-const LOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
+const LOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock");
 
 /// How much more may be needed, in per cent.
 const BOUND: f64 = 3.0;

@@ -37,10 +37,8 @@ pub(crate) fn read(root: &Path) -> Vec<Source> {
 
 /// Where a file is.
 pub(crate) struct Place {
-    /// The module right under the crate's root, or the binary.
+    /// The module right under the crate's root.
     pub(crate) top: String,
-    /// Whether `crate` means another crate than the library.
-    pub(crate) is_binary: bool,
     /// The whole module path, for `self` and `super`.
     path: Vec<String>,
 }
@@ -52,16 +50,13 @@ impl Place {
         if path.last().is_some_and(|last| last == "mod") {
             path.pop();
         }
-        let is_binary = path[0] == "bin";
-        let top = path[..path.len().min(1 + usize::from(is_binary))].join("/");
-        Self { top, is_binary, path }
+        Self { top: path[0].clone(), path }
     }
 
-    /// A path from the library's root, which a binary calls by `face`; `None` for any other crate's.
-    pub(crate) fn resolve(&self, named: &Named, face: &str) -> Option<Vec<String>> {
+    /// A path from the library's root; `None` for another crate's.
+    pub(crate) fn resolve(&self, named: &Named) -> Option<Vec<String>> {
         let root = named.path[0].as_str();
         let mut whole = match root {
-            _ if self.is_binary => return (root == face).then(|| named.path[1..].to_vec()),
             "crate" => Vec::new(),
             "self" | "super" => [&self.path[..], &named.inside[..]].concat(),
             _ => return None,

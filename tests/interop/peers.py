@@ -50,7 +50,9 @@ def alone(tools, servers=False, example=False, root=False):
     install({"ip": "iproute2", "openssl": "openssl", **tools})
     if servers:
         libraries()
-    build("--bin", "wsup", "--features", "cli", *(["--example", "deflate_echo"] if example else []))
+    build("-p", "wsup", "--bin", "wsup")
+    if example:
+        build("-p", "examples", "--example", "deflate_echo")
     unshare = ["unshare", "--net"] + ([] if os.geteuid() == 0 else ["--map-root-user"])
     again = [*unshare, "--", sys.executable, os.path.abspath(sys.argv[0]), "inside"]
     sys.exit(subprocess.run(again).returncode)

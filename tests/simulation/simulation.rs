@@ -123,7 +123,7 @@ fn run(seed: u64) -> Result<Counts, String> {
     counts.ok_or_else(|| {
         let release = if cfg!(debug_assertions) { "" } else { "--release " };
         format!(
-            "seed {seed}; again: SIMULATION_SEED={seed} cargo test {release}--test simulation -- \
+            "seed {seed}; again: SIMULATION_SEED={seed} cargo test {release}-p simulation -- \
              --nocapture\n{told}{}",
             String::from_utf8_lossy(&output.stderr)
         )

@@ -343,7 +343,9 @@ mod tests {
         let helper = "tests/floors/nobody.rs";
         assert!(is_compiled("tests/floors/source.rs") && !is_compiled(helper));
         assert!(is_compiled("tests/tls/trust.rs") && !is_compiled("tests/tls/nobody.rs"));
-        assert!(is_compiled("wsup/tests/cli/stages.rs") && !is_compiled("wsup/tests/cli/nobody.rs"));
+        assert!(
+            is_compiled("wsup/tests/cli/stages.rs") && !is_compiled("wsup/tests/cli/nobody.rs")
+        );
         assert_eq!(why("tests/interop/proxies::no such word"), "not in that script");
         assert_eq!(is_run("tests/interop/proxies::CASES"), Ok(()));
     }

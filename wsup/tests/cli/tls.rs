@@ -7,9 +7,9 @@ use crate::process::{Ended, Wsup};
 use crate::server::{self, NEW, OLD, Secure, Server};
 use crate::stages::fails;
 
-const CERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/keys/ec.pem");
-const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/keys/ec-sec1.pem");
-const LOCKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tls/keys/ec-pbkdf2.pem");
+const CERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/keys/ec.pem");
+const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/keys/ec-sec1.pem");
+const LOCKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/keys/ec-pbkdf2.pem");
 
 /// A directory for one test.
 struct Scratch(PathBuf);
