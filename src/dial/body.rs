@@ -6,11 +6,27 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dial::head::Head;
 use crate::dial::link::Link;
-use crate::error::Refusal;
+use crate::error::{Error, Refusal};
 use crate::headers::Headers;
 
 /// The most of a body that is kept, in bytes.
 const MAX_BODY: usize = 64 << 10;
+
+/// Why an attempt opened no socket.
+pub(crate) enum Rejected {
+    /// One of the stages failed.
+    Failed(Error),
+    /// The server answered with a status other than 101; its body is still to be read.
+    Refused(Box<Refused>),
+    /// The proxy opened no tunnel; the body of its reply is still to be read.
+    ByProxy(Box<Refused>),
+}
+
+impl From<Error> for Rejected {
+    fn from(err: Error) -> Rejected {
+        Rejected::Failed(err)
+    }
+}
 
 /// A reply that refuses, whose body was not read yet.
 pub(crate) struct Refused {

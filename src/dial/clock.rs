@@ -1,4 +1,4 @@
-//! The stage that a dial is in, and how long each took.
+//! The stage that a dial is in, and how long each has taken.
 
 use std::cell::Cell;
 
@@ -7,47 +7,40 @@ use tokio::time::Instant;
 use crate::command::status::Timings;
 use crate::error::Stage;
 
-/// A dial's clock.
+/// The clock of one dial. Cells, because the stages and the deadline around them share it.
 pub(crate) struct Clock {
     stage: Cell<Stage>,
+    /// When the current stage began.
     since: Cell<Instant>,
+    /// How long the stages before it took. A stage that occurs again, after a redirect, adds up.
     spent: Cell<Timings>,
 }
 
 impl Clock {
-    /// Begins with this stage.
+    /// Begins the first stage.
     pub(crate) fn new(stage: Stage, now: Instant) -> Clock {
         Clock { stage: Cell::new(stage), since: Cell::new(now), spent: Cell::default() }
     }
 
-    /// The stage that is under way.
+    /// Returns the current stage.
     pub(crate) fn get(&self) -> Stage {
         self.stage.get()
     }
 
-    /// When the stage that is under way began.
+    /// Returns when the current stage began.
     pub(crate) fn since(&self) -> Instant {
         self.since.get()
     }
 
-    /// Ends the stage that is under way and begins another.
+    /// Ends the current stage and begins another.
     pub(crate) fn set(&self, stage: Stage) {
-        self.set_at(Instant::now(), stage);
-    }
-
-    /// As [`set`](Clock::set), where the stage that is under way had next to nothing to do: the time
-    /// is not asked for.
-    pub(crate) fn pass(&self, stage: Stage) {
-        self.set_at(self.since.get(), stage);
-    }
-
-    fn set_at(&self, now: Instant, stage: Stage) {
+        let now = Instant::now();
         self.spent.set(self.timings(now));
         self.since.set(now);
         self.stage.set(stage);
     }
 
-    /// What each stage took so far, also the one that is under way.
+    /// Returns how long each stage has taken so far, the current one included.
     pub(crate) fn timings(&self, now: Instant) -> Timings {
         let mut spent = self.spent.get();
         let part = match self.stage.get() {
@@ -57,7 +50,7 @@ impl Clock {
             Stage::Proxy => &mut spent.proxy,
             Stage::Tls => &mut spent.tls,
             Stage::Upgrade => &mut spent.upgrade,
-            // No part of a dial.
+            // Not a stage of a dial.
             Stage::Write => return spent,
         };
         *part = Some(part.unwrap_or_default() + now.duration_since(self.since.get()));
@@ -74,16 +67,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn stages_follow_one_another_and_one_that_is_passed_takes_nothing() {
+    async fn stages_follow_one_another_and_one_that_occurs_again_adds_up() {
         let seconds = Duration::from_secs;
         let clock = Clock::new(Stage::Dns, Instant::now());
-        advance(seconds(1)).await;
-        clock.pass(Stage::Connect);
-        advance(seconds(2)).await;
-        clock.set(Stage::Upgrade);
-        advance(seconds(4)).await;
-        let (dns, connect) = (Some(Duration::ZERO), Some(seconds(3)));
-        let expected = Timings { dns, connect, upgrade: Some(seconds(4)), ..Timings::default() };
+        for (stage, lasted) in [(Stage::Connect, 1), (Stage::Dns, 2), (Stage::Upgrade, 4)] {
+            advance(seconds(lasted)).await;
+            clock.set(stage);
+        }
+        advance(seconds(8)).await;
+        let (dns, connect) = (Some(seconds(5)), Some(seconds(2)));
+        let expected = Timings { dns, connect, upgrade: Some(seconds(8)), ..Timings::default() };
         assert_eq!(clock.timings(Instant::now()), expected);
     }
 }

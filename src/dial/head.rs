@@ -1,7 +1,5 @@
 //! The head of the reply to an upgrade: found, bounded, parsed and verified. Pure.
 
-use std::mem::MaybeUninit;
-
 use bytes::{Buf, BytesMut};
 
 use crate::error::HandshakeError;
@@ -33,11 +31,9 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
     if inbox.is_empty() {
         return Ok(None);
     }
-    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
-    let mut reply = httparse::Response::new(&mut []);
-    let parser = httparse::ParserConfig::default();
-    let parsed = parser.parse_response_with_uninit_headers(&mut reply, inbox, &mut lines);
-    let length = match parsed {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_LINES];
+    let mut reply = httparse::Response::new(&mut lines);
+    let length = match reply.parse(inbox) {
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if inbox.len() < MAX_HEAD => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HandshakeError::HeadTooLong),
@@ -57,11 +53,7 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
 }
 
 fn has_bare_lf(head: &[u8]) -> bool {
-    // Without a branch, so many bytes at a time.
-    let after = head.get(1..).unwrap_or_default();
-    let is_bare = |(&before, &byte): (&u8, &u8)| (byte == b'\n') & (before != b'\r');
-    let any = head.iter().zip(after).fold(false, |any, pair| any | is_bare(pair));
-    head.first() == Some(&b'\n') || any
+    head.first() == Some(&b'\n') || head.windows(2).any(|pair| pair[1] == b'\n' && pair[0] != b'\r')
 }
 
 impl Head {
@@ -75,7 +67,6 @@ impl Head {
         compression: &Compression,
         subprotocols: &[String],
     ) -> Result<Option<Agreed>, HandshakeError> {
-        // As most servers spell them.
         let headers = &self.headers;
         let one = |name| headers.get_all(name).count() == 1;
         let none = |name| headers.get_all(name).next().is_none();

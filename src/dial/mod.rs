@@ -1,8 +1,10 @@
-//! One attempt to open a socket: staged, under one deadline.
+//! One attempt to open a socket: in stages, under one deadline.
 
 mod awc;
 mod body;
 mod clock;
+mod closure;
+mod connect;
 mod head;
 mod link;
 pub(crate) mod preview;
@@ -14,28 +16,20 @@ mod socks;
 mod trace;
 mod upgrade;
 
-use std::any::Any;
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
-use std::io;
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::Handshake;
 use crate::cookies::Jar;
-use crate::dial::body::Refused;
-use crate::dial::link::Plain;
-use crate::dial::upgrade::{Rejected, Upgraded};
-use crate::error::{ConfigError, ConnectError, Error, ProxyError, RedirectError, Refusal, Stage};
+use crate::dial::body::{Refused, Rejected};
+use crate::dial::upgrade::Upgraded;
+use crate::error::{ConfigError, Error, ProxyError, RedirectError, Refusal, Stage};
 use crate::headers::Headers;
 use crate::options::{Attempt, Plan};
 use crate::proto::compression::Agreed;
@@ -46,111 +40,78 @@ pub(crate) use crate::dial::link::Link;
 
 /// A socket that is open for frames.
 pub(crate) struct Opened {
-    /// What frames go over.
+    /// The transport that carries the frames.
     pub(crate) link: Link,
-    /// Bytes that came behind the reply's head.
+    /// Bytes that arrived behind the head of the reply: the first frames.
     pub(crate) leftover: BytesMut,
-    /// How messages are compressed, if they are.
+    /// The parameters of permessage-deflate, if it was agreed on.
     pub(crate) deflate: Option<Agreed>,
-    /// What was agreed.
+    /// What `event::Open` reports.
     pub(crate) handshake: Arc<Handshake>,
 }
 
-/// How long the body of a refusal may take to come, within the deadline of the dial.
+/// How long the body of a refusal may take to arrive, within the deadline of the dial.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Cookies, from one dial to the next.
+/// The cookies of one connection, shared by its dials.
 pub(crate) type SharedJar = Rc<RefCell<Jar>>;
 
-/// Makes one attempt, which begins when `stage` does.
+/// Makes one attempt. Its deadline, `connect_timeout`, begins when the stage of `clock` did.
 ///
 /// # Errors
-/// Each stage has its own; `Timeout` names the one in which the deadline passed.
-#[expect(clippy::manual_async_fn, reason = "an `async fn` has room for each argument twice")]
-pub(crate) fn dial(
+/// Each stage has its own; `Timeout` names the stage in which the deadline passed.
+pub(crate) async fn dial(
     plan: Arc<Plan>,
     attempt: Attempt,
     jar: SharedJar,
-    stage: Clock,
-) -> impl Future<Output = Result<Opened, Error>> {
-    async move {
-        let deadline = stage.since().checked_add(plan.options.connect_timeout);
-        let rejected = {
-            // Where they stay: `timeout_at` would have them moved thrice.
-            let mut dialled = pin!(follow(plan, &attempt, &jar, &stage));
-            let mut late = pin!(deadline.map(sleep_until));
-            let ended = poll_fn(|cx| match dialled.as_mut().poll(cx) {
-                Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending => {
-                    let late = late.as_mut().as_pin_mut();
-                    late.map_or(Poll::Pending, |late| late.poll(cx)).map(|()| None)
-                }
-            });
-            match ended.await {
-                Some(Ok(opened)) => return Ok(opened),
-                Some(Err(rejected)) => rejected,
-                None => return Err(Error::Timeout(stage.get())),
-            }
-        };
-        match rejected {
-            Rejected::Failed(err) => Err(err),
-            Rejected::Refused(refused) => Err(Error::Refused(kept(refused, deadline).await)),
-            Rejected::ByProxy(refused) => {
-                Err(Error::Proxy(ProxyError::Status(kept(refused, deadline).await)))
-            }
+    clock: Clock,
+) -> Result<Opened, Error> {
+    let deadline = clock.since().checked_add(plan.options.connect_timeout);
+    let mut opening = pin!(follow_redirects(plan, &attempt, &jar, &clock));
+    let opened = match deadline {
+        Some(deadline) => {
+            let opened = timeout_at(deadline, opening.as_mut()).await;
+            opened.map_err(|_| Error::Timeout(clock.get()))?
+        }
+        // Beyond the range of the clock: no deadline.
+        None => opening.as_mut().await,
+    };
+    match opened {
+        Ok(opened) => Ok(opened),
+        Err(Rejected::Failed(err)) => Err(err),
+        Err(Rejected::Refused(refused)) => {
+            Err(Error::Refused(read_refusal(refused, deadline).await))
+        }
+        Err(Rejected::ByProxy(refused)) => {
+            Err(Error::Proxy(ProxyError::Status(read_refusal(refused, deadline).await)))
         }
     }
 }
 
-/// A refusal with its body. The status is known: whatever becomes of the body, it is not lost.
-async fn kept(refused: Box<Refused>, deadline: Option<Instant>) -> Arc<Refusal> {
+/// Reads the body of a refusal. Outside the deadline of the stages: the status is known, and must not be lost to a body
+/// that does not arrive.
+async fn read_refusal(refused: Box<Refused>, deadline: Option<Instant>) -> Arc<Refusal> {
     let until = Instant::now() + BODY_TIMEOUT;
     let until = deadline.map_or(until, |deadline| deadline.min(until));
-    Arc::new(Box::pin(refused.read_body(until)).await)
+    Arc::new(refused.read_body(until).await)
 }
 
-/// The plan with the URL and the headers that the application makes for this attempt.
-async fn made(
-    mut plan: Arc<Plan>,
-    attempt: &Attempt,
-    stage: &Clock,
-) -> Result<Arc<Plan>, Rejected> {
-    let cannot = |err: ConfigError| Error::Handler(err.to_string().into());
-    let (urls, headers) = (plan.options.url_with.clone(), plan.options.headers_with.clone());
-    stage.set(Stage::Handler);
-    if let Some(maker) = urls {
-        let made = guarded(|| maker.make(attempt.clone())).await?;
-        let url = made.map_err(|err| Error::Url(err.into()))?;
-        plan = Arc::new(plan.addressed(&url).map_err(cannot)?);
-    }
-    if let Some(maker) = headers {
-        let made = guarded(|| maker.make(attempt.clone())).await?;
-        let lines = made.map_err(|err| Error::Headers(err.into()))?;
-        plan = Arc::new(plan.headed(lines).map_err(cannot)?);
-    }
-    stage.set(Stage::Dns);
-    Ok(plan)
-}
-
-/// Attempts, as far as redirects lead. All are one dial, under one deadline.
-async fn follow(
+/// Opens a socket to the plan's URL, or to where redirects lead from there: all of it is one dial, under one deadline.
+async fn follow_redirects(
     mut plan: Arc<Plan>,
     attempt: &Attempt,
     jar: &RefCell<Jar>,
-    stage: &Clock,
+    clock: &Clock,
 ) -> Result<Opened, Rejected> {
-    // What few dials need is boxed, here and below: what all of them need is small, then.
-    if plan.options.url_with.is_some() || plan.options.headers_with.is_some() {
-        plan = Box::pin(made(plan, attempt, stage)).await?;
-    }
+    plan = call_closures(plan, attempt, clock).await?;
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let result = once(&plan, jar, stage).await;
+        let result = open(&plan, jar, clock).await;
         match &result {
-            Ok(opened) => keep(&plan, jar, &opened.handshake.headers),
-            Err(Rejected::Refused(refused)) => keep(&plan, jar, refused.headers()),
-            // A proxy's cookies are not the server's.
+            Ok(opened) => store_cookies(&plan, jar, &opened.handshake.headers),
+            Err(Rejected::Refused(refused)) => store_cookies(&plan, jar, refused.headers()),
+            // The cookies of a proxy are not the server's.
             Err(Rejected::Failed(_) | Rejected::ByProxy(_)) => {}
         }
         let refused = match result {
@@ -163,27 +124,54 @@ async fn follow(
         followed += 1;
         tracing::debug!(status = refused.status(), followed, "redirected");
         plan = Arc::new(plan.redirected(refused.location()).map_err(Error::Redirect)?);
-        stage.set(Stage::Dns);
+        clock.set(Stage::Dns);
     }
 }
 
-/// Keeps what a reply sets, if that is wanted: else the jar stays empty.
-fn keep(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
+/// Replaces the URL and the headers of the plan by those of `url_with` and `headers_with`, for this attempt.
+async fn call_closures(
+    mut plan: Arc<Plan>,
+    attempt: &Attempt,
+    clock: &Clock,
+) -> Result<Arc<Plan>, Error> {
+    let (urls, headers) = (plan.options.url_with.clone(), plan.options.headers_with.clone());
+    if urls.is_none() && headers.is_none() {
+        return Ok(plan);
+    }
+    let invalid = |err: ConfigError| Error::Handler(err.to_string().into());
+    clock.set(Stage::Handler);
+    if let Some(urls) = urls {
+        let url = closure::run(|| urls.make(attempt.clone())).await?;
+        let url = url.map_err(|err| Error::Url(err.into()))?;
+        plan = Arc::new(plan.addressed(&url).map_err(invalid)?);
+    }
+    if let Some(headers) = headers {
+        let lines = closure::run(|| headers.make(attempt.clone())).await?;
+        let lines = lines.map_err(|err| Error::Headers(err.into()))?;
+        plan = Arc::new(plan.headed(lines).map_err(invalid)?);
+    }
+    clock.set(Stage::Dns);
+    Ok(plan)
+}
+
+/// Adds the cookies of a reply to the jar, if `cookie_jar` is on.
+fn store_cookies(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
     if plan.options.cookie_jar {
-        let keep = |line| jar.borrow_mut().keep(plan.target.place(), line, SystemTime::now());
-        headers.get_all("set-cookie").for_each(keep);
+        let store = |line| jar.borrow_mut().keep(plan.target.place(), line, SystemTime::now());
+        headers.get_all("set-cookie").for_each(store);
     }
 }
 
-async fn once(plan: &Plan, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, Rejected> {
+/// Goes through the stages once: the transport to the server, TLS, the upgrade.
+async fn open(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, Rejected> {
     let (plain, peer) = match &plan.detour {
-        Some(detour) => Box::pin(proxy::tunnel(plan, detour, stage)).await?,
-        None => connect(plan, &plan.target.host, plan.target.port, stage).await?,
+        Some(detour) => proxy::tunnel(plan, detour, clock).await?,
+        None => connect::connect(plan, &plan.target.host, plan.target.port, clock).await?,
     };
     let link = match &plan.tls {
         Some(tls) => {
-            stage.set(Stage::Tls);
-            Link::Tls(Box::new(Box::pin(tls.connect(&plan.target.host, plain)).await?))
+            clock.set(Stage::Tls);
+            Link::Tls(Box::new(tls.connect(&plan.target.host, plain).await?))
         }
         None => Link::Plain(plain),
     };
@@ -191,91 +179,16 @@ async fn once(plan: &Plan, jar: &RefCell<Jar>, stage: &Clock) -> Result<Opened, 
         Link::Tls(stream) => tls::session(stream),
         Link::Plain(_) => None,
     };
-    stage.set(Stage::Upgrade);
+    clock.set(Stage::Upgrade);
     let Upgraded { link, leftover, status, headers, deflate } =
         upgrade::upgrade(plan, Some(jar), link).await?;
-    let extensions = deflate.is_some().then(|| headers.list(EXTENSIONS));
-    // Verified: one of those that were offered.
+    let extensions = deflate.is_some().then(|| headers.list("Sec-WebSocket-Extensions"));
+    // The upgrade has verified that it is one of those offered.
     let subprotocol = headers.get("Sec-WebSocket-Protocol").map(str::to_owned);
-    let timings = stage.timings(Instant::now());
+    let timings = clock.timings(Instant::now());
     let handshake =
         Handshake { status, headers, subprotocol, extensions, peer, tls: session, timings };
     Ok(Opened { link, leftover, deflate, handshake: Arc::new(handshake) })
-}
-
-/// What was agreed, as the server says it.
-const EXTENSIONS: &str = "sec-websocket-extensions";
-
-/// The transport to the first host on the way: the proxy's or the server's own.
-async fn connect(
-    plan: &Plan,
-    host: &str,
-    port: u16,
-    stage: &Clock,
-) -> Result<(Plain, Option<SocketAddr>), Error> {
-    if let Some(factory) = &plan.options.transport {
-        stage.set(Stage::Connect);
-        let made = guarded(|| factory.make(host, port)).await?;
-        return made.map(|own| (Plain::Own(own), None)).map_err(|err| match inside(&err) {
-            Some(own) => own,
-            None => Error::Io(err.into()),
-        });
-    }
-    let sockets = || plan.options.sockets.get();
-    let won = match resolve::address(host, port) {
-        Some(addr) => {
-            stage.pass(Stage::Connect);
-            let connected = socket::connect(addr, sockets).await;
-            connected.map(|tcp| (tcp, addr)).map_err(|err| vec![(addr, err)])
-        }
-        None => {
-            let race = async {
-                let addrs = resolve::lookup(host, port).await?;
-                stage.set(Stage::Connect);
-                let connect = async |addr| Ok((socket::connect(addr, sockets).await?, addr));
-                Ok::<_, Error>(resolve::race(addrs, connect).await)
-            };
-            Box::pin(race).await?
-        }
-    };
-    let (tcp, addr): (TcpStream, SocketAddr) = won.map_err(|tried: Vec<_>| {
-        let own = tried.iter().find_map(|(_, err)| inside(err));
-        own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))
-    })?;
-    // Which of the host's own addresses it is, where that was left open, only the system knows.
-    let told = Some(addr).filter(|addr| !addr.ip().to_canonical().is_unspecified());
-    let peer = told.or_else(|| tcp.peer_addr().ok());
-    Ok((Plain::Tcp(tcp), peer))
-}
-
-/// An error of ours that had to pass for one of the system's.
-fn inside(err: &io::Error) -> Option<Error> {
-    err.get_ref()?.downcast_ref::<Error>().cloned()
-}
-
-/// Runs a future of the application's. A panic in it takes nothing else down.
-async fn guarded<F: Future>(make: impl FnOnce() -> F) -> Result<F::Output, Error> {
-    let panicked = |panic: Box<dyn Any + Send>| {
-        let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
-        let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
-        Error::Handler(words.unwrap_or_else(|| "it panicked".to_owned()).into())
-    };
-    let future = catch_unwind(AssertUnwindSafe(make)).map_err(panicked)?;
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        match polled {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => Poll::Ready(Err(panicked(panic))),
-        }
-    })
-    .await
-}
-
-impl From<Error> for Rejected {
-    fn from(err: Error) -> Rejected {
-        Rejected::Failed(err)
-    }
 }
 
 #[cfg(test)]
@@ -284,15 +197,13 @@ mod tests {
     use crate::backoff::Reconnect;
     use crate::options::Options;
 
-    /// The largest block that glibc keeps at hand, in bytes.
-    const AT_HAND: usize = 1032;
-
+    /// Futures nest: a buffer that one of the stages holds across an await adds to every dial that waits.
     #[test]
-    fn a_dial_is_a_block_that_is_at_hand() {
+    fn a_dial_takes_less_than_four_kib() {
         let plan = Plan::new("ws://h/", Options::new(Reconnect::never())).unwrap();
         let clock = Clock::new(Stage::Dns, Instant::now());
         let dial = dial(Arc::new(plan), Attempt::new(0, None), SharedJar::default(), clock);
         let size = size_of_val(&dial);
-        assert!(size <= AT_HAND, "{size}");
+        assert!(size < 4 << 10, "{size}");
     }
 }

@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::dial::body::Rejected;
 use crate::dial::link::{Link, Plain};
 use crate::dial::redact::Redaction;
-use crate::dial::upgrade::{Rejected, upgrade};
+use crate::dial::upgrade::upgrade;
 use crate::error::{Error, HandshakeError};
 use crate::options::Plan;
 

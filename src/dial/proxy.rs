@@ -12,10 +12,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
-use crate::dial::body::Refused;
+use crate::dial::body::{Refused, Rejected};
 use crate::dial::clock::Clock;
 use crate::dial::link::{Link, Plain};
-use crate::dial::upgrade::Rejected;
 use crate::dial::{connect, head, resolve, socks};
 use crate::error::{Error, ProxyError, Stage};
 use crate::options::{Detour, Plan, Target};
@@ -74,7 +73,7 @@ async fn local_addrs(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Err
 async fn reach(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     let proxy = &detour.proxy;
     let within = Clock::new(Stage::Proxy, Instant::now());
-    let reached = connect(plan, &proxy.host, proxy.port, &within).await;
+    let reached = connect::connect(plan, &proxy.host, proxy.port, &within).await;
     let (plain, peer) = reached.map_err(|err| match err {
         // The application's own closure: that is not the proxy's fault.
         Error::Handler(_) => err,

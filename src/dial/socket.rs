@@ -1,6 +1,5 @@
-//! A TCP connection from the address and with the options that were chosen.
+//! A TCP connection with the application's socket options, from the local address that it chose.
 
-use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 
@@ -11,22 +10,20 @@ use crate::socket::Sockets;
 /// Connects to one address.
 ///
 /// # Errors
-/// What the system says, and when the address that was chosen is of another family.
-pub(super) async fn connect<'a>(
-    addr: SocketAddr,
-    sockets: impl FnOnce() -> Cow<'a, Sockets>,
-) -> io::Result<TcpStream> {
-    // The options are not kept until it is connected.
-    let socket = prepared(addr, &sockets())?;
-    socket.connect(addr).await
+/// Those of the system; and when the local address is of another family than `addr`.
+pub(super) async fn connect(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
+    open(addr, sockets)?.connect(addr).await
 }
 
-fn prepared(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpSocket> {
+/// Creates a socket for `addr`, with its options and bound to its address.
+fn open(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     sockets.options.apply((&socket).into())?;
     if let Some(ip) = sockets.bind {
         if ip.is_ipv6() != addr.is_ipv6() {
-            return Err(io::Error::other(format!("it is not of the family of {ip}")));
+            return Err(io::Error::other(format!(
+                "not of the address family of `bind_address`, {ip}"
+            )));
         }
         socket.bind(SocketAddr::new(ip, 0))?;
     }
@@ -47,7 +44,7 @@ mod tests {
 
     async fn connected(sockets: Sockets) -> io::Result<TcpStream> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        connect(listener.local_addr().unwrap(), || Cow::Owned(sockets)).await
+        connect(listener.local_addr().unwrap(), &sockets).await
     }
 
     fn having(options: SocketOptions) -> Sockets {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cookies::Jar;
 use crate::dial::awc::{Key, PendingKey};
-use crate::dial::body::Refused;
+use crate::dial::body::{Refused, Rejected};
 use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
 use crate::dial::trace::Trace;
@@ -31,16 +31,6 @@ pub(super) struct Upgraded {
     pub(super) headers: Headers,
     /// How messages are compressed, if they are.
     pub(super) deflate: Option<Agreed>,
-}
-
-/// An upgrade that did not.
-pub(crate) enum Rejected {
-    /// Some part of it failed.
-    Failed(Error),
-    /// The server answered with another status; the body is still to be read.
-    Refused(Box<Refused>),
-    /// The proxy did not open the way; the body is still to be read.
-    ByProxy(Box<Refused>),
 }
 
 /// Interim replies that are passed over (RFC 9110, 15.2).
