@@ -28,9 +28,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::backoff::{self, Hint, Schedule};
-use crate::command::status::{Gauge, Handshake, Outcome, OutcomeKind, Phase, SourceId, Watch};
+use crate::command::status::{Gauge, Outcome, OutcomeKind, Phase, SourceId, Watch};
 use crate::connection::lane::LaneEnd;
-use crate::connection::live::Live;
+use crate::connection::live::{Live, Opening};
 use crate::connection::pulse::Pulse;
 use crate::connection::waiting::{Slot, Waiting, tell};
 use crate::delivery::{Delivery, Handlers, Queued};
@@ -79,14 +79,6 @@ pub struct Connection {
     attempts_down: u32,
     /// What did not go by itself so far, if anything did not.
     past: Option<Box<Past>>,
-}
-
-/// How a socket was opened: what `event::Open` says of it.
-struct Opening {
-    at: Instant,
-    handshake: Arc<Handshake>,
-    attempts: u32,
-    outage: Option<Box<event::Outage>>,
 }
 
 /// What did not go by itself, and who waits for the end. Most connections have nothing of it, and many

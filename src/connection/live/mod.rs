@@ -1,7 +1,7 @@
 //! All that lives as long as one socket.
 
+mod read_pool;
 mod reading;
-mod slab;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,13 +15,12 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::command::status::{Gauge, SourceId, Watch};
+use crate::command::status::{Gauge, Handshake, SourceId, Watch};
 use crate::command::{self, Refusal, SendError};
-use crate::connection::Opening;
-use crate::connection::live::reading::ReadState;
 use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
+use crate::event;
 use crate::options::Options;
 use crate::pinger::{Listener, Silent, Watched};
 use crate::proto::close::CloseFrame;
@@ -30,6 +29,15 @@ use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Outgoing, Payload};
 use crate::proto::session::{Closure, Session};
 use crate::writer::{self, Writer};
+
+/// How a socket was opened, as `event::Open` reports it.
+pub(super) struct Opening {
+    pub(super) at: Instant,
+    pub(super) handshake: Arc<Handshake>,
+    /// Dials since a socket was last open.
+    pub(super) attempts: u32,
+    pub(super) outage: Option<Box<event::Outage>>,
+}
 
 /// One opened socket, from its first byte to its last.
 pub(super) struct Live {
@@ -83,6 +91,22 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// What may wait beyond all bounds when a socket is over, in bytes: a chunk of messages without bytes
 /// costs so much.
 const LAST: usize = 2 << 20;
+
+/// What consumes what a socket brings: the queue to the handlers, and the figures.
+struct Consumers<'a> {
+    delivery: &'a mut Delivery,
+    watch: &'a Watch,
+    source: SourceId,
+}
+
+/// Whether more may come.
+enum ReadState {
+    Open,
+    /// The transport ended as it should: by FIN, or by TLS's close_notify.
+    Eof,
+    /// TLS ended without close_notify (RFC 8446, 6.1): anybody on the way may have cut it.
+    Truncated,
+}
 
 /// How a socket turned out to be over.
 enum Over {
@@ -295,26 +319,21 @@ impl Live {
         source: SourceId,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Error>> {
-        let over = ready!(self.poll_over(delivery, watch, source, cx));
-        self.digest_rest(delivery, watch, source);
+        let to = &mut Consumers { delivery, watch, source };
+        let over = ready!(self.poll_over(to, cx));
+        self.digest_rest(to);
         Poll::Ready(self.end(over))
     }
 
     /// As [`poll`](Live::poll), with whatever was found last.
-    fn poll_over(
-        &mut self,
-        delivery: &mut Delivery,
-        watch: &Watch,
-        source: SourceId,
-        cx: &mut Context<'_>,
-    ) -> Poll<Over> {
+    fn poll_over(&mut self, to: &mut Consumers<'_>, cx: &mut Context<'_>) -> Poll<Over> {
         self.heard = false;
         self.signs.settle(cx);
-        let read = self.poll_read(delivery, watch, source, cx);
+        let read = self.poll_read(to, cx);
         if let Some(error) = self.judge_silence() {
             return Poll::Ready(Over::Failed(error));
         }
-        self.answer_breach(delivery, cx);
+        self.answer_breach(to.delivery, cx);
         if self.codec.mask_keys_failed() {
             return Poll::Ready(Over::Failed(Error::Handler("`mask_key` panicked".into())));
         }
@@ -325,12 +344,12 @@ impl Live {
         } else {
             self.writer.poll_flush(&mut self.link, &mut self.codec, cx)
         };
-        watch.add(Gauge::BytesOut, self.writer.written() - before);
+        to.watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
             (Err(error), _) => return Poll::Ready(Over::Failed(error)),
             (_, Poll::Ready(Err(error))) => {
                 // What came before the transport broke may hold the peer's Close, and its reason.
-                let _ = self.poll_read(delivery, watch, source, cx);
+                let _ = self.poll_read(to, cx);
                 return Poll::Ready(Over::Failed(error));
             }
             (Ok(ReadState::Eof), _) => return Poll::Ready(Over::Ended),

@@ -10,8 +10,9 @@ use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
-use crate::command::status::{Gauge, SourceId, Watch};
-use crate::connection::live::{Live, Pings, slab};
+use crate::command::status::{Gauge, Watch};
+use crate::connection::live::read_pool::{self, CHUNK};
+use crate::connection::live::{Consumers, Live, Pings, ReadState};
 use crate::delivery::{self, Delivery, Run};
 use crate::dial::Link;
 use crate::error::Error;
@@ -21,15 +22,6 @@ use crate::proto::codec::{Plain, Step};
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
 use crate::proto::messages::{MOST, Messages};
-
-/// Whether more may come.
-pub(super) enum ReadState {
-    Open,
-    /// The transport ended as it should: by FIN, or by TLS's close_notify.
-    Eof,
-    /// TLS ended without close_notify (RFC 8446, 6.1): anybody on the way may have cut it.
-    Truncated,
-}
 
 /// Bytes that are read in one poll. Then others have their turn.
 const BUDGET: usize = 128 << 10;
@@ -128,23 +120,21 @@ impl Live {
     /// What the transport says.
     pub(super) fn poll_read(
         &mut self,
-        delivery: &mut Delivery,
-        watch: &Watch,
-        source: SourceId,
+        to: &mut Consumers<'_>,
         cx: &mut Context<'_>,
     ) -> Result<ReadState, Error> {
         let mut budget = BUDGET;
         loop {
-            while self.unread && !delivery.is_full(self.room()) {
+            while self.unread && !to.delivery.is_full(self.room()) {
                 let inbox = Buf::Own(std::mem::take(&mut self.inbox));
-                self.digest(inbox, delivery, watch, source);
+                self.digest(inbox, to);
             }
             if self.breach.as_ref().is_some_and(|breach| !breach.said) {
                 return Ok(ReadState::Open);
             }
-            if delivery.is_full(self.room()) {
-                if self.must_disconnect(delivery) {
-                    tracing::warn!(%source, epoch = self.epoch(), "handlers are too slow");
+            if to.delivery.is_full(self.room()) {
+                if self.must_disconnect(to.delivery) {
+                    tracing::warn!(source = %to.source, epoch = self.epoch(), "handlers are too slow");
                     let words = "handlers are too slow";
                     let frame = CloseFrame::new(CloseCode::GOING_AWAY, words);
                     self.close(frame.ok(), self.options.close_timeout, self.now());
@@ -173,9 +163,9 @@ impl Live {
                         self.keep(buf, 0);
                         return Ok(ReadState::Eof);
                     }
-                    self.took(count, watch);
+                    self.took(count, to.watch);
                     budget = budget.saturating_sub(count);
-                    self.digest(buf, delivery, watch, source);
+                    self.digest(buf, to);
                 }
                 Poll::Ready(Err(err)) if err.kind() == io::ErrorKind::UnexpectedEof => {
                     return Ok(match self.link {
@@ -190,11 +180,11 @@ impl Live {
 
     /// Takes in what was read and left because the handlers had too much: the socket is over, and with it
     /// would go what a server said before it hung up.
-    pub(super) fn digest_rest(&mut self, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
+    pub(super) fn digest_rest(&mut self, to: &mut Consumers<'_>) {
         self.over = true;
-        while self.unread && !delivery.is_full(self.room()) {
+        while self.unread && !to.delivery.is_full(self.room()) {
             let inbox = Buf::Own(std::mem::take(&mut self.inbox));
-            self.digest(inbox, delivery, watch, source);
+            self.digest(inbox, to);
         }
     }
 
@@ -217,7 +207,7 @@ impl Live {
         // A message that comes in drops is not copied to and fro for each.
         let drops = len >= DROP && (self.brought as usize) < DROP;
         if wanted < BIG && len < BIG && !drops {
-            let mut chunk = slab::take();
+            let mut chunk = read_pool::take();
             chunk.extend_from_slice(&self.inbox);
             return match pin!(self.link.read_buf(&mut chunk)).poll(cx) {
                 Poll::Ready(Ok(count)) => {
@@ -226,7 +216,7 @@ impl Live {
                 }
                 Poll::Ready(Err(err)) => Poll::Ready(Err(err)),
                 Poll::Pending => {
-                    slab::put(chunk);
+                    read_pool::put(chunk);
                     Poll::Pending
                 }
             };
@@ -251,14 +241,14 @@ impl Live {
 
     /// Takes whole frames out of a buffer, until more wait for the handlers than may: a read of 64 KiB
     /// can hold 32,768 pings. What is left of it becomes the inbox.
-    fn digest(&mut self, mut buf: Buf, delivery: &mut Delivery, watch: &Watch, source: SourceId) {
+    fn digest(&mut self, mut buf: Buf, to: &mut Consumers<'_>) {
         self.unread = false;
         if self.breach.is_some() || self.session.is_done() {
             // Nothing that follows is looked at (RFC 6455, 1.4).
             let all = buf.bytes().len();
             return self.keep(buf, all);
         }
-        let found = self.find(buf.bytes(), delivery);
+        let found = self.find(buf.bytes(), to.delivery);
         let Found { mut messages, others, at, is_full, breach } = found;
         self.unread = is_full;
         self.usual = u32::try_from(messages.len()).unwrap_or(u32::MAX);
@@ -268,10 +258,10 @@ impl Live {
             // Whatever is no message parts a run, so that the order holds.
             let run = messages.split_front(before - told);
             told = before;
-            self.hand_on(run, delivery, watch, source);
-            self.hand_on_other(other, delivery, watch, source);
+            self.hand_on(run, to);
+            self.hand_on_other(other, to);
         }
-        self.hand_on(messages, delivery, watch, source);
+        self.hand_on(messages, to);
         if let Some(err) = breach
             && !self.session.is_closing()
         {
@@ -300,7 +290,7 @@ impl Live {
             }
             Buf::Chunk(buf) => {
                 self.inbox.extend_from_slice(&buf[at..]);
-                messages.seal(slab::lend(buf), 0, slab::CHUNK);
+                messages.seal(read_pool::share(buf), 0, CHUNK);
             }
         }
     }
@@ -310,7 +300,7 @@ impl Live {
         match buf {
             Buf::Chunk(buf) => {
                 self.inbox.extend_from_slice(&buf[at..]);
-                slab::put(buf);
+                read_pool::put(buf);
             }
             Buf::Own(mut buf) => {
                 buf.advance(at);
@@ -376,51 +366,40 @@ impl Live {
     }
 
     /// Puts a run of messages into the queue.
-    fn hand_on(
-        &self,
-        messages: Messages,
-        delivery: &mut Delivery,
-        watch: &Watch,
-        source: SourceId,
-    ) {
+    fn hand_on(&self, messages: Messages, to: &mut Consumers<'_>) {
         if !messages.is_empty() {
             self.signs.data.set(self.signs.byte.get());
-            watch.add(Gauge::MessagesIn, messages.len() as u64);
+            to.watch.add(Gauge::MessagesIn, messages.len() as u64);
             let received = self.signs.byte.get().into_std();
-            delivery.push_run(Run { source, epoch: self.epoch(), received, messages });
+            let run = Run { source: to.source, epoch: self.epoch(), received, messages };
+            to.delivery.push_run(run);
         }
     }
 
     /// Answers what is no message, and puts it into the queue.
-    fn hand_on_other(
-        &mut self,
-        other: Incoming,
-        delivery: &mut Delivery,
-        watch: &Watch,
-        source: SourceId,
-    ) {
+    fn hand_on_other(&mut self, other: Incoming, to: &mut Consumers<'_>) {
         match self.session.receive(&other) {
             Some(Outgoing::Pong(payload)) => self.writer.pong(&mut self.codec, payload),
             Some(close) => self.writer.close(&mut self.codec, close),
             None => {}
         }
-        let epoch = self.epoch();
+        let (source, epoch) = (to.source, self.epoch());
         match other {
-            Incoming::Ping(payload) => delivery.push(event::Ping { source, epoch, payload }),
+            Incoming::Ping(payload) => to.delivery.push(event::Ping { source, epoch, payload }),
             Incoming::Pong(payload) => {
                 let round_trip = self.round_trip(&payload);
-                watch.stamp(Gauge::LastPong, self.signs.byte.get().into_std());
+                to.watch.stamp(Gauge::LastPong, self.signs.byte.get().into_std());
                 if let Some(round_trip) = round_trip {
-                    watch.set_span(Gauge::RoundTrip, round_trip);
+                    to.watch.set_span(Gauge::RoundTrip, round_trip);
                 }
-                delivery.push(event::Pong { source, epoch, payload, round_trip });
+                to.delivery.push(event::Pong { source, epoch, payload, round_trip });
             }
             Incoming::Close(_) => self.end_within(self.options.close_timeout, self.now()),
             Incoming::Fragment(fragment) => {
                 self.signs.data.set(self.signs.byte.get());
-                watch.add(Gauge::MessagesIn, fragment.fin.into());
+                to.watch.add(Gauge::MessagesIn, fragment.fin.into());
                 let received = self.signs.byte.get().into_std();
-                delivery.push(event::Continuation { source, epoch, fragment, received });
+                to.delivery.push(event::Continuation { source, epoch, fragment, received });
             }
             _ => {}
         }
