@@ -1,22 +1,19 @@
 //! The same conversation with servers by other hands: tungstenite and actix-ws, plain and over TLS.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpServer, web};
 use actix_ws::{CloseReason, Item};
 use actix_ws_client::proto::message::ControlPayload;
 use actix_ws_client::proto::session::By;
-use actix_ws_client::testing::Probe;
+use actix_ws_client::testing::{Probe, ServerTls};
 use actix_ws_client::{
     CloseCode, Connection, ConnectionBuilder, OutcomeKind, Payload, Reconnect, Tls, command, event,
 };
 use futures_util::{SinkExt, StreamExt};
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message as Theirs;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -24,19 +21,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{
     CloseCode as TheirCode, Data, OpCode,
 };
 
-/// A certificate for loopback, as a server's configuration and as PEM for the client.
-fn certificate() -> (ServerConfig, String) {
+/// A certificate for loopback: a server's, and as PEM for the client.
+fn certificate() -> (ServerTls, String) {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (config, made.cert.pem())
+    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    (ServerTls::from_pem(pem.as_bytes(), key.as_bytes()), pem)
 }
 
 fn loopback() -> (TcpListener, SocketAddr) {
@@ -124,16 +114,15 @@ async fn tungstenite<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     }
 }
 
-/// Serves with tungstenite, under TLS if there is a configuration for it.
-fn serve_tungstenite(config: Option<ServerConfig>) -> SocketAddr {
+/// Serves with tungstenite, over TLS if there is a certificate.
+fn serve_tungstenite(tls: Option<ServerTls>) -> SocketAddr {
     let (listener, addr) = loopback();
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    let acceptor = config.map(|config| TlsAcceptor::from(Arc::new(config)));
     actix::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            match &acceptor {
-                Some(acceptor) => tungstenite(acceptor.accept(stream).await.unwrap()).await,
+            match &tls {
+                Some(tls) => tungstenite(tls.accept(stream).await.unwrap()).await,
                 None => tungstenite(stream).await,
             }
         }
@@ -149,8 +138,8 @@ async fn a_conversation_with_tungstenite() {
 
 #[actix::test]
 async fn a_conversation_with_tungstenite_over_tls() {
-    let (config, pem) = certificate();
-    let addr = serve_tungstenite(Some(config));
+    let (secured, pem) = certificate();
+    let addr = serve_tungstenite(Some(secured));
     let tls = Tls::new().ca_pem(pem.as_bytes()).unwrap();
     let url = format!("wss://localhost:{}/", addr.port());
     conversation(|| Connection::builder(&url).tls(tls.clone())).await;
@@ -198,13 +187,13 @@ async fn actix_ws_server(
     Ok(response)
 }
 
-/// Serves with actix-web, under TLS if there is a configuration for it.
-fn serve_actix(config: Option<ServerConfig>) -> SocketAddr {
+/// Serves with actix-web, over TLS if there is a certificate.
+fn serve_actix(tls: Option<ServerTls>) -> SocketAddr {
     let (listener, addr) = loopback();
     let server = HttpServer::new(|| App::new().route("/", web::get().to(actix_ws_server)));
     let server = server.workers(1).disable_signals();
-    let server = match config {
-        Some(config) => server.listen_rustls_0_23(listener, config),
+    let server = match tls {
+        Some(tls) => server.listen_rustls_0_23(listener, ServerConfig::clone(tls.config())),
         None => server.listen(listener),
     };
     actix::spawn(server.unwrap().run());
@@ -219,8 +208,8 @@ async fn a_conversation_with_actix_ws() {
 
 #[actix::test]
 async fn a_conversation_with_actix_ws_over_tls() {
-    let (config, pem) = certificate();
-    let addr = serve_actix(Some(config));
+    let (secured, pem) = certificate();
+    let addr = serve_actix(Some(secured));
     let tls = Tls::new().ca_pem(pem.as_bytes()).unwrap();
     let url = format!("wss://localhost:{}/", addr.port());
     conversation(|| Connection::builder(&url).tls(tls.clone())).await;

@@ -7,13 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_ws_client::error::{HandshakeError, ProxyError, Stage};
-use actix_ws_client::testing::{Probe, Script, Server};
+use actix_ws_client::testing::{Probe, Script, Server, ServerTls};
 use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, Tls, event};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 /// One thing that a scripted proxy does.
 #[derive(Clone)]
@@ -49,7 +46,7 @@ impl Proxy {
         Proxy::start_under(None, turns).await
     }
 
-    async fn start_under(tls: Option<TlsAcceptor>, turns: impl Into<Vec<Turn>>) -> Proxy {
+    async fn start_under(tls: Option<ServerTls>, turns: impl Into<Vec<Turn>>) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let read = Arc::<Mutex<Vec<Vec<u8>>>>::default();
@@ -409,32 +406,20 @@ async fn a_reply_that_is_not_socks_stops() {
     }
 }
 
-/// A certificate for 127.0.0.1, what trusts it, and what serves it.
-fn certified() -> (Tls, TlsAcceptor) {
+/// A certificate for 127.0.0.1: what trusts it, and what serves it.
+fn certified() -> (Tls, ServerTls) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let trust = Tls::new().ca_pem(made.cert.pem().as_bytes()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (trust, TlsAcceptor::from(Arc::new(config)))
-}
-
-/// TLS in front of a server: it ends here.
-async fn terminated(acceptor: TlsAcceptor, server: &Server) -> SocketAddr {
-    Proxy::start_under(Some(acceptor), [Pipe(server.addr())]).await.addr
+    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let trust = Tls::new().ca_pem(pem.as_bytes()).unwrap();
+    (trust, ServerTls::from_pem(pem.as_bytes(), key.as_bytes()))
 }
 
 #[actix::test]
 async fn tls_goes_through_every_kind_of_proxy() {
-    let server = greeting();
-    let (trust, acceptor) = certified();
-    let (trust_proxy, proxy_acceptor) = certified();
-    let secured = terminated(acceptor, &server).await;
+    let (trust, tls) = certified();
+    let (trust_proxy, proxy_tls) = certified();
+    let server = Server::start_tls(Script::accept().send_text("hi"), tls);
+    let secured = server.addr();
     let pipe = || Pipe(secured);
     let greeted = vec![Bytes(3), say([5, 0]), Bytes(10), say(SOCKS5_OK), pipe()];
     for (scheme, turns) in [
@@ -445,7 +430,7 @@ async fn tls_goes_through_every_kind_of_proxy() {
         ("socks5", greeted.clone()),
         ("socks5h", greeted.clone()),
     ] {
-        let tls = (scheme == "https").then(|| proxy_acceptor.clone());
+        let tls = (scheme == "https").then(|| proxy_tls.clone());
         let proxy = Proxy::start_under(tls, turns).await;
         let builder = to(format!("wss://{secured}/")).proxy(proxy.url(scheme, ""));
         let probe = Probe::new();
@@ -469,8 +454,8 @@ async fn tls_goes_through_every_kind_of_proxy() {
 #[actix::test]
 async fn an_https_proxy_is_verified_whatever_is_said_of_the_server() {
     let server = greeting();
-    let (trust, acceptor) = certified();
-    let proxy = Proxy::start_under(Some(acceptor), [Head, say(OK), Pipe(server.addr())]).await;
+    let (trust, tls) = certified();
+    let proxy = Proxy::start_under(Some(tls), [Head, say(OK), Pipe(server.addr())]).await;
     let builder = || to(server.url()).proxy(proxy.url("https", "user:hunter2@"));
     greets(builder().proxy_tls(trust.clone())).await;
     for lax in [trust, Tls::new().dangerously_accept_any_certificate()] {

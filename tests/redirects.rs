@@ -6,13 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_ws_client::error::{RedirectError, Stage};
-use actix_ws_client::testing::{Script, Server};
+use actix_ws_client::testing::{Script, Server, ServerTls};
 use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url()).no_reconnect().proxy_from_env(false)
@@ -122,47 +119,24 @@ async fn a_prepared_transport_leads_to_one_server_alone() {
     assert_eq!(server.requests()[1].header("host"), Some("elsewhere.example"));
 }
 
-/// A certificate for an address and some names, what trusts it, and what serves it.
-fn certified() -> (Tls, TlsAcceptor) {
+/// A certificate for an address and some names: what trusts it, and what serves it.
+fn certified() -> (Tls, ServerTls) {
     let names = ["127.0.0.1", "a.feed.example", "b.feed.example"].map(String::from);
     let made = rcgen::generate_simple_self_signed(names).unwrap();
-    let trust = Tls::new().ca_pem(made.cert.pem().as_bytes()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    (trust, TlsAcceptor::from(Arc::new(config)))
-}
-
-/// TLS in front of a server: it ends here.
-async fn terminated(acceptor: TlsAcceptor, server: &Server) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let (addr, behind) = (listener.local_addr().unwrap(), server.addr());
-    actix::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            actix::spawn(async move {
-                let mut stream = acceptor.accept(stream).await?;
-                copy_bidirectional(&mut stream, &mut TcpStream::connect(behind).await?).await
-            });
-        }
-    });
-    addr
+    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let trust = Tls::new().ca_pem(pem.as_bytes()).unwrap();
+    (trust, ServerTls::from_pem(pem.as_bytes(), key.as_bytes()))
 }
 
 #[actix::test]
 async fn from_wss_to_wss_is_followed_and_the_new_server_verified() {
-    let (trust, acceptor) = certified();
-    let other = Server::start(done());
-    let there = terminated(acceptor.clone(), &other).await;
+    let (trust, secured) = certified();
+    let other = Server::start_tls(done(), secured.clone());
+    let there = other.addr();
     let away = format!("https://{there}/there");
     let hop = redirect(307, "/same").header("Set-Cookie", "jar=1; Secure");
-    let server = Server::start([hop, redirect(307, &away)]);
-    let here = terminated(acceptor.clone(), &server).await;
+    let server = Server::start_tls([hop, redirect(307, &away)], secured.clone());
+    let here = server.addr();
     let builder = Connection::builder(format!("wss://me:pw@{here}/")).no_reconnect();
     let builder = builder.proxy_from_env(false).tls(trust.clone()).cookie("own=2");
     let outcome = builder.run().await.unwrap();
@@ -176,33 +150,33 @@ async fn from_wss_to_wss_is_followed_and_the_new_server_verified() {
     assert_eq!((theirs[0].header("cookie"), theirs[0].header("authorization")), (None, None));
 
     // A server that nobody trusts is not one because a trusted one leads there.
-    let stranger = terminated(certified().1, &other).await;
-    let server = Server::start(redirect(302, format!("wss://{stranger}/")));
-    let here = terminated(acceptor, &server).await;
-    let builder = Connection::builder(format!("wss://{here}/")).no_reconnect().tls(trust);
+    let stranger = Server::start_tls(done(), certified().1);
+    let away = redirect(302, format!("wss://{}/", stranger.addr()));
+    let server = Server::start_tls(away, secured);
+    let builder =
+        Connection::builder(format!("wss://{}/", server.addr())).no_reconnect().tls(trust);
     let outcome = builder.proxy_from_env(false).run().await.unwrap();
     assert_eq!(outcome.error.unwrap().stage(), "tls");
-    assert_eq!((server.dials(), other.dials()), (1, 1));
+    assert_eq!((server.dials(), stranger.dials(), stranger.requests().len()), (1, 1, 0));
 }
 
 #[actix::test]
 async fn from_wss_to_ws_is_not_followed() {
-    let (trust, acceptor) = certified();
+    let (trust, secured) = certified();
     let plain = Server::start(done());
     for scheme in ["ws", "http"] {
         let away = format!("{scheme}://{}/", plain.addr());
-        let server = Server::start(redirect(302, away));
-        let here = terminated(acceptor.clone(), &server).await;
-        let builder = Connection::builder(format!("wss://{here}/")).no_reconnect();
+        let server = Server::start_tls(redirect(302, away), secured.clone());
+        let builder = Connection::builder(format!("wss://{}/", server.addr())).no_reconnect();
         let outcome = builder.proxy_from_env(false).tls(trust.clone()).run().await.unwrap();
         assert_eq!(not_followed(outcome), RedirectError::Downgrade);
     }
     assert_eq!(plain.dials(), 0);
     // The other way is an improvement.
-    let secure = terminated(acceptor, &plain).await;
-    let server = Server::start(redirect(302, format!("wss://{secure}/")));
+    let better = Server::start_tls(done(), secured);
+    let server = Server::start(redirect(302, format!("wss://{}/", better.addr())));
     assert_eq!(to(&server).tls(trust).run().await.unwrap().epochs, 1);
-    assert_eq!(plain.dials(), 1);
+    assert_eq!(better.dials(), 1);
 }
 
 /// What a proxy was asked, request by request.
@@ -237,17 +211,14 @@ async fn proxy<const N: usize>(hosts: [(&'static str, SocketAddr); N]) -> (Socke
 
 #[actix::test]
 async fn a_redirect_goes_through_the_proxy_and_who_asks_stays_with_the_origin() {
-    let (trust, acceptor) = certified();
+    let (trust, secured) = certified();
     let hop = redirect(302, "/same").header("Set-Cookie", "host=1; Secure");
     let away = redirect(302, "https://b.feed.example/there")
         .header("Set-Cookie", "all=2; Domain=feed.example; Path=/there");
-    let first = Server::start([hop, away]);
-    let second = Server::start(done());
-    let (proxy, asked) = proxy([
-        ("a.feed.example:443", terminated(acceptor.clone(), &first).await),
-        ("b.feed.example:443", terminated(acceptor, &second).await),
-    ])
-    .await;
+    let first = Server::start_tls([hop, away], secured.clone());
+    let second = Server::start_tls(done(), secured);
+    let hosts = [("a.feed.example:443", first.addr()), ("b.feed.example:443", second.addr())];
+    let (proxy, asked) = proxy(hosts).await;
     let builder = Connection::builder("wss://a.feed.example/").no_reconnect().tls(trust);
     let builder = builder.proxy(format!("http://me:hunter2@{proxy}")).no_proxy("");
     let builder = builder.bearer_auth("secret").cookie("own=3").header("Host", "own.example");

@@ -1,19 +1,13 @@
 //! The URL of each dial, made by the application: checked as the builder's, and what goes wrong in
 //! making it is told and contained.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_ws_client::error::Stage;
-use actix_ws_client::testing::{Journal, Probe, Script, Server};
+use actix_ws_client::testing::{Probe, Script, Server, ServerTls};
 use actix_ws_client::{
     Attempt, Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, Tls, event,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::{HandshakeKind, ServerConfig};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 /// A URL that nothing is ever asked of: it is the closure that counts.
 fn unused() -> ConnectionBuilder {
@@ -109,38 +103,21 @@ async fn a_closure_that_misbehaves_takes_nothing_else_down() {
 
 #[actix::test]
 async fn a_session_of_tls_is_resumed_at_a_new_url() {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let trust = Tls::new().ca_pem(made.cert.pem().as_bytes()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let served = actix::spawn(async move {
-        let (mut kinds, journal) = (Vec::new(), Journal::new());
-        let scripts = [Script::refuse(503), Script::accept().drop_connection(), done()];
-        for (visit, script) in scripts.into_iter().enumerate() {
-            let (stream, _) = listener.accept().await.unwrap();
-            let mut stream = acceptor.accept(stream).await.unwrap();
-            kinds.extend(stream.get_ref().1.handshake_kind());
-            script.play(&mut stream, visit, &journal).await;
-        }
-        kinds
-    });
-    let builder = Connection::builder(format!("wss://{addr}/"));
-    let builder = builder.reconnect(Reconnect::fixed(Duration::from_millis(2))).tls(trust);
-    let builder = builder.proxy_from_env(false).url_with(async move |attempt: Attempt| {
-        Ok::<_, String>(format!("wss://{addr}/{}", attempt.number))
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = ServerTls::from_pem(pem.as_bytes(), key.as_bytes());
+    let scripts = [Script::refuse(503), Script::accept().drop_connection(), done()];
+    let server = Server::start_tls(scripts, tls);
+    let trust = Tls::new().ca_pem(pem.as_bytes()).unwrap();
+    let url = server.url();
+    let builder = Connection::builder(&url).tls(trust).proxy_from_env(false);
+    let builder = builder.reconnect(Reconnect::fixed(Duration::from_millis(2)));
+    let builder = builder.url_with(async move |attempt: Attempt| {
+        Ok::<_, String>(format!("{url}{}", attempt.number))
     });
     builder.run().await.unwrap();
-    let kinds = served.await.unwrap();
-    assert_eq!(kinds, [HandshakeKind::Full, HandshakeKind::Resumed, HandshakeKind::Resumed]);
+    let resumed: Vec<_> = server.tls_handshakes().iter().map(|it| it.resumed).collect();
+    assert_eq!(resumed, [false, true, true]);
 }
 
 #[actix::test]

@@ -1,29 +1,23 @@
-//! `wss` with an authority of our own and a client certificate, and what comes of it when one of
-//! them is missing.
+//! `wss` with a certificate authority and a client certificate of one's own, and how a connection
+//! ends if one of them is missing.
 //!
-//! `cargo run --example tls`. Certificates are made on the spot, and so is the server. A program
-//! that has them in files says `ca_file("ca.pem")?` and
-//! `client_cert_file("client.pem", "client.key")?` instead.
+//! `cargo run --example tls`. It makes the certificates and starts the server itself. A program that
+//! has them in files calls `ca_file("ca.pem")?` and `client_cert_file("client.pem", "client.key")?`.
 
 use std::error::Error;
-use std::sync::Arc;
 
+use actix_ws_client::testing::{Script, Server, ServerTls};
 use actix_ws_client::{Connection, Outcome, Tls, TlsVersion, event};
-use futures_util::SinkExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let authority = authority()?;
-    let url = server(&authority).await?;
+    let server = server(&authority)?;
+    let url = server.url();
     let (chain, key) = issue(&authority, "client 7")?;
 
-    println!("* with the authority and a certificate of ours");
+    println!("* with the authority and a client certificate");
     let trusting = Tls::new().ca_pem(authority.pem().as_bytes())?.min_version(TlsVersion::V1_3);
     let known = trusting.clone().client_cert_pem(chain.as_bytes(), key.as_bytes())?;
     let outcome = run(&url, known).await?;
@@ -31,9 +25,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err(error.into());
     }
 
-    println!("* without the certificate: the server wants to know who we are");
+    println!("* without the client certificate: the server refuses the client");
     let refused = run(&url, trusting).await?;
-    println!("* without the authority: for all we know, this is another server");
+    println!("* without the authority: the client refuses the server");
     let unknown = run(&url, Tls::new()).await?;
     match (refused.error, unknown.error) {
         (Some(_), Some(_)) => Ok(()),
@@ -41,12 +35,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Opens a connection, and prints what happens until the server closes it.
+/// Opens a connection, and prints its events until the server closes it.
 async fn run(url: &str, tls: Tls) -> Result<Outcome, Box<dyn Error>> {
     let builder = Connection::builder(url)
         .tls(tls)
         .proxy_from_env(false)
-        .reconnect_on_close(false) // when the server closes, that is all
+        .reconnect_on_close(false) // the server's Close ends the run
         .on_open(event::call(|open: event::Open| {
             if let Some(session) = &open.handshake.tls {
                 println!("open: {}, {}", session.version, session.cipher);
@@ -55,14 +49,14 @@ async fn run(url: &str, tls: Tls) -> Result<Outcome, Box<dyn Error>> {
         .on_message(event::call(|message: event::Message| {
             println!("message: {}", message.payload.as_text().unwrap_or_default());
         }))
-        // A certificate that will not do is no reason to try again: there is one dial.
+        // Another dial would meet the same certificate, so the first failure ends the run.
         .on_error(event::call(|failed: event::Error| {
             println!("error at stage {}: {}", failed.error.stage(), failed.error);
         }));
     Ok(builder.run().await?)
 }
 
-/// An authority that nobody else knows.
+/// Creates a certificate authority that no other program trusts.
 fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "an authority of our own");
@@ -70,7 +64,7 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>, rcgen::Error> {
     CertifiedIssuer::self_signed(params, KeyPair::generate()?)
 }
 
-/// A certificate and its key, as PEM.
+/// Creates a certificate and its key, as PEM.
 fn issue(
     authority: &CertifiedIssuer<'_, KeyPair>,
     name: &str,
@@ -81,35 +75,11 @@ fn issue(
     Ok((params.signed_by(&key, authority)?.pem(), key.serialize_pem()))
 }
 
-/// Starts a server that asks for a certificate, and says where.
-async fn server(authority: &CertifiedIssuer<'_, KeyPair>) -> Result<String, Box<dyn Error>> {
-    let key = KeyPair::generate()?;
-    let own = CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, authority)?;
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.der().clone())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(clients.build()?)
-        .with_single_cert(
-            vec![own.der().clone()],
-            PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        )?;
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let url = format!("wss://localhost:{}/", listener.local_addr()?.port());
-    actix::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            // A client that does not trust us, or that we don't trust, goes no further.
-            let Ok(stream) = acceptor.accept(stream).await else { continue };
-            let shown = stream.get_ref().1.peer_certificates().map_or(0, |chain| chain.len());
-            let Ok(mut socket) = tokio_tungstenite::accept_async(stream).await else { continue };
-            let words = format!("welcome, your chain has {shown} certificate");
-            // An error here is the end of the client.
-            let _ = socket.send(words.into()).await;
-            let _ = socket.close(None).await;
-        }
-    });
-    Ok(url)
+/// Starts a server that accepts only clients with a certificate by this authority.
+fn server(authority: &CertifiedIssuer<'_, KeyPair>) -> Result<Server, Box<dyn Error>> {
+    let (chain, key) = issue(authority, "server")?;
+    let ca = authority.pem();
+    let tls = ServerTls::from_pem_with_client_ca(chain.as_bytes(), key.as_bytes(), ca.as_bytes());
+    let script = Script::accept().send_text("welcome").send_close(1000, "that is all");
+    Ok(Server::start_tls(script, tls))
 }

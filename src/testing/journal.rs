@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::proto::error::ProtocolError;
 use crate::proto::message::Incoming;
+use crate::tls::server::TlsHandshake;
 
 /// One thing that a scripted peer saw.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ use crate::proto::message::Incoming;
 pub enum Note {
     /// A connection was accepted.
     Dial,
+    /// A TLS handshake was completed over it.
+    Tls(TlsHandshake),
     /// The head of its request came.
     Request(Request),
     /// A message or a control frame came.
@@ -36,6 +39,8 @@ pub enum Gone {
     Scripted,
     /// The client ended it without a Close (FIN).
     Eof,
+    /// The TLS handshake failed; what rustls says of it.
+    Tls(String),
     /// Reading or writing failed; `ConnectionReset` is the client's RST.
     Error(io::ErrorKind),
     /// The client broke RFC 6455.

@@ -67,6 +67,8 @@ enum Opening {
     Raw(Bytes),
     /// No reply, ever.
     Silence,
+    /// The connection is closed before anything is read.
+    HangUp,
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +96,10 @@ enum Wait {
 pub enum Leave {
     /// Everything was said: the stream was shut down.
     Quietly,
+    /// The script wants a TLS session to be cut: the caller of [`Script::play`] ends the transport
+    /// (FIN, where that is TCP) without shutting down the stream over it, which would send a
+    /// close_notify (RFC 8446, 6.1).
+    Truncated,
     /// The script wants a reset: the caller of [`Script::play`] drops the stream so that its
     /// transport tells the client (RST, where that is TCP).
     Reset,
@@ -155,6 +161,17 @@ impl Script {
     /// Never answers the request, but reads on, and sees the client go. No step follows.
     pub fn no_reply() -> Script {
         Script::new(Opening::Silence)
+    }
+
+    /// Closes the connection before anything is read, over TLS also before the handshake. No step
+    /// follows.
+    pub fn hang_up() -> Script {
+        Script::new(Opening::HangUp)
+    }
+
+    /// Whether the connection is closed before a TLS handshake.
+    pub(super) fn hangs_up(&self) -> bool {
+        matches!(self.opening, Opening::HangUp)
     }
 
     /// Adds a header line to the reply. No effect on a raw reply.
@@ -295,6 +312,12 @@ impl Script {
         self.step(Step::Leave(Leave::Quietly))
     }
 
+    /// Ends the connection without a Close and, over TLS, without a close_notify (FIN alone).
+    /// Without TLS it is [`drop_connection`](Script::drop_connection).
+    pub fn drop_without_close_notify(self) -> Script {
+        self.step(Step::Leave(Leave::Truncated))
+    }
+
     /// Resets the connection (RST).
     pub fn reset(self) -> Script {
         self.step(Step::Leave(Leave::Reset))
@@ -320,7 +343,8 @@ impl Script {
     }
 
     /// Plays the script over a stream to its end, and writes down what is seen as the connection of
-    /// number `visit`. The stream is shut down, unless the answer is [`Leave::Reset`].
+    /// number `visit`. The stream is shut down if [`Leave::Quietly`] is returned, and else left to
+    /// the caller.
     ///
     /// ```
     /// use actix_ws_client::testing::{Journal, Probe, Script};
@@ -354,7 +378,7 @@ impl Script {
         };
         journal.write(visit, Note::Gone(end.gone));
         if end.leave == Leave::Quietly {
-            player.part().await;
+            drain(player.stream).await;
         }
         end.leave
     }
@@ -428,10 +452,14 @@ where
     }
 
     async fn open(&mut self) -> Result<(), End> {
+        if self.script.hangs_up() {
+            return Err(End::quiet(Gone::Scripted));
+        }
         let request = self.request().await?;
         let key = request.header("sec-websocket-key").unwrap_or_default().to_owned();
         self.journal.write(self.visit, Note::Request(request));
         match &self.script.opening {
+            Opening::HangUp => {} // returned above
             // Who leaves meanwhile is seen to leave.
             Opening::Silence => loop {
                 self.inbox.clear();
@@ -573,23 +601,16 @@ where
             }
         }
     }
+}
 
-    /// Ends our side, and takes in what still comes for a moment.
-    async fn part(&mut self) {
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let rest = async {
-            loop {
-                self.inbox.clear();
-                if self.stream.read_buf(&mut self.inbox).await.is_ok_and(|count| count > 0) {
-                    continue;
-                }
-                return;
-            }
-        };
-        let _ = timeout(PARTING, rest).await;
+/// Shuts down the stream, then reads and drops what still arrives, for at most [`PARTING`].
+pub(super) async fn drain<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    if stream.shutdown().await.is_err() {
+        return;
     }
+    let mut rest = [0; 4096];
+    let read_rest = async { while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
+    let _ = timeout(PARTING, read_rest).await;
 }
 
 impl Wait {

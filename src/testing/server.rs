@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -14,7 +14,8 @@ use tokio::task::{JoinHandle as Task, JoinSet};
 use crate::proto::close::CloseFrame;
 use crate::proto::message::{Incoming, Payload};
 use crate::testing::journal::{Gone, Journal, Note, Request};
-use crate::testing::script::{Leave, Script};
+use crate::testing::script::{Leave, Script, drain};
+use crate::tls::server::{ServerTls, TlsHandshake};
 
 /// A WebSocket server for tests: real sockets on 127.0.0.1, scripted connections.
 ///
@@ -38,6 +39,8 @@ use crate::testing::script::{Leave, Script};
 /// ```
 pub struct Server {
     addr: SocketAddr,
+    /// `ws` or `wss`.
+    scheme: &'static str,
     journal: Journal,
     orders: UnboundedSender<(Order, mpsc::Sender<()>)>,
     thread: Option<JoinHandle<()>>,
@@ -97,17 +100,30 @@ impl Server {
     /// # Panics
     /// If no port can be bound.
     pub fn start(scripts: impl Into<Scripts>) -> Server {
-        let scripts = scripts.into();
+        Server::launch(scripts.into(), None)
+    }
+
+    /// Like [`start`](Server::start), but over TLS: a `wss` server. See [`ServerTls`] for an
+    /// example.
+    ///
+    /// # Panics
+    /// If no port can be bound.
+    pub fn start_tls(scripts: impl Into<Scripts>, tls: ServerTls) -> Server {
+        Server::launch(scripts.into(), Some(tls))
+    }
+
+    fn launch(scripts: Scripts, tls: Option<ServerTls>) -> Server {
+        let scheme = if tls.is_some() { "wss" } else { "ws" };
         let journal = Journal::new();
         let (orders, inbox) = unbounded_channel();
         let (bound, addr) = mpsc::channel();
-        let host = Host { scripts, journal: journal.clone(), visits: Arc::default() };
+        let host = Host { scripts, tls, journal: journal.clone(), visits: Arc::default() };
         let thread = std::thread::Builder::new()
             .name("testing-server".into())
             .spawn(move || serve(host, inbox, bound))
             .expect("a thread can be started");
         let addr = addr.recv().expect("a port of loopback can be bound");
-        Server { addr, journal, orders, thread: Some(thread), cursors: Default::default() }
+        Server { addr, scheme, journal, orders, thread: Some(thread), cursors: Default::default() }
     }
 
     /// Starts a server whose n-th connection, from 0, plays what the closure makes of n.
@@ -123,9 +139,13 @@ impl Server {
         self.addr
     }
 
-    /// `ws://127.0.0.1:PORT/`
+    /// Returns `ws://127.0.0.1:PORT/`, or `wss://localhost:PORT/` over TLS, where the certificate
+    /// has to be for that name.
     pub fn url(&self) -> String {
-        format!("ws://{}/", self.addr)
+        match self.scheme {
+            "wss" => format!("wss://localhost:{}/", self.addr.port()),
+            scheme => format!("{scheme}://{}/", self.addr),
+        }
     }
 
     /// Everything that was seen.
@@ -135,19 +155,20 @@ impl Server {
 
     /// How many connections were accepted.
     pub fn dials(&self) -> usize {
-        self.dial_times().len()
+        self.all(|note| matches!(note, Note::Dial).then_some(())).len()
     }
 
-    /// When each connection was accepted.
-    pub fn dial_times(&self) -> Vec<Instant> {
-        let notes = self.journal.notes().into_iter();
-        let dials = notes.filter(|(_, _, note)| matches!(note, Note::Dial));
-        dials.map(|(at, _, _)| at.into_std()).collect()
+    /// All TLS handshakes that were completed, in order.
+    pub fn tls_handshakes(&self) -> Vec<TlsHandshake> {
+        self.all(|note| match note {
+            Note::Tls(handshake) => Some(handshake),
+            _ => None,
+        })
     }
 
     /// The heads of all upgrade requests, in order.
     pub fn requests(&self) -> Vec<Request> {
-        self.all(|_, note| match note {
+        self.all(|note| match note {
             Note::Request(request) => Some(request),
             _ => None,
         })
@@ -155,23 +176,15 @@ impl Server {
 
     /// All messages and control frames that came, in order.
     pub fn received(&self) -> Vec<Incoming> {
-        self.all(|_, note| match note {
+        self.all(|note| match note {
             Note::Received(item) => Some(item),
-            _ => None,
-        })
-    }
-
-    /// As [`received`](Server::received), over one connection, from 0.
-    pub fn received_by(&self, visit: usize) -> Vec<Incoming> {
-        self.all(|which, note| match note {
-            Note::Received(item) if which == visit => Some(item),
             _ => None,
         })
     }
 
     /// All messages that came, in order.
     pub fn messages(&self) -> Vec<Payload> {
-        self.all(|_, note| match note {
+        self.all(|note| match note {
             Note::Received(Incoming::Message(payload)) => Some(payload),
             _ => None,
         })
@@ -179,15 +192,15 @@ impl Server {
 
     /// All Close frames that came, in order; `None` is an empty one.
     pub fn closes(&self) -> Vec<Option<CloseFrame>> {
-        self.all(|_, note| match note {
+        self.all(|note| match note {
             Note::Received(Incoming::Close(frame)) => Some(frame),
             _ => None,
         })
     }
 
-    fn all<T>(&self, pick: impl Fn(usize, Note) -> Option<T>) -> Vec<T> {
+    fn all<T>(&self, pick: impl Fn(Note) -> Option<T>) -> Vec<T> {
         let notes = self.journal.notes().into_iter();
-        notes.filter_map(|(_, visit, note)| pick(visit, note)).collect()
+        notes.filter_map(|(_, _, note)| pick(note)).collect()
     }
 
     /// The number of the next connection, from 0, once it was accepted.
@@ -291,6 +304,7 @@ impl fmt::Debug for Server {
 #[derive(Clone)]
 struct Host {
     scripts: Scripts,
+    tls: Option<ServerTls>,
     journal: Journal,
     /// How many connections there were.
     visits: Arc<AtomicUsize>,
@@ -364,8 +378,27 @@ impl Host {
         // An error here shows in the first read.
         let _ = stream.set_nodelay(true);
         let script = (self.scripts.0)(visit);
-        if script.play(&mut stream, visit, &self.journal).await == Leave::Reset {
-            reset(&stream);
+        let (mut stream, leave) = match &self.tls {
+            Some(tls) if !script.hangs_up() => match tls.handshake(stream).await {
+                Ok(mut secured) => {
+                    self.journal.write(visit, Note::Tls(TlsHandshake::of(&secured)));
+                    let leave = script.play(&mut secured, visit, &self.journal).await;
+                    (secured.into_inner().0, leave)
+                }
+                Err((err, stream)) => {
+                    self.journal.write(visit, Note::Gone(Gone::Tls(err.to_string())));
+                    (stream, Leave::Truncated) // a close with bytes unread could cost the alert
+                }
+            },
+            _ => {
+                let leave = script.play(&mut stream, visit, &self.journal).await;
+                (stream, leave)
+            }
+        };
+        match leave {
+            Leave::Quietly => {}
+            Leave::Truncated => drain(&mut stream).await,
+            Leave::Reset => reset(&stream),
         }
     }
 }

@@ -9,6 +9,8 @@ mod encrypted;
 mod identity;
 mod late;
 mod provider;
+#[cfg(feature = "testing")]
+pub(crate) mod server;
 mod session;
 mod verify;
 #[cfg(feature = "webpki-roots")]

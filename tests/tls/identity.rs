@@ -26,8 +26,9 @@ const RSA_PKCS1: &str = include_str!("keys/rsa-pkcs1.pem");
 
 const PASSWORD: &str = "hunter2";
 
-fn certificate(pem: &str) -> Option<CertificateDer<'static>> {
-    Some(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+/// The chain of one certificate, as DER.
+fn chain(pem: &str) -> Vec<Vec<u8>> {
+    vec![CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()]
 }
 
 fn with(tls: Tls, chain: &str, key: &str) -> Tls {
@@ -37,7 +38,7 @@ fn with(tls: Tls, chain: &str, key: &str) -> Tls {
 #[actix::test]
 async fn a_certificate_is_shown_whatever_form_its_key_has() {
     let setup = Setup::new(&["localhost"]).clients(Ask::Required, &[EC, RSA]);
-    let peer = setup.serve(Script::accept().echo()).await;
+    let peer = setup.serve(Script::accept().echo());
     let both = format!("{EC_PKCS8}{EC}");
     for (form, chain, key, password) in [
         ("PKCS#8", EC, EC_PKCS8, None),
@@ -54,15 +55,15 @@ async fn a_certificate_is_shown_whatever_form_its_key_has() {
         }
         let open = talk(to("localhost", peer.port, tls)).await;
         assert_eq!(open.epoch, 1, "{form}");
-        let shown = peer.seen().pop().unwrap().certificate;
-        assert_eq!(shown, certificate(chain), "{form}");
+        let shown = peer.seen().pop().unwrap().client_chain;
+        assert_eq!(shown, self::chain(chain), "{form}");
     }
 }
 
 #[actix::test]
 async fn certificate_and_key_come_from_files() {
     let setup = Setup::new(&["localhost"]).clients(Ask::Required, &[EC]);
-    let peer = setup.serve(Script::accept().echo()).await;
+    let peer = setup.serve(Script::accept().echo());
     let scratch = Scratch::new("files");
     let (chain, key) = (scratch.write("chain", EC), scratch.write("key", EC_SCRYPT));
     let tls = trusting(&peer.pem).client_key_password(PASSWORD);
@@ -121,9 +122,9 @@ fn what_is_no_pair_is_refused_before_anything_is_dialled() {
 async fn a_missing_certificate_stops_the_run() {
     for versions in [OLD, NEW] {
         let setup = Setup::new(&["localhost"]).versions(versions).clients(Ask::Required, &[EC]);
-        let peer = setup.serve(Script::accept()).await;
+        let peer = setup.serve(Script::accept());
         refused(to("localhost", peer.port, trusting(&peer.pem))).await;
-        assert_eq!(peer.dials(), 1);
+        assert_eq!(peer.server.dials(), 1);
     }
 }
 
@@ -131,9 +132,9 @@ async fn a_missing_certificate_stops_the_run() {
 async fn a_certificate_that_the_server_does_not_know_stops_the_run() {
     for versions in [OLD, NEW] {
         let setup = Setup::new(&["localhost"]).versions(versions).clients(Ask::Required, &[EC]);
-        let peer = setup.serve(Script::accept()).await;
+        let peer = setup.serve(Script::accept());
         refused(to("localhost", peer.port, with(trusting(&peer.pem), RSA, RSA_PKCS1))).await;
-        assert_eq!(peer.dials(), 1);
+        assert_eq!(peer.server.dials(), 1);
     }
 }
 
@@ -183,7 +184,7 @@ async fn an_alert_is_heard_though_a_write_failed_before_it() {
     // is the third; then comes the end of our handshake, and after it the upgrade.
     for (versions, writes) in [(OLD, 2), (NEW, 3), (NEW, 4)] {
         let setup = Setup::new(&["localhost"]).versions(versions).clients(Ask::Required, &[EC]);
-        let peer = setup.serve(Script::accept()).await;
+        let peer = setup.serve(Script::accept());
         let tcp = TcpStream::connect(("127.0.0.1", peer.port)).await.unwrap();
         let builder = to("localhost", peer.port, trusting(&peer.pem));
         let words = refused(builder.transport(Snapping { tcp, writes })).await;
@@ -194,14 +195,17 @@ async fn an_alert_is_heard_though_a_write_failed_before_it() {
 #[actix::test]
 async fn a_certificate_is_not_shown_where_a_redirect_leads() {
     let asking = |name: &str| Setup::new(&[name]).clients(Ask::Optional, &[EC]);
-    let stranger = asking("localhost").serve(Script::accept().echo()).await;
+    let stranger = asking("localhost").serve(Script::accept().echo());
     let location = format!("wss://localhost:{}/", stranger.port);
     let redirect = Script::refuse(302).header("Location", location);
-    let first = asking("feed.example").serve(redirect).await;
+    let first = asking("feed.example").serve(redirect);
     let trusting = || trusting(&first.pem).ca_pem(stranger.pem.as_bytes()).unwrap();
     let named = with(trusting(), EC, EC_SEC1).server_name("feed.example");
     talk(to("localhost", first.port, named)).await;
     let (there, here) = (first.seen().remove(0), stranger.seen().remove(0));
-    assert_eq!((there.sni.as_deref(), there.certificate), (Some("feed.example"), certificate(EC)));
-    assert_eq!((here.sni.as_deref(), here.certificate), (Some("localhost"), None));
+    assert_eq!(
+        (there.server_name.as_deref(), there.client_chain),
+        (Some("feed.example"), chain(EC))
+    );
+    assert_eq!((here.server_name.as_deref(), here.client_chain), (Some("localhost"), vec![]));
 }

@@ -9,20 +9,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use actix_ws_client::testing::{Probe, Script, Server};
+use actix_ws_client::testing::{Probe, Script, Server, ServerTls};
 use actix_ws_client::{
     Attempt, ConfigError, Connection, ConnectionBuilder, Error, Outcome, Reconnect, Tls, command,
     event,
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 const EC: &str = include_str!("keys/ec.pem");
 const EC_PKCS8: &str = include_str!("keys/ec-pkcs8.pem");
@@ -487,44 +484,24 @@ async fn a_proxy_shows_none_whether_it_lets_through_or_not() {
     shown.hold_no(&[USER.as_bytes(), WORD.as_bytes()]);
 }
 
-/// Serves one script under TLS to who shows the certificate `EC`; its own, as PEM, and its port.
-async fn secure(script: Script) -> (String, u16) {
-    let signing = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let made = params.self_signed(&signing).unwrap();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(EC.as_bytes()).unwrap()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(verifier.build().unwrap())
-        .with_single_cert(vec![made.der().clone()], key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    actix::spawn(async move {
-        let journal = actix_ws_client::testing::Journal::new();
-        while let Ok((stream, _)) = listener.accept().await {
-            if let Ok(mut stream) = acceptor.accept(stream).await {
-                script.play(&mut stream, 0, &journal).await;
-            }
-        }
-    });
-    (made.pem(), port)
+/// Serves one script over TLS to clients that have the certificate `EC`; returns the server's own
+/// certificate too, as PEM.
+fn secure(script: Script) -> (String, Server) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = ServerTls::from_pem_with_client_ca(pem.as_bytes(), key.as_bytes(), EC.as_bytes());
+    (pem, Server::start_tls(script, tls))
 }
 
 #[actix::test]
 async fn tls_shows_neither_the_key_nor_its_password() {
     let shown = Shown::new();
-    let (pem, port) = secure(Script::accept().send_text("hi")).await;
+    let (pem, server) = secure(Script::accept().send_text("hi"));
     let trusting = || Tls::new().ca_pem(pem.as_bytes()).unwrap();
     let known = trusting().client_cert_pem(EC.as_bytes(), EC_SCRYPT.as_bytes()).unwrap();
     let known = known.client_key_password(KEY_PASSWORD);
     shown.debug(&known);
+    let port = server.addr().port();
     let url = format!("wss://tls-user-s3cr3t:tls-word-s3cr3t@localhost:{port}/");
     let to_it = |tls| to(&url).tls(tls).cookie("a=tls-own-s3cr3t").max_attempts(1);
     let outcome = shown.run(to_it(known)).await;

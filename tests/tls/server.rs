@@ -1,26 +1,15 @@
-//! A scripted server over TLS, and what it saw of its clients.
+//! Scripted servers over TLS, each with a certificate of its own.
 
+use std::iter;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
-use actix_ws_client::testing::{Gone, Journal, Leave, Note, Script};
+use actix_ws_client::testing::{Script, Server, ServerTls, TlsHandshake};
 use rcgen::{CertificateParams, DnType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
-
-/// How a script's `reset` ends the transport.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Cut {
-    /// FIN, without close_notify.
-    Fin,
-    /// RST.
-    Reset,
-}
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 /// Which clients have to show a certificate.
 #[derive(Clone, Copy, PartialEq)]
@@ -44,7 +33,6 @@ pub(crate) struct Setup {
     versions: Versions,
     alpn: Vec<Vec<u8>>,
     clients: Option<(Ask, Vec<String>)>,
-    cut: Cut,
     /// Connections that are dropped instead of their handshake.
     refused: usize,
 }
@@ -57,8 +45,8 @@ impl Setup {
         // An authority of the same name with another key would be a bad signature, not an unknown.
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         params.distinguished_name.push(DnType::CommonName, format!("server {number}"));
-        let (versions, alpn, cut) = (rustls::ALL_VERSIONS, Vec::new(), Cut::Fin);
-        Setup { params, versions, alpn, clients: None, cut, refused: 0 }
+        let (versions, alpn) = (rustls::ALL_VERSIONS, Vec::new());
+        Setup { params, versions, alpn, clients: None, refused: 0 }
     }
 
     pub(crate) fn expired(mut self) -> Setup {
@@ -80,10 +68,6 @@ impl Setup {
     pub(crate) fn clients(mut self, ask: Ask, trusted: &[&str]) -> Setup {
         self.clients = Some((ask, trusted.iter().map(|pem| (*pem).to_owned()).collect()));
         self
-    }
-
-    pub(crate) fn cut(self, cut: Cut) -> Setup {
-        Setup { cut, ..self }
     }
 
     pub(crate) fn refusing(self, refused: usize) -> Setup {
@@ -121,68 +105,11 @@ impl Setup {
     }
 
     /// Serves this script on loopback.
-    pub(crate) async fn serve(self, script: Script) -> Peer {
-        self.serve_on("127.0.0.1", script).await
-    }
-
-    pub(crate) async fn serve_on(self, host: &str, script: Script) -> Peer {
+    pub(crate) fn serve(self, script: Script) -> Peer {
         let (config, pem) = self.config();
-        let listener = TcpListener::bind((host, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let journal = Journal::new();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (notes, sights) = (journal.clone(), seen.clone());
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        actix::spawn(async move {
-            for visit in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
-                notes.write(visit, Note::Dial);
-                if visit < self.refused {
-                    continue;
-                }
-                let (acceptor, script, notes) = (acceptor.clone(), script.clone(), notes.clone());
-                let (sights, cut) = (sights.clone(), self.cut);
-                actix::spawn(async move {
-                    let mut stream = match acceptor.accept(stream).await {
-                        Ok(stream) => stream,
-                        Err(err) => {
-                            return notes.write(visit, Note::Gone(Gone::Error(err.kind())));
-                        }
-                    };
-                    sights.lock().unwrap().push(Seen::of(stream.get_ref().1));
-                    let leave = script.play(&mut stream, visit, &notes).await;
-                    let (mut tcp, _) = stream.into_inner();
-                    match (leave, cut) {
-                        (Leave::Reset, Cut::Reset) => tcp.set_zero_linger().unwrap(),
-                        (Leave::Reset, Cut::Fin) => tcp.shutdown().await.unwrap(),
-                        _ => {}
-                    }
-                });
-            }
-        });
-        Peer { port, pem, journal, seen }
-    }
-}
-
-/// What a server saw of a client in a handshake.
-#[derive(Clone, Debug)]
-pub(crate) struct Seen {
-    pub(crate) kind: Option<HandshakeKind>,
-    pub(crate) sni: Option<String>,
-    pub(crate) alpn: Option<Vec<u8>>,
-    /// The client's own certificate.
-    pub(crate) certificate: Option<CertificateDer<'static>>,
-}
-
-impl Seen {
-    fn of(session: &rustls::ServerConnection) -> Seen {
-        let certificates = session.peer_certificates().unwrap_or_default();
-        Seen {
-            kind: session.handshake_kind(),
-            sni: session.server_name().map(str::to_owned),
-            alpn: session.alpn_protocol().map(<[u8]>::to_vec),
-            certificate: certificates.first().map(|one| one.clone().into_owned()),
-        }
+        let scripts = iter::repeat_n(Script::hang_up(), self.refused).chain([script]);
+        let server = Server::start_tls(scripts.collect::<Vec<_>>(), ServerTls::from_config(config));
+        Peer { port: server.addr().port(), pem, server }
     }
 }
 
@@ -191,17 +118,12 @@ pub(crate) struct Peer {
     pub(crate) port: u16,
     /// Its certificate, which is its own authority.
     pub(crate) pem: String,
-    pub(crate) journal: Journal,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    pub(crate) server: Server,
 }
 
 impl Peer {
-    pub(crate) fn dials(&self) -> usize {
-        self.journal.notes().iter().filter(|(_, _, note)| matches!(note, Note::Dial)).count()
-    }
-
-    /// The handshakes so far that came to their end.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    /// The handshakes so far that were completed.
+    pub(crate) fn seen(&self) -> Vec<TlsHandshake> {
+        self.server.tls_handshakes()
     }
 }

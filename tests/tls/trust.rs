@@ -1,10 +1,13 @@
 //! Whom we trust, and whom we refuse.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use actix_ws_client::Tls;
-use actix_ws_client::testing::{Note, Script};
+use actix_ws_client::testing::Script;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::scratch::Scratch;
 use crate::server::Setup;
@@ -12,7 +15,7 @@ use crate::{impossible, refused, talk, to, trusting};
 
 #[actix::test]
 async fn a_server_whose_authority_is_trusted_is_talked_to() {
-    let peer = Setup::new(&["localhost"]).serve(Script::accept().echo()).await;
+    let peer = Setup::new(&["localhost"]).serve(Script::accept().echo());
     let open = talk(to("localhost", peer.port, trusting(&peer.pem))).await;
     let session = open.handshake.tls.clone().unwrap();
     assert_eq!(session.version, "TLSv1.3");
@@ -22,32 +25,32 @@ async fn a_server_whose_authority_is_trusted_is_talked_to() {
 
 #[actix::test]
 async fn an_unknown_authority_stops_the_run() {
-    let peer = Setup::new(&["localhost"]).serve(Script::accept()).await;
-    let other = Setup::new(&["localhost"]).serve(Script::accept()).await;
+    let peer = Setup::new(&["localhost"]).serve(Script::accept());
+    let other = Setup::new(&["localhost"]).serve(Script::accept());
     let words = refused(to("localhost", peer.port, trusting(&other.pem))).await;
     assert!(words.contains("UnknownIssuer"), "{words}");
-    assert_eq!(peer.dials(), 1);
+    assert_eq!(peer.server.dials(), 1);
 }
 
 #[actix::test]
 async fn a_certificate_for_another_host_stops_the_run() {
-    let peer = Setup::new(&["example.com"]).serve(Script::accept()).await;
+    let peer = Setup::new(&["example.com"]).serve(Script::accept());
     let words = refused(to("localhost", peer.port, trusting(&peer.pem))).await;
     assert!(words.contains("name"), "{words}");
-    assert_eq!(peer.dials(), 1);
+    assert_eq!(peer.server.dials(), 1);
 }
 
 #[actix::test]
 async fn a_certificate_whose_time_is_over_stops_the_run() {
-    let peer = Setup::new(&["localhost"]).expired().serve(Script::accept()).await;
+    let peer = Setup::new(&["localhost"]).expired().serve(Script::accept());
     let words = refused(to("localhost", peer.port, trusting(&peer.pem))).await;
     assert!(words.contains("expired"), "{words}");
-    assert_eq!(peer.dials(), 1);
+    assert_eq!(peer.server.dials(), 1);
 }
 
 #[actix::test]
 async fn any_certificate_will_do_where_that_was_asked_for() {
-    let peer = Setup::new(&["example.com"]).expired().serve(Script::accept().echo()).await;
+    let peer = Setup::new(&["example.com"]).expired().serve(Script::accept().echo());
     let any = Tls::new().dangerously_accept_any_certificate();
     talk(to("localhost", peer.port, any.clone())).await;
     // The weaker of two counts, in any order.
@@ -56,21 +59,21 @@ async fn any_certificate_will_do_where_that_was_asked_for() {
 
 #[actix::test]
 async fn any_name_will_do_where_that_was_asked_for() {
-    let peer = Setup::new(&["example.com"]).serve(Script::accept().echo()).await;
+    let peer = Setup::new(&["example.com"]).serve(Script::accept().echo());
     talk(to("localhost", peer.port, trusting(&peer.pem).dangerously_accept_any_name())).await;
 }
 
 #[actix::test]
 async fn any_name_is_not_any_certificate() {
-    let known = Setup::new(&["localhost"]).serve(Script::accept()).await;
+    let known = Setup::new(&["localhost"]).serve(Script::accept());
     // Also where the name is wrong as well: that is not all that is wrong then.
     for name in ["localhost", "example.com"] {
-        let peer = Setup::new(&[name]).serve(Script::accept()).await;
+        let peer = Setup::new(&[name]).serve(Script::accept());
         let tls = trusting(&known.pem).dangerously_accept_any_name();
         let words = refused(to("localhost", peer.port, tls)).await;
         assert!(words.contains("UnknownIssuer"), "{name}: {words}");
 
-        let peer = Setup::new(&[name]).expired().serve(Script::accept()).await;
+        let peer = Setup::new(&[name]).expired().serve(Script::accept());
         let tls = trusting(&peer.pem).dangerously_accept_any_name();
         let words = refused(to("localhost", peer.port, tls)).await;
         assert!(words.contains("expired"), "{name}: {words}");
@@ -101,7 +104,7 @@ async fn what_is_not_verified_is_warned_of() {
         .finish();
     // Of this thread alone, which is the connection's too.
     let _guard = tracing::subscriber::set_default(subscriber);
-    let peer = Setup::new(&["localhost"]).serve(Script::accept().echo()).await;
+    let peer = Setup::new(&["localhost"]).serve(Script::accept().echo());
     let warnings = async |tls: Tls, words: &str| {
         talk(to("localhost", peer.port, tls)).await;
         let said = String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
@@ -117,15 +120,12 @@ async fn what_is_not_verified_is_warned_of() {
 
 #[actix::test]
 async fn the_name_that_is_verified_and_told_can_be_another_than_the_hosts() {
-    let peer = Setup::new(&["feed.example"]).serve(Script::accept().echo()).await;
+    let peer = Setup::new(&["feed.example"]).serve(Script::accept().echo());
     let named = trusting(&peer.pem).server_name("feed.example");
     talk(to("127.0.0.1", peer.port, named)).await;
-    assert_eq!(peer.seen()[0].sni.as_deref(), Some("feed.example"));
-    let host = peer.journal.notes().into_iter().find_map(|(_, _, note)| match note {
-        Note::Request(request) => request.header("host").map(str::to_owned),
-        _ => None,
-    });
-    assert_eq!(host.unwrap(), format!("127.0.0.1:{}", peer.port));
+    assert_eq!(peer.seen()[0].server_name.as_deref(), Some("feed.example"));
+    let request = peer.server.requests().remove(0);
+    assert_eq!(request.header("host").unwrap(), format!("127.0.0.1:{}", peer.port));
     let other = trusting(&peer.pem).server_name("other.example");
     assert!(refused(to("127.0.0.1", peer.port, other)).await.contains("name"));
     assert!(impossible(trusting(&peer.pem).server_name("a b")).starts_with("server_name: "));
@@ -133,31 +133,40 @@ async fn the_name_that_is_verified_and_told_can_be_another_than_the_hosts() {
 
 #[actix::test]
 async fn an_address_is_a_name_too() {
-    let peer = Setup::new(&["127.0.0.1"]).serve(Script::accept().echo()).await;
+    let peer = Setup::new(&["127.0.0.1"]).serve(Script::accept().echo());
     talk(to("127.0.0.1", peer.port, trusting(&peer.pem))).await;
-    assert_eq!(peer.seen()[0].sni, None);
+    assert_eq!(peer.seen()[0].server_name, None);
 }
 
 #[actix::test]
 async fn an_ipv6_address_is_dialled_by_its_literal() {
-    if std::net::TcpListener::bind("[::1]:0").is_err() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
         eprintln!("no IPv6 on this machine");
         return;
-    }
-    let peer = Setup::new(&["::1"]).serve_on("::1", Script::accept().echo()).await;
-    talk(to("[::1]", peer.port, trusting(&peer.pem))).await;
-    let host = peer.journal.notes().into_iter().find_map(|(_, _, note)| match note {
-        Note::Request(request) => request.header("host").map(str::to_owned),
-        _ => None,
+    };
+    let peer = Setup::new(&["::1"]).serve(Script::accept().echo());
+    let port = forward(listener, peer.server.addr());
+    talk(to("[::1]", port, trusting(&peer.pem))).await;
+    let request = peer.server.requests().remove(0);
+    assert_eq!(request.header("host").unwrap(), format!("[::1]:{port}"));
+}
+
+/// Forwards one connection to a server, and returns the port of the listener.
+fn forward(listener: TcpListener, server: SocketAddr) -> u16 {
+    let port = listener.local_addr().unwrap().port();
+    actix::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(server).await.unwrap();
+        copy_bidirectional(&mut client, &mut server).await
     });
-    assert_eq!(host.unwrap(), format!("[::1]:{}", peer.port));
+    port
 }
 
 #[actix::test]
 async fn all_authorities_of_a_directory_are_trusted() {
-    let first = Setup::new(&["localhost"]).serve(Script::accept().echo()).await;
-    let second = Setup::new(&["localhost"]).serve(Script::accept().echo()).await;
-    let third = Setup::new(&["localhost"]).serve(Script::accept()).await;
+    let first = Setup::new(&["localhost"]).serve(Script::accept().echo());
+    let second = Setup::new(&["localhost"]).serve(Script::accept().echo());
+    let third = Setup::new(&["localhost"]).serve(Script::accept());
     let scratch = Scratch::new("directory");
     scratch.write("first.pem", &first.pem);
     scratch.write("again.0", &first.pem);
