@@ -38,8 +38,13 @@ pub(crate) struct Feed {
 /// The socket that was fed is not open any more.
 struct Lost;
 
-/// How often it is looked whether there is room in the send buffer.
-const LOOK: Duration = Duration::from_millis(2);
+/// How long one send waits for room in the send buffer. After it the feed looks whether the socket is
+/// still the same one, and waits again.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often `written` looks at the figures. It does so once in a run, at the end of the input; the
+/// connection wakes nobody when its send buffer is empty.
+const WRITTEN_POLL: Duration = Duration::from_millis(2);
 
 impl Feed {
     pub(crate) fn new(
@@ -120,28 +125,24 @@ impl Feed {
 
     /// Waits until there is room for a message, and sends it.
     async fn offer(&self, epoch: u64, payload: Payload) -> Result<(), Lost> {
-        let length = self.buffer.cost(payload.len());
         loop {
-            // One that came behind it has an opening of its own, and a greeting to be sent first.
+            // A later socket has an opening of its own, and a greeting to be sent first.
             if self.figures.epoch() != epoch || self.figures.phase() != Phase::Open {
                 return Err(Lost);
             }
-            let unsent = self.figures.figures().unsent_bytes as usize;
-            if unsent == 0 || unsent + length <= self.buffer.bytes {
-                match self.connection.send(self.buffer.send(payload.clone())).await {
-                    Ok(Ok(_)) => return Ok(()),
-                    Ok(Err(SendError::Full(_))) => {}
-                    Ok(Err(_)) | Err(_) => return Err(Lost),
-                }
+            let send = self.buffer.send(payload.clone()).wait(ROOM_TIMEOUT);
+            match self.connection.send(send).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(SendError::Full(_))) => {}
+                Ok(Err(_)) | Err(_) => return Err(Lost),
             }
-            sleep(LOOK).await;
         }
     }
 
     /// Waits until nothing is left to be written, or the socket is gone.
     async fn written(&self) {
         while self.figures.figures().unsent_bytes > 0 {
-            sleep(LOOK).await;
+            sleep(WRITTEN_POLL).await;
         }
     }
 }
