@@ -21,7 +21,6 @@ const FLOORS: &[(u8, &[&str])] = &[
     (4, &["event"]),
     (5, &["dial", "writer", "delivery", "pinger", "testing"]),
     (6, &["connection"]),
-    (7, &["feed"]),
 ];
 
 /// Neighbours that know each other all the same: who, whom, and why it can't be otherwise.
@@ -59,6 +58,32 @@ fn every_source_keeps_to_its_floor() {
     let list: Vec<String> =
         breaches(&sources, NEIGHBOURS).iter().map(ToString::to_string).collect();
     assert!(list.is_empty(), "{} breaches of the floors:\n{}", list.len(), list.join("\n"));
+}
+
+/// CONTRIBUTING.md shows the floors from above, each with its modules; a module that is a folder has a
+/// slash behind its name.
+#[test]
+fn the_floors_of_the_documents_are_those_of_the_table() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("CONTRIBUTING.md")).expect("it can be read");
+    assert_eq!(drawn(&text, &|module| root.join("src").join(module).is_dir()), Ok(()));
+}
+
+/// Compares the first drawing under the heading "The floors" with the table.
+fn drawn(text: &str, is_folder: &dyn Fn(&str) -> bool) -> Result<(), String> {
+    let (_, section) = text.split_once("\n## The floors\n").ok_or("no section on the floors")?;
+    let drawing = section.split("```").nth(1).ok_or("no drawing of the floors")?;
+    let shown = |module: &&str| format!("{module}{}", if is_folder(module) { "/" } else { "" });
+    let expected: Vec<String> = FLOORS
+        .iter()
+        .rev()
+        .map(|(floor, modules)| {
+            let modules: Vec<String> = modules.iter().map(shown).collect();
+            format!("{floor}   {}", modules.join("  "))
+        })
+        .collect();
+    let found: Vec<&str> = drawing.trim().lines().map(str::trim_end).collect();
+    if found == expected { Ok(()) } else { Err(format!("expected:\n{}", expected.join("\n"))) }
 }
 
 /// `wsup` is a package of its own, so the compiler holds it to the library's public interface. What is
@@ -252,6 +277,21 @@ mod tests {
     }
 
     #[test]
+    fn a_drawing_is_that_of_the_table_or_a_breach() {
+        let lines: Vec<String> = FLOORS
+            .iter()
+            .rev()
+            .map(|(floor, modules)| format!("{floor}   {}", modules.join("  ")))
+            .collect();
+        let text = format!("x\n## The floors\n\n```\n{}\n```\n", lines.join("\n"));
+        assert_eq!(drawn(&text, &|_| false), Ok(()));
+        assert!(drawn(&text, &|module| module == "proto").is_err(), "a folder without its slash");
+        assert!(drawn(&text.replace("  cookies", ""), &|_| false).is_err(), "one is missing");
+        assert!(drawn(&text.replace("proto", "proto  feed"), &|_| false).is_err(), "one too many");
+        assert!(drawn("x", &|_| false).is_err(), "no drawing");
+    }
+
+    #[test]
     fn down_is_allowed_from_every_floor() {
         passes("connection/mod.rs", "use crate::{dial::Dial, event, proto::{self, frame::Frame}};");
         passes("error.rs", "fn f() -> crate::proto::close::Code { crate::backoff::never() }");
@@ -273,7 +313,7 @@ mod tests {
         fails("backoff.rs", "fn f() -> Vec<super::event::Open> {}", up);
         fails("backoff.rs", "macro_rules! m { () => { $crate::event::Open } }", up);
         fails("testing/server.rs", "use crate::connection::Connection;", "of floor 6");
-        fails("connection/pulse.rs", "fn f() { crate::feed::join() }", "of floor 7");
+        fails("dial/mod.rs", "fn f() { crate::connection::join() }", "of floor 6");
     }
 
     #[test]
@@ -302,12 +342,12 @@ mod tests {
 
     #[test]
     fn nobody_goes_through_the_face() {
-        fails("feed/mod.rs", "use crate::Connection;", "`Connection` through the face");
-        fails("feed/mod.rs", "use crate::{event, Connection};", "through the face");
-        fails("feed/mod.rs", "fn f(c: super::super::Connection) {}", "through the face");
-        fails("feed/mod.rs", "use crate::set_default_reconnect;", "no module with a floor");
-        fails("feed/mod.rs", "use crate::*;", "all of the face");
-        fails("feed/mod.rs", "use actix_ws_client::event::Open;", "names itself");
+        fails("connection/mod.rs", "use crate::Connection;", "`Connection` through the face");
+        fails("connection/mod.rs", "use crate::{event, Connection};", "through the face");
+        fails("connection/mod.rs", "fn f(c: super::super::Connection) {}", "through the face");
+        fails("connection/mod.rs", "use crate::set_default_reconnect;", "no module with a floor");
+        fails("connection/mod.rs", "use crate::*;", "all of the face");
+        fails("connection/mod.rs", "use actix_ws_client::event::Open;", "names itself");
     }
 
     #[test]
