@@ -19,6 +19,93 @@ use crate::proto::message::{ControlPayload, Fragment, Payload, View};
 use crate::proto::messages::Messages;
 use crate::proto::session::By;
 
+/// The table of events: one row for each. An event is its struct in this file and its row.
+///
+/// `event_table!(expand)` expands to `expand! { rows }`. Each part of the crate that needs all events
+/// has a macro of its own for what a row stands for there:
+///
+/// | of a row | makes | in |
+/// |---|---|---|
+/// | the docs and the second name | the method of `ConnectionBuilder` that registers a recipient | `connection/builder/callbacks.rs` |
+/// | the first name | the bit of the kind, the variant of `To`, and `impl Event`, by which `Subscribe` and `Unsubscribe` take it | `delivery/kinds.rs` |
+/// | `entry` | the variant of `Entry` with that name, and `impl Queued`; `after` names the method that makes the `Data` which goes before it. With `run` the event is made of a run of messages | `delivery/entry.rs` |
+/// | `handler` | that `ConnectionBuilder::handler` registers it too, as that member of `Four` | `delivery/kinds.rs` |
+/// | `probe` | the variant of `Seen` and `impl Observed`: what the event means for the order that `Probe::check` looks at, and its word in `Probe::story`; `at` says where the event's source and epoch are, if not in itself | `testing/probe.rs` |
+/// | `attach` | whether `Probe::attach` registers for it | `connection/probed.rs` |
+macro_rules! event_table {
+    ($expand:ident) => {
+        $expand! {
+            /// Registers a recipient of each opened socket (WebSocketApp's `on_open`).
+            Open on_open
+            delivery { entry Open; handler open }
+            probe { Opens "open"; attach true }
+
+            /// Registers a recipient of each reopened socket, which it gets just before the `Open` of that
+            /// socket (WebSocketApp's `on_reconnect`).
+            Reconnect on_reconnect
+            delivery { entry Reconnect }
+            probe { Reopens; attach true; at 0 }
+
+            /// Registers a recipient of each message with its opcode, which it gets just before the
+            /// `Message` (WebSocketApp's `on_data`).
+            Data on_data
+            delivery { run }
+            probe { Within "data"; attach false }
+
+            /// Registers a recipient of each fragment of a message that comes in several frames, as it
+            /// comes (WebSocketApp's `on_cont_message`). Such a message is then no longer delivered as a
+            /// whole; a message in one frame still is. See
+            /// [`event::Continuation`](crate::event::Continuation).
+            Continuation on_continuation
+            delivery { entry Continuation after data }
+            probe { Within "continuation"; attach false }
+
+            /// Registers a recipient of all messages of one read at once, the fast way. See
+            /// [`event::Batch`](crate::event::Batch).
+            Batch on_batch
+            delivery { run }
+            probe { Within "batch"; attach false }
+
+            /// Registers a recipient of each message (WebSocketApp's `on_message`).
+            Message on_message
+            delivery { run; handler message }
+            probe { Within "message"; attach true }
+
+            /// Registers a recipient of each Ping that the server sends (WebSocketApp's `on_ping`).
+            Ping on_ping
+            delivery { entry Ping }
+            probe { Within "ping"; attach true }
+
+            /// Registers a recipient of each Pong that the server sends (WebSocketApp's `on_pong`).
+            Pong on_pong
+            delivery { entry Pong }
+            probe { Within "pong"; attach true }
+
+            /// Registers a recipient of each failure (WebSocketApp's `on_error`).
+            Error on_error
+            delivery { entry Error; handler error }
+            probe { Fails "error"; attach true }
+
+            /// Registers a recipient of the end of each opened socket (WebSocketApp's `on_close`).
+            Close on_close
+            delivery { entry Close; handler close }
+            probe { Closes "close"; attach true }
+
+            /// Registers a recipient of each change of phase.
+            State on_state
+            delivery { entry State }
+            probe { Anytime; attach true }
+
+            /// Registers a recipient of the end of the run.
+            Stopped on_stopped
+            delivery { entry Stopped }
+            probe { Ends "stopped"; attach true }
+        }
+    };
+}
+
+pub(crate) use event_table;
+
 /// A socket is open (WebSocketApp's `on_open`).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]

@@ -305,7 +305,7 @@ async fn a_handler_that_has_ended_holds_up_nobody() {
         assert_eq!(probe.next_message().await.payload.as_text(), Some(&*expected));
     }
     assert!(!mortal.connected());
-    // The eight of the probe are left.
-    assert_eq!(connection.send(command::Status).await.unwrap().handlers, 8);
+    // The nine of the probe are left.
+    assert_eq!(connection.send(command::Status).await.unwrap().handlers, 9);
     probe.check().unwrap();
 }

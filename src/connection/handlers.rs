@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
+use actix::MessageResult;
 use actix::dev::OneshotSender;
-use actix::{MessageResult, Recipient};
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, Phase, Status, Watch};
@@ -254,12 +254,8 @@ impl<M: Event> Execute<command::Subscribe<M>> for Connection {
         if self.outcome().is_some() {
             return Err(Closed);
         }
-        let recipient: Recipient<M> = subscribe.0;
-        if let Some(late) = self.open_event().and_then(M::late) {
-            // One for each subscription, whatever the mailbox holds.
-            recipient.do_send(late);
-        }
-        self.delivery.subscribe(recipient);
+        let open = self.open_event();
+        self.delivery.subscribe(subscribe.0, open);
         Ok(())
     }
 }

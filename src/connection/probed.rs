@@ -1,19 +1,77 @@
 //! A probe in the place of the handlers.
 
 use crate::connection::ConnectionBuilder;
+use crate::event::event_table;
 use crate::testing::Probe;
 
-impl Probe {
-    /// Registers the probe for every kind of event.
-    pub fn attach(&self, builder: ConnectionBuilder) -> ConnectionBuilder {
-        builder
-            .on_open(self.recipient())
-            .on_message(self.recipient())
-            .on_ping(self.recipient())
-            .on_pong(self.recipient())
-            .on_error(self.recipient())
-            .on_close(self.recipient())
-            .on_state(self.recipient())
-            .on_stopped(self.recipient())
+/// Expands to `Probe::attach`, which calls the builder's method of each row that says so.
+macro_rules! attach {
+    ($(
+        $(#[$doc:meta])*
+        $Event:ident $on:ident
+        delivery $delivery:tt
+        probe { $role:ident $($word:literal)?; attach $attach:literal $(; at $inner:tt)? }
+    )+) => {
+        impl Probe {
+            /// Registers the probe for each kind of event that takes nothing from other handlers and
+            /// repeats no message: for all but `Continuation`, `Data` and `Batch`.
+            ///
+            /// With a recipient of `Continuation` a message in fragments is not delivered as a `Message` to
+            /// anybody, and `Data` and `Batch` deliver each message a second time. Where a test wants these, it
+            /// registers for them beside: `.on_batch(probe.recipient())`.
+            pub fn attach(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
+                $(if $attach {
+                    builder = builder.$on(self.recipient());
+                })+
+                builder
+            }
+        }
+    };
+}
+
+event_table!(attach);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::command::status::OutcomeKind;
+    use crate::connection::Connection;
+    use crate::event;
+    use crate::testing::{Script, Server};
+
+    #[actix::test]
+    async fn a_probe_sees_every_kind_of_event() {
+        // A ping, a pong, a message, and one in two fragments.
+        let frames = b"\x89\x01p\x8a\x01q\x81\x01t\x01\x01a\x80\x01b".to_vec();
+        let first = Script::accept().send_raw(frames).drop_connection();
+        let server = Server::start([first, Script::accept().send_close(1000, "")]);
+        let probe = Probe::new();
+        let builder = Connection::builder(server.url())
+            .reconnect(Reconnect::fixed(Duration::from_millis(1)))
+            .reconnect_on_close(false);
+        let _connection = probe
+            .attach(builder)
+            .on_data(probe.recipient())
+            .on_continuation(probe.recipient())
+            .on_batch(probe.recipient())
+            .start()
+            .unwrap();
+        assert_eq!(probe.stopped().await.kind, OutcomeKind::Closed);
+        probe.check().unwrap();
+
+        macro_rules! assert_seen {
+            ($(
+                $(#[$doc:meta])*
+                $Event:ident $on:ident
+                delivery $delivery:tt
+                probe $probe:tt
+            )+) => {
+                $(assert!(!probe.all::<event::$Event>().is_empty(), stringify!($Event));)+
+            };
+        }
+        event_table!(assert_seen);
     }
 }

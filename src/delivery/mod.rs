@@ -1,6 +1,9 @@
 //! The one queue on the way to the handlers: in order, bounded, nothing lost.
 
+mod entry;
+mod handlers;
 mod kinds;
+mod outlet;
 #[cfg(test)]
 mod tests;
 
@@ -13,11 +16,16 @@ use std::time::Duration;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{Answer, Kinds, Port, Told};
+use crate::delivery::entry::Entry;
+use crate::delivery::handlers::{BATCH, DATA, ITSELF, Offer, Told, stand};
+use crate::delivery::kinds::To;
+use crate::delivery::outlet::Port;
 use crate::event;
 use crate::options::Overflow;
 
-pub(crate) use crate::delivery::kinds::{EVENT, Entry, Event, Handlers, Queued, Run, cost};
+pub(crate) use crate::delivery::entry::{EVENT, Queued, Run, cost};
+pub(crate) use crate::delivery::handlers::Handlers;
+pub(crate) use crate::delivery::kinds::Event;
 
 /// The queue of one connection.
 #[derive(Default)]
@@ -48,13 +56,6 @@ pub(crate) struct Delivery {
     offer: Option<Box<Offer>>,
 }
 
-struct Offer {
-    answer: Answer,
-    since: tokio::time::Instant,
-    /// In whose mailbox, by place, and of what kind.
-    to: (u32, Kinds),
-}
-
 /// Messages that the one handler of a connection is given in a turn of the thread. glibc's allocator
 /// keeps so many freed blocks of a size at hand; and a mailbox of actix's default size is never full.
 const TURN: usize = 7;
@@ -65,20 +66,20 @@ const LOOK: u8 = 4;
 /// A run that is handed over within this time leaves all else until it is done.
 const PROMPT: Duration = Duration::from_millis(10);
 
-/// The places in [`Told`].
-const ITSELF: usize = 0;
-const DATA: usize = 1;
-const BATCH: usize = 2;
-
 impl Delivery {
     pub(crate) fn new(handlers: Handlers, overflow: Overflow, room: usize) -> Delivery {
         Delivery { handlers, overflow, room, ..Delivery::default() }
     }
 
-    /// Adds a recipient that is told of what comes from now on.
-    pub(crate) fn subscribe<E: Event>(&mut self, to: Recipient<E>) {
-        let from = self.number;
-        self.handlers.add_from(to, from);
+    /// Adds a recipient that is told of what comes from now on; and of the socket that is open, if it is
+    /// one of `Open`.
+    pub(crate) fn subscribe<E: Event>(&mut self, to: Recipient<E>, open: Option<event::Open>) {
+        let to = E::to(to);
+        if let (To::Open(to), Some(open)) = (&to, open) {
+            // One for each subscription, whatever the mailbox holds.
+            to.do_send(open);
+        }
+        self.handlers.add_from::<E>(to, self.number);
     }
 
     pub(crate) fn handler_count(&self) -> usize {
@@ -110,13 +111,12 @@ impl Delivery {
 
     /// Puts an event behind all others; where nothing is before it, it goes into the mailboxes at once.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
-        if !E::is_wanted(&self.handlers) {
+        if !self.handlers.want_any(E::TELLS) {
             return;
         }
         let mut event = Some(event);
         if E::ALONE && self.is_empty() {
-            let (handlers, told) = (&mut self.handlers, &mut self.told);
-            self.offer = offer(handlers, told, ITSELF, self.number, &mut event);
+            self.offer = self.handlers.offer(&mut self.told, ITSELF, self.number, &mut event);
             if self.offer.is_none() || event.is_none() {
                 self.told = Told::default();
                 self.number += 1;
@@ -139,11 +139,8 @@ impl Delivery {
     /// Puts a run of messages behind all others. Where a handler is too slow for it, drops what
     /// `overflow` says.
     pub(crate) fn push_run(&mut self, run: Run) {
-        let handlers = &self.handlers;
-        let wanted = handlers.want::<event::Message>()
-            || handlers.want::<event::Data>()
-            || handlers.want::<event::Batch>();
-        if !wanted || run.messages.is_empty() {
+        let kinds = event::Message::KIND | event::Data::KIND | event::Batch::KIND;
+        if !self.handlers.want_any(kinds) || run.messages.is_empty() {
             return;
         }
         self.events += run.messages.len();
@@ -273,23 +270,10 @@ impl Delivery {
         let Some((number, head)) = self.queue.front_mut() else {
             return false;
         };
-        let (told, number) = (&mut self.told, *number);
-        let handlers = &mut self.handlers;
-        let blocked = match head {
-            Entry::Open(event) => offer_copies(handlers, told, number, event),
-            Entry::Reconnect(event) => offer_copies(handlers, told, number, event),
-            Entry::Ping(event) => offer_copies(handlers, told, number, event),
-            Entry::Pong(event) => offer_copies(handlers, told, number, event),
-            Entry::Error(event) => offer_copies(handlers, told, number, event),
-            Entry::Close(event) => offer_copies(handlers, told, number, event),
-            Entry::State(event) => offer_copies(handlers, told, number, event),
-            Entry::Stopped(event) => offer_copies(handlers, told, number, event),
-            Entry::Continuation(event) => {
-                offer(handlers, told, DATA, number, &mut Some(event.data()))
-                    .or_else(|| offer_copies(handlers, told, number, event))
-            }
-            Entry::Run(_) => return self.step_run(),
-        };
+        if let Entry::Run(_) = head {
+            return self.step_run();
+        }
+        let blocked = head.offer(&mut self.handlers, &mut self.told, *number);
         match blocked {
             Some(offer) => self.offer = Some(offer),
             None => {
@@ -324,7 +308,7 @@ impl Delivery {
             } else {
                 run.batch()
             });
-            self.offer = offer(handlers, &mut self.told, BATCH, number, &mut batch);
+            self.offer = handlers.offer(&mut self.told, BATCH, number, &mut batch);
             if self.offer.is_some() && !is_last {
                 return true;
             }
@@ -353,13 +337,13 @@ impl Delivery {
             let told = &mut self.told;
             if wants_data {
                 let mut data = Some(run.data(payload.clone()));
-                self.offer = offer(handlers, told, DATA, number, &mut data);
+                self.offer = handlers.offer(told, DATA, number, &mut data);
                 if self.offer.is_some() {
                     return true;
                 }
             }
             let mut message = Some(run.message(payload));
-            self.offer = offer(handlers, told, ITSELF, number, &mut message);
+            self.offer = handlers.offer(told, ITSELF, number, &mut message);
             if self.offer.is_some() && message.is_some() {
                 // Others are still to be told of it.
                 return true;
@@ -394,24 +378,7 @@ impl Delivery {
         }
         let mut skip = mem::take(&mut self.told);
         for (number, entry) in mem::take(&mut self.queue) {
-            let handlers = &self.handlers;
-            let skips = mem::take(&mut skip);
-            let [skipped, ..] = skips;
-            match entry {
-                Entry::Open(event) => force(handlers, skipped, number, &event),
-                Entry::Reconnect(event) => force(handlers, skipped, number, &event),
-                Entry::Ping(event) => force(handlers, skipped, number, &event),
-                Entry::Pong(event) => force(handlers, skipped, number, &event),
-                Entry::Error(event) => force(handlers, skipped, number, &event),
-                Entry::Close(event) => force(handlers, skipped, number, &event),
-                Entry::State(event) => force(handlers, skipped, number, &event),
-                Entry::Stopped(event) => force(handlers, skipped, number, &event),
-                Entry::Run(run) => force_run(handlers, skips, number, run),
-                Entry::Continuation(event) => {
-                    force(handlers, skips[DATA], number, &event.data());
-                    force(handlers, skipped, number, &event);
-                }
-            }
+            entry.force(&self.handlers, mem::take(&mut skip), number);
         }
         self.cost = 0;
         self.events = 0;
@@ -421,40 +388,6 @@ impl Delivery {
     pub(crate) fn release(&mut self) {
         self.handlers = Handlers::default();
     }
-}
-
-/// Offers an event to every recipient whose turn it still is; the last one gets the event itself, the
-/// others a copy. What comes back is the event in a mailbox that was full, to be awaited; `event` is
-/// left where more recipients are to be told.
-fn offer<M: Event>(
-    handlers: &mut Handlers,
-    told: &mut Told,
-    which: usize,
-    number: u64,
-    event: &mut Option<M>,
-) -> Option<Box<Offer>> {
-    while let Some(at) = handlers.next::<M>(told[which]) {
-        let (from, to) = handlers.at::<M>(at)?;
-        if from > number {
-            told[which] = at + 1;
-            continue;
-        }
-        let is_last = handlers.next::<M>(at + 1).is_none();
-        let own = if is_last { event.take() } else { event.clone() }?;
-        match to.try_send(own) {
-            Ok(()) => told[which] = at + 1,
-            Err(SendError::Closed(own)) => {
-                // A mailbox is closed for all kinds.
-                handlers.remove(at, u16::MAX, told);
-                event.get_or_insert(own);
-            }
-            Err(SendError::Full(own)) => {
-                told[which] = at + 1;
-                return Some(stand(&to, at, own));
-            }
-        }
-    }
-    None
 }
 
 /// Offers the next messages of a run to the one recipient that there is: most connections have no more,
@@ -483,39 +416,4 @@ fn tell_only(
         }
     }
     ControlFlow::Continue(())
-}
-
-/// Puts an event into a full mailbox. `try_send` wakes nobody when there is room again; the answer to
-/// this does.
-fn stand<M: Event>(to: &Port<'_, M>, at: u32, event: M) -> Box<Offer> {
-    let since = tokio::time::Instant::now();
-    Box::new(Offer { answer: to.send(event), since, to: (at, M::KIND) })
-}
-
-/// As [`offer`], where the event stays in the queue until everybody was told.
-fn offer_copies<M: Event>(
-    handlers: &mut Handlers,
-    told: &mut Told,
-    number: u64,
-    event: &M,
-) -> Option<Box<Offer>> {
-    offer(handlers, told, ITSELF, number, &mut Some(event.clone()))
-}
-
-fn force<M: Event>(handlers: &Handlers, skip: u32, number: u64, event: &M) {
-    for (_, to) in handlers.all::<M>(skip).filter(|(from, _)| *from <= number) {
-        to.do_send(event.clone());
-    }
-}
-
-fn force_run(handlers: &Handlers, mut skip: Told, number: u64, mut run: Run) {
-    if handlers.next::<event::Batch>(skip[BATCH]).is_some() {
-        force(handlers, skip[BATCH], number, &run.batch());
-    }
-    while let Some(payload) = run.messages.payload(0) {
-        let [told, told_data, _] = mem::take(&mut skip);
-        force(handlers, told_data, number, &run.data(payload.clone()));
-        force(handlers, told, number, &run.message(payload));
-        run.messages.advance();
-    }
 }

@@ -107,7 +107,7 @@ async fn nothing_is_left_of_what_was_dropped() {
         let (late, mut seen_late) = mpsc::unbounded_channel();
         let (go_late, wait) = oneshot::channel();
         let late = Stuck { go: Some(wait), told: late }.start();
-        delivery.subscribe::<event::Batch>(late.recipient());
+        delivery.subscribe::<event::Batch>(late.recipient(), None);
         go.send(()).unwrap();
         go_late.send(()).unwrap();
         let drained = std::future::poll_fn(|cx| {
@@ -249,7 +249,8 @@ async fn an_event_that_nothing_waits_before_is_told_at_once_and_to_everybody_onc
     assert!(delivery.number > 1);
     (0..2).for_each(|_| push(&mut delivery));
     let (late, mut seen_late) = mpsc::unbounded_channel();
-    delivery.subscribe(event::call(move |it: event::Pong| late.send(it.payload.to_vec()).unwrap()));
+    let late = event::call(move |it: event::Pong| late.send(it.payload.to_vec()).unwrap());
+    delivery.subscribe(late, None);
     go.send(()).unwrap();
     let drained = poll_fn(|cx| {
         delivery.poll(cx);

@@ -2,6 +2,7 @@
 
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
+use std::mem;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,28 +12,82 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::{Outcome, SourceId};
-use crate::event;
+use crate::event::{self, event_table};
 
-/// An event, as a probe saw it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Seen {
-    /// A socket was opened.
-    Open(event::Open),
-    /// A message came.
-    Message(event::Message),
-    /// The server pinged.
-    Ping(event::Ping),
-    /// The server sent a Pong.
-    Pong(event::Pong),
-    /// Something failed.
-    Error(event::Error),
-    /// A socket ended.
-    Close(event::Close),
-    /// The phase changed.
-    State(event::State),
-    /// The run is over.
-    Stopped(event::Stopped),
+/// Expands to `Seen`, to an `impl Observed` for each event, and to what a probe asks of an event
+/// whatever its kind.
+macro_rules! seen {
+    ($(
+        $(#[$doc:meta])*
+        $Event:ident $on:ident
+        delivery $delivery:tt
+        probe { $role:ident $($word:literal)?; attach $attach:literal $(; at $inner:tt)? }
+    )+) => {
+        /// An event, as a probe saw it.
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub enum Seen {
+            $(
+                #[doc = concat!("An [`event::", stringify!($Event), "`].")]
+                $Event(event::$Event),
+            )+
+        }
+
+        impl Seen {
+            fn word(&self) -> Option<&'static str> {
+                match self {
+                    $(Seen::$Event(_) => [$($word)?].first().copied(),)+
+                }
+            }
+
+            /// The connection that sent it, and its epoch.
+            fn whose(&self) -> (SourceId, u64) {
+                match self {
+                    $(Seen::$Event(event) => (event$(.$inner)?.source, event$(.$inner)?.epoch),)+
+                }
+            }
+
+            fn role(&self) -> Role {
+                match self {
+                    $(Seen::$Event(_) => Role::$role,)+
+                }
+            }
+        }
+
+        $(impl Observed for event::$Event {
+            fn seen(self) -> Seen {
+                Seen::$Event(self)
+            }
+
+            fn of(seen: &Seen) -> Option<&Self> {
+                match seen {
+                    Seen::$Event(event) => Some(event),
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+event_table!(seen);
+
+/// What an event means for the order of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// It comes just before what `Opens` a second or later socket.
+    Reopens,
+    /// It begins the life of a socket.
+    Opens,
+    /// It belongs to an open socket.
+    Within,
+    /// It comes of a dial, or once of an open socket, which nothing but the end follows then.
+    Fails,
+    /// It ends the life of a socket.
+    Closes,
+    /// It is the last one.
+    Ends,
+    /// It has no place in the order.
+    Anytime,
 }
 
 /// An event that a [`Probe`] can be asked for. Implemented for all of them.
@@ -168,15 +223,17 @@ impl Probe {
         self.lock().seen.iter().filter_map(M::of).cloned().collect()
     }
 
-    /// The history in words, but for `State`: `open`, `message`, `ping`, `pong`, `error`, `close`,
-    /// `stopped`.
+    /// Returns the history in words: `open`, `message`, `ping`, `pong`, `error`, `close`, `stopped`, and
+    /// `data`, `continuation`, `batch` if the probe was registered for them. `State` has no word, and
+    /// neither has `Reconnect`, which an `Open` always follows.
     pub fn story(&self) -> Vec<&'static str> {
         self.lock().seen.iter().filter_map(Seen::word).collect()
     }
 
-    /// Holds the history against what is promised of it, for each connection: `Open (Message |
-    /// Ping | Pong …)* Error? Close`, epochs in order, one `Close` for each `Open`, and `Stopped`
-    /// last. A life that is still going on is right so far.
+    /// Holds the history against what is promised of it, for each connection: `Open (Message | Ping |
+    /// Pong …)* Error? Close`, a `Reconnect` only just before an `Open` that is not the first, epochs in
+    /// order, one `Close` for each `Open`, and `Stopped` last. A life that is still going on is right so
+    /// far.
     ///
     /// # Errors
     /// The first event that is out of order.
@@ -187,7 +244,7 @@ impl Probe {
             lives
                 .entry(source)
                 .or_default()
-                .see(seen, epoch)
+                .see(seen.role(), epoch)
                 .map_err(|why| format!("event {index} of connection {source}: {why}: {seen:?}"))?;
         }
         Ok(())
@@ -217,66 +274,47 @@ impl Log {
     }
 }
 
-impl Seen {
-    fn word(&self) -> Option<&'static str> {
-        match self {
-            Seen::Open(_) => Some("open"),
-            Seen::Message(_) => Some("message"),
-            Seen::Ping(_) => Some("ping"),
-            Seen::Pong(_) => Some("pong"),
-            Seen::Error(_) => Some("error"),
-            Seen::Close(_) => Some("close"),
-            Seen::State(_) => None,
-            Seen::Stopped(_) => Some("stopped"),
-        }
-    }
-
-    /// The connection that told it, and its epoch.
-    fn whose(&self) -> (SourceId, u64) {
-        match self {
-            Seen::Open(event) => (event.source, event.epoch),
-            Seen::Message(event) => (event.source, event.epoch),
-            Seen::Ping(event) => (event.source, event.epoch),
-            Seen::Pong(event) => (event.source, event.epoch),
-            Seen::Error(event) => (event.source, event.epoch),
-            Seen::Close(event) => (event.source, event.epoch),
-            Seen::State(event) => (event.source, event.epoch),
-            Seen::Stopped(event) => (event.source, event.epoch),
-        }
-    }
-}
-
 /// Where one connection is, as its events tell.
 #[derive(Default)]
 struct Life {
     epoch: u64,
     open: bool,
+    /// Whether the last event was a `Reconnect`.
+    reopens: bool,
     /// Whether the `Error` before the `Close` was told.
     failed: bool,
     stopped: bool,
 }
 
 impl Life {
-    fn see(&mut self, seen: &Seen, epoch: u64) -> Result<(), &'static str> {
+    fn see(&mut self, role: Role, epoch: u64) -> Result<(), &'static str> {
         if self.stopped {
             return Err("told after Stopped");
         }
-        match seen {
-            Seen::Open(_) if self.open => return Err("Open before the Close of the last one"),
-            Seen::Open(_) if epoch != self.epoch + 1 => return Err("an epoch was left out"),
-            Seen::Open(_) => *self = Life { epoch, open: true, ..Life::default() },
-            Seen::State(_) => return Ok(()),
+        let reopens = mem::take(&mut self.reopens);
+        match role {
+            Role::Anytime => self.reopens = reopens,
+            Role::Opens | Role::Reopens if self.open => {
+                return Err("a socket was opened before the Close of the last one");
+            }
+            Role::Opens | Role::Reopens if epoch != self.epoch + 1 => {
+                return Err("an epoch was left out");
+            }
+            Role::Opens => *self = Life { epoch, open: true, ..Life::default() },
+            _ if reopens => return Err("an event between Reconnect and Open"),
+            Role::Reopens if epoch == 1 => return Err("Reconnect of the first socket"),
+            Role::Reopens => self.reopens = true,
             _ if epoch != self.epoch => return Err("an event of another epoch"),
-            Seen::Message(_) | Seen::Ping(_) | Seen::Pong(_) if !self.open || self.failed => {
+            Role::Within if !self.open || self.failed => {
                 return Err("told of a socket that was over");
             }
-            Seen::Message(_) | Seen::Ping(_) | Seen::Pong(_) => {}
-            Seen::Error(_) if self.failed => return Err("a second Error of one socket"),
-            Seen::Error(_) => self.failed = self.open,
-            Seen::Close(_) if !self.open => return Err("Close without Open"),
-            Seen::Close(_) => (self.open, self.failed) = (false, false),
-            Seen::Stopped(_) if self.open => return Err("Stopped without Close"),
-            Seen::Stopped(_) => self.stopped = true,
+            Role::Within => {}
+            Role::Fails if self.failed => return Err("a second Error of one socket"),
+            Role::Fails => self.failed = self.open,
+            Role::Closes if !self.open => return Err("Close without Open"),
+            Role::Closes => (self.open, self.failed) = (false, false),
+            Role::Ends if self.open => return Err("Stopped without Close"),
+            Role::Ends => self.stopped = true,
         }
         Ok(())
     }
@@ -299,106 +337,53 @@ impl<M: Observed> Handler<M> for Recorder {
     }
 }
 
-impl Observed for event::Open {
-    fn seen(self) -> Seen {
-        Seen::Open(self)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sees the events of one connection, each with its epoch.
+    fn see(events: &[(Role, u64)]) -> Result<(), &'static str> {
+        let mut life = Life::default();
+        events.iter().try_for_each(|(role, epoch)| life.see(*role, *epoch))
     }
 
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::Open(event) => Some(event),
-            _ => None,
+    #[test]
+    fn events_in_order_pass() {
+        use Role::{Anytime, Closes, Ends, Fails, Opens, Reopens, Within};
+        let dial_fails = [(Anytime, 0), (Fails, 0), (Fails, 0)];
+        let first = [(Anytime, 0), (Opens, 1), (Within, 1), (Fails, 1), (Closes, 1), (Fails, 1)];
+        // A probe may have been registered for `Open` alone, and not for `Reconnect`.
+        let second = [(Opens, 2), (Closes, 2)];
+        let third = [(Reopens, 3), (Anytime, 2), (Opens, 3), (Within, 3), (Closes, 3)];
+        let end = [(Anytime, 3), (Ends, 3)];
+        let all = [&dial_fails[..], &first, &second, &third, &end].concat();
+        for length in 0..=all.len() {
+            assert_eq!(see(&all[..length]), Ok(()), "{length}");
         }
     }
-}
 
-impl Observed for event::Message {
-    fn seen(self) -> Seen {
-        Seen::Message(self)
-    }
-
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::Message(event) => Some(event),
-            _ => None,
-        }
-    }
-}
-
-impl Observed for event::Ping {
-    fn seen(self) -> Seen {
-        Seen::Ping(self)
-    }
-
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::Ping(event) => Some(event),
-            _ => None,
-        }
-    }
-}
-
-impl Observed for event::Pong {
-    fn seen(self) -> Seen {
-        Seen::Pong(self)
-    }
-
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::Pong(event) => Some(event),
-            _ => None,
-        }
-    }
-}
-
-impl Observed for event::Error {
-    fn seen(self) -> Seen {
-        Seen::Error(self)
-    }
-
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::Error(event) => Some(event),
-            _ => None,
-        }
-    }
-}
-
-impl Observed for event::Close {
-    fn seen(self) -> Seen {
-        Seen::Close(self)
-    }
-
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::Close(event) => Some(event),
-            _ => None,
-        }
-    }
-}
-
-impl Observed for event::State {
-    fn seen(self) -> Seen {
-        Seen::State(self)
-    }
-
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::State(event) => Some(event),
-            _ => None,
-        }
-    }
-}
-
-impl Observed for event::Stopped {
-    fn seen(self) -> Seen {
-        Seen::Stopped(self)
-    }
-
-    fn of(seen: &Seen) -> Option<&Self> {
-        match seen {
-            Seen::Stopped(event) => Some(event),
-            _ => None,
+    #[test]
+    fn an_event_out_of_order_is_found() {
+        use Role::{Anytime, Closes, Ends, Fails, Opens, Reopens, Within};
+        let cases: &[(&[(Role, u64)], &str)] = &[
+            (&[(Opens, 1), (Opens, 2)], "a socket was opened before the Close of the last one"),
+            (&[(Opens, 1), (Reopens, 2)], "a socket was opened before the Close of the last one"),
+            (&[(Opens, 2)], "an epoch was left out"),
+            (&[(Opens, 1), (Closes, 1), (Reopens, 3)], "an epoch was left out"),
+            (&[(Reopens, 1)], "Reconnect of the first socket"),
+            (&[(Opens, 1), (Closes, 1), (Reopens, 2), (Fails, 1)], "between Reconnect and Open"),
+            (&[(Opens, 1), (Closes, 1), (Reopens, 2), (Reopens, 2)], "between Reconnect and Open"),
+            (&[(Opens, 1), (Within, 2)], "an event of another epoch"),
+            (&[(Within, 0)], "a socket that was over"),
+            (&[(Opens, 1), (Fails, 1), (Within, 1)], "a socket that was over"),
+            (&[(Opens, 1), (Fails, 1), (Fails, 1)], "a second Error"),
+            (&[(Closes, 0)], "Close without Open"),
+            (&[(Opens, 1), (Ends, 1)], "Stopped without Close"),
+            (&[(Ends, 0), (Anytime, 0)], "after Stopped"),
+        ];
+        for (events, expected) in cases {
+            let found = see(events);
+            assert!(found.is_err_and(|why| why.contains(expected)), "{events:?}: {found:?}");
         }
     }
 }
