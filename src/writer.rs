@@ -23,7 +23,7 @@ use crate::proto::message::{ControlPayload, Outgoing, Payload};
 /// Encoded frames of one socket that wait to be written.
 ///
 /// Data is bounded by `limit` bytes. Control frames do not count against it: of them
-/// [`MAX_CONTROL`] may wait. One more Ping is refused; of more Pongs only the last is kept
+/// [`MAX_CONTROL_FRAMES`] may wait. One more Ping is refused; of more Pongs only the last is kept
 /// (RFC 6455, 5.5.3); the one Close always has its place.
 pub(crate) struct Writer {
     /// Whole frames, as they go out.
@@ -35,20 +35,20 @@ pub(crate) struct Writer {
     /// Bytes ever written.
     written: u64,
     /// Control frames that wait, while there are any.
-    control: Option<Box<Control>>,
+    control: Option<Box<ControlFrames>>,
     /// For how long nothing may move.
     timeout: Duration,
     /// Whether the transport may hold bytes of its own: TLS does until it is flushed.
     unflushed: bool,
     /// Runs while bytes wait and nothing moves.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stall_timer: Option<Pin<Box<Sleep>>>,
     /// What `queued` was in the last turn.
-    seen: u64,
+    queued_before: u64,
 }
 
 /// What of the bytes that wait is not data.
 #[derive(Default)]
-struct Control {
+struct ControlFrames {
     /// Control frames in the buffer: where each ends, counted as `queued` is, and its length.
     frames: VecDeque<(u64, usize)>,
     /// The sum of their lengths.
@@ -58,15 +58,15 @@ struct Control {
 }
 
 /// Control frames that may wait to be written.
-const MAX_CONTROL: usize = 64;
+const MAX_CONTROL_FRAMES: usize = 64;
 
 /// So much in one turn of the thread says that more is on its way: it is waited for, as long as it
 /// comes, until so much is there for one write.
-const MUCH: u64 = 4 << 10;
-const ENOUGH: usize = 64 << 10;
+const GATHER_FROM: u64 = 4 << 10;
+const GATHER_UP_TO: usize = 64 << 10;
 
 /// An empty buffer larger than this is given back to the allocator.
-const KEEP: usize = 256 << 10;
+const MAX_SPARE_CAPACITY: usize = 256 << 10;
 
 thread_local! {
     // An empty buffer for whoever writes next: a writer has none between two writes.
@@ -74,13 +74,13 @@ thread_local! {
 }
 
 /// The thread's spare buffer, or one without memory yet.
-fn take() -> BytesMut {
+fn take_spare() -> BytesMut {
     SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
 }
 
 /// Keeps an empty buffer for the next write of this thread; of two the larger.
-fn keep(buf: BytesMut) {
-    if buf.capacity() > KEEP {
+fn keep_spare(buf: BytesMut) {
+    if buf.capacity() > MAX_SPARE_CAPACITY {
         return;
     }
     // At the end of the thread there is nowhere to keep it.
@@ -100,8 +100,8 @@ impl Writer {
             control: None,
             timeout,
             unflushed: false,
-            stalled: None,
-            seen: 0,
+            stall_timer: None,
+            queued_before: 0,
         }
     }
 
@@ -110,7 +110,11 @@ impl Writer {
     /// # Errors
     /// What the message is to be given back as: `Full` or `TooLarge`.
     #[inline]
-    pub(crate) fn data(&mut self, codec: &mut Codec, send: &command::Send) -> Result<(), Refusal> {
+    pub(crate) fn queue_data(
+        &mut self,
+        codec: &mut Codec,
+        send: &command::Send,
+    ) -> Result<(), Refusal> {
         let fragment = send.fragment();
         let length = match fragment {
             None => Codec::encoded_len(Role::Client, send.payload.len()),
@@ -122,7 +126,7 @@ impl Writer {
         if self.unsent_data() + length > self.limit {
             return Err(SendError::Full);
         }
-        self.put(|buf| codec.encode_data(&send.payload, fragment, buf));
+        self.encode(|buf| codec.encode_data(&send.payload, fragment, buf));
         Ok(())
     }
 
@@ -130,7 +134,7 @@ impl Writer {
     ///
     /// # Errors
     /// `Full`, with the payload.
-    pub(crate) fn own_control(
+    pub(crate) fn queue_unasked(
         &mut self,
         codec: &mut Codec,
         item: Outgoing,
@@ -142,22 +146,22 @@ impl Writer {
                 Err(SendError::Full(Payload::Binary(payload.into_bytes())))
             }
             item => {
-                self.control(codec, item);
+                self.queue_control(codec, item);
                 Ok(())
             }
         }
     }
 
     /// Owes a Pong.
-    pub(crate) fn pong(&mut self, codec: &mut Codec, payload: ControlPayload) {
+    pub(crate) fn queue_pong(&mut self, codec: &mut Codec, payload: ControlPayload) {
         self.control.get_or_insert_default().pong = Some(payload);
-        self.pong_in(codec);
+        self.place_pong(codec);
     }
 
     /// Takes a Close frame. Nothing goes out behind it, so that there is no bound any more for it to
     /// count against.
-    pub(crate) fn close(&mut self, codec: &mut Codec, close: Outgoing) {
-        self.put_control(codec, close);
+    pub(crate) fn queue_close(&mut self, codec: &mut Codec, close: Outgoing) {
+        self.encode_control(codec, close);
     }
 
     /// Bytes that wait to be written.
@@ -172,10 +176,10 @@ impl Writer {
 
     /// Whether to write in the next turn rather than in this one, for then there is more. Who sends many
     /// messages, and waits for the answer now and then, would else cost a write for each time.
-    pub(crate) fn gathers(&mut self) -> bool {
-        let fresh = self.queued - self.seen;
-        self.seen = self.queued;
-        fresh >= MUCH && self.buf.len() < ENOUGH.min(self.limit / 2)
+    pub(crate) fn should_gather(&mut self) -> bool {
+        let fresh = self.queued - self.queued_before;
+        self.queued_before = self.queued;
+        fresh >= GATHER_FROM && self.buf.len() < GATHER_UP_TO.min(self.limit / 2)
     }
 
     /// Writes until nothing waits. `Ready(Ok)` when all is with the transport.
@@ -194,26 +198,26 @@ impl Writer {
         while !self.buf.is_empty() {
             match Pin::new(&mut *io).poll_write(cx, &self.buf) {
                 Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Err(failed(io::ErrorKind::WriteZero.into())));
+                    return Poll::Ready(Err(io_error(io::ErrorKind::WriteZero.into())));
                 }
                 Poll::Ready(Ok(count)) => {
-                    self.wrote(count);
-                    self.pong_in(codec);
+                    self.advance(count);
+                    self.place_pong(codec);
                 }
-                Poll::Ready(Err(err)) => return Poll::Ready(Err(failed(err))),
+                Poll::Ready(Err(err)) => return Poll::Ready(Err(io_error(err))),
                 Poll::Pending => return self.poll_stalled(cx),
             }
         }
         if self.buf.capacity() > 0 {
-            keep(mem::take(&mut self.buf));
+            keep_spare(mem::take(&mut self.buf));
         }
         if self.unflushed {
             match Pin::new(io).poll_flush(cx) {
-                Poll::Ready(flushed) => flushed.map_err(failed)?,
+                Poll::Ready(flushed) => flushed.map_err(io_error)?,
                 Poll::Pending => return self.poll_stalled(cx),
             }
             self.unflushed = false;
-            self.stalled = None;
+            self.stall_timer = None;
         }
         Poll::Ready(Ok(()))
     }
@@ -225,10 +229,13 @@ impl Writer {
 
     /// Puts a frame behind all others, and says how long it is.
     #[inline]
-    fn put(&mut self, encode: impl FnOnce(&mut BytesMut) -> Result<(), SendAfterClose>) -> usize {
+    fn encode(
+        &mut self,
+        encode: impl FnOnce(&mut BytesMut) -> Result<(), SendAfterClose>,
+    ) -> usize {
         let before = self.buf.len();
         if self.buf.capacity() == 0 {
-            self.buf = take();
+            self.buf = take_spare();
         }
         // Refused only behind a Close, where nothing may follow (RFC 6455, 5.5.1).
         let _ = encode(&mut self.buf);
@@ -237,30 +244,30 @@ impl Writer {
         length
     }
 
-    /// As [`put`](Self::put), beside the way of the data.
+    /// As [`encode`](Self::encode), beside the way of the data.
     #[inline(never)]
-    fn put_control(&mut self, codec: &mut Codec, item: Outgoing) -> usize {
-        self.put(|buf| codec.encode(item, buf))
+    fn encode_control(&mut self, codec: &mut Codec, item: Outgoing) -> usize {
+        self.encode(|buf| codec.encode(item, buf))
     }
 
-    fn control(&mut self, codec: &mut Codec, item: Outgoing) {
-        let length = self.put_control(codec, item);
+    fn queue_control(&mut self, codec: &mut Codec, item: Outgoing) {
+        let length = self.encode_control(codec, item);
         let control = self.control.get_or_insert_default();
         control.frames.push_back((self.queued, length));
         control.bytes += length;
     }
 
     /// Gives the Pong that is owed a place, if there is one.
-    fn pong_in(&mut self, codec: &mut Codec) {
+    fn place_pong(&mut self, codec: &mut Codec) {
         if let Some(control) = &mut self.control
             && !control.is_full()
             && let Some(payload) = control.pong.take()
         {
-            self.control(codec, Outgoing::Pong(payload));
+            self.queue_control(codec, Outgoing::Pong(payload));
         }
     }
 
-    fn wrote(&mut self, count: usize) {
+    fn advance(&mut self, count: usize) {
         match count == self.buf.len() {
             // So that all of its memory is there for the next.
             true => self.buf.clear(),
@@ -268,9 +275,9 @@ impl Writer {
         }
         self.written += count as u64;
         self.unflushed = true;
-        self.stalled = None;
+        self.stall_timer = None;
         if let Some(control) = &mut self.control {
-            control.wrote(self.written);
+            control.forget(self.written);
             if control.frames.is_empty() && control.pong.is_none() {
                 self.control = None;
             }
@@ -279,19 +286,19 @@ impl Writer {
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let timeout = self.timeout;
-        let sleep = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        let sleep = self.stall_timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Err(Error::Timeout(Stage::Write)))
     }
 }
 
-impl Control {
+impl ControlFrames {
     fn is_full(&self) -> bool {
-        self.frames.len() >= MAX_CONTROL
+        self.frames.len() >= MAX_CONTROL_FRAMES
     }
 
     /// Forgets the frames that end within what was written.
-    fn wrote(&mut self, written: u64) {
+    fn forget(&mut self, written: u64) {
         while let Some(&(end, length)) = self.frames.front()
             && end <= written
         {
@@ -301,7 +308,7 @@ impl Control {
     }
 }
 
-fn failed(err: io::Error) -> Error {
+fn io_error(err: io::Error) -> Error {
     Error::Io(err.into())
 }
 
@@ -356,7 +363,7 @@ mod tests {
     fn written(writer: &mut Writer, length: usize) {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut io = Holding { open: true, ..Holding::default() };
-        writer.data(&mut codec, &command::Send::binary(vec![7; length])).unwrap();
+        writer.queue_data(&mut codec, &command::Send::binary(vec![7; length])).unwrap();
         let flushed =
             writer.poll_flush(&mut io, &mut codec, &mut Context::from_waker(Waker::noop()));
         assert!(matches!(flushed, Poll::Ready(Ok(()))));
@@ -367,21 +374,21 @@ mod tests {
         let [mut one, mut other] = [0, 1].map(|_| Writer::new(1 << 20, Duration::from_secs(5)));
         written(&mut one, 10_000);
         assert_eq!(one.buf.capacity(), 0);
-        let spare = take();
+        let spare = take_spare();
         let (place, room) = (spare.as_ptr(), spare.capacity());
         assert!(room >= 10_000 && spare.is_empty());
-        keep(spare);
+        keep_spare(spare);
         written(&mut other, 10);
-        let spare = take();
+        let spare = take_spare();
         assert_eq!((spare.as_ptr(), spare.capacity()), (place, room));
         // Of two the larger is kept, unless it is too large.
-        keep(spare);
-        keep(BytesMut::with_capacity(10));
-        let spare = take();
+        keep_spare(spare);
+        keep_spare(BytesMut::with_capacity(10));
+        let spare = take_spare();
         assert_eq!(spare.as_ptr(), place);
-        keep(spare);
-        written(&mut one, 2 * KEEP);
-        assert_eq!((one.buf.capacity(), take().capacity()), (0, 0));
+        keep_spare(spare);
+        written(&mut one, 2 * MAX_SPARE_CAPACITY);
+        assert_eq!((one.buf.capacity(), take_spare().capacity()), (0, 0));
     }
 
     #[test]
@@ -389,8 +396,8 @@ mod tests {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(16 << 10, Duration::from_secs(5));
         let mut send = || {
-            writer.data(&mut codec, &command::Send::binary(vec![7; 5 << 10])).unwrap();
-            writer.gathers()
+            writer.queue_data(&mut codec, &command::Send::binary(vec![7; 5 << 10])).unwrap();
+            writer.should_gather()
         };
         assert_eq!([send(), send()], [true, false]);
     }
@@ -401,14 +408,14 @@ mod tests {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(1024, Duration::from_secs(5));
         let mut io = Holding::default();
-        writer.data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
+        writer.queue_data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         assert_eq!((writer.unsent(), io.out), (0, 0));
         io.open = true;
         assert!(matches!(writer.poll_flush(&mut io, &mut codec, &mut cx), Poll::Ready(Ok(()))));
         assert_eq!(io.out, 16);
         io.open = false;
-        writer.data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
+        writer.queue_data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         tokio::time::advance(Duration::from_secs(5)).await;
         let late = writer.poll_flush(&mut io, &mut codec, &mut cx);

@@ -50,21 +50,21 @@ pub(super) struct Live {
     /// the handlers than may.
     inbox: BytesMut,
     /// Whether whole frames may be in it.
-    unread: bool,
+    inbox_undecoded: bool,
     /// How many messages the last read brought.
-    usual: u32,
+    last_read_messages: u32,
     /// How many bytes it brought.
-    brought: u32,
+    last_read_bytes: u32,
     /// Whether the socket is over, so that nothing more will be read.
-    over: bool,
+    ended: bool,
     /// Whether something was read in this poll.
-    heard: bool,
+    has_read: bool,
     /// What the pinger sees too. It looks after the socket as long as this is here.
     signs: Watched,
     /// Pings of ours that no Pong has answered, oldest first; if there are any.
     pings: Option<Box<Pings>>,
     /// Pings of the pinger's so far.
-    beats: u64,
+    pinger_pings: u64,
     /// What the pinger missed.
     silent: Option<Box<Silent>>,
     /// How the peer broke the protocol, until that is told.
@@ -72,25 +72,25 @@ pub(super) struct Live {
     /// Runs from the first Close frame on, or from a breach.
     deadline: Option<Pin<Box<Sleep>>>,
     /// Runs from the exchange of both Close frames on, until we end our side of the transport.
-    parting: Option<Pin<Box<Sleep>>>,
+    shutdown_delay: Option<Pin<Box<Sleep>>>,
     /// Whether our side of the transport was ended.
-    shut: bool,
+    is_shut_down: bool,
     options: Arc<Options>,
 }
 
 /// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
 /// with bytes unread would reset the connection.
-const LINGER: Duration = Duration::from_secs(1);
+const BREACH_LINGER: Duration = Duration::from_secs(1);
 
 /// How long the server has to end the transport after both Close frames, before we end our side.
-const PARTING: Duration = Duration::from_millis(100);
+const SERVER_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long handlers on this thread or another have for what was read before a breach.
-const PATIENCE: Duration = Duration::from_millis(100);
+const BREACH_DELIVERY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What may wait beyond all bounds when a socket is over, in bytes: a chunk of messages without bytes
 /// costs so much.
-const LAST: usize = 2 << 20;
+const FINAL_BACKLOG: usize = 2 << 20;
 
 /// What consumes what a socket brings: the queue to the handlers, and the figures.
 struct Consumers<'a> {
@@ -109,13 +109,13 @@ enum ReadState {
 }
 
 /// How a socket turned out to be over.
-enum Over {
+enum SocketEnd {
     /// By a Close frame, and the time that follows it.
     Closed,
     /// The transport ended, as it does where nobody cut it.
-    Ended,
+    Eof,
     /// TLS ended without a word.
-    Cut,
+    Truncated,
     Failed(Error),
 }
 
@@ -124,9 +124,9 @@ struct Breach {
     err: ProtocolError,
     /// Whether our Close is on its way. It waits until the handlers have what was read before the
     /// breach, and one turn of the thread more, so that their answers to it go out before it.
-    said: bool,
+    answered: bool,
     /// Whether that turn has passed.
-    turned: bool,
+    yielded: bool,
 }
 
 /// Payloads, and when they were queued.
@@ -153,20 +153,20 @@ impl Live {
             codec,
             session: Session::new(),
             writer: Writer::new(options.send_buffer, options.write_timeout),
-            unread: !leftover.is_empty(),
+            inbox_undecoded: !leftover.is_empty(),
             inbox: leftover,
-            usual: 0,
-            brought: 0,
-            over: false,
-            heard: false,
+            last_read_messages: 0,
+            last_read_bytes: 0,
+            ended: false,
+            has_read: false,
             signs,
             pings: None,
-            beats: 0,
+            pinger_pings: 0,
             silent: None,
             breach: None,
             deadline: None,
-            parting: None,
-            shut: false,
+            shutdown_delay: None,
+            is_shut_down: false,
             options,
         }
     }
@@ -198,20 +198,20 @@ impl Live {
 
     /// Whether reading had stopped for the handlers, and can go on.
     pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
-        !self.signs.reading.get() && !delivery.is_full(self.room())
+        !self.signs.reading.get() && !delivery.is_full(self.backlog_limit())
     }
 
     /// Whether the handlers turned out to be too slow for a socket that is closed then.
     pub(super) fn must_disconnect(&self, delivery: &Delivery) -> bool {
-        delivery.disconnects() && !self.is_closing() && delivery.is_full(self.room())
+        delivery.disconnects() && !self.is_closing() && delivery.is_full(self.backlog_limit())
     }
 
     /// What may wait for the handlers while reading goes on.
-    fn room(&self) -> usize {
-        if self.over {
+    fn backlog_limit(&self) -> usize {
+        if self.ended {
             // What a chunk can hold, and would else be lost with the socket. What it inflates to may be
             // more.
-            return self.options.read_ahead.saturating_mul(2).saturating_add(LAST);
+            return self.options.read_ahead.saturating_mul(2).saturating_add(FINAL_BACKLOG);
         }
         // What was read while a Close is under way is still delivered, so that reading to the
         // peer's Close must not wait for the handlers; a second helping bounds it.
@@ -236,7 +236,7 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen);
         }
-        self.writer.data(&mut self.codec, send)
+        self.writer.queue_data(&mut self.codec, send)
     }
 
     /// Takes a Ping for sending.
@@ -247,7 +247,7 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
-        self.writer.own_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
+        self.writer.queue_unasked(&mut self.codec, Outgoing::Ping(payload.clone()))?;
         let Pings(pings) = &mut **self.pings.get_or_insert_default();
         if pings.len() >= MAX_PINGS {
             pings.pop_front();
@@ -264,13 +264,13 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
-        self.writer.own_control(&mut self.codec, Outgoing::Pong(payload))
+        self.writer.queue_unasked(&mut self.codec, Outgoing::Pong(payload))
     }
 
     /// Sends the pinger's next Ping.
     pub(super) fn beat(&mut self) -> Result<(), SendError> {
-        self.beats += 1;
-        let own = Bytes::copy_from_slice(&self.beats.to_be_bytes());
+        self.pinger_pings += 1;
+        let own = Bytes::copy_from_slice(&self.pinger_pings.to_be_bytes());
         let bytes = self.options.ping_payload.clone().unwrap_or(own);
         self.ping(ControlPayload::new(bytes).expect("checked when the connection was built"))
     }
@@ -288,18 +288,18 @@ impl Live {
     /// Begins the closing handshake, or hastens the one under way.
     pub(super) fn close(&mut self, frame: Option<CloseFrame>, deadline: Duration, now: Instant) {
         if let Some(close) = self.session.close(frame) {
-            self.writer.close(&mut self.codec, close);
+            self.writer.queue_close(&mut self.codec, close);
         }
-        self.end_within(deadline, now);
+        self.close_within(deadline, now);
     }
 
     /// The time of this poll, to be asked for in it and where it ended: where something was read, the
     /// clock was looked at.
     pub(super) fn now(&self) -> Instant {
-        if self.heard { self.signs.byte.get() } else { Instant::now() }
+        if self.has_read { self.signs.byte.get() } else { Instant::now() }
     }
 
-    fn end_within(&mut self, time: Duration, now: Instant) {
+    fn close_within(&mut self, time: Duration, now: Instant) {
         let Some(at) = now.checked_add(time) else {
             return;
         };
@@ -320,25 +320,25 @@ impl Live {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Error>> {
         let to = &mut Consumers { delivery, watch, source };
-        let over = ready!(self.poll_over(to, cx));
-        self.digest_rest(to);
-        Poll::Ready(self.end(over))
+        let end = ready!(self.poll_socket(to, cx));
+        self.process_remaining(to);
+        Poll::Ready(self.error_of(end))
     }
 
     /// As [`poll`](Live::poll), with whatever was found last.
-    fn poll_over(&mut self, to: &mut Consumers<'_>, cx: &mut Context<'_>) -> Poll<Over> {
-        self.heard = false;
+    fn poll_socket(&mut self, to: &mut Consumers<'_>, cx: &mut Context<'_>) -> Poll<SocketEnd> {
+        self.has_read = false;
         self.signs.settle(cx);
         let read = self.poll_read(to, cx);
-        if let Some(error) = self.judge_silence() {
-            return Poll::Ready(Over::Failed(error));
+        if let Some(error) = self.check_silence() {
+            return Poll::Ready(SocketEnd::Failed(error));
         }
         self.answer_breach(to.delivery, cx);
         if self.codec.mask_keys_failed() {
-            return Poll::Ready(Over::Failed(Error::Handler("`mask_key` panicked".into())));
+            return Poll::Ready(SocketEnd::Failed(Error::Handler("`mask_key` panicked".into())));
         }
         let before = self.writer.written();
-        let flushed = if self.writer.gathers() {
+        let flushed = if self.writer.should_gather() {
             // Once all others had their turn, those too that no task runs. It is never ready at first.
             pin!(yield_now()).poll(cx).map(Ok)
         } else {
@@ -346,61 +346,61 @@ impl Live {
         };
         to.watch.add(Gauge::BytesOut, self.writer.written() - before);
         match (read, flushed) {
-            (Err(error), _) => return Poll::Ready(Over::Failed(error)),
+            (Err(error), _) => return Poll::Ready(SocketEnd::Failed(error)),
             (_, Poll::Ready(Err(error))) => {
                 // What came before the transport broke may hold the peer's Close, and its reason.
                 let _ = self.poll_read(to, cx);
-                return Poll::Ready(Over::Failed(error));
+                return Poll::Ready(SocketEnd::Failed(error));
             }
-            (Ok(ReadState::Eof), _) => return Poll::Ready(Over::Ended),
-            (Ok(ReadState::Truncated), _) => return Poll::Ready(Over::Cut),
-            (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut(cx),
+            (Ok(ReadState::Eof), _) => return Poll::Ready(SocketEnd::Eof),
+            (Ok(ReadState::Truncated), _) => return Poll::Ready(SocketEnd::Truncated),
+            (Ok(ReadState::Open), Poll::Ready(Ok(()))) => self.poll_shut_down(cx),
             (Ok(ReadState::Open), _) => {}
         }
         self.poll_deadline(cx)
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Over> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<SocketEnd> {
         let Some(deadline) = &mut self.deadline else {
             return Poll::Pending;
         };
         ready!(deadline.as_mut().poll(cx));
-        if self.breach.as_ref().is_some_and(|breach| !breach.said) {
-            self.say_breach();
+        if self.breach.as_ref().is_some_and(|breach| !breach.answered) {
+            self.close_for_breach();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Poll::Ready(Over::Closed)
+        Poll::Ready(SocketEnd::Closed)
     }
 
     /// What an end is told as. A failure of our own finding comes first; and nothing that follows
     /// a Close frame is an error.
-    fn end(&mut self, over: Over) -> Option<Error> {
+    fn error_of(&mut self, end: SocketEnd) -> Option<Error> {
         if let Some(breach) = self.breach.take() {
             return Some(Error::Protocol(breach.err));
         }
-        match over {
+        match end {
             _ if self.session.is_closing() => None,
-            Over::Closed => None,
-            Over::Ended => Some(ended_early()),
-            Over::Cut => Some(truncated()),
-            Over::Failed(error) => Some(error),
+            SocketEnd::Closed => None,
+            SocketEnd::Eof => Some(ended_early()),
+            SocketEnd::Truncated => Some(truncated()),
+            SocketEnd::Failed(error) => Some(error),
         }
     }
 
     /// Answers a breach once the handlers had their turn.
     fn answer_breach(&mut self, delivery: &Delivery, cx: &mut Context<'_>) {
         match &mut self.breach {
-            Some(breach) if breach.said => {}
+            Some(breach) if breach.answered => {}
             // A full mailbox wakes us when it has room; else the queue is emptied in this poll.
             Some(_) if delivery.blocked_since().is_some() => {}
             Some(_) if !delivery.is_empty() => cx.waker().wake_by_ref(),
-            Some(breach) if !breach.turned => {
-                breach.turned = true;
+            Some(breach) if !breach.yielded => {
+                breach.yielded = true;
                 cx.waker().wake_by_ref();
             }
             Some(_) => {
-                self.say_breach();
+                self.close_for_breach();
                 // Reading stood still meanwhile. It goes on, so that the peer's end is seen.
                 cx.waker().wake_by_ref();
             }
@@ -408,46 +408,47 @@ impl Live {
         }
     }
 
-    fn say_breach(&mut self) {
+    fn close_for_breach(&mut self) {
         let Some(breach) = &mut self.breach else {
             return;
         };
-        breach.said = true;
+        breach.answered = true;
         if let Some(close) = self.session.fail(&breach.err) {
-            self.writer.close(&mut self.codec, close);
+            self.writer.queue_close(&mut self.codec, close);
         }
         self.deadline = None;
-        self.end_within(LINGER.min(self.options.close_timeout), self.now());
+        self.close_within(BREACH_LINGER.min(self.options.close_timeout), self.now());
     }
 
     /// Ends our side of the transport once nothing more will be said: after a breach at once, and
     /// after both Close frames when the server has had its chance to be the first
     /// (RFC 6455, 7.1.1). Some servers wait for that.
-    fn poll_shut(&mut self, cx: &mut Context<'_>) {
-        let breached = self.breach.as_ref().is_some_and(|breach| breach.said);
-        if self.shut || !(breached || self.session.is_done()) {
+    fn poll_shut_down(&mut self, cx: &mut Context<'_>) {
+        let breached = self.breach.as_ref().is_some_and(|breach| breach.answered);
+        if self.is_shut_down || !(breached || self.session.is_done()) {
             return;
         }
         if !breached {
-            let parting = self.parting.get_or_insert_with(|| Box::pin(sleep(PARTING)));
-            if parting.as_mut().poll(cx).is_pending() {
+            let delay =
+                self.shutdown_delay.get_or_insert_with(|| Box::pin(sleep(SERVER_SHUTDOWN_TIMEOUT)));
+            if delay.as_mut().poll(cx).is_pending() {
                 return;
             }
         }
         // An error here shows in the next read.
-        self.shut = writer::poll_shutdown(&mut self.link, cx).is_ready();
+        self.is_shut_down = writer::poll_shutdown(&mut self.link, cx).is_ready();
     }
 
-    fn judge_silence(&mut self) -> Option<Error> {
+    fn check_silence(&mut self) -> Option<Error> {
         let silent = self.silent.take()?;
         let heard = if silent.idle { self.signs.data.get() } else { self.signs.byte.get() };
         let after = heard.elapsed();
         (heard <= silent.since && self.signs.reading.get()).then_some(Error::PeerSilent { after })
     }
 
-    fn breach(&mut self, err: ProtocolError) {
-        self.breach = Some(Box::new(Breach { err, said: false, turned: false }));
-        self.end_within(PATIENCE, self.now());
+    fn record_breach(&mut self, err: ProtocolError) {
+        self.breach = Some(Box::new(Breach { err, answered: false, yielded: false }));
+        self.close_within(BREACH_DELIVERY_TIMEOUT, self.now());
     }
 }
 
