@@ -1,4 +1,4 @@
-//! The bounded way out of one socket: frames wait here, and leave in one write a poll.
+//! The bounded send buffer of one socket: frames are encoded into it, and written once for each poll.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,70 +20,74 @@ use crate::proto::error::SendAfterClose;
 use crate::proto::frame::Role;
 use crate::proto::message::{ControlPayload, Outgoing, Payload};
 
-/// Encoded frames of one socket that wait to be written.
+/// The encoded frames of one socket that are not written yet.
 ///
-/// Data is bounded by `limit` bytes. Control frames do not count against it: of them
-/// [`MAX_CONTROL_FRAMES`] may wait. One more Ping is refused; of more Pongs only the last is kept
-/// (RFC 6455, 5.5.3); the one Close always has its place.
+/// Data frames are bounded by `limit` bytes. Control frames do not count against that: up to
+/// [`MAX_CONTROL_FRAMES`] of them wait. Beyond, a Ping is refused, and of the Pongs only the newest is
+/// kept (RFC 6455, 5.5.3). The one Close is always accepted.
 pub(crate) struct Writer {
-    /// Whole frames, as they go out.
+    /// Encoded frames, the first perhaps written in part.
     buf: BytesMut,
-    /// Bytes of data frames that may wait.
+    /// The most bytes of data frames that may wait: `send_buffer`.
     limit: usize,
-    /// Bytes ever put into `buf`.
+    /// Bytes ever encoded into `buf`.
     queued: u64,
-    /// Bytes ever written.
+    /// Bytes ever written to the transport.
     written: u64,
-    /// Control frames that wait, while there are any.
+    /// The control frames in `buf`, boxed because there are seldom any.
     control: Option<Box<ControlFrames>>,
-    /// For how long nothing may move.
+    /// How long the transport may accept nothing: `write_timeout`.
     timeout: Duration,
-    /// Whether the transport may hold bytes of its own: TLS does until it is flushed.
+    /// Whether the transport may buffer bytes itself: TLS does until it is flushed.
     unflushed: bool,
-    /// Runs while bytes wait and nothing moves.
+    /// Runs while bytes wait and the transport accepts none.
     stall_timer: Option<Pin<Box<Sleep>>>,
-    /// What `queued` was in the last turn.
+    /// The value of `queued` at the last call of `should_gather`.
     queued_before: u64,
 }
 
-/// What of the bytes that wait is not data.
+/// The control frames among the bytes that wait, which do not count against the limit of data.
 #[derive(Default)]
 struct ControlFrames {
-    /// Control frames in the buffer: where each ends, counted as `queued` is, and its length.
+    /// For each control frame in the buffer, the value of `queued` at its end, and its length.
     frames: VecDeque<(u64, usize)>,
     /// The sum of their lengths.
     bytes: usize,
-    /// The Pong that is owed and found no place; a newer one takes its own.
+    /// The Pong that is owed while `frames` is full. A newer one replaces it.
     pong: Option<ControlPayload>,
 }
 
-/// Control frames that may wait to be written.
+/// The most control frames that wait to be written. It bounds what a peer can make us buffer by sending
+/// Pings and not reading.
 const MAX_CONTROL_FRAMES: usize = 64;
 
-/// So much in one turn of the thread says that more is on its way: it is waited for, as long as it
-/// comes, until so much is there for one write.
+/// A poll in which at least this many bytes were queued does not write: a sender that fast queues more
+/// in the next poll, and both leave in one system call.
 const GATHER_FROM: u64 = 4 << 10;
+
+/// Writing is not put off for more bytes than these.
 const GATHER_UP_TO: usize = 64 << 10;
 
-/// An empty buffer larger than this is given back to the allocator.
+/// A larger buffer is freed after the write, and not kept as the thread's spare.
 const MAX_SPARE_CAPACITY: usize = 256 << 10;
 
 thread_local! {
-    // An empty buffer for whoever writes next: a writer has none between two writes.
+    // A writer owns a buffer only while bytes wait: 10,000 idle connections need one, not 10,000. The
+    // spare saves each write an allocation.
     static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
 }
 
-/// The thread's spare buffer, or one without memory yet.
+/// Takes the thread's spare buffer, or returns one without memory.
 fn take_spare() -> BytesMut {
     SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
 }
 
-/// Keeps an empty buffer for the next write of this thread; of two the larger.
+/// Makes an empty buffer the thread's spare, unless the thread has a larger one.
 fn keep_spare(buf: BytesMut) {
     if buf.capacity() > MAX_SPARE_CAPACITY {
         return;
     }
-    // At the end of the thread there is nowhere to keep it.
+    // After the thread's destructors have run there is no spare.
     let _ = SPARE.try_with(|spare| {
         let other = spare.take().filter(|other| other.capacity() > buf.capacity());
         spare.set(Some(other.unwrap_or(buf)));
@@ -105,10 +109,10 @@ impl Writer {
         }
     }
 
-    /// Takes a data message, if it is within the bound; in fragments, if that is wanted.
+    /// Queues a data message, in fragments of the size that `send` asks for, if any.
     ///
     /// # Errors
-    /// What the message is to be given back as: `Full` or `TooLarge`.
+    /// `Full` or `TooLarge`, as the constructor of the error that returns the message to the caller.
     #[inline]
     pub(crate) fn queue_data(
         &mut self,
@@ -130,10 +134,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes a Ping, or a Pong that is not owed, unless too many wait.
+    /// Queues a Ping, or a Pong that answers no Ping.
     ///
     /// # Errors
-    /// `Full`, with the payload.
+    /// `Full` with the payload, if too many control frames wait.
     pub(crate) fn queue_unasked(
         &mut self,
         codec: &mut Codec,
@@ -152,40 +156,41 @@ impl Writer {
         }
     }
 
-    /// Owes a Pong.
+    /// Queues the Pong that answers a Ping. If too many control frames wait, it replaces the one that is owed:
+    /// a Pong for the most recent Ping is enough (RFC 6455, 5.5.3).
     pub(crate) fn queue_pong(&mut self, codec: &mut Codec, payload: ControlPayload) {
         self.control.get_or_insert_default().pong = Some(payload);
         self.place_pong(codec);
     }
 
-    /// Takes a Close frame. Nothing goes out behind it, so that there is no bound any more for it to
-    /// count against.
+    /// Queues a Close frame. It counts against no bound, because nothing is queued behind it.
     pub(crate) fn queue_close(&mut self, codec: &mut Codec, close: Outgoing) {
         self.encode_control(codec, close);
     }
 
-    /// Bytes that wait to be written.
+    /// Returns how many bytes wait to be written.
     pub(crate) fn unsent(&self) -> usize {
         self.buf.len()
     }
 
-    /// Bytes written since the socket was opened.
+    /// Returns how many bytes were written since the socket was opened.
     pub(crate) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Whether to write in the next turn rather than in this one, for then there is more. Who sends many
-    /// messages, and waits for the answer now and then, would else cost a write for each time.
+    /// Whether to put off writing to the next poll. A handler that sends many messages and awaits a reply now
+    /// and then yields there; without this each of those would cost a system call. Not while half of the limit
+    /// waits, so that the sender never stops for want of room.
     pub(crate) fn should_gather(&mut self) -> bool {
         let fresh = self.queued - self.queued_before;
         self.queued_before = self.queued;
         fresh >= GATHER_FROM && self.buf.len() < GATHER_UP_TO.min(self.limit / 2)
     }
 
-    /// Writes until nothing waits. `Ready(Ok)` when all is with the transport.
+    /// Writes and flushes all bytes that wait. `Ready(Ok)` when the transport has sent them.
     ///
     /// # Errors
-    /// What the transport says, or `Timeout(Write)` when it took nothing for `timeout`.
+    /// `Io` of the transport, or `Timeout(Write)` when it accepted nothing for `timeout`.
     pub(crate) fn poll_flush<T>(
         &mut self,
         io: &mut T,
@@ -202,6 +207,7 @@ impl Writer {
                 }
                 Poll::Ready(Ok(count)) => {
                     self.advance(count);
+                    // Control frames that left made room for the Pong that is owed.
                     self.place_pong(codec);
                 }
                 Poll::Ready(Err(err)) => return Poll::Ready(Err(io_error(err))),
@@ -209,6 +215,7 @@ impl Writer {
             }
         }
         if self.buf.capacity() > 0 {
+            // All is written, so that the buffer is empty and can serve the next writer.
             keep_spare(mem::take(&mut self.buf));
         }
         if self.unflushed {
@@ -227,7 +234,7 @@ impl Writer {
         self.buf.len().saturating_sub(control)
     }
 
-    /// Puts a frame behind all others, and says how long it is.
+    /// Encodes a frame behind the others, and returns its length.
     #[inline]
     fn encode(
         &mut self,
@@ -244,7 +251,8 @@ impl Writer {
         length
     }
 
-    /// As [`encode`](Self::encode), beside the way of the data.
+    /// Encodes a control frame. Not inlined, to keep its code out of `queue_data`: a batch and its sending take
+    /// no instruction for it.
     #[inline(never)]
     fn encode_control(&mut self, codec: &mut Codec, item: Outgoing) -> usize {
         self.encode(|buf| codec.encode(item, buf))
@@ -257,7 +265,7 @@ impl Writer {
         control.bytes += length;
     }
 
-    /// Gives the Pong that is owed a place, if there is one.
+    /// Encodes the Pong that is owed, if there is one and room for it.
     fn place_pong(&mut self, codec: &mut Codec) {
         if let Some(control) = &mut self.control
             && !control.is_full()
@@ -269,7 +277,7 @@ impl Writer {
 
     fn advance(&mut self, count: usize) {
         match count == self.buf.len() {
-            // So that all of its memory is there for the next.
+            // Unlike `advance`, `clear` makes the whole capacity available again.
             true => self.buf.clear(),
             false => self.buf.advance(count),
         }
@@ -297,7 +305,7 @@ impl ControlFrames {
         self.frames.len() >= MAX_CONTROL_FRAMES
     }
 
-    /// Forgets the frames that end within what was written.
+    /// Removes the frames that end within the first `written` bytes.
     fn forget(&mut self, written: u64) {
         while let Some(&(end, length)) = self.frames.front()
             && end <= written
@@ -312,7 +320,7 @@ fn io_error(err: io::Error) -> Error {
     Error::Io(err.into())
 }
 
-/// Ends the sending side, after all was flushed.
+/// Ends our side of the transport, after a flush.
 pub(crate) fn poll_shutdown<T>(io: &mut T, cx: &mut Context<'_>) -> Poll<io::Result<()>>
 where
     T: AsyncWrite + Unpin,
@@ -328,7 +336,7 @@ mod tests {
     use super::*;
     use crate::proto::codec::Limits;
 
-    /// A transport that takes bytes, and lets go of them when it is told to.
+    /// A transport that buffers what is written, and flushes only while `open`.
     #[derive(Default)]
     struct Holding {
         open: bool,
@@ -359,7 +367,7 @@ mod tests {
         }
     }
 
-    /// Sends a message of so many bytes, and has it written.
+    /// Queues and writes a message of `length` bytes.
     fn written(writer: &mut Writer, length: usize) {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut io = Holding { open: true, ..Holding::default() };
