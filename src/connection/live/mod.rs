@@ -1,4 +1,4 @@
-//! All that lives as long as one socket.
+//! All that lives as long as one socket, as one struct.
 
 mod read_pool;
 mod reading;
@@ -39,82 +39,83 @@ pub(super) struct Opening {
     pub(super) outage: Option<Box<event::Outage>>,
 }
 
-/// One opened socket, from its first byte to its last.
+/// One open socket, from the end of the opening handshake to the end of the transport. Dropped first when the
+/// socket is lost, so that nothing of it can act on the next one.
 pub(super) struct Live {
     opening: Opening,
     link: Link,
     codec: Codec,
     session: Session,
     writer: Writer,
-    /// Read, and not decoded yet: the beginning of a frame, or what was left because more waited for
-    /// the handlers than may.
+    /// Bytes that were read and not decoded yet: the beginning of a frame, or what was left because the queue
+    /// to the handlers was full.
     inbox: BytesMut,
-    /// Whether whole frames may be in it.
+    /// Whether the inbox may hold whole frames.
     inbox_undecoded: bool,
-    /// How many messages the last read brought.
+    /// The number of messages in the last read, for the capacity of the next one's list.
     last_read_messages: u32,
-    /// How many bytes it brought.
+    /// The number of bytes in the last read.
     last_read_bytes: u32,
-    /// Whether the socket is over, so that nothing more will be read.
+    /// Whether the socket has ended, so that nothing more will be read.
     ended: bool,
-    /// Whether something was read in this poll.
+    /// Whether this poll has read something.
     has_read: bool,
-    /// What the pinger sees too. It looks after the socket as long as this is here.
+    /// What the pinger watches: times of the last byte and of the last data. It stops when this is dropped.
     signs: Watched,
-    /// Pings of ours that no Pong has answered, oldest first; if there are any.
+    /// Our Pings that no Pong has answered, if there are any.
     pings: Option<Box<Pings>>,
-    /// Pings of the pinger's so far.
+    /// The number of Pings sent for the pinger.
     pinger_pings: u64,
-    /// What the pinger missed.
+    /// The pinger's report that the peer is silent, until it is judged.
     silent: Option<Box<Silent>>,
-    /// How the peer broke the protocol, until that is told.
+    /// How the peer broke the protocol, if it did.
     breach: Option<Box<Breach>>,
-    /// Runs from the first Close frame on, or from a breach.
+    /// When the socket is dropped: set by the first Close frame, or by a breach.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Runs from the exchange of both Close frames on, until we end our side of the transport.
+    /// When we end our side of the transport: set once both Close frames have passed.
     shutdown_delay: Option<Pin<Box<Sleep>>>,
-    /// Whether our side of the transport was ended.
+    /// Whether our side of the transport is ended.
     is_shut_down: bool,
     options: Arc<Options>,
 }
 
-/// How long a peer that broke the protocol is listened to, so that our Close reaches it: closing
-/// with bytes unread would reset the connection.
+/// How long we read from a peer after our Close for its breach of the protocol. To close a TCP socket with
+/// unread bytes resets the connection, and the peer would lose the Close.
 const BREACH_LINGER: Duration = Duration::from_secs(1);
 
-/// How long the server has to end the transport after both Close frames, before we end our side.
+/// How long the server has to end the transport after both Close frames, before we do.
 const SERVER_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long handlers on this thread or another have for what was read before a breach.
+/// How long handlers have to take what was read before a breach, before it is answered with a Close.
 const BREACH_DELIVERY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What may wait beyond all bounds when a socket is over, in bytes: a chunk of messages without bytes
-/// costs so much.
+/// How far the queue may exceed its bound when a socket has ended, in bytes. A chunk of 64 KiB can hold 32,768
+/// empty messages, which cost about this much in the queue.
 const FINAL_BACKLOG: usize = 2 << 20;
 
-/// What consumes what a socket brings: the queue to the handlers, and the figures.
+/// What consumes a read: the queue to the handlers, and the figures of `Watch`.
 struct Consumers<'a> {
     delivery: &'a mut Delivery,
     watch: &'a Watch,
     source: SourceId,
 }
 
-/// Whether more may come.
+/// Whether more can be read.
 enum ReadState {
     Open,
-    /// The transport ended as it should: by FIN, or by TLS's close_notify.
+    /// The transport ended in order: by FIN, or by close_notify of TLS.
     Eof,
-    /// TLS ended without close_notify (RFC 8446, 6.1): anybody on the way may have cut it.
+    /// TLS ended without close_notify: perhaps cut by a third party (RFC 8446, 6.1).
     Truncated,
 }
 
-/// How a socket turned out to be over.
+/// How a socket ended.
 enum SocketEnd {
-    /// By a Close frame, and the time that follows it.
+    /// The deadline after a Close frame passed.
     Closed,
-    /// The transport ended, as it does where nobody cut it.
+    /// The transport ended in order.
     Eof,
-    /// TLS ended without a word.
+    /// TLS ended without close_notify.
     Truncated,
     Failed(Error),
 }
@@ -122,18 +123,18 @@ enum SocketEnd {
 /// A breach of the protocol by the peer.
 struct Breach {
     err: ProtocolError,
-    /// Whether our Close is on its way. It waits until the handlers have what was read before the
-    /// breach, and one turn of the thread more, so that their answers to it go out before it.
+    /// Whether our Close is queued. It waits until the handlers have taken what was read before the breach, and
+    /// for one more poll, so that what they send in reply goes out before the Close.
     answered: bool,
-    /// Whether that turn has passed.
+    /// Whether that poll has passed.
     yielded: bool,
 }
 
-/// Payloads, and when they were queued.
+/// The payloads of Pings, oldest first, and when each was queued.
 #[derive(Default)]
 struct Pings(VecDeque<(ControlPayload, Instant)>);
 
-/// Pings of ours that may wait for their Pong. The oldest is forgotten first.
+/// The most Pings whose Pong is awaited. Beyond, the oldest is forgotten.
 const MAX_PINGS: usize = 64;
 
 impl Live {
@@ -191,30 +192,30 @@ impl Live {
         self.session.closure()
     }
 
-    /// Whether a Close frame has gone by, or will.
+    /// Whether a Close frame was sent or received, or is about to be sent.
     pub(super) fn is_closing(&self) -> bool {
         self.session.is_closing() || self.breach.is_some()
     }
 
-    /// Whether reading had stopped for the handlers, and can go on.
+    /// Whether reading had stopped because the queue was full, and can resume.
     pub(super) fn can_resume(&self, delivery: &Delivery) -> bool {
         !self.signs.reading.get() && !delivery.is_full(self.backlog_limit())
     }
 
-    /// Whether the handlers turned out to be too slow for a socket that is closed then.
+    /// Whether the socket must be closed because its handlers are too slow (`Overflow::Disconnect`).
     pub(super) fn must_disconnect(&self, delivery: &Delivery) -> bool {
         delivery.disconnects() && !self.is_closing() && delivery.is_full(self.backlog_limit())
     }
 
-    /// What may wait for the handlers while reading goes on.
+    /// Returns how many bytes may wait for the handlers while reading goes on.
     fn backlog_limit(&self) -> usize {
         if self.ended {
-            // What a chunk can hold, and would else be lost with the socket. What it inflates to may be
-            // more.
+            // All of the last read is to be delivered: what stays in the inbox is lost with the socket. Only what
+            // inflates to more than this can be.
             return self.options.read_ahead.saturating_mul(2).saturating_add(FINAL_BACKLOG);
         }
-        // What was read while a Close is under way is still delivered, so that reading to the
-        // peer's Close must not wait for the handlers; a second helping bounds it.
+        // Reading up to the peer's Close must not wait for the handlers, and what comes before it is still
+        // delivered. Twice the bound keeps that finite.
         if self.is_closing() {
             self.options.read_ahead.saturating_mul(2)
         } else {
@@ -222,15 +223,15 @@ impl Live {
         }
     }
 
-    /// Whether data may be sent.
+    /// Whether data can be sent.
     pub(super) fn can_send(&self) -> bool {
         self.session.can_send()
     }
 
-    /// Takes a message for sending.
+    /// Queues a message.
     ///
     /// # Errors
-    /// What it is to be given back as, when it is not within the bounds.
+    /// The constructor of the error that returns the message to the caller.
     #[inline]
     pub(super) fn send(&mut self, send: &command::Send) -> Result<(), Refusal> {
         if !self.can_send() {
@@ -239,10 +240,10 @@ impl Live {
         self.writer.queue_data(&mut self.codec, send)
     }
 
-    /// Takes a Ping for sending.
+    /// Queues a Ping, and notes when, for the round trip.
     ///
     /// # Errors
-    /// With the payload, when it is not within the bounds.
+    /// `NotOpen` or `Full`, with the payload.
     pub(super) fn ping(&mut self, payload: ControlPayload) -> Result<(), SendError> {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
@@ -256,7 +257,7 @@ impl Live {
         Ok(())
     }
 
-    /// Takes a Pong for sending that no Ping has asked for.
+    /// Queues a Pong that answers no Ping (RFC 6455, 5.5.3).
     ///
     /// # Errors
     /// As [`ping`](Live::ping).
@@ -267,7 +268,7 @@ impl Live {
         self.writer.queue_unasked(&mut self.codec, Outgoing::Pong(payload))
     }
 
-    /// Sends the pinger's next Ping.
+    /// Queues a Ping for the pinger, with `ping_payload` or else a number.
     pub(super) fn beat(&mut self) -> Result<(), SendError> {
         self.pinger_pings += 1;
         let own = Bytes::copy_from_slice(&self.pinger_pings.to_be_bytes());
@@ -275,17 +276,18 @@ impl Live {
         self.ping(ControlPayload::new(bytes).expect("checked when the connection was built"))
     }
 
-    /// Has another pinger look after the socket: the one that did is gone.
+    /// Registers the socket with another pinger, because the one that watched it is gone.
     pub(super) fn adopt(&mut self) {
         self.signs.found();
     }
 
-    /// The pinger heard nothing for too long. Judged in the next poll, after what lies unread.
+    /// Notes the pinger's report that the peer is silent. The next poll judges it after it has read, because
+    /// bytes may have arrived since.
     pub(super) fn silence(&mut self, silent: Silent) {
         self.silent = Some(Box::new(silent));
     }
 
-    /// Begins the closing handshake, or hastens the one under way.
+    /// Begins the closing handshake, or shortens the deadline of the one in progress.
     pub(super) fn close(&mut self, frame: Option<CloseFrame>, deadline: Duration, now: Instant) {
         if let Some(close) = self.session.close(frame) {
             self.writer.queue_close(&mut self.codec, close);
@@ -293,12 +295,12 @@ impl Live {
         self.close_within(deadline, now);
     }
 
-    /// The time of this poll, to be asked for in it and where it ended: where something was read, the
-    /// clock was looked at.
+    /// Returns the time of the current or last poll. A poll that has read something has read the clock for it.
     pub(super) fn now(&self) -> Instant {
         if self.has_read { self.signs.byte.get() } else { Instant::now() }
     }
 
+    /// Sets the deadline at which the socket is dropped, unless an earlier one is set.
     fn close_within(&mut self, time: Duration, now: Instant) {
         let Some(at) = now.checked_add(time) else {
             return;
@@ -310,8 +312,8 @@ impl Live {
         }
     }
 
-    /// Reads, answers and writes what can be. `Ready` when the socket is over: with the failure, or
-    /// with `None` after a Close frame.
+    /// Reads, answers and writes as far as possible. `Ready` when the socket has ended: with the error, or with
+    /// `None` after a Close frame.
     pub(super) fn poll(
         &mut self,
         delivery: &mut Delivery,
@@ -325,7 +327,10 @@ impl Live {
         Poll::Ready(self.error_of(end))
     }
 
-    /// As [`poll`](Live::poll), with whatever was found last.
+    /// Does what [`poll`](Live::poll) does, up to the end of the socket.
+    ///
+    /// The order matters: reading comes first, so that a peer is not called silent whose bytes are there; then
+    /// answers; then one write for all that was queued.
     fn poll_socket(&mut self, to: &mut Consumers<'_>, cx: &mut Context<'_>) -> Poll<SocketEnd> {
         self.has_read = false;
         self.signs.settle(cx);
@@ -339,7 +344,8 @@ impl Live {
         }
         let before = self.writer.written();
         let flushed = if self.writer.should_gather() {
-            // Once all others had their turn, those too that no task runs. It is never ready at first.
+            // Wakes this task after all that are ready now: those are the ones that may send. `yield_now` is
+            // pending at its first poll, and then woken even if the runtime has no other task.
             pin!(yield_now()).poll(cx).map(Ok)
         } else {
             self.writer.poll_flush(&mut self.link, &mut self.codec, cx)
@@ -348,7 +354,7 @@ impl Live {
         match (read, flushed) {
             (Err(error), _) => return Poll::Ready(SocketEnd::Failed(error)),
             (_, Poll::Ready(Err(error))) => {
-                // What came before the transport broke may hold the peer's Close, and its reason.
+                // The peer may have sent a Close, with its reason, before it reset the connection.
                 let _ = self.poll_read(to, cx);
                 return Poll::Ready(SocketEnd::Failed(error));
             }
@@ -366,6 +372,7 @@ impl Live {
         };
         ready!(deadline.as_mut().poll(cx));
         if self.breach.as_ref().is_some_and(|breach| !breach.answered) {
+            // The handlers have had their time: from here on the deadline is the peer's.
             self.close_for_breach();
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -373,8 +380,8 @@ impl Live {
         Poll::Ready(SocketEnd::Closed)
     }
 
-    /// What an end is told as. A failure of our own finding comes first; and nothing that follows
-    /// a Close frame is an error.
+    /// Returns the error that an end is reported as. A breach that we have found explains whatever followed it;
+    /// and nothing that follows a Close frame is an error.
     fn error_of(&mut self, end: SocketEnd) -> Option<Error> {
         if let Some(breach) = self.breach.take() {
             return Some(Error::Protocol(breach.err));
@@ -388,26 +395,30 @@ impl Live {
         }
     }
 
-    /// Answers a breach once the handlers had their turn.
+    /// Answers a breach with a Close, once the handlers have taken the messages before it and had a poll to reply:
+    /// their replies are lost if they are queued behind the Close.
     fn answer_breach(&mut self, delivery: &Delivery, cx: &mut Context<'_>) {
         match &mut self.breach {
             Some(breach) if breach.answered => {}
-            // A full mailbox wakes us when it has room; else the queue is emptied in this poll.
+            // A full mailbox wakes this task when it has room.
             Some(_) if delivery.blocked_since().is_some() => {}
+            // Later in this poll of the connection, `delivery` empties the queue.
             Some(_) if !delivery.is_empty() => cx.waker().wake_by_ref(),
+            // The handlers run between this poll and the next.
             Some(breach) if !breach.yielded => {
                 breach.yielded = true;
                 cx.waker().wake_by_ref();
             }
             Some(_) => {
                 self.close_for_breach();
-                // Reading stood still meanwhile. It goes on, so that the peer's end is seen.
+                // Reading has stopped since the breach. The next poll resumes it, to see the peer's end.
                 cx.waker().wake_by_ref();
             }
             None => {}
         }
     }
 
+    /// Queues the Close that answers a breach (RFC 6455, 7.1.7), and gives the peer time to read it.
     fn close_for_breach(&mut self) {
         let Some(breach) = &mut self.breach else {
             return;
@@ -416,13 +427,14 @@ impl Live {
         if let Some(close) = self.session.fail(&breach.err) {
             self.writer.queue_close(&mut self.codec, close);
         }
+        // Until now it was the handlers' deadline.
         self.deadline = None;
         self.close_within(BREACH_LINGER.min(self.options.close_timeout), self.now());
     }
 
-    /// Ends our side of the transport once nothing more will be said: after a breach at once, and
-    /// after both Close frames when the server has had its chance to be the first
-    /// (RFC 6455, 7.1.1). Some servers wait for that.
+    /// Ends our side of the transport when nothing more will be sent. After a breach at once. After both Close
+    /// frames the server ends the transport first (RFC 6455, 7.1.1); but some servers wait for the client, so
+    /// that we do it after a short time.
     fn poll_shut_down(&mut self, cx: &mut Context<'_>) {
         let breached = self.breach.as_ref().is_some_and(|breach| breach.answered);
         if self.is_shut_down || !(breached || self.session.is_done()) {
@@ -435,10 +447,12 @@ impl Live {
                 return;
             }
         }
-        // An error here shows in the next read.
+        // The next read returns the error, if there is one.
         self.is_shut_down = writer::poll_shutdown(&mut self.link, cx).is_ready();
     }
 
+    /// Judges the pinger's report, after reading. `None` if the peer was heard since the report, or could not be
+    /// heard because reading had stopped.
     fn check_silence(&mut self) -> Option<Error> {
         let silent = self.silent.take()?;
         let heard = if silent.idle { self.signs.data.get() } else { self.signs.byte.get() };
@@ -446,6 +460,7 @@ impl Live {
         (heard <= silent.since && self.signs.reading.get()).then_some(Error::PeerSilent { after })
     }
 
+    /// Notes a breach. It is answered in a later poll, see `answer_breach`.
     fn record_breach(&mut self, err: ProtocolError) {
         self.breach = Some(Box::new(Breach { err, answered: false, yielded: false }));
         self.close_within(BREACH_DELIVERY_TIMEOUT, self.now());
