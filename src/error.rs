@@ -63,7 +63,7 @@ pub enum Error {
     },
     /// The server closed the connection. Only ever the cause of an outage: a Close frame from the
     /// server is told as [`event::Close`](crate::event::Close), never as an error.
-    #[display("closed by the server{}", close_words(_0))]
+    #[display("closed by the server{}", close_suffix(_0))]
     Closed(Option<CloseFrame>),
     /// The closure of `headers_with` says that it has no headers now: these are its words.
     #[display("no headers: {_0}")]
@@ -76,7 +76,7 @@ pub enum Error {
     Handler(Arc<str>),
 }
 
-fn close_words(frame: &Option<CloseFrame>) -> String {
+fn close_suffix(frame: &Option<CloseFrame>) -> String {
     match frame {
         Some(frame) if frame.reason().is_empty() => format!(" with {}", frame.code()),
         Some(frame) => format!(" with {}: {}", frame.code(), frame.reason()),
@@ -248,7 +248,7 @@ pub enum ProxyError {
     Status(Arc<Refusal>),
     /// A SOCKS proxy answered with this code: for version 5 that of RFC 1928, 6; for version 4
     /// from 91 on.
-    #[display("SOCKS{version} reply {reply}: {}", socks_words(*reply))]
+    #[display("SOCKS{version} reply {reply}: {}", socks_reply_text(*reply))]
     Socks {
         /// 4 or 5.
         version: u8,
@@ -266,7 +266,7 @@ pub enum ProxyError {
     Io(Arc<io::Error>),
 }
 
-fn socks_words(reply: u8) -> &'static str {
+fn socks_reply_text(reply: u8) -> &'static str {
     match reply {
         1 => "general failure",
         2 => "not allowed by the ruleset",
@@ -342,7 +342,7 @@ pub struct Refusal {
 }
 
 /// A `Retry-After` longer than this is cut to it.
-const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl Refusal {
     /// How long the server asks us to stay away: `Retry-After` in seconds or as a date
@@ -361,7 +361,7 @@ impl Refusal {
             // A date that has passed asks for nothing.
             false => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
         };
-        Some(after.min(RETRY_AFTER_CAP))
+        Some(after.min(MAX_RETRY_AFTER))
     }
 
     fn verdict(&self) -> Verdict {
@@ -507,8 +507,8 @@ mod tests {
             Verdict::Stop => panic!("503 stops"),
         };
         assert_eq!(floor("7"), Some(Duration::from_secs(7)));
-        assert_eq!(floor("86400"), Some(RETRY_AFTER_CAP));
-        assert_eq!(floor("99999999999999999999999"), Some(RETRY_AFTER_CAP));
+        assert_eq!(floor("86400"), Some(MAX_RETRY_AFTER));
+        assert_eq!(floor("99999999999999999999999"), Some(MAX_RETRY_AFTER));
         for nonsense in ["", "-1", "+5", "soon", "1.5"] {
             assert_eq!(floor(nonsense), None, "{nonsense}");
         }
@@ -523,7 +523,7 @@ mod tests {
         let date = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let before = |seconds| refusal.retry_after_at(date - Duration::from_secs(seconds));
         assert_eq!(before(90), Some(Duration::from_secs(90)));
-        assert_eq!(before(86_400), Some(RETRY_AFTER_CAP));
+        assert_eq!(before(86_400), Some(MAX_RETRY_AFTER));
         assert_eq!(refusal.retry_after_at(date + Duration::from_secs(1)), Some(Duration::ZERO));
     }
 

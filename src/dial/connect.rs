@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 use crate::dial::clock::Clock;
-use crate::dial::link::Plain;
+use crate::dial::link::BaseTransport;
 use crate::dial::{closure, resolve, socket};
 use crate::error::{ConnectError, Error, Stage};
 use crate::options::Plan;
@@ -22,19 +22,19 @@ pub(super) async fn connect(
     host: &str,
     port: u16,
     clock: &Clock,
-) -> Result<(Plain, Option<SocketAddr>), Error> {
+) -> Result<(BaseTransport, Option<SocketAddr>), Error> {
     if let Some(factory) = &plan.options.transport {
         clock.set(Stage::Connect);
         let transport = closure::run(|| factory.make(host, port)).await?;
         return transport
-            .map(|transport| (Plain::Own(transport), None))
+            .map(|transport| (BaseTransport::Custom(transport), None))
             .map_err(|err| wrapped_error(&err).unwrap_or_else(|| Error::Io(err.into())));
     }
     let (tcp, addr) = connect_tcp(plan, host, port, clock).await?;
     // A socket connected to 0.0.0.0 or [::] has reached some address of this host; the system knows which.
     let known = Some(addr).filter(|addr| !addr.ip().to_canonical().is_unspecified());
     let peer = known.or_else(|| tcp.peer_addr().ok());
-    Ok((Plain::Tcp(tcp), peer))
+    Ok((BaseTransport::Tcp(tcp), peer))
 }
 
 async fn connect_tcp(

@@ -12,6 +12,9 @@ const MAX_HEAD: usize = 32 << 10;
 /// The most header lines that are read.
 const MAX_LINES: usize = 128;
 
+/// The most interim replies that are skipped (RFC 9110, 15.2).
+pub(super) const MAX_INTERIM_REPLIES: u32 = 8;
+
 /// The head of an HTTP reply.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -77,7 +80,7 @@ impl Head {
             (headers.has_token("Upgrade", "websocket") && one("Upgrade"), HandshakeError::Upgrade),
             (headers.has_token("Connection", "Upgrade"), HandshakeError::Connection),
             (one("Sec-WebSocket-Accept"), HandshakeError::Accept),
-            (self.picked_one_of(subprotocols), HandshakeError::Subprotocol),
+            (self.accepts_subprotocol(subprotocols), HandshakeError::Subprotocol),
             (extensions.is_ok(), HandshakeError::Extension),
             (none("Content-Length") && none("Transfer-Encoding"), HandshakeError::Body),
         ];
@@ -89,7 +92,7 @@ impl Head {
 
     /// Whether the server picked one of the subprotocols that were offered, or none where none was.
     /// None although some were offered fails the connection, as in browsers and WebSocketApp.
-    fn picked_one_of(&self, offered: &[String]) -> bool {
+    fn accepts_subprotocol(&self, offered: &[String]) -> bool {
         let mut lines = self.headers.get_all("Sec-WebSocket-Protocol");
         match (lines.next(), lines.next()) {
             (None, _) => offered.is_empty(),

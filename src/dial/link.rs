@@ -12,59 +12,59 @@ use crate::options::BoxedTransport;
 use crate::tls::TlsStream;
 
 /// A transport without TLS of ours.
-pub(crate) enum Plain {
+pub(crate) enum BaseTransport {
     Tcp(TcpStream),
-    Own(BoxedTransport),
+    Custom(BoxedTransport),
 }
 
 /// A transport that frames go over.
 pub(crate) enum Link {
-    Plain(Plain),
-    Tls(Box<TlsStream<Plain>>),
+    Plain(BaseTransport),
+    Tls(Box<TlsStream<BaseTransport>>),
 }
 
 /// Polls the application's transport. A panic in it takes nothing else down.
-fn contained<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+fn catch_panic<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     let panicked = |_| Poll::Ready(Err(io::Error::other("the application's transport panicked")));
     catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(panicked)
 }
 
-impl AsyncRead for Plain {
+impl AsyncRead for BaseTransport {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Plain::Tcp(io) => Pin::new(io).poll_read(cx, buf),
-            Plain::Own(io) => contained(|| Pin::new(io).poll_read(cx, buf)),
+            BaseTransport::Tcp(io) => Pin::new(io).poll_read(cx, buf),
+            BaseTransport::Custom(io) => catch_panic(|| Pin::new(io).poll_read(cx, buf)),
         }
     }
 }
 
-impl AsyncWrite for Plain {
+impl AsyncWrite for BaseTransport {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Plain::Tcp(io) => Pin::new(io).poll_write(cx, buf),
-            Plain::Own(io) => contained(|| Pin::new(io).poll_write(cx, buf)),
+            BaseTransport::Tcp(io) => Pin::new(io).poll_write(cx, buf),
+            BaseTransport::Custom(io) => catch_panic(|| Pin::new(io).poll_write(cx, buf)),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Plain::Tcp(io) => Pin::new(io).poll_flush(cx),
-            Plain::Own(io) => contained(|| Pin::new(io).poll_flush(cx)),
+            BaseTransport::Tcp(io) => Pin::new(io).poll_flush(cx),
+            BaseTransport::Custom(io) => catch_panic(|| Pin::new(io).poll_flush(cx)),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Plain::Tcp(io) => Pin::new(io).poll_shutdown(cx),
-            Plain::Own(io) => contained(|| Pin::new(io).poll_shutdown(cx)),
+            BaseTransport::Tcp(io) => Pin::new(io).poll_shutdown(cx),
+            BaseTransport::Custom(io) => catch_panic(|| Pin::new(io).poll_shutdown(cx)),
         }
     }
 }

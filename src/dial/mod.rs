@@ -1,7 +1,6 @@
 //! One attempt to open a socket: in stages, under one deadline.
 
 mod awc;
-mod body;
 mod clock;
 mod closure;
 mod connect;
@@ -10,6 +9,7 @@ mod link;
 pub(crate) mod preview;
 mod proxy;
 mod redact;
+mod refusal;
 mod resolve;
 mod socket;
 mod socks;
@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::Handshake;
 use crate::cookies::Jar;
-use crate::dial::body::{Refused, Rejected};
+use crate::dial::refusal::{DialError, UnreadRefusal};
 use crate::dial::upgrade::Upgraded;
 use crate::error::{ConfigError, Error, ProxyError, RedirectError, Refusal, Stage};
 use crate::headers::Headers;
@@ -78,11 +78,11 @@ pub(crate) async fn dial(
     };
     match opened {
         Ok(opened) => Ok(opened),
-        Err(Rejected::Failed(err)) => Err(err),
-        Err(Rejected::Refused(refused)) => {
+        Err(DialError::Failed(err)) => Err(err),
+        Err(DialError::Refused(refused)) => {
             Err(Error::Refused(read_refusal(refused, deadline).await))
         }
-        Err(Rejected::ByProxy(refused)) => {
+        Err(DialError::RefusedByProxy(refused)) => {
             Err(Error::Proxy(ProxyError::Status(read_refusal(refused, deadline).await)))
         }
     }
@@ -90,7 +90,7 @@ pub(crate) async fn dial(
 
 /// Reads the body of a refusal. Outside the deadline of the stages: the status is known, and must not be lost to a body
 /// that does not arrive.
-async fn read_refusal(refused: Box<Refused>, deadline: Option<Instant>) -> Arc<Refusal> {
+async fn read_refusal(refused: Box<UnreadRefusal>, deadline: Option<Instant>) -> Arc<Refusal> {
     let until = Instant::now() + BODY_TIMEOUT;
     let until = deadline.map_or(until, |deadline| deadline.min(until));
     Arc::new(refused.read_body(until).await)
@@ -102,7 +102,7 @@ async fn follow_redirects(
     attempt: &Attempt,
     jar: &RefCell<Jar>,
     clock: &Clock,
-) -> Result<Opened, Rejected> {
+) -> Result<Opened, DialError> {
     plan = call_closures(plan, attempt, clock).await?;
     let limit = plan.options.redirects;
     let mut followed = 0;
@@ -110,12 +110,12 @@ async fn follow_redirects(
         let result = open(&plan, jar, clock).await;
         match &result {
             Ok(opened) => store_cookies(&plan, jar, &opened.handshake.headers),
-            Err(Rejected::Refused(refused)) => store_cookies(&plan, jar, refused.headers()),
+            Err(DialError::Refused(refused)) => store_cookies(&plan, jar, refused.headers()),
             // The cookies of a proxy are not the server's.
-            Err(Rejected::Failed(_) | Rejected::ByProxy(_)) => {}
+            Err(DialError::Failed(_) | DialError::RefusedByProxy(_)) => {}
         }
         let refused = match result {
-            Err(Rejected::Refused(refused)) if limit > 0 && refused.is_redirect() => refused,
+            Err(DialError::Refused(refused)) if limit > 0 && refused.is_redirect() => refused,
             result => return result,
         };
         if followed == limit {
@@ -163,17 +163,17 @@ fn store_cookies(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
 }
 
 /// Goes through the stages once: the transport to the server, TLS, the upgrade.
-async fn open(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, Rejected> {
-    let (plain, peer) = match &plan.detour {
+async fn open(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, DialError> {
+    let (transport, peer) = match &plan.detour {
         Some(detour) => proxy::tunnel(plan, detour, clock).await?,
         None => connect::connect(plan, &plan.target.host, plan.target.port, clock).await?,
     };
     let link = match &plan.tls {
         Some(tls) => {
             clock.set(Stage::Tls);
-            Link::Tls(Box::new(tls.connect(&plan.target.host, plain).await?))
+            Link::Tls(Box::new(tls.connect(&plan.target.host, transport).await?))
         }
-        None => Link::Plain(plain),
+        None => Link::Plain(transport),
     };
     let session = match &link {
         Link::Tls(stream) => tls::session(stream),

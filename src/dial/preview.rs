@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::dial::body::Rejected;
-use crate::dial::link::{Link, Plain};
+use crate::dial::link::{BaseTransport, Link};
 use crate::dial::redact::Redaction;
+use crate::dial::refusal::DialError;
 use crate::dial::upgrade::upgrade;
 use crate::error::{Error, HandshakeError};
 use crate::options::Plan;
@@ -23,11 +23,11 @@ use crate::options::Plan;
 pub(crate) async fn request_head(plan: &Plan) -> Result<String, Error> {
     let written = Rc::new(RefCell::new(Vec::new()));
     let memory = Memory(written.clone());
-    let answer = upgrade(plan, None, Link::Plain(Plain::Own(Box::new(memory)))).await;
+    let answer = upgrade(plan, None, Link::Plain(BaseTransport::Custom(Box::new(memory)))).await;
     let head = written.take();
     match answer {
         _ if head.ends_with(b"\r\n\r\n") => Ok(Redaction::new(&plan.options).request(&head)),
-        Err(Rejected::Failed(err)) => Err(err),
+        Err(DialError::Failed(err)) => Err(err),
         _ => Err(Error::Handshake(HandshakeError::NotHttp)),
     }
 }

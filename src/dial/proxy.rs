@@ -12,9 +12,9 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
-use crate::dial::body::{Refused, Rejected};
 use crate::dial::clock::Clock;
-use crate::dial::link::{Link, Plain};
+use crate::dial::link::{BaseTransport, Link};
+use crate::dial::refusal::{DialError, UnreadRefusal};
 use crate::dial::{connect, head, resolve, socks};
 use crate::error::{Error, ProxyError, Stage};
 use crate::options::{Detour, Plan, Target};
@@ -22,7 +22,7 @@ use crate::proxy::{Proxy, Scheme};
 use crate::tls;
 
 /// A transport that ends at the server, and the address of the proxy.
-type Tunnel = (Plain, Option<SocketAddr>);
+type Tunnel = (BaseTransport, Option<SocketAddr>);
 
 /// Opens a tunnel to the target.
 ///
@@ -33,20 +33,20 @@ pub(super) async fn tunnel(
     plan: &Plan,
     detour: &Detour,
     stage: &Clock,
-) -> Result<Tunnel, Rejected> {
+) -> Result<Tunnel, DialError> {
     let addrs = match detour.proxy.scheme {
-        Scheme::Socks4 | Scheme::Socks5 => Some(local_addrs(plan, detour.proxy.scheme).await?),
+        Scheme::Socks4 | Scheme::Socks5 => Some(resolve_target(plan, detour.proxy.scheme).await?),
         _ => None,
     };
     stage.set(Stage::Proxy);
     let opened = async {
         match (detour.proxy.scheme, addrs) {
             (Scheme::Http | Scheme::Https, _) => {
-                let (plain, peer) = reach(plan, detour).await?;
-                Ok((ask(plain, &detour.proxy, &plan.target).await?, peer))
+                let (plain, peer) = connect_to_proxy(plan, detour).await?;
+                Ok((request_tunnel(plain, &detour.proxy, &plan.target).await?, peer))
             }
-            (_, None) => Ok(by_name(plan, detour).await?),
-            (_, Some(addrs)) => Ok(by_address(plan, detour, addrs).await?),
+            (_, None) => Ok(socks_by_name(plan, detour).await?),
+            (_, Some(addrs)) => Ok(socks_by_address(plan, detour, addrs).await?),
         }
     };
     match plan.options.proxy_timeout {
@@ -56,7 +56,7 @@ pub(super) async fn tunnel(
 }
 
 /// The target's addresses, where the proxy is not to resolve its name.
-async fn local_addrs(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Error> {
+async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Error> {
     let target = &plan.target;
     let mut addrs = resolve::lookup(&target.host, target.port).await?;
     if scheme == Scheme::Socks4 {
@@ -70,7 +70,7 @@ async fn local_addrs(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Err
 }
 
 /// A transport to the proxy itself, under TLS where its URL says so.
-async fn reach(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
+async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     let proxy = &detour.proxy;
     let within = Clock::new(Stage::Proxy, Instant::now());
     let reached = connect::connect(plan, &proxy.host, proxy.port, &within).await;
@@ -86,24 +86,28 @@ async fn reach(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
         Error::Tls(err) => Error::Proxy(ProxyError::Tls(err)),
         err => err,
     })?;
-    Ok((Plain::Own(Box::new(secured)), peer))
+    Ok((BaseTransport::Custom(Box::new(secured)), peer))
 }
 
 /// A SOCKS tunnel to a host whose name the proxy resolves.
-async fn by_name(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
-    let (plain, peer) = reach(plan, detour).await?;
+async fn socks_by_name(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
+    let (plain, peer) = connect_to_proxy(plan, detour).await?;
     let target = socks::Target::Name(&plan.target.host, plan.target.port);
     let plain = socks::connect(plain, &detour.proxy, target).await.map_err(Error::Proxy)?;
     Ok((plain, peer))
 }
 
 /// A SOCKS tunnel to the first address that the proxy reaches, in the order of a direct dial.
-async fn by_address(plan: &Plan, detour: &Detour, addrs: Vec<SocketAddr>) -> Result<Tunnel, Error> {
+async fn socks_by_address(
+    plan: &Plan,
+    detour: &Detour,
+    addrs: Vec<SocketAddr>,
+) -> Result<Tunnel, Error> {
     let mut addrs = addrs.into_iter().peekable();
     loop {
         let addr = addrs.next().expect("there is one, and the last one returns");
         // A proxy that has refused hangs up: each address needs a transport of its own.
-        let (plain, peer) = reach(plan, detour).await?;
+        let (plain, peer) = connect_to_proxy(plan, detour).await?;
         match socks::connect(plain, &detour.proxy, socks::Target::Addr(addr)).await {
             Ok(plain) => return Ok((plain, peer)),
             // Unreachable from there, or a family that the proxy does not have.
@@ -113,35 +117,37 @@ async fn by_address(plan: &Plan, detour: &Detour, addrs: Vec<SocketAddr>) -> Res
     }
 }
 
-/// Interim replies that are passed over (RFC 9110, 15.2).
-const MAX_INTERIM: u32 = 8;
-
 /// Asks an HTTP proxy for a tunnel, and reads the head of its reply.
-async fn ask(mut plain: Plain, proxy: &Proxy, target: &Target) -> Result<Plain, Rejected> {
+async fn request_tunnel(
+    mut plain: BaseTransport,
+    proxy: &Proxy,
+    target: &Target,
+) -> Result<BaseTransport, DialError> {
     let request = request(proxy, target);
-    plain.write_all(request.as_bytes()).await.map_err(broken)?;
-    plain.flush().await.map_err(broken)?;
+    plain.write_all(request.as_bytes()).await.map_err(transport_error)?;
+    plain.flush().await.map_err(transport_error)?;
     let mut inbox = BytesMut::new();
     let mut interim = 0;
     loop {
-        let senseless =
-            |err: &dyn ToString| Error::Proxy(ProxyError::Reply(err.to_string().into()));
-        let Some(head) = head::take(&mut inbox).map_err(|err| senseless(&err))? else {
-            if plain.read_buf(&mut inbox).await.map_err(broken)? == 0 {
-                let eof = "the proxy hung up before it had replied";
-                return Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, eof)).into());
+        let invalid = |err: &dyn ToString| Error::Proxy(ProxyError::Reply(err.to_string().into()));
+        let Some(head) = head::take(&mut inbox).map_err(|err| invalid(&err))? else {
+            if plain.read_buf(&mut inbox).await.map_err(transport_error)? == 0 {
+                let reason = "the proxy hung up before it had replied";
+                return Err(
+                    transport_error(io::Error::new(io::ErrorKind::UnexpectedEof, reason)).into()
+                );
             }
             continue;
         };
         match head.status {
             // A body is not announced by a 2xx to CONNECT, whatever its headers say
             // (RFC 9110, 9.3.6).
-            200..=299 => return Ok(rewound(plain, inbox)),
+            200..=299 => return Ok(with_unread(plain, inbox)),
             // Not 101: nobody asked the proxy for another protocol.
-            100 | 102..=199 if interim < MAX_INTERIM => interim += 1,
+            100 | 102..=199 if interim < head::MAX_INTERIM_REPLIES => interim += 1,
             _ => {
-                let refused = Refused { head, inbox, link: Link::Plain(plain) };
-                return Err(Rejected::ByProxy(Box::new(refused)));
+                let refused = UnreadRefusal { head, inbox, link: Link::Plain(plain) };
+                return Err(DialError::RefusedByProxy(Box::new(refused)));
             }
         }
     }
@@ -165,7 +171,7 @@ fn request(proxy: &Proxy, target: &Target) -> String {
     head
 }
 
-fn broken(err: io::Error) -> Error {
+fn transport_error(err: io::Error) -> Error {
     Error::Proxy(match tls::alert(&err) {
         Some(alert) => ProxyError::Tls(alert),
         None => ProxyError::Io(err.into()),
@@ -173,17 +179,17 @@ fn broken(err: io::Error) -> Error {
 }
 
 /// Puts back what came behind the reply: it is the server's.
-fn rewound(plain: Plain, inbox: BytesMut) -> Plain {
-    if inbox.is_empty() { plain } else { Plain::Own(Box::new(Rewound { inbox, plain })) }
+fn with_unread(plain: BaseTransport, inbox: BytesMut) -> BaseTransport {
+    if inbox.is_empty() { plain } else { BaseTransport::Custom(Box::new(Unread { inbox, plain })) }
 }
 
 /// A transport of which something was already read.
-struct Rewound {
+struct Unread {
     inbox: BytesMut,
-    plain: Plain,
+    plain: BaseTransport,
 }
 
-impl AsyncRead for Rewound {
+impl AsyncRead for Unread {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -199,7 +205,7 @@ impl AsyncRead for Rewound {
     }
 }
 
-impl AsyncWrite for Rewound {
+impl AsyncWrite for Unread {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -255,9 +261,9 @@ mod tests {
         options.proxy = Some(Secret::new("socks4://p"));
         let mut plan = Plan::new("ws://h/", options).unwrap();
         plan.target.host = "::1".into(); // as if the name led there alone
-        let err = local_addrs(&plan, Scheme::Socks4).await.unwrap_err();
+        let err = resolve_target(&plan, Scheme::Socks4).await.unwrap_err();
         assert!(matches!(&err, Error::Dns { host, .. } if host == "::1"), "{err:?}");
-        assert!(local_addrs(&plan, Scheme::Socks5).await.is_ok());
+        assert!(resolve_target(&plan, Scheme::Socks5).await.is_ok());
     }
 
     /// Asks a SOCKS4 proxy, which has these replies, for 127.0.0.1 and 127.0.0.2.
@@ -282,7 +288,7 @@ mod tests {
         }));
         let plan = Plan::new("ws://h/", options).unwrap();
         let addrs = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], 80)));
-        by_address(&plan, plan.detour.as_ref().unwrap(), addrs.into()).await
+        socks_by_address(&plan, plan.detour.as_ref().unwrap(), addrs.into()).await
     }
 
     #[tokio::test]
@@ -301,8 +307,8 @@ mod tests {
     async fn what_came_behind_the_reply_is_read_first() {
         let (ours, mut theirs) = duplex(64);
         theirs.write_all(b" world").await.unwrap();
-        let plain = Plain::Own(Box::new(ours));
-        let mut link = rewound(plain, BytesMut::from(&b"hello"[..]));
+        let plain = BaseTransport::Custom(Box::new(ours));
+        let mut link = with_unread(plain, BytesMut::from(&b"hello"[..]));
         let mut read = [0; 11];
         // In small reads, and with nothing lost between the two sources.
         for part in read.chunks_mut(3) {

@@ -7,7 +7,7 @@ use crate::options::Options;
 
 /// Header lines that hold nothing of the application's, or nothing that is secret. The values of all
 /// others are shown to nobody.
-const OPEN: [&str; 15] = [
+const SHOWN: [&str; 15] = [
     "date",
     "host",
     "origin",
@@ -28,17 +28,17 @@ const OPEN: [&str; 15] = [
 /// Which lines are secret for one connection.
 pub(super) struct Redaction {
     /// Names of lines that the application made: whatever they are called.
-    own: Vec<String>,
+    by_application: Vec<String>,
 }
 
 impl Redaction {
     pub(super) fn new(options: &Options) -> Redaction {
-        Redaction { own: options.headers.iter().map(|(name, _)| name.clone()).collect() }
+        Redaction { by_application: options.headers.iter().map(|(name, _)| name.clone()).collect() }
     }
 
     fn is_secret(&self, name: &str) -> bool {
         let is = |other: &str| other.eq_ignore_ascii_case(name);
-        !OPEN.into_iter().any(is) || self.own.iter().any(|own| is(own))
+        !SHOWN.into_iter().any(is) || self.by_application.iter().any(|name| is(name))
     }
 
     /// A request's head. The request line is shown as it is.
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_redacted_and_nothing_else() {
-        let redaction = Redaction { own: vec!["X-Token".into(), "origin".into()] };
+        let redaction = Redaction { by_application: vec!["X-Token".into(), "origin".into()] };
         let head = "GET /a: b HTTP/1.1\r\nHost: h:1\r\nCookie: a: b\r\nx-token: c\r\n\
             Origin: d\r\nX-Other: e\r\n\r\n";
         assert_eq!(

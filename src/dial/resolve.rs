@@ -16,7 +16,7 @@ use crate::error::Error;
 
 /// The time that an address has for itself before the next one is tried beside it
 /// (RFC 8305, 5, "Connection Attempt Delay").
-const STAGGER: Duration = Duration::from_millis(250);
+const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// More addresses than this are not tried in one dial.
 const MAX_ADDRESSES: usize = 16;
@@ -56,7 +56,7 @@ fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// Connects to whichever address answers first. The next one is tried when the one before failed,
-/// or after [`STAGGER`].
+/// or after [`CONNECTION_ATTEMPT_DELAY`].
 ///
 /// # Errors
 /// Every address with its own error, in the order in which they failed.
@@ -82,7 +82,7 @@ where
                 begin = false;
                 if let Some(addr) = waiting.pop_front() {
                     running.push((addr, Box::pin(connect(addr))));
-                    next.as_mut().reset(Instant::now() + STAGGER);
+                    next.as_mut().reset(Instant::now() + CONNECTION_ATTEMPT_DELAY);
                 }
             }
             let failures = failed.len();
@@ -172,7 +172,7 @@ mod tests {
             Ok(addr)
         });
         assert_eq!(won.await.unwrap(), v4(1));
-        assert_eq!(begin.elapsed(), STAGGER);
+        assert_eq!(begin.elapsed(), CONNECTION_ATTEMPT_DELAY);
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio_socks::TargetAddr;
 use tokio_socks::tcp::{Socks4Stream, Socks5Stream};
 
-use crate::dial::link::Plain;
+use crate::dial::link::BaseTransport;
 use crate::error::ProxyError;
 use crate::proxy::{Proxy, Scheme};
 
@@ -21,10 +21,10 @@ pub(super) enum Target<'a> {
 /// # Errors
 /// What the proxy replied, or that it broke off.
 pub(super) async fn connect(
-    plain: Plain,
+    plain: BaseTransport,
     proxy: &Proxy,
     target: Target<'_>,
-) -> Result<Plain, ProxyError> {
+) -> Result<BaseTransport, ProxyError> {
     let target = match target {
         Target::Addr(addr) => TargetAddr::Ip(addr),
         Target::Name(host, port) => match host.parse() {
@@ -40,7 +40,7 @@ pub(super) async fn connect(
                 Socks4Stream::connect_with_userid_and_socket(plain, target, &known.user).await
             }
         };
-        return opened.map(Socks4Stream::into_inner).map_err(|err| failed(4, err));
+        return opened.map(Socks4Stream::into_inner).map_err(|err| proxy_error(4, err));
     }
     let opened = match credentials {
         None => Socks5Stream::connect_with_socket(plain, target).await,
@@ -49,11 +49,11 @@ pub(super) async fn connect(
             Socks5Stream::connect_with_password_and_socket(plain, target, user, password).await
         }
     };
-    opened.map(Socks5Stream::into_inner).map_err(|err| failed(5, err))
+    opened.map(Socks5Stream::into_inner).map_err(|err| proxy_error(5, err))
 }
 
 /// The crate's errors as codes (RFC 1928, 6; for version 4 they begin at 91).
-fn failed(version: u8, err: tokio_socks::Error) -> ProxyError {
+fn proxy_error(version: u8, err: tokio_socks::Error) -> ProxyError {
     use tokio_socks::Error as Socks;
     let reply = match err {
         Socks::Io(err) => return ProxyError::Io(err.into()),

@@ -13,7 +13,7 @@ pub(super) struct Trace {
 }
 
 /// The longest request that is logged, in bytes.
-const MAX_REQUEST: usize = 64 << 10;
+const MAX_LOGGED_REQUEST: usize = 64 << 10;
 
 impl Trace {
     /// `None` if nobody listens.
@@ -23,15 +23,15 @@ impl Trace {
     }
 
     /// Logs a request that was written.
-    pub(super) fn wrote(&self, request: &[u8]) {
-        if request.len() <= MAX_REQUEST {
+    pub(super) fn log_request(&self, request: &[u8]) {
+        if request.len() <= MAX_LOGGED_REQUEST {
             let head = self.redaction.request(request);
             tracing::trace!(target: TARGET, %head, "request");
         }
     }
 
     /// Logs a reply, also an interim one.
-    pub(super) fn came(&self, reply: &Head) {
+    pub(super) fn log_reply(&self, reply: &Head) {
         let head = self.redaction.reply(reply.status, &reply.headers);
         tracing::trace!(target: TARGET, %head, "reply");
     }

@@ -12,9 +12,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::cookies::Jar;
 use crate::dial::awc::{Key, PendingKey};
-use crate::dial::body::{Refused, Rejected};
 use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
+use crate::dial::refusal::{DialError, UnreadRefusal};
 use crate::dial::trace::Trace;
 use crate::error::{Error, HandshakeError};
 use crate::headers::Headers;
@@ -33,11 +33,8 @@ pub(super) struct Upgraded {
     pub(super) deflate: Option<Agreed>,
 }
 
-/// Interim replies that are passed over (RFC 9110, 15.2).
-const MAX_INTERIM: u32 = 8;
-
 /// Bytes that most requests fit into, and most replies, so that they come in one read.
-const USUAL_HEAD: usize = 768;
+const TYPICAL_HEAD: usize = 768;
 
 /// The longest path and query that a request is made for, in bytes: no server takes more.
 const MAX_RESOURCE: usize = 64 << 10;
@@ -50,7 +47,7 @@ pub(super) async fn upgrade(
     plan: &Plan,
     jar: Option<&RefCell<Jar>>,
     mut link: Link,
-) -> Result<Upgraded, Rejected> {
+) -> Result<Upgraded, DialError> {
     if plan.target.resource.len() > MAX_RESOURCE {
         let err = HandshakeError::Request("the URL is too long".into());
         return Err(Error::Handshake(err).into());
@@ -58,19 +55,19 @@ pub(super) async fn upgrade(
     let (pending, key) = PendingKey::new().map_err(Error::Handshake)?;
     let trace = Trace::new(&plan.options);
     let request = request(plan, jar.and_then(|jar| cookies(plan, &jar.borrow())), &key);
-    let unwritten = write(&mut link, &request).await.err();
-    if let (Some(trace), None) = (&trace, &unwritten) {
-        trace.wrote(&request);
+    let write_error = write_request(&mut link, &request).await.err();
+    if let (Some(trace), None) = (&trace, &write_error) {
+        trace.log_request(&request);
     }
     drop(request);
-    let mut inbox = BytesMut::with_capacity(USUAL_HEAD);
-    let head = match reply(&mut link, &mut inbox, trace.as_ref()).await {
+    let mut inbox = BytesMut::with_capacity(TYPICAL_HEAD);
+    let head = match read_reply(&mut link, &mut inbox, trace.as_ref()).await {
         Ok(head) => head,
-        Err(Unread::Bad(err)) => return Err(Error::Handshake(err).into()),
-        Err(Unread::Broken(err)) => return Err(broken(unwritten, err).into()),
+        Err(ReplyError::Invalid(err)) => return Err(Error::Handshake(err).into()),
+        Err(ReplyError::Transport(err)) => return Err(transport_error(write_error, err).into()),
     };
     if head.status != 101 {
-        return Err(Rejected::Refused(Box::new(Refused { head, inbox, link })));
+        return Err(DialError::Refused(Box::new(UnreadRefusal { head, inbox, link })));
     }
     let options = &plan.options;
     let offered = options.request.chosen().map_or(&[][..], |request| &request.subprotocols);
@@ -87,7 +84,7 @@ fn cookies(plan: &Plan, jar: &Jar) -> Option<String> {
 
 /// The request's head (RFC 6455, 4.1), `Host` first (RFC 9110, 7.2).
 fn request(plan: &Plan, cookies: Option<String>, key: &Key) -> BytesMut {
-    let mut head = BytesMut::with_capacity(USUAL_HEAD);
+    let mut head = BytesMut::with_capacity(TYPICAL_HEAD);
     let mut add = |part: &str| head.extend_from_slice(part.as_bytes());
     ["GET ", &plan.target.resource, " HTTP/1.1\r\n"].into_iter().for_each(&mut add);
     plan.lines(cookies.as_deref(), |name, value| {
@@ -103,38 +100,41 @@ fn request(plan: &Plan, cookies: Option<String>, key: &Key) -> BytesMut {
     head
 }
 
-async fn write(link: &mut Link, request: &[u8]) -> io::Result<()> {
+async fn write_request(link: &mut Link, request: &[u8]) -> io::Result<()> {
     link.write_all(request).await?;
     link.flush().await
 }
 
 /// Why there is no reply to be judged.
-enum Unread {
-    Bad(HandshakeError),
-    Broken(io::Error),
+enum ReplyError {
+    Invalid(HandshakeError),
+    Transport(io::Error),
 }
 
 /// Reads until the final head is there.
-async fn reply(
+async fn read_reply(
     link: &mut Link,
     inbox: &mut BytesMut,
     trace: Option<&Trace>,
-) -> Result<Head, Unread> {
+) -> Result<Head, ReplyError> {
     let mut interim = 0;
     loop {
-        let Some(head) = head::take(inbox).map_err(Unread::Bad)? else {
-            if link.read_buf(inbox).await.map_err(Unread::Broken)? == 0 {
-                let words = "the connection ended before the reply did";
-                return Err(Unread::Broken(io::Error::new(io::ErrorKind::UnexpectedEof, words)));
+        let Some(head) = head::take(inbox).map_err(ReplyError::Invalid)? else {
+            if link.read_buf(inbox).await.map_err(ReplyError::Transport)? == 0 {
+                let reason = "the connection ended before the reply did";
+                return Err(ReplyError::Transport(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    reason,
+                )));
             }
             continue;
         };
         if let Some(trace) = trace {
-            trace.came(&head);
+            trace.log_reply(&head);
         }
         match head.status {
-            100 | 102..=199 if interim == MAX_INTERIM => {
-                return Err(Unread::Bad(HandshakeError::Interim));
+            100 | 102..=199 if interim == head::MAX_INTERIM_REPLIES => {
+                return Err(ReplyError::Invalid(HandshakeError::Interim));
             }
             100 | 102..=199 => interim += 1,
             _ => return Ok(head),
@@ -145,11 +145,11 @@ async fn reply(
 /// A transport that broke before the reply: under TLS 1.3 that is where a refused client
 /// certificate shows. What broke first was the transport, unless TLS knows better: who refuses a
 /// request may hang up before it has read it all, and there may be a reply all the same.
-fn broken(unwritten: Option<io::Error>, err: io::Error) -> Error {
+fn transport_error(write_error: Option<io::Error>, err: io::Error) -> Error {
     match tls::alert(&err) {
         Some(alert) => Error::Tls(alert),
         None => {
-            let first = unwritten.unwrap_or(err);
+            let first = write_error.unwrap_or(err);
             match tls::alert(&first) {
                 Some(alert) => Error::Tls(alert),
                 None => Error::Io(first.into()),
@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::backoff::Reconnect;
-    use crate::dial::link::Plain;
+    use crate::dial::link::BaseTransport;
     use crate::options::{Options, Secret};
 
     fn plan() -> Plan {
@@ -195,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_is_read_behind_a_request_of_any_length() {
-        for length in [1, 2 * USUAL_HEAD, MAX_RESOURCE - 1] {
+        for length in [1, 2 * TYPICAL_HEAD, MAX_RESOURCE - 1] {
             let (ours, theirs) = duplex(MAX_RESOURCE / 2);
             let target = format!("ws://h:81/{}", "a".repeat(length));
             let plan = Plan::new(&target, Options::new(Reconnect::never())).unwrap();
@@ -215,11 +215,11 @@ mod tests {
                 theirs.write_all(reply.as_bytes()).await.unwrap();
                 theirs
             };
-            let link = Link::Plain(Plain::Own(Box::new(ours)));
+            let link = Link::Plain(BaseTransport::Custom(Box::new(ours)));
             let (upgraded, _theirs) = tokio::join!(upgrade(&plan, None, link), served);
             let upgraded = upgraded.ok().unwrap();
             assert_eq!((upgraded.status, &upgraded.leftover[..]), (101, &b"rest"[..]));
-            assert!(upgraded.leftover.capacity() <= USUAL_HEAD, "{length}");
+            assert!(upgraded.leftover.capacity() <= TYPICAL_HEAD, "{length}");
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let plan = plan();
         let asked = async || {
             let (ours, mut theirs) = duplex(1 << 10);
-            let link = Link::Plain(Plain::Own(Box::new(ours)));
+            let link = Link::Plain(BaseTransport::Custom(Box::new(ours)));
             let mut upgrade = pin!(upgrade(&plan, None, link));
             let early = poll_fn(|cx| Poll::Ready(upgrade.as_mut().poll(cx))).await;
             assert!(early.is_pending());

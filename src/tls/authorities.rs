@@ -13,23 +13,23 @@ use rustls::pki_types::pem::PemObject;
 use crate::error::ConfigError;
 
 /// Bytes that a file, or all files of a directory, may have. The system's own bundle has 200 KiB.
-const BYTES: u64 = 16 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Entries that a directory may have.
-const ENTRIES: usize = 4096;
+const MAX_ENTRIES: usize = 4096;
 
 /// Reads a whole file, if it is not too large.
 ///
 /// # Errors
 /// In words that name the file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    read_up_to(path, BYTES).map_err(|err| format!("{}: {err}", path.display()))
+    read_up_to(path, MAX_BYTES).map_err(|err| format!("{}: {err}", path.display()))
 }
 
-fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 16 MiB"));
     }
     Ok(bytes)
@@ -45,7 +45,7 @@ pub(super) fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Strin
         let certificate = certificate.map_err(|err| err.to_string())?;
         roots.add(certificate).map_err(|err| err.to_string())?;
     }
-    some_since(roots, before)
+    require_new(roots, before)
 }
 
 /// Adds every certificate in the files of a directory.
@@ -57,10 +57,10 @@ pub(super) fn add_dir(roots: &mut RootCertStore, path: &Path) -> Result<(), Stri
     let mut bundle = Bundle::default();
     bundle.add_dir(path)?;
     bundle.add_to(roots);
-    some_since(roots, before).map_err(|err| format!("{}: {err}", path.display()))
+    require_new(roots, before).map_err(|err| format!("{}: {err}", path.display()))
 }
 
-fn some_since(roots: &RootCertStore, before: usize) -> Result<(), String> {
+fn require_new(roots: &RootCertStore, before: usize) -> Result<(), String> {
     if roots.len() == before { Err("no certificate in it".to_owned()) } else { Ok(()) }
 }
 
@@ -76,41 +76,41 @@ pub(super) fn from_env(
     const DIR: &str = "SSL_CERT_DIR";
     let set = |name| variable(name).filter(|value| !value.is_empty());
     let mut bundle = Bundle::default();
-    let mut named = None;
-    let told = |name| move |reason| ConfigError::option(name, reason);
+    let mut source = None;
+    let named = |name| move |reason| ConfigError::option(name, reason);
     if let Some(path) = set(BUNDLE) {
         let path = Path::new(&path);
         let added = if path.is_dir() { bundle.add_dir(path) } else { bundle.add_file(path) };
-        added.map_err(told(BUNDLE))?;
-        named = Some(BUNDLE);
+        added.map_err(named(BUNDLE))?;
+        source = Some(BUNDLE);
     } else {
         if let Some(path) = set(FILE) {
-            bundle.add_file(Path::new(&path)).map_err(told(FILE))?;
-            named = Some(FILE);
+            bundle.add_file(Path::new(&path)).map_err(named(FILE))?;
+            source = Some(FILE);
         }
         if let Some(paths) = set(DIR) {
             for path in std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()) {
-                bundle.add_dir(&path).map_err(told(DIR))?;
+                bundle.add_dir(&path).map_err(named(DIR))?;
             }
-            named = named.or(Some(DIR));
+            source = source.or(Some(DIR));
         }
     }
-    let Some(named) = named else {
+    let Some(source) = source else {
         return Ok(None);
     };
     let mut roots = RootCertStore::empty();
     bundle.add_to(&mut roots);
-    some_since(&roots, 0).map_err(told(named))?;
+    require_new(&roots, 0).map_err(named(source))?;
     Ok(Some(roots))
 }
 
 /// Certificates of a store that others keep: what cannot be read in it is passed over, and each
-/// counts once. Directories hold most of them under two names.
+/// counts once. Directories hold limit of them under two names.
 #[derive(Default)]
 struct Bundle {
     certificates: HashSet<CertificateDer<'static>>,
     /// Files and certificates that could not be read.
-    passed_over: usize,
+    skipped: usize,
 }
 
 impl Bundle {
@@ -120,7 +120,7 @@ impl Bundle {
                 Ok(certificate) => {
                     self.certificates.insert(certificate);
                 }
-                Err(_) => self.passed_over += 1,
+                Err(_) => self.skipped += 1,
             }
         }
     }
@@ -131,13 +131,13 @@ impl Bundle {
     }
 
     fn add_dir(&mut self, path: &Path) -> Result<(), String> {
-        let told = |err: io::Error| format!("{}: {err}", path.display());
-        let mut left = BYTES;
-        for (count, entry) in std::fs::read_dir(path).map_err(told)?.enumerate() {
-            if count == ENTRIES {
-                return Err(format!("{}: more than {ENTRIES} entries", path.display()));
+        let in_path = |err: io::Error| format!("{}: {err}", path.display());
+        let mut left = MAX_BYTES;
+        for (count, entry) in std::fs::read_dir(path).map_err(in_path)?.enumerate() {
+            if count == MAX_ENTRIES {
+                return Err(format!("{}: more than {MAX_ENTRIES} entries", path.display()));
             }
-            let path = entry.map_err(told)?.path();
+            let path = entry.map_err(in_path)?.path();
             // Links are followed. A pipe would be waited for.
             if !path.metadata().is_ok_and(|about| about.is_file()) {
                 continue;
@@ -147,8 +147,8 @@ impl Bundle {
                     left -= pem.len() as u64;
                     self.add_pem(&pem);
                 }
-                Err(err) if err.kind() == io::ErrorKind::FileTooLarge => return Err(told(err)),
-                Err(_) => self.passed_over += 1,
+                Err(err) if err.kind() == io::ErrorKind::FileTooLarge => return Err(in_path(err)),
+                Err(_) => self.skipped += 1,
             }
         }
         Ok(())
@@ -156,9 +156,9 @@ impl Bundle {
 
     fn add_to(self, roots: &mut RootCertStore) {
         let (_, unreadable) = roots.add_parsable_certificates(self.certificates);
-        let passed_over = self.passed_over + unreadable;
-        if passed_over > 0 {
-            tracing::debug!(passed_over, "not all in the store of authorities could be read");
+        let skipped = self.skipped + unreadable;
+        if skipped > 0 {
+            tracing::debug!(skipped, "not all in the store of authorities could be read");
         }
     }
 }

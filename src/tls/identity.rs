@@ -92,9 +92,9 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
 
 /// Shows no certificate, whoever asks.
 #[derive(Debug)]
-pub(super) struct Nobody;
+pub(super) struct NoClientCert;
 
-impl ResolvesClientCert for Nobody {
+impl ResolvesClientCert for NoClientCert {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         None
     }

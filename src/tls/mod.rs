@@ -1,13 +1,13 @@
 //! Whom to trust and who we are: TLS by rustls over any transport.
 
 mod authorities;
+mod deferred;
 #[cfg(feature = "encrypted-keys")]
 mod encrypted;
 #[cfg(not(feature = "encrypted-keys"))]
 #[path = "no_encrypted.rs"]
 mod encrypted;
 mod identity;
-mod late;
 mod provider;
 #[cfg(feature = "testing")]
 pub(crate) mod server;
@@ -26,7 +26,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, KeyLogFile, RootCertStore, SupportedProtocolVersion};
 
 use crate::error::ConfigError;
-use crate::tls::identity::{Identity, Nobody};
+use crate::tls::identity::{Identity, NoClientCert};
 use crate::tls::verify::Verify;
 
 pub use crate::tls::session::TlsSession;
@@ -77,7 +77,7 @@ pub struct Tls {
     /// Whether secrets are written where `SSLKEYLOGFILE` says.
     key_log: bool,
     /// The application's own configuration, in place of all but the server's name.
-    ready: Option<Arc<ClientConfig>>,
+    config: Option<Arc<ClientConfig>>,
 }
 
 /// A version of TLS.
@@ -107,7 +107,7 @@ impl Tls {
     ///
     /// A server that picks `h2` out of its ALPN ends the run: no HTTP/2 is spoken here.
     pub fn from_config(config: Arc<ClientConfig>) -> Tls {
-        Tls { ready: Some(config), ..Tls::default() }
+        Tls { config: Some(config), ..Tls::default() }
     }
 
     /// Trusts the certificate authorities in this PEM text instead of the platform's store. More
@@ -116,7 +116,7 @@ impl Tls {
     /// # Errors
     /// When the text holds no certificate, or one that cannot be read.
     pub fn ca_pem(self, pem: &[u8]) -> Result<Tls, ConfigError> {
-        self.trusting(|roots| authorities::add_pem(roots, pem))
+        self.add_authorities(|roots| authorities::add_pem(roots, pem))
     }
 
     /// Trusts the certificate authorities in this PEM file of at most 16 MiB, as
@@ -126,7 +126,7 @@ impl Tls {
     /// When the file cannot be read or is larger, or as `ca_pem`.
     pub fn ca_file(self, path: impl AsRef<Path>) -> Result<Tls, ConfigError> {
         let pem = authorities::read(path.as_ref());
-        self.trusting(|roots| authorities::add_pem(roots, &pem?))
+        self.add_authorities(|roots| authorities::add_pem(roots, &pem?))
     }
 
     /// Trusts every PEM certificate in the files of this directory, as [`ca_pem`](Tls::ca_pem) does
@@ -138,10 +138,10 @@ impl Tls {
     /// When the directory cannot be read, holds no certificate, or more than 4,096 entries or
     /// 16 MiB.
     pub fn ca_dir(self, path: impl AsRef<Path>) -> Result<Tls, ConfigError> {
-        self.trusting(|roots| authorities::add_dir(roots, path.as_ref()))
+        self.add_authorities(|roots| authorities::add_dir(roots, path.as_ref()))
     }
 
-    fn trusting(
+    fn add_authorities(
         mut self,
         add: impl FnOnce(&mut RootCertStore) -> Result<(), String>,
     ) -> Result<Tls, ConfigError> {
@@ -261,9 +261,9 @@ impl Tls {
     /// These settings for a host that the application did not name, but was redirected to.
     pub(crate) fn for_stranger(&self) -> Tls {
         let mut tls = Tls { identity: None, key_password: None, server_name: None, ..self.clone() };
-        if let Some(ready) = &mut tls.ready {
-            let config = Arc::make_mut(ready);
-            config.client_auth_cert_resolver = Arc::new(Nobody);
+        if let Some(own) = &mut tls.config {
+            let config = Arc::make_mut(own);
+            config.client_auth_cert_resolver = Arc::new(NoClientCert);
             config.resumption = Resumption::disabled(); // sessions were opened under our name
         }
         tls
@@ -283,17 +283,17 @@ impl Tls {
             })
         });
         let name = name.transpose()?;
-        let config = match &self.ready {
-            Some(ready) => {
-                self.check_alone()?;
-                ready.clone()
+        let config = match &self.config {
+            Some(own) => {
+                self.check_nothing_beside_config()?;
+                own.clone()
             }
-            None => Arc::new(self.config(variable)?),
+            None => Arc::new(self.build(variable)?),
         };
         Ok(TlsClient::new(config, self.verify, name))
     }
 
-    fn config(
+    fn build(
         &self,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<ClientConfig, ConfigError> {
@@ -361,7 +361,7 @@ impl Tls {
     }
 
     /// Refuses what would have no effect beside a configuration of the application's.
-    fn check_alone(&self) -> Result<(), ConfigError> {
+    fn check_nothing_beside_config(&self) -> Result<(), ConfigError> {
         let set = [
             ("ca", self.authorities.is_some()),
             (identity::CERT, self.identity.is_some()),
@@ -395,7 +395,7 @@ impl fmt::Debug for Tls {
             .field("max_version", &self.max_version)
             .field("cipher_suites", &self.cipher_suites)
             .field("key_log", &self.key_log)
-            .field("ready", &self.ready.is_some())
+            .field("config", &self.config.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn alpn_offers_http_1_1_alone_unless_told_otherwise() {
-        let offered = |tls: Tls| tls.config(|_| None).unwrap().alpn_protocols;
+        let offered = |tls: Tls| tls.build(|_| None).unwrap().alpn_protocols;
         assert_eq!(offered(any()), [b"http/1.1".to_vec()]);
         assert_eq!(offered(any().alpn(["wamp"])), [b"wamp".to_vec()]);
         assert!(offered(any().alpn([""; 0])).is_empty());

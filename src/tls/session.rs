@@ -10,12 +10,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use crate::error::{ConfigError, Error, TlsError};
-use crate::tls::late::Late;
+use crate::tls::deferred::DeferWriteErrors;
 use crate::tls::provider;
 use crate::tls::verify::Verify;
 
 /// A transport under TLS.
-pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<Late<S>>;
+pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<DeferWriteErrors<S>>;
 
 /// What a connection keeps for all its TLS handshakes with one peer.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl TlsClient {
                 .map_err(|err| refuse(io::Error::other(err)))?,
         };
         let connector = TlsConnector::from(self.config.clone());
-        let connected = connector.connect(name, Late::new(stream)).await;
+        let connected = connector.connect(name, DeferWriteErrors::new(stream)).await;
         let mut stream = connected.map_err(|err| Error::Tls(classify(err)))?;
         stream.get_mut().0.handshake_over();
         match stream.get_ref().1.alpn_protocol() {

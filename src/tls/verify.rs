@@ -33,7 +33,7 @@ pub(super) fn verifier(
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, ConfigError> {
     if verify == Verify::Nothing {
-        return Ok(Arc::new(Anyone(provider)));
+        return Ok(Arc::new(NoVerification(provider)));
     }
     let full: Arc<dyn ServerCertVerifier> = match roots {
         Some(roots) => WebPkiServerVerifier::builder_with_provider(roots, provider)
@@ -107,9 +107,9 @@ impl ServerCertVerifier for AnyName {
 
 /// A verifier that verifies nobody.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+struct NoVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

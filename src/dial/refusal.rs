@@ -13,23 +13,23 @@ use crate::headers::Headers;
 const MAX_BODY: usize = 64 << 10;
 
 /// Why an attempt opened no socket.
-pub(crate) enum Rejected {
+pub(crate) enum DialError {
     /// One of the stages failed.
     Failed(Error),
     /// The server answered with a status other than 101; its body is still to be read.
-    Refused(Box<Refused>),
+    Refused(Box<UnreadRefusal>),
     /// The proxy opened no tunnel; the body of its reply is still to be read.
-    ByProxy(Box<Refused>),
+    RefusedByProxy(Box<UnreadRefusal>),
 }
 
-impl From<Error> for Rejected {
-    fn from(err: Error) -> Rejected {
-        Rejected::Failed(err)
+impl From<Error> for DialError {
+    fn from(err: Error) -> DialError {
+        DialError::Failed(err)
     }
 }
 
 /// A reply that refuses, whose body was not read yet.
-pub(crate) struct Refused {
+pub(crate) struct UnreadRefusal {
     pub(super) head: Head,
     /// Bytes that came behind the head.
     pub(super) inbox: BytesMut,
@@ -44,7 +44,7 @@ enum Framing {
     Eof,
 }
 
-impl Refused {
+impl UnreadRefusal {
     pub(super) fn status(&self) -> u16 {
         self.head.status
     }
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::dial::head;
-    use crate::dial::link::Plain;
+    use crate::dial::link::BaseTransport;
 
     /// Plays a reply in pieces; `None` at the end leaves the connection open.
     async fn read(reply: &str, then_eof: bool) -> Refusal {
@@ -141,8 +141,8 @@ mod tests {
         let rest = inbox.split();
         theirs.write_all(&rest).await.unwrap();
         let open = (!then_eof).then_some(theirs);
-        let link = Link::Plain(Plain::Own(Box::new(ours)));
-        let refused = Refused { head, inbox, link };
+        let link = Link::Plain(BaseTransport::Custom(Box::new(ours)));
+        let refused = UnreadRefusal { head, inbox, link };
         let refusal = refused.read_body(Instant::now() + std::time::Duration::from_secs(2)).await;
         drop(open);
         refusal

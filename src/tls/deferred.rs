@@ -9,16 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Keeps a failure to write until there is nothing more to read. A server that turns us down says
 /// why in an alert and hangs up, perhaps while we are still writing to it; rustls would end the
 /// handshake over the write, and never see the alert that is there to be read.
-pub(crate) struct Late<S> {
+pub(crate) struct DeferWriteErrors<S> {
     io: S,
     failed: Option<io::Error>,
     /// Whether the handshake is over, and failures are told at once.
     over: bool,
 }
 
-impl<S> Late<S> {
-    pub(super) fn new(io: S) -> Late<S> {
-        Late { io, failed: None, over: false }
+impl<S> DeferWriteErrors<S> {
+    pub(super) fn new(io: S) -> DeferWriteErrors<S> {
+        DeferWriteErrors { io, failed: None, over: false }
     }
 
     /// Ends the handshake. A failure that nobody was told of is that of the next write.
@@ -27,7 +27,7 @@ impl<S> Late<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Late<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for DeferWriteErrors<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -43,7 +43,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Late<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Late<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for DeferWriteErrors<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
