@@ -1,4 +1,4 @@
-//! The head of the reply to an upgrade: found, bounded, parsed and verified. Pure.
+//! The head of an HTTP reply: found, bounded, parsed, and verified as the reply to an upgrade. Pure.
 
 use bytes::{Buf, BytesMut};
 
@@ -6,10 +6,10 @@ use crate::error::HandshakeError;
 use crate::headers::Headers;
 use crate::proto::compression::{Agreed, Compression};
 
-/// The longest head that is read, in bytes.
+/// The longest head that is accepted, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
-/// The most header lines that are read.
+/// The most header lines that are accepted.
 const MAX_LINES: usize = 128;
 
 /// The most interim replies that are skipped (RFC 9110, 15.2).
@@ -22,14 +22,14 @@ pub(super) struct Head {
     pub(super) headers: Headers,
     /// Whether the version is HTTP/1.1.
     http_1_1: bool,
-    /// Whether some line ended with LF alone.
+    /// Whether a line ends with LF alone.
     bare_lf: bool,
 }
 
-/// Takes the head off the front of `inbox`, once it is there in full.
+/// Removes a head from the front of `inbox` and parses it. Returns `None` if it has not arrived in full.
 ///
 /// # Errors
-/// When what came is no HTTP head, or passes a bound: both as early as it is certain.
+/// When the bytes are not the head of an HTTP reply, or exceed a bound; both as early as they show it.
 pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError> {
     if inbox.is_empty() {
         return Ok(None);
@@ -60,11 +60,11 @@ fn has_bare_lf(head: &[u8]) -> bool {
 }
 
 impl Head {
-    /// Verifies a 101 (RFC 6455, 4.1), but for the digest in `Sec-WebSocket-Accept`. Says how messages
-    /// are compressed, if that was offered and accepted.
+    /// Verifies a 101 (RFC 6455, 4.1), except for the digest in `Sec-WebSocket-Accept`. Returns the parameters of
+    /// permessage-deflate, if it was offered and accepted.
     ///
     /// # Errors
-    /// The first part that is wrong.
+    /// The first rule that the reply breaks.
     pub(super) fn verify(
         &self,
         compression: &Compression,
@@ -74,6 +74,7 @@ impl Head {
         let one = |name| headers.get_all(name).count() == 1;
         let none = |name| headers.get_all(name).next().is_none();
         let extensions = compression.agree(headers.get_all("Sec-WebSocket-Extensions"));
+        // In the order of RFC 6455, 4.1, but for HTTP itself, which comes first, and the body (RFC 9110, 8.6).
         let checks = [
             (self.http_1_1, HandshakeError::Version),
             (!self.bare_lf, HandshakeError::BareLf),
@@ -90,8 +91,8 @@ impl Head {
         }
     }
 
-    /// Whether the server picked one of the subprotocols that were offered, or none where none was.
-    /// None although some were offered fails the connection, as in browsers and WebSocketApp.
+    /// Whether the server chose one of the subprotocols that were offered, or none if none was offered. To choose none
+    /// of those offered fails the connection, as it does in browsers and WebSocketApp.
     fn accepts_subprotocol(&self, offered: &[String]) -> bool {
         let mut lines = self.headers.get_all("Sec-WebSocket-Protocol");
         match (lines.next(), lines.next()) {
@@ -101,7 +102,7 @@ impl Head {
         }
     }
 
-    /// The digest of the key that the server has seen, if there is one.
+    /// Returns the value of `Sec-WebSocket-Accept`, empty if there is none.
     pub(super) fn accept(&self) -> &[u8] {
         self.headers.get_all("Sec-WebSocket-Accept").next().unwrap_or_default()
     }

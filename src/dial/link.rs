@@ -1,4 +1,4 @@
-//! What frames go over: TCP or the application's own transport, under TLS or not.
+//! The transport that carries frames: TCP or the application's own, with or without TLS.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,19 +11,20 @@ use tokio::net::TcpStream;
 use crate::options::BoxedTransport;
 use crate::tls::TlsStream;
 
-/// A transport without TLS of ours.
+/// The transport below TLS.
 pub(crate) enum BaseTransport {
     Tcp(TcpStream),
     Custom(BoxedTransport),
 }
 
-/// A transport that frames go over.
+/// The transport that carries frames.
 pub(crate) enum Link {
     Plain(BaseTransport),
     Tls(Box<TlsStream<BaseTransport>>),
 }
 
-/// Polls the application's transport. A panic in it takes nothing else down.
+/// Polls the application's transport. A panic in it becomes an error of this transport, and harms no other connection of
+/// the thread.
 fn catch_panic<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
     let panicked = |_| Poll::Ready(Err(io::Error::other("the application's transport panicked")));
     catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(panicked)

@@ -1,4 +1,4 @@
-//! The way through a proxy: reaching it, and CONNECT (RFC 9110, 9.3.6).
+//! A tunnel through a proxy: the connection to the proxy, and CONNECT (RFC 9110, 9.3.6) or SOCKS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,14 +21,14 @@ use crate::options::{Detour, Plan, Target};
 use crate::proxy::{Proxy, Scheme};
 use crate::tls;
 
-/// A transport that ends at the server, and the address of the proxy.
+/// A transport that ends at the server, and the address of the proxy if it is known.
 type Tunnel = (BaseTransport, Option<SocketAddr>);
 
 /// Opens a tunnel to the target.
 ///
 /// # Errors
-/// `Proxy`, but `Dns` where the target's name is for us to resolve and has no address, and
-/// `Timeout` of either.
+/// `Proxy`; `Dns` if we resolve the name of the target, as SOCKS4 and SOCKS5 demand, and it has no address; `Timeout` in
+/// either stage.
 pub(super) async fn tunnel(
     plan: &Plan,
     detour: &Detour,
@@ -55,7 +55,7 @@ pub(super) async fn tunnel(
     }
 }
 
-/// The target's addresses, where the proxy is not to resolve its name.
+/// Resolves the name of the target, for a scheme with which the proxy does not.
 async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Error> {
     let target = &plan.target;
     let mut addrs = resolve::lookup(&target.host, target.port).await?;
@@ -63,19 +63,19 @@ async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, 
         addrs.retain(SocketAddr::is_ipv4);
     }
     if addrs.is_empty() {
-        let none = io::Error::other("no IPv4 address, and SOCKS4 carries no other");
+        let none = io::Error::other("the name has no IPv4 address, and SOCKS4 supports no other");
         return Err(Error::Dns { host: target.host.clone(), source: Arc::new(none) });
     }
     Ok(addrs)
 }
 
-/// A transport to the proxy itself, under TLS where its URL says so.
+/// Connects to the proxy itself, with TLS if its URL says so.
 async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     let proxy = &detour.proxy;
     let within = Clock::new(Stage::Proxy, Instant::now());
     let reached = connect::connect(plan, &proxy.host, proxy.port, &within).await;
     let (plain, peer) = reached.map_err(|err| match err {
-        // The application's own closure: that is not the proxy's fault.
+        // A closure of the application's failed, not the proxy.
         Error::Handler(_) => err,
         err => Error::Proxy(ProxyError::Unreachable(Arc::new(err))),
     })?;
@@ -89,7 +89,7 @@ async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error>
     Ok((BaseTransport::Custom(Box::new(secured)), peer))
 }
 
-/// A SOCKS tunnel to a host whose name the proxy resolves.
+/// Opens a SOCKS tunnel to a host whose name the proxy resolves.
 async fn socks_by_name(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     let (plain, peer) = connect_to_proxy(plan, detour).await?;
     let target = socks::Target::Name(&plan.target.host, plan.target.port);
@@ -97,7 +97,8 @@ async fn socks_by_name(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     Ok((plain, peer))
 }
 
-/// A SOCKS tunnel to the first address that the proxy reaches, in the order of a direct dial.
+/// Opens a SOCKS tunnel to the first address that the proxy can reach. They are tried one after the other, in the order
+/// of a direct dial.
 async fn socks_by_address(
     plan: &Plan,
     detour: &Detour,
@@ -106,18 +107,19 @@ async fn socks_by_address(
     let mut addrs = addrs.into_iter().peekable();
     loop {
         let addr = addrs.next().expect("there is one, and the last one returns");
-        // A proxy that has refused hangs up: each address needs a transport of its own.
+        // After a refusal a SOCKS proxy closes the connection, so that each address needs a new one.
         let (plain, peer) = connect_to_proxy(plan, detour).await?;
         match socks::connect(plain, &detour.proxy, socks::Target::Addr(addr)).await {
             Ok(plain) => return Ok((plain, peer)),
-            // Unreachable from there, or a family that the proxy does not have.
+            // The proxy cannot reach this address, or does not support its family. Another address may do. Any other
+            // reply would be the same for all of them.
             Err(ProxyError::Socks { reply: 1 | 3..=6 | 8 | 91, .. }) if addrs.peek().is_some() => {}
             Err(err) => return Err(Error::Proxy(err)),
         }
     }
 }
 
-/// Asks an HTTP proxy for a tunnel, and reads the head of its reply.
+/// Requests a tunnel from an HTTP proxy, and reads the head of its reply.
 async fn request_tunnel(
     mut plain: BaseTransport,
     proxy: &Proxy,
@@ -132,7 +134,7 @@ async fn request_tunnel(
         let invalid = |err: &dyn ToString| Error::Proxy(ProxyError::Reply(err.to_string().into()));
         let Some(head) = head::take(&mut inbox).map_err(|err| invalid(&err))? else {
             if plain.read_buf(&mut inbox).await.map_err(transport_error)? == 0 {
-                let reason = "the proxy hung up before it had replied";
+                let reason = "the proxy ended the connection before its reply";
                 return Err(
                     transport_error(io::Error::new(io::ErrorKind::UnexpectedEof, reason)).into()
                 );
@@ -140,10 +142,9 @@ async fn request_tunnel(
             continue;
         };
         match head.status {
-            // A body is not announced by a 2xx to CONNECT, whatever its headers say
-            // (RFC 9110, 9.3.6).
+            // A 2xx to CONNECT has no body, whatever its header lines say (RFC 9110, 9.3.6).
             200..=299 => return Ok(with_unread(plain, inbox)),
-            // Not 101: nobody asked the proxy for another protocol.
+            // 101 is a refusal here: no upgrade was requested of the proxy.
             100 | 102..=199 if interim < head::MAX_INTERIM_REPLIES => interim += 1,
             _ => {
                 let refused = UnreadRefusal { head, inbox, link: Link::Plain(plain) };
@@ -153,8 +154,8 @@ async fn request_tunnel(
     }
 }
 
-/// The head of the request. Nothing in it is of the application's making but for the credentials,
-/// which are encoded.
+/// Makes the head of the request. The credentials are all that the application chose of it, and they are encoded, so that
+/// no line can be injected.
 fn request(proxy: &Proxy, target: &Target) -> String {
     let (host, port) = (&target.host, target.port);
     let authority = match host.parse() {
@@ -178,13 +179,14 @@ fn transport_error(err: io::Error) -> Error {
     })
 }
 
-/// Puts back what came behind the reply: it is the server's.
+/// Returns a transport that reads `inbox` first: what arrived behind the proxy's reply is from the server.
 fn with_unread(plain: BaseTransport, inbox: BytesMut) -> BaseTransport {
     if inbox.is_empty() { plain } else { BaseTransport::Custom(Box::new(Unread { inbox, plain })) }
 }
 
-/// A transport of which something was already read.
+/// A transport of which some bytes were read already.
 struct Unread {
+    /// The bytes that are read first.
     inbox: BytesMut,
     plain: BaseTransport,
 }
@@ -266,7 +268,7 @@ mod tests {
         assert!(resolve_target(&plan, Scheme::Socks5).await.is_ok());
     }
 
-    /// Asks a SOCKS4 proxy, which has these replies, for 127.0.0.1 and 127.0.0.2.
+    /// Opens a tunnel to 127.0.0.1 or 127.0.0.2 through a SOCKS4 proxy that sends these replies.
     async fn replied(replies: [u8; 2]) -> Result<Tunnel, Error> {
         let visits = AtomicUsize::new(0);
         let mut options = Options::new(Reconnect::default());
@@ -299,7 +301,7 @@ mod tests {
             _ => 0,
         };
         assert_eq!(failed(replied([91, 91]).await), 91);
-        // Who may not ask for one address need not ask for another.
+        // A refusal of the user is the same for every address.
         assert_eq!(failed(replied([93, 90]).await), 93);
     }
 

@@ -1,12 +1,11 @@
-//! Heads of requests and replies for looking at: `***` stands for what may be secret.
+//! Heads of requests and replies for a log or a terminal: `***` replaces each value that may be secret.
 
 use std::fmt::Write;
 
 use crate::headers::Headers;
 use crate::options::Options;
 
-/// Header lines that hold nothing of the application's, or nothing that is secret. The values of all
-/// others are shown to nobody.
+/// The header lines whose values are shown. All others are redacted: a list of secret names would never be complete.
 const SHOWN: [&str; 15] = [
     "date",
     "host",
@@ -25,9 +24,9 @@ const SHOWN: [&str; 15] = [
     "retry-after",
 ];
 
-/// Which lines are secret for one connection.
+/// What is secret in the heads of one connection.
 pub(super) struct Redaction {
-    /// Names of lines that the application made: whatever they are called.
+    /// The names of the lines that the application added. Their values are redacted, whatever the name.
     by_application: Vec<String>,
 }
 
@@ -41,7 +40,7 @@ impl Redaction {
         !SHOWN.into_iter().any(is) || self.by_application.iter().any(|name| is(name))
     }
 
-    /// A request's head. The request line is shown as it is.
+    /// Redacts the head of a request. The request line is shown as it is.
     pub(super) fn request(&self, head: &[u8]) -> String {
         let head = String::from_utf8_lossy(head);
         let redact = |line: &str| match line.split_once(": ") {
@@ -49,17 +48,17 @@ impl Redaction {
             _ => line.to_owned(),
         };
         let mut lines = head.split("\r\n");
-        // Its path may well have a colon in it.
+        // The request line is no header line, even if its path has ": " in it.
         let request = lines.next().unwrap_or_default().to_owned();
         [request].into_iter().chain(lines.map(redact)).collect::<Vec<_>>().join("\r\n")
     }
 
-    /// A reply's head.
+    /// Redacts the head of a reply.
     pub(super) fn reply(&self, status: u16, headers: &Headers) -> String {
         let mut head = status.to_string();
         for (name, value) in headers.iter() {
             let value = if self.is_secret(name) { b"***" } else { value };
-            // To a `String` it can't fail.
+            // Writing to a `String` does not fail.
             let _ = write!(head, "\r\n{name}: {}", value.escape_ascii());
         }
         head

@@ -1,4 +1,4 @@
-//! The body of a refusal, as far as it comes.
+//! Why a dial opened no socket; and the body of a refusal, as far as it arrives.
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
@@ -9,7 +9,7 @@ use crate::dial::link::Link;
 use crate::error::{Error, Refusal};
 use crate::headers::Headers;
 
-/// The most of a body that is kept, in bytes.
+/// The most of a body that is returned, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
 /// Why an attempt opened no socket.
@@ -28,19 +28,20 @@ impl From<Error> for DialError {
     }
 }
 
-/// A reply that refuses, whose body was not read yet.
+/// A refusal whose body was not read yet.
 pub(crate) struct UnreadRefusal {
     pub(super) head: Head,
-    /// Bytes that came behind the head.
+    /// Bytes that arrived behind the head.
     pub(super) inbox: BytesMut,
-    /// Where the rest comes from.
+    /// The transport that the rest is read from.
     pub(super) link: Link,
 }
 
-/// How a body ends (RFC 9112, 6.3).
+/// How the end of a body is found (RFC 9112, 6.3).
 enum Framing {
     Length(usize),
     Chunked,
+    /// At the end of the transport.
     Eof,
 }
 
@@ -49,7 +50,7 @@ impl UnreadRefusal {
         self.head.status
     }
 
-    /// Whether the server wants us to ask elsewhere (RFC 9110, 15.4). The request is always a GET.
+    /// Whether the status is a redirect (RFC 9110, 15.4). They all mean the same here, because the request is a GET.
     pub(super) fn is_redirect(&self) -> bool {
         matches!(self.head.status, 301 | 302 | 303 | 307 | 308)
     }
@@ -62,10 +63,12 @@ impl UnreadRefusal {
         self.head.headers.get("location")
     }
 
-    /// Reads the body to its end, its cap or `until`. Whatever goes wrong, the status stays.
+    /// Reads the body up to its end, to 64 KiB or until `until`. A failure ends the body; the status is returned in any
+    /// case.
     pub(super) async fn read_body(mut self, until: Instant) -> Refusal {
         let framing = self.framing();
         let status = self.head.status;
+        // Chunk headers come on top of the body; twice its bound is room for them.
         while !complete(&framing, &self.inbox) && self.inbox.len() < 2 * MAX_BODY {
             match timeout_at(until, self.link.read_buf(&mut self.inbox)).await {
                 Ok(Ok(count)) if count > 0 => {}
@@ -85,6 +88,7 @@ impl UnreadRefusal {
         let headers = &self.head.headers;
         let length = headers.get("content-length").and_then(|value| value.trim().parse().ok());
         match length {
+            // RFC 9112, 6.3: these have no body, whatever the header lines say; then chunked goes before a length.
             _ if matches!(self.head.status, 100..=199 | 204 | 304) => Framing::Length(0),
             _ if headers.has_token("transfer-encoding", "chunked") => Framing::Chunked,
             Some(length) => Framing::Length(length),
@@ -93,6 +97,7 @@ impl UnreadRefusal {
     }
 }
 
+/// Whether `inbox` holds the whole body, or as much as is returned.
 fn complete(framing: &Framing, inbox: &[u8]) -> bool {
     match framing {
         Framing::Length(length) => inbox.len() >= (*length).min(MAX_BODY),
@@ -101,13 +106,14 @@ fn complete(framing: &Framing, inbox: &[u8]) -> bool {
     }
 }
 
-/// What a chunked body holds so far, and whether nothing more of it is wanted (RFC 9112, 7.1).
+/// Decodes a chunked body (RFC 9112, 7.1). Returns what has arrived of it, and whether that is all that is needed.
 fn unchunk(mut raw: &[u8]) -> (Bytes, bool) {
     let mut body = BytesMut::new();
     while body.len() < MAX_BODY {
         let (start, size) = match httparse::parse_chunk_size(raw) {
             Ok(httparse::Status::Complete((start, size))) => (start, size),
             Ok(httparse::Status::Partial) => return (body.freeze(), false),
+            // Not chunked after all: what was decoded before is all there will be.
             Err(_) => return (body.freeze(), true),
         };
         if size == 0 {
@@ -117,6 +123,7 @@ fn unchunk(mut raw: &[u8]) -> (Bytes, bool) {
         let chunk = &raw[start..];
         let there = size.min(chunk.len());
         body.extend_from_slice(&chunk[..there]);
+        // A chunk ends with CR LF.
         match size.checked_add(2) {
             Some(end) if end <= chunk.len() => raw = &chunk[end..],
             _ => return (body.freeze(), there >= MAX_BODY),
@@ -133,7 +140,7 @@ mod tests {
     use crate::dial::head;
     use crate::dial::link::BaseTransport;
 
-    /// Plays a reply in pieces; `None` at the end leaves the connection open.
+    /// Reads the refusal that `reply` is. The connection ends behind it if `then_eof`, else it stays open.
     async fn read(reply: &str, then_eof: bool) -> Refusal {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         let mut inbox = BytesMut::from(reply);

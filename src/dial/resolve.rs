@@ -1,4 +1,4 @@
-//! Names to addresses, and the race between them (RFC 8305, Happy Eyeballs).
+//! Resolves a host name, and races the connections to its addresses (RFC 8305, Happy Eyeballs).
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -14,25 +14,20 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::Error;
 
-/// The time that an address has for itself before the next one is tried beside it
-/// (RFC 8305, 5, "Connection Attempt Delay").
+/// How long a connection attempt runs before the next one is started beside it (RFC 8305, 5, "Connection Attempt
+/// Delay").
 const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// More addresses than this are not tried in one dial.
+/// The most addresses that one dial tries.
 const MAX_ADDRESSES: usize = 16;
 
-/// The address of a host that is one, which nobody has to look up.
-pub(super) fn address(host: &str, port: u16) -> Option<SocketAddr> {
-    host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, port))
-}
-
-/// The addresses of a host in the order in which they are tried.
+/// Resolves a host to its addresses, in the order in which they are tried. An IP address is not looked up.
 ///
 /// # Errors
-/// `Dns`, also when the name has no address at all.
+/// `Dns`, also when the name has no address.
 pub(super) async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
-    if let Some(addr) = address(host, port) {
-        return Ok(vec![addr]);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
     }
     let failed = |err| Error::Dns { host: host.to_owned(), source: Arc::new(err) };
     let found: Vec<SocketAddr> = lookup_host((host, port)).await.map_err(failed)?.collect();
@@ -42,7 +37,7 @@ pub(super) async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Err
     Ok(interleave(found))
 }
 
-/// Alternates the families, beginning with that of the first (RFC 8305, 4).
+/// Alternates the address families, beginning with that of the first address (RFC 8305, 4).
 fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addrs.first().is_some_and(SocketAddr::is_ipv6);
     let (mut one, mut other): (VecDeque<_>, VecDeque<_>) =
@@ -55,11 +50,11 @@ fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Connects to whichever address answers first. The next one is tried when the one before failed,
-/// or after [`CONNECTION_ATTEMPT_DELAY`].
+/// Connects to the address that answers first. An attempt starts when the one before it has failed, or has run for
+/// [`CONNECTION_ATTEMPT_DELAY`]; those that still run when one succeeds are dropped.
 ///
 /// # Errors
-/// Every address with its own error, in the order in which they failed.
+/// Every address with its error, in the order in which they failed.
 pub(super) async fn race<T, F, Fut>(
     addrs: Vec<SocketAddr>,
     connect: F,
@@ -75,6 +70,7 @@ where
     let mut running: Vec<(SocketAddr, Pin<Box<Fut>>)> = Vec::new();
     let mut failed = Vec::new();
     let mut next = pin!(sleep_until(Instant::now()));
+    // Whether the next attempt starts without waiting for the timer: at first, and after a failure (RFC 8305, 5).
     let mut begin = true;
     poll_fn(move |cx| {
         loop {
@@ -93,7 +89,8 @@ where
                 return Poll::Ready(Err(std::mem::take(&mut failed)));
             }
             if failed.len() == failures {
-                // Registers the timer for the next address.
+                // Nothing has changed in this pass. The poll registers the timer; if it has fired meanwhile, the loop
+                // starts the next attempt.
                 if waiting.is_empty() || next.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
@@ -105,7 +102,7 @@ where
     .await
 }
 
-/// The first connection that is there. Those that failed move to `failed`.
+/// Polls the running attempts in their order. Returns the first connection that succeeded; moves failures to `failed`.
 fn poll_running<T, Fut>(
     running: &mut Vec<(SocketAddr, Pin<Box<Fut>>)>,
     failed: &mut Vec<(SocketAddr, io::Error)>,
@@ -153,7 +150,7 @@ mod tests {
         assert_eq!(interleave(many).len(), MAX_ADDRESSES);
     }
 
-    /// Without a runtime there is no thread to look a name up in.
+    /// The test has no runtime, so that a lookup would panic.
     #[test]
     fn an_address_is_not_looked_up() {
         for (host, addr) in [("::1", v6(1)), ("127.0.0.1", v4(1))] {
@@ -204,9 +201,9 @@ mod tests {
             Err::<(), _>(io::Error::other(addr.to_string()))
         });
         let tried = lost.await.unwrap_err();
-        let told: Vec<_> = tried.iter().map(|(addr, err)| (*addr, err.to_string())).collect();
+        let listed: Vec<_> = tried.iter().map(|(addr, err)| (*addr, err.to_string())).collect();
         let expected: Vec<_> = [v6(1), v4(1), v4(2)].map(|addr| (addr, addr.to_string())).into();
-        assert_eq!(told, expected);
+        assert_eq!(listed, expected);
         assert_eq!(*asked.borrow(), [v6(1), v4(1), v4(2)]);
     }
 }

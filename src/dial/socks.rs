@@ -1,4 +1,4 @@
-//! SOCKS by tokio-socks, over a transport of ours.
+//! SOCKS 4, 4a and 5 by tokio-socks, over a transport that is already connected to the proxy.
 
 use std::net::SocketAddr;
 
@@ -9,17 +9,17 @@ use crate::dial::link::BaseTransport;
 use crate::error::ProxyError;
 use crate::proxy::{Proxy, Scheme};
 
-/// What the proxy is asked for.
+/// The destination that the proxy connects to.
 pub(super) enum Target<'a> {
-    /// For the proxy to resolve, unless it is an address after all.
+    /// A host and a port. The proxy resolves the host, unless it is an IP address.
     Name(&'a str, u16),
     Addr(SocketAddr),
 }
 
-/// Has a SOCKS proxy reach `target`.
+/// Asks a SOCKS proxy to connect to `target`. Returns the transport, which ends there from then on.
 ///
 /// # Errors
-/// What the proxy replied, or that it broke off.
+/// The proxy's reply, or `Io` if the transport failed.
 pub(super) async fn connect(
     plain: BaseTransport,
     proxy: &Proxy,
@@ -52,7 +52,7 @@ pub(super) async fn connect(
     opened.map(Socks5Stream::into_inner).map_err(|err| proxy_error(5, err))
 }
 
-/// The crate's errors as codes (RFC 1928, 6; for version 4 they begin at 91).
+/// Converts an error of tokio-socks into the code that the proxy sent (RFC 1928, 6; those of version 4 begin at 91).
 fn proxy_error(version: u8, err: tokio_socks::Error) -> ProxyError {
     use tokio_socks::Error as Socks;
     let reply = match err {
@@ -72,7 +72,7 @@ fn proxy_error(version: u8, err: tokio_socks::Error) -> ProxyError {
         Socks::TtlExpired => 6,
         Socks::CommandNotSupported => 7,
         Socks::AddressTypeNotSupported => 8,
-        // Among them the codes that no RFC knows: the crate does not tell them.
+        // Codes that no RFC defines are among these: tokio-socks does not report their value.
         err => return ProxyError::Reply(err.to_string().into()),
     };
     ProxyError::Socks { version, reply }

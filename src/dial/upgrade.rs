@@ -22,39 +22,45 @@ use crate::options::Plan;
 use crate::proto::compression::Agreed;
 use crate::tls;
 
-/// An upgrade that went through.
+/// A transport that was upgraded to a WebSocket.
 pub(super) struct Upgraded {
     pub(super) link: Link,
-    /// Bytes that came behind the head: the first frames.
+    /// Bytes that arrived behind the head of the reply: the first frames.
     pub(super) leftover: BytesMut,
+    /// The status and the header lines of the reply.
     pub(super) status: u16,
     pub(super) headers: Headers,
-    /// How messages are compressed, if they are.
+    /// The parameters of permessage-deflate, if it was agreed on.
     pub(super) deflate: Option<Agreed>,
 }
 
-/// Bytes that most requests fit into, and most replies, so that they come in one read.
+/// The initial capacity for a head, in bytes: most requests and most replies fit.
 const TYPICAL_HEAD: usize = 768;
 
-/// The longest path and query that a request is made for, in bytes: no server takes more.
+/// The longest path and query that is sent, in bytes. No server is known to accept more.
 const MAX_RESOURCE: usize = 64 << 10;
 
-/// Upgrades `link` to a WebSocket. The cookies of `jar` go with the request.
+/// Upgrades `link` to a WebSocket. The request carries the cookies of `jar`.
 ///
 /// # Errors
-/// A refusal, or why the reply will not do.
+/// `Refused` for a status other than 101; `Handshake` for a reply that breaks a rule; `Io` or `Tls` for a transport
+/// that failed.
 pub(super) async fn upgrade(
     plan: &Plan,
     jar: Option<&RefCell<Jar>>,
     mut link: Link,
 ) -> Result<Upgraded, DialError> {
     if plan.target.resource.len() > MAX_RESOURCE {
-        let err = HandshakeError::Request("the URL is too long".into());
+        let err = HandshakeError::Request(
+            "the URL is too long: more than 64 KiB of path and query".into(),
+        );
         return Err(Error::Handshake(err).into());
     }
     let (pending, key) = PendingKey::new().map_err(Error::Handshake)?;
     let trace = Trace::new(&plan.options);
     let request = request(plan, jar.and_then(|jar| cookies(plan, &jar.borrow())), &key);
+    // A server that refuses a request may reply and hang up before it has read all of it. So a failed write does not
+    // end the attempt: there may be a reply to read.
     let write_error = write_request(&mut link, &request).await.err();
     if let (Some(trace), None) = (&trace, &write_error) {
         trace.log_request(&request);
@@ -71,18 +77,19 @@ pub(super) async fn upgrade(
     }
     let options = &plan.options;
     let offered = options.request.chosen().map_or(&[][..], |request| &request.subprotocols);
+    // RFC 6455, 4.1: the client fails the connection if any part of the reply is wrong.
     let deflate = head.verify(&options.compression, offered).map_err(Error::Handshake)?;
     pending.check(head.accept()).map_err(Error::Handshake)?;
     let Head { status, headers, .. } = head;
     Ok(Upgraded { link, leftover: inbox, status, headers, deflate })
 }
 
-/// What the jar has for this target.
+/// Returns the value of `Cookie` for the target, if the jar has any cookie for it.
 fn cookies(plan: &Plan, jar: &Jar) -> Option<String> {
     if jar.is_empty() { None } else { jar.header(plan.target.place(), SystemTime::now()) }
 }
 
-/// The request's head (RFC 6455, 4.1), `Host` first (RFC 9110, 7.2).
+/// Makes the head of the request (RFC 6455, 4.1), with `Host` first (RFC 9110, 7.2).
 fn request(plan: &Plan, cookies: Option<String>, key: &Key) -> BytesMut {
     let mut head = BytesMut::with_capacity(TYPICAL_HEAD);
     let mut add = |part: &str| head.extend_from_slice(part.as_bytes());
@@ -105,13 +112,15 @@ async fn write_request(link: &mut Link, request: &[u8]) -> io::Result<()> {
     link.flush().await
 }
 
-/// Why there is no reply to be judged.
+/// Why no reply could be read.
 enum ReplyError {
+    /// What arrived is no reply.
     Invalid(HandshakeError),
+    /// The transport failed or ended first.
     Transport(io::Error),
 }
 
-/// Reads until the final head is there.
+/// Reads the head of the final reply, and skips interim ones.
 async fn read_reply(
     link: &mut Link,
     inbox: &mut BytesMut,
@@ -136,15 +145,17 @@ async fn read_reply(
             100 | 102..=199 if interim == head::MAX_INTERIM_REPLIES => {
                 return Err(ReplyError::Invalid(HandshakeError::Interim));
             }
+            // 101 is the one status below 200 that is final (RFC 9110, 15.2).
             100 | 102..=199 => interim += 1,
             _ => return Ok(head),
         }
     }
 }
 
-/// A transport that broke before the reply: under TLS 1.3 that is where a refused client
-/// certificate shows. What broke first was the transport, unless TLS knows better: who refuses a
-/// request may hang up before it has read it all, and there may be a reply all the same.
+/// Returns the error for a transport that failed before the reply.
+///
+/// An alert of TLS explains the failure best, wherever it was read: with TLS 1.3 a server refuses a client certificate
+/// after the handshake. Without one, the first failure counts: that of the write, if it failed.
 fn transport_error(write_error: Option<io::Error>, err: io::Error) -> Error {
     match tls::alert(&err) {
         Some(alert) => Error::Tls(alert),
