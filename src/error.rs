@@ -1,4 +1,4 @@
-//! What can fail, and the verdict on it: come back, or stop.
+//! What can fail, and the verdict on it: whether to reconnect.
 
 use std::error::Error as StdError;
 use std::io;
@@ -22,13 +22,13 @@ pub enum Error {
     Dns {
         /// The name that was looked up.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         source: Arc<io::Error>,
     },
-    /// No address of the host took the connection. Each is listed with its own error.
+    /// No address of the host accepted the connection. Each is listed with its own error.
     #[display("cannot connect: {_0}")]
     Connect(ConnectError),
-    /// The proxy could not be reached, refused us, or could not reach the host.
+    /// The proxy could not be reached, refused the connection, or could not reach the host.
     #[display("proxy: {_0}")]
     Proxy(ProxyError),
     /// The TLS session could not be set up.
@@ -37,41 +37,42 @@ pub enum Error {
     /// The server answered the upgrade with a status other than 101.
     #[display("the server refused the upgrade with status {}", _0.status)]
     Refused(Arc<Refusal>),
-    /// The server redirected us, and we may not go there, or not any more.
+    /// The server sent a redirect that is forbidden, or one more than are followed.
     #[display("redirect: {_0}")]
     Redirect(RedirectError),
-    /// The reply to the upgrade broke RFC 6455 or chose something nobody offered.
+    /// The reply to the upgrade broke RFC 6455, or chose what was not offered. Check that the URL leads
+    /// to a WebSocket server.
     #[display("bad handshake reply: {_0}")]
     Handshake(HandshakeError),
-    /// The server broke RFC 6455 on an open socket, or passed one of our limits.
+    /// The server broke RFC 6455 on an open socket, or exceeded one of our limits.
     #[display("protocol: {_0}")]
     Protocol(ProtocolError),
-    /// The transport failed, or ended without a Close frame. Of an open socket the kind says which:
-    /// `UnexpectedEof` for an end by FIN or by close_notify of TLS, `ConnectionAborted` for an end
-    /// of TLS without close_notify, which anybody on the way can bring about, `ConnectionReset` for
-    /// a reset.
+    /// The transport failed, or ended without a Close frame. For an open socket the kind is
+    /// `UnexpectedEof` after an end by FIN or by close_notify of TLS, `ConnectionAborted` after an end
+    /// of TLS without close_notify, which a third party on the network path can cause, and
+    /// `ConnectionReset` after a reset.
     #[display("transport: {_0}")]
     Io(Arc<io::Error>),
     /// A deadline passed.
     #[display("timed out during {_0}")]
     Timeout(Stage),
-    /// The watchdog heard nothing for too long and aborted the socket.
+    /// The peer sent nothing for too long, and the watchdog dropped the socket.
     #[display("the peer was silent for {after:.1?}")]
     PeerSilent {
-        /// How long it was since the peer was last heard.
+        /// The time since the peer last sent something.
         after: Duration,
     },
-    /// The server closed the connection. Only ever the cause of an outage: a Close frame from the
-    /// server is told as [`event::Close`](crate::event::Close), never as an error.
+    /// The server closed the connection. It occurs only as the cause of an outage: a Close frame from
+    /// the server is delivered as [`event::Close`](crate::event::Close), never as an error.
     #[display("closed by the server{}", close_suffix(_0))]
     Closed(Option<CloseFrame>),
-    /// The closure of `headers_with` says that it has no headers now: these are its words.
+    /// The closure of `headers_with` returned this error instead of headers.
     #[display("no headers: {_0}")]
     Headers(Arc<str>),
-    /// The closure of `url_with` says that it has no URL now: these are its words.
+    /// The closure of `url_with` returned this error instead of a URL.
     #[display("no URL: {_0}")]
     Url(Arc<str>),
-    /// A closure of the application's panicked or failed.
+    /// A closure of the application's panicked, or returned something invalid.
     #[display("a user's closure failed: {_0}")]
     Handler(Arc<str>),
 }
@@ -100,7 +101,7 @@ impl StdError for Error {
 }
 
 impl Error {
-    /// The word for the stage that failed, as the command line's JSON has it.
+    /// Returns the name of the stage that failed, as in the JSON of the command line.
     pub fn stage(&self) -> &'static str {
         match self {
             Error::Dns { .. } => "dns",
@@ -119,7 +120,7 @@ impl Error {
         }
     }
 
-    /// The status of a refused upgrade, or that of a proxy's refusal.
+    /// Returns the HTTP status of a refusal, by the server or by an HTTP proxy.
     pub fn status(&self) -> Option<u16> {
         match self {
             Error::Proxy(ProxyError::Status(refusal)) => Some(refusal.status),
@@ -128,8 +129,8 @@ impl Error {
         }
     }
 
-    /// Whether to come back after this, and how soon. The one place that judges a failure; what the
-    /// policy allows, and `command::Reconnect`, `Pause` and `Close`, are decided elsewhere.
+    /// Returns whether to reconnect after this error, and how soon. It judges the error alone: the policy,
+    /// and `command::Reconnect`, `Pause` and `Close`, can decide otherwise.
     pub fn verdict(&self) -> Verdict {
         match self {
             Error::Dns { .. }
@@ -153,39 +154,41 @@ impl Error {
     }
 }
 
-/// RFC 6455, 7.4.1, and the registry: which codes say that another try may go better.
+/// Judges a close code (RFC 6455, 7.4.1, and the IANA registry): whether another attempt may succeed.
 fn close_verdict(code: CloseCode) -> Verdict {
     match code.value() {
+        // Try Again Later: the server is overloaded.
         1013 => Verdict::Retry { at_least: None, from_cap: true },
         1000 | 1001 | 1005 | 1006 | 1011 | 1012 | 1014 | 3000..=4999 => Verdict::RETRY,
         _ => Verdict::Stop,
     }
 }
 
-/// Whether to come back.
+/// Whether to reconnect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Another try may go better.
+    /// Another attempt may succeed.
     Retry {
-        /// Not earlier than this: the server's `Retry-After`.
+        /// The shortest delay, from the server's `Retry-After`.
         at_least: Option<Duration>,
-        /// Wait as long as the policy ever waits: the server said that it is overloaded.
+        /// Whether to wait as long as the policy's longest delay: the server has reported that it is
+        /// overloaded.
         from_cap: bool,
     },
-    /// Trying again would fail in the same way.
+    /// Another attempt would fail in the same way.
     Stop,
 }
 
 impl Verdict {
-    /// Come back as the policy says.
+    /// Reconnect with the delay of the policy.
     pub const RETRY: Verdict = Verdict::Retry { at_least: None, from_cap: false };
 }
 
-/// Where a deadline passed.
+/// The stage of a connection in which a deadline passed.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Making the URL or headers, by the closure of `url_with` or `headers_with`.
+    /// Running the closure of `url_with` or `headers_with`.
     #[display("handler")]
     Handler,
     /// Resolving the host name.
@@ -194,10 +197,10 @@ pub enum Stage {
     /// Opening the TCP connection.
     #[display("connect")]
     Connect,
-    /// Reaching the proxy, or having it reach the host.
+    /// Connecting to the proxy, and waiting until it has connected to the host.
     #[display("proxy")]
     Proxy,
-    /// Setting up TLS.
+    /// The TLS handshake.
     #[display("tls")]
     Tls,
     /// Waiting for the reply to the upgrade.
@@ -208,7 +211,7 @@ pub enum Stage {
     Write,
 }
 
-/// Every address of a host that was tried, with what each said.
+/// Every address of a host that was tried, each with its error.
 #[derive(Clone, Debug)]
 pub struct ConnectError {
     /// The addresses in the order in which they failed.
@@ -231,19 +234,19 @@ impl StdError for ConnectError {
     }
 }
 
-/// What went wrong at a proxy. No text of it holds credentials.
+/// Why there is no connection through a proxy. No text of it holds credentials.
 #[derive(Clone, Debug, Display)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The proxy's name did not resolve, or no address of it took the connection; the cause says
-    /// which.
+    /// The proxy's name did not resolve, or none of its addresses accepted the connection; the source
+    /// says which.
     #[display("unreachable: {_0}")]
     Unreachable(Arc<Error>),
-    /// TLS with the proxy itself could not be set up, for a URL with `https`.
+    /// The TLS handshake with the proxy itself failed, for a URL with `https`.
     #[display("TLS: {_0}")]
     Tls(TlsError),
     /// An HTTP proxy answered CONNECT with a status other than 2xx. 407, and with some proxies 401,
-    /// is about the credentials in the proxy's URL.
+    /// means that the credentials in the proxy's URL are missing or wrong.
     #[display("refused with status {}", _0.status)]
     Status(Arc<Refusal>),
     /// A SOCKS proxy answered with this code: for version 5 that of RFC 1928, 6; for version 4
@@ -255,14 +258,15 @@ pub enum ProxyError {
         /// The code of the reply.
         reply: u8,
     },
-    /// A SOCKS proxy refused the credentials in its URL, or asks for some where there are none.
+    /// A SOCKS proxy refused the credentials in its URL, or requires some and the URL has none.
     #[display("authentication: {_0}")]
     Auth(Arc<str>),
-    /// The reply is neither HTTP nor SOCKS as it should be. Is it the right port?
-    #[display("a reply that makes no sense: {_0}")]
+    /// The reply is not that of an HTTP or SOCKS proxy. Check the scheme and the port of the proxy's
+    /// URL.
+    #[display("invalid reply: {_0}")]
     Reply(Arc<str>),
-    /// The proxy broke off.
-    #[display("broken off: {_0}")]
+    /// The transport to the proxy failed or ended.
+    #[display("transport: {_0}")]
     Io(Arc<io::Error>),
 }
 
@@ -310,11 +314,12 @@ impl ProxyError {
     }
 }
 
-/// Why TLS could not be set up.
+/// Why the TLS handshake failed.
 #[derive(Clone, Debug, Display, DeriveError)]
 #[display("{source}")]
 pub struct TlsError {
     source: Arc<io::Error>,
+    /// Whether another attempt may succeed.
     broken_off: bool,
 }
 
@@ -323,30 +328,30 @@ impl TlsError {
         TlsError { source: Arc::new(source), broken_off }
     }
 
-    /// Whether the handshake was merely cut short (the transport ended, or the server had an
-    /// internal error), so that trying again makes sense. A certificate that is wrong stays wrong.
+    /// Whether the handshake was only interrupted (the transport ended, or the server had an internal
+    /// error), so that another attempt may succeed. After a wrong certificate it would not.
     pub fn is_broken_off(&self) -> bool {
         self.broken_off
     }
 }
 
-/// A reply to the upgrade that was not 101, or a proxy's to CONNECT that was not 2xx, kept whole.
+/// A reply to the upgrade that was not 101, or a proxy's reply to CONNECT that was not 2xx.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
     /// The reply's header lines.
     pub headers: Headers,
-    /// The body, as far as it came within 2 s, up to 64 KiB.
+    /// The body: as much as arrived within 2 s, up to 64 KiB.
     pub body: Bytes,
 }
 
-/// A `Retry-After` longer than this is cut to it.
+/// The longest `Retry-After` that is obeyed. A longer one counts as this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl Refusal {
-    /// How long the server asks us to stay away: `Retry-After` in seconds or as a date
-    /// (RFC 9110, 10.2.3), at most one hour. `None` where the header is absent or is neither.
+    /// Returns how long the server asks to wait: `Retry-After`, in seconds or as a date
+    /// (RFC 9110, 10.2.3), at most one hour. `None` if the header is absent or is neither.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_at(SystemTime::now())
     }
@@ -354,11 +359,11 @@ impl Refusal {
     fn retry_after_at(&self, now: SystemTime) -> Option<Duration> {
         let value = self.headers.get("retry-after")?.trim();
         let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        // More digits than fit in a u64 are still a number, and over the cap.
+        // More digits than fit in a u64 are still a number, above the maximum.
         let seconds = || Duration::from_secs(value.parse().unwrap_or(u64::MAX));
         let after = match digits {
             true => seconds(),
-            // A date that has passed asks for nothing.
+            // A date in the past asks for no wait.
             false => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
         };
         Some(after.min(MAX_RETRY_AFTER))
@@ -374,43 +379,43 @@ impl Refusal {
     }
 }
 
-/// Why a redirect was not followed. No text of it holds the target, which may be a secret.
+/// Why a redirect was not followed. No text of it holds the target, which may hold a secret.
 #[derive(Clone, Debug, Display, DeriveError, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedirectError {
     /// The reply has no `Location`.
-    #[display("no Location")]
+    #[display("the reply has no Location")]
     Missing,
-    /// `Location` is no URL that a WebSocket can be opened to.
-    #[display("a Location that cannot be: {_0}")]
+    /// `Location` is not the URL of a WebSocket or an HTTP server.
+    #[display("invalid Location: {_0}")]
     Location(#[error(not(source))] Arc<str>),
-    /// From `wss` to `ws`: what was to be secure would not be.
+    /// From `wss` to `ws`. It is never followed: the data would not be encrypted any more.
     #[display("from wss to ws")]
     Downgrade,
     /// One more than `ConnectionBuilder::redirects` allows.
-    #[display("more than {limit}")]
+    #[display("more than {limit}, see `redirects`")]
     TooMany {
-        /// How many are followed.
+        /// The number of redirects that are followed.
         limit: u32,
     },
-    /// There is no way to the target: its proxy, or TLS, cannot be set up, or the transport was a
-    /// prepared one, which leads to one server.
-    #[display("no way there: {_0}")]
+    /// The target cannot be connected to: the options of its proxy or of TLS are invalid, or the
+    /// transport was a prepared one, which leads to one server.
+    #[display("no connection to the target: {_0}")]
     Way(#[error(not(source))] Arc<str>),
 }
 
-/// Which part of the reply to the upgrade was wrong (RFC 6455, 4.1).
+/// Which rule the reply to the upgrade breaks (RFC 6455, 4.1).
 #[derive(Clone, Debug, Display, DeriveError, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The reply is not HTTP.
-    #[display("not an HTTP reply")]
+    #[display("it is not HTTP")]
     NotHttp,
     /// The reply's version is not HTTP/1.1.
-    #[display("not HTTP/1.1")]
+    #[display("its version is not HTTP/1.1")]
     Version,
     /// The reply's head is longer than 32 KiB or has more than 128 lines.
-    #[display("the head is too long")]
+    #[display("its head has more than 32 KiB or 128 lines")]
     HeadTooLong,
     /// A line ends with LF alone.
     #[display("a line ends without CR")]
@@ -421,51 +426,51 @@ pub enum HandshakeError {
     /// `Connection` is missing or does not say `Upgrade`.
     #[display("no Connection: Upgrade")]
     Connection,
-    /// `Sec-WebSocket-Accept` is missing, double, or not the digest of our key.
-    #[display("Sec-WebSocket-Accept is wrong")]
+    /// `Sec-WebSocket-Accept` is missing, occurs twice, or is not the digest of our key.
+    #[display("Sec-WebSocket-Accept is not the digest of our key")]
     Accept,
-    /// The server picked a subprotocol that was not offered, more than one, or none although some
-    /// were offered.
+    /// The server chose a subprotocol that was not offered, more than one, or none although some were
+    /// offered.
     #[display("none of the subprotocols that were offered, or more than one")]
     Subprotocol,
-    /// The server picked an extension that was not offered, or accepted one otherwise than it was
-    /// offered (RFC 7692, 7.1).
+    /// The server chose an extension that was not offered, or accepted one with parameters that the
+    /// offer does not allow (RFC 7692, 7.1).
     #[display("an extension that was not offered, or not as it was offered")]
     Extension,
     /// A 101 came with `Content-Length` or `Transfer-Encoding` (RFC 9110, 8.6 and RFC 9112, 6.1).
     #[display("a body announced with a 101")]
     Body,
-    /// Too many interim replies came before the final one.
-    #[display("too many interim replies")]
+    /// More than 8 interim replies came before the final one.
+    #[display("more than 8 interim replies")]
     Interim,
-    /// The request could not be made or was turned down before it was sent.
+    /// The request could not be made, so that nothing was sent.
     #[display("{_0}")]
     Request(#[error(not(source))] Arc<str>),
 }
 
-/// An option that cannot be. Told by `start` and `run`, before anything is dialled.
+/// An invalid option. `start` and `run` return it, before anything is dialled.
 #[derive(Clone, Debug, Display, DeriveError)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The URL is not one that a WebSocket can be opened to.
+    /// The URL is not that of a WebSocket.
     #[display("url: {reason}")]
     Url {
         /// What is wrong with it.
         reason: String,
     },
-    /// A value that this option cannot have.
+    /// The value of this option is invalid.
     #[display("{option}: {reason}")]
     Option {
-        /// The builder method that set it, `ca`, `client_cert` and `client_key` of
-        /// [`Tls`](crate::tls::Tls), or the environment variable.
+        /// The builder method that set it; `ca`, `client_cert` or `client_key` for methods of
+        /// [`Tls`](crate::tls::Tls); or the environment variable.
         option: &'static str,
         /// What is wrong with it.
         reason: String,
     },
-    /// There is no tokio runtime with a `LocalSet` here. Start inside an actix `System`.
+    /// The caller does not run on a tokio runtime with a `LocalSet`. Start inside an actix `System`.
     #[display("no runtime: start inside an actix System or a tokio LocalSet")]
     NoRuntime,
-    /// The arbiter has ended.
+    /// The arbiter that the connection was to start on has ended.
     #[display("the arbiter has ended")]
     ArbiterGone,
 }

@@ -1,4 +1,4 @@
-//! Certificate authorities: out of text, files, directories and the environment.
+//! Certificate authorities: from text, files, directories and the environment.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -12,16 +12,16 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::error::ConfigError;
 
-/// Bytes that a file, or all files of a directory, may have. The system's own bundle has 200 KiB.
+/// The most bytes of a file, or of all files of a directory. A system's bundle has about 200 KiB.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// Entries that a directory may have.
+/// The most entries of a directory.
 const MAX_ENTRIES: usize = 4096;
 
-/// Reads a whole file, if it is not too large.
+/// Reads a whole file of at most 16 MiB.
 ///
 /// # Errors
-/// In words that name the file.
+/// A text that names the file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     read_up_to(path, MAX_BYTES).map_err(|err| format!("{}: {err}", path.display()))
 }
@@ -35,10 +35,10 @@ fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Adds every certificate of a text that the application chose, each of which has to be one.
+/// Adds every certificate of a text that the application has chosen. All have to be valid.
 ///
 /// # Errors
-/// In words, also where there is none.
+/// A text, also when there is no certificate.
 pub(super) fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -51,7 +51,7 @@ pub(super) fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Strin
 /// Adds every certificate in the files of a directory.
 ///
 /// # Errors
-/// In words, also where there is none.
+/// A text that names the directory, also when there is no certificate.
 pub(super) fn add_dir(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
     let before = roots.len();
     let mut bundle = Bundle::default();
@@ -61,13 +61,13 @@ pub(super) fn add_dir(roots: &mut RootCertStore, path: &Path) -> Result<(), Stri
 }
 
 fn require_new(roots: &RootCertStore, before: usize) -> Result<(), String> {
-    if roots.len() == before { Err("no certificate in it".to_owned()) } else { Ok(()) }
+    if roots.len() == before { Err("no certificate found".to_owned()) } else { Ok(()) }
 }
 
-/// The authorities that the environment names, if it does.
+/// Reads the authorities that the environment names, if it names any.
 ///
 /// # Errors
-/// With the name of a variable that leads to no certificate.
+/// The name of the variable whose file or directories cannot be read or hold no certificate.
 pub(super) fn from_env(
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<RootCertStore>, ConfigError> {
@@ -104,8 +104,8 @@ pub(super) fn from_env(
     Ok(Some(roots))
 }
 
-/// Certificates of a store that others keep: what cannot be read in it is passed over, and each
-/// counts once. Directories hold limit of them under two names.
+/// The certificates of a store that the application does not maintain: what cannot be read is skipped. A set, because
+/// directories list most of them under two names.
 #[derive(Default)]
 struct Bundle {
     certificates: HashSet<CertificateDer<'static>>,
@@ -138,7 +138,7 @@ impl Bundle {
                 return Err(format!("{}: more than {MAX_ENTRIES} entries", path.display()));
             }
             let path = entry.map_err(in_path)?.path();
-            // Links are followed. A pipe would be waited for.
+            // Links are followed. To read a pipe would block.
             if !path.metadata().is_ok_and(|about| about.is_file()) {
                 continue;
             }
@@ -158,7 +158,7 @@ impl Bundle {
         let (_, unreadable) = roots.add_parsable_certificates(self.certificates);
         let skipped = self.skipped + unreadable;
         if skipped > 0 {
-            tracing::debug!(skipped, "not all in the store of authorities could be read");
+            tracing::debug!(skipped, "some certificates of the store could not be read");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A transport that can still be read when it can no longer be written to.
+//! A transport that is read to its end although a write to it has failed.
 
 use std::io;
 use std::pin::Pin;
@@ -6,13 +6,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Keeps a failure to write until there is nothing more to read. A server that turns us down says
-/// why in an alert and hangs up, perhaps while we are still writing to it; rustls would end the
-/// handshake over the write, and never see the alert that is there to be read.
+/// Defers a failure to write until there is nothing more to read, during the handshake. A server that
+/// refuses the handshake sends an alert that says why and ends the connection, perhaps while we are
+/// still writing. rustls would end the handshake at the failed write, and not read the alert.
 pub(crate) struct DeferWriteErrors<S> {
     io: S,
+    /// The failure that was not returned yet.
     failed: Option<io::Error>,
-    /// Whether the handshake is over, and failures are told at once.
+    /// Whether the handshake is over, so that failures are returned at once.
     over: bool,
 }
 
@@ -21,7 +22,7 @@ impl<S> DeferWriteErrors<S> {
         DeferWriteErrors { io, failed: None, over: false }
     }
 
-    /// Ends the handshake. A failure that nobody was told of is that of the next write.
+    /// Ends the deferral. The next write returns a failure that was not returned yet.
     pub(super) fn handshake_over(&mut self) {
         self.over = true;
     }
@@ -55,6 +56,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeferWriteErrors<S> {
             return Poll::Ready(Err(err));
         }
         if self.failed.is_some() {
+            // Discarded: the peer does not receive anything any more.
             return Poll::Ready(Ok(buf.len()));
         }
         match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {

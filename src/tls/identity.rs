@@ -1,4 +1,4 @@
-//! Who we are: the client's certificate and its key.
+//! The client certificate and its key.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use rustls::sign::CertifiedKey;
 use crate::error::ConfigError;
 use crate::tls::encrypted;
 
-/// The options, as errors name them.
+/// The names of the options in errors.
 pub(super) const CERT: &str = "client_cert";
 pub(super) const KEY: &str = "client_key";
 pub(super) const PASSWORD: &str = "client_key_password";
 
-/// A certificate with its chain and its key. Not shown by `Debug`.
+/// A certificate with its chain, and its private key. No `Debug`, so that the key is never shown.
 pub(super) struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: Key,
@@ -31,18 +31,18 @@ enum Key {
 }
 
 impl Identity {
-    /// Reads a chain and a key out of PEM texts.
+    /// Parses a chain and a key from PEM texts.
     pub(super) fn parse(chain: &[u8], key: &[u8]) -> Result<Identity, ConfigError> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
         let chain = chain.map_err(|err| ConfigError::option(CERT, err))?;
         if chain.is_empty() {
-            return Err(ConfigError::option(CERT, "no certificate in it"));
+            return Err(ConfigError::option(CERT, "no certificate found"));
         }
         let key = Key::parse(key).map_err(|reason| ConfigError::option(KEY, reason))?;
         Ok(Identity { chain, key })
     }
 
-    /// The chain and the key, opened where it is encrypted.
+    /// Returns the chain and the key, decrypted if it is encrypted.
     pub(super) fn open(
         &self,
         password: Option<&str>,
@@ -50,7 +50,8 @@ impl Identity {
         let key = match &self.key {
             Key::Plain(key) => key.clone_key(),
             Key::Encrypted(der) => {
-                let missing = || ConfigError::option(PASSWORD, "the key is encrypted");
+                let missing =
+                    || ConfigError::option(PASSWORD, "the key is encrypted: set its password");
                 encrypted::decrypt(der, password.ok_or_else(missing)?)
                     .map_err(|reason| ConfigError::option(PASSWORD, reason))?
             }
@@ -60,24 +61,29 @@ impl Identity {
 }
 
 impl Key {
-    /// The first key of a PEM text. No words of the error hold any of it.
+    /// Parses the first private key of a PEM text. The error holds nothing of it.
     fn parse(text: &[u8]) -> Result<Key, &'static str> {
-        // RFC 1421's encryption, by an MD5 of the password.
+        // The encryption of RFC 1421, whose key is an MD5 of the password. It is not supported.
         if contains(text, b"Proc-Type: 4,ENCRYPTED") {
-            return Err("encrypted in the old way of PEM; openssl pkcs8 -topk8 converts it");
+            return Err(
+                "encrypted as in RFC 1421, which is not supported: convert it by openssl pkcs8 -topk8",
+            );
         }
         match PrivateKeyDer::from_pem_slice(text) {
             Ok(key) => Ok(Key::Plain(key)),
             Err(pem::Error::NoItemsFound) => match encrypted_section(text) {
-                Some(body) => Ok(Key::Encrypted(body.ok_or("it is no base64")?)),
-                None => Err("no private key in it"),
+                Some(body) => {
+                    Ok(Key::Encrypted(body.ok_or("the encrypted private key is not base64")?))
+                }
+                None => Err("no private key found"),
             },
-            Err(_) => Err("a private key that cannot be read"),
+            Err(_) => Err("the private key cannot be parsed"),
         }
     }
 }
 
-/// The section that rustls does not know, if it is there; and its content, if it has one.
+/// Finds the section of an encrypted key, which rustls does not parse. The inner `None` means that its content is not
+/// base64.
 fn encrypted_section(text: &[u8]) -> Option<Option<Vec<u8>>> {
     let text = String::from_utf8_lossy(text);
     let (_, rest) = text.split_once("-----BEGIN ENCRYPTED PRIVATE KEY-----")?;
@@ -90,7 +96,7 @@ fn contains(text: &[u8], words: &[u8]) -> bool {
     text.windows(words.len()).any(|window| window == words)
 }
 
-/// Shows no certificate, whoever asks.
+/// Sends no client certificate, whatever the server requests.
 #[derive(Debug)]
 pub(super) struct NoClientCert;
 

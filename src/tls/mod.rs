@@ -1,4 +1,4 @@
-//! Whom to trust and who we are: TLS by rustls over any transport.
+//! TLS by rustls over any transport: its options, what is trusted, and the client certificate.
 
 mod authorities;
 mod deferred;
@@ -33,50 +33,50 @@ pub use crate::tls::session::TlsSession;
 
 pub(crate) use crate::tls::session::{Kept, TlsClient, TlsStream, alert, session};
 
-/// How a `wss` connection is secured.
+/// Options for TLS, which secures `wss` connections.
 ///
 /// By default the server's certificate is verified in full against the platform's store, over
 /// TLS 1.2 or 1.3, and ALPN offers `http/1.1` alone (a WebSocket over HTTP/2 is another protocol,
-/// RFC 8441). Nothing here ever falls back to plain text. Sessions are resumed when a connection
-/// comes back.
+/// RFC 8441). No option falls back to plain text. Sessions are resumed when a connection reconnects.
 ///
-/// # Whom to trust
+/// # What is trusted
 ///
-/// The first of these that is there:
+/// The first of these that is set:
 ///
 /// 1. the authorities of [`ca_pem`](Tls::ca_pem), [`ca_file`](Tls::ca_file),
 ///    [`ca_dir`](Tls::ca_dir) and `webpki_roots` (feature `webpki-roots`), all together;
-/// 2. `WEBSOCKET_CLIENT_CA_BUNDLE` of the environment, a file or a directory (as WebSocketApp);
+/// 2. the environment variable `WEBSOCKET_CLIENT_CA_BUNDLE`, a file or a directory (as WebSocketApp);
 /// 3. `SSL_CERT_FILE`, a file, and `SSL_CERT_DIR`, directories, together (as OpenSSL);
 /// 4. the platform's store.
 ///
-/// An empty variable counts as none. One that leads to no certificate is a [`ConfigError`] that
-/// names it.
+/// An empty variable counts as unset. A variable whose file or directories hold no certificate is a
+/// [`ConfigError`] that names it.
 ///
 /// # On a redirect to another origin
 ///
-/// The client certificate and [`server_name`](Tls::server_name) are for the host of the URL alone.
+/// The client certificate and [`server_name`](Tls::server_name) are not used there: they are for the
+/// host of the URL alone.
 #[derive(Clone, Default)]
 pub struct Tls {
-    /// Certificate authorities that take the place of the platform's store.
+    /// The certificate authorities that are trusted instead of the platform's store.
     authorities: Option<Arc<RootCertStore>>,
-    /// Who we are.
+    /// The client certificate and its key.
     identity: Option<Arc<Identity>>,
-    /// Opens the key of that.
+    /// The password that decrypts the key.
     key_password: Option<Arc<str>>,
     /// What of the server's certificate is verified.
     verify: Verify,
-    /// Whom the server has to be, if not the URL's host.
+    /// The name that the server's certificate has to be for, if not the URL's host.
     server_name: Option<String>,
     min_version: Option<TlsVersion>,
     max_version: Option<TlsVersion>,
-    /// Names of cipher suites, the most wanted first.
+    /// The names of the cipher suites, in order of preference.
     cipher_suites: Option<Vec<String>>,
-    /// What ALPN offers.
+    /// The protocols that ALPN offers.
     alpn: Option<Vec<Vec<u8>>>,
-    /// Whether secrets are written where `SSLKEYLOGFILE` says.
+    /// Whether secrets are written to the file that `SSLKEYLOGFILE` names.
     key_log: bool,
-    /// The application's own configuration, in place of all but the server's name.
+    /// The application's configuration of rustls, used instead of all options but `server_name`.
     config: Option<Arc<ClientConfig>>,
 }
 
@@ -96,25 +96,25 @@ impl TlsVersion {
 }
 
 impl Tls {
-    /// Full verification against the platform's store.
+    /// Creates options with the defaults: full verification against the platform's store.
     pub fn new() -> Tls {
         Tls::default()
     }
 
-    /// A configuration of rustls 0.23 that is used as it is, its ALPN too (WebSocketApp's
-    /// `sslopt["context"]`). Only [`server_name`](Tls::server_name) may be set beside it: `start`
-    /// refuses anything else, for it would have no effect. The environment is not looked at.
+    /// Uses a configuration of rustls 0.23 as it is, ALPN included (WebSocketApp's `sslopt["context"]`).
+    /// Only [`server_name`](Tls::server_name) can be set beside it: `start` refuses any other option,
+    /// which would have no effect. The environment is not read.
     ///
-    /// A server that picks `h2` out of its ALPN ends the run: no HTTP/2 is spoken here.
+    /// A server that chooses `h2` from its ALPN ends the run, because HTTP/2 is not supported.
     pub fn from_config(config: Arc<ClientConfig>) -> Tls {
         Tls { config: Some(config), ..Tls::default() }
     }
 
-    /// Trusts the certificate authorities in this PEM text instead of the platform's store. More
-    /// calls, also of [`ca_file`](Tls::ca_file) and [`ca_dir`](Tls::ca_dir), add more.
+    /// Trusts the certificate authorities in this PEM text instead of the platform's store. Further
+    /// calls, also of [`ca_file`](Tls::ca_file) and [`ca_dir`](Tls::ca_dir), add to them.
     ///
     /// # Errors
-    /// When the text holds no certificate, or one that cannot be read.
+    /// When the text holds no certificate, or one that cannot be parsed.
     pub fn ca_pem(self, pem: &[u8]) -> Result<Tls, ConfigError> {
         self.add_authorities(|roots| authorities::add_pem(roots, pem))
     }
@@ -130,9 +130,9 @@ impl Tls {
     }
 
     /// Trusts every PEM certificate in the files of this directory, as [`ca_pem`](Tls::ca_pem) does
-    /// (WebSocketApp's `sslopt["ca_cert_path"]`; names need not be hashes, and all is read at once).
-    /// Directories below it are not looked into. What is no certificate, or cannot be read, is
-    /// passed over with a word in the log.
+    /// (WebSocketApp's `sslopt["ca_cert_path"]`; names need not be hashes, and all files are read at
+    /// once). Subdirectories are not read. What is not a certificate, or cannot be read, is skipped;
+    /// how many were skipped is logged at level `DEBUG`.
     ///
     /// # Errors
     /// When the directory cannot be read, holds no certificate, or more than 4,096 entries or
@@ -141,6 +141,7 @@ impl Tls {
         self.add_authorities(|roots| authorities::add_dir(roots, path.as_ref()))
     }
 
+    /// Adds to the certificate authorities.
     fn add_authorities(
         mut self,
         add: impl FnOnce(&mut RootCertStore) -> Result<(), String>,
@@ -151,20 +152,21 @@ impl Tls {
         Ok(self)
     }
 
-    /// Shows the server this certificate, with its chain, if it asks for one (WebSocketApp's
-    /// `sslopt["certfile"]` and `["keyfile"]`). Both are PEM; the key is PKCS#8, SEC1 or PKCS#1,
-    /// or encrypted PKCS#8 with [`client_key_password`](Tls::client_key_password). Both may come in
-    /// one text, given twice. `start` checks that the key is the certificate's.
+    /// Sets the client certificate, with its chain, which is sent if the server requests one
+    /// (WebSocketApp's `sslopt["certfile"]` and `["keyfile"]`). Chain and key are PEM; the key is
+    /// PKCS#8, SEC1 or PKCS#1, or encrypted PKCS#8 with
+    /// [`client_key_password`](Tls::client_key_password). One text that holds both can be given for
+    /// both. `start` checks that the key belongs to the certificate.
     ///
     /// # Errors
-    /// When there is no certificate in the one or no key in the other, or they cannot be read.
+    /// When `chain` holds no certificate or `key` no private key, or they cannot be parsed.
     pub fn client_cert_pem(mut self, chain: &[u8], key: &[u8]) -> Result<Tls, ConfigError> {
         self.identity = Some(Arc::new(Identity::parse(chain, key)?));
         Ok(self)
     }
 
-    /// As [`client_cert_pem`](Tls::client_cert_pem), from files of at most 16 MiB. One file that
-    /// holds both may be given twice.
+    /// Sets the client certificate as [`client_cert_pem`](Tls::client_cert_pem) does, from files of at
+    /// most 16 MiB. One file that holds both can be given for both.
     ///
     /// # Errors
     /// When a file cannot be read or is larger, or as `client_cert_pem`.
@@ -181,105 +183,106 @@ impl Tls {
         self.client_cert_pem(&chain, &key)
     }
 
-    /// Opens an encrypted key of the client's (WebSocketApp's `sslopt["password"]`): PKCS#8 with
+    /// Sets the password of an encrypted client key (WebSocketApp's `sslopt["password"]`): PKCS#8 with
     /// PBES2 (RFC 8018), as `openssl pkcs8 -topk8` makes it. Without the feature `encrypted-keys`
-    /// `start` refuses such a key. A key that is not encrypted needs no password and ignores it.
+    /// `start` refuses such a key. A key that is not encrypted ignores the password.
     pub fn client_key_password(mut self, password: impl Into<Arc<str>>) -> Tls {
         self.key_password = Some(password.into());
         self
     }
 
-    /// Accepts any certificate, so that anybody on the way can read and change all that is sent
-    /// (WebSocketApp's `sslopt["cert_reqs"] = CERT_NONE`). For tests against a server of one's own.
-    /// Each dial warns in the log.
+    /// Accepts any certificate, so that any attacker on the network path can read and change all data
+    /// (WebSocketApp's `sslopt["cert_reqs"] = CERT_NONE`). For tests against your own server. Each
+    /// dial logs a warning.
     pub fn dangerously_accept_any_certificate(mut self) -> Tls {
         self.verify = Verify::Nothing;
         self
     }
 
-    /// Verifies the server's certificate, but not that it is the host's (WebSocketApp's
-    /// `sslopt["check_hostname"] = False`): whoever has a certificate of any host, by an authority
-    /// that is trusted, can read and change all that is sent. Bearable only where that authority is
-    /// one's own; [`server_name`](Tls::server_name) is better everywhere. Each dial warns in the log.
+    /// Verifies the server's certificate, but not that it is for the host (WebSocketApp's
+    /// `sslopt["check_hostname"] = False`): an attacker with a certificate for any host, issued by a
+    /// trusted authority, can read and change all data. Acceptable only if the trusted authority is
+    /// your own; [`server_name`](Tls::server_name) is better in any case. Each dial logs a warning.
     ///
-    /// The stores of Windows, Android and Apple's systems judge name and certificate in one; there
-    /// `start` asks for authorities of the application's.
+    /// The stores of Windows, Android and Apple's systems verify name and certificate together. There
+    /// `start` refuses this option unless authorities are set, as by [`ca_file`](Tls::ca_file).
     pub fn dangerously_accept_any_name(mut self) -> Tls {
         self.verify = self.verify.max(Verify::CertificateOnly);
         self
     }
 
-    /// The name or IP address that the server's certificate has to be for, and that SNI tells the
-    /// server, in place of the URL's host (WebSocketApp's `sslopt["server_hostname"]`). What is
-    /// dialled, and what `Host` says, stays the URL's. An IP address is not told (RFC 6066, 3).
-    /// `start` refuses what is neither.
+    /// Sets the name or IP address that the server's certificate has to be for, and that SNI sends,
+    /// instead of the URL's host (WebSocketApp's `sslopt["server_hostname"]`). The host that is dialled
+    /// and the `Host` header stay the URL's. SNI does not send an IP address (RFC 6066, 3). `start`
+    /// refuses a value that is neither a name nor an address.
     pub fn server_name(mut self, name: impl Into<String>) -> Tls {
         self.server_name = Some(name.into());
         self
     }
 
-    /// The lowest version to accept (WebSocketApp's `sslopt["ssl_version"]`, with
-    /// [`max_version`](Tls::max_version)). Default TLS 1.2; there is none below.
+    /// Sets the lowest version to accept (WebSocketApp's `sslopt["ssl_version"]`, with
+    /// [`max_version`](Tls::max_version)). Default: TLS 1.2, the lowest that is supported.
     pub fn min_version(mut self, version: TlsVersion) -> Tls {
         self.min_version = Some(version);
         self
     }
 
-    /// The highest version to accept. Default TLS 1.3.
+    /// Sets the highest version to accept. Default: TLS 1.3.
     pub fn max_version(mut self, version: TlsVersion) -> Tls {
         self.max_version = Some(version);
         self
     }
 
-    /// The cipher suites to offer, the most wanted first, by their names in the IANA registry
+    /// Sets the cipher suites to offer, in order of preference, by their names in the IANA registry
     /// (WebSocketApp's `sslopt["ciphers"]`, here for TLS 1.3 too): `TLS_AES_128_GCM_SHA256`.
-    /// A version of TLS that none of them belongs to is not offered. Default: all of the
+    /// A version of TLS without a suite in the list is not offered. Default: all of the
     /// cryptography provider's, which are safe. `start` refuses a name that the provider does not
-    /// have, and a list of which nothing is left.
+    /// have, and a list that leaves no version.
     pub fn cipher_suites(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Tls {
         self.cipher_suites = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
-    /// The protocols that ALPN offers (RFC 7301), the most wanted first. Default `http/1.1` alone;
-    /// an empty list sends no ALPN. `start` refuses `h2` and `h3`, over which no WebSocket of this
-    /// kind is spoken, and more than 16 names or one that is not of 1 to 255 bytes.
+    /// Sets the protocols that ALPN offers (RFC 7301), in order of preference. Default: `http/1.1`
+    /// alone. An empty list sends no ALPN. `start` refuses `h2` and `h3`, which this client does not
+    /// support; more than 16 names; and a name that has not 1 to 255 bytes.
     pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Tls {
         self.alpn = Some(protocols.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Whether the secrets of each session are appended to the file that `SSLKEYLOGFILE` names, for
-    /// Wireshark: whoever reads it reads all that is sent. Default false, whatever the
-    /// environment says (WebSocketApp's Python asks nobody). Without the variable nothing is
-    /// written.
+    /// Sets whether the secrets of each session are appended to the file that `SSLKEYLOGFILE` names, for
+    /// Wireshark: with the file, all data can be decrypted. Default: `false`, whatever the
+    /// environment says (WebSocketApp's Python writes it whenever the variable is set). Without the
+    /// variable nothing is written.
     pub fn key_log(mut self, wanted: bool) -> Tls {
         self.key_log = wanted;
         self
     }
 
-    /// These settings for a host that the application did not name, but was redirected to.
+    /// Returns these options for a host that the application did not name but was redirected to: without the client
+    /// certificate and the server's name, which are for the URL's host.
     pub(crate) fn for_stranger(&self) -> Tls {
         let mut tls = Tls { identity: None, key_password: None, server_name: None, ..self.clone() };
         if let Some(own) = &mut tls.config {
             let config = Arc::make_mut(own);
             config.client_auth_cert_resolver = Arc::new(NoClientCert);
-            config.resumption = Resumption::disabled(); // sessions were opened under our name
+            config.resumption = Resumption::disabled(); // a session may be bound to the client certificate
         }
         tls
     }
 
-    /// The rustls configuration that these settings make. `variable` looks into the environment.
+    /// Makes the TLS client with these options. `variable` looks up an environment variable.
     ///
     /// # Errors
-    /// With the name of the first option or variable that cannot be as it is.
+    /// The first option or variable that is invalid, with its name.
     pub(crate) fn client(
         &self,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<TlsClient, ConfigError> {
         let name = self.server_name.as_ref().map(|name| {
             ServerName::try_from(name.clone()).map_err(|_| {
-                ConfigError::option("server_name", "neither a DNS name nor an address")
+                ConfigError::option("server_name", "neither a DNS name nor an IP address")
             })
         });
         let name = name.transpose()?;
@@ -299,11 +302,13 @@ impl Tls {
     ) -> Result<ClientConfig, ConfigError> {
         let versions = self.versions()?;
         let provider = provider::with_suites(self.cipher_suites.as_deref())?;
-        // `builder()` would panic where two providers are compiled in and none was chosen.
+        // Not `builder()`, which panics if two providers are compiled in and none is installed.
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(|err| match &self.cipher_suites {
-                Some(_) => ConfigError::option("cipher_suites", "none for the versions of TLS"),
+                Some(_) => {
+                    ConfigError::option("cipher_suites", "none is for a version that is accepted")
+                }
                 None => ConfigError::option("tls", err),
             })?;
         let roots = match &self.authorities {
@@ -321,7 +326,7 @@ impl Tls {
                     .map_err(|err| ConfigError::option(identity::CERT, err))?
             }
             (None, Some(_)) => {
-                let reason = "there is no client certificate";
+                let reason = "set without a client certificate";
                 return Err(ConfigError::option(identity::PASSWORD, reason));
             }
             (None, None) => builder.with_no_client_auth(),
@@ -337,7 +342,7 @@ impl Tls {
         let range = self.min_version.unwrap_or(TlsVersion::V1_2)
             ..=self.max_version.unwrap_or(TlsVersion::V1_3);
         if range.is_empty() {
-            return Err(ConfigError::option("min_version", "above the highest version"));
+            return Err(ConfigError::option("min_version", "above `max_version`"));
         }
         let all = TlsVersion::ALL.into_iter();
         Ok(all.filter(|(version, _)| range.contains(version)).map(|(_, one)| one).collect())
@@ -349,18 +354,18 @@ impl Tls {
         };
         let refuse = |reason| Err(ConfigError::option("alpn", reason));
         if protocols.len() > 16 {
-            return refuse("more than 16 protocols");
+            return refuse("more than 16 names");
         }
         if protocols.iter().any(|name| name.is_empty() || name.len() > 255) {
-            return refuse("a protocol has 1 to 255 bytes");
+            return refuse("a name must have 1 to 255 bytes");
         }
         if protocols.iter().any(|name| session::is_other_http(name)) {
-            return refuse("HTTP/2 and HTTP/3 are not spoken here");
+            return refuse("HTTP/2 and HTTP/3 are not supported: offer http/1.1");
         }
         Ok(protocols.clone())
     }
 
-    /// Refuses what would have no effect beside a configuration of the application's.
+    /// Refuses options that would have no effect beside a configuration of the application's.
     fn check_nothing_beside_config(&self) -> Result<(), ConfigError> {
         let set = [
             ("ca", self.authorities.is_some()),
@@ -375,9 +380,10 @@ impl Tls {
             ("key_log", self.key_log),
         ];
         match set.into_iter().find(|(_, is_set)| *is_set) {
-            Some((option, _)) => {
-                Err(ConfigError::option(option, "no effect beside a configuration that is ready"))
-            }
+            Some((option, _)) => Err(ConfigError::option(
+                option,
+                "no effect beside `Tls::from_config`: set it in that configuration",
+            )),
             None => Ok(()),
         }
     }
@@ -408,7 +414,7 @@ mod tests {
         tls.client(|_| None).unwrap_err().to_string()
     }
 
-    /// Settings that need no store of the platform's.
+    /// Options that do not need the platform's store.
     fn any() -> Tls {
         Tls::new().dangerously_accept_any_certificate()
     }
@@ -420,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn alpn_offers_http_1_1_alone_unless_told_otherwise() {
+    fn alpn_offers_http_1_1_alone_by_default() {
         let offered = |tls: Tls| tls.build(|_| None).unwrap().alpn_protocols;
         assert_eq!(offered(any()), [b"http/1.1".to_vec()]);
         assert_eq!(offered(any().alpn(["wamp"])), [b"wamp".to_vec()]);

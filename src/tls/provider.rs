@@ -1,4 +1,4 @@
-//! Cryptography for rustls.
+//! The cryptography provider for rustls, and its cipher suites.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use rustls::crypto::CryptoProvider;
 
 use crate::error::ConfigError;
 
-/// The provider that the application installed, else ours.
+/// Returns the provider that the application installed, or else the one that is compiled in.
 fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
     if let Some(installed) = CryptoProvider::get_default() {
         return Ok(installed.clone());
     }
-    let none = || ConfigError::option("tls", "no cryptography provider: enable `ring`");
+    let none = || ConfigError::option("tls", "no cryptography provider: enable the feature `ring`");
     built_in().map(Arc::new).ok_or_else(none)
 }
 
-// Who enables aws-lc-rs means it; ring is there by default.
+// With both features aws-lc-rs is used: it was enabled on purpose, and ring is on by default.
 #[cfg(feature = "aws-lc-rs")]
 fn built_in() -> Option<CryptoProvider> {
     Some(rustls::crypto::aws_lc_rs::default_provider())
@@ -32,10 +32,10 @@ fn built_in() -> Option<CryptoProvider> {
     None
 }
 
-/// The provider, with these cipher suites alone, in this order.
+/// Returns the provider, with these cipher suites alone and in this order, if any are named.
 ///
 /// # Errors
-/// Where there is no provider, or it has no suite of such a name.
+/// When there is no provider, or it has no suite of one of the names.
 pub(super) fn with_suites(names: Option<&[String]>) -> Result<Arc<CryptoProvider>, ConfigError> {
     let provider = provider()?;
     let Some(names) = names else {
@@ -47,14 +47,17 @@ pub(super) fn with_suites(names: Option<&[String]>) -> Result<Arc<CryptoProvider
         found.copied().ok_or_else(|| {
             let all: Vec<String> =
                 provider.cipher_suites.iter().map(|suite| iana(suite.suite())).collect();
-            ConfigError::option("cipher_suites", format!("no {name}, but {}", all.join(", ")))
+            ConfigError::option(
+                "cipher_suites",
+                format!("the provider has no {name}; it has {}", all.join(", ")),
+            )
         })
     };
     chosen.cipher_suites = names.iter().map(has).collect::<Result<_, _>>()?;
     Ok(Arc::new(chosen))
 }
 
-/// The name of a cipher suite in the IANA registry. rustls has another prefix for those of TLS 1.3.
+/// Returns the name of a cipher suite in the IANA registry. rustls uses another prefix for those of TLS 1.3.
 pub(super) fn iana(suite: CipherSuite) -> String {
     format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
 }

@@ -1,4 +1,4 @@
-//! One TLS session over a transport.
+//! The TLS handshake over a transport, and what its failure means.
 
 use std::fmt;
 use std::io;
@@ -17,12 +17,12 @@ use crate::tls::verify::Verify;
 /// A transport under TLS.
 pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<DeferWriteErrors<S>>;
 
-/// What a connection keeps for all its TLS handshakes with one peer.
+/// What all TLS handshakes of a connection with one peer share: they resume each other's sessions.
 #[derive(Clone)]
 pub(crate) struct TlsClient {
     config: Arc<ClientConfig>,
     verify: Verify,
-    /// Whom the peer has to be, if not the host that is dialled.
+    /// The name that the peer's certificate has to be for, if not the host that is dialled.
     name: Option<ServerName<'static>>,
 }
 
@@ -32,14 +32,16 @@ impl fmt::Debug for TlsClient {
     }
 }
 
-/// A [`TlsClient`] that is made once, when it is first needed: its sessions are resumed, and no
-/// store is read at a later dial.
+/// A [`TlsClient`] that is made once, when it is first needed. Later dials resume its sessions, and do not read the
+/// certificate store again.
 #[derive(Debug, Default)]
 pub(crate) struct Kept(OnceLock<Box<TlsClient>>);
 
 impl Kept {
+    /// Returns the client, or makes it.
+    ///
     /// # Errors
-    /// What `make` fails with.
+    /// Those of `make`.
     pub(crate) fn get_or_make(
         &self,
         make: impl FnOnce() -> Result<TlsClient, ConfigError>,
@@ -72,7 +74,10 @@ impl TlsClient {
         TlsClient { config, verify, name }
     }
 
-    /// Sets up TLS to `host` (a name, or an IP address without brackets) over `stream`.
+    /// Makes the TLS handshake with `host` (a name, or an IP address without brackets) over `stream`.
+    ///
+    /// # Errors
+    /// `Tls`, also when the server chooses HTTP/2 or HTTP/3 by ALPN.
     pub(crate) async fn connect<S>(&self, host: &str, stream: S) -> Result<TlsStream<S>, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -104,12 +109,12 @@ impl TlsClient {
     }
 }
 
-/// Whether this is ALPN's name for an HTTP that the upgrade cannot be asked over.
+/// Whether this is ALPN's name of an HTTP version that has no upgrade to a WebSocket.
 pub(super) fn is_other_http(protocol: &[u8]) -> bool {
     matches!(protocol, b"h2" | b"h3")
 }
 
-/// Version and cipher of a session, once it is set up.
+/// Returns the version and the cipher suite of a session after its handshake.
 pub(crate) fn session<S>(stream: &TlsStream<S>) -> Option<TlsSession> {
     let (_, connection) = stream.get_ref();
     let version = match connection.protocol_version()? {
@@ -120,7 +125,7 @@ pub(crate) fn session<S>(stream: &TlsStream<S>) -> Option<TlsSession> {
     Some(TlsSession { version, cipher })
 }
 
-/// Parts a handshake that was cut short from one that will fail in the same way again.
+/// Decides whether a handshake was only interrupted, so that another may succeed, or will fail again.
 fn classify(err: io::Error) -> TlsError {
     let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let broken_off = match inner {
@@ -131,8 +136,8 @@ fn classify(err: io::Error) -> TlsError {
     TlsError::new(err, broken_off)
 }
 
-/// The alert that ended a session, where `err` is one: with TLS 1.3 a server that misses a client
-/// certificate says so only after the handshake is over for us (RFC 8446, 4.4.2.4).
+/// Returns the alert that ended a session, if `err` is one. With TLS 1.3 the alert of a server that requires a client
+/// certificate arrives after the client's handshake is complete (RFC 8446, 4.4.2.4).
 pub(crate) fn alert(err: &io::Error) -> Option<TlsError> {
     let inner = err.get_ref()?.downcast_ref::<rustls::Error>()?;
     match inner {
@@ -149,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_handshake_is_told_from_a_wrong_certificate() {
+    fn an_interrupted_handshake_is_not_a_wrong_certificate() {
         assert!(classify(io::ErrorKind::UnexpectedEof.into()).is_broken_off());
         let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let wrapped = |err: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, err);

@@ -1,4 +1,4 @@
-//! What of a server's certificate is verified.
+//! How much of a server's certificate is verified.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use rustls::{
 
 use crate::error::ConfigError;
 
-/// From the strictest on.
+/// How much is verified, from the strictest on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verify {
-    /// The certificate, and that it is the host's.
+    /// The certificate, and that it is for the host.
     #[default]
     Full,
     /// The certificate alone.
@@ -23,10 +23,10 @@ pub(super) enum Verify {
     Nothing,
 }
 
-/// The verifier against these authorities, or against the platform's store.
+/// Makes a verifier that trusts these authorities, or the platform's store.
 ///
 /// # Errors
-/// When the store cannot be read, or cannot leave the name out.
+/// When the store cannot be read, or cannot verify a certificate without the name.
 pub(super) fn verifier(
     verify: Verify,
     roots: Option<Arc<RootCertStore>>,
@@ -40,7 +40,8 @@ pub(super) fn verifier(
             .build()
             .map_err(|err| ConfigError::option("ca", err))?,
         None if verify == Verify::CertificateOnly && !PLATFORM_NAMES_LAST => {
-            let reason = "the platform's store judges names too: give authorities by `ca_file`";
+            let reason =
+                "the platform's store verifies the name too: set authorities, as by `ca_file`";
             return Err(ConfigError::option("dangerously_accept_any_name", reason));
         }
         None => {
@@ -54,12 +55,12 @@ pub(super) fn verifier(
     })
 }
 
-/// Whether the platform's verifier is rustls's own, over the store's files, which looks at the name
-/// when all else was found good. The others tell one failure of several, whichever they like.
+/// Whether the platform's verifier is rustls's own over the store's files, which checks the name after everything else.
+/// Other verifiers report any one of several failures, so that a wrong name may hide another.
 const PLATFORM_NAMES_LAST: bool =
     cfg!(all(unix, not(target_os = "android"), not(target_vendor = "apple")));
 
-/// Verifies all but the name.
+/// Verifies everything except the name.
 #[derive(Debug)]
 struct AnyName(Arc<dyn ServerCertVerifier>);
 
@@ -105,7 +106,7 @@ impl ServerCertVerifier for AnyName {
     }
 }
 
-/// A verifier that verifies nobody.
+/// Accepts any certificate.
 #[derive(Debug)]
 struct NoVerification(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Mozilla's authorities, compiled in.
+//! Mozilla's certificate authorities, compiled in.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use rustls::RootCertStore;
 use crate::tls::Tls;
 
 impl Tls {
-    /// Trusts Mozilla's certificate authorities as the crate `webpki-roots` has them compiled in,
-    /// instead of the platform's store: for containers without one. They age with the build. With
-    /// [`ca_pem`](Tls::ca_pem) and the like, all are trusted.
+    /// Trusts Mozilla's certificate authorities, compiled in by the crate `webpki-roots`, instead of the
+    /// platform's store: for containers without one. They are as old as the build. Those of
+    /// [`ca_pem`](Tls::ca_pem), [`ca_file`](Tls::ca_file) and [`ca_dir`](Tls::ca_dir) are trusted too.
     pub fn webpki_roots(mut self) -> Tls {
         let mut roots = self.authorities.as_deref().cloned().unwrap_or_else(RootCertStore::empty);
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
