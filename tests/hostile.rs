@@ -1,4 +1,4 @@
-//! A server that breaks RFC 6455, or passes a limit, is told so with the code it earned.
+//! A server that breaks RFC 6455, or exceeds a limit, gets a Close with the code for that.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{Connection, ConnectionBuilder, Error, Limits, Reconnect, event};
 
-/// A connection that comes back soon.
+/// A connection that reconnects soon.
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url()).reconnect(Reconnect::fixed(Duration::from_millis(20)))
 }
 
-/// What each breach earns: its bytes, the error's words begin so, and the code on the wire.
+/// Each breach: its bytes, how the text of the error begins, and the code on the wire.
 async fn breach(bytes: &[u8], code: u16, expected: impl Fn(&ProtocolError) -> bool) {
     breach_within(Limits::default(), bytes, code, expected).await;
 }
@@ -33,7 +33,7 @@ async fn breach_within(
         other => panic!("{other:?} for {bytes:x?}"),
     }
     assert!(error.next.after().is_some(), "a breach is retried");
-    // On the wire, first of all, and told as ours.
+    // On the wire, before all else, and in the event as ours.
     assert_eq!(server.next_close().await.unwrap().code().value(), code, "{bytes:x?}");
     let close = probe.next::<event::Close>().await;
     assert_eq!((close.code.value(), close.by, close.clean), (code, By::Local, false));
@@ -123,7 +123,7 @@ async fn a_server_that_heeds_our_close_is_not_waited_for() {
     let probe = Probe::new();
     let _connection = probe.attach(to(&server).no_reconnect()).start().unwrap();
     let lasted = probe.next::<event::Close>().await.lasted;
-    // One that says nothing is listened to for a second.
+    // From one that sends nothing we read for a second.
     assert!(lasted < Duration::from_millis(600), "{lasted:?}");
 }
 

@@ -1,6 +1,6 @@
-//! A connection goes through the proxy that it is told of, and names what the proxy did to it.
+//! A connection goes through the proxy that is set, and its errors name what the proxy did.
 //!
-//! The proxies here are scripts, for what no real one does on demand. Real ones: tests/interop.
+//! The proxies here are scripts, for what no real one does on demand. Real ones are in tests/interop.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,19 +12,19 @@ use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-/// One thing that a scripted proxy does.
+/// One step of a scripted proxy.
 #[derive(Clone)]
 enum Turn {
     /// Reads to the end of an HTTP head.
     Head,
-    /// Reads so many bytes.
+    /// Reads this many bytes.
     Bytes(usize),
     Say(Vec<u8>),
-    /// Says this over and over, until the client has gone.
+    /// Sends this repeatedly, until the client hangs up.
     Babble(&'static [u8]),
-    /// Passes everything on to this address and back.
+    /// Relays everything to this address and back.
     Pipe(SocketAddr),
-    /// Reads and says nothing more, with the connection open.
+    /// Reads and sends nothing more, with the connection open.
     Silence,
 }
 
@@ -73,7 +73,7 @@ impl Proxy {
         format!("{scheme}://{credentials}{}", self.addr)
     }
 
-    /// What came, turn by turn.
+    /// What each reading step has read.
     fn read(&self) -> Vec<Vec<u8>> {
         self.read.lock().unwrap().clone()
     }
@@ -122,18 +122,18 @@ const OK: &str = "HTTP/1.1 200 Connection established\r\n\r\n";
 const SOCKS5_OK: &[u8] = b"\x05\x00\x00\x01\0\0\0\0\0\0";
 const SOCKS4_OK: &[u8] = b"\x00\x5a\0\0\0\0\0\0";
 
-/// A connection that only this test's proxies are on the way of, and that is tried once.
+/// A connection that is dialled once, and that ignores the proxies of the environment.
 fn to(url: impl Into<String>) -> ConnectionBuilder {
     Connection::builder(url).proxy_from_env(false).no_reconnect()
 }
 
-/// The end of a dial through a proxy that plays these turns.
+/// Returns the end of a dial through a proxy that plays these turns.
 async fn through(scheme: &str, turns: impl Into<Vec<Turn>>) -> Outcome {
     let proxy = Proxy::start(turns).await;
     to("ws://example.com/").proxy(proxy.url(scheme, "user:hunter2@")).run().await.unwrap()
 }
 
-/// The same for its error, which is one of the proxy's.
+/// Returns the error of such a dial, which is a `ProxyError`.
 async fn failure(scheme: &str, turns: impl Into<Vec<Turn>>) -> (ProxyError, OutcomeKind) {
     let outcome = through(scheme, turns).await;
     match outcome.error {
@@ -142,7 +142,7 @@ async fn failure(scheme: &str, turns: impl Into<Vec<Turn>>) -> (ProxyError, Outc
     }
 }
 
-/// Opens, and hears the server through the proxy.
+/// Opens, and receives a message of the server through the proxy.
 async fn greets(builder: ConnectionBuilder) {
     let probe = Probe::new();
     let connection = probe.attach(builder).start().unwrap();
@@ -168,7 +168,7 @@ async fn an_http_proxy_is_asked_for_host_and_port_and_told_who_asks() {
          Proxy-Authorization: Basic dXNAZXI6aHVudGVyMg==\r\n\r\n"
     );
     assert_eq!(proxy.read(), [expected.into_bytes()]);
-    // What is the proxy's stays the proxy's.
+    // The header lines for the proxy are not sent to the server.
     let request = &server.requests()[0];
     assert_eq!(request.header("proxy-authorization"), None);
     assert_eq!(request.header("host"), Some(addr.to_string().as_str()));
@@ -249,7 +249,7 @@ async fn a_reply_that_is_not_http_or_never_ends_is_refused() {
         assert!(matches!(err, ProxyError::Reply(_)), "{err:?}");
         assert_eq!(kind, OutcomeKind::Refused);
     }
-    // The eighth interim reply is passed over, the ninth is not.
+    // The eighth interim reply is skipped, the ninth is an error.
     let interim = "HTTP/1.1 103 x\r\n\r\n";
     let (err, _) = failure("http", [Head, say(interim.repeat(9)), Silence]).await;
     assert!(matches!(&err, ProxyError::Status(refusal) if refusal.status == 103), "{err:?}");
@@ -330,7 +330,7 @@ async fn socks5_carries_credentials_and_the_name_or_its_address() {
             Pipe(server.addr()),
         ];
         let proxy = Proxy::start(turns).await;
-        // By name, a proxy resolves it; by address, so does the client.
+        // A name is resolved by the proxy or by the client, as the scheme says.
         let host = if scheme == "socks5" { "127.0.0.1" } else { "localhost" };
         let url = format!("ws://{host}:{}/", server.addr().port());
         greets(to(url).proxy(proxy.url(scheme, "us%40er:hunter2@"))).await;
@@ -386,7 +386,7 @@ async fn refused_credentials_stop() {
         assert!(matches!(err, ProxyError::Auth(_)), "{err:?}");
         assert_eq!(kind, OutcomeKind::Refused);
     }
-    // A proxy that wants some where there are none.
+    // A proxy that requires credentials, and a URL without.
     let proxy = Proxy::start([Bytes(3), say([5, 2])]).await;
     let outcome = to("ws://h/").proxy(proxy.url("socks5h", "")).run().await.unwrap();
     assert!(matches!(outcome.error, Some(Error::Proxy(ProxyError::Auth(_)))), "{outcome:?}");
@@ -442,7 +442,7 @@ async fn tls_goes_through_every_kind_of_proxy() {
         assert_eq!(probe.next_message().await.payload.as_text(), Some("hi"), "{scheme}");
         drop(connection);
         probe.stopped().await;
-        // A server that we don't trust is the server's fault, not the proxy's.
+        // An untrusted server is an error of the server, not of the proxy.
         let distrusted = to(format!("wss://{secured}/")).proxy(proxy.url(scheme, ""));
         let distrusted = distrusted.tls(trust_proxy.clone()).proxy_tls(trust_proxy.clone());
         let outcome = distrusted.run().await.unwrap();
@@ -464,9 +464,9 @@ async fn an_https_proxy_is_verified_whatever_is_said_of_the_server() {
         let error = outcome.error.unwrap();
         assert!(matches!(error, Error::Proxy(ProxyError::Tls(_))), "{error:?}");
     }
-    // Only the one that was trusted was told anything.
+    // Only the trusted proxy has received anything.
     assert_eq!(proxy.read().len(), 1);
-    // Where no TLS is spoken, it is merely cut short.
+    // A proxy that does not speak TLS only interrupts the handshake.
     let plain = Proxy::start([Bytes(1)]).await;
     let outcome = to(server.url()).proxy(plain.url("https", "")).run().await.unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Failed);
@@ -530,7 +530,7 @@ async fn credentials_are_shown_nowhere() {
     }
 }
 
-/// The environment belongs to a process: this test runs itself once more, in one of its own.
+/// The environment belongs to a process: this test runs itself once more, in a process of its own.
 #[actix::test]
 async fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
     const CHILD: &str = "PROXY_TEST_CHILD";
@@ -555,7 +555,7 @@ async fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
     {
         child.env_remove(variable);
     }
-    // Nobody listens there: what arrives came through the proxy.
+    // No server listens there: what arrives came through the proxy.
     child.env(CHILD, "ws://127.0.0.1:9/").env("http_proxy", proxy.url("http", ""));
     child.env("https_proxy", "127.0.0.1:3128").args([name, "--exact", "--nocapture"]);
     let output = child.output().await.unwrap();
@@ -565,7 +565,7 @@ async fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
     assert_eq!(proxy.read().len(), 1);
 }
 
-/// A transport that cannot be made.
+/// Connects for `transport_with`, and fails.
 trait ConnectOwn {
     async fn connect_own(host: String, port: u16) -> std::io::Result<TcpStream>;
 }

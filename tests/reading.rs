@@ -1,4 +1,4 @@
-//! How far a connection reads ahead of its handlers, and who is told of what waits.
+//! How far a connection reads ahead of its handlers, and what is delivered of what waits.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn reading_goes_on_at_once_when_the_handlers_took_what_had_stopped_it() {
     probe.check().unwrap();
 }
 
-/// A handler that takes nothing until it is let go.
+/// A handler that blocks until it is released.
 struct Stuck(Option<oneshot::Receiver<()>>);
 
 impl Actor for Stuck {
@@ -127,7 +127,7 @@ async fn what_fragments_inflate_to_counts_as_it_is_found() {
     connection.send(command::Close::normal().deadline(Duration::ZERO)).await.unwrap();
 }
 
-/// A handler that takes nothing until it is let go, and then tells how long each message is.
+/// A handler that blocks until it is released, and then reports how long each message is.
 struct Late(Option<oneshot::Receiver<()>>, mpsc::UnboundedSender<usize>);
 
 impl Actor for Late {
@@ -201,9 +201,9 @@ async fn a_large_message_has_its_memory_to_itself_though_more_was_read_with_its_
     const LEN: usize = 200_000;
     let mut wire = vec![0x82, 127, 0, 0, 0, 0, 0, 3, 0x0d, 0x40];
     wire.extend(vec![7; LEN]);
-    // The beginning of another one.
+    // The beginning of another message.
     wire.extend([0x82, 126, 1, 0, 7, 7]);
-    // Not behind the 101, where a part of it could be read with that.
+    // Not directly behind the 101, because a part of it could be read together with that.
     let script = Script::accept().expect_message().send_raw(wire).stall_forever();
     let server = Server::start(script);
     let (tell, mut told) = mpsc::unbounded_channel();

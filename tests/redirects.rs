@@ -111,7 +111,7 @@ async fn a_prepared_transport_leads_to_one_server_alone() {
         assert!(matches!(err, RedirectError::Way(_)), "{err:?}");
         assert_eq!(server.dials(), 1);
     }
-    // One for each attempt is asked for a second one.
+    // A factory of transports is called a second time.
     let server = Server::start([redirect(302, "ws://elsewhere.example/"), done()]);
     let addr = server.addr();
     let outcome = to(&server).transport_with(move |_, _| TcpStream::connect(addr)).run().await;
@@ -149,7 +149,7 @@ async fn from_wss_to_wss_is_followed_and_the_new_server_verified() {
     assert_eq!(theirs[0].header("origin"), Some(format!("https://{there}").as_str()));
     assert_eq!((theirs[0].header("cookie"), theirs[0].header("authorization")), (None, None));
 
-    // A server that nobody trusts is not one because a trusted one leads there.
+    // An untrusted server is refused, also if a trusted one redirects to it.
     let stranger = Server::start_tls(done(), certified().1);
     let away = redirect(302, format!("wss://{}/", stranger.addr()));
     let server = Server::start_tls(away, secured);
@@ -172,17 +172,17 @@ async fn from_wss_to_ws_is_not_followed() {
         assert_eq!(not_followed(outcome), RedirectError::Downgrade);
     }
     assert_eq!(plain.dials(), 0);
-    // The other way is an improvement.
+    // From ws to wss is allowed.
     let better = Server::start_tls(done(), secured);
     let server = Server::start(redirect(302, format!("wss://{}/", better.addr())));
     assert_eq!(to(&server).tls(trust).run().await.unwrap().epochs, 1);
     assert_eq!(better.dials(), 1);
 }
 
-/// What a proxy was asked, request by request.
+/// The requests that a proxy has received.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// A proxy for CONNECT that finds each host where this list says.
+/// A proxy for CONNECT that connects to the addresses of this list.
 async fn proxy<const N: usize>(hosts: [(&'static str, SocketAddr); N]) -> (SocketAddr, Asked) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let (addr, asked) = (listener.local_addr().unwrap(), Asked::default());
@@ -236,7 +236,7 @@ async fn a_redirect_goes_through_the_proxy_and_who_asks_stays_with_the_origin() 
     let asked = asked.lock().unwrap();
     assert_eq!(asked.len(), 3);
     for head in asked.iter() {
-        // The proxy is told who we are, and nothing that is for the servers.
+        // The proxy receives its own credentials, and nothing that is for the servers.
         assert!(head.contains("Proxy-Authorization: Basic bWU6aHVudGVyMg==\r\n"), "{head}");
         assert!(!head.contains("secret") && !head.to_lowercase().contains("cookie"), "{head}");
     }

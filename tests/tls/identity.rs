@@ -1,4 +1,4 @@
-//! Who we are: client certificates, their keys, and to whom they are shown.
+//! Client certificates, their keys, and the servers that they are sent to.
 
 use std::io;
 use std::pin::Pin;
@@ -138,7 +138,7 @@ async fn a_certificate_that_the_server_does_not_know_stops_the_run() {
     }
 }
 
-/// A transport that breaks for writing after so many writes, and can still be read.
+/// A transport whose writes fail after the first few, and that can still be read.
 struct Snapping {
     tcp: TcpStream,
     writes: usize,
@@ -177,11 +177,11 @@ impl AsyncWrite for Snapping {
     }
 }
 
-/// A server that misses a certificate says so and hangs up, while we are still writing.
+/// A server that requires a certificate sends an alert and hangs up, while we are still writing.
 #[actix::test]
 async fn an_alert_is_heard_though_a_write_failed_before_it() {
-    // A record is a write. With TLS 1.2 the second is the certificate that there is not. With 1.3 it
-    // is the third; then comes the end of our handshake, and after it the upgrade.
+    // Each record is one write. With TLS 1.2 the second is our empty certificate. With 1.3 it is the
+    // third; then follow the end of our handshake, and the upgrade.
     for (versions, writes) in [(OLD, 2), (NEW, 3), (NEW, 4)] {
         let setup = Setup::new(&["localhost"]).versions(versions).clients(Ask::Required, &[EC]);
         let peer = setup.serve(Script::accept());

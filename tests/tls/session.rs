@@ -140,7 +140,7 @@ async fn sessions_are_resumed_when_a_connection_comes_back() {
         let resumed: Vec<_> = peer.seen().iter().take(3).map(|seen| seen.resumed).collect();
         assert_eq!(resumed, [false, true, true], "{version:?}");
 
-        // Another connection of the same settings knows nothing of it.
+        // Another connection with the same options does not share it.
         let before = peer.seen().len();
         let outcome = to("localhost", peer.port, tls).no_reconnect().run().await.unwrap();
         assert_eq!(outcome.epochs, 1);
@@ -186,7 +186,7 @@ async fn a_server_without_tls_is_told_by_its_stage() {
         to("127.0.0.1", server.addr().port(), Tls::new().dangerously_accept_any_certificate());
     let builder = builder.no_reconnect().connect_timeout(Duration::from_millis(300));
     let outcome = builder.run().await.unwrap();
-    // It waits for the end of a head that never comes.
+    // The client waits for the end of a head that never arrives.
     assert!(matches!(outcome.error, Some(Error::Timeout(Stage::Tls))), "{outcome:?}");
 }
 
@@ -207,7 +207,7 @@ async fn a_cut_of_an_open_session_is_lost_and_found_again() {
 
 #[actix::test]
 async fn the_ends_of_a_session_are_told_apart() {
-    // A reset throws away what was not read yet: the client has to be there before it.
+    // A reset discards what was not read yet: the client has to have read it before.
     let met = Script::accept().expect_message();
     for (script, kind, words) in [
         (

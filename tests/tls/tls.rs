@@ -1,5 +1,5 @@
-//! TLS: whom we trust, whom we refuse, who we are, and what is tried again.
-// Clippy knows an unwrap in a test only where it stands in the test function itself.
+//! TLS: which servers are trusted, client certificates, sessions, and which failures are retried.
+// Clippy allows an unwrap only in the test function itself, not in its helpers.
 #![allow(clippy::unwrap_used)]
 
 mod identity;
@@ -24,7 +24,7 @@ fn trusting(pem: &str) -> Tls {
     Tls::new().ca_pem(pem.as_bytes()).unwrap()
 }
 
-/// Talks to an echo, and closes.
+/// Exchanges a message with an echo server, and closes.
 async fn talk(builder: ConnectionBuilder) -> event::Open {
     let probe = Probe::new();
     let connection = probe.attach(builder).start().unwrap();
@@ -37,7 +37,7 @@ async fn talk(builder: ConnectionBuilder) -> event::Open {
     open
 }
 
-/// How a run ends that is refused for its TLS.
+/// Returns how a run ends whose TLS handshake is refused.
 async fn refused(builder: ConnectionBuilder) -> String {
     let run = tokio::time::timeout(Duration::from_secs(30), builder.run());
     let outcome = run.await.expect("the run ends").unwrap();
@@ -51,7 +51,7 @@ async fn refused(builder: ConnectionBuilder) -> String {
     }
 }
 
-/// What `start` says of settings that cannot be.
+/// Returns the error of `start` for invalid options.
 fn impossible(tls: Tls) -> String {
     let builder = to("localhost", 1, tls);
     builder.start().map(|_| ()).unwrap_err().to_string()

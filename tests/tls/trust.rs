@@ -1,4 +1,4 @@
-//! Whom we trust, and whom we refuse.
+//! Which servers are trusted, and which are refused.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -53,7 +53,7 @@ async fn any_certificate_will_do_where_that_was_asked_for() {
     let peer = Setup::new(&["example.com"]).expired().serve(Script::accept().echo());
     let any = Tls::new().dangerously_accept_any_certificate();
     talk(to("localhost", peer.port, any.clone())).await;
-    // The weaker of two counts, in any order.
+    // The weaker of the two options counts, in any order.
     talk(to("localhost", peer.port, any.dangerously_accept_any_name())).await;
 }
 
@@ -66,7 +66,7 @@ async fn any_name_will_do_where_that_was_asked_for() {
 #[actix::test]
 async fn any_name_is_not_any_certificate() {
     let known = Setup::new(&["localhost"]).serve(Script::accept());
-    // Also where the name is wrong as well: that is not all that is wrong then.
+    // Also if the name is wrong too: accepting any name must not hide the other failure.
     for name in ["localhost", "example.com"] {
         let peer = Setup::new(&[name]).serve(Script::accept());
         let tls = trusting(&known.pem).dangerously_accept_any_name();
@@ -80,7 +80,7 @@ async fn any_name_is_not_any_certificate() {
     }
 }
 
-/// What is logged.
+/// The log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -102,7 +102,7 @@ async fn what_is_not_verified_is_warned_of() {
         .with_max_level(tracing::Level::WARN)
         .with_writer(move || writer.clone())
         .finish();
-    // Of this thread alone, which is the connection's too.
+    // Of this thread alone, on which the connection runs too.
     let _guard = tracing::subscriber::set_default(subscriber);
     let peer = Setup::new(&["localhost"]).serve(Script::accept().echo());
     let warnings = async |tls: Tls, words: &str| {

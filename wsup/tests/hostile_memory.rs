@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-/// How far the peak may lie over that of a process that received one byte, in KiB.
+/// How far the peak may exceed that of a process that received one byte, in KiB.
 const ROOM: u64 = 1024;
 
 #[test]
@@ -46,7 +46,7 @@ fn ten_million_empty_fragments_end_at_the_limit() {
 #[test]
 fn ten_million_pings_cost_nothing() {
     let many = [0x89, 0].repeat(10_000);
-    // Our Close is answered only once all before it was read.
+    // Our Close is answered only after all before it was read.
     check("pings", Some(1000), move |socket| {
         (0..1_000).try_for_each(|_| socket.write_all(&many))?;
         socket.write_all(&[0x88, 2, 0x03, 0xe8])
@@ -100,7 +100,7 @@ where
     assert!(peak <= calm + ROOM, "{name}: {peak} KiB, {calm} KiB after one byte");
 }
 
-/// The peak memory of a client that was sent something, in KiB, and the code of its Close.
+/// Returns the peak memory of an attacked client, in KiB, and the code of its Close.
 fn peak<F>(play: F) -> (u64, Option<u16>)
 where
     F: Fn(&mut TcpStream) -> std::io::Result<()> + Send + 'static,
@@ -122,7 +122,7 @@ where
             }
         }
     });
-    // The client may well end it in the middle.
+    // The client may end the connection in the middle.
     let _ = play(&mut raw);
     let _ = raw.shutdown(Shutdown::Write);
     let code = closing.join().unwrap();
@@ -132,7 +132,7 @@ where
     (peak, code)
 }
 
-/// Accepts what the client offers.
+/// Accepts the extension that the client offers.
 #[expect(clippy::result_large_err, reason = "the callback's type is not ours")]
 fn deflate(request: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
     const EXTENSIONS: &str = "sec-websocket-extensions";
