@@ -133,6 +133,7 @@ impl Error {
     /// and `command::Reconnect`, `Pause` and `Close`, can decide otherwise.
     pub fn verdict(&self) -> Verdict {
         match self {
+            // Conditions of the network or of one server process, which pass.
             Error::Dns { .. }
             | Error::Connect(_)
             | Error::Protocol(_)
@@ -147,6 +148,7 @@ impl Error {
             Error::Closed(frame) => {
                 close_verdict(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code))
             }
+            // What the application or the server has to correct first.
             Error::Tls(_) | Error::Redirect(_) | Error::Handshake(_) | Error::Handler(_) => {
                 Verdict::Stop
             }
@@ -159,6 +161,8 @@ fn close_verdict(code: CloseCode) -> Verdict {
     match code.value() {
         // Try Again Later: the server is overloaded.
         1013 => Verdict::Retry { at_least: None, from_cap: true },
+        // Ends of a session or of a server process, and the ranges of libraries and applications, whose meaning is
+        // not known here.
         1000 | 1001 | 1005 | 1006 | 1011 | 1012 | 1014 | 3000..=4999 => Verdict::RETRY,
         _ => Verdict::Stop,
     }
@@ -302,6 +306,8 @@ impl ProxyError {
     fn verdict(&self) -> Verdict {
         match self {
             ProxyError::Status(refusal) => refusal.verdict(),
+            // RFC 1928, 6: failures of the network between the proxy and the host; 91 is SOCKS4's one code for
+            // them. The other codes mean that the proxy will not do it.
             ProxyError::Unreachable(_)
             | ProxyError::Io(_)
             | ProxyError::Socks { reply: 1 | 3..=6 | 91, .. } => Verdict::RETRY,
@@ -371,6 +377,7 @@ impl Refusal {
 
     fn verdict(&self) -> Verdict {
         match self.status {
+            // RFC 9110, 15.5.9 and 15.6, RFC 8470, 5.2 and RFC 6585, 4: the statuses of a passing condition.
             408 | 425 | 429 | 500..=599 => {
                 Verdict::Retry { at_least: self.retry_after(), from_cap: false }
             }

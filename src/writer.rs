@@ -202,6 +202,7 @@ impl Writer {
     {
         while !self.buf.is_empty() {
             match Pin::new(&mut *io).poll_write(cx, &self.buf) {
+                // For a buffer that is not empty this means that the transport accepts no more bytes.
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(io_error(io::ErrorKind::WriteZero.into())));
                 }

@@ -13,6 +13,7 @@ use crate::error::Error;
 /// # Errors
 /// [`Error::Handler`] with the message of the panic, when one of them panics.
 pub(super) async fn run<F: Future>(call: impl FnOnce() -> F) -> Result<F::Output, Error> {
+    // `AssertUnwindSafe`: after a panic the closure's future is dropped and not polled again.
     let future = catch_unwind(AssertUnwindSafe(call)).map_err(panicked)?;
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {

@@ -40,6 +40,7 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
         Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if inbox.len() < MAX_HEAD => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HandshakeError::HeadTooLong),
+        // HTTP, but neither 1.0 nor 1.1, which are all that httparse parses.
         Err(httparse::Error::Version) if inbox.starts_with(b"HTTP/") => {
             return Err(HandshakeError::Version);
         }

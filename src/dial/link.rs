@@ -26,6 +26,7 @@ pub(crate) enum Link {
 /// Polls the application's transport. A panic in it becomes an error of this transport, and harms no other connection of
 /// the thread.
 fn catch_panic<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    // `AssertUnwindSafe`: an error ends the socket, so that the transport is not polled again.
     let panicked = |_| Poll::Ready(Err(io::Error::other("the application's transport panicked")));
     catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(panicked)
 }

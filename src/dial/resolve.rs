@@ -55,6 +55,8 @@ fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 ///
 /// # Errors
 /// Every address with its error, in the order in which they failed.
+///
+/// One poll function drives all of it, because each step decides on the next: an end of one attempt starts another.
 pub(super) async fn race<T, F, Fut>(
     addrs: Vec<SocketAddr>,
     connect: F,
@@ -81,6 +83,7 @@ where
                     next.as_mut().reset(Instant::now() + CONNECTION_ATTEMPT_DELAY);
                 }
             }
+            // All attempts are polled in every pass, also the new one: it has registered no waker yet.
             let failures = failed.len();
             if let Some(won) = poll_running(&mut running, &mut failed, cx) {
                 return Poll::Ready(Ok(won));

@@ -33,6 +33,7 @@ pub(super) async fn connect(
         },
     };
     let credentials = proxy.credentials.as_ref();
+    // SOCKS4 has a user and no password.
     if matches!(proxy.scheme, Scheme::Socks4 | Scheme::Socks4a) {
         let opened = match credentials {
             None => Socks4Stream::connect_with_socket(plain, target).await,

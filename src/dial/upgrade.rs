@@ -1,7 +1,7 @@
 //! The upgrade: the request written, the reply read and verified (RFC 6455, 4.1).
 //!
-//! Interim replies are passed over, the head is bounded and verified in full, and a refusal is kept whole. awc makes the key
-//! and checks its digest (`awc.rs`); it sees nothing of what goes over the wire.
+//! Interim replies are skipped, the head is bounded and verified in full, and the body of a refusal can be read. awc makes
+//! the key and checks its digest (`awc.rs`); it sees nothing of what is sent and received.
 
 use std::cell::RefCell;
 use std::io;

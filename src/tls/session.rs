@@ -49,6 +49,7 @@ impl Kept {
         match self.0.get() {
             Some(client) => Ok(TlsClient::clone(client)),
             None => {
+                // If another thread has made one meanwhile, that one is used.
                 let made = Box::new(make()?);
                 Ok(TlsClient::clone(self.0.get_or_init(|| made)))
             }
@@ -100,6 +101,7 @@ impl TlsClient {
         let mut stream = connected.map_err(|err| Error::Tls(classify(err)))?;
         stream.get_mut().0.handshake_over();
         match stream.get_ref().1.alpn_protocol() {
+            // Only a configuration of the application's can offer these: `alpn` refuses them.
             Some(chosen) if is_other_http(chosen) => {
                 let words = "the server chose HTTP/2 or HTTP/3 by ALPN";
                 Err(refuse(io::Error::new(io::ErrorKind::InvalidData, words)))
@@ -129,6 +131,7 @@ pub(crate) fn session<S>(stream: &TlsStream<S>) -> Option<TlsSession> {
 fn classify(err: io::Error) -> TlsError {
     let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let broken_off = match inner {
+        // Not an error of rustls: the transport failed or ended.
         None => true,
         Some(rustls::Error::AlertReceived(alert)) => *alert == AlertDescription::InternalError,
         Some(_) => false,
