@@ -6,7 +6,7 @@ use crate::error::ConfigError;
 use crate::options::shared::shared;
 use crate::options::{Options, Target};
 use crate::proxy::{Proxy, Scheme};
-use crate::tls::{Kept, TlsClient};
+use crate::tls::{LazyTlsClient, TlsClient};
 
 /// What was checked: all that a dial needs.
 #[derive(Clone, Debug)]
@@ -36,10 +36,10 @@ pub(crate) struct Detour {
 /// TLS for each kind of peer.
 #[derive(Debug, Default)]
 pub(super) struct Secured {
-    server: Kept,
+    server: LazyTlsClient,
     /// A server that the application did not name.
-    stranger: Kept,
-    proxy: Kept,
+    stranger: LazyTlsClient,
+    proxy: LazyTlsClient,
 }
 
 impl Plan {
@@ -75,7 +75,7 @@ impl Plan {
                 Some(secured.server.get_or_make(|| options.tls.get().client(variable))?)
             }
             true => {
-                let make = || options.tls.get().for_stranger().client(variable);
+                let make = || options.tls.get().for_other_origin().client(variable);
                 Some(secured.stranger.get_or_make(make)?)
             }
             false => None,

@@ -31,7 +31,7 @@ use crate::tls::verify::Verify;
 
 pub use crate::tls::session::TlsSession;
 
-pub(crate) use crate::tls::session::{Kept, TlsClient, TlsStream, alert, session};
+pub(crate) use crate::tls::session::{LazyTlsClient, TlsClient, TlsStream, alert, session};
 
 /// Options for TLS, which secures `wss` connections.
 ///
@@ -262,7 +262,7 @@ impl Tls {
 
     /// Returns these options for a host that the application did not name but was redirected to: without the client
     /// certificate and the server's name, which are for the URL's host.
-    pub(crate) fn for_stranger(&self) -> Tls {
+    pub(crate) fn for_other_origin(&self) -> Tls {
         let mut tls = Tls { identity: None, key_password: None, server_name: None, ..self.clone() };
         if let Some(own) = &mut tls.config {
             let config = Arc::make_mut(own);

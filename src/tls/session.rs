@@ -35,9 +35,9 @@ impl fmt::Debug for TlsClient {
 /// A [`TlsClient`] that is made once, when it is first needed. Later dials resume its sessions, and do not read the
 /// certificate store again.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(OnceLock<Box<TlsClient>>);
+pub(crate) struct LazyTlsClient(OnceLock<Box<TlsClient>>);
 
-impl Kept {
+impl LazyTlsClient {
     /// Returns the client, or makes it.
     ///
     /// # Errors
