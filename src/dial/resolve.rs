@@ -65,9 +65,6 @@ where
     F: Fn(SocketAddr) -> Fut,
     Fut: Future<Output = io::Result<T>>,
 {
-    if let [only] = addrs[..] {
-        return connect(only).await.map_err(|err| vec![(only, err)]);
-    }
     let mut waiting: VecDeque<SocketAddr> = addrs.into();
     let mut running: Vec<(SocketAddr, Pin<Box<Fut>>)> = Vec::new();
     let mut failed = Vec::new();
