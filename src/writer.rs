@@ -138,7 +138,7 @@ impl Writer {
     ///
     /// # Errors
     /// `Full` with the payload, if too many control frames wait.
-    pub(crate) fn queue_unasked(
+    pub(crate) fn try_queue_control(
         &mut self,
         codec: &mut Codec,
         item: Outgoing,
@@ -150,7 +150,7 @@ impl Writer {
                 Err(SendError::Full(Payload::Binary(payload.into_bytes())))
             }
             item => {
-                self.queue_control(codec, item);
+                self.push_control(codec, item);
                 Ok(())
             }
         }
@@ -259,7 +259,7 @@ impl Writer {
         self.encode(|buf| codec.encode(item, buf))
     }
 
-    fn queue_control(&mut self, codec: &mut Codec, item: Outgoing) {
+    fn push_control(&mut self, codec: &mut Codec, item: Outgoing) {
         let length = self.encode_control(codec, item);
         let control = self.control.get_or_insert_default();
         control.frames.push_back((self.queued, length));
@@ -272,7 +272,7 @@ impl Writer {
             && !control.is_full()
             && let Some(payload) = control.pong.take()
         {
-            self.queue_control(codec, Outgoing::Pong(payload));
+            self.push_control(codec, Outgoing::Pong(payload));
         }
     }
 

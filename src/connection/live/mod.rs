@@ -248,7 +248,7 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
-        self.writer.queue_unasked(&mut self.codec, Outgoing::Ping(payload.clone()))?;
+        self.writer.try_queue_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
         let Pings(pings) = &mut **self.pings.get_or_insert_default();
         if pings.len() >= MAX_PINGS {
             pings.pop_front();
@@ -265,7 +265,7 @@ impl Live {
         if !self.can_send() {
             return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
         }
-        self.writer.queue_unasked(&mut self.codec, Outgoing::Pong(payload))
+        self.writer.try_queue_control(&mut self.codec, Outgoing::Pong(payload))
     }
 
     /// Queues a Ping for the pinger, with `ping_payload` or else a number.
