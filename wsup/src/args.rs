@@ -15,11 +15,13 @@ use crate::failover;
 use crate::from_file;
 use crate::history::History;
 use crate::input::Kind;
-use crate::judge::Lists;
-use crate::look::Look;
+use crate::output::OutputFlags;
+use crate::retry::RetryLists;
 use crate::upgrade::Upgrade;
 use crate::usage::{KEY_PASSWORD, Usage};
-use crate::value::{Header, Patience, PingPayload, Policy, Positive, Size, Span, Switch, Version};
+use crate::value::{
+    Header, OptionalTime, OptionalTimeout, PingPayload, Policy, PositiveTime, Size, Time, Version,
+};
 
 /// A WebSocket connection that stays, from a shell.
 ///
@@ -34,7 +36,7 @@ pub(crate) struct Args {
     urls: Vec<String>,
 
     #[command(flatten)]
-    pub(crate) look: Look,
+    pub(crate) output: OutputFlags,
 
     /// Add a header line to the upgrade request; repeatable; @FILE: the lines of a file
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
@@ -52,11 +54,11 @@ pub(crate) struct Args {
 
     /// Time between two pings; 0 or off sends none [default: 20s]
     #[arg(long, value_name = "TIME")]
-    ping_interval: Option<Switch>,
+    ping_interval: Option<OptionalTime>,
 
     /// Time from a ping until a silent peer is given up; off never does [default: 10s]
     #[arg(long, value_name = "TIME")]
-    ping_timeout: Option<Patience>,
+    ping_timeout: Option<OptionalTimeout>,
 
     /// What every ping carries, up to 125 bytes [default: a number of its own]
     #[arg(long, value_name = "TEXT")]
@@ -64,15 +66,15 @@ pub(crate) struct Args {
 
     /// Give the socket up when no message came for so long; 0 or off never does [default: off]
     #[arg(long, value_name = "TIME")]
-    idle_timeout: Option<Switch>,
+    idle_timeout: Option<OptionalTime>,
 
     /// Time for one whole dial: name, TCP, TLS and upgrade [default: 10s]
     #[arg(long, value_name = "TIME")]
-    connect_timeout: Option<Positive>,
+    connect_timeout: Option<PositiveTime>,
 
     /// Time for the closing handshake; 0 waits for no answer
     #[arg(long, value_name = "TIME", default_value = "3s")]
-    close_timeout: Span,
+    close_timeout: Time,
 
     /// How to come back: exp (with jitter, up to 30s), never, or a time such as 5s
     #[arg(long, value_name = "exp|never|TIME", default_value = "exp")]
@@ -84,7 +86,7 @@ pub(crate) struct Args {
 
     /// How long a socket must have been open for the backoff to start anew [default: 10s]
     #[arg(long, value_name = "TIME")]
-    stable_after: Option<Span>,
+    stable_after: Option<Time>,
 
     /// The largest frame and the largest message that are accepted [default: 16m]
     #[arg(long, value_name = "SIZE")]
@@ -95,7 +97,7 @@ pub(crate) struct Args {
     send_buffer: Size,
 
     #[command(flatten)]
-    lists: Lists,
+    lists: RetryLists,
 
     /// Send this after every opening, before anything else; repeatable; @FILE: what is in a file
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -129,11 +131,11 @@ pub(crate) struct Args {
 
     /// Close after this time, counted from the start of the process
     #[arg(long, value_name = "TIME")]
-    duration: Option<Positive>,
+    duration: Option<PositiveTime>,
 
     /// After the end of the input, wait for replies for so long before closing
     #[arg(long, value_name = "TIME", default_value = "500ms")]
-    eof_wait: Span,
+    eof_wait: Time,
 
     /// Accept any certificate: whoever is on the way can read and change everything
     #[arg(short = 'n', long, visible_alias = "nocert", conflicts_with = "cacert")]
@@ -248,9 +250,9 @@ impl Args {
         let lists = self.lists.clone();
         builder = match self.urls.len() {
             1 => builder.retry_if(move |error| lists.verdict(error)),
-            _ => failover::each(builder, &self.urls, move |error| lists.verdict(error)),
+            _ => failover::dial_in_turn(builder, &self.urls, move |error| lists.verdict(error)),
         };
-        self.way(self.times(self.upgrade.tell(builder)?))
+        self.route(self.timeouts(self.upgrade.apply(builder)?))
     }
 
     /// The lines of `--header`, then those of `--headers`.
@@ -275,7 +277,7 @@ impl Args {
     }
 
     /// How the server is reached.
-    fn way(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
+    fn route(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
         if let Some(url) = &self.proxy {
             let url = from_file::line(url).map_err(|why| Usage(format!("--proxy: {why}")))?;
             builder = builder.proxy(url);
@@ -289,23 +291,23 @@ impl Args {
         Ok(builder)
     }
 
-    fn times(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
-        if let Some(Switch(interval)) = self.ping_interval {
+    fn timeouts(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
+        if let Some(OptionalTime(interval)) = self.ping_interval {
             builder = builder.ping_interval(interval);
         }
-        if let Some(Patience(timeout)) = self.ping_timeout {
+        if let Some(OptionalTimeout(timeout)) = self.ping_timeout {
             builder = builder.ping_timeout(timeout);
         }
         if let Some(PingPayload(payload)) = &self.ping_payload {
             builder = builder.ping_payload(payload.clone().into_bytes());
         }
-        if let Some(Switch(timeout)) = self.idle_timeout {
+        if let Some(OptionalTime(timeout)) = self.idle_timeout {
             builder = builder.idle_timeout(timeout);
         }
-        if let Some(Positive(timeout)) = self.connect_timeout {
+        if let Some(PositiveTime(timeout)) = self.connect_timeout {
             builder = builder.connect_timeout(timeout);
         }
-        if let Some(Span(life)) = self.stable_after {
+        if let Some(Time(life)) = self.stable_after {
             builder = builder.stable_after(life);
         }
         builder
@@ -382,7 +384,7 @@ impl Args {
 
     /// What was typed before.
     pub(crate) fn history(&self) -> Result<History, Usage> {
-        History::open(self.look.history.as_deref())
+        History::open(self.output.history.as_deref())
             .map_err(|err| Usage(format!("--history: {err}")))
     }
 

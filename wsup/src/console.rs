@@ -9,11 +9,11 @@ use tokio::sync::mpsc;
 use crate::args::Args;
 use crate::editor;
 use crate::history::History;
+use crate::human;
 use crate::input::Lines;
-use crate::outside::Signals;
-use crate::screen::aside;
-use crate::slash::{Asked, HELP, Slash};
-use crate::words;
+use crate::screen::eprint_line;
+use crate::signals::Signals;
+use crate::slash::{HELP, Slash, TypedPings};
 
 /// The lines, and what else there is where they are typed at a prompt.
 pub(crate) struct Input {
@@ -44,7 +44,7 @@ impl Input {
 /// Does what is asked at a prompt.
 pub(crate) struct Commands {
     pub(crate) connection: Addr<Connection>,
-    pub(crate) asked: Asked,
+    pub(crate) asked: TypedPings,
     /// `None` where there is no prompt.
     pub(crate) typed: Option<mpsc::Receiver<Slash>>,
 }
@@ -65,24 +65,24 @@ impl Commands {
         let connection = self.connection.clone();
         match slash {
             Slash::Close(close) => return Some(close),
-            Slash::Help => aside(HELP),
+            Slash::Help => eprint_line(HELP),
             Slash::Ping(payload) => {
                 self.asked.put(payload.clone());
                 actix::spawn(async move {
                     let sent = connection.send(command::Ping { payload }).await;
-                    tell("/ping", sent.map(|sent| sent.map(|_| ())));
+                    report("/ping", sent.map(|sent| sent.map(|_| ())));
                 });
             }
             Slash::Reconnect => {
                 actix::spawn(async move {
-                    tell("/reconnect", connection.send(command::Reconnect).await);
+                    report("/reconnect", connection.send(command::Reconnect).await);
                 });
             }
             Slash::Status => {
                 actix::spawn(async move {
                     match connection.send(command::Status).await {
-                        Ok(status) => aside(&format!("wsup {}", words::status(&status))),
-                        Err(err) => aside(&format!("wsup: /status: {err}")),
+                        Ok(status) => eprint_line(&format!("wsup {}", human::status(&status))),
+                        Err(err) => eprint_line(&format!("wsup: /status: {err}")),
                     }
                 });
             }
@@ -92,10 +92,10 @@ impl Commands {
 }
 
 /// Tells of a command that failed.
-fn tell<E: std::fmt::Display>(command: &str, done: Result<Result<(), E>, actix::MailboxError>) {
+fn report<E: std::fmt::Display>(command: &str, done: Result<Result<(), E>, actix::MailboxError>) {
     match done {
         Ok(Ok(())) => {}
-        Ok(Err(err)) => aside(&format!("wsup: {command}: {err}")),
-        Err(err) => aside(&format!("wsup: {command}: {err}")),
+        Ok(Err(err)) => eprint_line(&format!("wsup: {command}: {err}")),
+        Err(err) => eprint_line(&format!("wsup: {command}: {err}")),
     }
 }

@@ -8,14 +8,14 @@ use tokio::sync::mpsc::{Receiver, Sender, UnboundedReceiver, channel, unbounded_
 
 use crate::buffer::Buffer;
 use crate::history::{self, History};
-use crate::input::{Kind, Lines, Typist};
+use crate::input::{Kind, LineSender, Lines};
 use crate::screen;
 use crate::slash::{Slash, Typed};
 
 const PROMPT: &str = "> ";
 
 /// Commands and interrupts that may wait to be taken up; more are dropped, commands not silently.
-const WAITING: usize = 16;
+const MAX_PENDING: usize = 16;
 
 /// A prompt, and what is typed there.
 pub(crate) struct Console {
@@ -41,11 +41,11 @@ pub(crate) fn open(buffer: Buffer, kind: Kind, history: History) -> io::Result<O
     let Ok((mut editor, screen)) = Readline::new(PROMPT.to_owned()) else { return Ok(None) };
     // What a Ctrl-C throws away is not left behind.
     editor.should_print_line_on(true, false);
-    editor.set_max_history(history::ENTRIES);
+    editor.set_max_history(history::MAX_ENTRIES);
     editor.set_history_entries(history.entries().map(str::to_owned));
     let (typist, lines) = Lines::typed(buffer, kind);
-    let (command, commands) = channel(WAITING);
-    let (interrupt, interrupts) = channel(WAITING);
+    let (command, commands) = channel(MAX_PENDING);
+    let (interrupt, interrupts) = channel(MAX_PENDING);
     let (asks, asked) = unbounded_channel();
     let prompt =
         Prompt { editor, screen, history, typist: Some(typist), command, interrupt, asked };
@@ -77,7 +77,7 @@ struct Prompt {
     screen: SharedWriter,
     history: History,
     /// `None` behind the end of the input.
-    typist: Option<Typist>,
+    typist: Option<LineSender>,
     command: Sender<Slash>,
     interrupt: Sender<()>,
     asked: UnboundedReceiver<Request>,

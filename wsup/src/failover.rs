@@ -9,7 +9,7 @@ use actix_ws_client::{Attempt, ConnectionBuilder};
 
 /// The builder, told to dial these URLs in turn: the first one again after a stable life. A failure
 /// that is final for one of them ends the run only behind such a failure of each other one.
-pub(crate) fn each(
+pub(crate) fn dial_in_turn(
     builder: ConnectionBuilder,
     urls: &[String],
     verdict: impl Fn(&Error) -> Verdict + Send + Sync + 'static,

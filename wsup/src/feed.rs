@@ -29,7 +29,7 @@ pub(crate) struct Feed {
     /// What is left to be sent once.
     once: VecDeque<Payload>,
     /// A line that was read and could not be sent yet.
-    held: Option<Line>,
+    unsent_line: Option<Line>,
     lines: Lines,
     /// How long replies to the last line are waited for.
     eof_wait: Duration,
@@ -42,7 +42,7 @@ struct Lost;
 /// still the same one, and waits again.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often `written` looks at the figures. It does so once in a run, at the end of the input; the
+/// How often `wait_until_written` looks at the figures. It does so once in a run, at the end of the input; the
 /// connection wakes nobody when its send buffer is empty.
 const WRITTEN_POLL: Duration = Duration::from_millis(2);
 
@@ -64,7 +64,7 @@ impl Feed {
             on_open,
             greeting: VecDeque::new(),
             once: once.into(),
-            held: None,
+            unsent_line: None,
             lines,
             eof_wait,
         }
@@ -89,18 +89,18 @@ impl Feed {
                 }
                 line = self.lines.next(), if wanted => {
                     reading = line.is_some();
-                    self.held = line;
+                    self.unsent_line = line;
                 }
-                () = at(end) => return,
+                () = reached(end) => return,
             }
             if let Some(epoch) = open
                 && self.drain(epoch).await.is_err()
             {
                 open = None;
             }
-            let all_sent = !reading && self.held.is_none() && self.lines.any();
+            let all_sent = !reading && self.unsent_line.is_none() && self.lines.any();
             if all_sent && end.is_none() {
-                self.written().await;
+                self.wait_until_written().await;
                 end = Some(Instant::now() + self.eof_wait);
             }
         }
@@ -109,22 +109,22 @@ impl Feed {
     /// Sends all that may go out on the socket that is open.
     async fn drain(&mut self, epoch: u64) -> Result<(), Lost> {
         while let Some(text) = self.greeting.front().cloned() {
-            self.offer(epoch, text).await?;
+            self.send_in(epoch, text).await?;
             self.greeting.pop_front();
         }
         while let Some(text) = self.once.front().cloned() {
-            self.offer(epoch, text).await?;
+            self.send_in(epoch, text).await?;
             self.once.pop_front();
         }
-        if let Some(line) = &self.held {
-            self.offer(epoch, line.payload.clone()).await?;
-            self.held = None;
+        if let Some(line) = &self.unsent_line {
+            self.send_in(epoch, line.payload.clone()).await?;
+            self.unsent_line = None;
         }
         Ok(())
     }
 
     /// Waits until there is room for a message, and sends it.
-    async fn offer(&self, epoch: u64, payload: Payload) -> Result<(), Lost> {
+    async fn send_in(&self, epoch: u64, payload: Payload) -> Result<(), Lost> {
         loop {
             // A later socket has an opening of its own, and a greeting to be sent first.
             if self.figures.epoch() != epoch || self.figures.phase() != Phase::Open {
@@ -140,7 +140,7 @@ impl Feed {
     }
 
     /// Waits until nothing is left to be written, or the socket is gone.
-    async fn written(&self) {
+    async fn wait_until_written(&self) {
         while self.figures.figures().unsent_bytes > 0 {
             sleep(WRITTEN_POLL).await;
         }
@@ -148,7 +148,7 @@ impl Feed {
 }
 
 /// At this time, or never.
-pub(crate) async fn at(time: Option<Instant>) {
+pub(crate) async fn reached(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,

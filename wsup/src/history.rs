@@ -4,16 +4,16 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use crate::screen::aside;
+use crate::screen::eprint_line;
 
 /// How many entries are kept.
-pub(crate) const ENTRIES: usize = 1000;
+pub(crate) const MAX_ENTRIES: usize = 1000;
 
 /// A longer line is not kept.
-const LONGEST: usize = 4096;
+const MAX_ENTRY_BYTES: usize = 4096;
 
 /// A longer file is not read, nor added to.
-const MOST: u64 = 8 << 20;
+const MAX_FILE_BYTES: u64 = 8 << 20;
 
 /// Lines that were typed before, and the file that they are kept in, if any.
 pub(crate) struct History {
@@ -41,13 +41,13 @@ impl History {
 
     /// Writes a line to the file; gives it back if it is one to be kept.
     pub(crate) fn keep<'a>(&mut self, line: &'a str) -> Option<&'a str> {
-        if line.trim().is_empty() || line.len() > LONGEST || line.contains('\n') {
+        if line.trim().is_empty() || line.len() > MAX_ENTRY_BYTES || line.contains('\n') {
             return None;
         }
         if let Some(file) = &mut self.file
             && let Err(err) = file.write_all(format!("{line}\n").as_bytes())
         {
-            aside(&format!("wsup: --history: {err}"));
+            eprint_line(&format!("wsup: --history: {err}"));
             self.file = None;
         }
         Some(line)
@@ -58,15 +58,15 @@ impl History {
 fn read(path: &Path) -> io::Result<Vec<String>> {
     let mut text = Vec::new();
     match File::open(path) {
-        Ok(file) => file.take(MOST + 1).read_to_end(&mut text)?,
+        Ok(file) => file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text)?,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(err) => return Err(err),
     };
-    if text.len() as u64 > MOST {
+    if text.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other("the file is longer than 8m"));
     }
     let text = String::from_utf8_lossy(&text);
     let all: Vec<&str> = text.lines().collect();
-    let newest = &all[all.len().saturating_sub(ENTRIES)..];
+    let newest = &all[all.len().saturating_sub(MAX_ENTRIES)..];
     Ok(newest.iter().map(|line| (*line).to_owned()).collect())
 }

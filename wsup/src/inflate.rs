@@ -6,32 +6,32 @@ use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 /// The text in a payload that is nothing but compressed text, and what it is marked with: `gzip`,
 /// or `zlib` for a zlib stream and for bare deflate. `None` where it is anything else, or has more
-/// than `most` bytes when inflated.
-pub(crate) fn text(bytes: &[u8], most: usize) -> Option<(&'static str, String)> {
+/// than `limit` bytes when inflated.
+pub(crate) fn text(bytes: &[u8], limit: usize) -> Option<(&'static str, String)> {
     match bytes {
         [0x1f, 0x8b, ..] => {
-            Some(("gzip", text_of(bounded(&mut MultiGzDecoder::new(bytes), most)?)?))
+            Some(("gzip", text_of(bounded(&mut MultiGzDecoder::new(bytes), limit)?)?))
         }
         // RFC 1950, 2.2: the method, and a check of the two bytes.
         [method, flags, ..]
             if method & 0x0f == 8 && u16::from_be_bytes([*method, *flags]).is_multiple_of(31) =>
         {
             let mut decoder = ZlibDecoder::new(bytes);
-            let inflated = bounded(&mut decoder, most)?;
+            let inflated = bounded(&mut decoder, limit)?;
             Some(("zlib", text_of(whole(inflated, decoder.total_in(), bytes)?)?))
         }
         _ => {
             let mut decoder = DeflateDecoder::new(bytes);
-            let inflated = bounded(&mut decoder, most)?;
+            let inflated = bounded(&mut decoder, limit)?;
             Some(("zlib", text_of(whole(inflated, decoder.total_in(), bytes)?)?))
         }
     }
 }
 
-fn bounded(decoder: &mut impl Read, most: usize) -> Option<Vec<u8>> {
+fn bounded(decoder: &mut impl Read, limit: usize) -> Option<Vec<u8>> {
     let mut inflated = Vec::new();
-    decoder.take(most as u64 + 1).read_to_end(&mut inflated).ok()?;
-    (inflated.len() <= most).then_some(inflated)
+    decoder.take(limit as u64 + 1).read_to_end(&mut inflated).ok()?;
+    (inflated.len() <= limit).then_some(inflated)
 }
 
 /// What was inflated, unless something stands behind it.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::buffer::Buffer;
-use crate::screen::aside;
+use crate::screen::eprint_line;
 
 /// What was read of stdin and not sent yet.
 pub(crate) struct Lines {
@@ -38,7 +38,7 @@ impl Lines {
         let thread = std::thread::Builder::new().name("stdin".into());
         thread.spawn(move || {
             if let Err(err) = pass_on(&mut io::stdin().lock(), (buffer, kind), &sender, &runtime) {
-                aside(&format!("wsup: stdin: {err}"));
+                eprint_line(&format!("wsup: stdin: {err}"));
             }
         })?;
         Ok(Lines { lines, any: false })
@@ -46,10 +46,10 @@ impl Lines {
 
     /// Lines that are typed: as many may wait as the buffer has bytes. They end where the typist is dropped,
     /// also without a line.
-    pub(crate) fn typed(buffer: Buffer, kind: Kind) -> (Typist, Lines) {
+    pub(crate) fn typed(buffer: Buffer, kind: Kind) -> (LineSender, Lines) {
         let (sender, lines) = unbounded_channel();
         let room = Room::new(buffer.bytes);
-        (Typist { sender, room, buffer, kind }, Lines { lines, any: true })
+        (LineSender { sender, room, buffer, kind }, Lines { lines, any: true })
     }
 
     /// The next line; `None` at the end of the input.
@@ -83,14 +83,14 @@ impl Kind {
 }
 
 /// Takes lines that are typed. It refuses what has no room: whoever types is not made to wait.
-pub(crate) struct Typist {
+pub(crate) struct LineSender {
     sender: UnboundedSender<Line>,
     room: Room,
     buffer: Buffer,
     kind: Kind,
 }
 
-impl Typist {
+impl LineSender {
     /// Passes a line on.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ fn pass_on(
         let payload = match line {
             Ok(payload) => payload,
             Err(why) => {
-                aside(&format!("wsup: line {number} of stdin was not sent: {why}"));
+                eprint_line(&format!("wsup: line {number} of stdin was not sent: {why}"));
                 continue;
             }
         };

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::print::{Form, Line};
+use crate::print::{Format, Line};
 
 /// One object a line, for programs.
 pub(crate) struct Json {
@@ -33,7 +33,7 @@ impl Json {
     }
 }
 
-impl Form for Json {
+impl Format for Json {
     fn open(&self, open: &event::Open) -> Line {
         let handshake = &open.handshake;
         let outage = open.outage.as_ref();
@@ -174,7 +174,7 @@ impl Object {
 
     fn end(mut self) -> Line {
         self.0.extend_from_slice(b"}\n");
-        Line::Out(self.0)
+        Line::Stdout(self.0)
     }
 }
 
@@ -190,7 +190,7 @@ mod tests {
             .key("part", 0.4)
             .base64("bytes", &[0, 255])
             .text("text", "\u{1}é\u{2028}");
-        let Line::Out(line) = object.end() else { panic!("not for stdout") };
+        let Line::Stdout(line) = object.end() else { panic!("not for stdout") };
         let expected = concat!(
             r#"{"event":"x","source":"a\"b\n","zero":0,"none":null,"part":0.4,"bytes":"AP8=","#,
             "\"text\":\"\\u0001é\u{2028}\"}\n"

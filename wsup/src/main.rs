@@ -8,20 +8,20 @@ mod failover;
 mod feed;
 mod from_file;
 mod history;
+mod human;
 mod inflate;
 mod input;
 mod json;
-mod judge;
-mod look;
-mod outside;
+mod output;
 mod print;
+mod retry;
 mod screen;
 mod session;
+mod signals;
 mod slash;
 mod upgrade;
 mod usage;
 mod value;
-mod words;
 
 fn main() {
     let began = tokio::time::Instant::now();

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::screen;
 
 /// How events look.
-pub(crate) trait Form {
+pub(crate) trait Format {
     fn open(&self, open: &event::Open) -> Line;
     fn message(&self, message: &event::Message) -> Line;
     fn ping(&self, ping: &event::Ping) -> Line;
@@ -28,18 +28,18 @@ pub(crate) trait Form {
 /// A line of output, with its end.
 pub(crate) enum Line {
     /// For stdout.
-    Out(Vec<u8>),
-    /// Words for people, for stderr.
-    Aside(String),
+    Stdout(Vec<u8>),
+    /// Human for people, for stderr.
+    Stderr(String),
     /// Nothing to say.
-    Silence,
+    Nothing,
 }
 
 impl Line {
     /// The line and one more, where both are for stdout; else the line.
     pub(crate) fn and(self, more: Line) -> Line {
         match (self, more) {
-            (Line::Out(line), Line::Out(more)) => Line::Out([line, more].concat()),
+            (Line::Stdout(line), Line::Stdout(more)) => Line::Stdout([line, more].concat()),
             (line, _) => line,
         }
     }
@@ -47,63 +47,63 @@ impl Line {
     /// Writes it to where it belongs, at once.
     pub(crate) fn write(&self) -> io::Result<()> {
         match self {
-            Line::Out(line) => screen::out(line),
-            Line::Aside(words) => {
-                screen::aside(words);
+            Line::Stdout(line) => screen::out(line),
+            Line::Stderr(words) => {
+                screen::eprint_line(words);
                 Ok(())
             }
-            Line::Silence => Ok(()),
+            Line::Nothing => Ok(()),
         }
     }
 }
 
 /// What the session hears from the printer. Each is told once at most.
-pub(crate) enum News {
+pub(crate) enum Report {
     /// As many messages were printed as were wanted.
-    Enough,
+    LimitReached,
     /// Stdout takes no more.
-    Broken(io::Error),
+    StdoutFailed(io::Error),
     /// The last event was printed.
     Stopped(Box<Outcome>),
 }
 
-impl News {
+impl Report {
     /// A channel of this size is never full.
     pub(crate) const KINDS: usize = 3;
 }
 
 /// Prints events in the order in which they come.
 pub(crate) struct Printer {
-    form: Box<dyn Form + Send>,
+    form: Box<dyn Format + Send>,
     /// How many messages are still to be printed, if not all.
-    left: Option<u64>,
-    news: mpsc::Sender<News>,
+    remaining: Option<u64>,
+    reports: mpsc::Sender<Report>,
     /// Whether stdout was lost. The rest is dropped.
     broken: bool,
 }
 
 impl Printer {
     pub(crate) fn new(
-        form: Box<dyn Form + Send>,
+        form: Box<dyn Format + Send>,
         messages: Option<u64>,
-        news: mpsc::Sender<News>,
+        reports: mpsc::Sender<Report>,
     ) -> Printer {
-        Printer { form, left: messages, news, broken: false }
+        Printer { form, remaining: messages, reports, broken: false }
     }
 
     fn print(&mut self, line: Line) {
-        if self.broken && matches!(line, Line::Out(_)) {
+        if self.broken && matches!(line, Line::Stdout(_)) {
             return;
         }
         if let Err(err) = line.write() {
             self.broken = true;
-            self.tell(News::Broken(err));
+            self.report(Report::StdoutFailed(err));
         }
     }
 
-    fn tell(&self, news: News) {
-        // It has room for all news, and outlives the printer unless the run is over.
-        let _ = self.news.try_send(news);
+    fn report(&self, reports: Report) {
+        // It has room for all reports, and outlives the printer unless the run is over.
+        let _ = self.reports.try_send(reports);
     }
 }
 
@@ -123,14 +123,14 @@ impl Handler<event::Message> for Printer {
     type Result = ();
 
     fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
-        if self.left == Some(0) {
+        if self.remaining == Some(0) {
             return;
         }
         self.print(self.form.message(&message));
-        if let Some(left) = &mut self.left {
-            *left -= 1;
-            if *left == 0 {
-                self.tell(News::Enough);
+        if let Some(remaining) = &mut self.remaining {
+            *remaining -= 1;
+            if *remaining == 0 {
+                self.report(Report::LimitReached);
             }
         }
     }
@@ -198,6 +198,6 @@ impl Handler<event::Stopped> for Printer {
 
     fn handle(&mut self, stopped: event::Stopped, _: &mut Self::Context) {
         self.print(self.form.stopped(&stopped));
-        self.tell(News::Stopped(Box::new(stopped.outcome)));
+        self.report(Report::Stopped(Box::new(stopped.outcome)));
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn begin_prompt(new: Prompt) {
 }
 
 /// Takes the prompt away, if there is one, behind all that was printed. A terminal that takes no
-/// output holds that up no longer than [`LAST_WORDS`].
+/// output holds that up no longer than [`END_PROMPT_TIMEOUT`].
 pub(crate) fn end_prompt() {
     let (done, waits) = sync_channel(1);
     std::thread::spawn(move || {
@@ -39,11 +39,11 @@ pub(crate) fn end_prompt() {
         }
         let _ = done.send(());
     });
-    let _ = waits.recv_timeout(LAST_WORDS);
+    let _ = waits.recv_timeout(END_PROMPT_TIMEOUT);
 }
 
 /// How long the prompt may take to leave the screen.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const END_PROMPT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Prints above the prompt; `false` where there is none.
 fn above(lines: &[u8], stderr: bool) -> bool {
@@ -65,7 +65,7 @@ pub(crate) fn out(lines: &[u8]) -> io::Result<()> {
 }
 
 /// Writes words for people to stderr, as a line. If nobody is there to read them, so be it.
-pub(crate) fn aside(words: &str) {
+pub(crate) fn eprint_line(words: &str) {
     err(format!("{words}\n").as_bytes());
 }
 

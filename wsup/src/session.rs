@@ -15,14 +15,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Args;
 use crate::console::{Commands, Input};
-use crate::feed::{Feed, Openings, at};
+use crate::feed::{Feed, Openings, reached};
+use crate::human::{self, Human};
 use crate::json::{self, Json};
-use crate::outside::{Signals, reader_gone};
-use crate::print::{Form, News, Printer};
-use crate::screen::{self, aside};
-use crate::slash::Asked;
+use crate::print::{Format, Printer, Report};
+use crate::screen::{self, eprint_line};
+use crate::signals::{Signals, reader_gone};
+use crate::slash::TypedPings;
 use crate::usage::Usage;
-use crate::words::{self, Words};
 
 /// The exit status of a run, as the contract has it.
 type Status = i32;
@@ -34,10 +34,10 @@ const REFUSED: Status = 3;
 const ABORTED: Status = 130;
 
 /// How long a blocked stdout may hold up the end that a signal or `--duration` asked for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const STDOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long an aborted run may take to say so.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Runs what the process's arguments ask for.
 pub(crate) fn main(began: Instant) -> Status {
@@ -57,7 +57,7 @@ pub(crate) fn main(began: Instant) -> Status {
     let status = match system.block_on(run(&args, began)) {
         Ok(status) => status,
         Err(Usage(words)) => {
-            aside(&format!("wsup: {words}"));
+            eprint_line(&format!("wsup: {words}"));
             USAGE
         }
     };
@@ -76,7 +76,7 @@ fn complete(shell: Shell) -> Status {
 /// Logs to stderr what `RUST_LOG` asks for, else warnings.
 fn log(args: &Args) {
     // For people a failure is put in words already.
-    let default = match (args.look.verbose, args.look.json) {
+    let default = match (args.output.verbose, args.output.json) {
         (2.., _) => "warn,actix_ws_client=trace",
         (_, true) => "warn",
         (_, false) => "warn,actix_ws_client::connection=error",
@@ -85,7 +85,7 @@ fn log(args: &Args) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| screen::Log)
-        .with_ansi(args.look.colour(&io::stderr()))
+        .with_ansi(args.output.colour(&io::stderr()))
         .log_internal_errors(false)
         .init();
 }
@@ -99,7 +99,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     if args.dry_run {
         return dry_run(args, &builder).await;
     }
-    let history = match args.look.prompts() {
+    let history = match args.output.prompts() {
         true => Some(args.history()?),
         false => None,
     };
@@ -108,26 +108,26 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
         Err(err) => return Ok(cannot("take signals", &err)),
     };
     let figures = builder.watch();
-    let (news, mut heard) = mpsc::channel(News::KINDS);
+    let (reports, mut reported) = mpsc::channel(Report::KINDS);
     let (opened, openings) = watch::channel(0);
     let greeter = Openings(opened).start();
-    let asked = Asked::default();
+    let asked = TypedPings::default();
     let builder = builder.on_open(greeter.recipient());
-    let connection = print(args, builder, news, (began, asked.clone())).start()?;
+    let connection = print(args, builder, reports, (began, asked.clone())).start()?;
     let Input { lines, commands } = match Input::begin(args, history, &mut signals) {
         Ok(input) => input,
         Err(err) => return Ok(cannot("read stdin", &err)),
     };
     if commands.is_some() {
-        aside("wsup: /help lists what can be asked, Ctrl-D ends");
+        eprint_line("wsup: /help lists what can be asked, Ctrl-D ends");
     }
     let input = (lines, args.eof_wait());
     let feed = Feed::new(connection.clone(), figures, openings, args.buffer(), texts, input);
-    let overdue = args.close_timeout() + PATIENCE;
+    let overdue = args.close_timeout() + STDOUT_TIMEOUT;
     let commands = Commands { connection: connection.clone(), asked, typed: commands };
     let session = Session { connection, commands, overdue };
     let time_up = args.duration().map(|time| began + time);
-    let status = session.attend(&mut signals, &mut heard, feed, time_up).await;
+    let status = session.run_to_end(&mut signals, &mut reported, feed, time_up).await;
     screen::end_prompt();
     Ok(status)
 }
@@ -135,16 +135,16 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
 /// Prints what would be asked, and when.
 async fn dry_run(args: &Args, builder: &ConnectionBuilder) -> Result<Status, Usage> {
     let (request, delays) = (builder.request_head().await?, args.delays());
-    let line = match args.look.json {
+    let line = match args.output.json {
         true => json::plan(&request, &delays),
-        false => words::plan(&request, &delays),
+        false => human::plan(&request, &delays),
     };
     let written = line.write();
     Ok(written.map_or_else(|err| broken_stdout(&err), |()| CLOSED))
 }
 
 fn cannot(what: &str, err: &io::Error) -> Status {
-    aside(&format!("wsup: cannot {what}: {err}"));
+    eprint_line(&format!("wsup: cannot {what}: {err}"));
     FAILED
 }
 
@@ -152,28 +152,28 @@ fn cannot(what: &str, err: &io::Error) -> Status {
 fn print(
     args: &Args,
     builder: ConnectionBuilder,
-    news: mpsc::Sender<News>,
-    (began, asked): (Instant, Asked),
+    reports: mpsc::Sender<Report>,
+    (began, asked): (Instant, TypedPings),
 ) -> ConnectionBuilder {
-    let (look, source) = (&args.look, args.source(&builder));
-    let (verbose, prompts) = (look.verbose > 0, look.prompts());
-    let form: Box<dyn Form + Send> = if look.json {
-        Box::new(Json { source, timings: look.timings })
+    let (output, source) = (&args.output, args.source(&builder));
+    let (verbose, prompts) = (output.verbose > 0, output.prompts());
+    let form: Box<dyn Format + Send> = if output.json {
+        Box::new(Json { source, timings: output.timings })
     } else {
-        Box::new(Words {
+        Box::new(Human {
             source,
             terminal: io::stdout().is_terminal(),
-            raw: look.raw,
-            mark: if prompts { "< " } else { "" },
+            raw: output.raw,
+            prefix: if prompts { "< " } else { "" },
             verbose,
-            began: look.timings.then_some(began),
-            most: args.max_message(),
-            out_colour: look.colour(&io::stdout()),
-            err_colour: look.colour(&io::stderr()),
+            began: output.timings.then_some(began),
+            inflate_limit: args.max_message(),
+            out_colour: output.colour(&io::stdout()),
+            err_colour: output.colour(&io::stderr()),
             asked,
         })
     };
-    let printer = Printer::new(form, args.messages.map(NonZeroU64::get), news);
+    let printer = Printer::new(form, args.messages.map(NonZeroU64::get), reports);
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = builder
         .on_open(printer.clone().recipient())
@@ -186,11 +186,11 @@ fn print(
         false => builder.on_message(printer.clone().recipient()),
     };
     // What would not be shown is not sent either: a server may ping millions of times.
-    let builder = match look.json || verbose {
+    let builder = match output.json || verbose {
         true => builder.on_ping(printer.clone().recipient()),
         false => builder,
     };
-    let builder = match look.json || verbose || prompts {
+    let builder = match output.json || verbose || prompts {
         true => builder.on_pong(printer.clone().recipient()),
         false => builder,
     };
@@ -208,10 +208,10 @@ struct Session {
 
 impl Session {
     /// Sees the run to its end.
-    async fn attend(
+    async fn run_to_end(
         mut self,
         signals: &mut Signals,
-        heard: &mut mpsc::Receiver<News>,
+        reported: &mut mpsc::Receiver<Report>,
         feed: Feed,
         mut time_up: Option<Instant>,
     ) -> Status {
@@ -226,21 +226,21 @@ impl Session {
                 biased;
                 () = signals.next() => {
                     if std::mem::replace(&mut signalled, true) {
-                        return self.abort(heard).await;
+                        return self.abort(reported).await;
                     }
                     overdue.get_or_insert(Instant::now() + self.overdue);
                 }
-                () = at(time_up) => {
+                () = reached(time_up) => {
                     time_up = None;
                     overdue.get_or_insert(Instant::now() + self.overdue);
                 }
-                () = at(overdue) => return CLOSED,
-                news = heard.recv() => match news {
-                    Some(News::Enough) => {}
-                    Some(News::Broken(err)) => {
+                () = reached(overdue) => return CLOSED,
+                reports = reported.recv() => match reports {
+                    Some(Report::LimitReached) => {}
+                    Some(Report::StdoutFailed(err)) => {
                         broken.get_or_insert_with(|| broken_stdout(&err));
                     }
-                    Some(News::Stopped(outcome)) => return broken.unwrap_or(status(&outcome)),
+                    Some(Report::Stopped(outcome)) => return broken.unwrap_or(status(&outcome)),
                     None => return FAILED,
                 },
                 () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
@@ -257,12 +257,12 @@ impl Session {
     }
 
     /// Drops the socket, and says so if that takes no time.
-    async fn abort(&self, heard: &mut mpsc::Receiver<News>) -> Status {
+    async fn abort(&self, reported: &mut mpsc::Receiver<Report>) -> Status {
         self.connection.do_send(command::Close::normal().deadline(Duration::ZERO));
         let stopped =
-            async { while !matches!(heard.recv().await, Some(News::Stopped(_)) | None) {} };
+            async { while !matches!(reported.recv().await, Some(Report::Stopped(_)) | None) {} };
         // Aborted in any case.
-        let _ = timeout(LAST_WORDS, stopped).await;
+        let _ = timeout(ABORT_TIMEOUT, stopped).await;
         ABORTED
     }
 }

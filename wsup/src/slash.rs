@@ -68,9 +68,9 @@ impl Typed {
 
 /// The pings that were typed and not answered yet: the newest 16.
 #[derive(Clone, Default)]
-pub(crate) struct Asked(Arc<Mutex<VecDeque<ControlPayload>>>);
+pub(crate) struct TypedPings(Arc<Mutex<VecDeque<ControlPayload>>>);
 
-impl Asked {
+impl TypedPings {
     /// A ping is sent.
     pub(crate) fn put(&self, payload: ControlPayload) {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -63,7 +63,7 @@ fn basic(builder: ConnectionBuilder, from: &str, pair: &str) -> Result<Connectio
 
 impl Upgrade {
     /// The builder, told of all that.
-    pub(crate) fn tell(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
+    pub(crate) fn apply(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
         let read = |flag: &str, given: &str| {
             from_file::line(given).map_err(|why| Usage(format!("{flag}: {why}")))
         };

@@ -8,15 +8,15 @@ use actix_ws_client::{Reconnect, TlsVersion};
 
 /// A length of time: `500ms`, `10s`, `2m`, `1h`, or `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) Duration);
+pub(crate) struct Time(pub(crate) Duration);
 
-impl FromStr for Span {
+impl FromStr for Time {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Span, String> {
+    fn from_str(text: &str) -> Result<Time, String> {
         const SHAPE: &str = "a duration is a number and ms, s, m or h: 500ms, 1.5s, 2m";
         if text == "0" {
-            return Ok(Span(Duration::ZERO));
+            return Ok(Time(Duration::ZERO));
         }
         let (number, unit) = number_and_unit(text);
         let seconds = match unit {
@@ -28,57 +28,57 @@ impl FromStr for Span {
         };
         let number: f64 = number.parse().map_err(|_| SHAPE)?;
         let span = Duration::try_from_secs_f64(number * seconds).unwrap_or(Duration::MAX);
-        if span > LONGEST { Err("longer than a year".into()) } else { Ok(Span(span)) }
+        if span > MAX_TIME { Err("longer than a year".into()) } else { Ok(Time(span)) }
     }
 }
 
 /// Times are added to the clock, and the clock has an end.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A length of time above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Positive(pub(crate) Duration);
+pub(crate) struct PositiveTime(pub(crate) Duration);
 
-impl FromStr for Positive {
+impl FromStr for PositiveTime {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Positive, String> {
+    fn from_str(text: &str) -> Result<PositiveTime, String> {
         match text.parse()? {
-            Span(Duration::ZERO) => Err("must be above zero".into()),
-            Span(span) => Ok(Positive(span)),
+            Time(Duration::ZERO) => Err("must be above zero".into()),
+            Time(span) => Ok(PositiveTime(span)),
         }
     }
 }
 
 /// A length of time above zero, or `off` (`0` is the same).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Switch(pub(crate) Option<Duration>);
+pub(crate) struct OptionalTime(pub(crate) Option<Duration>);
 
-impl FromStr for Switch {
+impl FromStr for OptionalTime {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Switch, String> {
+    fn from_str(text: &str) -> Result<OptionalTime, String> {
         if text == "off" {
-            return Ok(Switch(None));
+            return Ok(OptionalTime(None));
         }
-        let Span(span) = text.parse()?;
-        Ok(Switch((!span.is_zero()).then_some(span)))
+        let Time(span) = text.parse()?;
+        Ok(OptionalTime((!span.is_zero()).then_some(span)))
     }
 }
 
 /// A length of time above zero, or `off`; zero would give up at once, and is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience(pub(crate) Option<Duration>);
+pub(crate) struct OptionalTimeout(pub(crate) Option<Duration>);
 
-impl FromStr for Patience {
+impl FromStr for OptionalTimeout {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Patience, String> {
+    fn from_str(text: &str) -> Result<OptionalTimeout, String> {
         if text == "off" {
-            return Ok(Patience(None));
+            return Ok(OptionalTimeout(None));
         }
-        let Positive(span) = text.parse()?;
-        Ok(Patience(Some(span)))
+        let PositiveTime(span) = text.parse()?;
+        Ok(OptionalTimeout(Some(span)))
     }
 }
 
@@ -102,14 +102,14 @@ impl FromStr for Size {
         let number: usize = number.parse().map_err(|_| SHAPE)?;
         match number.checked_mul(1 << shift) {
             Some(0) => Err("must be above zero".into()),
-            Some(bytes) if bytes <= LARGEST => Ok(Size(bytes)),
+            Some(bytes) if bytes <= MAX_SIZE => Ok(Size(bytes)),
             _ => Err("more than 1g".into()),
         }
     }
 }
 
 /// More would be no bound any more.
-const LARGEST: usize = 1 << 30;
+const MAX_SIZE: usize = 1 << 30;
 
 /// How to come back: `exp`, `never`, or a time, always the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ impl FromStr for Policy {
             "exp" => Ok(Policy::Exponential),
             "never" => Ok(Policy::Never),
             _ => match text.parse() {
-                Ok(Positive(delay)) => Ok(Policy::Fixed(delay)),
+                Ok(PositiveTime(delay)) => Ok(Policy::Fixed(delay)),
                 Err(reason) => Err(format!("exp, never, or a time: {reason}")),
             },
         }
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn durations_have_a_unit() {
-        let span = |text: &str| text.parse::<Span>().map(|span| span.0.as_millis());
+        let span = |text: &str| text.parse::<Time>().map(|span| span.0.as_millis());
         assert_eq!(span("500ms"), Ok(500));
         assert_eq!(span("10s"), Ok(10_000));
         assert_eq!(span("1.5s"), Ok(1_500));
@@ -217,13 +217,13 @@ mod tests {
 
     #[test]
     fn zero_is_off_where_a_thing_can_be_off() {
-        assert_eq!("0".parse(), Ok(Switch(None)));
-        assert_eq!("off".parse(), Ok(Switch(None)));
-        assert_eq!("0s".parse(), Ok(Switch(None)));
-        assert_eq!("1s".parse(), Ok(Switch(Some(Duration::from_secs(1)))));
-        assert!("0".parse::<Positive>().is_err());
-        assert!("0".parse::<Patience>().is_err());
-        assert_eq!("off".parse(), Ok(Patience(None)));
+        assert_eq!("0".parse(), Ok(OptionalTime(None)));
+        assert_eq!("off".parse(), Ok(OptionalTime(None)));
+        assert_eq!("0s".parse(), Ok(OptionalTime(None)));
+        assert_eq!("1s".parse(), Ok(OptionalTime(Some(Duration::from_secs(1)))));
+        assert!("0".parse::<PositiveTime>().is_err());
+        assert!("0".parse::<OptionalTimeout>().is_err());
+        assert_eq!("off".parse(), Ok(OptionalTimeout(None)));
         assert!("0s".parse::<Policy>().is_err());
     }
 

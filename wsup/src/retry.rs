@@ -95,7 +95,7 @@ fn number(error: &Error) -> Option<u16> {
 
 /// The two lists.
 #[derive(Clone, clap::Args)]
-pub(crate) struct Lists {
+pub(crate) struct RetryLists {
     /// Which failures lead to another dial: stages, statuses and close codes, such as
     /// tls,401,4000-4099
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
@@ -106,7 +106,7 @@ pub(crate) struct Lists {
     give_up_on: Vec<Failure>,
 }
 
-impl Lists {
+impl RetryLists {
     /// What the lists say of a failure. A number counts more than a stage, and of two that count
     /// alike giving up does; what is on neither list is judged by the library.
     pub(crate) fn verdict(&self, error: &Error) -> Verdict {
@@ -148,7 +148,7 @@ mod tests {
     fn a_number_counts_more_than_a_stage_and_giving_up_more_than_retrying() {
         let closed = Error::Closed(None);
         let verdict = |retry, give_up| {
-            Lists { retry_on: list(retry), give_up_on: list(give_up) }.verdict(&closed)
+            RetryLists { retry_on: list(retry), give_up_on: list(give_up) }.verdict(&closed)
         };
         assert_eq!(verdict("", ""), Verdict::RETRY);
         assert_eq!(verdict("", "closed"), Verdict::Stop);

@@ -7,7 +7,7 @@ use clap::{ArgAction, ColorChoice};
 
 /// The flags of the output.
 #[derive(clap::Args)]
-pub(crate) struct Look {
+pub(crate) struct OutputFlags {
     /// Print every event as one JSON object a line, and nothing else on stdout
     #[arg(long)]
     pub(crate) json: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Look {
     pub(crate) verbose: u8,
 }
 
-impl Look {
+impl OutputFlags {
     /// Whether a stream has colour.
     pub(crate) fn colour(&self, stream: &impl IsTerminal) -> bool {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -62,7 +62,7 @@ fn dumb() -> bool {
 #[derive(Clone, Copy)]
 pub(crate) enum Paint {
     Message,
-    Aside,
+    Info,
     Failure,
 }
 
@@ -71,7 +71,7 @@ impl Paint {
     pub(crate) fn on(self, line: &str) -> String {
         let code = match self {
             Paint::Message => "34",
-            Paint::Aside => "2",
+            Paint::Info => "2",
             Paint::Failure => "31",
         };
         format!("\u{1b}[{code}m{line}\u{1b}[0m")

@@ -12,12 +12,12 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
 use crate::inflate;
-use crate::look::Paint;
-use crate::print::{Form, Line};
-use crate::slash::Asked;
+use crate::output::Paint;
+use crate::print::{Format, Line};
+use crate::slash::TypedPings;
 
-/// Words for people.
-pub(crate) struct Words {
+/// Human for people.
+pub(crate) struct Human {
     /// The name of the connection, or its number.
     pub(crate) source: String,
     /// Whether stdout is a terminal, which a message must not steer.
@@ -25,24 +25,24 @@ pub(crate) struct Words {
     /// Whether messages are what they carry and nothing else.
     pub(crate) raw: bool,
     /// What stands before each message.
-    pub(crate) mark: &'static str,
+    pub(crate) prefix: &'static str,
     /// Whether messages are told by what they are, and pings, pongs and states are told of.
     pub(crate) verbose: bool,
     /// From when the time before each message is counted, if one stands there.
     pub(crate) began: Option<Instant>,
-    /// How many bytes of a message are inflated at most.
-    pub(crate) most: usize,
+    /// How many bytes of a message are inflated at inflate_limit.
+    pub(crate) inflate_limit: usize,
     /// Whether stdout has colour.
     pub(crate) out_colour: bool,
     /// Whether stderr has colour.
     pub(crate) err_colour: bool,
     /// The pings that were typed: their answers are told of too.
-    pub(crate) asked: Asked,
+    pub(crate) asked: TypedPings,
 }
 
-impl Words {
-    fn aside(&self, words: impl fmt::Display) -> Line {
-        self.painted(words, Paint::Aside)
+impl Human {
+    fn info(&self, words: impl fmt::Display) -> Line {
+        self.painted(words, Paint::Info)
     }
 
     fn failure(&self, words: impl fmt::Display) -> Line {
@@ -52,28 +52,28 @@ impl Words {
     fn painted(&self, words: impl fmt::Display, paint: Paint) -> Line {
         // One line, whatever the server gave for a reason.
         let words = format!("wsup {}: {words}", self.source);
-        let words = harmless(&words).replace('\n', "\\n");
-        Line::Aside(if self.err_colour { paint.on(&words) } else { words })
+        let words = escape_controls(&words).replace('\n', "\\n");
+        Line::Stderr(if self.err_colour { paint.on(&words) } else { words })
     }
 
     fn detail(&self, words: impl fmt::Display) -> Line {
-        if self.verbose { self.aside(words) } else { Line::Silence }
+        if self.verbose { self.info(words) } else { Line::Nothing }
     }
 
     /// What a message says.
     fn payload(&self, payload: &Payload) -> String {
         let text = match payload {
             Payload::Text(text) => text.to_string(),
-            Payload::Binary(bytes) => match inflate::text(bytes, self.most) {
-                Some((mark, text)) => format!("[{mark}] {text}"),
+            Payload::Binary(bytes) => match inflate::text(bytes, self.inflate_limit) {
+                Some((prefix, text)) => format!("[{prefix}] {text}"),
                 None => STANDARD.encode(bytes),
             },
         };
-        if self.terminal { harmless(&text) } else { text }
+        if self.terminal { escape_controls(&text) } else { text }
     }
 }
 
-impl Form for Words {
+impl Format for Human {
     fn open(&self, open: &event::Open) -> Line {
         let peer = open.handshake.peer.map(|peer| format!(" to {peer}")).unwrap_or_default();
         let took = match self.began {
@@ -81,10 +81,10 @@ impl Form for Words {
             None => String::new(),
         };
         match &open.outage {
-            None => self.aside(format_args!("open{peer}{took}")),
-            Some(outage) => self.aside(format_args!(
+            None => self.info(format_args!("open{peer}{took}")),
+            Some(outage) => self.info(format_args!(
                 "open again{peer} after {} (dials: {}){took}",
-                rough(outage.duration),
+                format_time(outage.duration),
                 outage.attempts
             )),
         }
@@ -92,12 +92,12 @@ impl Form for Words {
 
     fn message(&self, message: &event::Message) -> Line {
         if self.raw {
-            return Line::Out(match &message.payload {
+            return Line::Stdout(match &message.payload {
                 Payload::Text(text) => format!("{text}\n").into_bytes(),
                 Payload::Binary(bytes) => bytes.to_vec(),
             });
         }
-        let mut line = self.mark.to_owned();
+        let mut line = self.prefix.to_owned();
         if let Some(began) = self.began {
             line += &format!("{:.6}: ", began.elapsed().as_secs_f64());
         }
@@ -111,7 +111,7 @@ impl Form for Words {
         if self.out_colour {
             line = Paint::Message.on(&line);
         }
-        Line::Out((line + "\n").into_bytes())
+        Line::Stdout((line + "\n").into_bytes())
     }
 
     fn ping(&self, ping: &event::Ping) -> Line {
@@ -121,9 +121,9 @@ impl Form for Words {
     fn pong(&self, pong: &event::Pong) -> Line {
         match pong.round_trip {
             Some(rtt) if self.asked.take(&pong.payload) => {
-                self.aside(format_args!("pong after {}", rough(rtt)))
+                self.info(format_args!("pong after {}", format_time(rtt)))
             }
-            Some(rtt) => self.detail(format_args!("pong after {}", rough(rtt))),
+            Some(rtt) => self.detail(format_args!("pong after {}", format_time(rtt))),
             None => self.detail("pong that nobody asked for"),
         }
     }
@@ -139,8 +139,8 @@ impl Form for Words {
             By::Nobody => "lost",
         };
         let reason = if close.reason.is_empty() { "" } else { ": " };
-        let lasted = rough(close.lasted);
-        self.aside(format_args!(
+        let lasted = format_time(close.lasted);
+        self.info(format_args!(
             "{who} after {lasted} with {}{reason}{}; {}",
             close.code,
             close.reason,
@@ -154,7 +154,7 @@ impl Form for Words {
 
     fn stopped(&self, stopped: &event::Stopped) -> Line {
         match stopped.outcome.kind {
-            OutcomeKind::Closed => Line::Silence,
+            OutcomeKind::Closed => Line::Nothing,
             OutcomeKind::Refused => self.failure("trying again would not help"),
             OutcomeKind::GaveUp => self.failure("gave up"),
             _ => self.failure("failed"),
@@ -169,19 +169,19 @@ pub(crate) fn status(status: &Status) -> String {
         "{} for {}, epoch {}, {messages_out} messages sent ({bytes_out} bytes), {messages_in} \
          received ({bytes_in} bytes)",
         status.phase,
-        rough(status.since),
+        format_time(status.since),
         status.epoch,
     );
     if let Some(peer) = status.handshake.as_ref().and_then(|handshake| handshake.peer) {
         words += &format!(", peer {peer}");
     }
     if let Some(rtt) = round_trip {
-        words += &format!(", round trip {}", rough(rtt));
+        words += &format!(", round trip {}", format_time(rtt));
     }
     if let Some(error) = &status.last_error {
         words += &format!(", last error: {error}");
     }
-    harmless(&words).replace('\n', "\\n")
+    escape_controls(&words).replace('\n', "\\n")
 }
 
 /// What the stages of a dial took, that there were.
@@ -200,39 +200,39 @@ fn took(timings: &Timings) -> String {
 
 /// What `--dry-run` prints.
 pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
-    let request = harmless(&request.replace("\r\n", "\n"));
+    let request = escape_controls(&request.replace("\r\n", "\n"));
     let delays = match delays {
         [] => "no second dial".into(),
         _ => format!(
             "dials again after {}",
-            delays.iter().copied().map(rough).collect::<Vec<_>>().join(", ")
+            delays.iter().copied().map(format_time).collect::<Vec<_>>().join(", ")
         ),
     };
-    Line::Out(format!("{request}{delays}\n").into_bytes())
+    Line::Stdout(format!("{request}{delays}\n").into_bytes())
 }
 
 fn next(next: Next) -> String {
     match next {
-        Next::Retry { after, attempt } => format!("dial {attempt} in {}", rough(after)),
+        Next::Retry { after, attempt } => format!("dial {attempt} in {}", format_time(after)),
         Next::Stop => "no further dial".into(),
     }
 }
 
-fn rough(span: Duration) -> String {
+fn format_time(span: Duration) -> String {
     format!("{span:.1?}")
 }
 
 /// The text without what a terminal obeys.
-fn harmless(text: &str) -> String {
-    let mut harmless = String::with_capacity(text.len());
+fn escape_controls(text: &str) -> String {
+    let mut escape_controls = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && c != '\t' && c != '\n' {
-            harmless.extend(c.escape_default());
+            escape_controls.extend(c.escape_default());
         } else {
-            harmless.push(c);
+            escape_controls.push(c);
         }
     }
-    harmless
+    escape_controls
 }
 
 #[cfg(test)]
@@ -241,6 +241,6 @@ mod tests {
 
     #[test]
     fn a_message_cannot_steer_the_terminal() {
-        assert_eq!(harmless("a\tb\u{1b}[2Jé\r"), "a\tb\\u{1b}[2Jé\\r");
+        assert_eq!(escape_controls("a\tb\u{1b}[2Jé\r"), "a\tb\\u{1b}[2Jé\\r");
     }
 }
