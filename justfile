@@ -1,4 +1,4 @@
-# What is run on this house, by hand and by .ci/run. `just --list` shows it.
+# The checks of this repository, for use by hand and by .ci/run. `just --list` lists them.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 set ignore-comments
@@ -7,19 +7,19 @@ set ignore-comments
 # a TLS provider that is minutes of C.
 features := "testing,webpki-roots,encrypted-keys"
 
-# All that needs neither root nor another language
+# Every check that needs neither root nor another language
 check: fmt clippy test first-build bare docs deny
 
-# Formatting, without changing anything
+# Formatting; changes nothing
 fmt:
     cargo fmt --all --check
 
-# Lints, over everything there is, and over what a user gets by default
+# Lints of all packages, and of the library with its default features
 clippy:
     cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo clippy --locked -p actix-ws-client --lib -- -D warnings
 
-# The library with its other TLS provider, whose C takes minutes, and with none
+# Lints of the library with the TLS provider aws-lc-rs, whose C takes minutes to build, and without one
 providers:
     cargo clippy --locked -p actix-ws-client --no-default-features --features client,aws-lc-rs,deflate --lib -- -D warnings
     cargo clippy --locked -p actix-ws-client --features aws-lc-rs --lib -- -D warnings
@@ -31,19 +31,19 @@ test:
 
 # At most 170 crates are compiled for a newcomer's first `cargo run --example market_feed`
 first-build:
-    # Of what is built already cargo reports the artifacts too.
+    # cargo reports the artifacts that are already built too.
     count=$(cargo build --locked --example market_feed --message-format json \
         | grep -o '"reason":"compiler-artifact","package_id":"[^"]*"' | sort -u | wc -l); \
     echo "$count crates"; ((0 < count && count <= 170))
 
-# Floor 1 alone: what `--no-default-features` leaves, and that nothing of the rest comes with it
+# Floor 1 alone: its lints and tests with `--no-default-features`, and that it depends on no actix, awc, rustls or tokio
 bare:
     cargo clippy --locked -p actix-ws-client --no-default-features --lib -- -D warnings
     cargo clippy --locked -p actix-ws-client --no-default-features --features deflate --lib -- -D warnings
     tree=$(cargo tree --locked -p actix-ws-client --no-default-features -e normal --prefix none); \
     ! grep -E '^(actix|awc|rustls|tokio)' <<<"$tree" | grep -v '^actix-ws-client '
-    # The package is its own dev-dependency, which turns `client` on again in every test build:
-    # so its unit tests are built from a manifest without that, and without the workspace's members.
+    # The package is its own dev-dependency, which turns `client` on in every test build. So the unit
+    # tests are built from a copy of the manifest without that and without the workspace's members.
     mkdir -p target/bare
     ln -sfn ../../src target/bare/src
     cp Cargo.lock target/bare/
@@ -55,7 +55,7 @@ bare:
             --features "$features" --lib; \
     done
 
-# Documentation, where every link must lead somewhere
+# Documentation; a broken link is an error
 docs:
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p actix-ws-client --features {{ features }}
     RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps -p wsup
@@ -64,7 +64,7 @@ docs:
 deny:
     cargo deny --locked --workspace check bans licenses sources
 
-# Known vulnerabilities; needs the network
+# Known vulnerabilities of dependencies; needs the network
 advisories:
     cargo deny --locked --workspace check advisories
 
@@ -80,19 +80,19 @@ autobahn-deflate:
 autobahn-full:
     tests/autobahn/run full
 
-# Servers, proxies and certificates by other hands; installs them, so needs root and the network
+# Servers, proxies and certificates of other projects; installs them, so needs root and the network
 interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate":
     failed=0; for script in {{ SCRIPTS }}; do "tests/interop/$script" || failed=1; done; exit $failed
 
-# Tests that need root or tools that cargo can't bring
+# Tests that need root or tools that cargo cannot install
 lab:
     cargo test --locked --workspace --no-fail-fast --tests -- --ignored --test-threads=1
 
-# Seeded faults in simulated time, each seed in a process of its own
+# Seeded faults in simulated time, with a process for each seed
 simulate SEEDS="60":
     SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
 
-# Each fuzz target for so many seconds; needs nightly and cargo-fuzz
+# Each fuzz target for SECONDS; needs nightly and cargo-fuzz
 fuzz SECONDS="30":
     for target in decode inflate round_trip; do \
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
@@ -102,20 +102,20 @@ fuzz SECONDS="30":
 instructions *ARGS:
     cargo bench --locked -p instructions -- {{ ARGS }}
 
-# Makes the counts of today the baseline. The commit says what rose, by how much, and why
+# Writes the current counts as the baseline. The commit message says what rose, by how much, and why
 instructions-accept: (instructions "--accept")
 
-# Every client beside ours, see docs/performance.md: half an hour, or minutes with --quick
+# Benchmarks of this and other clients, see docs/performance.md: half an hour, or minutes with --quick
 bench *ARGS:
     cargo run --release --manifest-path benches/peers/Cargo.toml -- {{ ARGS }}
 
-# The benchmarks themselves: formatting, lints and tests of their package
+# Formatting, lints and tests of the benchmarks' package
 bench-check:
     cargo fmt --check --manifest-path benches/peers/Cargo.toml
     cargo clippy --locked --all-targets --manifest-path benches/peers/Cargo.toml -- -D warnings
     cargo test --locked --release --manifest-path benches/peers/Cargo.toml
 
-# Every example to its end
+# Runs every example until it ends
 examples:
     cargo build --locked --examples
     timeout 60 cargo run --locked --quiet --example echo

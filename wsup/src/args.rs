@@ -1,4 +1,4 @@
-//! The flags, and the connection that they ask for.
+//! The flags, and the builder that they configure.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -23,15 +23,15 @@ use crate::value::{
     Header, OptionalTime, OptionalTimeout, PingPayload, Policy, PositiveTime, Size, Time, Version,
 };
 
-/// A WebSocket connection that stays, from a shell.
+/// A supervised WebSocket connection from a shell.
 ///
-/// Sends each line of stdin as a text message, prints the messages that come, and comes back with
-/// backoff when the connection is lost.
+/// Sends each line of stdin as a text message, prints the messages that it receives, and reconnects
+/// with backoff when the connection is lost.
 #[derive(Parser)]
 #[command(name = "wsup", version, after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// Where to: ws://host:port/path or wss://…; without a port it is 80 or 443; of several, each
-    /// failed dial goes on to the next
+    /// The server: ws://host:port/path or wss://…; the default port is 80 or 443; of several URLs, each
+    /// failed dial moves on to the next
     #[arg(value_name = "URL", required_unless_present = "completions")]
     urls: Vec<String>,
 
@@ -42,68 +42,68 @@ pub(crate) struct Args {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
-    /// Add header lines with commas between them, and none in them
+    /// Add header lines, separated by commas; a line itself has none
     #[arg(long = "headers", value_name = "NAME: VALUE, …")]
     header_list: Option<String>,
     #[command(flatten)]
     upgrade: Upgrade,
 
-    /// What the connection is called in the output, in place of its number
+    /// The name of the connection in the output [default: a number]
     #[arg(long)]
     name: Option<String>,
 
-    /// Time between two pings; 0 or off sends none [default: 20s]
+    /// The time between two pings; 0 or off sends none [default: 20s]
     #[arg(long, value_name = "TIME")]
     ping_interval: Option<OptionalTime>,
 
-    /// Time from a ping until a silent peer is given up; off never does [default: 10s]
+    /// The time after a ping until a silent server counts as lost; off: never [default: 10s]
     #[arg(long, value_name = "TIME")]
     ping_timeout: Option<OptionalTimeout>,
 
-    /// What every ping carries, up to 125 bytes [default: a number of its own]
+    /// The payload of every ping, up to 125 bytes [default: a different number each time]
     #[arg(long, value_name = "TEXT")]
     ping_payload: Option<PingPayload>,
 
-    /// Give the socket up when no message came for so long; 0 or off never does [default: off]
+    /// Drop the socket when no message came for this time; 0 or off: never [default: off]
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<OptionalTime>,
 
-    /// Time for one whole dial: name, TCP, TLS and upgrade [default: 10s]
+    /// The deadline for one whole dial: name resolution, TCP, TLS and upgrade [default: 10s]
     #[arg(long, value_name = "TIME")]
     connect_timeout: Option<PositiveTime>,
 
-    /// Time for the closing handshake; 0 waits for no answer
+    /// The deadline for the closing handshake; 0 does not wait for an answer
     #[arg(long, value_name = "TIME", default_value = "3s")]
     close_timeout: Time,
 
-    /// How to come back: exp (with jitter, up to 30s), never, or a time such as 5s
+    /// When to reconnect: exp (with jitter, up to 30s), never, or after a fixed time such as 5s
     #[arg(long, value_name = "exp|never|TIME", default_value = "exp")]
     reconnect: Policy,
 
-    /// Dials in a row that may fail [default: any number]
+    /// How many dials in a row may fail [default: no limit]
     #[arg(long, value_name = "N")]
     max_attempts: Option<NonZeroU32>,
 
-    /// How long a socket must have been open for the backoff to start anew [default: 10s]
+    /// How long a socket must be open until the backoff starts anew [default: 10s]
     #[arg(long, value_name = "TIME")]
     stable_after: Option<Time>,
 
-    /// The largest frame and the largest message that are accepted [default: 16m]
+    /// The largest frame and the largest message to accept [default: 16m]
     #[arg(long, value_name = "SIZE")]
     max_message: Option<Size>,
 
-    /// Bytes that may wait to be written, and bytes of input that may wait for a socket
+    /// How many bytes may wait to be written, and how many bytes of input may wait for a socket
     #[arg(long, value_name = "SIZE", default_value = "1m")]
     send_buffer: Size,
 
     #[command(flatten)]
     lists: RetryLists,
 
-    /// Send this after every opening, before anything else; repeatable; @FILE: what is in a file
+    /// Send this after every opening, before anything else; repeatable; @FILE: the content of a file
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     on_open: Vec<String>,
 
-    /// Send this once, before the lines of stdin; repeatable; @FILE: what is in a file
+    /// Send this once, before the lines of stdin; repeatable; @FILE: the content of a file
     #[arg(
         short = 't',
         long,
@@ -117,11 +117,11 @@ pub(crate) struct Args {
     #[arg(long)]
     binary: bool,
 
-    /// Send messages in fragments of at most so many bytes
+    /// Send messages in fragments of at most this many bytes
     #[arg(long, value_name = "SIZE")]
     fragments: Option<Size>,
 
-    /// Take text that is not UTF-8 too, against RFC 6455
+    /// Accept text that is not UTF-8, against RFC 6455
     #[arg(long)]
     pub(crate) skip_utf8: bool,
 
@@ -129,15 +129,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) messages: Option<NonZeroU64>,
 
-    /// Close after this time, counted from the start of the process
+    /// Close after this time, measured from the start of the process
     #[arg(long, value_name = "TIME")]
     duration: Option<PositiveTime>,
 
-    /// After the end of the input, wait for replies for so long before closing
+    /// How long to wait for replies after the end of the input, before closing
     #[arg(long, value_name = "TIME", default_value = "500ms")]
     eof_wait: Time,
 
-    /// Accept any certificate: whoever is on the way can read and change everything
+    /// Accept any certificate: anyone on the network path can read and change everything
     #[arg(short = 'n', long, visible_alias = "nocert", conflicts_with = "cacert")]
     insecure: bool,
 
@@ -146,15 +146,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     cacert: Option<PathBuf>,
 
-    /// Show the server this certificate, PEM with its chain and maybe its key, if it asks for one
+    /// Present this certificate if the server asks for one: PEM with its chain, and possibly its key
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
 
-    /// The key of --cert, PEM [default: in the same file]; WSUP_KEY_PASSWORD opens an encrypted one
+    /// The key of --cert, PEM [default: in the same file]; WSUP_KEY_PASSWORD decrypts it if need be
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
 
-    /// The name that the server's certificate has to be for, and that the server is told
+    /// The name that the server's certificate must have, also sent to the server (SNI)
     /// [default: the URL's host]
     #[arg(long, value_name = "NAME")]
     servername: Option<String>,
@@ -171,18 +171,18 @@ pub(crate) struct Args {
     #[arg(long)]
     key_log: bool,
 
-    /// Go through this proxy: http, https, socks4, socks4a, socks5 or socks5h
-    /// [default: that of the environment, as curl has it]; @FILE: what is in a file
-    // No parser of clap's: it would repeat a value that it refuses, and this one may hold a password.
+    /// Connect through this proxy: http, https, socks4, socks4a, socks5 or socks5h
+    /// [default: that of the environment, as for curl]; @FILE: the content of a file
+    // Without a parser of clap: it repeats a value that it refuses, and this one may have a password.
     #[arg(short, long, value_name = "URL")]
     proxy: Option<String>,
 
-    /// Hosts that are dialled directly, such as example.com,10.0.0.0/8; * for all
+    /// Hosts to dial directly, such as example.com,10.0.0.0/8; * for all
     /// [default: that of the environment]
     #[arg(long, value_name = "LIST")]
     no_proxy: Option<String>,
 
-    /// The address of ours that sockets are bound to [default: the system's choice]
+    /// The local address to bind sockets to [default: chosen by the system]
     #[arg(long, value_name = "ADDR")]
     bind: Option<IpAddr>,
 
@@ -190,36 +190,36 @@ pub(crate) struct Args {
     #[arg(long)]
     no_deflate: bool,
 
-    /// Dial nothing: print the upgrade request, secrets left out, and the first ten delays
+    /// Do not dial: print the upgrade request without secrets, and the first ten delays
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print what completes these flags in a shell, and nothing else
+    /// Print the completion script of a shell, and exit
     #[arg(long, value_name = "SHELL")]
     pub(crate) completions: Option<Shell>,
 }
 
 const AFTER_HELP: &str = "\
 Times are written 500ms, 10s, 2m or 1h; sizes 4096, 256k or 16m.
-RUST_LOG sets what is logged to stderr; without it, warnings are.
+RUST_LOG selects the log records on stderr [default: warnings].
 
-Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 a second signal.";
+Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 aborted by a second signal.";
 
-/// What is to be sent, besides stdin.
+/// The texts to send, besides stdin.
 pub(crate) struct Texts {
-    /// After every opening.
+    /// Sent after every opening.
     pub(crate) on_open: Vec<Payload>,
-    /// Once in the run.
+    /// Sent once in the run.
     pub(crate) once: Vec<Payload>,
 }
 
 impl Args {
-    /// The connection that is asked for, without its handlers.
+    /// Returns the builder of the connection, without handlers.
     pub(crate) fn builder(&self) -> Result<ConnectionBuilder, Usage> {
         self.builder_to(&self.urls[0])
     }
 
-    /// The same connection to each of the other URLs, to be checked.
+    /// Returns the same builder for each of the other URLs, so that they can be checked.
     pub(crate) fn others(&self) -> impl Iterator<Item = Result<ConnectionBuilder, Usage>> {
         self.urls.iter().skip(1).map(|url| self.builder_to(url))
     }
@@ -255,13 +255,13 @@ impl Args {
         self.route(self.timeouts(self.upgrade.apply(builder)?))
     }
 
-    /// The lines of `--header`, then those of `--headers`.
+    /// Returns the lines of `--header`, then those of `--headers`.
     fn header_lines(&self) -> Result<Vec<Header>, Usage> {
         let wrong = |flag: &str, why: &str| Usage(format!("{flag}: {why}"));
         let mut lines = Vec::new();
         for given in &self.headers {
             let text = from_file::line(given).map_err(|why| wrong("--header", &why))?;
-            // Only a file has lines: a line end in a value is for the library to refuse.
+            // Only a file is split into lines: the library refuses a line end in a value.
             let parts: Vec<&str> = match given.starts_with('@') && !given.starts_with("@@") {
                 true => text.lines().filter(|line| !line.trim().is_empty()).collect(),
                 false => vec![&text],
@@ -276,7 +276,7 @@ impl Args {
         Ok(lines)
     }
 
-    /// How the server is reached.
+    /// Applies the flags of proxies and the local address.
     fn route(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
         if let Some(url) = &self.proxy {
             let url = from_file::line(url).map_err(|why| Usage(format!("--proxy: {why}")))?;
@@ -323,7 +323,7 @@ impl Args {
         }
         if let Some(cert) = &self.cert {
             tls = tls.client_cert_file(cert, self.key.as_ref().unwrap_or(cert))?;
-            // Not a flag: others may see the arguments of a process.
+            // Not a flag: other users may see the arguments of a process.
             if let Ok(password) = std::env::var(KEY_PASSWORD) {
                 tls = tls.client_key_password(password);
             }
@@ -340,24 +340,25 @@ impl Args {
         Ok(tls)
     }
 
-    /// The first delays between dials that fail, ten at most: without the limit of dials, which
-    /// knows the past, and fewer where the attempts are used up earlier.
+    /// Returns the first delays between failed dials: at most ten, or as many as `--max-attempts` allows.
+    /// The limit of dials is left out, since it depends on earlier dials.
     pub(crate) fn delays(&self) -> Vec<Duration> {
         let retries = self.max_attempts.map_or(u32::MAX, |dials| dials.get() - 1);
         Schedule::preview(&self.reconnect.into(), retries.min(10) as usize, &mut rand::rng())
     }
 
-    /// What the output calls the connection that the builder makes.
+    /// Returns the name of the connection in the output.
     pub(crate) fn source(&self, builder: &ConnectionBuilder) -> String {
         self.name.clone().unwrap_or_else(|| builder.source().to_string())
     }
 
-    /// What `--on-open` and `--send` ask to be sent.
+    /// Reads the texts of `--on-open` and `--send`.
     pub(crate) fn texts(&self) -> Result<Texts, Usage> {
         let texts = |flag: &str, texts: &[String]| {
             let payload = |given: &String| {
                 let bytes = from_file::bytes(given, self.send_buffer.0)?;
-                let payload = self.kind().payload(bytes).ok_or("not UTF-8: is it --binary?")?;
+                let payload =
+                    self.kind().payload(bytes).ok_or("not UTF-8; --binary sends any bytes")?;
                 match self.buffer().fits(payload.len()) {
                     true => Ok(payload),
                     false => Err("longer than --send-buffer".to_owned()),
@@ -372,39 +373,39 @@ impl Args {
         })
     }
 
-    /// What lines and texts are sent as.
+    /// Returns the type of message that lines and texts become.
     pub(crate) fn kind(&self) -> Kind {
         if self.binary { Kind::Binary } else { Kind::Text }
     }
 
-    /// The largest message that is accepted, in bytes.
+    /// Returns the size of the largest accepted message, in bytes.
     pub(crate) fn max_message(&self) -> usize {
         self.max_message.map_or(Limits::default().message, |size| size.0)
     }
 
-    /// What was typed before.
+    /// Opens the history of the prompt.
     pub(crate) fn history(&self) -> Result<History, Usage> {
         History::open(self.output.history.as_deref())
             .map_err(|err| Usage(format!("--history: {err}")))
     }
 
-    /// What may wait to be written, and in what pieces.
+    /// Returns the size of the send buffer and of fragments.
     pub(crate) fn buffer(&self) -> Buffer {
         let fragment = self.fragments.map(|size| size.0);
         Buffer { bytes: self.send_buffer.0, fragment }
     }
 
-    /// How long the closing handshake may take.
+    /// Returns the deadline of the closing handshake.
     pub(crate) fn close_timeout(&self) -> Duration {
         self.close_timeout.0
     }
 
-    /// How long the whole run may take.
+    /// Returns the time limit of the whole run.
     pub(crate) fn duration(&self) -> Option<Duration> {
         self.duration.map(|duration| duration.0)
     }
 
-    /// How long replies to the last line are waited for.
+    /// Returns how long to wait for replies after the end of the input.
     pub(crate) fn eof_wait(&self) -> Duration {
         self.eof_wait.0
     }

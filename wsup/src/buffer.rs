@@ -1,20 +1,20 @@
-//! The send buffer, and what a message takes of it.
+//! The send buffer, and the bytes that a message takes of it.
 
 use actix_ws_client::proto::codec::Codec;
 use actix_ws_client::proto::frame::Role;
 use actix_ws_client::{Payload, command};
 
-/// How much may wait to be written, and in what pieces messages go there.
+/// The size of the send buffer, and of the fragments of messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Buffer {
-    /// Its size.
+    /// The size of the send buffer, in bytes.
     pub(crate) bytes: usize,
-    /// The most that one frame carries, if messages are cut.
+    /// The largest payload of one frame in bytes, if messages are sent in fragments.
     pub(crate) fragment: Option<usize>,
 }
 
 impl Buffer {
-    /// What a message of this length takes, at most.
+    /// Returns the bytes that a message of this length takes at most.
     pub(crate) fn cost(self, length: usize) -> usize {
         let frame = |length| Codec::encoded_len(Role::Client, length);
         match self.fragment {
@@ -23,12 +23,12 @@ impl Buffer {
         }
     }
 
-    /// Whether a message of this length can ever be taken.
+    /// Returns whether an empty send buffer has room for a message of this length.
     pub(crate) fn fits(self, length: usize) -> bool {
         self.cost(length) <= self.bytes
     }
 
-    /// What sends a message.
+    /// Creates the command that sends a message.
     pub(crate) fn send(self, payload: Payload) -> command::Send {
         match self.fragment {
             Some(size) => command::Send::fragments(payload, size),

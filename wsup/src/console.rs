@@ -1,4 +1,4 @@
-//! Where the lines come from, a prompt or stdin, and what is asked at a prompt.
+//! The source of the lines, a prompt or stdin, and the commands of a prompt.
 
 use std::io;
 
@@ -15,14 +15,14 @@ use crate::screen::eprint_line;
 use crate::signals::Signals;
 use crate::slash::{HELP, Slash, TypedPings};
 
-/// The lines, and what else there is where they are typed at a prompt.
+/// The lines, and the commands where there is a prompt.
 pub(crate) struct Input {
     pub(crate) lines: Lines,
     pub(crate) commands: Option<mpsc::Receiver<Slash>>,
 }
 
 impl Input {
-    /// Begins to read, at a prompt if there is a history to keep of it.
+    /// Starts to read: at a prompt if there is a history, otherwise from stdin.
     pub(crate) fn begin(
         args: &Args,
         history: Option<History>,
@@ -41,7 +41,7 @@ impl Input {
     }
 }
 
-/// Does what is asked at a prompt.
+/// Executes the commands of a prompt.
 pub(crate) struct Commands {
     pub(crate) connection: Addr<Connection>,
     pub(crate) asked: TypedPings,
@@ -50,7 +50,7 @@ pub(crate) struct Commands {
 }
 
 impl Commands {
-    /// The next command; it never comes where there is no prompt.
+    /// Returns the next command. Without a prompt it never completes.
     pub(crate) async fn next(&mut self) -> Slash {
         if let Some(typed) = &mut self.typed
             && let Some(slash) = typed.recv().await
@@ -60,7 +60,8 @@ impl Commands {
         std::future::pending().await
     }
 
-    /// Does it. Answers come later; gives what is to be closed with, where it is a close.
+    /// Executes a command. Its answer is printed later. Returns the command for the connection if it is
+    /// `/close`.
     pub(crate) fn obey(&self, slash: Slash) -> Option<command::Close> {
         let connection = self.connection.clone();
         match slash {
@@ -91,7 +92,7 @@ impl Commands {
     }
 }
 
-/// Tells of a command that failed.
+/// Prints the error of a command that failed.
 fn report<E: std::fmt::Display>(command: &str, done: Result<Result<(), E>, actix::MailboxError>) {
     match done {
         Ok(Ok(())) => {}

@@ -14,10 +14,11 @@ use crate::slash::{Slash, Typed};
 
 const PROMPT: &str = "> ";
 
-/// Commands and interrupts that may wait to be taken up; more are dropped, commands not silently.
+/// How many commands, and how many interrupts, may wait to be processed. More are dropped; for a command
+/// the prompt says so.
 const MAX_PENDING: usize = 16;
 
-/// A prompt, and what is typed there.
+/// The input of a prompt.
 pub(crate) struct Console {
     pub(crate) lines: Lines,
     pub(crate) commands: Receiver<Slash>,
@@ -25,21 +26,20 @@ pub(crate) struct Console {
     pub(crate) interrupts: Receiver<()>,
 }
 
-/// What the prompt's thread is asked. Whoever asks waits for the answer, so that there is never more
-/// than one for each thread that prints.
+/// A request to the prompt's thread. The sender waits for the answer, so that no thread that prints has
+/// more than one pending.
 enum Request {
-    /// Print these lines above the prompt.
+    /// Prints these lines above the prompt.
     Print(String, SyncSender<()>),
-    /// Take the prompt away and give the terminal back.
+    /// Removes the prompt and restores the terminal.
     End(SyncSender<()>),
 }
 
-/// Opens a prompt. As many lines that cannot be sent yet may wait as the buffer has bytes.
-///
-/// `None` on a terminal that cannot edit.
+/// Opens a prompt. Lines that cannot be sent yet may have as many bytes as the buffer. Returns `None` on
+/// a terminal that cannot edit.
 pub(crate) fn open(buffer: Buffer, kind: Kind, history: History) -> io::Result<Option<Console>> {
     let Ok((mut editor, screen)) = Readline::new(PROMPT.to_owned()) else { return Ok(None) };
-    // What a Ctrl-C throws away is not left behind.
+    // A line that Ctrl-C discards is removed from the screen.
     editor.should_print_line_on(true, false);
     editor.set_max_history(history::MAX_ENTRIES);
     editor.set_history_entries(history.entries().map(str::to_owned));
@@ -76,7 +76,7 @@ struct Prompt {
     editor: Readline,
     screen: SharedWriter,
     history: History,
-    /// `None` behind the end of the input.
+    /// `None` after the end of the input.
     typist: Option<LineSender>,
     command: Sender<Slash>,
     interrupt: Sender<()>,
@@ -84,7 +84,7 @@ struct Prompt {
 }
 
 impl Prompt {
-    /// Reads until the end of the run: behind the end of the input a Ctrl-C is to be heard too.
+    /// Reads until the end of the run: after the end of the input Ctrl-C still has to work.
     async fn run(mut self) {
         loop {
             let typed = tokio::select! {
@@ -108,16 +108,16 @@ impl Prompt {
             };
             match typed {
                 Ok(ReadlineEvent::Line(line)) => self.take(line),
-                // As many as may wait have said it already.
+                // Where it is full, enough interrupts are pending.
                 Ok(ReadlineEvent::Interrupted) => drop(self.interrupt.try_send(())),
                 Ok(ReadlineEvent::Eof) => self.typist = None,
-                // The terminal is gone, and whoever sat there.
+                // The terminal is gone.
                 Err(_) => return,
             }
         }
     }
 
-    /// Prints lines above the prompt. A terminal that is gone is heard of by reading from it.
+    /// Prints lines above the prompt. Errors are ignored: reading notices a terminal that is gone.
     fn print(&mut self, lines: &str) {
         let _ = self.screen.write_all(lines.as_bytes());
         let _ = self.editor.flush();

@@ -1,4 +1,4 @@
-//! Several URLs: each failed dial goes on to the next.
+//! Several URLs: after a failed dial the next one is dialled.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use actix_ws_client::error::{Error, Verdict};
 use actix_ws_client::{Attempt, ConnectionBuilder};
 
-/// The builder, told to dial these URLs in turn: the first one again after a stable life. A failure
-/// that is final for one of them ends the run only behind such a failure of each other one.
+/// Makes the builder dial these URLs in turn, beginning with the first one again after a stable
+/// connection. A failure that is final for one URL ends the run only if the dials of all others failed
+/// so directly before it.
 pub(crate) fn dial_in_turn(
     builder: ConnectionBuilder,
     urls: &[String],

@@ -1,4 +1,5 @@
-//! What is sent, and when: `--on-open` after every opening, then `--send` once, then stdin.
+//! Sends the input in the order of the contract: `--on-open` after every opening, then `--send` once,
+//! then the lines of stdin.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,29 +14,29 @@ use crate::args::Texts;
 use crate::buffer::Buffer;
 use crate::input::{Line, Lines};
 
-/// Feeds a connection, in the order of the contract.
+/// Sends the texts of the flags and the lines of stdin through a connection.
 pub(crate) struct Feed {
     connection: Addr<Connection>,
     /// The connection's figures.
     figures: Watch,
     /// The epoch of the newest opening.
     openings: watch::Receiver<u64>,
-    /// What may wait to be written.
+    /// The connection's send buffer.
     buffer: Buffer,
-    /// What every opening is greeted with.
+    /// The texts of `--on-open`.
     on_open: Vec<Payload>,
-    /// What is left of that for the socket that is open.
+    /// The texts of `--on-open` that the open socket has not been sent yet.
     greeting: VecDeque<Payload>,
-    /// What is left to be sent once.
+    /// The texts of `--send` that have not been sent yet.
     once: VecDeque<Payload>,
-    /// A line that was read and could not be sent yet.
+    /// A line that was read and is not sent yet.
     unsent_line: Option<Line>,
     lines: Lines,
-    /// How long replies to the last line are waited for.
+    /// How long to wait for replies after the last line was written.
     eof_wait: Duration,
 }
 
-/// The socket that was fed is not open any more.
+/// The socket is no longer open.
 struct Lost;
 
 /// How long one send waits for room in the send buffer. After it the feed looks whether the socket is
@@ -70,8 +71,8 @@ impl Feed {
         }
     }
 
-    /// Runs until the input has ended and its replies have had their time. Input without a line
-    /// never ends.
+    /// Runs until the input has ended and `eof_wait` has passed. Input without a single line never
+    /// ends.
     pub(crate) async fn run(mut self) {
         let mut open = None;
         let mut reading = true;
@@ -106,7 +107,7 @@ impl Feed {
         }
     }
 
-    /// Sends all that may go out on the socket that is open.
+    /// Sends all pending texts and the pending line on the open socket.
     async fn drain(&mut self, epoch: u64) -> Result<(), Lost> {
         while let Some(text) = self.greeting.front().cloned() {
             self.send_in(epoch, text).await?;
@@ -123,7 +124,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Waits until there is room for a message, and sends it.
+    /// Sends a message in this epoch. Waits while the send buffer has no room for it.
     async fn send_in(&self, epoch: u64, payload: Payload) -> Result<(), Lost> {
         loop {
             // A later socket has an opening of its own, and a greeting to be sent first.
@@ -139,7 +140,7 @@ impl Feed {
         }
     }
 
-    /// Waits until nothing is left to be written, or the socket is gone.
+    /// Waits until the send buffer is empty or the socket is lost.
     async fn wait_until_written(&self) {
         while self.figures.figures().unsent_bytes > 0 {
             sleep(WRITTEN_POLL).await;
@@ -147,7 +148,7 @@ impl Feed {
     }
 }
 
-/// At this time, or never.
+/// Completes at this time, or never without one.
 pub(crate) async fn reached(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
@@ -155,7 +156,7 @@ pub(crate) async fn reached(time: Option<Instant>) {
     }
 }
 
-/// Tells the feed of every opening; of several that it did not see only the last counts.
+/// Sends the epoch of every opening to the feed. The feed sees only the newest one.
 pub(crate) struct Openings(pub(crate) watch::Sender<u64>);
 
 impl Actor for Openings {

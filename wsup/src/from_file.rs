@@ -1,13 +1,13 @@
-//! Values that stand in a file: `@path` behind a flag is what is in the file, `@@text` is `@text`.
+//! Values of flags from files: `@path` is the content of the file, `@@text` is `@text`.
 
 use std::fs::File;
 use std::io::{self, Read};
 
-/// The bytes that are meant by what stands behind a flag, at limit so many.
+/// Reads the bytes of a flag's value. A file may have at most `limit` bytes.
 ///
 /// # Errors
-/// Why the file cannot be the value, in words that do not repeat what was given: it may be a secret
-/// that only looks like a path.
+/// Why the file cannot be read. The text never repeats the value: it may be a secret that only looks
+/// like a path.
 pub(crate) fn bytes(given: &str, limit: usize) -> Result<Vec<u8>, String> {
     let Some(path) = given.strip_prefix('@') else { return Ok(given.as_bytes().to_vec()) };
     if path.starts_with('@') {
@@ -23,7 +23,7 @@ pub(crate) fn bytes(given: &str, limit: usize) -> Result<Vec<u8>, String> {
     Ok(value)
 }
 
-/// As [`bytes()`], for a value of one line or more: without the end of the last line.
+/// Reads a value of one line or more like [`bytes()`], and removes the end of the last line.
 pub(crate) fn line(given: &str) -> Result<String, String> {
     let mut value =
         String::from_utf8(bytes(given, MAX_LINE_FILE_BYTES)?).map_err(|_| "not UTF-8")?;
@@ -34,5 +34,5 @@ pub(crate) fn line(given: &str) -> Result<String, String> {
     Ok(value)
 }
 
-/// The longest file that a header, a password or a URL can stand in.
+/// The largest file with a header, a password or a URL.
 const MAX_LINE_FILE_BYTES: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! What was typed before, also in an earlier run if `--history` names a file.
+//! Lines that were typed earlier, also in earlier runs if `--history` names a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -6,40 +6,40 @@ use std::path::Path;
 
 use crate::screen::eprint_line;
 
-/// How many entries are kept.
+/// How many entries are kept; the oldest is dropped first.
 pub(crate) const MAX_ENTRIES: usize = 1000;
 
-/// A longer line is not kept.
+/// The longest line that is kept, in bytes.
 const MAX_ENTRY_BYTES: usize = 4096;
 
-/// A longer file is not read, nor added to.
+/// The largest file that is accepted, in bytes.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-/// Lines that were typed before, and the file that they are kept in, if any.
+/// The lines, and the file that they are appended to, if any.
 pub(crate) struct History {
     entries: Vec<String>,
     file: Option<File>,
 }
 
 impl History {
-    /// Reads the file, if one is wanted, and makes it where there is none.
+    /// Reads the file, if a path is given, and creates it if it does not exist.
     pub(crate) fn open(path: Option<&Path>) -> io::Result<History> {
         let Some(path) = path else { return Ok(History { entries: Vec::new(), file: None }) };
         let entries = read(path)?;
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         #[cfg(unix)]
-        // For nobody else to read.
+        // Readable by its owner only.
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         Ok(History { entries, file: Some(options.open(path)?) })
     }
 
-    /// The newest entries, from the oldest of them.
+    /// Returns the newest entries, the oldest of them first.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(String::as_str)
     }
 
-    /// Writes a line to the file; gives it back if it is one to be kept.
+    /// Appends a line to the file. Returns it if it belongs in the history.
     pub(crate) fn keep<'a>(&mut self, line: &'a str) -> Option<&'a str> {
         if line.trim().is_empty() || line.len() > MAX_ENTRY_BYTES || line.contains('\n') {
             return None;
@@ -54,7 +54,7 @@ impl History {
     }
 }
 
-/// The newest entries of a file.
+/// Reads the newest entries of a file.
 fn read(path: &Path) -> io::Result<Vec<String>> {
     let mut text = Vec::new();
     match File::open(path) {

@@ -1,4 +1,4 @@
-//! The events for people: messages as they are on stdout, everything else in words on stderr.
+//! Events for people: payloads of messages on stdout, all other events as text on stderr.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,27 +16,27 @@ use crate::output::Paint;
 use crate::print::{Format, Line};
 use crate::slash::TypedPings;
 
-/// Human for people.
+/// Formats events for people.
 pub(crate) struct Human {
     /// The name of the connection, or its number.
     pub(crate) source: String,
-    /// Whether stdout is a terminal, which a message must not steer.
+    /// Whether stdout is a terminal, so that control characters in messages are escaped.
     pub(crate) terminal: bool,
-    /// Whether messages are what they carry and nothing else.
+    /// Whether only the payload of messages is printed.
     pub(crate) raw: bool,
-    /// What stands before each message.
+    /// The prefix of each message.
     pub(crate) prefix: &'static str,
-    /// Whether messages are told by what they are, and pings, pongs and states are told of.
+    /// Whether the type of each message is printed, and pings, pongs and states are.
     pub(crate) verbose: bool,
-    /// From when the time before each message is counted, if one stands there.
+    /// The start of the time that is printed before each message, if one is.
     pub(crate) began: Option<Instant>,
-    /// How many bytes of a message are inflated at inflate_limit.
+    /// The longest text that a compressed message is inflated to, in bytes.
     pub(crate) inflate_limit: usize,
     /// Whether stdout has colour.
     pub(crate) out_colour: bool,
     /// Whether stderr has colour.
     pub(crate) err_colour: bool,
-    /// The pings that were typed: their answers are told of too.
+    /// The pings that were typed: their pongs are printed without `-v` too.
     pub(crate) asked: TypedPings,
 }
 
@@ -50,7 +50,7 @@ impl Human {
     }
 
     fn painted(&self, words: impl fmt::Display, paint: Paint) -> Line {
-        // One line, whatever the server gave for a reason.
+        // The reason of a Close frame may have line ends.
         let words = format!("wsup {}: {words}", self.source);
         let words = escape_controls(&words).replace('\n', "\\n");
         Line::Stderr(if self.err_colour { paint.on(&words) } else { words })
@@ -60,7 +60,7 @@ impl Human {
         if self.verbose { self.info(words) } else { Line::Nothing }
     }
 
-    /// What a message says.
+    /// Returns a payload as text.
     fn payload(&self, payload: &Payload) -> String {
         let text = match payload {
             Payload::Text(text) => text.to_string(),
@@ -124,7 +124,7 @@ impl Format for Human {
                 self.info(format_args!("pong after {}", format_time(rtt)))
             }
             Some(rtt) => self.detail(format_args!("pong after {}", format_time(rtt))),
-            None => self.detail("pong that nobody asked for"),
+            None => self.detail("unsolicited pong"),
         }
     }
 
@@ -155,14 +155,16 @@ impl Format for Human {
     fn stopped(&self, stopped: &event::Stopped) -> Line {
         match stopped.outcome.kind {
             OutcomeKind::Closed => Line::Nothing,
-            OutcomeKind::Refused => self.failure("trying again would not help"),
+            OutcomeKind::Refused => {
+                self.failure("not dialled again: the next dial would fail in the same way")
+            }
             OutcomeKind::GaveUp => self.failure("gave up"),
             _ => self.failure("failed"),
         }
     }
 }
 
-/// How the connection is, as `/status` tells.
+/// Formats the output of `/status`.
 pub(crate) fn status(status: &Status) -> String {
     let Figures { messages_in, messages_out, bytes_in, bytes_out, round_trip, .. } = status.figures;
     let mut words = format!(
@@ -184,7 +186,7 @@ pub(crate) fn status(status: &Status) -> String {
     escape_controls(&words).replace('\n', "\\n")
 }
 
-/// What the stages of a dial took, that there were.
+/// Formats the durations of the stages that a dial had.
 fn took(timings: &Timings) -> String {
     let stages = [
         ("handler", timings.handler),
@@ -194,11 +196,11 @@ fn took(timings: &Timings) -> String {
         ("tls", timings.tls),
         ("upgrade", timings.upgrade),
     ];
-    let told = stages.iter().filter_map(|(name, span)| Some(format!("{name} {:.1?}", (*span)?)));
-    format!("; {}", told.collect::<Vec<_>>().join(", "))
+    let stages = stages.iter().filter_map(|(name, span)| Some(format!("{name} {:.1?}", (*span)?)));
+    format!("; {}", stages.collect::<Vec<_>>().join(", "))
 }
 
-/// What `--dry-run` prints.
+/// Formats the output of `--dry-run`.
 pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
     let request = escape_controls(&request.replace("\r\n", "\n"));
     let delays = match delays {
@@ -222,7 +224,7 @@ fn format_time(span: Duration) -> String {
     format!("{span:.1?}")
 }
 
-/// The text without what a terminal obeys.
+/// Escapes control characters, except tabs and line ends.
 fn escape_controls(text: &str) -> String {
     let mut escape_controls = String::with_capacity(text.len());
     for c in text.chars() {

@@ -4,9 +4,9 @@ use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// The text in a payload that is nothing but compressed text, and what it is marked with: `gzip`,
-/// or `zlib` for a zlib stream and for bare deflate. `None` where it is anything else, or has more
-/// than `limit` bytes when inflated.
+/// Inflates a payload that is nothing but compressed text. Returns the name of the format and the text:
+/// `gzip`, or `zlib` for a zlib stream and for bare deflate. Returns `None` for anything else, and for
+/// text of more than `limit` bytes.
 pub(crate) fn text(bytes: &[u8], limit: usize) -> Option<(&'static str, String)> {
     match bytes {
         [0x1f, 0x8b, ..] => {
@@ -34,12 +34,13 @@ fn bounded(decoder: &mut impl Read, limit: usize) -> Option<Vec<u8>> {
     (inflated.len() <= limit).then_some(inflated)
 }
 
-/// What was inflated, unless something stands behind it.
+/// Returns the inflated bytes, unless bytes follow the compressed stream.
 fn whole(inflated: Vec<u8>, read: u64, bytes: &[u8]) -> Option<Vec<u8>> {
     (read == bytes.len() as u64).then_some(inflated)
 }
 
-/// The text, if there is any. Few bytes that mean something else inflate to nothing by chance.
+/// Returns the text if it is UTF-8 and not empty: a few bytes of another kind may happen to inflate to
+/// nothing.
 fn text_of(inflated: Vec<u8>) -> Option<String> {
     String::from_utf8(inflated).ok().filter(|text| !text.is_empty())
 }

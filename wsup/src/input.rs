@@ -1,4 +1,4 @@
-//! The lines of stdin, read by a thread of their own, or those that are typed at the prompt.
+//! Lines of input: read from stdin by a thread, or typed at the prompt.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::buffer::Buffer;
 use crate::screen::eprint_line;
 
-/// What was read of stdin and not sent yet.
+/// Lines that were read and not sent yet.
 pub(crate) struct Lines {
-    /// Has no bound of its own: each line in it holds its share of `Lines::room`.
+    /// Unbounded as a channel: each line in it holds a permit of a `Room`, which is bounded.
     lines: UnboundedReceiver<Line>,
-    /// Whether there was any line.
+    /// Whether any line was read.
     any: bool,
 }
 
-/// A line of stdin, and its share of the room for lines, until it is dropped.
+/// A line, with its permit of the room for lines until it is dropped.
 pub(crate) struct Line {
     pub(crate) payload: Payload,
     _room: OwnedSemaphorePermit,
 }
 
-/// What a line costs besides its text.
+/// What a line counts against the room besides its text, in bytes.
 const OVERHEAD: usize = 64;
 
 impl Lines {
-    /// Begins to read stdin, as long as the lines that wait have no more bytes than the buffer.
+    /// Starts to read stdin. Reading pauses while the unsent lines have as many bytes as the buffer.
     ///
     /// A thread blocked in a read cannot be ended: the process must end by `exit`.
     pub(crate) fn read(buffer: Buffer, kind: Kind) -> io::Result<Lines> {
@@ -44,28 +44,28 @@ impl Lines {
         Ok(Lines { lines, any: false })
     }
 
-    /// Lines that are typed: as many may wait as the buffer has bytes. They end where the typist is dropped,
-    /// also without a line.
+    /// Creates a channel for typed lines: unsent lines may have as many bytes as the buffer. The input
+    /// ends when the `LineSender` is dropped, even without a line.
     pub(crate) fn typed(buffer: Buffer, kind: Kind) -> (LineSender, Lines) {
         let (sender, lines) = unbounded_channel();
         let room = Room::new(buffer.bytes);
         (LineSender { sender, room, buffer, kind }, Lines { lines, any: true })
     }
 
-    /// The next line; `None` at the end of the input.
+    /// Returns the next line, or `None` at the end of the input.
     pub(crate) async fn next(&mut self) -> Option<Line> {
         let line = self.lines.recv().await;
         self.any |= line.is_some();
         line
     }
 
-    /// Whether there was any line. Input without one (`/dev/null`) is no input.
+    /// Returns whether any line was read. Input without one (`/dev/null`) counts as no input.
     pub(crate) fn any(&self) -> bool {
         self.any
     }
 }
 
-/// What lines are sent as.
+/// The type of message that a line becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -73,7 +73,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// These bytes as a message; `None` where they cannot be.
+    /// Converts bytes to a message. Returns `None` if they cannot be one.
     pub(crate) fn payload(self, bytes: Vec<u8>) -> Option<Payload> {
         match self {
             Kind::Text => String::from_utf8(bytes).ok().map(Payload::from),
@@ -82,7 +82,7 @@ impl Kind {
     }
 }
 
-/// Takes lines that are typed. It refuses what has no room: whoever types is not made to wait.
+/// Accepts typed lines. A line without room is refused, so that the prompt never blocks.
 pub(crate) struct LineSender {
     sender: UnboundedSender<Line>,
     room: Room,
@@ -91,10 +91,10 @@ pub(crate) struct LineSender {
 }
 
 impl LineSender {
-    /// Passes a line on.
+    /// Enqueues a line.
     ///
     /// # Errors
-    /// Why it is not sent, in words.
+    /// Why the line is not sent.
     pub(crate) fn put(&self, line: String) -> Result<(), &'static str> {
         if !self.buffer.fits(line.len()) {
             return Err(TOO_LONG);
@@ -106,7 +106,7 @@ impl LineSender {
     }
 }
 
-/// The bytes that lines may have while they wait.
+/// The bytes that unsent lines may have.
 struct Room {
     semaphore: Arc<Semaphore>,
     all: u32,
@@ -144,7 +144,7 @@ fn pass_on(
                 continue;
             }
         };
-        // Neither fails: nobody closes the semaphore, and a run that is over needs no lines.
+        // The semaphore is never closed, and a run that is over needs no lines.
         let permit = room.semaphore.clone().acquire_many_owned(room.cost(&payload));
         let Ok(room) = runtime.block_on(permit) else { break };
         if lines.send(Line { payload, _room: room }).is_err() {
@@ -154,8 +154,8 @@ fn pass_on(
     Ok(())
 }
 
-/// The next line without its end, or why it cannot be a message; `None` at the end of the input.
-/// Never holds more than the buffer and the line's end.
+/// Reads a line and removes its end. Returns why it cannot be a message if so, and `None` at the end of
+/// the input. Buffers no more bytes than the send buffer and the end of the line have.
 fn read_line(
     input: &mut impl BufRead,
     buffer: Buffer,

@@ -1,4 +1,4 @@
-//! The events as JSON: a contract. Keys may be added, never removed or moved; a key without a value
+//! Events as JSON. This is a contract: keys may be added, never removed or moved; a key without a value
 //! is `null`.
 
 use std::time::Duration;
@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::print::{Format, Line};
 
-/// One object a line, for programs.
+/// Formats each event as one object on a line.
 pub(crate) struct Json {
     /// The name of the connection, or its number.
     pub(crate) source: String,
-    /// Whether an opening is followed by what its dial took.
+    /// Whether each `open` is followed by a `timings`.
     pub(crate) timings: bool,
 }
 
@@ -125,7 +125,7 @@ impl Format for Json {
     }
 }
 
-/// What `--dry-run` prints.
+/// Formats the output of `--dry-run`.
 pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
     let delays: Vec<_> = delays.iter().copied().map(millis).collect();
     Object(Vec::new()).key("event", "plan").text("request", request).key("delays_ms", delays).end()
@@ -135,12 +135,12 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds to the microsecond, without the noise of a binary fraction.
+/// Returns milliseconds, rounded to a microsecond so that no binary fraction is printed in full.
 fn fraction(span: Duration) -> f64 {
     (span.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// An object whose keys stay in the order in which they are put in.
+/// An object whose keys keep the order in which they are added.
 struct Object(Vec<u8>);
 
 impl Object {
@@ -152,7 +152,7 @@ impl Object {
         self.raw(key, value.into().to_string().as_bytes())
     }
 
-    /// As [`key`](Object::key), without a copy of a text that may be long.
+    /// Adds a text like [`key`](Object::key), without copying it: it may be long.
     fn text(mut self, key: &str, text: &str) -> Object {
         self = self.raw(key, b"");
         serde_json::to_writer(&mut self.0, text).expect("a str is JSON, and a Vec takes all");

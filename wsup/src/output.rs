@@ -1,4 +1,4 @@
-//! How the output looks: the flags, and colour.
+//! The flags that control the output, and its colours.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -12,31 +12,31 @@ pub(crate) struct OutputFlags {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Print what messages carry and nothing else: text as a line, binary as it is; no editing
+    /// Print only the payload of messages: text as a line, binary unchanged; no line editing
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) raw: bool,
 
-    /// Colour: auto is on terminals, unless NO_COLOR is set
+    /// When to use colour; auto: on terminals, unless NO_COLOR is set
     #[arg(long, value_name = "auto|always|never", default_value = "auto")]
     color: ColorChoice,
 
-    /// Tell how long each stage of a dial took, and print before each message the seconds since
-    /// the start
+    /// Print the duration of each stage of a dial, and before each message the seconds since the
+    /// start
     #[arg(long)]
     pub(crate) timings: bool,
 
-    /// Keep what is typed at the prompt in this file, and bring it back [default: kept nowhere]
+    /// Keep the history of the prompt in this file [default: not kept]
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
 
-    /// Tell of states, pings and pongs too, and print before each message what it is; -vv: log
+    /// Print states, pings and pongs too, and the type of each message before it; -vv: log
     /// everything to stderr
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 }
 
 impl OutputFlags {
-    /// Whether a stream has colour.
+    /// Returns whether a stream gets colour.
     pub(crate) fn colour(&self, stream: &impl IsTerminal) -> bool {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         match self.color {
@@ -46,19 +46,19 @@ impl OutputFlags {
         }
     }
 
-    /// Whether lines are typed at a prompt, if there are terminals to do it on.
+    /// Returns whether lines are typed at a prompt: on terminals, without `--json` and `--raw`.
     pub(crate) fn prompts(&self) -> bool {
         let terminals = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         terminals && !dumb() && !self.json && !self.raw
     }
 }
 
-/// Whether the terminal says that it obeys nothing.
+/// Returns whether the terminal supports no control sequences.
 fn dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// What has a colour.
+/// The colour of a line.
 #[derive(Clone, Copy)]
 pub(crate) enum Paint {
     Message,
@@ -67,7 +67,7 @@ pub(crate) enum Paint {
 }
 
 impl Paint {
-    /// The line in its colour.
+    /// Returns the line in this colour.
     pub(crate) fn on(self, line: &str) -> String {
         let code = match self {
             Paint::Message => "34",

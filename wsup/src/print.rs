@@ -1,7 +1,7 @@
 //! The actor that writes to stdout, on a thread of its own.
 //!
-//! A write may block for as long as nobody reads. Then the mailbox fills, the connection stops
-//! reading the socket, and nothing grows; the signals and the clock are on another thread.
+//! A write blocks while the reader of stdout does not read. Then the mailbox fills up and the connection
+//! stops reading its socket, so that memory stays bounded. Signals and timers run on another thread.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::screen;
 
-/// How events look.
+/// Formats events as lines.
 pub(crate) trait Format {
     fn open(&self, open: &event::Open) -> Line;
     fn message(&self, message: &event::Message) -> Line;
@@ -25,18 +25,18 @@ pub(crate) trait Format {
     fn stopped(&self, stopped: &event::Stopped) -> Line;
 }
 
-/// A line of output, with its end.
+/// A line of output, and its stream.
 pub(crate) enum Line {
-    /// For stdout.
+    /// For stdout, with its line end.
     Stdout(Vec<u8>),
-    /// Human for people, for stderr.
+    /// Text for people, without a line end, for stderr.
     Stderr(String),
-    /// Nothing to say.
+    /// No output.
     Nothing,
 }
 
 impl Line {
-    /// The line and one more, where both are for stdout; else the line.
+    /// Appends another line if both are for stdout. Otherwise returns the first.
     pub(crate) fn and(self, more: Line) -> Line {
         match (self, more) {
             (Line::Stdout(line), Line::Stdout(more)) => Line::Stdout([line, more].concat()),
@@ -44,7 +44,7 @@ impl Line {
         }
     }
 
-    /// Writes it to where it belongs, at once.
+    /// Writes the line to its stream and flushes it.
     pub(crate) fn write(&self) -> io::Result<()> {
         match self {
             Line::Stdout(line) => screen::out(line),
@@ -57,28 +57,28 @@ impl Line {
     }
 }
 
-/// What the session hears from the printer. Each is told once at most.
+/// A report of the printer to the session. Each is sent at most once.
 pub(crate) enum Report {
-    /// As many messages were printed as were wanted.
+    /// The messages of `--messages` have been printed.
     LimitReached,
-    /// Stdout takes no more.
+    /// Writing to stdout failed.
     StdoutFailed(io::Error),
     /// The last event was printed.
     Stopped(Box<Outcome>),
 }
 
 impl Report {
-    /// A channel of this size is never full.
+    /// The capacity with which the channel is never full.
     pub(crate) const KINDS: usize = 3;
 }
 
 /// Prints events in the order in which they come.
 pub(crate) struct Printer {
     form: Box<dyn Format + Send>,
-    /// How many messages are still to be printed, if not all.
+    /// How many messages are still to be printed; `None` without a limit.
     remaining: Option<u64>,
     reports: mpsc::Sender<Report>,
-    /// Whether stdout was lost. The rest is dropped.
+    /// Whether writing to stdout failed. Further lines for it are dropped.
     broken: bool,
 }
 
@@ -102,7 +102,7 @@ impl Printer {
     }
 
     fn report(&self, reports: Report) {
-        // It has room for all reports, and outlives the printer unless the run is over.
+        // The channel has room for all reports; it is closed only when the run is over.
         let _ = self.reports.try_send(reports);
     }
 }
@@ -136,7 +136,7 @@ impl Handler<event::Message> for Printer {
     }
 }
 
-/// Text that was not checked is shown as text if it is UTF-8, else as the bytes that it is.
+/// Text that was not validated is shown as text if it is UTF-8, otherwise as binary.
 impl Handler<event::Data> for Printer {
     type Result = ();
 

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use actix_ws_client::error::{Error, ProxyError, Verdict};
 
-/// One thing that is listed: a stage, or numbers.
+/// One entry of a list: a stage, or a range of numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// What `stage` of an `error` says, or a Close frame from the server.
+    /// A `stage` of the event `error`, or `closed` for a Close frame from the server.
     Stage(&'static str),
-    /// Statuses, or close codes. No number is both.
+    /// HTTP statuses or close codes. No number is both.
     Numbers(RangeInclusive<u16>),
 }
 
@@ -83,17 +83,17 @@ impl Failure {
     }
 }
 
-/// The status of a refusal, or the code of a Close frame.
+/// Returns the status of a refusal or the code of a Close frame.
 fn number(error: &Error) -> Option<u16> {
     match error {
         Error::Closed(Some(frame)) => Some(frame.code().value()),
-        // It is told as 1005.
+        // RFC 6455, 7.1.5: a Close frame without a code counts as 1005.
         Error::Closed(None) => Some(1005),
         other => other.status(),
     }
 }
 
-/// The two lists.
+/// The lists of `--retry-on` and `--give-up-on`.
 #[derive(Clone, clap::Args)]
 pub(crate) struct RetryLists {
     /// Which failures lead to another dial: stages, statuses and close codes, such as
@@ -101,14 +101,14 @@ pub(crate) struct RetryLists {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     retry_on: Vec<Failure>,
 
-    /// Which failures end the run: as --retry-on, and stronger
+    /// Which failures end the run, written as for --retry-on; of two that fit alike this one decides
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     give_up_on: Vec<Failure>,
 }
 
 impl RetryLists {
-    /// What the lists say of a failure. A number counts more than a stage, and of two that count
-    /// alike giving up does; what is on neither list is judged by the library.
+    /// Decides what follows a failure. A number takes precedence over a stage, and between entries of the
+    /// same kind `--give-up-on` does. For a failure on neither list the library decides.
     pub(crate) fn verdict(&self, error: &Error) -> Verdict {
         let lists = |list: &[Failure], number: bool| {
             list.iter().any(|failure| failure.is_number() == number && failure.is(error))
@@ -125,7 +125,7 @@ impl RetryLists {
     }
 }
 
-/// Another dial, not earlier than the server asks for.
+/// Returns a verdict to retry, not earlier than the server asks for.
 fn again(error: &Error) -> Verdict {
     match (error.verdict(), error) {
         (Verdict::Stop, Error::Refused(refusal) | Error::Proxy(ProxyError::Status(refusal))) => {

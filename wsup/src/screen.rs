@@ -1,35 +1,34 @@
-//! Where output goes: to stdout and stderr, or above the prompt while a line is edited.
+//! Writes output to stdout and stderr, or above the prompt while there is one.
 
 use std::io::{self, Write};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// A prompt, and how output gets past it.
+/// The functions of a prompt that output needs.
 pub(crate) struct Prompt {
-    /// Prints whole lines above the prompt; `false` where there is none any more.
+    /// Prints whole lines above the prompt. Returns `false` if the prompt is gone.
     pub(crate) print: Box<dyn FnMut(String) -> bool + Send>,
-    /// Takes the prompt away.
+    /// Removes the prompt.
     pub(crate) end: Box<dyn FnOnce() + Send>,
-    /// Whether stderr is a terminal too. Else its lines go there.
+    /// Whether stderr is a terminal too, so that its lines are printed above the prompt.
     pub(crate) stderr: bool,
 }
 
-/// The prompt, while there is one. Of the process, as stdout and stderr are.
+/// The prompt, while there is one. A static because stdout and stderr are global too.
 static PROMPT: Mutex<Option<Prompt>> = Mutex::new(None);
 
 fn prompt() -> MutexGuard<'static, Option<Prompt>> {
     PROMPT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on all that is for stdout goes above this prompt, and what is for stderr if that is a
-/// terminal.
+/// Sends further output for stdout above this prompt, and that for stderr too if it is a terminal.
 pub(crate) fn begin_prompt(new: Prompt) {
     *prompt() = Some(new);
 }
 
-/// Takes the prompt away, if there is one, behind all that was printed. A terminal that takes no
-/// output holds that up no longer than [`END_PROMPT_TIMEOUT`].
+/// Removes the prompt, if there is one, after all pending output. A terminal that accepts no output
+/// delays this by at most [`END_PROMPT_TIMEOUT`].
 pub(crate) fn end_prompt() {
     let (done, waits) = sync_channel(1);
     std::thread::spawn(move || {
@@ -42,10 +41,10 @@ pub(crate) fn end_prompt() {
     let _ = waits.recv_timeout(END_PROMPT_TIMEOUT);
 }
 
-/// How long the prompt may take to leave the screen.
+/// How long removing the prompt may take.
 const END_PROMPT_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Prints above the prompt; `false` where there is none.
+/// Prints above the prompt. Returns `false` if there is none.
 fn above(lines: &[u8], stderr: bool) -> bool {
     match &mut *prompt() {
         Some(prompt) if prompt.stderr || !stderr => {
@@ -55,7 +54,7 @@ fn above(lines: &[u8], stderr: bool) -> bool {
     }
 }
 
-/// Writes whole lines to stdout, at once.
+/// Writes whole lines to stdout and flushes them.
 pub(crate) fn out(lines: &[u8]) -> io::Result<()> {
     if above(lines, false) {
         return Ok(());
@@ -64,7 +63,7 @@ pub(crate) fn out(lines: &[u8]) -> io::Result<()> {
     out.write_all(lines).and_then(|()| out.flush())
 }
 
-/// Writes words for people to stderr, as a line. If nobody is there to read them, so be it.
+/// Writes a line to stderr. Errors are ignored.
 pub(crate) fn eprint_line(words: &str) {
     err(format!("{words}\n").as_bytes());
 }
@@ -75,7 +74,7 @@ fn err(lines: &[u8]) {
     }
 }
 
-/// The log's way to stderr. Each write is one whole line of it.
+/// The writer of the log, to stderr. Each write is one whole line.
 pub(crate) struct Log;
 
 impl Write for Log {

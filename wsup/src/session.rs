@@ -33,18 +33,19 @@ const USAGE: Status = 2;
 const REFUSED: Status = 3;
 const ABORTED: Status = 130;
 
-/// How long a blocked stdout may hold up the end that a signal or `--duration` asked for.
+/// How long a blocked stdout may delay the end after a signal or `--duration`, beside
+/// `--close-timeout`.
 const STDOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long an aborted run may take to say so.
+/// How long an aborted run may take to print its last event.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Runs what the process's arguments ask for.
+/// Runs the command line of this process. Returns the exit status.
 pub(crate) fn main(began: Instant) -> Status {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(err) => {
-            // Help goes to stdout, errors to stderr; if nobody reads them, so be it.
+            // Help goes to stdout, errors to stderr. A stream without a reader changes nothing.
             let _ = err.print();
             return err.exit_code();
         }
@@ -66,16 +67,16 @@ pub(crate) fn main(began: Instant) -> Status {
     status
 }
 
-/// Prints what completes the flags in a shell.
+/// Prints the completion script of a shell.
 fn complete(shell: Shell) -> Status {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "wsup", &mut script);
     screen::out(&script).map_or_else(|err| broken_stdout(&err), |()| CLOSED)
 }
 
-/// Logs to stderr what `RUST_LOG` asks for, else warnings.
+/// Logs to stderr: the targets and levels of `RUST_LOG`, or warnings without it.
 fn log(args: &Args) {
-    // For people a failure is put in words already.
+    // The output for people shows failures already.
     let default = match (args.output.verbose, args.output.json) {
         (2.., _) => "warn,actix_ws_client=trace",
         (_, true) => "warn",
@@ -119,7 +120,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
         Err(err) => return Ok(cannot("read stdin", &err)),
     };
     if commands.is_some() {
-        eprint_line("wsup: /help lists what can be asked, Ctrl-D ends");
+        eprint_line("wsup: /help lists the commands, Ctrl-D ends");
     }
     let input = (lines, args.eof_wait());
     let feed = Feed::new(connection.clone(), figures, openings, args.buffer(), texts, input);
@@ -132,7 +133,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     Ok(status)
 }
 
-/// Prints what would be asked, and when.
+/// Prints the upgrade request and the delays between dials.
 async fn dry_run(args: &Args, builder: &ConnectionBuilder) -> Result<Status, Usage> {
     let (request, delays) = (builder.request_head().await?, args.delays());
     let line = match args.output.json {
@@ -148,7 +149,7 @@ fn cannot(what: &str, err: &io::Error) -> Status {
     FAILED
 }
 
-/// Sends the connection's events to a printer on a thread of its own.
+/// Registers a printer, on a thread of its own, for the connection's events.
 fn print(
     args: &Args,
     builder: ConnectionBuilder,
@@ -180,12 +181,12 @@ fn print(
         .on_error(printer.clone().recipient())
         .on_close(printer.clone().recipient())
         .on_stopped(printer.clone().recipient());
-    // Unchecked text comes as bytes: only `Data` tells what it was.
+    // Unchecked text comes as bytes: only `Data` has the opcode of the message.
     let builder = match args.skip_utf8 {
         true => builder.on_data(printer.clone().recipient()),
         false => builder.on_message(printer.clone().recipient()),
     };
-    // What would not be shown is not sent either: a server may ping millions of times.
+    // Events that are not shown are not delivered either: a server may ping millions of times.
     let builder = match output.json || verbose {
         true => builder.on_ping(printer.clone().recipient()),
         false => builder,
@@ -198,16 +199,16 @@ fn print(
     states.into_iter().fold(builder, ConnectionBuilder::on_state)
 }
 
-/// A connection that runs, and what may end it.
+/// A running connection, and the sources that may end it.
 struct Session {
     connection: Addr<Connection>,
     commands: Commands,
-    /// How long the end that a signal or `--duration` asked for may take.
+    /// How long the end may take after a signal or `--duration`.
     overdue: Duration,
 }
 
 impl Session {
-    /// Sees the run to its end.
+    /// Runs until the connection has stopped or the end has taken too long. Returns the exit status.
     async fn run_to_end(
         mut self,
         signals: &mut Signals,
@@ -251,12 +252,12 @@ impl Session {
                     close = asked;
                 }
             }
-            // Whatever it was, the run is to end. A second time changes nothing.
+            // Every branch that gets here ends the run. A second Close changes nothing.
             self.connection.do_send(std::mem::take(&mut close));
         }
     }
 
-    /// Drops the socket, and says so if that takes no time.
+    /// Drops the socket, and prints the last event if that takes no longer than [`ABORT_TIMEOUT`].
     async fn abort(&self, reported: &mut mpsc::Receiver<Report>) -> Status {
         self.connection.do_send(command::Close::normal().deadline(Duration::ZERO));
         let stopped =
@@ -267,7 +268,7 @@ impl Session {
     }
 }
 
-/// Whoever reads may stop reading when there is enough. Anything else is a failure.
+/// A reader of stdout may stop at any time: that is no failure. Any other error is.
 fn broken_stdout(err: &io::Error) -> Status {
     match err.kind() {
         io::ErrorKind::BrokenPipe => CLOSED,

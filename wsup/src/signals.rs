@@ -1,10 +1,10 @@
-//! What comes from outside and asks a run to end: signals, and the loss of who reads stdout.
+//! The outside events that end a run: signals, and the loss of the reader of stdout.
 
 use std::io;
 
 use tokio::sync::mpsc;
 
-/// SIGINT and SIGTERM, and each Ctrl-C that is typed; Ctrl-C where there are no signals.
+/// SIGINT, SIGTERM and each Ctrl-C at the prompt. Only Ctrl-C where the system has no signals.
 pub(crate) struct Signals {
     #[cfg(unix)]
     typed: Option<mpsc::Receiver<()>>,
@@ -16,14 +16,14 @@ pub(crate) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Takes the signals over from the system's default, which would kill the process.
+    /// Replaces the default action of the signals, which ends the process.
     pub(crate) fn new() -> io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
         let interrupt = signal(SignalKind::interrupt())?;
         Ok(Signals { interrupt, terminate: signal(SignalKind::terminate())?, typed: None })
     }
 
-    /// The next signal.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -32,7 +32,7 @@ impl Signals {
         }
     }
 
-    /// Takes what is typed at a prompt for a signal too: there the terminal makes none of it.
+    /// Adds the Ctrl-C of a prompt, for which the terminal sends no signal.
     pub(crate) fn and_typed(&mut self, interrupts: mpsc::Receiver<()>) {
         self.typed = Some(interrupts);
     }
@@ -61,19 +61,18 @@ impl Signals {
     }
 }
 
-/// Waits until nobody can read stdout any more, so that a quiet connection need not wait for its
-/// next line to find out. Where that cannot be seen (a file, another system) it waits for ever, and
-/// the next write tells.
+/// Waits until stdout has lost its reader, so that the run ends even while no line is printed. Where this
+/// cannot be observed (a file, another system) it never completes, and the next write fails instead.
 pub(crate) async fn reader_gone() {
     #[cfg(unix)]
     {
         use std::os::fd::AsFd;
         use tokio::io::Interest;
         use tokio::io::unix::AsyncFd;
-        // Only watched: the descriptor stays a blocking one.
+        // Only polled for errors: the descriptor stays in blocking mode.
         let stdout = io::stdout().as_fd().try_clone_to_owned();
-        // Deprecated, but its successor is newer than the tokio that the library asks for; what it
-        // is blamed for cannot happen to an `OwnedFd`.
+        // Deprecated, but its successor is newer than the oldest tokio that the library accepts. The
+        // reason for the deprecation does not apply to an `OwnedFd`.
         #[allow(deprecated)]
         let stdout = stdout.and_then(|fd| AsyncFd::with_interest(fd, Interest::ERROR));
         if let Ok(stdout) = stdout

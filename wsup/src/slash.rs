@@ -1,4 +1,4 @@
-//! What is typed at the prompt: a line to be sent, or a command behind a slash.
+//! Parses lines that are typed at the prompt: a line to send, or a command that begins with a slash.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,22 +7,22 @@ use actix_ws_client::command;
 use actix_ws_client::proto::close::CloseCode;
 use actix_ws_client::proto::message::ControlPayload;
 
-/// What `/help` says.
+/// The output of `/help`.
 pub(crate) const HELP: &str = "\
-/ping [TEXT]           send a Ping; the round trip is told
+/ping [TEXT]           send a Ping and print its round trip
 /close [CODE [REASON]] close and end; 1000 without a code
 /reconnect             drop the socket and dial again, or dial at once
-/status                tell how the connection is
+/status                print phase, counters, peer and the last error
 /help                  this
 //TEXT                 send /TEXT
-Ctrl-D closes and ends behind the last line, Ctrl-C at once; a second Ctrl-C aborts.";
+Ctrl-D closes and ends after the last line, Ctrl-C at once; a second Ctrl-C aborts.";
 
-/// What is typed.
+/// A typed line.
 #[derive(Debug)]
 pub(crate) enum Typed {
-    /// To be sent.
+    /// A line to send.
     Line(String),
-    /// To be done.
+    /// A command to execute.
     Command(Slash),
 }
 
@@ -37,10 +37,10 @@ pub(crate) enum Slash {
 }
 
 impl Typed {
-    /// Tells a line from a command.
+    /// Parses a typed line.
     ///
     /// # Errors
-    /// A command that does not exist or cannot be, in words.
+    /// Why a command is not valid.
     pub(crate) fn parse(line: String) -> Result<Typed, String> {
         let Some(rest) = line.strip_prefix('/') else { return Ok(Typed::Line(line)) };
         if rest.starts_with('/') {
@@ -48,7 +48,7 @@ impl Typed {
         }
         let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
         let command = match (name, rest.trim()) {
-            // The text as it is, spaces too.
+            // The text is sent unchanged, with its spaces.
             ("ping", _) => Slash::Ping(
                 ControlPayload::new(rest.to_owned()).map_err(|err| format!("/ping: {err}"))?,
             ),
@@ -58,7 +58,7 @@ impl Typed {
             ("status", "") => Slash::Status,
             ("help", "") => Slash::Help,
             ("reconnect" | "status" | "help", _) => {
-                return Err(format!("/{name} stands alone; //{name} … is sent as a line"));
+                return Err(format!("/{name} takes no argument; //{name} … is sent as a line"));
             }
             _ => return Err(format!("no command /{name}: /help lists them, //{name} sends it")),
         };
@@ -66,12 +66,12 @@ impl Typed {
     }
 }
 
-/// The pings that were typed and not answered yet: the newest 16.
+/// The payloads of typed pings that are not answered yet: the newest 16.
 #[derive(Clone, Default)]
 pub(crate) struct TypedPings(Arc<Mutex<VecDeque<ControlPayload>>>);
 
 impl TypedPings {
-    /// A ping is sent.
+    /// Adds the payload of a ping.
     pub(crate) fn put(&self, payload: ControlPayload) {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         asked.push_back(payload);
@@ -80,7 +80,7 @@ impl TypedPings {
         }
     }
 
-    /// Whether a pong answers one. It does so once.
+    /// Removes the payload of a pong. Returns whether a typed ping had it.
     pub(crate) fn take(&self, payload: &ControlPayload) -> bool {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = asked.iter().position(|asked| asked == payload);

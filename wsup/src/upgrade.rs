@@ -1,24 +1,24 @@
-//! The flags about the upgrade request.
+//! The flags that change the upgrade request.
 
 use actix_ws_client::ConnectionBuilder;
 
 use crate::from_file;
 use crate::usage::Usage;
 
-/// What the request says, beside whole lines. None of it has a parser of clap's: it would repeat a
-/// value that it refuses, and these may be secrets.
+/// The flags of the request, except those for whole header lines. None has a parser of clap: clap repeats
+/// a value that it refuses, and these may be secrets.
 #[derive(clap::Args)]
 pub(crate) struct Upgrade {
-    /// Cookies to send, as name=value; other=value, behind those that the server has set; @FILE:
-    /// what is in a file
+    /// Send these cookies, as name=value; other=value, after those that the server has set; @FILE:
+    /// the content of a file
     #[arg(long, value_name = "COOKIES")]
     cookie: Option<String>,
 
-    /// Send back no cookie that the server sets
+    /// Do not send back cookies that the server sets
     #[arg(long)]
     no_cookie_jar: bool,
 
-    /// What Origin says [default: the URL's]
+    /// The value of Origin [default: that of the URL]
     #[arg(short, long, value_name = "ORIGIN", conflicts_with = "no_origin")]
     origin: Option<String>,
 
@@ -26,43 +26,43 @@ pub(crate) struct Upgrade {
     #[arg(long)]
     no_origin: bool,
 
-    /// What Host says [default: the URL's]
+    /// The value of Host [default: that of the URL]
     #[arg(long, value_name = "HOST[:PORT]")]
     host: Option<String>,
 
-    /// Offer this subprotocol, the most wanted first: the server has to pick one; repeatable
+    /// Offer this subprotocol; repeatable, the preferred one first; the server has to pick one
     #[arg(short, long, value_name = "NAME")]
     subprotocol: Vec<String>,
 
-    /// Send Authorization: Basic, in place of the URL's user info; @FILE: what is in a file
+    /// Send Authorization: Basic, instead of the URL's user info; @FILE: the content of a file
     /// [default: WSUP_USER of the environment]
     #[arg(long, value_name = "USER:PASSWORD", conflicts_with = "bearer")]
     user: Option<String>,
 
-    /// Send Authorization: Bearer; @FILE: what is in a file
+    /// Send Authorization: Bearer; @FILE: the content of a file
     /// [default: WSUP_BEARER of the environment]
     #[arg(long, value_name = "TOKEN")]
     bearer: Option<String>,
 
-    /// How many redirects of one dial are followed [default: 3]
+    /// Follow at most this many redirects in one dial [default: 3]
     #[arg(long, value_name = "N")]
     redirects: Option<u32>,
 }
 
-/// The variable of the environment that stands in for --user.
+/// The environment variable with the default of --user.
 const USER: &str = "WSUP_USER";
 
-/// The variable of the environment that stands in for --bearer.
+/// The environment variable with the default of --bearer.
 const BEARER: &str = "WSUP_BEARER";
 
 fn basic(builder: ConnectionBuilder, from: &str, pair: &str) -> Result<ConnectionBuilder, Usage> {
     let (user, password) =
-        pair.split_once(':').ok_or_else(|| Usage(format!("{from}: USER:PASSWORD")))?;
+        pair.split_once(':').ok_or_else(|| Usage(format!("{from}: expected USER:PASSWORD")))?;
     Ok(builder.basic_auth(user, password))
 }
 
 impl Upgrade {
-    /// The builder, told of all that.
+    /// Applies the flags to a builder.
     pub(crate) fn apply(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
         let read = |flag: &str, given: &str| {
             from_file::line(given).map_err(|why| Usage(format!("{flag}: {why}")))
@@ -82,9 +82,11 @@ impl Upgrade {
         builder = match (&self.user, &self.bearer) {
             (Some(pair), _) => basic(builder, "--user", &read("--user", pair)?)?,
             (None, Some(token)) => builder.bearer_auth(read("--bearer", token)?),
-            // Not a flag: others may see the arguments of a process.
+            // Not a flag: other users may see the arguments of a process.
             (None, None) => match (std::env::var(USER), std::env::var(BEARER)) {
-                (Ok(_), Ok(_)) => return Err(Usage(format!("{USER} and {BEARER}: one of them"))),
+                (Ok(_), Ok(_)) => {
+                    return Err(Usage(format!("{USER} and {BEARER}: only one of them may be set")));
+                }
                 (Ok(pair), _) => basic(builder, USER, &pair)?,
                 (_, Ok(token)) => builder.bearer_auth(token),
                 _ => builder,

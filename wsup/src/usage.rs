@@ -1,11 +1,11 @@
-//! What cannot be asked for.
+//! Errors in the arguments.
 
 use actix_ws_client::ConfigError;
 
-/// What the flags asked for that cannot be. The words never repeat a header or a URL.
+/// Why the arguments are not valid. The text never repeats a header or a URL.
 pub(crate) struct Usage(pub(crate) String);
 
-/// The variable of the environment with the password of --key.
+/// The environment variable with the password of --key.
 pub(crate) const KEY_PASSWORD: &str = "WSUP_KEY_PASSWORD";
 
 impl From<ConfigError> for Usage {
@@ -17,7 +17,7 @@ impl From<ConfigError> for Usage {
     }
 }
 
-/// The flag that sets an option of the builder's.
+/// Returns the flag that sets an option of the builder.
 fn flag(option: &str) -> String {
     match option {
         "basic_auth" => "--user".into(),
@@ -30,7 +30,7 @@ fn flag(option: &str) -> String {
         "min_version" => "--tls-min".into(),
         "limits" => "--max-message".into(),
         "subprotocols" => "--subprotocol".into(),
-        // The library names the variable of the environment that it refuses.
+        // For an environment variable the option is its name.
         variable if variable.to_ascii_lowercase().ends_with("_proxy") => variable.into(),
         variable if variable.starts_with(|first: char| first.is_ascii_uppercase()) => {
             variable.into()

@@ -1,4 +1,4 @@
-//! What can stand behind a flag. A value that makes no sense cannot be built.
+//! The types of flag values. A value that is not valid cannot be built.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,11 +28,11 @@ impl FromStr for Time {
         };
         let number: f64 = number.parse().map_err(|_| SHAPE)?;
         let span = Duration::try_from_secs_f64(number * seconds).unwrap_or(Duration::MAX);
-        if span > MAX_TIME { Err("longer than a year".into()) } else { Ok(Time(span)) }
+        if span > MAX_TIME { Err("longer than 366 days".into()) } else { Ok(Time(span)) }
     }
 }
 
-/// Times are added to the clock, and the clock has an end.
+/// The longest time that is accepted: times are added to the clock, which may overflow.
 const MAX_TIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// A length of time above zero.
@@ -66,7 +66,7 @@ impl FromStr for OptionalTime {
     }
 }
 
-/// A length of time above zero, or `off`; zero would give up at once, and is refused.
+/// A length of time above zero, or `off`. Zero is refused: it would give up at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OptionalTimeout(pub(crate) Option<Duration>);
 
@@ -108,17 +108,17 @@ impl FromStr for Size {
     }
 }
 
-/// More would be no bound any more.
+/// The largest size that is accepted, in bytes: a larger one would not be a useful bound.
 const MAX_SIZE: usize = 1 << 30;
 
-/// How to come back: `exp`, `never`, or a time, always the same.
+/// The reconnect policy: `exp`, `never`, or a fixed delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Policy {
     /// Exponential, with jitter.
     Exponential,
-    /// Not at all.
+    /// No reconnect.
     Never,
-    /// After this time.
+    /// The same delay before each dial.
     Fixed(Duration),
 }
 
@@ -131,7 +131,7 @@ impl FromStr for Policy {
             "never" => Ok(Policy::Never),
             _ => match text.parse() {
                 Ok(PositiveTime(delay)) => Ok(Policy::Fixed(delay)),
-                Err(reason) => Err(format!("exp, never, or a time: {reason}")),
+                Err(reason) => Err(format!("expected exp, never or a time: {reason}")),
             },
         }
     }
@@ -147,7 +147,7 @@ impl From<Policy> for Reconnect {
     }
 }
 
-/// What every ping carries.
+/// The payload of every ping.
 #[derive(Clone, Debug)]
 pub(crate) struct PingPayload(pub(crate) ControlPayload);
 
@@ -170,22 +170,22 @@ impl FromStr for Version {
         match text {
             "1.2" => Ok(Version(TlsVersion::V1_2)),
             "1.3" => Ok(Version(TlsVersion::V1_3)),
-            _ => Err("1.2 or 1.3"),
+            _ => Err("expected 1.2 or 1.3"),
         }
     }
 }
 
-/// A header line. It is no `FromStr`: clap repeats a value that it cannot parse, and this one may
-/// be a secret.
+/// A header line. It has no `FromStr`: clap repeats a value that it cannot parse, and this one may be a
+/// secret.
 pub(crate) struct Header {
     pub(crate) name: String,
     pub(crate) value: String,
 }
 
 impl Header {
-    /// Takes `Name: value` apart; the library checks the parts.
+    /// Splits `Name: value`. The library checks the parts.
     pub(crate) fn parse(line: &str) -> Result<Header, &'static str> {
-        let (name, value) = line.split_once(':').ok_or("a header is `Name: value`")?;
+        let (name, value) = line.split_once(':').ok_or("expected `Name: value`")?;
         Ok(Header { name: name.trim().to_owned(), value: value.trim().to_owned() })
     }
 }

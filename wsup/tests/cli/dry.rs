@@ -33,10 +33,10 @@ fn lines(head: &str, hidden: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_request_is_the_one_that_is_sent_but_for_key_and_secrets() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         for stream in listener.incoming() {
-            told.send(server::read_head(&mut stream.unwrap())).unwrap();
+            sender.send(server::read_head(&mut stream.unwrap())).unwrap();
         }
     });
     let url = format!("ws://user:hunter2@127.0.0.1:{}/a%20b?c=d:%20e", server.port);
@@ -44,8 +44,8 @@ fn the_request_is_the_one_that_is_sent_but_for_key_and_secrets() {
     let shown = plan(&args)["request"].as_str().unwrap().to_owned();
     Wsup::json(&[&["--reconnect", "never"], &args[..]].concat()).end().is(1, "failed");
 
-    let sent = hears.recv().unwrap();
-    assert!(hears.try_recv().is_err(), "nothing is dialled for a look");
+    let sent = receiver.recv().unwrap();
+    assert!(receiver.try_recv().is_err(), "nothing is dialled for a look");
     let secrets = ["authorization", "x-key", "cookie", "user-agent"];
     let hidden = [&secrets[..], &["sec-websocket-key", "date"]].concat();
     assert_eq!(lines(&shown, &hidden), lines(&sent, &hidden));
@@ -77,14 +77,14 @@ fn the_delays_are_those_of_the_policy() {
 
 #[test]
 fn no_proxy_is_dialled_either() {
-    let (told, hears) = channel();
-    let proxy = Server::run(move |listener| told.send(listener.accept().unwrap().1).unwrap());
+    let (sender, receiver) = channel();
+    let proxy = Server::run(move |listener| sender.send(listener.accept().unwrap().1).unwrap());
     let port = proxy.port;
     let proxy = format!("http://u:hunter2@127.0.0.1:{port}");
     let shown = plan(&["ws://feed.invalid/", "--proxy", &proxy]).to_string();
     // The first to knock is this one.
     let knock = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    assert_eq!(hears.recv().unwrap(), knock.local_addr().unwrap());
+    assert_eq!(receiver.recv().unwrap(), knock.local_addr().unwrap());
     assert!(!shown.contains("hunter2") && !shown.contains("dTpodW50ZXIy"), "{shown}");
 }
 

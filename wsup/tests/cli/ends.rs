@@ -17,14 +17,14 @@ const STOPPED_UNOPENED: &str =
 
 #[test]
 fn as_many_messages_are_printed_as_were_asked_for() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::socket(move |mut socket| {
         for number in 0..20 {
             socket.send(Message::text(number.to_string())).unwrap();
         }
         loop {
             if let Ok(Message::Close(frame)) = socket.read() {
-                told.send(u16::from(frame.unwrap().code)).unwrap();
+                sender.send(u16::from(frame.unwrap().code)).unwrap();
                 break;
             }
         }
@@ -34,7 +34,7 @@ fn as_many_messages_are_printed_as_were_asked_for() {
     let messages: Vec<_> = ended.rest.iter().map(|line| parse(line)["data"].clone()).collect();
     assert_eq!(messages[1..4], ["0", "1", "2"]);
     assert_eq!(ended.rest.len(), 6, "open, three messages, close, stopped: {:?}", ended.rest);
-    assert_eq!(hears.recv().unwrap(), 1000);
+    assert_eq!(receiver.recv().unwrap(), 1000);
     ended.is(0, "closed");
 }
 
@@ -66,9 +66,9 @@ fn duration_ends_a_backoff() {
 #[test]
 fn a_signal_closes_with_1000() {
     for signal in ["INT", "TERM"] {
-        let (told, hears) = channel();
+        let (sender, receiver) = channel();
         let server = Server::raw(move |mut stream| {
-            told.send(server::read_close(&mut stream)).unwrap();
+            sender.send(server::read_close(&mut stream)).unwrap();
             stream.write_all(b"\x88\x02\x03\xe8").unwrap();
             std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
         });
@@ -78,21 +78,21 @@ fn a_signal_closes_with_1000() {
         wsup.signal(signal);
         let ended = wsup.end();
         ended.rest_is(&[CLOSED_BY_US, STOPPED]);
-        assert_eq!(hears.recv().unwrap(), 1000);
+        assert_eq!(receiver.recv().unwrap(), 1000);
         ended.is(0, "closed");
     }
 }
 
 #[test]
 fn a_signal_ends_a_dial() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         let stream = listener.accept().unwrap();
-        told.send(()).unwrap();
+        sender.send(()).unwrap();
         std::io::copy(&mut &stream.0, &mut std::io::sink()).unwrap();
     });
     let wsup = Wsup::json(&[&server.url()]);
-    hears.recv().unwrap();
+    receiver.recv().unwrap();
     wsup.signal("INT");
     let ended = wsup.end();
     ended.rest_is(&[STOPPED_UNOPENED]);
@@ -117,31 +117,31 @@ fn an_unanswered_close_is_bounded() {
 
 #[test]
 fn a_second_signal_aborts() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::raw(move |mut stream| {
-        told.send(server::read_close(&mut stream)).unwrap();
+        sender.send(server::read_close(&mut stream)).unwrap();
         std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
     });
     let mut wsup = Wsup::json(&[&server.url(), "--close-timeout", "1h"]);
     wsup.until("open");
     wsup.signal("INT");
-    assert_eq!(hears.recv().unwrap(), 1000);
+    assert_eq!(receiver.recv().unwrap(), 1000);
     wsup.signal("TERM");
     wsup.end().is(130, "closed");
 }
 
 #[test]
 fn a_closed_stdout_ends_the_run_quietly_though_nothing_more_comes() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::raw(move |mut stream| {
-        told.send(server::read_close(&mut stream)).unwrap();
+        sender.send(server::read_close(&mut stream)).unwrap();
         stream.write_all(b"\x88\x02\x03\xe8").unwrap();
     });
     let mut wsup = Wsup::json(&[&server.url()]);
     assert!(wsup.read_one_and_close().starts_with(r#"{"event":"open""#));
     let ended = wsup.end_unread();
     assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
-    assert_eq!(hears.recv().unwrap(), 1000, "the last close is a proper one");
+    assert_eq!(receiver.recv().unwrap(), 1000, "the last close is a proper one");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_stdout_that_was_never_open_ends_the_run_quietly() {
     assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
 }
 
-/// A server that sends until nothing more is taken, and tells how much was.
+/// Sends until the client accepts no more. Returns the number of bytes.
 fn flood(mut stream: std::net::TcpStream) -> usize {
     let frame = [&b"\x82\x7e\x40\x00"[..], &[7; 16 << 10]].concat();
     stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -166,10 +166,10 @@ fn flood(mut stream: std::net::TcpStream) -> usize {
 
 #[test]
 fn a_stdout_that_nobody_reads_holds_the_server_up_and_not_the_end() {
-    let (told, hears) = channel();
-    let server = Server::raw(move |stream| told.send(flood(stream)).unwrap());
+    let (sender, receiver) = channel();
+    let server = Server::raw(move |stream| sender.send(flood(stream)).unwrap());
     let wsup = Wsup::json(&[&server.url(), "--close-timeout", "200ms"]);
-    let sent = hears.recv().unwrap();
+    let sent = receiver.recv().unwrap();
     assert!(sent < 64 << 20, "{sent} bytes were taken");
     wsup.signal("INT");
     let ended = wsup.end_unread();
@@ -178,10 +178,10 @@ fn a_stdout_that_nobody_reads_holds_the_server_up_and_not_the_end() {
 
 #[test]
 fn a_second_signal_aborts_though_stdout_is_blocked() {
-    let (told, hears) = channel();
-    let server = Server::raw(move |stream| told.send(flood(stream)).unwrap());
+    let (sender, receiver) = channel();
+    let server = Server::raw(move |stream| sender.send(flood(stream)).unwrap());
     let mut wsup = Wsup::json(&[&server.url(), "--close-timeout", "1h"]);
-    hears.recv().unwrap();
+    receiver.recv().unwrap();
     wsup.signal("INT");
     // Two signals that come together may be taken for one.
     for _ in 0..100 {

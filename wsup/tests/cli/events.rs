@@ -167,14 +167,14 @@ fn an_empty_close_frame_is_1005() {
 
 #[test]
 fn the_name_takes_the_place_of_the_number() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::socket(move |mut socket| {
-        told.send(server::text(&mut socket)).unwrap();
+        sender.send(server::text(&mut socket)).unwrap();
         server::echo(socket);
     });
     let mut wsup = Wsup::json(&[&server.url(), "--name", "b\"tc", "--send", "x"]);
     assert!(wsup.line().starts_with(r#"{"event":"open","source":"b\"tc","epoch":1"#));
-    assert_eq!(hears.recv().unwrap().as_deref(), Some("x"));
+    assert_eq!(receiver.recv().unwrap().as_deref(), Some("x"));
     wsup.signal("INT");
     let ended = wsup.end();
     assert!(ended.rest.iter().all(|line| line.contains(r#""source":"b\"tc""#)));

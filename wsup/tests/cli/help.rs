@@ -1,4 +1,4 @@
-//! Every flag is told of: by `--help`, in the docs, and to the shell.
+//! Every flag is in `--help`, in the docs and in the completion of shells.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -57,7 +57,7 @@ fn wsdumps_flags_mean_what_they_mean_there() {
 }
 
 #[test]
-fn shells_are_told_every_flag() {
+fn shells_complete_every_flag() {
     for shell in ["bash", "zsh", "fish"] {
         let script = said(&["--completions", shell]);
         for flag in flags(&said(&["--help"])) {

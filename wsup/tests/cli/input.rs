@@ -10,16 +10,16 @@ use crate::process::{Wsup, parse};
 use crate::server::{self, Server};
 
 /// Passes each text on until the client closes.
-fn listen(told: &Sender<String>, socket: &mut server::Socket) {
+fn listen(sender: &Sender<String>, socket: &mut server::Socket) {
     while let Some(text) = server::text(socket) {
-        told.send(text).unwrap();
+        sender.send(text).unwrap();
     }
-    told.send("(end)".to_owned()).unwrap();
+    sender.send("(end)".to_owned()).unwrap();
 }
 
-fn hear(hears: &Receiver<String>, expected: &[&str]) {
+fn hear(receiver: &Receiver<String>, expected: &[&str]) {
     for text in expected {
-        assert_eq!(hears.recv_timeout(Duration::from_secs(20)).as_deref(), Ok(*text));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)).as_deref(), Ok(*text));
     }
 }
 
@@ -37,8 +37,8 @@ fn each_line_is_a_message_and_the_run_ends_behind_the_last() {
 
 #[test]
 fn the_last_line_is_written_before_the_close_whatever_the_waits() {
-    let (told, hears) = channel();
-    let server = Server::socket(move |mut socket| listen(&told, &mut socket));
+    let (sender, receiver) = channel();
+    let server = Server::socket(move |mut socket| listen(&sender, &mut socket));
     let url = server.url();
     let waits = ["--eof-wait", "0", "--close-timeout", "0", "--send-buffer", "16m"];
     let mut wsup = Wsup::json_with_input(&[&[url.as_str()], &waits[..]].concat());
@@ -46,18 +46,18 @@ fn the_last_line_is_written_before_the_close_whatever_the_waits() {
     let long = "x".repeat(12 << 20);
     wsup.say(&long);
     let ended = wsup.end();
-    hear(&hears, &[&long, "(end)"]);
+    hear(&receiver, &[&long, "(end)"]);
     ended.is(0, "closed");
 }
 
 #[test]
 fn input_without_a_line_is_no_input() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::socket(move |mut socket| {
         // A ping of the client's: it has been there for a while.
         while !socket.read().unwrap().is_ping() {}
         socket.send("still there".into()).unwrap();
-        listen(&told, &mut socket);
+        listen(&sender, &mut socket);
     });
     let url = server.url();
     let mut wsup = Wsup::json_with_input(&[&url, "--eof-wait", "0", "--ping-interval", "300ms"]);
@@ -65,16 +65,16 @@ fn input_without_a_line_is_no_input() {
     wsup.until("open");
     assert_eq!(wsup.until("message")["data"], "still there");
     wsup.signal("INT");
-    hear(&hears, &["(end)"]);
+    hear(&receiver, &["(end)"]);
     wsup.end().is(0, "closed");
 }
 
 #[test]
 fn lines_wait_until_a_socket_is_open() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         server::refuse(listener.accept().unwrap().0, "HTTP/1.1 503 Busy\r\n\r\n");
-        listen(&told, &mut server::open(&listener));
+        listen(&sender, &mut server::open(&listener));
     });
     let mut wsup = Wsup::json_with_input(&[&server.url(), "--reconnect", "300ms"]);
     wsup.say("early");
@@ -82,20 +82,20 @@ fn lines_wait_until_a_socket_is_open() {
     wsup.until("error");
     wsup.say("worm");
     wsup.eof();
-    hear(&hears, &["early", "bird", "worm", "(end)"]);
+    hear(&receiver, &["early", "bird", "worm", "(end)"]);
     wsup.end().is(0, "closed");
 }
 
 #[test]
 fn on_open_goes_first_after_every_opening_and_send_once_before_stdin() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         let mut first = server::open(&listener);
         for _ in 0..6 {
-            told.send(server::text(&mut first).unwrap()).unwrap();
+            sender.send(server::text(&mut first).unwrap()).unwrap();
         }
         drop(first);
-        listen(&told, &mut server::open(&listener));
+        listen(&sender, &mut server::open(&listener));
     });
     let url = server.url();
     let texts = ["--send", "s1", "--on-open", "o1", "--send", "s2", "--on-open", "-o2"];
@@ -103,35 +103,35 @@ fn on_open_goes_first_after_every_opening_and_send_once_before_stdin() {
     let mut wsup = Wsup::json_with_input(&args);
     wsup.say("l1");
     wsup.say("l2");
-    hear(&hears, &["o1", "-o2", "s1", "s2", "l1", "l2"]);
+    hear(&receiver, &["o1", "-o2", "s1", "s2", "l1", "l2"]);
     wsup.until("close");
     wsup.say("l3");
-    hear(&hears, &["o1", "-o2", "l3"]);
+    hear(&receiver, &["o1", "-o2", "l3"]);
     wsup.signal("INT");
-    hear(&hears, &["(end)"]);
+    hear(&receiver, &["(end)"]);
     wsup.end().is(0, "closed");
 }
 
 #[test]
 fn on_open_needs_no_input_to_be_sent_again() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         for _ in 0..3 {
-            told.send(server::text(&mut server::open(&listener)).unwrap()).unwrap();
+            sender.send(server::text(&mut server::open(&listener)).unwrap()).unwrap();
         }
-        listen(&told, &mut server::open(&listener));
+        listen(&sender, &mut server::open(&listener));
     });
     let mut wsup = Wsup::json(&[&server.url(), "--reconnect", "20ms", "--on-open", "hello"]);
-    hear(&hears, &["hello"; 4]);
+    hear(&receiver, &["hello"; 4]);
     wsup.until("open");
     wsup.signal("INT");
-    hear(&hears, &["(end)"]);
+    hear(&receiver, &["(end)"]);
     wsup.end().is(0, "closed");
 }
 
 #[test]
 fn a_server_that_reads_slowly_loses_nothing() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         // A small window, or the system takes it all.
         socket2::SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
@@ -144,7 +144,7 @@ fn a_server_that_reads_slowly_loses_nothing() {
             assert_eq!(text.split(' ').next(), Some(next.to_string().as_str()));
             next += 1;
         }
-        told.send(next).unwrap();
+        sender.send(next).unwrap();
     });
     let args = [&server.url(), "--send-buffer", "4k", "--eof-wait", "0"];
     let mut wsup = Wsup::json_with_input(&args);
@@ -155,7 +155,7 @@ fn a_server_that_reads_slowly_loses_nothing() {
     }
     drop(stdin);
     let ended = wsup.end();
-    let received = hears.recv_timeout(Duration::from_secs(20)).expect("lines in their order");
+    let received = receiver.recv_timeout(Duration::from_secs(20)).expect("lines in their order");
     assert_eq!(received, 20_000);
     assert_eq!(ended.stderr, "", "waiting is nothing to warn of");
     ended.is(0, "closed");
@@ -164,10 +164,10 @@ fn a_server_that_reads_slowly_loses_nothing() {
 #[test]
 fn no_more_is_read_than_may_wait() {
     let (open, opened) = channel::<()>();
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         opened.recv().unwrap();
-        listen(&told, &mut server::open(&listener));
+        listen(&sender, &mut server::open(&listener));
     });
     let args = [&server.url(), "--send-buffer", "2k", "--eof-wait", "0"];
     let mut wsup = Wsup::json_with_input(&args);
@@ -191,7 +191,7 @@ fn no_more_is_read_than_may_wait() {
     open.send(()).unwrap();
     writer.join().unwrap();
     let ended = wsup.end();
-    assert_eq!(hears.iter().count(), 5_001);
+    assert_eq!(receiver.iter().count(), 5_001);
     ended.is(0, "closed");
 }
 

@@ -43,11 +43,11 @@ fn other_stages_are_judged_too() {
 #[test]
 fn close_codes_are_judged_by_the_lists() {
     let closing = |code: u16| {
-        let (told, hears) = channel();
+        let (sender, receiver) = channel();
         let server = Server::run(move |listener| {
             loop {
                 let mut socket = server::open(&listener);
-                if told.send(()).is_err() {
+                if sender.send(()).is_err() {
                     return;
                 }
                 let frame = CloseFrame { code: code.into(), reason: "".into() };
@@ -55,7 +55,7 @@ fn close_codes_are_judged_by_the_lists() {
                 server::drain(socket);
             }
         });
-        (server, hears)
+        (server, receiver)
     };
     let (server, _openings) = closing(4001);
     let args = [&server.url(), "--reconnect", "10ms", "--give-up-on", "4000-4099"];

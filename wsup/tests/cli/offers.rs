@@ -22,12 +22,12 @@ fn compression_is_offered_unless_it_is_not_wanted() {
 
 /// The head of the request that these flags make.
 fn asked(flags: &[&str]) -> String {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
-        told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+        sender.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
     });
     Wsup::json(&[&[&server.url(), "--reconnect", "never"], flags].concat()).end().is(1, "failed");
-    hears.recv().unwrap()
+    receiver.recv().unwrap()
 }
 
 #[test]
@@ -45,34 +45,34 @@ fn who_asks_is_what_the_flags_say() {
     assert_eq!(server::header(&head, "sec-websocket-protocol"), Some("v2, v1"));
 }
 
-/// Redirects each request to `/next`, sets a cookie with it, and tells of what was asked.
+/// Redirects each request to `/next`, sets a cookie with it, and reports the request.
 fn redirecting() -> (Server, Receiver<String>) {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            told.send(server::read_head(&mut stream)).unwrap();
+            sender.send(server::read_head(&mut stream)).unwrap();
             let reply = "HTTP/1.1 302 Found\r\nLocation: /next\r\nSet-Cookie: jar=1\r\n\r\n";
             stream.write_all(reply.as_bytes()).unwrap();
         }
     });
-    (server, hears)
+    (server, receiver)
 }
 
 #[test]
 fn redirects_are_followed_as_often_as_they_are_wanted() {
     for (limit, dials) in [(&[][..], 4), (&["--redirects", "1"], 2)] {
-        let (server, hears) = redirecting();
+        let (server, receiver) = redirecting();
         let ended = Wsup::json(&[&[&*server.url()], limit].concat()).end();
         assert!(ended.rest[0].contains(r#""stage":"redirect""#), "{:?}", ended.rest);
         ended.is(3, "refused");
-        let heads: Vec<String> = hears.try_iter().collect();
+        let heads: Vec<String> = receiver.try_iter().collect();
         assert_eq!(heads.len(), dials);
         assert_eq!(server::header(&heads[1], "cookie"), Some("jar=1"));
     }
-    let (server, hears) = redirecting();
+    let (server, receiver) = redirecting();
     Wsup::json(&[&server.url(), "--no-cookie-jar"]).end().is(3, "refused");
-    assert!(hears.try_iter().all(|head| server::header(&head, "cookie").is_none()));
+    assert!(receiver.try_iter().all(|head| server::header(&head, "cookie").is_none()));
     let (server, _hears) = redirecting();
     let ended = Wsup::json(&[&server.url(), "--redirects", "0"]).end();
     assert!(
@@ -140,11 +140,11 @@ fn what_was_agreed_is_in_the_open_line() {
 #[test]
 fn sockets_are_bound_to_the_address_that_is_asked_for() {
     for ip in ["127.0.0.1", "127.0.0.2"] {
-        let (told, hears) = channel();
+        let (sender, receiver) = channel();
         let server = Server::run(move |listener| {
-            told.send(listener.accept().unwrap().1.ip()).unwrap();
+            sender.send(listener.accept().unwrap().1.ip()).unwrap();
         });
         Wsup::json(&[&server.url(), "--bind", ip, "--reconnect", "never"]).end().is(1, "failed");
-        assert_eq!(hears.recv().unwrap(), ip.parse::<IpAddr>().unwrap());
+        assert_eq!(receiver.recv().unwrap(), ip.parse::<IpAddr>().unwrap());
     }
 }

@@ -63,10 +63,10 @@ fn help_is_no_error() {
 
 #[test]
 fn no_secret_is_shown_at_any_level_of_logging() {
-    let (told, hears) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let server = Server::run(move |listener| {
         let (mut stream, _) = listener.accept().unwrap();
-        told.send(server::read_head(&mut stream)).unwrap();
+        sender.send(server::read_head(&mut stream)).unwrap();
         drop(stream);
         server::refuse(listener.accept().unwrap().0, "HTTP/1.1 401 No\r\n\r\n");
     });
@@ -74,7 +74,7 @@ fn no_secret_is_shown_at_any_level_of_logging() {
     let headers = ["-H", "Cookie: session=hunter3", "-H", "X-Api-Key: hunter4"];
     let args = [&["--json", &url, "--reconnect", "10ms", "-v"], &headers[..]].concat();
     let ended = Wsup::spawn(&args, Stdio::null(), &[("RUST_LOG", "trace")]).end();
-    let head = hears.recv().unwrap();
+    let head = receiver.recv().unwrap();
     let basic = "dXNlcjpodW50ZXIy";
     assert_eq!(server::header(&head, "authorization"), Some(&*format!("Basic {basic}")));
     assert_eq!(server::header(&head, "cookie"), Some("session=hunter3"));
@@ -109,11 +109,11 @@ fn no_secret_of_a_flag_is_shown_at_any_level_of_logging() {
         (["--bearer", "hunter2", "--cookie", "own=hunter3"], "Bearer hunter2"),
         (["--user", "u:hunter2", "--cookie", "own=hunter3"], "Basic dTpodW50ZXIy"),
     ] {
-        let (told, hears) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let server = Server::run(move |listener| {
             for status in ["503 Busy", "401 No"] {
                 let (mut stream, _) = listener.accept().unwrap();
-                told.send(server::read_head(&mut stream)).unwrap();
+                sender.send(server::read_head(&mut stream)).unwrap();
                 let reply = format!("HTTP/1.1 {status}\r\nSet-Cookie: jar=hunter4\r\n\r\n");
                 stream.write_all(reply.as_bytes()).unwrap();
             }
@@ -121,7 +121,7 @@ fn no_secret_of_a_flag_is_shown_at_any_level_of_logging() {
         let url = server.url();
         let args = [&["--json", &url, "--reconnect", "10ms", "-v"], &flags[..]].concat();
         let ended = Wsup::spawn(&args, Stdio::null(), &[("RUST_LOG", "trace")]).end();
-        let heads: Vec<String> = hears.try_iter().collect();
+        let heads: Vec<String> = receiver.try_iter().collect();
         assert_eq!(server::header(&heads[1], "authorization"), Some(sent));
         assert_eq!(server::header(&heads[1], "cookie"), Some("jar=hunter4; own=hunter3"));
         let said = ended.rest.join("\n") + &ended.stderr;

@@ -43,7 +43,7 @@ pub(crate) struct Wsup {
 /// A process that has ended.
 pub(crate) struct Ended {
     pub(crate) status: i32,
-    /// The lines of stdout that nobody had asked for yet.
+    /// The lines of stdout that have not been read yet.
     pub(crate) rest: Vec<String>,
     pub(crate) stderr: String,
     pub(crate) took: Duration,

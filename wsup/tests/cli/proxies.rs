@@ -12,46 +12,46 @@ use crate::stages::fails;
 /// A target whose name only a proxy can make something of.
 const TARGET: &str = "ws://feed.invalid/";
 
-/// An HTTP proxy that leads to this server, whatever it is asked for, and tells what that was.
+/// An HTTP proxy that connects to this server, whatever host it is asked for, and reports the request.
 fn leading_to(server: &Server) -> (Server, Receiver<String>) {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let port = server.port;
     let proxy = Server::run(move |listener: TcpListener| {
         let (mut inner, _) = listener.accept().unwrap();
-        told.send(server::read_head(&mut inner)).unwrap();
+        sender.send(server::read_head(&mut inner)).unwrap();
         inner.write_all(b"HTTP/1.1 200 Go\r\n\r\n").unwrap();
         let outer = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let (mut back, mut on) = (outer.try_clone().unwrap(), inner.try_clone().unwrap());
         std::thread::spawn(move || copy(&mut back, &mut on));
         let _ = copy(&mut inner, &mut &outer);
     });
-    (proxy, hears)
+    (proxy, receiver)
 }
 
 fn url(proxy: &Server) -> String {
     format!("http://user:hunter2@127.0.0.1:{}", proxy.port)
 }
 
-/// Says one thing to a server and hears it again.
+/// Says one thing to a server and receiver it again.
 const ONCE: [&str; 4] = ["--send", "hi", "--messages", "1"];
 
 #[test]
 fn a_proxy_is_asked_for_the_host_with_its_credentials() {
-    let (proxy, hears) = leading_to(&Server::echo());
+    let (proxy, receiver) = leading_to(&Server::echo());
     let ended = Wsup::json(&[&[TARGET, "--proxy", &url(&proxy)][..], &ONCE].concat()).end();
     assert!(ended.rest[1].ends_with(r#""data":"hi"}"#), "{:?}", ended.rest);
     ended.is(0, "closed");
-    let asked = hears.recv().unwrap();
+    let asked = receiver.recv().unwrap();
     assert!(asked.starts_with("CONNECT feed.invalid:80 HTTP/1.1\r\n"), "{asked}");
     assert_eq!(server::header(&asked, "proxy-authorization"), Some("Basic dXNlcjpodW50ZXIy"));
 }
 
 #[test]
 fn the_proxy_of_the_environment_is_the_default() {
-    let (proxy, hears) = leading_to(&Server::echo());
+    let (proxy, receiver) = leading_to(&Server::echo());
     let args = [&["--json", TARGET][..], &ONCE].concat();
     Wsup::spawn(&args, Stdio::null(), &[("http_proxy", &url(&proxy))]).end().is(0, "closed");
-    assert!(hears.recv().unwrap().starts_with("CONNECT feed.invalid:80 "));
+    assert!(receiver.recv().unwrap().starts_with("CONNECT feed.invalid:80 "));
 }
 
 #[test]
@@ -100,20 +100,20 @@ fn a_proxy_that_says_nothing_is_a_timeout() {
 
 #[test]
 fn socks_is_spoken_too() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let proxy = Server::run(move |listener| {
         let (mut stream, _) = listener.accept().unwrap();
         let (mut hello, mut ask) = ([0; 3], [0; 5 + "feed.invalid".len() + 2]);
         stream.read_exact(&mut hello).unwrap();
         stream.write_all(&[5, 0]).unwrap();
         stream.read_exact(&mut ask).unwrap();
-        told.send(ask[5..17].to_vec()).unwrap();
+        sender.send(ask[5..17].to_vec()).unwrap();
         // RFC 1928, 6: not allowed by the ruleset.
         stream.write_all(&[5, 2, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
     });
     let proxy = format!("socks5h://127.0.0.1:{}", proxy.port);
     fails(&[TARGET, "--proxy", &proxy], "proxy", "null", 3, "refused");
-    assert_eq!(hears.recv().unwrap(), b"feed.invalid");
+    assert_eq!(receiver.recv().unwrap(), b"feed.invalid");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A `wsup` on a terminal of its own, and whoever sits before it.
+//! A `wsup` on a pseudo-terminal, and the user who types there.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -35,7 +35,7 @@ fn connect() {
 
 #[test]
 fn connect_from_an_address_that_is_not_ours() {
-    // RFC 5737: nobody's.
+    // RFC 5737: reserved for documentation.
     let url = Server::mute().url();
     fails(&[&url, "--bind", "192.0.2.1"], "connect", "null", 1, "failed");
 }
@@ -164,14 +164,14 @@ fn protocol_breaches_earn_their_codes() {
     for (frame, code) in
         [(&b"\x83\x00"[..], 1002), (&half_a_character[..], 1007), (&eight_gib[..], 1009)]
     {
-        let (told, hears) = channel();
+        let (sender, receiver) = channel();
         let server = Server::raw(move |mut stream| {
             stream.write_all(frame).unwrap();
-            told.send(server::read_close(&mut stream)).unwrap();
+            sender.send(server::read_close(&mut stream)).unwrap();
         });
         let url = server.url();
         let ended = fails(&[&url, "--max-message", "256k"], "protocol", "null", 1, "failed");
-        assert_eq!(hears.recv().unwrap(), code);
+        assert_eq!(receiver.recv().unwrap(), code);
         let close = parse(&ended.rest[2]);
         assert_eq!((&close["code"], &close["by"]), (&code.into(), &"local".into()), "{close}");
         assert_eq!(close["clean"], false);

@@ -10,9 +10,9 @@ use crate::process::{Wsup, parse};
 use crate::pty::{CTRL_C, CTRL_D, Terminal, UP};
 use crate::server::{self, Server};
 
-/// A server that tells of each text and answers `send TEXT` with the text, as often as it is dialled.
-fn told() -> (Server, Receiver<String>) {
-    let (told, hears) = channel();
+/// A server that reports each text, and answers `send TEXT` with the text, on every connection.
+fn reporting_server() -> (Server, Receiver<String>) {
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
         loop {
             let mut socket = server::open(&listener);
@@ -22,10 +22,10 @@ fn told() -> (Server, Receiver<String>) {
                         if let Some(answer) = text.strip_prefix("send ") {
                             socket.send(Message::text(answer)).unwrap();
                         }
-                        told.send(text.to_string()).unwrap();
+                        sender.send(text.to_string()).unwrap();
                     }
                     Ok(Message::Close(Some(frame))) => {
-                        told.send(format!("{} {}", u16::from(frame.code), frame.reason)).unwrap();
+                        sender.send(format!("{} {}", u16::from(frame.code), frame.reason)).unwrap();
                     }
                     Ok(_) => {}
                     Err(_) => break,
@@ -33,11 +33,11 @@ fn told() -> (Server, Receiver<String>) {
             }
         }
     });
-    (server, hears)
+    (server, receiver)
 }
 
-fn hear(hears: &Receiver<String>, expected: &str) {
-    assert_eq!(hears.recv_timeout(Duration::from_secs(20)).as_deref(), Ok(expected));
+fn hear(receiver: &Receiver<String>, expected: &str) {
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(20)).as_deref(), Ok(expected));
 }
 
 /// To the first column, and all behind it away.
@@ -46,12 +46,12 @@ const CLEARED: &str = "\u{1b}[1G\u{1b}[J";
 #[test]
 fn messages_are_printed_above_the_prompt_and_what_is_being_typed_stays() {
     let (say, says) = channel::<&str>();
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::socket(move |mut socket| {
         for text in says {
             socket.send(Message::text(text)).unwrap();
         }
-        told.send(server::text(&mut socket).unwrap()).unwrap();
+        sender.send(server::text(&mut socket).unwrap()).unwrap();
         server::drain(socket);
     });
     let mut terminal = Terminal::wsup(&["--color", "never", &server.url()]);
@@ -68,7 +68,7 @@ fn messages_are_printed_above_the_prompt_and_what_is_being_typed_stays() {
     }
     drop(say);
     terminal.enters("lo");
-    assert_eq!(hears.recv().unwrap(), "hello");
+    assert_eq!(receiver.recv().unwrap(), "hello");
     terminal.types(CTRL_C);
     terminal.expect("closed by us");
     assert_eq!(terminal.end().0, 0);
@@ -76,34 +76,34 @@ fn messages_are_printed_above_the_prompt_and_what_is_being_typed_stays() {
 
 #[test]
 fn an_arrow_brings_earlier_lines_back() {
-    let (server, hears) = told();
+    let (server, receiver) = reporting_server();
     let mut terminal = Terminal::wsup(&[&server.url()]);
     terminal.expect("> ");
     for line in ["first", "second"] {
         terminal.enters(line);
-        hear(&hears, line);
+        hear(&receiver, line);
     }
     terminal.enters(UP);
-    hear(&hears, "second");
+    hear(&receiver, "second");
     terminal.enters(&[UP, UP].concat());
-    hear(&hears, "first");
+    hear(&receiver, "first");
     terminal.types(CTRL_D);
-    hear(&hears, "1000 ");
+    hear(&receiver, "1000 ");
     assert_eq!(terminal.end().0, 0);
 }
 
 #[test]
 fn a_file_brings_the_lines_of_another_run_back() {
-    let (server, hears) = told();
+    let (server, receiver) = reporting_server();
     let path = std::env::temp_dir().join(format!("wsup-history-{}", server.port));
     let args = ["--history", path.to_str().unwrap(), &server.url()];
     for keys in ["remember", UP] {
         let mut terminal = Terminal::wsup(&args);
         terminal.expect("> ");
         terminal.enters(keys);
-        hear(&hears, "remember");
+        hear(&receiver, "remember");
         terminal.types(CTRL_C);
-        hear(&hears, "1000 ");
+        hear(&receiver, "1000 ");
         assert_eq!(terminal.end().0, 0);
     }
     let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
@@ -114,7 +114,7 @@ fn a_file_brings_the_lines_of_another_run_back() {
 
 #[test]
 fn a_slash_makes_a_command() {
-    let (server, hears) = told();
+    let (server, receiver) = reporting_server();
     let mut terminal = Terminal::wsup(&[&server.url()]);
     terminal.expect("/help");
     terminal.expect("open to");
@@ -128,14 +128,14 @@ fn a_slash_makes_a_command() {
     terminal.enters("/nonsense");
     terminal.expect("no command /nonsense");
     terminal.enters("//nonsense");
-    hear(&hears, "/nonsense");
+    hear(&receiver, "/nonsense");
     terminal.enters("/reconnect");
-    hear(&hears, "1000 ");
+    hear(&receiver, "1000 ");
     terminal.expect("open again");
     terminal.enters("still here");
-    hear(&hears, "still here");
+    hear(&receiver, "still here");
     terminal.enters("/close 4001 bye bye");
-    hear(&hears, "4001 bye bye");
+    hear(&receiver, "4001 bye bye");
     let (status, shown) = terminal.end();
     assert_eq!(status, 0);
     assert!(shown.contains("closed by us") && shown.contains("4001: bye bye"), "{shown:?}");
@@ -143,26 +143,26 @@ fn a_slash_makes_a_command() {
 
 #[test]
 fn a_piped_line_is_a_line_whatever_it_begins_with() {
-    let (server, hears) = told();
+    let (server, receiver) = reporting_server();
     let mut wsup = Wsup::json_with_input(&[&server.url()]);
     for line in ["/close 4001", "//x", "/ping"] {
         wsup.say(line);
-        hear(&hears, line);
+        hear(&receiver, line);
     }
     wsup.end().is(0, "closed");
 }
 
 #[test]
 fn ctrl_c_closes_and_a_second_one_aborts() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::raw(move |mut stream| {
-        told.send(server::read_close(&mut stream)).unwrap();
+        sender.send(server::read_close(&mut stream)).unwrap();
         std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
     });
     let mut terminal = Terminal::wsup(&["--close-timeout", "1h", &server.url()]);
     terminal.expect("open to");
     terminal.types(CTRL_C);
-    assert_eq!(hears.recv().unwrap(), 1000);
+    assert_eq!(receiver.recv().unwrap(), 1000);
     terminal.types(CTRL_C);
     assert_eq!(terminal.end().0, 130);
 }
@@ -212,12 +212,12 @@ fn the_terminal_is_given_back_as_it_was_whatever_ended_the_run() {
 
 #[test]
 fn sigterm_closes_at_a_prompt_too() {
-    let (server, hears) = told();
+    let (server, receiver) = reporting_server();
     let mut terminal = Terminal::wsup(&[&server.url()]);
     terminal.expect("open to");
     terminal.expect("> ");
     terminal.signal("TERM");
-    hear(&hears, "1000 ");
+    hear(&receiver, "1000 ");
     let (status, shown) = terminal.end();
     assert_eq!(status, 0);
     assert!(shown.contains("closed by us"), "{shown:?}");
@@ -262,18 +262,18 @@ fn a_message_cannot_steer_the_terminal() {
 #[test]
 fn no_line_is_edited_where_programs_read() {
     for flag in ["--json", "--raw"] {
-        let (server, hears) = told();
+        let (server, receiver) = reporting_server();
         let mut terminal = Terminal::wsup(&[flag, "--color", "never", &server.url()]);
         terminal.expect("open");
         // The terminal's own line, without a prompt.
         terminal.types("/status\n");
-        hear(&hears, "/status");
+        hear(&receiver, "/status");
         terminal.types("send hello\n");
         let shown = terminal.expect("hello\r\n") + &terminal.expect("hello");
         assert!(!shown.contains("> ") && !shown.contains("\u{1b}["), "{shown:?}");
         terminal.types(CTRL_C);
-        hear(&hears, "send hello");
-        hear(&hears, "1000 ");
+        hear(&receiver, "send hello");
+        hear(&receiver, "1000 ");
         let (status, rest) = terminal.end();
         assert_eq!(status, 0);
         if flag == "--json" {

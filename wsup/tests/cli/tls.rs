@@ -43,7 +43,7 @@ fn url(server: &Server) -> String {
     format!("wss://localhost:{}", server.port)
 }
 
-/// Says one thing and hears it again, under this environment.
+/// Says one thing and receiver it again, under this environment.
 fn once(server: &Server, flags: &[&str], env: &[(&str, &str)]) -> Ended {
     let url = url(server);
     let talk = ["--json", &url, "--reconnect", "never", "--send", "hi", "--messages", "1"];

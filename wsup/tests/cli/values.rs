@@ -32,19 +32,19 @@ impl Drop for Kept {
     }
 }
 
-/// What a server gets of a run with these arguments, up to so many.
+/// Returns the messages that a server receives from a run with these arguments, up to a number.
 fn received(args: &[&str], input: &[u8], count: usize) -> Vec<Message> {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::socket(move |mut socket| {
         while let Ok(message) = socket.read() {
             if !message.is_close() {
-                told.send(message).unwrap();
+                sender.send(message).unwrap();
             }
         }
     });
     let mut wsup = Wsup::json_with_input(&[args, &[&server.url()]].concat());
     wsup.stdin().write_all(input).unwrap();
-    let got = (0..count).map(|_| hears.recv().unwrap()).collect();
+    let got = (0..count).map(|_| receiver.recv().unwrap()).collect();
     wsup.signal("INT");
     wsup.end().is(0, "closed");
     got
@@ -69,20 +69,20 @@ fn binary_makes_binary_messages_of_lines_and_texts_and_files() {
 
 #[test]
 fn messages_go_out_in_fragments_where_they_are_asked_for() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::raw(move |mut stream| {
         for _ in 0..3 {
             let mut head = [0; 6];
             stream.read_exact(&mut head).unwrap();
             let length = head[1] & 0x7f;
             stream.read_exact(&mut vec![0; length.into()]).unwrap();
-            told.send((head[0], length)).unwrap();
+            sender.send((head[0], length)).unwrap();
         }
         std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
     });
     let args = ["--fragments", "4", "--send", "ten bytes.", "--close-timeout", "0"];
     let wsup = Wsup::json(&[&args[..], &[&server.url()]].concat());
-    let frames: Vec<_> = hears.iter().take(3).collect();
+    let frames: Vec<_> = receiver.iter().take(3).collect();
     assert_eq!(frames, [(0x01, 4), (0x00, 4), (0x80, 2)]);
     wsup.signal("INT");
     wsup.end().is(0, "closed");
@@ -116,15 +116,15 @@ fn text_that_is_no_utf8_is_taken_where_it_is_asked_for() {
 
 #[test]
 fn header_lines_can_stand_in_a_file_and_in_a_list() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let server = Server::run(move |listener| {
-        told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+        sender.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
     });
     let file = Kept::new("headers", "X-One: 1\r\n\nX-Two: @2\n");
     let args = [&server.url(), "-H", &file.at(), "-H", "X-Three: @x", "--headers", "A: 4, B: 5"];
     let ended = Wsup::json(&[&args[..], &["--reconnect", "never"]].concat()).end();
     ended.is(1, "failed");
-    let head = hears.recv().unwrap();
+    let head = receiver.recv().unwrap();
     for (name, value) in
         [("x-one", "1"), ("x-two", "@2"), ("x-three", "@x"), ("a", "4"), ("b", "5")]
     {
@@ -135,15 +135,15 @@ fn header_lines_can_stand_in_a_file_and_in_a_list() {
 #[test]
 fn credentials_can_stand_in_a_file_or_in_the_environment() {
     let authorization = |args: &[&str], env: &[(&str, &str)]| {
-        let (told, hears) = channel();
+        let (sender, receiver) = channel();
         let server = Server::run(move |listener| {
-            told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+            sender.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
         });
         let url = server.url();
         let args = [&["--json", "--reconnect", "never", &url], args].concat();
         let ended = Wsup::spawn(&args, Stdio::null(), env).end();
         ended.is(1, "failed");
-        let head = hears.recv().unwrap();
+        let head = receiver.recv().unwrap();
         server::header(&head, "authorization").map(str::to_owned)
     };
     let (basic, bearer) = (Some("Basic dTpodW50ZXIy".to_owned()), Some("Bearer abc".to_owned()));
@@ -166,14 +166,14 @@ fn credentials_can_stand_in_a_file_or_in_the_environment() {
 
 #[test]
 fn a_proxy_can_stand_in_a_file() {
-    let (told, hears) = channel();
+    let (sender, receiver) = channel();
     let proxy = Server::run(move |listener| {
-        told.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
+        sender.send(server::read_head(&mut listener.accept().unwrap().0)).unwrap();
     });
     let file = Kept::new("proxy", format!("http://u:hunter2@127.0.0.1:{}\n", proxy.port));
     let args = ["--proxy", &file.at(), "ws://host.invalid/", "--reconnect", "never"];
     Wsup::json(&args).end().is(1, "failed");
-    let head = hears.recv().unwrap();
+    let head = receiver.recv().unwrap();
     assert!(head.starts_with("CONNECT host.invalid:80 "), "{head}");
     assert!(server::header(&head, "proxy-authorization").is_some(), "{head}");
 }

@@ -18,7 +18,7 @@ use crate::net::Pair;
 /// What the namespaces' server listens on.
 const PORT: u16 = 9999;
 
-/// `--ping-interval` and `--ping-timeout` of the client, 1 s each, and so much for a busy machine.
+/// `--ping-interval` and `--ping-timeout` of the client, 1 s each, and a margin for a busy machine.
 const BOUND: Duration = Duration::from_millis(2_300);
 
 #[test]
@@ -127,7 +127,7 @@ fn server(pair: &Pair) -> Child {
     let out = BufReader::new(child.stdout.take().expect("stdout is piped"));
     let mut lines = out.lines().map_while(Result::ok);
     assert!(lines.any(|line| line.contains("listening")), "the server does not listen");
-    // Its further words are nobody's, and must not block it.
+    // Its further output is discarded, and must not block it.
     thread::spawn(move || lines.for_each(drop));
     child
 }

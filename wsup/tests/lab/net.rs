@@ -40,7 +40,7 @@ impl Pair {
         command
     }
 
-    /// Every packet vanishes from now on, both ways, and nobody is told.
+    /// Drops every further packet in both directions, without an error to either side.
     pub(crate) fn cut(&self) {
         for chain in ["INPUT", "OUTPUT"] {
             let server = self.host(SERVER);
