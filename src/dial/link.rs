@@ -1,6 +1,6 @@
 //! The transport that carries frames: TCP or the application's own, with or without TLS.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -53,6 +53,25 @@ impl AsyncWrite for BaseTransport {
         match self.get_mut() {
             BaseTransport::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             BaseTransport::Custom(io) => catch_panic(|| Pin::new(io).poll_write(cx, buf)),
+        }
+    }
+
+    // Under TLS: rustls passes all pending records in one call.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            BaseTransport::Tcp(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            BaseTransport::Custom(io) => catch_panic(|| Pin::new(io).poll_write_vectored(cx, bufs)),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            BaseTransport::Tcp(io) => io.is_write_vectored(),
+            BaseTransport::Custom(io) => io.is_write_vectored(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A transport that is read to its end although a write to it has failed.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -44,11 +44,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeferWriteErrors<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for DeferWriteErrors<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
+impl<S: AsyncWrite + Unpin> DeferWriteErrors<S> {
+    /// Writes by `write`; `len` is the number of bytes offered to it.
+    fn write_with(
+        &mut self,
+        len: usize,
+        write: impl FnOnce(Pin<&mut S>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if self.over
             && let Some(err) = self.failed.take()
@@ -57,15 +58,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for DeferWriteErrors<S> {
         }
         if self.failed.is_some() {
             // Discarded: the peer does not receive anything any more.
-            return Poll::Ready(Ok(buf.len()));
+            return Poll::Ready(Ok(len));
         }
-        match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
+        match ready!(write(Pin::new(&mut self.io))) {
             Err(err) if !self.over => {
                 self.failed = Some(err);
-                Poll::Ready(Ok(buf.len()))
+                Poll::Ready(Ok(len))
             }
             written => Poll::Ready(written),
         }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for DeferWriteErrors<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.write_with(buf.len(), |io| io.poll_write(cx, buf))
+    }
+
+    // rustls passes all pending records in one call. The default would write the first alone: one
+    // system call for each record, and the alert of a refused certificate, the last one that rustls
+    // writes, would stay behind the change_cipher_spec (RFC 8446, D.4).
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        self.write_with(len, |io| io.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
