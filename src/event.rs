@@ -27,9 +27,9 @@ use crate::proto::session::By;
 /// | of a row | makes | in |
 /// |---|---|---|
 /// | the docs and the second name | the method of `ConnectionBuilder` that registers a recipient | `connection/builder/callbacks.rs` |
-/// | the first name | the bit of the kind, the variant of `To`, and `impl Event`, by which `Subscribe` and `Unsubscribe` take it | `delivery/kinds.rs` |
+/// | the first name | the bit of the kind, the variant of `Target`, and `impl Event`, by which `Subscribe` and `Unsubscribe` take it | `delivery/kinds.rs` |
 /// | `entry` | the variant of `Entry` with that name, and `impl Queued`; `after` names the method that makes the `Data` which goes before it. With `run` the event is made of a run of messages | `delivery/entry.rs` |
-/// | `handler` | that `ConnectionBuilder::handler` registers it too, as that member of `Four` | `delivery/kinds.rs` |
+/// | `handler` | that `ConnectionBuilder::handler` registers it too, as that member of `HandlerAddr` | `delivery/kinds.rs` |
 /// | `probe` | the variant of `Seen` and `impl Observed`: what the event means for the order that `Probe::check` looks at, and its word in `Probe::story`; `at` says where the event's source and epoch are, if not in itself | `testing/probe.rs` |
 /// | `attach` | whether `Probe::attach` registers for it | `connection/probed.rs` |
 macro_rules! event_table {

@@ -4,8 +4,8 @@ use std::mem;
 use std::time::Instant;
 
 use crate::command::status::SourceId;
-use crate::delivery::handlers::{BATCH, DATA, Handlers, ITSELF, Offer, Told};
-use crate::delivery::kinds::{Event, Kinds};
+use crate::delivery::handlers::{BATCH, Cursors, DATA, EVENT, Handlers, Pending};
+use crate::delivery::kinds::{Event, KindSet};
 use crate::event::{self, event_table};
 use crate::proto::frame::Opcode;
 use crate::proto::message::Payload;
@@ -14,15 +14,15 @@ use crate::proto::messages::Messages;
 /// A kind of event that stands in the queue by itself. Messages stand there in runs.
 pub(crate) trait Queued: Event {
     /// The kinds that are told when it comes.
-    const TELLS: Kinds = Self::KIND;
+    const KINDS: KindSet = Self::BIT;
 
     /// Whether it is told by itself, without another event before it.
-    const ALONE: bool = Self::TELLS == Self::KIND;
+    const IS_ALONE: bool = Self::KINDS == Self::BIT;
 
-    fn wrap(self) -> Entry;
+    fn into_entry(self) -> Entry;
 
     /// What is told before it.
-    fn before(&self) -> Option<event::Data> {
+    fn preceding(&self) -> Option<event::Data> {
         None
     }
 }
@@ -44,14 +44,14 @@ macro_rules! entries {
 
         $($(impl Queued for event::$Event {
             $(
-                const TELLS: Kinds = Self::KIND | event::Data::KIND;
+                const KINDS: KindSet = Self::BIT | event::Data::BIT;
 
-                fn before(&self) -> Option<event::Data> {
+                fn preceding(&self) -> Option<event::Data> {
                     Some(self.$before())
                 }
             )?
 
-            fn wrap(self) -> Entry {
+            fn into_entry(self) -> Entry {
                 Entry::$Entry(self)
             }
         })?)+
@@ -62,20 +62,20 @@ macro_rules! entries {
             pub(super) fn offer(
                 &self,
                 handlers: &mut Handlers,
-                told: &mut Told,
+                cursors: &mut Cursors,
                 number: u64,
-            ) -> Option<Box<Offer>> {
+            ) -> Option<Box<Pending>> {
                 match self {
                     Entry::Run(_) => None,
-                    $($(Entry::$Entry(event) => offer_copies(handlers, told, number, event),)?)+
+                    $($(Entry::$Entry(event) => offer_copy(handlers, cursors, number, event),)?)+
                 }
             }
 
             /// Hands it over past the bounds of the mailboxes.
-            pub(super) fn force(self, handlers: &Handlers, skip: Told, number: u64) {
+            pub(super) fn deliver_unbounded(self, handlers: &Handlers, cursors: Cursors, number: u64) {
                 match self {
-                    Entry::Run(run) => force_run(handlers, skip, number, run),
-                    $($(Entry::$Entry(event) => force_both(handlers, skip, number, &event),)?)+
+                    Entry::Run(run) => deliver_run_unbounded(handlers, cursors, number, run),
+                    $($(Entry::$Entry(event) => deliver_unbounded(handlers, cursors, number, &event),)?)+
                 }
             }
         }
@@ -85,26 +85,26 @@ macro_rules! entries {
 event_table!(entries);
 
 /// Offers an event that stays in the queue until everybody was told.
-fn offer_copies<E: Queued>(
+fn offer_copy<E: Queued>(
     handlers: &mut Handlers,
-    told: &mut Told,
+    cursors: &mut Cursors,
     number: u64,
     event: &E,
-) -> Option<Box<Offer>> {
-    if let Some(before) = event.before()
-        && let Some(offer) = handlers.offer(told, DATA, number, &mut Some(before))
+) -> Option<Box<Pending>> {
+    if let Some(before) = event.preceding()
+        && let Some(pending) = handlers.offer(cursors, DATA, number, &mut Some(before))
     {
-        return Some(offer);
+        return Some(pending);
     }
-    handlers.offer(told, ITSELF, number, &mut Some(event.clone()))
+    handlers.offer(cursors, EVENT, number, &mut Some(event.clone()))
 }
 
 /// Hands an event over, and before it what is told before it.
-fn force_both<E: Queued>(handlers: &Handlers, skip: Told, number: u64, event: &E) {
-    if let Some(before) = event.before() {
-        handlers.force(skip[DATA], number, &before);
+fn deliver_unbounded<E: Queued>(handlers: &Handlers, cursors: Cursors, number: u64, event: &E) {
+    if let Some(before) = event.preceding() {
+        handlers.deliver_unbounded(cursors[DATA], number, &before);
     }
-    handlers.force(skip[ITSELF], number, event);
+    handlers.deliver_unbounded(cursors[EVENT], number, event);
 }
 
 /// Messages that were read together.
@@ -119,17 +119,17 @@ pub(crate) struct Run {
 
 /// What a message costs in the queue besides its payload, in bytes: its place in the buffer, which may
 /// be half empty.
-const MESSAGE: usize = 32;
+const MESSAGE_COST: usize = 32;
 
 /// What any other event costs, its payload included, in bytes.
-pub(crate) const EVENT: usize = size_of::<Entry>() + 96;
+pub(crate) const EVENT_COST: usize = size_of::<Entry>() + 96;
 
 impl Entry {
     pub(super) fn cost(&self) -> usize {
         match self {
             Entry::Run(run) => run.cost(),
-            Entry::Continuation(event) => EVENT + event.fragment.bytes.len(),
-            _ => EVENT,
+            Entry::Continuation(event) => EVENT_COST + event.fragment.bytes.len(),
+            _ => EVENT_COST,
         }
     }
 }
@@ -137,7 +137,7 @@ impl Entry {
 /// What a message of so many bytes costs in the queue.
 #[inline]
 pub(crate) fn cost(len: usize) -> usize {
-    len + MESSAGE
+    len + MESSAGE_COST
 }
 
 impl Run {
@@ -158,7 +158,7 @@ impl Run {
     pub(super) fn cost(&self) -> usize {
         match self.messages.len() {
             0 => 0,
-            left => self.messages.held() + MESSAGE * left,
+            left => self.messages.held() + MESSAGE_COST * left,
         }
     }
 
@@ -216,14 +216,14 @@ impl event::Continuation {
     }
 }
 
-fn force_run(handlers: &Handlers, mut skip: Told, number: u64, mut run: Run) {
-    if handlers.next::<event::Batch>(skip[BATCH]).is_some() {
-        handlers.force(skip[BATCH], number, &run.batch());
+fn deliver_run_unbounded(handlers: &Handlers, mut cursors: Cursors, number: u64, mut run: Run) {
+    if handlers.next::<event::Batch>(cursors[BATCH]).is_some() {
+        handlers.deliver_unbounded(cursors[BATCH], number, &run.batch());
     }
     while let Some(payload) = run.messages.payload(0) {
-        let [told, told_data, _] = mem::take(&mut skip);
-        handlers.force(told_data, number, &run.data(payload.clone()));
-        handlers.force(told, number, &run.message(payload));
+        let [of_event, of_data, _] = mem::take(&mut cursors);
+        handlers.deliver_unbounded(of_data, number, &run.data(payload.clone()));
+        handlers.deliver_unbounded(of_event, number, &run.message(payload));
         run.messages.advance();
     }
 }

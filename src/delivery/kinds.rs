@@ -2,26 +2,26 @@
 
 use actix::Recipient;
 
-use crate::delivery::outlet::{Four, Port};
+use crate::delivery::outlet::{HandlerAddr, Outlet};
 use crate::event::{self, event_table};
 
 /// Kinds of event, a bit for each.
-pub(super) type Kinds = u16;
+pub(super) type KindSet = u16;
 
 /// A kind of event that handlers can be told.
 pub(crate) trait Event:
     actix::Message<Result = ()> + Clone + Send + Sized + 'static
 {
     /// Its bit.
-    const KIND: Kinds;
+    const BIT: KindSet;
 
-    fn to(recipient: Recipient<Self>) -> To;
+    fn target(recipient: Recipient<Self>) -> Target;
 
     /// The way to somebody, if it can be told this kind.
-    fn port(to: &To) -> Option<Port<'_, Self>>;
+    fn outlet(to: &Target) -> Option<Outlet<'_, Self>>;
 }
 
-/// Expands to `To`, and to an `impl Event` for each event. `Kind` only counts the rows, for the bits.
+/// Expands to `Target`, and to an `impl Event` for each event. `Row` only counts the rows, for the bits.
 macro_rules! kinds {
     ($(
         $(#[$doc:meta])*
@@ -29,30 +29,30 @@ macro_rules! kinds {
         delivery { $(run)? $(entry $Entry:ident $(after $before:ident)?)? $(; handler $member:ident)? }
         probe $probe:tt
     )+) => {
-        enum Kind {
+        enum Row {
             $($Event,)+
         }
 
         /// The way to somebody.
-        pub(crate) enum To {
+        pub(crate) enum Target {
             $($Event(Recipient<event::$Event>),)+
             /// One address for the four kinds of `ConnectionBuilder::handler`: four recipients of one
             /// actor would weigh four times as much.
-            Four(Box<dyn Four>),
+            Addr(Box<dyn HandlerAddr>),
         }
 
         $(impl Event for event::$Event {
-            const KIND: Kinds = 1 << Kind::$Event as u8;
+            const BIT: KindSet = 1 << Row::$Event as u8;
 
-            fn to(recipient: Recipient<Self>) -> To {
-                To::$Event(recipient)
+            fn target(recipient: Recipient<Self>) -> Target {
+                Target::$Event(recipient)
             }
 
             #[inline]
-            fn port(to: &To) -> Option<Port<'_, Self>> {
+            fn outlet(to: &Target) -> Option<Outlet<'_, Self>> {
                 match to {
-                    To::$Event(to) => Some(Port::One(to)),
-                    $(To::Four(to) => Some(Port::Member(to.$member())),)?
+                    Target::$Event(to) => Some(Outlet::Recipient(to)),
+                    $(Target::Addr(to) => Some(Outlet::Addr(to.$member())),)?
                     _ => None,
                 }
             }

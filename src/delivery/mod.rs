@@ -17,13 +17,13 @@ use actix::Recipient;
 use actix::dev::SendError;
 
 use crate::delivery::entry::Entry;
-use crate::delivery::handlers::{BATCH, DATA, ITSELF, Offer, Told, stand};
-use crate::delivery::kinds::To;
-use crate::delivery::outlet::Port;
+use crate::delivery::handlers::{BATCH, Cursors, DATA, EVENT, Pending, send_to_full};
+use crate::delivery::kinds::Target;
+use crate::delivery::outlet::Outlet;
 use crate::event;
 use crate::options::Overflow;
 
-pub(crate) use crate::delivery::entry::{EVENT, Queued, Run, cost};
+pub(crate) use crate::delivery::entry::{EVENT_COST, Queued, Run, cost};
 pub(crate) use crate::delivery::handlers::Handlers;
 pub(crate) use crate::delivery::kinds::Event;
 
@@ -46,25 +46,25 @@ pub(crate) struct Delivery {
     /// Messages dropped so far.
     dropped: u64,
     /// Who is to be told of the head next.
-    told: Told,
+    cursors: Cursors,
     /// Whether the rest of the head is for the next turn of the thread.
-    turned: bool,
+    yielded: bool,
     /// How many turns ended so.
-    turns: u8,
+    yields: u8,
     /// The head in a full mailbox. It must be answered before anything moves, and must not be
     /// dropped: that would take the event back out of the mailbox. Only who unsubscribes wants that.
-    offer: Option<Box<Offer>>,
+    pending: Option<Box<Pending>>,
 }
 
 /// Messages that the one handler of a connection is given in a turn of the thread. glibc's allocator
 /// keeps so many freed blocks of a size at hand; and a mailbox of actix's default size is never full.
-const TURN: usize = 7;
+const MESSAGES_PER_POLL: usize = 7;
 
 /// After so many turns in the middle of a run it is asked how long that takes.
-const LOOK: u8 = 4;
+const POLLS_PER_CHECK: u8 = 4;
 
 /// A run that is handed over within this time leaves all else until it is done.
-const PROMPT: Duration = Duration::from_millis(10);
+const EXCLUSIVE_TIME: Duration = Duration::from_millis(10);
 
 impl Delivery {
     pub(crate) fn new(handlers: Handlers, overflow: Overflow, room: usize) -> Delivery {
@@ -74,8 +74,8 @@ impl Delivery {
     /// Adds a recipient that is told of what comes from now on; and of the socket that is open, if it is
     /// one of `Open`.
     pub(crate) fn subscribe<E: Event>(&mut self, to: Recipient<E>, open: Option<event::Open>) {
-        let to = E::to(to);
-        if let (To::Open(to), Some(open)) = (&to, open) {
+        let to = E::target(to);
+        if let (Target::Open(to), Some(open)) = (&to, open) {
             // One for each subscription, whatever the mailbox holds.
             to.do_send(open);
         }
@@ -96,29 +96,29 @@ impl Delivery {
         let Some(at) = self.handlers.find(recipient) else {
             return false;
         };
-        if self.offer.as_ref().is_some_and(|offer| offer.to == (at, E::KIND)) {
+        if self.pending.as_ref().is_some_and(|pending| pending.to == (at, E::BIT)) {
             // Back out of the full mailbox: nobody else has to wait for that any more.
-            self.offer = None;
+            self.pending = None;
         }
-        if self.handlers.remove(at, E::KIND, &mut self.told)
-            && let Some(offer) = &mut self.offer
-            && at < offer.to.0
+        if self.handlers.remove(at, E::BIT, &mut self.cursors)
+            && let Some(pending) = &mut self.pending
+            && at < pending.to.0
         {
-            offer.to.0 -= 1;
+            pending.to.0 -= 1;
         }
         true
     }
 
     /// Puts an event behind all others; where nothing is before it, it goes into the mailboxes at once.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
-        if !self.handlers.want_any(E::TELLS) {
+        if !self.handlers.wants_any(E::KINDS) {
             return;
         }
         let mut event = Some(event);
-        if E::ALONE && self.is_empty() {
-            self.offer = self.handlers.offer(&mut self.told, ITSELF, self.number, &mut event);
-            if self.offer.is_none() || event.is_none() {
-                self.told = Told::default();
+        if E::IS_ALONE && self.is_empty() {
+            self.pending = self.handlers.offer(&mut self.cursors, EVENT, self.number, &mut event);
+            if self.pending.is_none() || event.is_none() {
+                self.cursors = Cursors::default();
                 self.number += 1;
                 return;
             }
@@ -126,7 +126,7 @@ impl Delivery {
         }
         if let Some(event) = event {
             self.events += 1;
-            self.enqueue(event.wrap());
+            self.enqueue(event.into_entry());
         }
     }
 
@@ -139,8 +139,8 @@ impl Delivery {
     /// Puts a run of messages behind all others. Where a handler is too slow for it, drops what
     /// `overflow` says.
     pub(crate) fn push_run(&mut self, run: Run) {
-        let kinds = event::Message::KIND | event::Data::KIND | event::Batch::KIND;
-        if !self.handlers.want_any(kinds) || run.messages.is_empty() {
+        let kinds = event::Message::BIT | event::Data::BIT | event::Batch::BIT;
+        if !self.handlers.wants_any(kinds) || run.messages.is_empty() {
             return;
         }
         self.events += run.messages.len();
@@ -163,12 +163,12 @@ impl Delivery {
     /// Whether messages are being dropped: only ever while a mailbox is full.
     fn is_dropping(&self) -> bool {
         let drops = matches!(self.overflow, Overflow::DropOldest | Overflow::DropNewest);
-        drops && self.offer.is_some()
+        drops && self.pending.is_some()
     }
 
     /// Whether the socket is to be closed when too much waits.
     pub(crate) fn disconnects(&self) -> bool {
-        self.overflow == Overflow::Disconnect && self.offer.is_some()
+        self.overflow == Overflow::Disconnect && self.pending.is_some()
     }
 
     /// Drops messages until the rest has room.
@@ -178,7 +178,7 @@ impl Delivery {
         }
         // The head is on its way to its recipients. It goes to all of them: the one message, or the
         // run that some have had as a batch.
-        let head = if self.told[BATCH] > 0 { usize::MAX } else { 1 };
+        let head = if self.cursors[BATCH] > 0 { usize::MAX } else { 1 };
         let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
             (_, Entry::Run(run)) => Some((if index == 0 { head } else { 0 }, run)),
             _ => None,
@@ -222,30 +222,30 @@ impl Delivery {
 
     /// Whether nothing waits any more, in the queue or in a full mailbox.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.offer.is_none()
+        self.queue.is_empty() && self.pending.is_none()
     }
 
     /// Since when a full mailbox has held everything up.
     pub(crate) fn blocked_since(&self) -> Option<tokio::time::Instant> {
-        self.offer.as_ref().map(|offer| offer.since)
+        self.pending.as_ref().map(|pending| pending.since)
     }
 
     /// Hands over what the handlers' mailboxes take. `true` if it goes on in the next turn of the thread,
     /// for which it has woken the task.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
-            if let Some(offer) = &mut self.offer {
-                if offer.answer.as_mut().poll(cx).is_pending() {
+            if let Some(pending) = &mut self.pending {
+                if pending.receipt.as_mut().poll(cx).is_pending() {
                     self.shed();
                     return false;
                 }
-                self.offer = None;
+                self.pending = None;
             }
             if !self.step() {
                 return false;
             }
-            if mem::take(&mut self.turned) {
-                self.turns = self.turns.wrapping_add(1);
+            if mem::take(&mut self.yielded) {
+                self.yields = self.yields.wrapping_add(1);
                 cx.waker().wake_by_ref();
                 return true;
             }
@@ -255,11 +255,11 @@ impl Delivery {
     /// Whether a turn in the middle of a run is for that alone. Where the handler is slow the socket and
     /// the timers have theirs too.
     pub(crate) fn is_brief(&self) -> bool {
-        !self.turns.is_multiple_of(LOOK)
+        !self.yields.is_multiple_of(POLLS_PER_CHECK)
             || self.queue.front().is_some_and(|(_, head)| match head {
                 Entry::Run(run) => {
                     let now = tokio::time::Instant::now().into_std();
-                    now.saturating_duration_since(run.received) < PROMPT
+                    now.saturating_duration_since(run.received) < EXCLUSIVE_TIME
                 }
                 _ => false,
             })
@@ -273,13 +273,13 @@ impl Delivery {
         if let Entry::Run(_) = head {
             return self.step_run();
         }
-        let blocked = head.offer(&mut self.handlers, &mut self.told, *number);
+        let blocked = head.offer(&mut self.handlers, &mut self.cursors, *number);
         match blocked {
-            Some(offer) => self.offer = Some(offer),
+            Some(pending) => self.pending = Some(pending),
             None => {
                 self.cost -= head.cost();
                 self.events -= 1;
-                self.next_entry();
+                self.drop_head();
                 if self.queue.is_empty() {
                     // Idle connections are left like that, after an `Open` or a Pong.
                     self.queue = VecDeque::new();
@@ -296,9 +296,9 @@ impl Delivery {
             return true;
         };
         let (handlers, number) = (&mut self.handlers, *number);
-        let wants_data = handlers.want::<event::Data>();
-        let alone = !wants_data && !handlers.want::<event::Message>();
-        if let Some(at) = handlers.next::<event::Batch>(self.told[BATCH]) {
+        let wants_data = handlers.wants::<event::Data>();
+        let alone = !wants_data && !handlers.wants::<event::Message>();
+        if let Some(at) = handlers.next::<event::Batch>(self.cursors[BATCH]) {
             // The last recipient of all gets the messages themselves.
             let is_last = alone && handlers.next::<event::Batch>(at + 1).is_none();
             let mut batch = Some(if is_last {
@@ -308,77 +308,77 @@ impl Delivery {
             } else {
                 run.batch()
             });
-            self.offer = handlers.offer(&mut self.told, BATCH, number, &mut batch);
-            if self.offer.is_some() && !is_last {
+            self.pending = handlers.offer(&mut self.cursors, BATCH, number, &mut batch);
+            if self.pending.is_some() && !is_last {
                 return true;
             }
         }
         if !wants_data
-            && self.told[ITSELF] == 0
+            && self.cursors[EVENT] == 0
             && let Some(at) = handlers.next::<event::Message>(0)
             && handlers.next::<event::Message>(at + 1).is_none()
             && let Some((from, only)) = handlers.at::<event::Message>(at)
             && from <= number
         {
             let (cost, count) = (run.cost(), run.messages.len());
-            let told = tell_only(&only, at, run);
+            let delivered = deliver_to_only(&only, at, run);
             self.cost -= cost - run.cost();
             self.events -= count - run.messages.len();
-            (self.offer, self.turned) = match told {
+            (self.pending, self.yielded) = match delivered {
                 ControlFlow::Continue(()) => (None, !run.messages.is_empty()),
-                ControlFlow::Break(offer) => (offer, false),
+                ControlFlow::Break(pending) => (pending, false),
             };
-            if (self.turned || self.offer.is_some()) && !run.messages.is_empty() {
+            if (self.yielded || self.pending.is_some()) && !run.messages.is_empty() {
                 return true;
             }
         }
         // What is left is for several, or for nobody any more.
         while !alone && let Some(payload) = run.messages.payload(0) {
-            let told = &mut self.told;
+            let cursors = &mut self.cursors;
             if wants_data {
                 let mut data = Some(run.data(payload.clone()));
-                self.offer = handlers.offer(told, DATA, number, &mut data);
-                if self.offer.is_some() {
+                self.pending = handlers.offer(cursors, DATA, number, &mut data);
+                if self.pending.is_some() {
                     return true;
                 }
             }
             let mut message = Some(run.message(payload));
-            self.offer = handlers.offer(told, ITSELF, number, &mut message);
-            if self.offer.is_some() && message.is_some() {
+            self.pending = handlers.offer(cursors, EVENT, number, &mut message);
+            if self.pending.is_some() && message.is_some() {
                 // Others are still to be told of it.
                 return true;
             }
-            (told[ITSELF], told[DATA]) = (0, 0);
+            (cursors[EVENT], cursors[DATA]) = (0, 0);
             let before = run.cost();
             run.messages.advance();
             self.cost -= before - run.cost();
             self.events -= 1;
-            if self.offer.is_some() && !run.messages.is_empty() {
+            if self.pending.is_some() && !run.messages.is_empty() {
                 return true;
             }
         }
         self.cost -= run.cost();
         self.events -= run.messages.len();
-        self.next_entry();
+        self.drop_head();
         true
     }
 
     /// Lets go of the head: everybody was told, or stands in a full mailbox as the last.
-    fn next_entry(&mut self) {
-        self.told = Told::default();
+    fn drop_head(&mut self) {
+        self.cursors = Cursors::default();
         self.queue.pop_front();
     }
 
     /// Hands over all that waits, past the bounds of the mailboxes: the end of life, where nobody
     /// is left to wait. Bounded by what the queue may hold.
     pub(crate) fn hand_over(&mut self) {
-        if let Some(offer) = self.offer.take() {
+        if let Some(pending) = self.pending.take() {
             // Its event is in the mailbox. Forgotten rather than dropped, so that it stays there.
-            mem::forget(offer.answer);
+            mem::forget(pending.receipt);
         }
-        let mut skip = mem::take(&mut self.told);
+        let mut skip = mem::take(&mut self.cursors);
         for (number, entry) in mem::take(&mut self.queue) {
-            entry.force(&self.handlers, mem::take(&mut skip), number);
+            entry.deliver_unbounded(&self.handlers, mem::take(&mut skip), number);
         }
         self.cost = 0;
         self.events = 0;
@@ -393,13 +393,13 @@ impl Delivery {
 /// Offers the next messages of a run to the one recipient that there is: most connections have no more,
 /// and it takes half the time. It breaks off where what is left of the run waits for a full mailbox, or
 /// nobody is there any more.
-fn tell_only(
-    only: &Port<'_, event::Message>,
+fn deliver_to_only(
+    only: &Outlet<'_, event::Message>,
     at: u32,
     run: &mut Run,
-) -> ControlFlow<Option<Box<Offer>>> {
+) -> ControlFlow<Option<Box<Pending>>> {
     let mut next = run.own_message(0);
-    for left in (0..TURN).rev() {
+    for left in (0..MESSAGES_PER_POLL).rev() {
         let Some(message) = next.take() else { break };
         // The next one is made before this one goes. What was just stored word by word can't be loaded
         // otherwise until it is in the cache, and every move of a message would wait for that.
@@ -411,7 +411,7 @@ fn tell_only(
             Err(SendError::Closed(_)) => return ControlFlow::Break(None),
             Err(SendError::Full(own)) => {
                 run.messages.advance();
-                return ControlFlow::Break(Some(stand(only, at, own)));
+                return ControlFlow::Break(Some(send_to_full(only, at, own)));
             }
         }
     }

@@ -9,32 +9,32 @@ use actix::{Actor, Addr, Handler, Message, Recipient};
 use crate::event;
 
 /// An address that can be told the four kinds.
-pub(crate) trait Four: Send + Sync {
-    fn open(&self) -> &dyn Member<event::Open>;
-    fn message(&self) -> &dyn Member<event::Message>;
-    fn error(&self) -> &dyn Member<event::Error>;
-    fn close(&self) -> &dyn Member<event::Close>;
+pub(crate) trait HandlerAddr: Send + Sync {
+    fn open(&self) -> &dyn EventAddr<event::Open>;
+    fn message(&self) -> &dyn EventAddr<event::Message>;
+    fn error(&self) -> &dyn EventAddr<event::Error>;
+    fn close(&self) -> &dyn EventAddr<event::Close>;
 }
 
 /// As a `Recipient`, but lent.
-pub(crate) trait Member<M: Message<Result = ()> + Send + 'static> {
+pub(crate) trait EventAddr<M: Message<Result = ()> + Send + 'static> {
     fn try_send(&self, event: M) -> Result<(), SendError<M>>;
     fn do_send(&self, event: M);
-    fn send(&self, event: M) -> Answer;
+    fn send(&self, event: M) -> Receipt;
     /// Whether it leads to the same mailbox.
-    fn is(&self, recipient: &Recipient<M>) -> bool;
+    fn is_of(&self, recipient: &Recipient<M>) -> bool;
 }
 
 /// Comes when an event was taken out of a mailbox that was full.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = ()>>>;
+pub(crate) type Receipt = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The way to somebody, for one kind of event.
-pub(crate) enum Port<'a, M: Message<Result = ()> + Send + 'static> {
-    One(&'a Recipient<M>),
-    Member(&'a dyn Member<M>),
+pub(crate) enum Outlet<'a, M: Message<Result = ()> + Send + 'static> {
+    Recipient(&'a Recipient<M>),
+    Addr(&'a dyn EventAddr<M>),
 }
 
-impl<A> Four for Addr<A>
+impl<A> HandlerAddr for Addr<A>
 where
     A: Actor
         + Handler<event::Open>
@@ -46,21 +46,21 @@ where
         + ToEnvelope<A, event::Error>
         + ToEnvelope<A, event::Close>,
 {
-    fn open(&self) -> &dyn Member<event::Open> {
+    fn open(&self) -> &dyn EventAddr<event::Open> {
         self
     }
-    fn message(&self) -> &dyn Member<event::Message> {
+    fn message(&self) -> &dyn EventAddr<event::Message> {
         self
     }
-    fn error(&self) -> &dyn Member<event::Error> {
+    fn error(&self) -> &dyn EventAddr<event::Error> {
         self
     }
-    fn close(&self) -> &dyn Member<event::Close> {
+    fn close(&self) -> &dyn EventAddr<event::Close> {
         self
     }
 }
 
-impl<A, M> Member<M> for Addr<A>
+impl<A, M> EventAddr<M> for Addr<A>
 where
     A: Actor + Handler<M>,
     A::Context: ToEnvelope<A, M>,
@@ -72,46 +72,46 @@ where
     fn do_send(&self, event: M) {
         Addr::do_send(self, event);
     }
-    fn send(&self, event: M) -> Answer {
-        answer(Addr::send(self, event))
+    fn send(&self, event: M) -> Receipt {
+        receipt(Addr::send(self, event))
     }
-    fn is(&self, recipient: &Recipient<M>) -> bool {
+    fn is_of(&self, recipient: &Recipient<M>) -> bool {
         *recipient == self.clone().recipient()
     }
 }
 
-impl<M: Message<Result = ()> + Send + 'static> Port<'_, M> {
+impl<M: Message<Result = ()> + Send + 'static> Outlet<'_, M> {
     #[inline]
     pub(super) fn try_send(&self, event: M) -> Result<(), SendError<M>> {
         match self {
-            Port::One(to) => to.try_send(event),
-            Port::Member(to) => to.try_send(event),
+            Outlet::Recipient(to) => to.try_send(event),
+            Outlet::Addr(to) => to.try_send(event),
         }
     }
 
     pub(super) fn do_send(&self, event: M) {
         match self {
-            Port::One(to) => to.do_send(event),
-            Port::Member(to) => to.do_send(event),
+            Outlet::Recipient(to) => to.do_send(event),
+            Outlet::Addr(to) => to.do_send(event),
         }
     }
 
-    pub(super) fn send(&self, event: M) -> Answer {
+    pub(super) fn send(&self, event: M) -> Receipt {
         match self {
-            Port::One(to) => answer(to.send(event)),
-            Port::Member(to) => to.send(event),
+            Outlet::Recipient(to) => receipt(to.send(event)),
+            Outlet::Addr(to) => to.send(event),
         }
     }
 
-    pub(super) fn is(&self, recipient: &Recipient<M>) -> bool {
+    pub(super) fn is_of(&self, recipient: &Recipient<M>) -> bool {
         match self {
-            Port::One(to) => *to == recipient,
-            Port::Member(to) => to.is(recipient),
+            Outlet::Recipient(to) => *to == recipient,
+            Outlet::Addr(to) => to.is_of(recipient),
         }
     }
 }
 
-fn answer<T>(request: impl Future<Output = T> + 'static) -> Answer {
+fn receipt<T>(request: impl Future<Output = T> + 'static) -> Receipt {
     Box::pin(async move {
         request.await;
     })

@@ -161,7 +161,7 @@ async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
         // The first has its message, and the others are still to be told of it.
         assert!(delivery.blocked_since().is_some());
         // By place: the one behind the first, and the one behind the last.
-        assert_eq!((delivery.told[ITSELF], delivery.told[DATA]), (2, 4));
+        assert_eq!((delivery.cursors[EVENT], delivery.cursors[DATA]), (2, 4));
         if leaves {
             assert!(delivery.unsubscribe(&before));
             // Nobody waits any more for a mailbox that is never emptied.
@@ -206,11 +206,11 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
             while poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await {
                 assert!(delivery.blocked_since().is_none());
                 if brief.len() == 7 {
-                    tokio::time::advance(PROMPT).await;
+                    tokio::time::advance(EXCLUSIVE_TIME).await;
                 }
                 brief.push(delivery.is_brief());
                 let turn = all(&mut seen).await;
-                assert!(turn.len() == TURN && turn.is_sorted(), "{turn:?}");
+                assert!(turn.len() == MESSAGES_PER_POLL && turn.is_sorted(), "{turn:?}");
             }
             // Asked every fourth time, and told so from the eighth turn on.
             let whole = (0..).zip(&brief).filter(|(_, brief)| !**brief).map(|(at, _)| at);
@@ -245,7 +245,7 @@ async fn an_event_that_nothing_waits_before_is_told_at_once_and_to_everybody_onc
         }
     }
     // The third is still to be told of it, and of what comes behind it.
-    assert_eq!((delivery.queue.len(), delivery.told[ITSELF]), (1, 2));
+    assert_eq!((delivery.queue.len(), delivery.cursors[EVENT]), (1, 2));
     assert!(delivery.number > 1);
     (0..2).for_each(|_| push(&mut delivery));
     let (late, mut seen_late) = mpsc::unbounded_channel();

@@ -27,7 +27,7 @@ impl ConnectionBuilder {
             + ToEnvelope<A, event::Error>
             + ToEnvelope<A, event::Close>,
     {
-        self.handlers.add_four(addr.borrow().clone());
+        self.handlers.add_addr(addr.borrow().clone());
         self
     }
 

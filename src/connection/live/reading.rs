@@ -391,7 +391,7 @@ impl Live {
                     messages.push_own(self.codec.kind(opcode), bytes);
                 }
                 Ok(Step::Item(item)) => {
-                    cost += delivery::EVENT;
+                    cost += delivery::EVENT_COST;
                     if let Incoming::Fragment(fragment) = &item {
                         cost += fragment.bytes.len();
                     }
