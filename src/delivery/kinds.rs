@@ -1,27 +1,28 @@
-//! The kinds of event: what makes an event of the table one that handlers can be told.
+//! The kinds of event, and the targets that they are delivered to: made from the table of events.
 
 use actix::Recipient;
 
 use crate::delivery::outlet::{HandlerAddr, Outlet};
 use crate::event::{self, event_table};
 
-/// Kinds of event, a bit for each.
+/// A set of kinds of event, with a bit for each.
 pub(super) type KindSet = u16;
 
-/// A kind of event that handlers can be told.
+/// An event that can be delivered to handlers.
 pub(crate) trait Event:
     actix::Message<Result = ()> + Clone + Send + Sized + 'static
 {
-    /// Its bit.
+    /// The bit of its kind.
     const BIT: KindSet;
 
+    /// Makes a target of a recipient.
     fn target(recipient: Recipient<Self>) -> Target;
 
-    /// The way to somebody, if it can be told this kind.
-    fn outlet(to: &Target) -> Option<Outlet<'_, Self>>;
+    /// Returns where to send an event of this kind, if the target takes it.
+    fn outlet(target: &Target) -> Option<Outlet<'_, Self>>;
 }
 
-/// Expands to `Target`, and to an `impl Event` for each event. `Row` only counts the rows, for the bits.
+/// Expands to `Target` and to an `impl Event` for each row. `Row` numbers the rows, for the bits.
 macro_rules! kinds {
     ($(
         $(#[$doc:meta])*
@@ -33,11 +34,11 @@ macro_rules! kinds {
             $($Event,)+
         }
 
-        /// The way to somebody.
+        /// What was registered for events, as it was registered.
         pub(crate) enum Target {
             $($Event(Recipient<event::$Event>),)+
             /// One address for the four kinds of `ConnectionBuilder::handler`: four recipients of one
-            /// actor would weigh four times as much.
+            /// actor would take four times the memory.
             Addr(Box<dyn HandlerAddr>),
         }
 
@@ -49,10 +50,10 @@ macro_rules! kinds {
             }
 
             #[inline]
-            fn outlet(to: &Target) -> Option<Outlet<'_, Self>> {
-                match to {
-                    Target::$Event(to) => Some(Outlet::Recipient(to)),
-                    $(Target::Addr(to) => Some(Outlet::Addr(to.$member())),)?
+            fn outlet(target: &Target) -> Option<Outlet<'_, Self>> {
+                match target {
+                    Target::$Event(recipient) => Some(Outlet::Recipient(recipient)),
+                    $(Target::Addr(addr) => Some(Outlet::Addr(addr.$member())),)?
                     _ => None,
                 }
             }

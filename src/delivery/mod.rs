@@ -1,4 +1,7 @@
-//! The one queue on the way to the handlers: in order, bounded, nothing lost.
+//! The queue of events for the handlers of one connection: in order, bounded, nothing lost.
+//!
+//! `Delivery::poll` offers the head of the queue to its recipients, one after the other. The first full
+//! mailbox stops it, and with it all that is behind, so that every recipient gets its events in order.
 
 mod entry;
 mod handlers;
@@ -27,43 +30,44 @@ pub(crate) use crate::delivery::entry::{EVENT_COST, Queued, Run, cost};
 pub(crate) use crate::delivery::handlers::Handlers;
 pub(crate) use crate::delivery::kinds::Event;
 
-/// The queue of one connection.
+/// The recipients of one connection, and the events that wait for them.
 #[derive(Default)]
 pub(crate) struct Delivery {
     handlers: Handlers,
-    /// What waits, each with its number.
+    /// The entries that wait, each with its number.
     queue: VecDeque<(u64, Entry)>,
-    /// The number of the next entry. They are numbered as they come.
+    /// The number of the next entry: how many came before it.
     number: u64,
-    /// What waits, in bytes.
+    /// What the entries cost, in bytes.
     cost: usize,
-    /// How many events wait.
+    /// The number of events in the entries: a run has many.
     events: usize,
-    /// What becomes of messages beyond `room`.
+    /// What happens to messages beyond `room`.
     overflow: Overflow,
-    /// What may wait before anything is dropped, in bytes.
+    /// The cost from which on messages are dropped, in bytes.
     room: usize,
-    /// Messages dropped so far.
+    /// The number of messages dropped so far.
     dropped: u64,
-    /// Who is to be told of the head next.
+    /// The next recipient of the head. All zero if no recipient has it yet.
     cursors: Cursors,
-    /// Whether the rest of the head is for the next turn of the thread.
+    /// Whether the last step ended in the middle of a run, so that the handler gets its turn of the thread.
     yielded: bool,
-    /// How many turns ended so.
+    /// The number of polls that ended so, which wraps around.
     yields: u8,
-    /// The head in a full mailbox. It must be answered before anything moves, and must not be
-    /// dropped: that would take the event back out of the mailbox. Only who unsubscribes wants that.
+    /// The event that is in a full mailbox. Nothing else is delivered before the handler has taken it.
+    /// Dropping this takes the event back out of the mailbox, which is right only for a recipient that
+    /// unsubscribes.
     pending: Option<Box<Pending>>,
 }
 
-/// Messages that the one handler of a connection is given in a turn of the thread. glibc's allocator
-/// keeps so many freed blocks of a size at hand; and a mailbox of actix's default size is never full.
+/// The most messages that a connection with a single message handler delivers in a poll. glibc's allocator
+/// caches as many freed blocks of one size, and a mailbox of actix's default size (16) is never full.
 const MESSAGES_PER_POLL: usize = 7;
 
-/// After so many turns in the middle of a run it is asked how long that takes.
+/// Every so many polls in the middle of a run the time is looked at, see [`Delivery::is_brief`].
 const POLLS_PER_CHECK: u8 = 4;
 
-/// A run that is handed over within this time leaves all else until it is done.
+/// How long after it was read a run is delivered without polling anything else in between.
 const EXCLUSIVE_TIME: Duration = Duration::from_millis(10);
 
 impl Delivery {
@@ -71,33 +75,38 @@ impl Delivery {
         Delivery { handlers, overflow, room, ..Delivery::default() }
     }
 
-    /// Adds a recipient that is told of what comes from now on; and of the socket that is open, if it is
-    /// one of `Open`.
-    pub(crate) fn subscribe<E: Event>(&mut self, to: Recipient<E>, open: Option<event::Open>) {
-        let to = E::target(to);
-        if let (Target::Open(to), Some(open)) = (&to, open) {
-            // One for each subscription, whatever the mailbox holds.
-            to.do_send(open);
+    /// Registers a recipient for the events from now on. `open` is the event of the socket that is open
+    /// now, if one is: a recipient of `Open` gets it at once.
+    pub(crate) fn subscribe<E: Event>(
+        &mut self,
+        recipient: Recipient<E>,
+        open: Option<event::Open>,
+    ) {
+        let target = E::target(recipient);
+        if let (Target::Open(recipient), Some(open)) = (&target, open) {
+            // Past the bound of the mailbox, by one event for each subscription.
+            recipient.do_send(open);
         }
-        self.handlers.add_from::<E>(to, self.number);
+        self.handlers.add_from::<E>(target, self.number);
     }
 
+    /// Returns the number of recipients.
     pub(crate) fn handler_count(&self) -> usize {
         self.handlers.count()
     }
 
-    /// Whether messages in fragments are told fragment by fragment.
+    /// Whether messages in several frames are delivered fragment by fragment.
     pub(crate) fn by_fragment(&self) -> bool {
         self.handlers.by_fragment()
     }
 
-    /// Lets go of a recipient. `false` if it was none.
+    /// Removes a recipient. Returns `false` if it was not registered.
     pub(crate) fn unsubscribe<E: Event>(&mut self, recipient: &Recipient<E>) -> bool {
         let Some(at) = self.handlers.find(recipient) else {
             return false;
         };
         if self.pending.as_ref().is_some_and(|pending| pending.to == (at, E::BIT)) {
-            // Back out of the full mailbox: nobody else has to wait for that any more.
+            // Takes the event back out of the full mailbox, and the other recipients go on.
             self.pending = None;
         }
         if self.handlers.remove(at, E::BIT, &mut self.cursors)
@@ -109,12 +118,13 @@ impl Delivery {
         true
     }
 
-    /// Puts an event behind all others; where nothing is before it, it goes into the mailboxes at once.
+    /// Queues an event. If nothing is before it, sends it to its recipients at once.
     pub(crate) fn push<E: Queued>(&mut self, event: E) {
         if !self.handlers.wants_any(E::KINDS) {
             return;
         }
         let mut event = Some(event);
+        // Most events come while the queue is empty. Those spare the queue, and its memory.
         if E::IS_ALONE && self.is_empty() {
             self.pending = self.handlers.offer(&mut self.cursors, EVENT, self.number, &mut event);
             if self.pending.is_none() || event.is_none() {
@@ -122,7 +132,7 @@ impl Delivery {
                 self.number += 1;
                 return;
             }
-            // Others are still to be told of it.
+            // A mailbox in the middle was full: the event is queued for the recipients behind it.
         }
         if let Some(event) = event {
             self.events += 1;
@@ -136,8 +146,7 @@ impl Delivery {
         self.number += 1;
     }
 
-    /// Puts a run of messages behind all others. Where a handler is too slow for it, drops what
-    /// `overflow` says.
+    /// Queues a run of messages. If a handler is too slow for them, drops messages as `overflow` says.
     pub(crate) fn push_run(&mut self, run: Run) {
         let kinds = event::Message::BIT | event::Data::BIT | event::Batch::BIT;
         if !self.handlers.wants_any(kinds) || run.messages.is_empty() {
@@ -148,36 +157,36 @@ impl Delivery {
         self.shed();
     }
 
-    /// Whether as much waits as may.
+    /// Whether the entries cost more than `room` bytes.
     pub(crate) fn is_full(&self, room: usize) -> bool {
         self.left(room).is_none()
     }
 
-    /// How many bytes more may wait; one more, and it is full. `None` if it is. While messages are
-    /// dropped they make their own room.
+    /// Returns how many bytes more may wait before it is full, or `None` if it is. While messages are
+    /// dropped, that is all of `room`: they make room for what comes.
     pub(crate) fn left(&self, room: usize) -> Option<usize> {
         let left = room.checked_sub(self.cost)?;
         Some(if self.is_dropping() { room } else { left })
     }
 
-    /// Whether messages are being dropped: only ever while a mailbox is full.
+    /// Whether messages beyond `room` are dropped: only while a mailbox is full.
     fn is_dropping(&self) -> bool {
         let drops = matches!(self.overflow, Overflow::DropOldest | Overflow::DropNewest);
         drops && self.pending.is_some()
     }
 
-    /// Whether the socket is to be closed when too much waits.
+    /// Whether the socket must be closed if too much waits.
     pub(crate) fn disconnects(&self) -> bool {
         self.overflow == Overflow::Disconnect && self.pending.is_some()
     }
 
-    /// Drops messages until the rest has room.
+    /// Drops messages until the rest costs at most `room`, if messages are to be dropped at all.
     fn shed(&mut self) {
         if !self.is_dropping() {
             return;
         }
-        // The head is on its way to its recipients. It goes to all of them: the one message, or the
-        // run that some have had as a batch.
+        // What some recipients of the head have, the others must get too: of a run its first message, or all
+        // of it if it was sent as a batch. Those are kept.
         let head = if self.cursors[BATCH] > 0 { usize::MAX } else { 1 };
         let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
             (_, Entry::Run(run)) => Some((if index == 0 { head } else { 0 }, run)),
@@ -189,6 +198,7 @@ impl Delivery {
             false => &mut runs.rev(),
         };
         let before = self.dropped;
+        // From the end at which messages are dropped, run by run.
         for (kept, run) in runs {
             if self.cost <= self.room {
                 break;
@@ -200,42 +210,44 @@ impl Delivery {
             self.dropped += dropped as u64;
         }
         if self.dropped > before {
-            // A run of which nothing is left would be no batch, and they would pile up.
+            // An empty run would be delivered as an empty batch. And where every new run is dropped whole,
+            // empty ones would fill the queue.
             self.queue.retain(|(_, it)| !matches!(it, Entry::Run(run) if run.messages.is_empty()));
         }
     }
 
-    /// Messages dropped so far.
+    /// Returns the number of messages dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// What waits, in bytes.
+    /// Returns what the waiting events cost, in bytes.
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
 
-    /// How many events wait.
+    /// Returns the number of waiting events.
     pub(crate) fn events(&self) -> usize {
         self.events
     }
 
-    /// Whether nothing waits any more, in the queue or in a full mailbox.
+    /// Whether nothing waits, neither in the queue nor in a full mailbox.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.pending.is_none()
     }
 
-    /// Since when a full mailbox has held everything up.
+    /// Returns since when a full mailbox has held up delivery, if one does.
     pub(crate) fn blocked_since(&self) -> Option<tokio::time::Instant> {
         self.pending.as_ref().map(|pending| pending.since)
     }
 
-    /// Hands over what the handlers' mailboxes take. `true` if it goes on in the next turn of the thread,
-    /// for which it has woken the task.
+    /// Delivers events until a mailbox is full or the queue is empty; of a run for a single handler only a
+    /// part. Then it has woken the task, and returns `true`.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             if let Some(pending) = &mut self.pending {
                 if pending.receipt.as_mut().poll(cx).is_pending() {
+                    // The mailbox may have been full for the first time when the queue was over `room` already.
                     self.shed();
                     return false;
                 }
@@ -252,8 +264,8 @@ impl Delivery {
         }
     }
 
-    /// Whether a turn in the middle of a run is for that alone. Where the handler is slow the socket and
-    /// the timers have theirs too.
+    /// Whether a poll in the middle of a run is for delivery alone, which is cheaper. With a slow handler,
+    /// every fourth poll is for the socket and the timers too: a ping must be answered, and a read ahead.
     pub(crate) fn is_brief(&self) -> bool {
         !self.yields.is_multiple_of(POLLS_PER_CHECK)
             || self.queue.front().is_some_and(|(_, head)| match head {
@@ -265,7 +277,7 @@ impl Delivery {
             })
     }
 
-    /// Offers the head to its next recipients. `false` when the queue is empty.
+    /// Offers the head to its next recipients. Returns `false` if the queue is empty.
     fn step(&mut self) -> bool {
         let Some((number, head)) = self.queue.front_mut() else {
             return false;
@@ -281,7 +293,7 @@ impl Delivery {
                 self.events -= 1;
                 self.drop_head();
                 if self.queue.is_empty() {
-                    // Idle connections are left like that, after an `Open` or a Pong.
+                    // Frees the buffer: this is how a connection becomes idle, after an `Open` or a Pong.
                     self.queue = VecDeque::new();
                 }
             }
@@ -289,18 +301,23 @@ impl Delivery {
         true
     }
 
-    /// As [`step`](Delivery::step), for the run at the head: whole to those who want batches, then
-    /// message by message to the others.
+    /// Does what [`step`](Delivery::step) does for a run at the head: offers it as a batch, then message by
+    /// message as `Data` and as `Message`.
+    ///
+    /// It is over 40 lines because it is the path of every message: in parts it took three instructions
+    /// more for each message of a batch. Whenever it returns early, the cursors say where to go on.
     fn step_run(&mut self) -> bool {
         let Some((number, Entry::Run(run))) = self.queue.front_mut() else {
             return true;
         };
         let (handlers, number) = (&mut self.handlers, *number);
         let wants_data = handlers.wants::<event::Data>();
-        let alone = !wants_data && !handlers.wants::<event::Message>();
+        let batch_only = !wants_data && !handlers.wants::<event::Message>();
+        // First as a batch, so that a handler of both has the batch before its messages.
         if let Some(at) = handlers.next::<event::Batch>(self.cursors[BATCH]) {
-            // The last recipient of all gets the messages themselves.
-            let is_last = alone && handlers.next::<event::Batch>(at + 1).is_none();
+            // The last recipient gets the messages themselves, without a copy of the list. They leave the
+            // run, and so what the run costs is subtracted here.
+            let is_last = batch_only && handlers.next::<event::Batch>(at + 1).is_none();
             let mut batch = Some(if is_last {
                 self.cost -= run.cost();
                 self.events -= run.messages.len();
@@ -309,10 +326,12 @@ impl Delivery {
                 run.batch()
             });
             self.pending = handlers.offer(&mut self.cursors, BATCH, number, &mut batch);
+            // After the last one the empty run is dropped below, though its mailbox may be full.
             if self.pending.is_some() && !is_last {
                 return true;
             }
         }
+        // The common case: one recipient of single messages, no other. It needs neither clones nor cursors.
         if !wants_data
             && self.cursors[EVENT] == 0
             && let Some(at) = handlers.next::<event::Message>(0)
@@ -332,8 +351,8 @@ impl Delivery {
                 return true;
             }
         }
-        // What is left is for several, or for nobody any more.
-        while !alone && let Some(payload) = run.messages.payload(0) {
+        // Several recipients, or the only one has ended: then this empties the run.
+        while !batch_only && let Some(payload) = run.messages.payload(0) {
             let cursors = &mut self.cursors;
             if wants_data {
                 let mut data = Some(run.data(payload.clone()));
@@ -345,9 +364,10 @@ impl Delivery {
             let mut message = Some(run.message(payload));
             self.pending = handlers.offer(cursors, EVENT, number, &mut message);
             if self.pending.is_some() && message.is_some() {
-                // Others are still to be told of it.
+                // More recipients follow: the message stays, and the cursors with it.
                 return true;
             }
+            // All recipients have it, or the last one has it pending: the next message begins.
             (cursors[EVENT], cursors[DATA]) = (0, 0);
             let before = run.cost();
             run.messages.advance();
@@ -357,23 +377,25 @@ impl Delivery {
                 return true;
             }
         }
+        // Nothing is left of it, unless the only recipient of batches has ended: its messages stayed.
         self.cost -= run.cost();
         self.events -= run.messages.len();
         self.drop_head();
         true
     }
 
-    /// Lets go of the head: everybody was told, or stands in a full mailbox as the last.
+    /// Drops the head. All recipients have it, but the last one may have it pending.
     fn drop_head(&mut self) {
         self.cursors = Cursors::default();
         self.queue.pop_front();
     }
 
-    /// Hands over all that waits, past the bounds of the mailboxes: the end of life, where nobody
-    /// is left to wait. Bounded by what the queue may hold.
+    /// Delivers all that waits past the bounds of the mailboxes: at the end of the actor nothing can wait
+    /// for them. The queue itself bounds how much that is.
     pub(crate) fn hand_over(&mut self) {
         if let Some(pending) = self.pending.take() {
-            // Its event is in the mailbox. Forgotten rather than dropped, so that it stays there.
+            // Dropping it would take the event back out of the mailbox. What is leaked is one small
+            // allocation for each connection that ends while a mailbox is full.
             mem::forget(pending.receipt);
         }
         let mut skip = mem::take(&mut self.cursors);
@@ -384,15 +406,15 @@ impl Delivery {
         self.events = 0;
     }
 
-    /// Lets go of every handler.
+    /// Drops all recipients, so that their actors can end.
     pub(crate) fn release(&mut self) {
         self.handlers = Handlers::default();
     }
 }
 
-/// Offers the next messages of a run to the one recipient that there is: most connections have no more,
-/// and it takes half the time. It breaks off where what is left of the run waits for a full mailbox, or
-/// nobody is there any more.
+/// Sends the next messages of a run to the only recipient, at most [`MESSAGES_PER_POLL`] of them: most
+/// connections have one, and this takes half the time. Breaks with what is pending if the mailbox is full,
+/// and with `None` if the recipient has ended.
 fn deliver_to_only(
     only: &Outlet<'_, event::Message>,
     at: u32,
@@ -401,8 +423,8 @@ fn deliver_to_only(
     let mut next = run.own_message(0);
     for left in (0..MESSAGES_PER_POLL).rev() {
         let Some(message) = next.take() else { break };
-        // The next one is made before this one goes. What was just stored word by word can't be loaded
-        // otherwise until it is in the cache, and every move of a message would wait for that.
+        // Makes the next one before it sends this one. A message is written in single words and moved in
+        // vectors: such a load must wait until the stores before it are in the cache, which they are by then.
         if left > 0 {
             next = run.own_message(1);
         }

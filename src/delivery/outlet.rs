@@ -1,4 +1,4 @@
-//! The ways to somebody who is told events.
+//! Where an event can be sent: one interface over actix's `Recipient` and `Addr`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use actix::{Actor, Addr, Handler, Message, Recipient};
 
 use crate::event;
 
-/// An address that can be told the four kinds.
+/// The address of an actor that handles the four events of `ConnectionBuilder::handler`.
 pub(crate) trait HandlerAddr: Send + Sync {
     fn open(&self) -> &dyn EventAddr<event::Open>;
     fn message(&self) -> &dyn EventAddr<event::Message>;
@@ -16,19 +16,20 @@ pub(crate) trait HandlerAddr: Send + Sync {
     fn close(&self) -> &dyn EventAddr<event::Close>;
 }
 
-/// As a `Recipient`, but lent.
+/// What a `Recipient<M>` does, for an address that also takes other events. A `Recipient` for each kind
+/// would cost three allocations.
 pub(crate) trait EventAddr<M: Message<Result = ()> + Send + 'static> {
     fn try_send(&self, event: M) -> Result<(), SendError<M>>;
     fn do_send(&self, event: M);
     fn send(&self, event: M) -> Receipt;
-    /// Whether it leads to the same mailbox.
+    /// Whether `recipient` sends to the same mailbox.
     fn is_of(&self, recipient: &Recipient<M>) -> bool;
 }
 
-/// Comes when an event was taken out of a mailbox that was full.
+/// Completes when the actor has taken an event out of its mailbox.
 pub(crate) type Receipt = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The way to somebody, for one kind of event.
+/// A borrowed recipient of one kind of event.
 pub(crate) enum Outlet<'a, M: Message<Result = ()> + Send + 'static> {
     Recipient(&'a Recipient<M>),
     Addr(&'a dyn EventAddr<M>),
