@@ -25,18 +25,18 @@ pub trait Execute<C: Message> {
 macro_rules! command_table {
     ($expand:ident) => {
         $expand! {
-            Send           lane::put_send,
-            SendBatch      lane::put_packed,
-            Ping           lane::put_packed,
-            Pong           lane::put_packed,
-            Close          lane::put_close,
-            Reconnect      lane::put_packed,
-            Pause          lane::put_packed,
-            Resume         lane::put_packed,
-            Status         lane::put_packed,
-            Watch          lane::put_packed,
-            Subscribe<E>   lane::put_packed,
-            Unsubscribe<E> lane::put_packed,
+            Send           lane::push_send,
+            SendBatch      lane::push_envelope,
+            Ping           lane::push_envelope,
+            Pong           lane::push_envelope,
+            Close          lane::push_close,
+            Reconnect      lane::push_envelope,
+            Pause          lane::push_envelope,
+            Resume         lane::push_envelope,
+            Status         lane::push_envelope,
+            Watch          lane::push_envelope,
+            Subscribe<E>   lane::push_envelope,
+            Unsubscribe<E> lane::push_envelope,
         }
     };
 }
@@ -44,7 +44,7 @@ macro_rules! command_table {
 /// Expands to a `Handler` for each command, which executes what came through handles first, so that
 /// the command does not overtake it, and to the `Enqueue` by which handles take the command.
 macro_rules! implement {
-    ($($Command:ident $(<$E:ident>)? $put:path,)+) => {$(
+    ($($Command:ident $(<$E:ident>)? $push:path,)+) => {$(
         impl $(<$E: Event>)? Handler<command::$Command $(<$E>)?> for Connection {
             type Result = <Connection as Execute<command::$Command $(<$E>)?>>::Answer;
 
@@ -61,7 +61,7 @@ macro_rules! implement {
         impl $(<$E: Event>)? Enqueue for command::$Command $(<$E>)? {
             #[inline]
             fn enqueue(asked: Asked<Self>, lane: &dyn Lane) -> bool {
-                $put(asked, lane)
+                $push(asked, lane)
             }
         }
     )+};
@@ -149,7 +149,7 @@ mod tests {
     }
 
     macro_rules! send_all {
-        ($($Command:ident $(<$E:ident>)? $put:path,)+) => {
+        ($($Command:ident $(<$E:ident>)? $push:path,)+) => {
             $(send_both_ways::<command::$Command $(<$E>)?>().await;)+
         };
     }

@@ -19,44 +19,44 @@ use crate::pinger::{Listener, Sign};
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Whether there is an entry: what the connection can ask without the lock.
+    /// Whether there is an item: what the connection can ask without the lock.
     waiting: AtomicBool,
 }
 
 struct State {
     /// In the order in which they came; without memory while there is none. `None` once the connection
     /// is gone.
-    entries: Option<Vec<Entry>>,
+    items: Option<Vec<Item>>,
     /// Wakes the connection; `None` where it was woken and has not looked since.
     waker: Option<Waker>,
 }
 
 impl Default for State {
     fn default() -> State {
-        State { entries: Some(Vec::new()), waker: None }
+        State { items: Some(Vec::new()), waker: None }
     }
 }
 
 /// One command.
-enum Entry {
+enum Item {
     Send(Asked<command::Send>),
     /// Apart, so that a message is all that moves through the queue: with more it took a tenth longer.
-    Other(Box<Other>),
+    Other(Box<OtherItem>),
 }
 
 /// What comes less often.
-enum Other {
+enum OtherItem {
     Close(Asked<command::Close>),
     Sign(Sign),
-    Packed(Envelope<Connection>),
+    Envelope(Envelope<Connection>),
 }
 
-/// A thread keeps the memory of a queue of so many entries for the next.
-const SPARE: usize = 1024;
+/// A thread keeps the memory of a queue of so many items for the next.
+const MAX_SPARE: usize = 1024;
 
 thread_local! {
     // A queue that ran empty: its memory goes from who takes out to who puts in.
-    static EMPTY: Cell<Vec<Entry>> = const { Cell::new(Vec::new()) };
+    static SPARE: Cell<Vec<Item>> = const { Cell::new(Vec::new()) };
 }
 
 impl Shared {
@@ -65,18 +65,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, entry: Entry) -> bool {
+    fn push(&self, item: Item) -> bool {
         let mut state = self.lock();
-        let Some(entries) = &mut state.entries else {
+        let Some(items) = &mut state.items else {
             return false;
         };
-        if entries.is_empty() {
-            if entries.capacity() == 0 {
-                *entries = EMPTY.try_with(Cell::take).unwrap_or_default();
+        if items.is_empty() {
+            if items.capacity() == 0 {
+                *items = SPARE.try_with(Cell::take).unwrap_or_default();
             }
             self.waiting.store(true, Ordering::Release);
         }
-        entries.push(entry);
+        items.push(item);
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -88,55 +88,55 @@ impl Shared {
 
 impl Lane for Shared {
     fn send(&self, asked: Asked<command::Send>) -> bool {
-        self.put(Entry::Send(asked))
+        self.push(Item::Send(asked))
     }
 
     fn is_open(&self) -> bool {
-        self.lock().entries.is_some()
+        self.lock().items.is_some()
     }
 }
 
 impl Listener for Shared {
     fn tell(&self, sign: Sign) -> bool {
-        self.put(Entry::Other(Box::new(Other::Sign(sign))))
+        self.push(Item::Other(Box::new(OtherItem::Sign(sign))))
     }
 }
 
 impl Shared {
     /// Puts in what is no message. `lane` is always one of ours: only a connection makes handles.
-    fn put_other(lane: &dyn Lane, other: Other) -> bool {
+    fn push_other(lane: &dyn Lane, other: OtherItem) -> bool {
         let any: &dyn Any = lane;
-        any.downcast_ref::<Shared>().is_some_and(|lane| lane.put(Entry::Other(Box::new(other))))
+        any.downcast_ref::<Shared>().is_some_and(|lane| lane.push(Item::Other(Box::new(other))))
     }
 }
 
 /// Puts a message into the lane.
 #[inline]
-pub(super) fn put_send(asked: Asked<command::Send>, lane: &dyn Lane) -> bool {
+pub(super) fn push_send(asked: Asked<command::Send>, lane: &dyn Lane) -> bool {
     lane.send(asked)
 }
 
 /// Puts a close into the lane, which is executed without a reply where nothing waits for one.
-pub(super) fn put_close(asked: Asked<command::Close>, lane: &dyn Lane) -> bool {
-    Shared::put_other(lane, Other::Close(asked))
+pub(super) fn push_close(asked: Asked<command::Close>, lane: &dyn Lane) -> bool {
+    Shared::push_other(lane, OtherItem::Close(asked))
 }
 
 /// Puts any other command into the lane: as the envelope that the context would have made of it.
-pub(super) fn put_packed<C: Command>(asked: Asked<C>, lane: &dyn Lane) -> bool
+pub(super) fn push_envelope<C: Command>(asked: Asked<C>, lane: &dyn Lane) -> bool
 where
     Connection: Handler<C>,
 {
-    Shared::put_other(lane, Other::Packed(Envelope::new(asked.command, asked.asker)))
+    Shared::push_other(lane, OtherItem::Envelope(Envelope::new(asked.command, asked.asker)))
 }
 
 /// The connection's end.
 #[derive(Default)]
 pub(super) struct LaneEnd {
     shared: Arc<Shared>,
-    /// Whether entries are being done that were taken out: what comes meanwhile comes after them.
-    busy: bool,
-    /// Whether the next entry wakes us: our task, and so its waker, is always the same.
-    armed: bool,
+    /// Whether items are being done that were taken out: what comes meanwhile comes after them.
+    is_executing: bool,
+    /// Whether the next item wakes us: our task, and so its waker, is always the same.
+    has_waker: bool,
 }
 
 impl LaneEnd {
@@ -151,23 +151,23 @@ impl LaneEnd {
         shared
     }
 
-    /// Takes out all entries. What comes from now on wakes by `waker`, if one is given.
-    fn take(&mut self, waker: Option<&Waker>) -> Vec<Entry> {
+    /// Takes out all items. What comes from now on wakes by `waker`, if one is given.
+    fn take(&mut self, waker: Option<&Waker>) -> Vec<Item> {
         let mut state = self.shared.lock();
         if let Some(waker) = waker
             && !state.waker.as_ref().is_some_and(|known| known.will_wake(waker))
         {
             state.waker = Some(waker.clone());
         }
-        self.armed = state.waker.is_some();
+        self.has_waker = state.waker.is_some();
         self.shared.waiting.store(false, Ordering::Relaxed);
-        state.entries.as_mut().map(mem::take).unwrap_or_default()
+        state.items.as_mut().map(mem::take).unwrap_or_default()
     }
 }
 
 impl Drop for LaneEnd {
     fn drop(&mut self) {
-        let over = State { entries: None, waker: None };
+        let over = State { items: None, waker: None };
         let left = mem::replace(&mut *self.shared.lock(), over);
         // Not under the lock: what a message lies in may be the application's.
         drop(left);
@@ -178,47 +178,47 @@ impl Connection {
     /// Does what came through handles before a command that came by the mailbox, which was sent after
     /// it or at the same time.
     pub(super) fn catch_up(&mut self, ctx: &mut Context<Connection>) {
-        if !self.lane.busy && self.lane.shared.waiting.load(Ordering::Acquire) {
-            let entries = self.lane.take(None);
-            self.take_in(entries, ctx);
+        if !self.lane.is_executing && self.lane.shared.waiting.load(Ordering::Acquire) {
+            let items = self.lane.take(None);
+            self.execute_items(items, ctx);
         }
     }
 
     /// Does what came through handles, and asks to be woken when more comes.
     pub(super) fn poll_lane(&mut self, ctx: &mut Context<Connection>, waker: &Waker) {
-        if self.lane.armed && !self.lane.shared.waiting.load(Ordering::Acquire) {
+        if self.lane.has_waker && !self.lane.shared.waiting.load(Ordering::Acquire) {
             return;
         }
-        let entries = self.lane.take(Some(waker));
-        if !entries.is_empty() {
-            self.take_in(entries, ctx);
+        let items = self.lane.take(Some(waker));
+        if !items.is_empty() {
+            self.execute_items(items, ctx);
         }
     }
 
-    fn take_in(&mut self, mut entries: Vec<Entry>, ctx: &mut Context<Connection>) {
-        self.lane.busy = true;
-        for entry in entries.drain(..) {
-            match entry {
+    fn execute_items(&mut self, mut items: Vec<Item>, ctx: &mut Context<Connection>) {
+        self.lane.is_executing = true;
+        for item in items.drain(..) {
+            match item {
                 // As of any other command, who does not want the answer takes it back.
-                Entry::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-                Entry::Send(asked) => self.take_and_tell(asked, ctx),
-                Entry::Other(other) => self.take_in_other(*other, ctx),
+                Item::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
+                Item::Send(asked) => self.take_and_tell(asked, ctx),
+                Item::Other(other) => self.execute_other(*other, ctx),
             }
         }
-        self.lane.busy = false;
-        if entries.capacity() <= SPARE {
-            let _ = EMPTY.try_with(|empty| empty.set(entries));
+        self.lane.is_executing = false;
+        if items.capacity() <= MAX_SPARE {
+            let _ = SPARE.try_with(|empty| empty.set(items));
         }
     }
 
     /// Out of the way of the messages.
     #[cold]
-    fn take_in_other(&mut self, other: Other, ctx: &mut Context<Connection>) {
+    fn execute_other(&mut self, other: OtherItem, ctx: &mut Context<Connection>) {
         match other {
-            Other::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-            Other::Close(asked) => self.close_and_tell(asked),
-            Other::Sign(sign) => self.heed(sign),
-            Other::Packed(mut envelope) => envelope.handle(self, ctx),
+            OtherItem::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
+            OtherItem::Close(asked) => self.close_and_tell(asked),
+            OtherItem::Sign(sign) => self.heed(sign),
+            OtherItem::Envelope(mut envelope) => envelope.handle(self, ctx),
         }
     }
 }
