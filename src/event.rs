@@ -1,7 +1,7 @@
-//! What handlers are told.
+//! The events of a connection, which are delivered to its handlers.
 //!
 //! Each event is an actix message, written with its module: `event::Open`, `event::Message`.
-//! A handler sees `Open (Message | Ping | Pong …)* Error? Close` for each opened socket, in that
+//! A handler receives `Open (Message | Ping | Pong …)* Error? Close` for each opened socket, in that
 //! order, and [`Stopped`] once, last of all.
 
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::proto::message::{ControlPayload, Fragment, Payload, View};
 use crate::proto::messages::Messages;
 use crate::proto::session::By;
 
-/// The table of events: one row for each. An event is its struct in this file and its row.
+/// The table of events. An event is its struct in this file and its row here.
 ///
-/// `event_table!(expand)` expands to `expand! { rows }`. Each part of the crate that needs all events
-/// has a macro of its own for what a row stands for there:
+/// `event_table!(expand)` expands to `expand! { rows }`. Each part of the crate that needs all events defines a
+/// macro that expands a row to what is needed there:
 ///
-/// | of a row | makes | in |
+/// | part of a row | expands to | in |
 /// |---|---|---|
 /// | the docs and the second name | the method of `ConnectionBuilder` that registers a recipient | `connection/builder/callbacks.rs` |
-/// | the first name | the bit of the kind, the variant of `Target`, and `impl Event`, by which `Subscribe` and `Unsubscribe` take it | `delivery/kinds.rs` |
-/// | `entry` | the variant of `Entry` with that name, and `impl Queued`; `after` names the method that makes the `Data` which goes before it. With `run` the event is made of a run of messages | `delivery/entry.rs` |
-/// | `handler` | that `ConnectionBuilder::handler` registers it too, as that member of `HandlerAddr` | `delivery/kinds.rs` |
-/// | `probe` | the variant of `Seen` and `impl Observed`: what the event means for the order that `Probe::check` looks at, and its word in `Probe::story`; `at` says where the event's source and epoch are, if not in itself | `testing/probe.rs` |
+/// | the first name, which is the struct's | the bit of the kind, the variant of `Target`, and `impl Event`, which `Subscribe` and `Unsubscribe` need | `delivery/kinds.rs` |
+/// | `entry` | the variant of `Entry` with that name, and `impl Queued`; `after` names the method that makes the `Data` to deliver before it. An event with `run` instead is made from a run of messages | `delivery/entry.rs` |
+/// | `handler` | the arm for the address of `ConnectionBuilder::handler`, with the method of `HandlerAddr` that returns it | `delivery/kinds.rs` |
+/// | `probe` | the variant of `Seen` and `impl Observed`: the role of the event in the order that `Probe::check` checks, and its word in `Probe::story`. `at` is the field with the source and the epoch, if the event has neither itself | `testing/probe.rs` |
 /// | `attach` | whether `Probe::attach` registers for it | `connection/probed.rs` |
 macro_rules! event_table {
     ($expand:ident) => {
@@ -110,24 +110,24 @@ pub(crate) use event_table;
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Open {
-    /// The connection that tells it.
+    /// The connection.
     pub source: SourceId,
-    /// This opened socket, from 1.
+    /// The number of this opened socket, from 1.
     pub epoch: u64,
     /// The connection's name, if the builder gave one.
     pub name: Option<Arc<str>>,
-    /// A weak way to send commands.
+    /// A weak reference to the connection, which sends commands.
     pub connection: Handle,
     /// What was agreed with the server.
     pub handshake: Arc<Handshake>,
-    /// Dials since the last open socket, or since the start, this one included.
+    /// The number of dials since the last open socket, or since the start, this one included.
     pub attempts: u32,
-    /// What lay between the last open socket and this one; `None` on the first.
+    /// The time between the last open socket and this one; `None` on the first.
     pub outage: Option<Outage>,
 }
 
-/// A socket is open again: told just before the [`Open`] of a reopening (WebSocketApp's
-/// `on_reconnect`, which suppresses `on_open`; here one handler does not silence another).
+/// A socket is open again: delivered just before the [`Open`] of every socket but the first (WebSocketApp's
+/// `on_reconnect`, which suppresses `on_open`; here both are delivered).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Reconnect(pub Open);
@@ -136,11 +136,11 @@ pub struct Reconnect(pub Open);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Outage {
-    /// Dials that it took, the successful one included.
+    /// The number of dials that it took, the successful one included.
     pub attempts: u32,
     /// From the loss to the opening.
     pub duration: Duration,
-    /// Why the last socket ended; `None` where we closed it ourselves to come back.
+    /// Why the last socket ended; `None` if a command closed it to reconnect.
     pub cause: Option<Failure>,
 }
 
@@ -164,7 +164,7 @@ pub struct Message {
     pub received: Instant,
 }
 
-/// One whole message with its opcode, told just before its [`Message`], or a fragment, just before
+/// One whole message with its opcode, delivered just before its [`Message`], or a fragment, just before
 /// its [`Continuation`] (WebSocketApp's `on_data`).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
@@ -173,9 +173,9 @@ pub struct Data {
     pub source: SourceId,
     /// The opened socket that it came over.
     pub epoch: u64,
-    /// Text or binary. Binary too is text that was not checked, and every fragment.
+    /// Text or binary. Text that was not checked is binary, and so is every fragment.
     pub payload: Payload,
-    /// The message's own opcode, `Text` or `Binary`, also where it came in fragments.
+    /// The opcode of the message, `Text` or `Binary`, for a fragment too.
     pub opcode: Opcode,
     /// Whether the message ends here; `false` only for a fragment.
     pub fin: bool,
@@ -183,9 +183,9 @@ pub struct Data {
 
 /// One fragment of a message that the server sent in several (WebSocketApp's `on_cont_message`).
 ///
-/// Told in place of [`Message`] where the builder was given such a handler, for every message in
-/// more than one fragment, from the first fragment on. A text is checked across its fragments, but a
-/// character may be cut by their ends.
+/// If there is a recipient of it, every message in more than one fragment is delivered so, from the first
+/// fragment on, and not as a [`Message`]. Text is checked for UTF-8 across its fragments, but a character may
+/// be split between two of them.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Continuation {
@@ -199,15 +199,14 @@ pub struct Continuation {
     pub received: Instant,
 }
 
-/// The fast lane: all messages of one read in one envelope.
+/// All messages of one read in one envelope: the fast way.
 ///
-/// An envelope for each message costs more than reading it; at some hundred thousand messages a
-/// second that is what a handler's thread is busy with. A Ping, Pong or Close between two messages
-/// parts a batch, so that the order always holds.
+/// An envelope for each message costs more than reading the message; at some hundred thousand messages a
+/// second the envelopes are most of the work of a handler's thread. A Ping, Pong or Close between two messages
+/// ends a batch, so that the order is always kept.
 ///
-/// The messages lie where they were read: a batch, and each [`payload`](Batch::payload) of it, keeps
-/// a buffer of up to 64 KiB. What is kept for long is better copied: [`View::to_payload`],
-/// [`Payload::detach`].
+/// The messages stay in the buffer that they were read into: a batch, and each [`payload`](Batch::payload) of
+/// it, keeps up to 64 KiB alive. Copy what is kept for long: [`View::to_payload`], [`Payload::detach`].
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Batch {
@@ -231,39 +230,40 @@ impl Batch {
         Batch { source, epoch, received, messages: Arc::new(messages) }
     }
 
-    /// How many messages there are, at least one.
+    /// Returns the number of messages, at least one.
     pub fn len(&self) -> usize {
         self.messages.len()
     }
 
-    /// Always `false`.
+    /// Returns `false`: a batch has at least one message.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// The messages in the order in which they came, lent. A text is checked for UTF-8 a second
-    /// time here: some nanoseconds for a short one.
+    /// Returns borrowed views of the messages, in the order in which they came. Text is checked for UTF-8 a
+    /// second time here, which takes some nanoseconds for a short one.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = View<'_>> {
         self.messages.views()
     }
 
-    /// The message of a number, from 0, lent.
+    /// Returns a borrowed view of the message at `index`, from 0.
     pub fn get(&self, index: usize) -> Option<View<'_>> {
         self.messages.view(index)
     }
 
-    /// The message of a number, from 0, lent as its bytes, of a text as well. Costs nothing.
+    /// Returns the bytes of the message at `index`, from 0, whether text or binary. Checks and copies nothing.
     pub fn bytes(&self, index: usize) -> Option<&[u8]> {
         self.messages.bytes(index)
     }
 
-    /// The message of a number, from 0. It shares the buffer.
+    /// Returns the message at `index`, from 0. It shares the buffer of the batch.
     pub fn payload(&self, index: usize) -> Option<Payload> {
         self.messages.payload(index)
     }
 
-    /// Hands each message to the actor's own `Handler<event::Message>`, and says how many it took:
-    /// all, unless it stopped. It gives the fast lane to code that knows single messages in a line.
+    /// Calls the actor's own `Handler<event::Message>` with each message. Returns the number of calls: one for
+    /// each message, unless the actor stopped. With it, code for single messages gains the speed of batches
+    /// in one line.
     ///
     /// ```
     /// use actix::{Actor, Context, Handler};
@@ -298,8 +298,8 @@ impl Batch {
     }
 }
 
-/// The server sent a Ping (WebSocketApp's `on_ping`). Its answer is on the way, unless the socket is
-/// closing; of Pongs beyond 64 that wait to be written only the last goes out.
+/// The server sent a Ping (WebSocketApp's `on_ping`). The connection answers it, unless the socket is closing; of
+/// the answers beyond 64 that wait to be written only the last is sent.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Ping {
@@ -311,7 +311,7 @@ pub struct Ping {
     pub payload: ControlPayload,
 }
 
-/// The server sent a Pong, asked or not (WebSocketApp's `on_pong`).
+/// The server sent a Pong, solicited or not (WebSocketApp's `on_pong`).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Pong {
@@ -321,24 +321,24 @@ pub struct Pong {
     pub epoch: u64,
     /// At most 125 bytes.
     pub payload: ControlPayload,
-    /// The time from the oldest Ping of ours with this payload, counted from when it was queued;
-    /// `None` if there was none among the last 64.
+    /// The time since our oldest Ping with this payload was queued; `None` if there is none among the
+    /// last 64.
     pub round_trip: Option<Duration>,
 }
 
-/// A failure, also the tenth in a row (WebSocketApp's `on_error`): once for every dial that
-/// failed, and once for every open socket that ended by anything but a Close frame.
+/// A failure (WebSocketApp's `on_error`): once for every dial that failed, also the tenth in a row, and once for
+/// every open socket that ended by anything but a Close frame.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Error {
-    /// The connection that tells it.
+    /// The connection.
     pub source: SourceId,
     /// The newest opened socket; 0 before the first.
     pub epoch: u64,
     /// What failed, by its stage.
     pub error: Failure,
-    /// The number of the dial that failed, or that opened the socket that did, since the last
-    /// stable life, from 1.
+    /// The number of the dial that failed, or that opened the socket that failed, since the last stable
+    /// socket, from 1.
     pub attempt: u32,
     /// What comes next.
     pub next: Next,
@@ -348,17 +348,17 @@ pub struct Error {
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Close {
-    /// The connection that tells it.
+    /// The connection.
     pub source: SourceId,
     /// The opened socket that has ended.
     pub epoch: u64,
-    /// The code of the first Close frame, ours or theirs; 1005 if it had none, 1006 if there was
-    /// no such frame.
+    /// The code of the first Close frame, ours or the server's; 1005 if it had none, 1006 if there was no such
+    /// frame.
     pub code: CloseCode,
     /// The reason in that frame.
     pub reason: ByteString,
-    /// Whether a Close frame came and ours was made (RFC 6455, 7.1.4). That ours was written is not
-    /// certain where the transport broke at that moment.
+    /// Whether a Close frame came and ours was queued (RFC 6455, 7.1.4). If the transport broke at that moment,
+    /// ours may not have been written.
     pub clean: bool,
     /// Who sent that frame.
     pub by: By,
@@ -373,17 +373,18 @@ pub struct Close {
 pub enum Next {
     /// It dials again.
     Retry {
-        /// After this time; later while more than 32 events wait for the handlers.
+        /// The time until the dial. It may be longer: no dial begins while more than 32 events wait for the
+        /// handlers.
         after: Duration,
-        /// The number that the next dial has since the last stable life.
+        /// The number of the next dial since the last stable socket.
         attempt: u32,
     },
-    /// It stays away: for good, or until `command::Resume`.
+    /// It does not dial: for good, or until `command::Resume`.
     Stop,
 }
 
 impl Next {
-    /// How long until the next dial; `None` if there is none.
+    /// Returns the time until the next dial; `None` if there is none.
     pub fn after(&self) -> Option<Duration> {
         match self {
             Next::Retry { after, .. } => Some(*after),
@@ -392,17 +393,17 @@ impl Next {
     }
 }
 
-/// The connection is about something else now.
+/// The connection has entered another phase.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct State {
-    /// The connection that tells it.
+    /// The connection.
     pub source: SourceId,
     /// The newest opened socket; 0 before the first.
     pub epoch: u64,
-    /// What it is about now.
+    /// What it is doing now.
     pub phase: Phase,
-    /// Since when.
+    /// When it entered the phase.
     pub since: Instant,
 }
 
@@ -410,18 +411,18 @@ pub struct State {
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Stopped {
-    /// The connection that tells it.
+    /// The connection.
     pub source: SourceId,
-    /// The newest opened socket; 0 if none ever was.
+    /// The newest opened socket; 0 if there never was one.
     pub epoch: u64,
     /// How it ended.
     pub outcome: Outcome,
 }
 
-/// A recipient that calls a closure, for where an actor is too much.
+/// Creates a recipient that calls a closure, where an actor would be too much.
 ///
-/// The closure runs in a small actor of its own on this thread. If it panics, that actor ends, and
-/// nothing else does. Call it inside an actix `System` or a tokio `LocalSet`.
+/// The closure runs in a small actor of its own on this thread. If it panics, that actor ends, and nothing
+/// else does. Call it inside an actix `System` or a tokio `LocalSet`; elsewhere it panics.
 ///
 /// ```
 /// use actix_ws_client::{Connection, event};
@@ -432,12 +433,12 @@ pub struct Stopped {
 /// # drop(builder);
 /// # });
 /// ```
-pub fn call<M, F>(told: F) -> Recipient<M>
+pub fn call<M, F>(closure: F) -> Recipient<M>
 where
     M: actix::Message<Result = ()> + Send + 'static,
     F: FnMut(M) + Unpin + 'static,
 {
-    Called(told).start().recipient()
+    Called(closure).start().recipient()
 }
 
 /// The actor of [`call`].

@@ -1,4 +1,4 @@
-//! A weak way to a connection, for handlers and other threads.
+//! A weak reference to a connection that sends commands, for handlers and other threads.
 
 use std::any::Any;
 use std::fmt;
@@ -12,8 +12,8 @@ use crate::command;
 
 /// A command of a connection: what a [`Handle`] can send.
 ///
-/// Sealed: it is implemented for the types of [`command`](crate::command) that a connection's `Addr`
-/// takes too, and for nothing else.
+/// The trait is sealed. It is implemented for the commands of the module [`command`](crate::command), which
+/// a connection's `Addr` takes too, and for nothing else.
 ///
 /// ```compile_fail,E0277
 /// use actix_ws_client::Handle;
@@ -32,38 +32,38 @@ pub trait Command: Message<Result: Send> + Send + Enqueue + 'static {}
 
 impl<C: Message<Result: Send> + Send + Enqueue + 'static> Command for C {}
 
-/// Puts a command into the lane of a connection. Implemented by the table of commands in
+/// How a command gets into the queue of a connection. Implemented by the table of commands in
 /// `connection/commands.rs`.
 pub(crate) trait Enqueue: Message + Sized {
-    /// `false` if the connection's actor is gone.
+    /// Queues the command. Returns `false` if the actor has ended.
     fn enqueue(asked: Asked<Self>, lane: &dyn Lane) -> bool;
 }
 
-/// A way to send commands to a connection that does not keep it alive.
+/// Sends commands to a connection without keeping it alive.
 ///
-/// `Clone + Send + Sync`: put it into a handler actor, into another thread, into `web::Data`. A
-/// handler that kept the connection's `Addr` would close a ring that nothing ever drops.
+/// It is `Clone + Send + Sync`: keep it in a handler actor, in another thread, in `web::Data`. A handler that
+/// kept the connection's `Addr` instead would form a reference cycle, and neither would ever end.
 ///
-/// It is a lane of its own beside the connection's mailbox: a `command::Send` in it costs a lock and
-/// a place in a queue, where an `Addr` has an envelope made. What is sent through a handle and its
-/// clones is done in the order in which it was sent, whatever the commands are, and before what is
-/// sent to an `Addr` afterwards. The one order that is not kept is the opposite one: what goes
-/// through a handle may come before what was sent to an `Addr` earlier, unless that was awaited.
+/// Commands go through a queue beside the connection's mailbox: a `command::Send` takes a lock and an entry
+/// of the queue there, where an `Addr` allocates an envelope. The commands sent through a handle and its
+/// clones are executed in the order in which they were sent, whatever their kind, and before commands sent to
+/// an `Addr` afterwards. One order is not kept: a command sent through a handle may be executed before
+/// one that was sent to an `Addr` earlier, unless that one was awaited.
 #[derive(Clone)]
 pub struct Handle {
     lane: Arc<dyn Lane>,
 }
 
-/// The connection's end of its handles.
+/// A connection's queue, as its handles see it.
 pub(crate) trait Lane: Any + Send + Sync {
-    /// Takes a message for sending. `false` if the connection's actor is gone.
+    /// Queues a message. Returns `false` if the actor has ended.
     fn send(&self, asked: Asked<command::Send>) -> bool;
 
-    /// Whether the connection's actor is still there.
+    /// Whether the actor has not ended.
     fn is_open(&self) -> bool;
 }
 
-/// A command, and who is to be told the answer; nobody, if it is forgotten by who sent it.
+/// A command with the channel for its answer; `None` if the caller does not wait for one.
 pub(crate) struct Asked<C: Message> {
     pub(crate) command: C,
     pub(crate) asker: Option<oneshot::Sender<C::Result>>,
@@ -74,29 +74,30 @@ impl Handle {
         Handle { lane }
     }
 
-    /// Sends a command and forgets it. `false` if the connection's actor is gone. A
-    /// `command::Send` that is refused is counted in `Figures::sends_refused`. There is no bound on this
-    /// way: who sends more than the connection's thread can take in uses [`send`](Handle::send) and waits.
+    /// Sends a command without waiting for its answer. Returns `false` if the connection's actor has ended.
+    ///
+    /// A `command::Send` that is refused is counted in `Figures::sends_refused`. The queue has no bound: to
+    /// send more than the connection's thread can take, use [`send`](Handle::send) and await each answer.
     pub fn do_send<C: Command>(&self, command: C) -> bool {
         self.post(command, None)
     }
 
-    /// Sends a command and waits for the answer. If the future is dropped before the connection came to
-    /// it, the command is taken back.
+    /// Sends a command and returns its answer. The command is queued at once, before the future is polled.
+    /// If the future is dropped before the connection executes the command, the command is cancelled.
     ///
     /// # Errors
-    /// [`MailboxError::Closed`] if the connection's actor is gone.
+    /// [`MailboxError::Closed`] if the connection's actor has ended.
     pub fn send<C: Command>(
         &self,
         command: C,
     ) -> impl Future<Output = Result<C::Result, MailboxError>> + Send + 'static {
         let (asker, answer) = oneshot::channel();
-        // Who is not taken is not told either, and that is an answer.
+        // If the actor has ended, this drops `asker`, and `answer` is an error.
         self.post(command, Some(asker));
         async move { answer.await.map_err(|_| MailboxError::Closed) }
     }
 
-    /// Whether the connection's actor is still there.
+    /// Whether the connection's actor has not ended. Connected does not mean that a socket is open.
     pub fn is_connected(&self) -> bool {
         self.lane.is_open()
     }

@@ -1,7 +1,7 @@
-//! What a connection can be asked, and what it answers.
+//! The commands of a connection, and their answers.
 //!
-//! Each command is an actix message. Write it with its module, `command::Send`, and give it to the
-//! connection's address, or to a weak [`Handle`].
+//! Each command is an actix message. Write it with its module, `command::Send`, and send it to the
+//! connection's `Addr`, or through a weak [`Handle`].
 //!
 //! A new command is its struct here, what it does in `connection/handlers.rs`, and its row in
 //! `connection/commands.rs`.
@@ -24,32 +24,34 @@ pub use crate::command::handle::{Command, Handle};
 pub(crate) use crate::command::send::Refusal;
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 
-/// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers comes as
-/// [`event::Pong`](crate::event::Pong) with the round-trip time. Pings do not count against the
-/// send buffer, but while 64 control frames wait to be written one more is refused as full, and its
-/// payload given back as [`Payload::Binary`](crate::Payload::Binary).
+/// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers it is delivered as
+/// [`event::Pong`](crate::event::Pong), with the round-trip time.
+///
+/// Pings do not count against the send buffer. But while 64 control frames wait to be written, another is
+/// refused as [`Full`](SendError::Full), which returns its payload as
+/// [`Payload::Binary`](crate::Payload::Binary).
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Ping {
-    /// What the Pong gives back, at most 125 bytes.
+    /// The payload, at most 125 bytes, which the Pong repeats.
     pub payload: ControlPayload,
 }
 
-/// Sends a Pong frame that no Ping has asked for (RFC 6455, 5.5.3), as a sign of life that is not
-/// answered (WebSocketApp's `sock.pong`). Pings of the server's are answered without it. Its bound is
-/// that of [`Ping`].
+/// Sends an unsolicited Pong frame (RFC 6455, 5.5.3): a sign of life that the server does not answer
+/// (WebSocketApp's `sock.pong`). The Pings of the server are answered without it. Its bound is that of
+/// [`Ping`].
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Pong {
-    /// What the server is told, at most 125 bytes.
+    /// The payload, at most 125 bytes.
     pub payload: ControlPayload,
 }
 
-/// Closes the connection for good (WebSocketApp's `close`), in every phase: a dial, a sleep and a
-/// backoff are cancelled at once. No socket is opened after it was accepted.
+/// Closes the connection for good (WebSocketApp's `close`), in every phase. A dial and a wait for the next dial
+/// are cancelled at once. No socket is opened after it was accepted.
 ///
-/// It is answered with the run's [`Outcome`] within the deadline and 100 ms; a second one gets the
-/// same answer. The answer does not wait for the handlers: what was read before reaches them still.
+/// The answer is the run's [`Outcome`], and comes within the deadline and 100 ms; a second `Close` gets the
+/// same answer. The answer does not wait for the handlers: what was read before is delivered to them still.
 /// If the last `Addr` is dropped meanwhile, `close_timeout` bounds the close as well.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Outcome")]
@@ -59,27 +61,27 @@ pub struct Close {
 }
 
 impl Close {
-    /// A close with a code and a reason.
+    /// Creates a close with a code and a reason.
     ///
     /// # Errors
-    /// When the code may not be sent (RFC 6455, 7.4) or the reason is over 123 bytes.
+    /// If the code may not be sent (RFC 6455, 7.4), or the reason has more than 123 bytes.
     pub fn new(code: CloseCode, reason: impl Into<ByteString>) -> Result<Close, InvalidClose> {
         Ok(Close { frame: Some(CloseFrame::new(code, reason)?), deadline: None })
     }
 
-    /// A close with 1000 and no reason.
+    /// Creates a close with code 1000 and no reason.
     pub fn normal() -> Close {
         let frame = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
         Close { frame: Some(frame), deadline: None }
     }
 
-    /// A Close frame without code and reason.
+    /// Creates a close whose frame has neither code nor reason.
     pub fn empty() -> Close {
         Close { frame: None, deadline: None }
     }
 
-    /// How long the closing handshake may take before the socket is dropped; by default the
-    /// builder's `close_timeout`, 3 s.
+    /// Sets how long the closing handshake may take before the socket is dropped. Default: the builder's
+    /// `close_timeout`, which is 3 s by default.
     pub fn deadline(mut self, deadline: Duration) -> Close {
         self.deadline = Some(deadline);
         self
@@ -92,19 +94,19 @@ impl Default for Close {
     }
 }
 
-/// Drops the socket with a clean close (1000) and dials again at once, but at most once a second
-/// and never a second socket beside the first. A wait for the next dial is cut short, also one that
-/// `Retry-After` or the policy asked for. During a dial or a [`Pause`] it does nothing.
+/// Closes the socket (1000) and dials again at once, but at most once a second, and never while the first
+/// socket is open. A wait for the next dial is cut short, also if `Retry-After` or the policy asked for it.
+/// During a dial or a [`Pause`] it does nothing.
 ///
-/// Answered with an error once the connection is closed for good.
+/// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "Result<(), Closed>")]
 pub struct Reconnect;
 
-/// Adds a handler for one kind of event while the connection runs.
+/// Registers a recipient of one kind of event while the connection runs.
 ///
-/// A late subscriber to `event::Open` is told of the socket that is open now, if one is. Answered
-/// with an error once the connection is closed for good.
+/// A recipient of `event::Open` gets the event of the socket that is open now, if one is. The answer is an
+/// error if the connection is closed for good.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Closed>")]
 pub struct Subscribe<M>(pub Recipient<M>)
@@ -112,9 +114,9 @@ where
     M: Message + std::marker::Send,
     M::Result: std::marker::Send;
 
-/// Takes back a [`Subscribe`], or a recipient that the builder was given: the actor behind it is
-/// told nothing more of this kind, and what waits for its full mailbox waits no more. Answered with
-/// whether it was a recipient of it.
+/// Removes a recipient of one kind of event, whether it was registered by [`Subscribe`] or by the builder. Its
+/// actor gets no more events of this kind, and one that waits in its full mailbox is taken back. The
+/// answer is whether it was registered.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub struct Unsubscribe<M>(pub Recipient<M>)
@@ -122,28 +124,28 @@ where
     M: Message + std::marker::Send,
     M::Result: std::marker::Send;
 
-/// Closes the socket (1000) and dials nothing until [`Resume`]; a wait or a dial is cut short.
+/// Closes the socket (1000) and does not dial until [`Resume`]; a dial and a wait for one are cancelled.
 /// `event::Close` then says `Next::Stop`.
 ///
-/// Answered with an error once the connection is closed for good.
+/// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "Result<(), Closed>")]
 pub struct Pause;
 
-/// Ends a [`Pause`]: dials at once, but at most once a second. Without one it does nothing.
+/// Ends a [`Pause`] and dials at once, but at most once a second. Without a pause it does nothing.
 ///
-/// Answered with an error once the connection is closed for good.
+/// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "Result<(), Closed>")]
 pub struct Resume;
 
-/// Asks how the connection is: answered with a [`status::Status`].
+/// Asks for the state of the connection. The answer is a [`status::Status`].
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "status::Status")]
 pub struct Status;
 
-/// Asks for the connection's live figures, to be read without its mailbox from any thread:
-/// answered with a [`status::Watch`].
+/// Asks for the connection's live figures. The answer is a [`status::Watch`], which reads them from any thread
+/// without going through the connection's mailbox.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "status::Watch")]
 pub struct Watch;

@@ -11,9 +11,9 @@ use crate::proto::message::Payload;
 
 /// Sends one message (WebSocketApp's `send`, `send_text`, `send_bytes`).
 ///
-/// It is answered in the same turn of the connection's actor, unless it may [`wait`](Send::wait):
-/// `Ok` means that it was taken into the bounded send buffer of the socket that is open now. It does
-/// not mean that the peer has it: what is under way when a socket is lost may or may not have arrived.
+/// It is answered in the same poll of the connection's actor, unless it may [`wait`](Send::wait). `Ok` means
+/// that the message is in the bounded send buffer of the socket that is open now. It does not mean that the
+/// peer has it: what is under way when a socket is lost may or may not have arrived.
 ///
 /// ```
 /// use actix_ws_client::command;
@@ -24,54 +24,57 @@ use crate::proto::message::Payload;
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Send {
     pub(crate) payload: Payload,
-    /// What is asked for seldom; apart, so that others are short.
+    /// Options that few messages have. Boxed, so that all others are small.
     more: Option<Box<More>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct More {
-    /// The most bytes of one frame; `None` for a single frame.
+    /// The largest payload of one frame, in bytes; `None` for a single frame.
     fragment: Option<usize>,
-    /// How long it may wait for room.
+    /// How long the message may wait for room in the send buffer.
     wait: Option<Duration>,
 }
 
 impl Send {
-    /// A text message.
+    /// Creates a text message.
     pub fn text(text: impl Into<ByteString>) -> Send {
         Payload::Text(text.into()).into()
     }
 
-    /// A binary message.
+    /// Creates a binary message.
     pub fn binary(bytes: impl Into<Bytes>) -> Send {
         Payload::Binary(bytes.into()).into()
     }
 
-    /// A message in fragments of at most `size` bytes, and at least one (RFC 6455, 5.4), for a server
-    /// that wants short frames. They go out without another message between them; compressed, if that
-    /// was agreed and is worth it. Each has a header of up to 14 bytes, which counts against
-    /// `send_buffer` too. (WebSocketApp has such frames made by hand, with `create_frame`.)
+    /// Creates a message in fragments of at most `size` bytes each (RFC 6455, 5.4), for a server that wants
+    /// short frames. A `size` of 0 counts as 1.
+    ///
+    /// The fragments are sent without another message between them, and compressed if that was agreed and is
+    /// worth it. Each has a header of up to 14 bytes, which counts against `send_buffer` too. (With
+    /// WebSocketApp such frames are made by hand, with `create_frame`.)
     pub fn fragments(payload: impl Into<Payload>, size: usize) -> Send {
         let more = More { fragment: Some(size), wait: None };
         Send { payload: payload.into(), more: Some(Box::new(more)) }
     }
 
-    /// Waits so long for room in the send buffer, where it would be refused as
-    /// [`Full`](SendError::Full) at once: first come, first served, and at most 1,024 at a time. What
-    /// has waited too long comes back as `Full`; if the socket is lost meanwhile, as `NotOpen`. While
-    /// messages wait, one that may not wait is refused: it would overtake them. Of no effect in a
-    /// [`SendBatch`]. Default: no waiting.
+    /// Sets how long the message may wait for room in the send buffer. Default: it does not wait, and is
+    /// refused as [`Full`](SendError::Full) at once.
+    ///
+    /// Messages wait first come, first served, and at most 1,024 at a time. One that has waited too long
+    /// comes back as `Full`, or as `NotOpen` if the socket was lost meanwhile. While messages wait, one that may
+    /// not wait is refused, for it would overtake them. In a [`SendBatch`] this has no effect.
     pub fn wait(mut self, time: Duration) -> Send {
         self.more.get_or_insert_default().wait = Some(time);
         self
     }
 
-    /// The most bytes of one frame; `None` for a single frame.
+    /// Returns the largest payload of one frame, in bytes; `None` for a single frame.
     pub(crate) fn fragment(&self) -> Option<usize> {
         self.more.as_ref()?.fragment
     }
 
-    /// How long it may wait for room.
+    /// Returns how long the message may wait for room in the send buffer.
     pub(crate) fn patience(&self) -> Option<Duration> {
         self.more.as_ref()?.wait
     }
@@ -83,7 +86,7 @@ impl From<Payload> for Send {
     }
 }
 
-/// Sends many messages in one envelope, in order, up to the first that is not taken.
+/// Sends many messages in one envelope, in order, up to the first one that is refused.
 ///
 /// ```
 /// use actix_ws_client::command;
@@ -97,28 +100,28 @@ pub struct SendBatch {
 }
 
 impl SendBatch {
-    /// The messages in their order.
+    /// Creates a batch of messages, in their order.
     pub fn new(messages: impl IntoIterator<Item = Send>) -> SendBatch {
         SendBatch { messages: messages.into_iter().collect() }
     }
 }
 
-/// What of a batch was not taken. All before it was.
+/// The part of a batch that was refused. All messages before it were accepted.
 #[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
 #[display("{error}, {} more behind it", rest.len())]
 pub struct Unsent {
-    /// Why the first message that was not taken was not, and that message.
+    /// The refusal of the first refused message, with that message.
     #[error(source)]
     pub error: SendError,
-    /// The messages behind it.
+    /// The messages after it, none of which was tried.
     pub rest: Vec<Payload>,
 }
 
-/// A message was taken into the send buffer.
+/// The answer to a message that is in the send buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Accepted {
-    /// The opened socket that it goes out on.
+    /// The epoch, which is the number of the opened socket, that it is sent on.
     pub epoch: u64,
 }
 
@@ -128,17 +131,17 @@ impl Accepted {
     }
 }
 
-/// Why a message was not taken. Each gives it back.
+/// Why a message was refused. Each variant returns the message.
 #[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// No socket is open. Wait for the next `event::Open`.
     #[display("no socket is open")]
     NotOpen(#[error(not(source))] Payload),
-    /// The send buffer holds as much as it may: the peer reads too slowly. Send later, or less.
+    /// The send buffer is full: the peer reads too slowly. Send later, or less.
     #[display("the send buffer is full")]
     Full(#[error(not(source))] Payload),
-    /// The message is longer than the whole send buffer. It would never be taken.
+    /// The message is longer than the whole send buffer, and would never be accepted.
     #[display("longer than the send buffer")]
     TooLarge(#[error(not(source))] Payload),
     /// The connection is closed for good.
@@ -146,11 +149,11 @@ pub enum SendError {
     Closed(#[error(not(source))] Payload),
 }
 
-/// What makes of a message that was not taken the error that gives it back.
+/// Makes the error that returns a refused message.
 pub(crate) type Refusal = fn(Payload) -> SendError;
 
 impl SendError {
-    /// The message that was not taken.
+    /// Returns the refused message.
     pub fn into_payload(self) -> Payload {
         match self {
             SendError::NotOpen(payload)

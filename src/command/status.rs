@@ -1,4 +1,4 @@
-//! How a connection is: its phase, its figures, and how its run ended.
+//! The state of a connection: its phase, its figures, and how its run ended.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::proto::close::CloseCode;
 use crate::proto::session::By;
 use crate::tls::TlsSession;
 
-/// A number for each connection, unique in the process.
+/// The number of a connection, unique in the process.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(u64);
 
@@ -25,13 +25,13 @@ impl SourceId {
         SourceId(NEXT.fetch_add(1, Relaxed))
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn value(self) -> u64 {
         self.0
     }
 }
 
-/// What a connection is about.
+/// What a connection is doing.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -48,7 +48,7 @@ pub enum Phase {
     /// Waiting for the time of the next dial.
     #[display("waiting")]
     Waiting,
-    /// Told to stay away until it is resumed.
+    /// Paused by a command until it is resumed.
     #[display("paused")]
     Paused,
     /// Closed for good.
@@ -87,12 +87,12 @@ pub struct Handshake {
     pub timings: Timings,
 }
 
-/// How long the stages took of the dial that opened a socket; `None` where there was no such stage.
-/// They follow one another, so that their sum is the dial. What a redirect repeats is added up.
+/// The duration of each stage of the dial that opened a socket; `None` if there was no such stage. The stages
+/// follow one another, and so their sum is the duration of the dial. What a redirect repeats is added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Closures of the application's that ran before the dial.
+    /// The application's closures that run before the dial.
     pub handler: Option<Duration>,
     /// Looking up the host's name; next to nothing where it is an address, or the proxy looks it up.
     pub dns: Option<Duration>,
@@ -102,12 +102,12 @@ pub struct Timings {
     pub proxy: Option<Duration>,
     /// Setting up TLS with the host.
     pub tls: Option<Duration>,
-    /// From the request until the reply was read.
+    /// From sending the upgrade request until its reply was read.
     pub upgrade: Option<Duration>,
 }
 
 impl Timings {
-    /// How long the dial took.
+    /// Returns the duration of the dial.
     pub(crate) fn sum(&self) -> Duration {
         let Timings { handler, dns, connect, proxy, tls, upgrade } = *self;
         [handler, dns, connect, proxy, tls, upgrade].into_iter().flatten().sum()
@@ -118,16 +118,16 @@ impl Timings {
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutcomeKind {
-    /// We closed, or the server closed cleanly and the policy does not come back.
+    /// The application closed it, or the server closed cleanly and the policy does not reconnect.
     #[display("closed")]
     Closed,
-    /// Trying again would fail in the same way.
+    /// A failure that another dial would only repeat.
     #[display("refused")]
     Refused,
     /// The attempts were used up.
     #[display("gave_up")]
     GaveUp,
-    /// A failure that another try might mend, under a policy that does not come back.
+    /// A failure that another dial might not meet, under a policy that does not reconnect.
     #[display("failed")]
     Failed,
 }
@@ -157,7 +157,7 @@ impl Outcome {
     }
 }
 
-/// How a connection is at one moment.
+/// The state of a connection at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Status {
@@ -165,7 +165,7 @@ pub struct Status {
     pub source: SourceId,
     /// The connection's name, if the builder gave one.
     pub name: Option<Arc<str>>,
-    /// What it is about.
+    /// What it is doing.
     pub phase: Phase,
     /// The newest opened socket, from 1; 0 before the first.
     pub epoch: u64,
@@ -177,7 +177,7 @@ pub struct Status {
     pub handshake: Option<Arc<Handshake>>,
     /// The figures that [`Watch`] reads too.
     pub figures: Figures,
-    /// For how long the event at the head of the queue has stood in a full mailbox.
+    /// How long the event at the head of the queue has been waiting in a full mailbox.
     pub blocked: Option<Duration>,
     /// How many recipients of events there are.
     pub handlers: usize,
@@ -193,7 +193,7 @@ pub struct Figures {
     pub messages_in: u64,
     /// Bytes of frames read, inside TLS; those that came with the reply to the upgrade not counted.
     pub bytes_in: u64,
-    /// Data messages taken for sending.
+    /// Data messages accepted for sending.
     pub messages_out: u64,
     /// Bytes written.
     pub bytes_out: u64,
@@ -201,13 +201,13 @@ pub struct Figures {
     pub attempts: u64,
     /// How long ago the last byte came.
     pub last_byte: Option<Duration>,
-    /// How long ago the last ping of ours was sent.
+    /// How long ago our last ping was sent.
     pub last_ping: Option<Duration>,
     /// How long ago the last pong came.
     pub last_pong: Option<Duration>,
-    /// The newest round-trip time of a ping of ours.
+    /// The newest round-trip time of one of our pings.
     pub round_trip: Option<Duration>,
-    /// Events that wait for a handler.
+    /// Events that wait for delivery to a handler.
     pub queued_events: u64,
     /// What they cost, in bytes.
     pub queued_bytes: u64,
@@ -222,18 +222,19 @@ pub struct Figures {
 
 /// A connection's live figures, read from any thread without its mailbox.
 ///
-/// It keeps its last figures when the connection is gone. One thread writes them, so that they cost it a load and a store each. Each figure is exact; two
-/// figures read one after the other may be of different moments.
+/// It keeps its last figures when the connection has ended. Each figure is exact; two figures that are read one
+/// after the other may be of different moments.
 #[derive(Clone)]
 pub struct Watch {
     gauges: Arc<Gauges>,
 }
 
-/// What [`Watch`] shares. Moments are nanoseconds since `zero`, plus one; 0 is never.
+/// What the clones of a [`Watch`] share. Only the connection's thread writes, and so an increment needs no
+/// atomic operation but a load and a store. A moment is stored as nanoseconds since `zero`, plus one; 0 is never.
 #[derive(Debug)]
 struct Gauges {
     zero: Instant,
-    /// The epoch, and in the lowest byte the phase.
+    /// The epoch in the upper 56 bits, the phase in the lowest byte: both change together.
     state: AtomicU64,
     figures: [AtomicU64; Gauge::COUNT],
 }
@@ -271,17 +272,17 @@ impl Watch {
         Watch { gauges: Arc::new(gauges) }
     }
 
-    /// What the connection is about.
+    /// Returns what the connection is doing.
     pub fn phase(&self) -> Phase {
         Phase::ALL[usize::from(self.gauges.state.load(Relaxed) as u8)]
     }
 
-    /// The newest opened socket, from 1; 0 before the first.
+    /// Returns the epoch, which is the number of the newest opened socket, from 1; 0 before the first.
     pub fn epoch(&self) -> u64 {
         self.gauges.state.load(Relaxed) >> 8
     }
 
-    /// All figures.
+    /// Returns all figures.
     pub fn figures(&self) -> Figures {
         self.figures_at(Instant::now())
     }
@@ -333,7 +334,7 @@ impl Watch {
         self.set_span(gauge, at.saturating_duration_since(self.gauges.zero));
     }
 
-    /// Stores a length of time.
+    /// Stores a duration.
     pub(crate) fn set_span(&self, gauge: Gauge, span: Duration) {
         self.set(gauge, u64::try_from(span.as_nanos()).unwrap_or(u64::MAX - 1).saturating_add(1));
     }

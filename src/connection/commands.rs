@@ -1,4 +1,4 @@
-//! The table of commands, and what is the same for each of them.
+//! The table of commands: how each comes out of the mailbox, and into the queue of the handles.
 
 use actix::dev::MessageResponse;
 use actix::{Context, Handler, Message};
@@ -7,21 +7,22 @@ use crate::command::{self, Asked, Enqueue, Lane};
 use crate::connection::{Connection, lane};
 use crate::delivery::Event;
 
-/// Executes a command: what is different for each. It is called once all that came through handles
-/// before the command was executed.
+/// What a connection does with a command.
+///
+/// What was sent through handles before the command is executed already.
 #[expect(unnameable_types, reason = "a `Handler`'s result is its answer, and is public")]
 pub trait Execute<C: Message> {
-    /// The command's result, or what gives it later.
+    /// The command's result, or a response that sends it later.
     type Answer: MessageResponse<Connection, C>;
 
-    /// Executes it.
+    /// Executes the command.
     fn execute(&mut self, command: C) -> Self::Answer;
 }
 
-/// One row for each command: its name, and how it is put into the lane of the handles.
+/// One row for each command: its name, and the function that pushes it into the queue of the handles.
 ///
-/// `command_table!(expand)` expands to `expand! { rows }`. A row with `<E>` stands for a command of
-/// each kind of event.
+/// `command_table!(expand)` expands to `expand! { rows }`. A row with `<E>` stands for the commands for all
+/// kinds of event.
 macro_rules! command_table {
     ($expand:ident) => {
         $expand! {
@@ -41,8 +42,8 @@ macro_rules! command_table {
     };
 }
 
-/// Expands to a `Handler` for each command, which executes what came through handles first, so that
-/// the command does not overtake it, and to the `Enqueue` by which handles take the command.
+/// Expands to an `impl Handler` for each command, which executes what was sent through handles first, and to
+/// the `impl Enqueue` that lets a `Handle` send the command.
 macro_rules! implement {
     ($($Command:ident $(<$E:ident>)? $push:path,)+) => {$(
         impl $(<$E: Event>)? Handler<command::$Command $(<$E>)?> for Connection {
@@ -79,11 +80,11 @@ mod tests {
     use crate::event;
     use crate::testing::{Probe, Script, Server};
 
-    /// What stands for each kind of event in the rows with `<E>`.
+    /// The event of the rows with `<E>`.
     type E = event::Message;
 
-    /// A command to send, and whether its answer is that of a connection that is open. A row of the
-    /// table for which there is no case does not compile.
+    /// A command to send, and the check that its answer comes from an open connection. The test does not
+    /// compile if a row of the table has no case.
     trait Case: Command {
         fn new(probe: &Probe) -> Self;
         fn is_executed(answer: &Self::Result) -> bool;

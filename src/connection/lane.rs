@@ -1,5 +1,5 @@
-//! What comes through handles, and from the pinger: a queue beside the mailbox, without an envelope for
-//! each message.
+//! The queue of the handles: commands that were sent through a `Handle`, and signs of the pinger. It lies
+//! beside the mailbox, and a message in it needs no envelope.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -15,19 +15,19 @@ use crate::command::{self, Asked, Command, Handle, Lane};
 use crate::connection::Connection;
 use crate::pinger::{Listener, Sign};
 
-/// What handles share with their connection.
+/// The queue, shared by a connection, its handles and the pinger.
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Whether there is an item: what the connection can ask without the lock.
+    /// Whether there is an item. The connection reads it without the lock.
     waiting: AtomicBool,
 }
 
 struct State {
-    /// In the order in which they came; without memory while there is none. `None` once the connection
-    /// is gone.
+    /// The items in the order in which they were pushed; without capacity while there are none. `None` once
+    /// the actor has ended.
     items: Option<Vec<Item>>,
-    /// Wakes the connection; `None` where it was woken and has not looked since.
+    /// The waker of the connection's task; `None` from a wake until the connection's next poll.
     waker: Option<Waker>,
 }
 
@@ -37,34 +37,38 @@ impl Default for State {
     }
 }
 
-/// One command.
+/// An item of the queue.
 enum Item {
     Send(Asked<command::Send>),
-    /// Apart, so that a message is all that moves through the queue: with more it took a tenth longer.
+    /// Boxed, so that an item is no larger than a message: at the size of a `Close` each message through a
+    /// handle took a tenth longer.
     Other(Box<OtherItem>),
 }
 
-/// What comes less often.
+/// An item that is not a message.
 enum OtherItem {
     Close(Asked<command::Close>),
     Sign(Sign),
     Envelope(Envelope<Connection>),
 }
 
-/// A thread keeps the memory of a queue of so many items for the next.
+/// The largest capacity that a thread keeps for the next queue, in items.
 const MAX_SPARE: usize = 1024;
 
 thread_local! {
-    // A queue that ran empty: its memory goes from who takes out to who puts in.
+    // The buffer of an emptied queue, for the next queue of this thread that is pushed to. It saves an idle
+    // connection the memory, and a busy one an allocation for each poll.
     static SPARE: Cell<Vec<Item>> = const { Cell::new(Vec::new()) };
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that panics is done under the lock.
+        // Poisoned or not, the state is whole: nothing that could panic half-way runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds an item, and wakes the connection if it has looked since the last wake. Returns `false` if the
+    /// actor has ended.
     fn push(&self, item: Item) -> bool {
         let mut state = self.lock();
         let Some(items) = &mut state.items else {
@@ -79,6 +83,7 @@ impl Shared {
         items.push(item);
         let waker = state.waker.take();
         drop(state);
+        // Not under the lock, which the woken thread takes at once.
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -103,25 +108,26 @@ impl Listener for Shared {
 }
 
 impl Shared {
-    /// Puts in what is no message. `lane` is always one of ours: only a connection makes handles.
+    /// Adds an item that is not a message. `lane` is always a `Shared`: only a connection makes handles.
     fn push_other(lane: &dyn Lane, other: OtherItem) -> bool {
         let any: &dyn Any = lane;
         any.downcast_ref::<Shared>().is_some_and(|lane| lane.push(Item::Other(Box::new(other))))
     }
 }
 
-/// Puts a message into the lane.
+/// Queues a message.
 #[inline]
 pub(super) fn push_send(asked: Asked<command::Send>, lane: &dyn Lane) -> bool {
     lane.send(asked)
 }
 
-/// Puts a close into the lane, which is executed without a reply where nothing waits for one.
+/// Queues a close. Not as an envelope, which would have the connection keep a reply for every close, also
+/// where no caller waits for it.
 pub(super) fn push_close(asked: Asked<command::Close>, lane: &dyn Lane) -> bool {
     Shared::push_other(lane, OtherItem::Close(asked))
 }
 
-/// Puts any other command into the lane: as the envelope that the context would have made of it.
+/// Queues any other command in the envelope that the mailbox would hold it in.
 pub(super) fn push_envelope<C: Command>(asked: Asked<C>, lane: &dyn Lane) -> bool
 where
     Connection: Handler<C>,
@@ -129,29 +135,31 @@ where
     Shared::push_other(lane, OtherItem::Envelope(Envelope::new(asked.command, asked.asker)))
 }
 
-/// The connection's end.
+/// The connection's end of the queue.
 #[derive(Default)]
 pub(super) struct LaneEnd {
     shared: Arc<Shared>,
-    /// Whether items are being done that were taken out: what comes meanwhile comes after them.
+    /// Whether items are being executed. A command in an envelope is executed as one from the mailbox, and
+    /// must not execute what was pushed since before the rest of the items.
     is_executing: bool,
-    /// Whether the next item wakes us: our task, and so its waker, is always the same.
+    /// Whether `State::waker` was set when the connection last looked. The task is always the same, and so
+    /// is its waker.
     has_waker: bool,
 }
 
 impl LaneEnd {
-    /// A handle of the connection.
+    /// Returns a new handle of the connection.
     pub(super) fn handle(&self) -> Handle {
         Handle::new(self.shared.clone())
     }
 
-    /// The pinger's way to the connection.
+    /// Returns where the pinger sends its signs.
     pub(super) fn listener(&self) -> Weak<dyn Listener> {
         let shared: Weak<Shared> = Arc::downgrade(&self.shared);
         shared
     }
 
-    /// Takes out all items. What comes from now on wakes by `waker`, if one is given.
+    /// Takes out all items. The next one that is pushed wakes `waker`, if one is given.
     fn take(&mut self, waker: Option<&Waker>) -> Vec<Item> {
         let mut state = self.shared.lock();
         if let Some(waker) = waker
@@ -167,16 +175,16 @@ impl LaneEnd {
 
 impl Drop for LaneEnd {
     fn drop(&mut self) {
-        let over = State { items: None, waker: None };
-        let left = mem::replace(&mut *self.shared.lock(), over);
-        // Not under the lock: what a message lies in may be the application's.
+        let ended = State { items: None, waker: None };
+        let left = mem::replace(&mut *self.shared.lock(), ended);
+        // Not under the lock: the application's own code may run when the bytes of a message are dropped.
         drop(left);
     }
 }
 
 impl Connection {
-    /// Does what came through handles before a command that came by the mailbox, which was sent after
-    /// it or at the same time.
+    /// Executes what was sent through handles. Called before each command from the mailbox, so that this one
+    /// does not overtake what was sent before it.
     pub(super) fn catch_up(&mut self, ctx: &mut Context<Connection>) {
         if !self.lane.is_executing && self.lane.shared.waiting.load(Ordering::Acquire) {
             let items = self.lane.take(None);
@@ -184,7 +192,7 @@ impl Connection {
         }
     }
 
-    /// Does what came through handles, and asks to be woken when more comes.
+    /// Executes what was sent through handles, and registers `waker` for what comes next.
     pub(super) fn poll_lane(&mut self, ctx: &mut Context<Connection>, waker: &Waker) {
         if self.lane.has_waker && !self.lane.shared.waiting.load(Ordering::Acquire) {
             return;
@@ -199,7 +207,7 @@ impl Connection {
         self.lane.is_executing = true;
         for item in items.drain(..) {
             match item {
-                // As of any other command, who does not want the answer takes it back.
+                // The caller dropped its future: cancelled. (For an envelope actix does this.)
                 Item::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
                 Item::Send(asked) => self.take_and_tell(asked, ctx),
                 Item::Other(other) => self.execute_other(*other, ctx),
@@ -211,7 +219,7 @@ impl Connection {
         }
     }
 
-    /// Out of the way of the messages.
+    // Cold: the loop above is for messages.
     #[cold]
     fn execute_other(&mut self, other: OtherItem, ctx: &mut Context<Connection>) {
         match other {

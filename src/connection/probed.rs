@@ -1,10 +1,10 @@
-//! A probe in the place of the handlers.
+//! Registering a probe for the events of a connection.
 
 use crate::connection::ConnectionBuilder;
 use crate::event::event_table;
 use crate::testing::Probe;
 
-/// Expands to `Probe::attach`, which calls the builder's method of each row that says so.
+/// Expands to `Probe::attach`, which registers the probe for each row with `attach true`.
 macro_rules! attach {
     ($(
         $(#[$doc:meta])*
@@ -13,12 +13,12 @@ macro_rules! attach {
         probe { $role:ident $($word:literal)?; attach $attach:literal $(; at $inner:tt)? }
     )+) => {
         impl Probe {
-            /// Registers the probe for each kind of event that takes nothing from other handlers and
-            /// repeats no message: for all but `Continuation`, `Data` and `Batch`.
+            /// Registers the probe for all kinds of event but `Continuation`, `Data` and `Batch`.
             ///
-            /// With a recipient of `Continuation` a message in fragments is not delivered as a `Message` to
-            /// anybody, and `Data` and `Batch` deliver each message a second time. Where a test wants these, it
-            /// registers for them beside: `.on_batch(probe.recipient())`.
+            /// These three change what is delivered: with a recipient of `Continuation`, a message in
+            /// fragments is no longer delivered as a `Message` to any recipient, and by `Data` and `Batch` the
+            /// probe would see each message twice. A test that wants them registers the probe itself:
+            /// `.on_batch(probe.recipient())`.
             pub fn attach(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
                 $(if $attach {
                     builder = builder.$on(self.recipient());

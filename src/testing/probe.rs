@@ -1,4 +1,4 @@
-//! A handler that writes down every event, and awaits the next one of a kind.
+//! A handler that records every event, and with which a test awaits the next one of a kind.
 
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
@@ -14,8 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::command::status::{Outcome, SourceId};
 use crate::event::{self, event_table};
 
-/// Expands to `Seen`, to an `impl Observed` for each event, and to what a probe asks of an event
-/// whatever its kind.
+/// Expands to `Seen` and its methods, and to an `impl Observed` for each event.
 macro_rules! seen {
     ($(
         $(#[$doc:meta])*
@@ -23,7 +22,7 @@ macro_rules! seen {
         delivery $delivery:tt
         probe { $role:ident $($word:literal)?; attach $attach:literal $(; at $inner:tt)? }
     )+) => {
-        /// An event, as a probe saw it.
+        /// An event that a probe recorded.
         #[derive(Clone, Debug)]
         #[non_exhaustive]
         pub enum Seen {
@@ -40,8 +39,8 @@ macro_rules! seen {
                 }
             }
 
-            /// The connection that sent it, and its epoch.
-            fn whose(&self) -> (SourceId, u64) {
+            /// Returns the connection and the epoch.
+            fn origin(&self) -> (SourceId, u64) {
                 match self {
                     $(Seen::$Event(event) => (event$(.$inner)?.source, event$(.$inner)?.epoch),)+
                 }
@@ -71,41 +70,40 @@ macro_rules! seen {
 
 event_table!(seen);
 
-/// What an event means for the order of events.
+/// The role of an event in the order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// It comes just before what `Opens` a second or later socket.
+    /// It comes just before an event that `Opens`, but not the first one.
     Reopens,
-    /// It begins the life of a socket.
+    /// It says that a socket is open.
     Opens,
-    /// It belongs to an open socket.
+    /// It comes from an open socket.
     Within,
-    /// It comes of a dial, or once of an open socket, which nothing but the end follows then.
+    /// It comes from a dial, or once from an open socket, and then only `Closes` follows for that socket.
     Fails,
-    /// It ends the life of a socket.
+    /// It says that the open socket has ended.
     Closes,
     /// It is the last one.
     Ends,
-    /// It has no place in the order.
+    /// It may come at any time but last.
     Anytime,
 }
 
-/// An event that a [`Probe`] can be asked for. Implemented for all of them.
+/// An event that a [`Probe`] can record. Implemented for all events.
 pub trait Observed: actix::Message<Result = ()> + Clone + Send + Sized + 'static {
-    /// The event among others.
+    /// Wraps the event for a history of all kinds.
     fn seen(self) -> Seen;
 
-    /// The event, if it is of this kind.
+    /// Returns the event, if it is of this kind.
     fn of(seen: &Seen) -> Option<&Self>;
 }
 
-/// Stands in for the handlers of one connection or of several: it writes down every event, and
-/// lets a test await the next one of a kind.
+/// Records the events of one connection or of several, and lets a test await the next one of a kind.
 ///
-/// `Clone + Send + Sync`, and all clones are one. Each kind of event is awaited from the beginning
-/// on, whatever was awaited of the others. What does not come within 10 s
-/// ([`patience`](Probe::patience), of tokio's clock, which may be a paused or simulated one) is a
-/// panic that shows all events.
+/// It is `Clone + Send + Sync`, and all clones share one history. Each kind of event has a position of its own
+/// in that history: awaiting one kind skips no event of another. If an awaited event does not come within
+/// 10 s ([`patience`](Probe::patience); of tokio's clock, which may be paused or simulated), the test panics with
+/// all events so far.
 ///
 /// ```
 /// use actix_ws_client::testing::{Probe, Script, Server};
@@ -133,22 +131,22 @@ pub struct Probe {
 #[derive(Debug, Default)]
 struct Shared {
     log: Mutex<Log>,
-    /// Rung after each event.
-    bell: Notify,
+    /// Notified after each event.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Log {
     seen: Vec<Seen>,
-    /// How many of each kind were awaited so far.
+    /// How many events of each kind were passed so far.
     awaited: HashMap<TypeId, usize>,
 }
 
-/// How long a probe waits for an event.
+/// The default of [`Probe::patience`].
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Probe {
-    /// A probe whose actor runs here.
+    /// Creates a probe whose actor runs on this thread.
     ///
     /// # Panics
     /// Outside an actix `System` and a tokio `LocalSet`.
@@ -159,18 +157,19 @@ impl Probe {
         Probe { shared, recorder, patience: PATIENCE }
     }
 
-    /// How long to wait for an event before panicking. Default 10 s.
+    /// Sets how long to wait for an event before panicking. Default: 10 s.
     pub fn patience(mut self, patience: Duration) -> Probe {
         self.patience = patience;
         self
     }
 
-    /// A recipient of one kind of event, for who registers the probe by hand.
+    /// Returns a recipient of one kind of event, for registering the probe without
+    /// [`attach`](Probe::attach).
     pub fn recipient<M: Observed>(&self) -> Recipient<M> {
         self.recorder.clone().recipient()
     }
 
-    /// The next event of a kind.
+    /// Waits for the next event of a kind.
     ///
     /// # Panics
     /// With all events, if it does not come in time.
@@ -178,26 +177,26 @@ impl Probe {
         self.next_where(|_: &M| true).await
     }
 
-    /// The next event of a kind that is as wanted. Those of the kind before it are passed over.
+    /// Waits for the next event of a kind that `wanted` accepts. Skips the events of the kind before it.
     ///
     /// # Panics
     /// With all events, if it does not come in time.
     pub async fn next_where<M: Observed>(&self, wanted: impl Fn(&M) -> bool) -> M {
         let deadline = Instant::now() + self.patience;
         loop {
-            let mut rung = pin!(self.shared.bell.notified());
-            rung.as_mut().enable();
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
             if let Some(found) = self.lock().take(&wanted) {
                 return found;
             }
-            if timeout_at(deadline, rung).await.is_err() {
+            if timeout_at(deadline, changed).await.is_err() {
                 let (kind, patience) = (type_name::<M>(), self.patience);
                 panic!("no {kind} in {patience:?}; what came: {:#?}", self.history());
             }
         }
     }
 
-    /// The next message.
+    /// Waits for the next message.
     ///
     /// # Panics
     /// With all events, if it does not come in time.
@@ -205,7 +204,7 @@ impl Probe {
         self.next().await
     }
 
-    /// The end of the run.
+    /// Waits for the end of the run.
     ///
     /// # Panics
     /// With all events, if it does not come in time.
@@ -213,12 +212,12 @@ impl Probe {
         self.next::<event::Stopped>().await.outcome
     }
 
-    /// Every event, in the order in which they came.
+    /// Returns all events in the order in which they came.
     pub fn history(&self) -> Vec<Seen> {
         self.lock().seen.clone()
     }
 
-    /// All events of a kind, in the order in which they came.
+    /// Returns all events of a kind in the order in which they came.
     pub fn all<M: Observed>(&self) -> Vec<M> {
         self.lock().seen.iter().filter_map(M::of).cloned().collect()
     }
@@ -230,17 +229,16 @@ impl Probe {
         self.lock().seen.iter().filter_map(Seen::word).collect()
     }
 
-    /// Holds the history against what is promised of it, for each connection: `Open (Message | Ping |
-    /// Pong …)* Error? Close`, a `Reconnect` only just before an `Open` that is not the first, epochs in
-    /// order, one `Close` for each `Open`, and `Stopped` last. A life that is still going on is right so
-    /// far.
+    /// Checks the order of the history, for each connection: `Open (Message | Ping | Pong …)* Error? Close`, a
+    /// `Reconnect` only just before an `Open` that is not the first, epochs without a gap, one `Close` for each
+    /// `Open`, and `Stopped` last. A history that has not ended passes if it is in order so far.
     ///
     /// # Errors
     /// The first event that is out of order.
     pub fn check(&self) -> Result<(), String> {
         let mut lives = HashMap::<SourceId, Life>::new();
         for (index, seen) in self.history().iter().enumerate() {
-            let (source, epoch) = seen.whose();
+            let (source, epoch) = seen.origin();
             lives
                 .entry(source)
                 .or_default()
@@ -274,14 +272,14 @@ impl Log {
     }
 }
 
-/// Where one connection is, as its events tell.
+/// The state of one connection, by its events so far.
 #[derive(Default)]
 struct Life {
     epoch: u64,
     open: bool,
     /// Whether the last event was a `Reconnect`.
     reopens: bool,
-    /// Whether the `Error` before the `Close` was told.
+    /// Whether the `Error` before the `Close` came.
     failed: bool,
     stopped: bool,
 }
@@ -289,7 +287,7 @@ struct Life {
 impl Life {
     fn see(&mut self, role: Role, epoch: u64) -> Result<(), &'static str> {
         if self.stopped {
-            return Err("told after Stopped");
+            return Err("an event after Stopped");
         }
         let reopens = mem::take(&mut self.reopens);
         match role {
@@ -306,7 +304,7 @@ impl Life {
             Role::Reopens => self.reopens = true,
             _ if epoch != self.epoch => return Err("an event of another epoch"),
             Role::Within if !self.open || self.failed => {
-                return Err("told of a socket that was over");
+                return Err("an event of a socket that has ended");
             }
             Role::Within => {}
             Role::Fails if self.failed => return Err("a second Error of one socket"),
@@ -333,7 +331,7 @@ impl<M: Observed> Handler<M> for Recorder {
 
     fn handle(&mut self, event: M, _: &mut Self::Context) {
         self.0.lock().seen.push(event.seen());
-        self.0.bell.notify_waiters();
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -374,8 +372,8 @@ mod tests {
             (&[(Opens, 1), (Closes, 1), (Reopens, 2), (Fails, 1)], "between Reconnect and Open"),
             (&[(Opens, 1), (Closes, 1), (Reopens, 2), (Reopens, 2)], "between Reconnect and Open"),
             (&[(Opens, 1), (Within, 2)], "an event of another epoch"),
-            (&[(Within, 0)], "a socket that was over"),
-            (&[(Opens, 1), (Fails, 1), (Within, 1)], "a socket that was over"),
+            (&[(Within, 0)], "a socket that has ended"),
+            (&[(Opens, 1), (Fails, 1), (Within, 1)], "a socket that has ended"),
             (&[(Opens, 1), (Fails, 1), (Fails, 1)], "a second Error"),
             (&[(Closes, 0)], "Close without Open"),
             (&[(Opens, 1), (Ends, 1)], "Stopped without Close"),

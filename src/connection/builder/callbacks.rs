@@ -1,4 +1,4 @@
-//! Who is told what: the handlers of a connection that is yet to be started.
+//! Registering the recipients of events.
 
 use std::borrow::Borrow;
 
@@ -13,8 +13,8 @@ impl ConnectionBuilder {
     /// Registers an actor for `Open`, `Message`, `Error` and `Close`: by its `Addr`, or a reference to
     /// it.
     ///
-    /// The connection keeps it alive until `Stopped` was told. An actor that keeps the
-    /// connection's `Addr` in turn closes a ring: let it keep `event::Open::connection`.
+    /// The connection keeps the actor alive until `Stopped` was delivered. If the actor keeps the connection's
+    /// `Addr` in turn, neither ever ends: let it keep `event::Open::connection`.
     pub fn handler<A>(mut self, addr: impl Borrow<Addr<A>>) -> ConnectionBuilder
     where
         A: Actor
@@ -37,7 +37,7 @@ impl ConnectionBuilder {
     }
 }
 
-/// Expands to a method for each event, which registers a recipient of it.
+/// Expands to a method for each event that registers a recipient.
 macro_rules! methods {
     ($(
         $(#[$doc:meta])*
