@@ -38,6 +38,7 @@ impl Connection {
 impl Execute<command::Send> for Connection {
     type Answer = Reply<Result<Accepted, SendError>>;
 
+    #[inline]
     fn execute(&mut self, send: command::Send) -> Self::Answer {
         self.take_or_wait(send)
     }

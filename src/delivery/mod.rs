@@ -7,6 +7,7 @@ mod entry;
 mod handlers;
 mod kinds;
 mod outlet;
+mod run;
 #[cfg(test)]
 mod tests;
 
@@ -26,9 +27,10 @@ use crate::delivery::outlet::Outlet;
 use crate::event;
 use crate::options::Overflow;
 
-pub(crate) use crate::delivery::entry::{EVENT_COST, Queued, Run, cost};
+pub(crate) use crate::delivery::entry::{EVENT_COST, Queued};
 pub(crate) use crate::delivery::handlers::Handlers;
 pub(crate) use crate::delivery::kinds::Event;
+pub(crate) use crate::delivery::run::{Run, cost};
 
 /// The recipients of one connection, and the events that wait for them.
 #[derive(Default)]
