@@ -1,4 +1,4 @@
-//! The fast lane: all messages of a read in one envelope, in and out.
+//! Batches: all messages of a read, or many to send, in one envelope.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn numbers() -> Script {
     (0..SENT).fold(Script::accept(), number).echo()
 }
 
-/// A handler that knows single messages, and takes the fast lane all the same.
+/// A handler for single messages that receives them in batches all the same.
 struct Ticker {
     told: mpsc::UnboundedSender<(usize, usize)>,
     /// The number at which it stops.
@@ -89,7 +89,7 @@ async fn a_batch_ends_where_its_actor_stops() {
     let gate = Gate::new();
     let all = (0..10).fold(String::new(), |raw, number| raw + &format!("\u{81}\u{1}{number}"));
     let raw: Vec<u8> = all.chars().map(|byte| byte as u8).collect();
-    // Not behind the 101, where a part of it could be read with that.
+    // Not right behind the 101, for then one read could bring the 101 and a part of it.
     let script = Script::accept().expect_message().send_raw(raw).stall_until(&gate);
     let server = Server::start(script);
     let (told, mut got) = mpsc::unbounded_channel();
@@ -109,7 +109,7 @@ async fn a_batch_ends_where_its_actor_stops() {
 
 #[actix::test]
 async fn a_slow_batch_handler_holds_all_up_and_loses_nothing() {
-    /// Takes one batch at a time, each a while later.
+    /// Handles one batch at a time, and waits after each.
     struct Slow(mpsc::UnboundedSender<Vec<usize>>);
     impl Actor for Slow {
         type Context = Context<Slow>;
@@ -139,7 +139,7 @@ async fn a_slow_batch_handler_holds_all_up_and_loses_nothing() {
     connection.send(command::Close::normal()).await.unwrap();
     probe.stopped().await;
     probe.check().unwrap();
-    // Who wants single messages has them all too, each before the Ping or behind it as it came.
+    // A recipient of single messages gets them all too, in the same order around the Ping.
     let texts = probe.all::<event::Message>();
     assert_eq!(texts.len(), SENT);
     assert_eq!(probe.all::<event::Ping>().len(), 1);
@@ -173,7 +173,7 @@ async fn many_messages_go_out_in_one_envelope_and_what_is_not_taken_comes_back()
 #[actix::test]
 async fn a_message_without_bytes_that_comes_alone_is_a_batch_of_one() {
     let gate = Gate::new();
-    // Not behind the 101, where it could be read with more.
+    // Not right behind the 101, for then one read could bring more than it.
     let script = Script::accept().expect_message().send_raw(b"\x81\0".to_vec());
     let server = Server::start(script.stall_until(&gate));
     let (told, mut got) = mpsc::unbounded_channel();

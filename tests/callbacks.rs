@@ -1,4 +1,4 @@
-//! The callbacks beside Open, Message, Error and Close, and coming and going at run time.
+//! The events beside Open, Message, Error and Close, and subscriptions at run time.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// Everything in the order in which it was told.
+/// What the handlers recorded, in order.
 type Told = mpsc::UnboundedReceiver<String>;
 
 fn told() -> (mpsc::UnboundedSender<String>, Told) {
@@ -44,7 +44,7 @@ async fn a_reopening_is_told_just_before_its_open() {
         .unwrap();
     assert_eq!(next(&mut told).await, "open 1");
     let mut both = [next(&mut told).await, next(&mut told).await];
-    // Two closures are two actors: which of the two runs first is theirs.
+    // Two closures are two actors: which of them runs first is not defined.
     both.sort();
     assert_eq!(both, ["again 2 1", "open 2"]);
     connection.send(command::Close::normal()).await.unwrap();
@@ -83,7 +83,7 @@ async fn a_closure_that_panics_takes_only_itself_down() {
 }
 
 #[actix::test]
-async fn who_unsubscribes_is_told_nothing_more() {
+async fn an_unsubscribed_recipient_gets_no_more_events() {
     let server = Server::start(Script::accept().echo());
     let (gone, stays) = (Probe::new(), Probe::new());
     let connection = stays.attach(Connection::builder(server.url())).start().unwrap();
@@ -127,7 +127,7 @@ async fn fragments_are_told_one_by_one_where_that_is_wanted() {
     for _ in 0..5 {
         all.push(next(&mut told).await);
     }
-    // Three closures are three actors: only the order of each one's own is certain.
+    // Three closures are three actors: the order between them is not defined.
     all.sort();
     assert_eq!(
         all,
@@ -143,7 +143,7 @@ async fn fragments_are_told_one_by_one_where_that_is_wanted() {
 }
 
 #[actix::test]
-async fn data_is_told_of_each_fragment_too() {
+async fn data_is_delivered_for_each_fragment_too() {
     let server =
         Server::start(Script::accept().send_raw(&b"\x02\x01a\x80\x01b\x82\x01c"[..]).echo());
     let (tell, mut told) = told();
@@ -186,7 +186,7 @@ async fn fragments_wait_for_a_slow_handler_in_order_and_none_is_lost() {
     connection.send(command::Close::normal()).await.unwrap();
 }
 
-/// A handler that takes a fragment when its last one was taken off a channel.
+/// A handler that handles a fragment when the last one was received from a channel.
 struct Slow(mpsc::Sender<Fragment>);
 
 impl Actor for Slow {
@@ -255,7 +255,7 @@ async fn masking_keys_are_the_applications_until_they_fail() {
     assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
 }
 
-/// Upgrades one connection by hand, and takes so many bytes of what follows.
+/// Upgrades one connection by hand, and reads so many bytes behind it.
 async fn bytes_behind_upgrade(listener: TcpListener, count: usize) -> Vec<u8> {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut head = Vec::new();

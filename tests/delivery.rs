@@ -11,17 +11,17 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 const MILLIS: Duration = Duration::from_millis(1);
 
-/// A connection that comes back soon.
+/// A connection that reconnects soon.
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url()).reconnect(Reconnect::fixed(MILLIS))
 }
 
-/// A handler with a mailbox for one, that passes on what it is told, slowly.
+/// A handler with a mailbox for one event that slowly records what it receives.
 struct Slow {
     told: UnboundedSender<String>,
     /// It handles nothing before this is open.
     gate: Gate,
-    /// After how many events it sleeps for 1 ms, with its thread.
+    /// The number of events after which it blocks its thread for 1 ms.
     every: usize,
     count: usize,
 }
@@ -89,7 +89,7 @@ impl Handler<event::Stopped> for Slow {
     }
 }
 
-/// A slow handler, here or on another arbiter, its gate, and what it passes on.
+/// A slow handler, here or on another arbiter, with its gate and what it records.
 fn slow(arbiter: Option<&Arbiter>, every: usize) -> (Addr<Slow>, Gate, UnboundedReceiver<String>) {
     let (told, seen) = unbounded_channel();
     let gate = Gate::new();
@@ -101,7 +101,7 @@ fn slow(arbiter: Option<&Arbiter>, every: usize) -> (Addr<Slow>, Gate, Unbounded
     (addr, gate, seen)
 }
 
-/// What was told, up to the last word that is expected.
+/// The recorded events, up to the last one that is expected.
 async fn until(seen: &mut UnboundedReceiver<String>, last: &str) -> Vec<String> {
     let mut all = Vec::new();
     while all.last().is_none_or(|word| word != last) {
@@ -112,7 +112,7 @@ async fn until(seen: &mut UnboundedReceiver<String>, last: &str) -> Vec<String> 
     all
 }
 
-/// What is to be told of lives with so many messages each; the last one is closed by us.
+/// The expected events of sockets with so many messages each; the client closes the last one.
 fn lives(epochs: usize, messages: usize) -> Vec<String> {
     let life = |epoch: usize| {
         let messages = (0..messages).map(move |number| format!("{epoch}:{number}"));
@@ -157,7 +157,7 @@ async fn a_slow_handler_on_another_arbiter_misses_nothing() {
 }
 
 #[actix::test]
-async fn two_handlers_are_told_the_same_though_one_is_slow() {
+async fn two_handlers_get_the_same_events_though_one_is_slow() {
     let texts = || (0..2000).map(|number| format!("1:{number}"));
     let server = Server::start(Script::accept().send_all(texts()));
     let arbiter = Arbiter::new();
@@ -167,7 +167,7 @@ async fn two_handlers_are_told_the_same_though_one_is_slow() {
     let builder = to(&server).handler(&first).handler(&second);
     let builder = builder.on_stopped(first.recipient()).on_stopped(second.recipient());
     let connection = builder.start().unwrap();
-    // The quick one is ahead of the blocked one by no more than what both mailboxes hold.
+    // The quick handler is ahead of the blocked one by at most what both mailboxes hold.
     until(&mut also_seen, "open 1").await;
     reached(&connection, |status| status.blocked.is_some()).await;
     let mut ahead = 0;
@@ -183,7 +183,7 @@ async fn two_handlers_are_told_the_same_though_one_is_slow() {
     arbiter.stop();
 }
 
-/// Waits until the connection is as wanted.
+/// Waits until the connection's status is as wanted.
 async fn reached(connection: &Addr<Connection>, wanted: impl Fn(&Status) -> bool) {
     for _ in 0..10_000 {
         let status = connection.send(command::Status).await.unwrap();
@@ -294,7 +294,7 @@ impl Handler<event::Message> for Mortal {
 }
 
 #[actix::test]
-async fn a_handler_that_has_ended_holds_up_nobody() {
+async fn a_handler_that_has_ended_does_not_hold_up_the_others() {
     let server = Server::start(Script::accept().send_all((0..500).map(|it| it.to_string())));
     let probe = Probe::new();
     let mortal = Mortal(3).start();

@@ -1,4 +1,5 @@
-//! What goes through handles is done in the order in which it was sent, and goes with its connection.
+//! Commands sent through handles are executed in the order in which they were sent, and dropped with their
+//! connection.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection that does not come back by itself.
+/// A connection that does not reconnect during the test.
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url()).reconnect(Reconnect::fixed(3600 * SECOND))
 }
@@ -36,7 +37,7 @@ async fn commands_of_all_kinds_are_done_in_the_order_in_which_they_were_sent() {
     let send = |text: &'static str| assert!(handle.do_send(command::Send::text(text)));
     let ping = |payload| command::Ping { payload: ControlPayload::new(payload).unwrap() };
 
-    // All in one turn.
+    // All in one poll of this task.
     assert!(handle.do_send(ping("0")));
     send("1");
     let awaited = handle.send(command::Send::text("2"));
@@ -74,7 +75,7 @@ async fn what_was_sent_by_a_handle_is_done_before_what_is_sent_by_the_address_af
     connection.do_send(command::Send::text("2"));
     let both = connection.send(command::Status).await.unwrap();
     assert_eq!(both.figures.messages_out, 2);
-    // Nothing else wakes the connection, which has looked for the first in its mailbox's turn.
+    // Nothing but the handle wakes the connection, which executed the first one before a command of its mailbox.
     let alone = tokio::time::timeout(10 * SECOND, handle.send(command::Status)).await;
     assert_eq!(alone.unwrap().unwrap().figures.messages_out, 2);
     handle.do_send(command::Send::text("3"));
@@ -151,7 +152,7 @@ async fn each_of_many_threads_has_its_own_order_kept() {
 }
 
 #[actix::test]
-async fn who_does_not_wait_for_the_answer_takes_the_command_back() {
+async fn a_command_whose_future_is_dropped_is_cancelled() {
     let server = Server::start(Script::accept());
     let probe = Probe::new();
     let _connection = probe.attach(to(&server)).start().unwrap();
@@ -171,7 +172,7 @@ async fn what_is_sent_while_the_actor_is_restarted_is_done_in_its_next_life() {
     let probe = Probe::new();
     let way: Arc<OnceLock<Handle>> = Arc::default();
     let kept = way.clone();
-    // It is asked in the poll in which the supervisor starts the actor again.
+    // It is called in the poll in which the supervisor restarts the actor.
     let builder = to(&server).retry_if(move |_| {
         if let Some(handle) = kept.get() {
             handle.do_send(command::Send::text("in vain"));
@@ -189,7 +190,7 @@ async fn what_is_sent_while_the_actor_is_restarted_is_done_in_its_next_life() {
     assert_eq!(server.next_message().await, "not in vain".into());
 }
 
-/// Bytes whose owner sees that they are let go of.
+/// Bytes whose owner can count what is not dropped yet.
 struct Owned(#[expect(dead_code, reason = "it is counted")] Arc<()>);
 
 impl AsRef<[u8]> for Owned {
@@ -207,7 +208,7 @@ fn what_waits_goes_with_its_connection() {
         let connection = probe.attach(to(&server)).start().unwrap();
         (probe.next::<event::Open>().await.connection, connection)
     });
-    // Nothing runs that could take it.
+    // The system does not run, and so the connection executes nothing.
     let owner = Arc::new(());
     let message = || command::Send::binary(Bytes::from_owner(Owned(owner.clone())));
     assert!(handle.is_connected() && handle.do_send(message()));

@@ -1,4 +1,4 @@
-//! What becomes of messages that a handler is too slow for.
+//! What happens to messages that a handler is too slow for.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 /// Messages that the server sends, of 1 KiB each.
 const SENT: u64 = 2_000;
 
-/// A handler that takes nothing until it is let go, and then tells what it gets.
+/// A handler that handles nothing until it is released, and then records what it receives.
 struct Stuck {
     go: Option<oneshot::Receiver<()>>,
     told: mpsc::UnboundedSender<u64>,
@@ -38,7 +38,7 @@ impl Handler<event::Message> for Stuck {
     }
 }
 
-/// What a stuck handler gets in the end, and how many messages were dropped.
+/// What a stuck handler receives in the end, and the number of dropped messages.
 async fn play(overflow: Overflow) -> (Vec<u64>, u64) {
     let numbered = |script: Script, number| script.send_text(format!("{number:1024}"));
     let script = (0..SENT).fold(Script::accept(), numbered).echo();
@@ -59,7 +59,7 @@ async fn play(overflow: Overflow) -> (Vec<u64>, u64) {
     (numbers, watch.figures().dropped)
 }
 
-/// Until the connection has read what it will read while its handler is stuck.
+/// Waits until the connection has read what it will read while its handler is stuck.
 async fn read(watch: &Watch, overflow: Overflow) {
     let enough = || match overflow {
         Overflow::Wait => watch.figures().queued_bytes > 64 << 10,
@@ -135,7 +135,7 @@ async fn nothing_is_dropped_while_no_mailbox_is_full() {
         let server = Server::start((0..SENT).fold(big, |script, _| script.send_text("x")).echo());
         let (tell, mut told) = mpsc::unbounded_channel();
         let roomy = Roomy(tell).start();
-        // Its mailbox has its size before anything is sent.
+        // The handler has set the size of its mailbox before anything is sent.
         roomy.send(event_of_no_socket()).await.unwrap();
         assert_eq!(told.recv().await, Some(0));
         let go = event::call(|open: event::Open| {

@@ -1,4 +1,4 @@
-//! What is sent is within a bound, and what is not taken comes back.
+//! Sending is bounded, and a refused message is returned.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection that comes back soon.
+/// A connection that reconnects soon.
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url()).reconnect(Reconnect::fixed(Duration::from_millis(20)))
 }
@@ -86,7 +86,7 @@ async fn a_message_longer_than_the_whole_buffer_is_too_large() {
     let long = Payload::from(vec![1; 1000]);
     let refused = connection.send(command::Send::from(long.clone())).await.unwrap();
     assert_eq!(refused, Err(SendError::TooLarge(long)));
-    // Eight bytes of header and key are within the bound.
+    // The eight bytes of header and masking key count against the bound.
     connection.send(command::Send::binary(vec![1; 992])).await.unwrap().unwrap();
     assert_eq!(server.next_message().await.len(), 992);
 }
@@ -108,7 +108,7 @@ async fn nothing_is_taken_where_no_socket_is_open() {
     assert_eq!(send().await, SendError::NotOpen("hello".into()));
     closing.await.unwrap();
     assert_eq!(send().await, SendError::Closed("hello".into()));
-    // Nobody hears of this one.
+    // No caller waits for the answer of this one.
     assert!(handle.do_send(text()));
     assert_eq!(send().await, SendError::Closed("hello".into()));
     assert_eq!(watch.figures().sends_refused, 5);
@@ -134,7 +134,7 @@ async fn a_peer_that_takes_nothing_is_left_at_the_write_deadline() {
 
 #[actix::test]
 async fn a_peer_that_takes_little_is_not_left() {
-    // It takes a message every 50 ms: there is progress well within the deadline, all the time.
+    // The server reads a message every 50 ms: there is always progress well within the deadline.
     let server = Server::start_with(|_| {
         (0..20).fold(Script::accept(), |script, _| script.stall(SECOND / 20).expect_message())
     });
@@ -175,7 +175,7 @@ async fn pings_go_out_though_the_buffer_is_full_but_not_without_end() {
 async fn eight_threads_send_through_one_handle_and_all_arrive_whole() {
     const THREADS: usize = 8;
     const EACH: usize = 200;
-    // A server by another hand, that notes what it gets.
+    // A server of another implementation, which records what it receives.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     let (note, mut noted) = tokio::sync::mpsc::unbounded_channel();
@@ -186,7 +186,7 @@ async fn eight_threads_send_through_one_handle_and_all_arrive_whole() {
             let _ = note.send(message.into_data());
         }
     });
-    // Each is long enough to be written in pieces, and tells whose it is in every byte.
+    // Each is long enough to be written in pieces, and every byte of it shows its sender.
     let message = |thread: usize, number: usize| {
         let word = format!("{thread}:{number};");
         word.repeat(3000 / word.len())
@@ -239,7 +239,7 @@ async fn commands_reach_it_from_any_thread_by_the_handle() {
     assert_eq!(outcome.kind, OutcomeKind::Closed);
 }
 
-/// Fills the send buffer of a connection whose server reads nothing; says how many messages it took.
+/// Fills the send buffer of a connection whose server reads nothing. Returns the number of accepted messages.
 async fn fill(connection: &Addr<Connection>) -> usize {
     let big = || command::Send::binary(vec![0; 100 << 10]);
     let mut taken = 0;
@@ -251,7 +251,7 @@ async fn fill(connection: &Addr<Connection>) -> usize {
 }
 
 #[actix::test]
-async fn who_may_wait_waits_for_room_in_order_and_nobody_overtakes() {
+async fn messages_wait_for_room_in_order_and_are_not_overtaken() {
     let gate = Gate::new();
     let server = Server::start(Script::accept().stall_until(&gate));
     let probe = Probe::new();
@@ -295,7 +295,7 @@ async fn what_has_waited_too_long_comes_back_and_what_is_behind_it_waits_on() {
     let refused = hasty.await.unwrap().unwrap_err();
     assert!(matches!(&refused, SendError::Full(_)), "{refused}");
     assert!(refused.into_payload().as_text().unwrap().ends_with("hasty"));
-    // The socket is lost: what waited for it comes back too.
+    // The socket is lost: the messages that waited for room are returned too.
     connection.send(command::Reconnect).await.unwrap().unwrap();
     let lost = patient.await.unwrap().unwrap_err();
     assert!(matches!(&lost, SendError::NotOpen(_)), "{lost}");
@@ -306,14 +306,14 @@ async fn what_has_waited_too_long_comes_back_and_what_is_behind_it_waits_on() {
 async fn what_stood_behind_a_message_that_went_back_is_taken_if_there_is_room() {
     let server = Server::start(Script::accept().stall_forever());
     let probe = Probe::new();
-    // No ping comes to wake it, nor does the server read.
+    // Neither a ping nor a reading server wakes the connection.
     let builder = to(&server).write_timeout(60 * SECOND).ping_interval(None).no_reconnect();
     let connection = probe.attach(builder).start().unwrap();
     probe.next::<event::Open>().await;
     fill(&connection).await;
     let long = command::Send::binary(vec![7; 200 << 10]).wait(SECOND / 10);
     let long = connection.send(long);
-    // As long as the clock goes, and longer.
+    // Longer than the clock reaches.
     let short = connection.send(command::Send::text("short").wait(Duration::MAX));
     assert!(matches!(long.await.unwrap(), Err(SendError::Full(_))));
     let short = tokio::time::timeout(10 * SECOND, short).await;
@@ -331,7 +331,7 @@ async fn no_more_than_so_many_messages_wait() {
     let mut small = command::Send::text("x");
     while connection.send(small.clone()).await.unwrap().is_ok() {}
     small = small.wait(60 * SECOND);
-    // Forgotten by its sender, but not by the connection.
+    // The caller dropped its future, but the connection keeps the message.
     (0..1024).for_each(|_| connection.do_send(small.clone()));
     let one_more = connection.send(small).await.unwrap();
     assert_eq!(one_more, Err(SendError::Full("x".into())));
@@ -349,7 +349,7 @@ async fn a_pong_goes_out_without_a_ping_and_within_a_bound() {
     assert_eq!(pong().await.unwrap(), Err(SendError::NotOpen(back.clone())));
     probe.next::<event::Open>().await;
     assert_eq!(pong().await.unwrap().unwrap().epoch, 1);
-    // What comes behind it shows that it has come.
+    // When the one behind it has come, so has it.
     connection.send(command::Send::text("x")).await.unwrap().unwrap();
     server.next_message().await;
     assert_eq!(server.received()[0], Incoming::Pong(payload.clone()));

@@ -1,4 +1,4 @@
-//! What the queue promises, where only its insides can show it.
+//! Promises of the queue that can only be checked by its fields.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -15,7 +15,7 @@ use crate::proto::codec::Kind;
 use crate::proto::message::ControlPayload;
 use crate::proto::messages::Messages;
 
-/// A handler with room for one, that takes nothing until it is let go.
+/// A handler with a mailbox for one event that handles nothing until it is released.
 struct Stuck {
     go: Option<oneshot::Receiver<()>>,
     told: mpsc::UnboundedSender<Vec<u8>>,
@@ -56,7 +56,7 @@ impl Handler<event::Pong> for Stuck {
     }
 }
 
-/// All that was told so far, once nothing more comes for some turns.
+/// All that was recorded so far, once nothing more comes for some polls.
 async fn all(seen: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -91,7 +91,7 @@ async fn nothing_is_left_of_what_was_dropped() {
             messages.send(vec![it.payload.as_bytes()[0]]).unwrap();
         }));
         let mut delivery = Delivery::new(handlers, overflow, 3000);
-        // It has started, and its mailbox has its size.
+        // The handler starts, and sets the size of its mailbox.
         tokio::task::yield_now().await;
         for number in 0..200 {
             delivery.push_run(run(number));
@@ -103,7 +103,7 @@ async fn nothing_is_left_of_what_was_dropped() {
         }
         assert!(delivery.blocked_since().is_some() && delivery.cost() <= 3000);
         assert!(delivery.queue.len() <= 4, "{} entries", delivery.queue.len());
-        // Who comes now is told of the next run, whatever was dropped before.
+        // A late subscriber gets the next run, whatever was dropped before.
         let (late, mut seen_late) = mpsc::unbounded_channel();
         let (go_late, wait) = oneshot::channel();
         let late = Stuck { go: Some(wait), told: late }.start();
@@ -132,7 +132,7 @@ async fn nothing_is_left_of_what_was_dropped() {
 }
 
 #[actix::test]
-async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
+async fn each_recipient_gets_an_event_once_though_another_leaves_or_all_ends() {
     for leaves in [true, false] {
         let (go, wait) = oneshot::channel();
         let (told, mut seen) = mpsc::unbounded_channel();
@@ -158,13 +158,13 @@ async fn each_is_told_once_though_another_leaves_meanwhile_or_all_ends() {
             std::task::Poll::Ready(())
         })
         .await;
-        // The first has its message, and the others are still to be told of it.
+        // The first one has its message, the others do not have it yet.
         assert!(delivery.blocked_since().is_some());
-        // By place: the one behind the first, and the one behind the last.
+        // By index: the one after the first, and the one after the last.
         assert_eq!((delivery.cursors[EVENT], delivery.cursors[DATA]), (2, 4));
         if leaves {
             assert!(delivery.unsubscribe(&before));
-            // Nobody waits any more for a mailbox that is never emptied.
+            // Delivery no longer waits for a mailbox that is never emptied.
             assert!(delivery.unsubscribe(&stuck));
             let drained = std::future::poll_fn(|cx| {
                 delivery.poll(cx);
@@ -212,7 +212,7 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
                 let turn = all(&mut seen).await;
                 assert!(turn.len() == MESSAGES_PER_POLL && turn.is_sorted(), "{turn:?}");
             }
-            // Asked every fourth time, and told so from the eighth turn on.
+            // The time is looked at in every fourth poll, and is up from the eighth on.
             let whole = (0..).zip(&brief).filter(|(_, brief)| !**brief).map(|(at, _)| at);
             assert_eq!((brief.len(), whole.collect::<Vec<_>>()), (14, vec![7, 11]));
             assert_eq!(all(&mut seen).await, [98, 99]);
@@ -221,7 +221,7 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
 }
 
 #[actix::test]
-async fn an_event_that_nothing_waits_before_is_told_at_once_and_to_everybody_once() {
+async fn an_event_in_an_empty_queue_is_delivered_at_once_and_once_to_each_recipient() {
     let (go, wait) = oneshot::channel();
     let (told, mut seen) = mpsc::unbounded_channel();
     let stuck = Stuck { go: Some(wait), told }.start().recipient::<event::Pong>();
@@ -244,7 +244,7 @@ async fn an_event_that_nothing_waits_before_is_told_at_once_and_to_everybody_onc
             push(&mut delivery);
         }
     }
-    // The third is still to be told of it, and of what comes behind it.
+    // The third does not have it yet, nor what comes after it.
     assert_eq!((delivery.queue.len(), delivery.cursors[EVENT]), (1, 2));
     assert!(delivery.number > 1);
     (0..2).for_each(|_| push(&mut delivery));
