@@ -21,8 +21,8 @@ use crate::proto::session::By;
 
 /// The table of events. An event is its struct in this file and its row here.
 ///
-/// `event_table!(expand)` expands to `expand! { rows }`. Each part of the crate that needs all events defines a
-/// macro that expands a row to what is needed there:
+/// `event_table!(expand)` expands to `expand! { rows }`. Each part of the crate that needs all events
+/// defines a macro that expands a row to what is needed there:
 ///
 /// | part of a row | expands to | in |
 /// |---|---|---|
@@ -40,8 +40,8 @@ macro_rules! event_table {
             delivery { entry Open; handler open }
             probe { Opens "open"; attach true }
 
-            /// Registers a recipient of each reopened socket, which it gets just before the `Open` of that
-            /// socket (WebSocketApp's `on_reconnect`).
+            /// Registers a recipient of each reopened socket, which it gets just before the `Open` of
+            /// that socket (WebSocketApp's `on_reconnect`).
             Reconnect on_reconnect
             delivery { entry Reconnect }
             probe { Reopens; attach true; at 0 }
@@ -53,8 +53,8 @@ macro_rules! event_table {
             probe { Within "data"; attach false }
 
             /// Registers a recipient of each fragment of a message that comes in several frames, as it
-            /// comes (WebSocketApp's `on_cont_message`). Such a message is then no longer delivered as a
-            /// whole; a message in one frame still is. See
+            /// comes (WebSocketApp's `on_cont_message`). Such a message is then no longer delivered as
+            /// a whole; a message in one frame still is. See
             /// [`event::Continuation`](crate::event::Continuation).
             Continuation on_continuation
             delivery { entry Continuation after data }
@@ -126,8 +126,8 @@ pub struct Open {
     pub outage: Option<Outage>,
 }
 
-/// A socket is open again: delivered just before the [`Open`] of every socket but the first (WebSocketApp's
-/// `on_reconnect`, which suppresses `on_open`; here both are delivered).
+/// A socket is open again: delivered just before the [`Open`] of every socket but the first
+/// (WebSocketApp's `on_reconnect`, which suppresses `on_open`; here both are delivered).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Reconnect(pub Open);
@@ -183,9 +183,9 @@ pub struct Data {
 
 /// One fragment of a message that the server sent in several (WebSocketApp's `on_cont_message`).
 ///
-/// If there is a recipient of it, every message in more than one fragment is delivered so, from the first
-/// fragment on, and not as a [`Message`]. Text is checked for UTF-8 across its fragments, but a character may
-/// be split between two of them.
+/// If there is a recipient of it, every message in more than one fragment is delivered so, from the
+/// first fragment on, and not as a [`Message`]. Text is checked for UTF-8 across its fragments, but a
+/// character may be split between two of them.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Continuation {
@@ -201,12 +201,13 @@ pub struct Continuation {
 
 /// All messages of one read in one envelope: the fast way.
 ///
-/// An envelope for each message costs more than reading the message; at some hundred thousand messages a
-/// second the envelopes are most of the work of a handler's thread. A Ping, Pong or Close between two messages
-/// ends a batch, so that the order is always kept.
+/// An envelope for each message costs more than reading the message; at some hundred thousand messages
+/// a second the envelopes are most of the work of a handler's thread. A Ping, Pong or Close between two
+/// messages ends a batch, so that the order is always kept.
 ///
-/// The messages stay in the buffer that they were read into: a batch, and each [`payload`](Batch::payload) of
-/// it, keeps up to 64 KiB alive. Copy what is kept for long: [`View::to_payload`], [`Payload::detach`].
+/// The messages stay in the buffer that they were read into: a batch, and each
+/// [`payload`](Batch::payload) of it, keeps up to 64 KiB alive. Copy what is kept for long:
+/// [`View::to_payload`], [`Payload::detach`].
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Batch {
@@ -240,8 +241,8 @@ impl Batch {
         self.messages.is_empty()
     }
 
-    /// Returns borrowed views of the messages, in the order in which they came. Text is checked for UTF-8 a
-    /// second time here, which takes some nanoseconds for a short one.
+    /// Returns borrowed views of the messages, in the order in which they came. Text is checked for
+    /// UTF-8 a second time here, which takes some nanoseconds for a short one.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = View<'_>> {
         self.messages.views()
     }
@@ -251,7 +252,8 @@ impl Batch {
         self.messages.view(index)
     }
 
-    /// Returns the bytes of the message at `index`, from 0, whether text or binary. Checks and copies nothing.
+    /// Returns the bytes of the message at `index`, from 0, whether text or binary. Checks and copies
+    /// nothing.
     pub fn bytes(&self, index: usize) -> Option<&[u8]> {
         self.messages.bytes(index)
     }
@@ -261,9 +263,9 @@ impl Batch {
         self.messages.payload(index)
     }
 
-    /// Calls the actor's own `Handler<event::Message>` with each message. Returns the number of calls: one for
-    /// each message, unless the actor stopped. With it, code for single messages gains the speed of batches
-    /// in one line.
+    /// Calls the actor's own `Handler<event::Message>` with each message. Returns the number of calls:
+    /// one for each message, unless the actor stopped. With it, code for single messages gains the
+    /// speed of batches in one line.
     ///
     /// ```
     /// use actix::{Actor, Context, Handler};
@@ -298,8 +300,8 @@ impl Batch {
     }
 }
 
-/// The server sent a Ping (WebSocketApp's `on_ping`). The connection answers it, unless the socket is closing; of
-/// the answers beyond 64 that wait to be written only the last is sent.
+/// The server sent a Ping (WebSocketApp's `on_ping`). The connection answers it, unless the socket is
+/// closing; of the answers beyond 64 that wait to be written only the last is sent.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Ping {
@@ -326,8 +328,8 @@ pub struct Pong {
     pub round_trip: Option<Duration>,
 }
 
-/// A failure (WebSocketApp's `on_error`): once for every dial that failed, also the tenth in a row, and once for
-/// every open socket that ended by anything but a Close frame.
+/// A failure (WebSocketApp's `on_error`): once for every dial that failed, also the tenth in a row, and
+/// once for every open socket that ended by anything but a Close frame.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
 pub struct Error {
@@ -352,13 +354,13 @@ pub struct Close {
     pub source: SourceId,
     /// The opened socket that has ended.
     pub epoch: u64,
-    /// The code of the first Close frame, ours or the server's; 1005 if it had none, 1006 if there was no such
-    /// frame.
+    /// The code of the first Close frame, ours or the server's; 1005 if it had none, 1006 if there was
+    /// no such frame.
     pub code: CloseCode,
     /// The reason in that frame.
     pub reason: ByteString,
-    /// Whether a Close frame came and ours was queued (RFC 6455, 7.1.4). If the transport broke at that moment,
-    /// ours may not have been written.
+    /// Whether a Close frame came and ours was queued (RFC 6455, 7.1.4). If the transport broke at that
+    /// moment, ours may not have been written.
     pub clean: bool,
     /// Who sent that frame.
     pub by: By,
@@ -373,8 +375,8 @@ pub struct Close {
 pub enum Next {
     /// It dials again.
     Retry {
-        /// The time until the dial. It may be longer: no dial begins while more than 32 events wait for the
-        /// handlers.
+        /// The time until the dial. It may be longer: no dial begins while more than 32 events wait for
+        /// the handlers.
         after: Duration,
         /// The number of the next dial since the last stable socket.
         attempt: u32,
@@ -421,8 +423,8 @@ pub struct Stopped {
 
 /// Creates a recipient that calls a closure, where an actor would be too much.
 ///
-/// The closure runs in a small actor of its own on this thread. If it panics, that actor ends, and nothing
-/// else does. Call it inside an actix `System` or a tokio `LocalSet`; elsewhere it panics.
+/// The closure runs in a small actor of its own on this thread. If it panics, that actor ends, and
+/// nothing else does. Call it inside an actix `System` or a tokio `LocalSet`; elsewhere it panics.
 ///
 /// ```
 /// use actix_ws_client::{Connection, event};

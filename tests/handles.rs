@@ -1,5 +1,5 @@
-//! Commands sent through handles are executed in the order in which they were sent, and dropped with their
-//! connection.
+//! Commands sent through handles are executed in the order in which they were sent, and dropped with
+//! their connection.
 
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -75,7 +75,8 @@ async fn what_was_sent_by_a_handle_is_done_before_what_is_sent_by_the_address_af
     connection.do_send(command::Send::text("2"));
     let both = connection.send(command::Status).await.unwrap();
     assert_eq!(both.figures.messages_out, 2);
-    // Nothing but the handle wakes the connection, which executed the first one before a command of its mailbox.
+    // Nothing but the handle wakes the connection, which executed the first one before a command of its
+    // mailbox.
     let alone = tokio::time::timeout(10 * SECOND, handle.send(command::Status)).await;
     assert_eq!(alone.unwrap().unwrap().figures.messages_out, 2);
     handle.do_send(command::Send::text("3"));

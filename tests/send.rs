@@ -239,7 +239,8 @@ async fn commands_reach_it_from_any_thread_by_the_handle() {
     assert_eq!(outcome.kind, OutcomeKind::Closed);
 }
 
-/// Fills the send buffer of a connection whose server reads nothing. Returns the number of accepted messages.
+/// Fills the send buffer of a connection whose server reads nothing. Returns the number of accepted
+/// messages.
 async fn fill(connection: &Addr<Connection>) -> usize {
     let big = || command::Send::binary(vec![0; 100 << 10]);
     let mut taken = 0;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use actix::{MailboxError, Message};
 use tokio::sync::oneshot;
 
-use crate::command;
+use crate::command::send;
 
 /// A command of a connection: what a [`Handle`] can send.
 ///
-/// The trait is sealed. It is implemented for the commands of the module [`command`](crate::command), which
-/// a connection's `Addr` takes too, and for nothing else.
+/// The trait is sealed. It is implemented for the commands of the module [`command`](crate::command),
+/// which a connection's `Addr` takes too, and for nothing else.
 ///
 /// ```compile_fail,E0277
 /// use actix_ws_client::Handle;
@@ -41,14 +41,15 @@ pub(crate) trait Enqueue: Message + Sized {
 
 /// Sends commands to a connection without keeping it alive.
 ///
-/// It is `Clone + Send + Sync`: keep it in a handler actor, in another thread, in `web::Data`. A handler that
-/// kept the connection's `Addr` instead would form a reference cycle, and neither would ever end.
+/// It is `Clone + Send + Sync`: keep it in a handler actor, in another thread, in `web::Data`. A
+/// handler that kept the connection's `Addr` instead would form a reference cycle, and neither would
+/// ever end.
 ///
-/// Commands go through a queue beside the connection's mailbox: a `command::Send` takes a lock and an entry
-/// of the queue there, where an `Addr` allocates an envelope. The commands sent through a handle and its
-/// clones are executed in the order in which they were sent, whatever their kind, and before commands sent to
-/// an `Addr` afterwards. One order is not kept: a command sent through a handle may be executed before
-/// one that was sent to an `Addr` earlier, unless that one was awaited.
+/// Commands go through a queue beside the connection's mailbox: a `command::Send` takes a lock and an
+/// entry of the queue there, where an `Addr` allocates an envelope. The commands sent through a handle
+/// and its clones are executed in the order in which they were sent, whatever their kind, and before
+/// commands sent to an `Addr` afterwards. One order is not kept: a command sent through a handle may be
+/// executed before one that was sent to an `Addr` earlier, unless that one was awaited.
 #[derive(Clone)]
 pub struct Handle {
     lane: Arc<dyn Lane>,
@@ -57,7 +58,7 @@ pub struct Handle {
 /// A connection's queue, as its handles see it.
 pub(crate) trait Lane: Any + Send + Sync {
     /// Queues a message. Returns `false` if the actor has ended.
-    fn send(&self, asked: Asked<command::Send>) -> bool;
+    fn send(&self, asked: Asked<send::Send>) -> bool;
 
     /// Whether the actor has not ended.
     fn is_open(&self) -> bool;
@@ -74,16 +75,19 @@ impl Handle {
         Handle { lane }
     }
 
-    /// Sends a command without waiting for its answer. Returns `false` if the connection's actor has ended.
+    /// Sends a command without waiting for its answer. Returns `false` if the connection's actor has
+    /// ended.
     ///
-    /// A `command::Send` that is refused is counted in `Figures::sends_refused`. The queue has no bound: to
-    /// send more than the connection's thread can take, use [`send`](Handle::send) and await each answer.
+    /// A `command::Send` that is refused is counted in `Figures::sends_refused`. The queue has no
+    /// bound: to send more than the connection's thread can take, use [`send`](Handle::send) and await
+    /// each answer.
     pub fn do_send<C: Command>(&self, command: C) -> bool {
         self.post(command, None)
     }
 
-    /// Sends a command and returns its answer. The command is queued at once, before the future is polled.
-    /// If the future is dropped before the connection executes the command, the command is cancelled.
+    /// Sends a command and returns its answer. The command is queued at once, before the future is
+    /// polled. If the future is dropped before the connection executes the command, the command is
+    /// cancelled.
     ///
     /// # Errors
     /// [`MailboxError::Closed`] if the connection's actor has ended.

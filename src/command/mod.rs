@@ -27,8 +27,8 @@ pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 /// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers it is delivered as
 /// [`event::Pong`](crate::event::Pong), with the round-trip time.
 ///
-/// Pings do not count against the send buffer. But while 64 control frames wait to be written, another is
-/// refused as [`Full`](SendError::Full), which returns its payload as
+/// Pings do not count against the send buffer. But while 64 control frames wait to be written, another
+/// is refused as [`Full`](SendError::Full), which returns its payload as
 /// [`Payload::Binary`](crate::Payload::Binary).
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
@@ -47,12 +47,12 @@ pub struct Pong {
     pub payload: ControlPayload,
 }
 
-/// Closes the connection for good (WebSocketApp's `close`), in every phase. A dial and a wait for the next dial
-/// are cancelled at once. No socket is opened after it was accepted.
+/// Closes the connection for good (WebSocketApp's `close`), in every phase. A dial and a wait for the
+/// next dial are cancelled at once. No socket is opened after it was accepted.
 ///
-/// The answer is the run's [`Outcome`], and comes within the deadline and 100 ms; a second `Close` gets the
-/// same answer. The answer does not wait for the handlers: what was read before is delivered to them still.
-/// If the last `Addr` is dropped meanwhile, `close_timeout` bounds the close as well.
+/// The answer is the run's [`Outcome`], and comes within the deadline and 100 ms; a second `Close` gets
+/// the same answer. The answer does not wait for the handlers: what was read before is delivered to
+/// them still. If the last `Addr` is dropped meanwhile, `close_timeout` bounds the close as well.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Outcome")]
 pub struct Close {
@@ -80,8 +80,8 @@ impl Close {
         Close { frame: None, deadline: None }
     }
 
-    /// Sets how long the closing handshake may take before the socket is dropped. Default: the builder's
-    /// `close_timeout`, which is 3 s by default.
+    /// Sets how long the closing handshake may take before the socket is dropped. Default: the
+    /// builder's `close_timeout`, which is 3 s by default.
     pub fn deadline(mut self, deadline: Duration) -> Close {
         self.deadline = Some(deadline);
         self
@@ -94,9 +94,9 @@ impl Default for Close {
     }
 }
 
-/// Closes the socket (1000) and dials again at once, but at most once a second, and never while the first
-/// socket is open. A wait for the next dial is cut short, also if `Retry-After` or the policy asked for it.
-/// During a dial or a [`Pause`] it does nothing.
+/// Closes the socket (1000) and dials again at once, but at most once a second, and never while the
+/// first socket is open. A wait for the next dial is cut short, also if `Retry-After` or the policy
+/// asked for it. During a dial or a [`Pause`] it does nothing.
 ///
 /// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
@@ -105,8 +105,8 @@ pub struct Reconnect;
 
 /// Registers a recipient of one kind of event while the connection runs.
 ///
-/// A recipient of `event::Open` gets the event of the socket that is open now, if one is. The answer is an
-/// error if the connection is closed for good.
+/// A recipient of `event::Open` gets the event of the socket that is open now, if one is. The answer is
+/// an error if the connection is closed for good.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Closed>")]
 pub struct Subscribe<M>(pub Recipient<M>)
@@ -114,9 +114,9 @@ where
     M: Message + std::marker::Send,
     M::Result: std::marker::Send;
 
-/// Removes a recipient of one kind of event, whether it was registered by [`Subscribe`] or by the builder. Its
-/// actor gets no more events of this kind, and one that waits in its full mailbox is taken back. The
-/// answer is whether it was registered.
+/// Removes a recipient of one kind of event, whether it was registered by [`Subscribe`] or by the
+/// builder. Its actor gets no more events of this kind, and one that waits in its full mailbox is taken
+/// back. The answer is whether it was registered.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
 pub struct Unsubscribe<M>(pub Recipient<M>)
@@ -124,8 +124,8 @@ where
     M: Message + std::marker::Send,
     M::Result: std::marker::Send;
 
-/// Closes the socket (1000) and does not dial until [`Resume`]; a dial and a wait for one are cancelled.
-/// `event::Close` then says `Next::Stop`.
+/// Closes the socket (1000) and does not dial until [`Resume`]; a dial and a wait for one are
+/// cancelled. `event::Close` then says `Next::Stop`.
 ///
 /// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
@@ -144,8 +144,8 @@ pub struct Resume;
 #[rtype(result = "status::Status")]
 pub struct Status;
 
-/// Asks for the connection's live figures. The answer is a [`status::Watch`], which reads them from any thread
-/// without going through the connection's mailbox.
+/// Asks for the connection's live figures. The answer is a [`status::Watch`], which reads them from any
+/// thread without going through the connection's mailbox.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "status::Watch")]
 pub struct Watch;

@@ -11,9 +11,9 @@ use crate::proto::message::Payload;
 
 /// Sends one message (WebSocketApp's `send`, `send_text`, `send_bytes`).
 ///
-/// It is answered in the same poll of the connection's actor, unless it may [`wait`](Send::wait). `Ok` means
-/// that the message is in the bounded send buffer of the socket that is open now. It does not mean that the
-/// peer has it: what is under way when a socket is lost may or may not have arrived.
+/// It is answered in the same poll of the connection's actor, unless it may [`wait`](Send::wait). `Ok`
+/// means that the message is in the bounded send buffer of the socket that is open now. It does not
+/// mean that the peer has it: what is under way when a socket is lost may or may not have arrived.
 ///
 /// ```
 /// use actix_ws_client::command;
@@ -47,23 +47,24 @@ impl Send {
         Payload::Binary(bytes.into()).into()
     }
 
-    /// Creates a message in fragments of at most `size` bytes each (RFC 6455, 5.4), for a server that wants
-    /// short frames. A `size` of 0 counts as 1.
+    /// Creates a message in fragments of at most `size` bytes each (RFC 6455, 5.4), for a server that
+    /// wants short frames. A `size` of 0 counts as 1.
     ///
-    /// The fragments are sent without another message between them, and compressed if that was agreed and is
-    /// worth it. Each has a header of up to 14 bytes, which counts against `send_buffer` too. (With
-    /// WebSocketApp such frames are made by hand, with `create_frame`.)
+    /// The fragments are sent without another message between them, and compressed if that was agreed
+    /// and is worth it. Each has a header of up to 14 bytes, which counts against `send_buffer` too.
+    /// (With WebSocketApp such frames are made by hand, with `create_frame`.)
     pub fn fragments(payload: impl Into<Payload>, size: usize) -> Send {
         let more = More { fragment: Some(size), wait: None };
         Send { payload: payload.into(), more: Some(Box::new(more)) }
     }
 
-    /// Sets how long the message may wait for room in the send buffer. Default: it does not wait, and is
-    /// refused as [`Full`](SendError::Full) at once.
+    /// Sets how long the message may wait for room in the send buffer. Default: it does not wait, and
+    /// is refused as [`Full`](SendError::Full) at once.
     ///
-    /// Messages wait first come, first served, and at most 1,024 at a time. One that has waited too long
-    /// comes back as `Full`, or as `NotOpen` if the socket was lost meanwhile. While messages wait, one that may
-    /// not wait is refused, for it would overtake them. In a [`SendBatch`] this has no effect.
+    /// Messages wait first come, first served, and at most 1,024 at a time. One that has waited too
+    /// long comes back as `Full`, or as `NotOpen` if the socket was lost meanwhile. While messages
+    /// wait, one that may not wait is refused, for it would overtake them. In a [`SendBatch`] this has
+    /// no effect.
     pub fn wait(mut self, time: Duration) -> Send {
         self.more.get_or_insert_default().wait = Some(time);
         self

@@ -87,8 +87,9 @@ pub struct Handshake {
     pub timings: Timings,
 }
 
-/// The duration of each stage of the dial that opened a socket; `None` if there was no such stage. The stages
-/// follow one another, and so their sum is the duration of the dial. What a redirect repeats is added up.
+/// The duration of each stage of the dial that opened a socket; `None` if there was no such stage. The
+/// stages follow one another, and so their sum is the duration of the dial. What a redirect repeats is
+/// added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
@@ -222,15 +223,16 @@ pub struct Figures {
 
 /// A connection's live figures, read from any thread without its mailbox.
 ///
-/// It keeps its last figures when the connection has ended. Each figure is exact; two figures that are read one
-/// after the other may be of different moments.
+/// It keeps its last figures when the connection has ended. Each figure is exact; two figures that are
+/// read one after the other may be of different moments.
 #[derive(Clone)]
 pub struct Watch {
     gauges: Arc<Gauges>,
 }
 
-/// What the clones of a [`Watch`] share. Only the connection's thread writes, and so an increment needs no
-/// atomic operation but a load and a store. A moment is stored as nanoseconds since `zero`, plus one; 0 is never.
+/// What the clones of a [`Watch`] share. Only the connection's thread writes, and so an increment needs
+/// no atomic operation but a load and a store. A moment is stored as nanoseconds since `zero`, plus
+/// one; 0 is never.
 #[derive(Debug)]
 struct Gauges {
     zero: Instant,

@@ -21,8 +21,8 @@ pub trait Execute<C: Message> {
 
 /// One row for each command: its name, and the function that pushes it into the queue of the handles.
 ///
-/// `command_table!(expand)` expands to `expand! { rows }`. A row with `<E>` stands for the commands for all
-/// kinds of event.
+/// `command_table!(expand)` expands to `expand! { rows }`. A row with `<E>` stands for the commands for
+/// all kinds of event.
 macro_rules! command_table {
     ($expand:ident) => {
         $expand! {
@@ -42,8 +42,8 @@ macro_rules! command_table {
     };
 }
 
-/// Expands to an `impl Handler` for each command, which executes what was sent through handles first, and to
-/// the `impl Enqueue` that lets a `Handle` send the command.
+/// Expands to an `impl Handler` for each command, which executes what was sent through handles first,
+/// and to the `impl Enqueue` that lets a `Handle` send the command.
 macro_rules! implement {
     ($($Command:ident $(<$E:ident>)? $push:path,)+) => {$(
         impl $(<$E: Event>)? Handler<command::$Command $(<$E>)?> for Connection {
@@ -83,8 +83,8 @@ mod tests {
     /// The event of the rows with `<E>`.
     type E = event::Message;
 
-    /// A command to send, and the check that its answer comes from an open connection. The test does not
-    /// compile if a row of the table has no case.
+    /// A command to send, and the check that its answer comes from an open connection. The test does
+    /// not compile if a row of the table has no case.
     trait Case: Command {
         fn new(probe: &Probe) -> Self;
         fn is_executed(answer: &Self::Result) -> bool;

@@ -1,5 +1,5 @@
-//! The queue of the handles: commands that were sent through a `Handle`, and signs of the pinger. It lies
-//! beside the mailbox, and a message in it needs no envelope.
+//! The queue of the handles: commands that were sent through a `Handle`, and signs of the pinger. It
+//! lies beside the mailbox, and a message in it needs no envelope.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -24,8 +24,8 @@ struct Shared {
 }
 
 struct State {
-    /// The items in the order in which they were pushed; without capacity while there are none. `None` once
-    /// the actor has ended.
+    /// The items in the order in which they were pushed; without capacity while there are none. `None`
+    /// once the actor has ended.
     items: Option<Vec<Item>>,
     /// The waker of the connection's task; `None` from a wake until the connection's next poll.
     waker: Option<Waker>,
@@ -40,8 +40,8 @@ impl Default for State {
 /// An item of the queue.
 enum Item {
     Send(Asked<command::Send>),
-    /// Boxed, so that an item is no larger than a message: at the size of a `Close` each message through a
-    /// handle took a tenth longer.
+    /// Boxed, so that an item is no larger than a message: at the size of a `Close` each message
+    /// through a handle took a tenth longer.
     Other(Box<OtherItem>),
 }
 
@@ -56,8 +56,8 @@ enum OtherItem {
 const MAX_SPARE: usize = 1024;
 
 thread_local! {
-    // The buffer of an emptied queue, for the next queue of this thread that is pushed to. It saves an idle
-    // connection the memory, and a busy one an allocation for each poll.
+    // The buffer of an emptied queue, for the next queue of this thread that is pushed to. It saves an
+    // idle connection the memory, and a busy one an allocation for each poll.
     static SPARE: Cell<Vec<Item>> = const { Cell::new(Vec::new()) };
 }
 
@@ -67,8 +67,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an item, and wakes the connection if it has looked since the last wake. Returns `false` if the
-    /// actor has ended.
+    /// Adds an item, and wakes the connection if it has looked since the last wake. Returns `false` if
+    /// the actor has ended.
     fn push(&self, item: Item) -> bool {
         let mut state = self.lock();
         let Some(items) = &mut state.items else {
@@ -108,7 +108,8 @@ impl Listener for Shared {
 }
 
 impl Shared {
-    /// Adds an item that is not a message. `lane` is always a `Shared`: only a connection makes handles.
+    /// Adds an item that is not a message. `lane` is always a `Shared`: only a connection makes
+    /// handles.
     fn push_other(lane: &dyn Lane, other: OtherItem) -> bool {
         let any: &dyn Any = lane;
         any.downcast_ref::<Shared>().is_some_and(|lane| lane.push(Item::Other(Box::new(other))))
@@ -121,8 +122,8 @@ pub(super) fn push_send(asked: Asked<command::Send>, lane: &dyn Lane) -> bool {
     lane.send(asked)
 }
 
-/// Queues a close. Not as an envelope, which would have the connection keep a reply for every close, also
-/// where no caller waits for it.
+/// Queues a close. Not as an envelope, which would have the connection keep a reply for every close,
+/// also where no caller waits for it.
 pub(super) fn push_close(asked: Asked<command::Close>, lane: &dyn Lane) -> bool {
     Shared::push_other(lane, OtherItem::Close(asked))
 }
@@ -139,11 +140,11 @@ where
 #[derive(Default)]
 pub(super) struct LaneEnd {
     shared: Arc<Shared>,
-    /// Whether items are being executed. A command in an envelope is executed as one from the mailbox, and
-    /// must not execute what was pushed since before the rest of the items.
+    /// Whether items are being executed. A command in an envelope is executed as one from the mailbox,
+    /// and must not execute what was pushed since before the rest of the items.
     is_executing: bool,
-    /// Whether `State::waker` was set when the connection last looked. The task is always the same, and so
-    /// is its waker.
+    /// Whether `State::waker` was set when the connection last looked. The task is always the same, and
+    /// so is its waker.
     has_waker: bool,
 }
 
@@ -177,14 +178,15 @@ impl Drop for LaneEnd {
     fn drop(&mut self) {
         let ended = State { items: None, waker: None };
         let left = mem::replace(&mut *self.shared.lock(), ended);
-        // Not under the lock: the application's own code may run when the bytes of a message are dropped.
+        // Not under the lock: the application's own code may run when the bytes of a message are
+        // dropped.
         drop(left);
     }
 }
 
 impl Connection {
-    /// Executes what was sent through handles. Called before each command from the mailbox, so that this one
-    /// does not overtake what was sent before it.
+    /// Executes what was sent through handles. Called before each command from the mailbox, so that
+    /// this one does not overtake what was sent before it.
     pub(super) fn catch_up(&mut self, ctx: &mut Context<Connection>) {
         if !self.lane.is_executing && self.lane.shared.waiting.load(Ordering::Acquire) {
             let items = self.lane.take(None);

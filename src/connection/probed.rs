@@ -16,9 +16,9 @@ macro_rules! attach {
             /// Registers the probe for all kinds of event but `Continuation`, `Data` and `Batch`.
             ///
             /// These three change what is delivered: with a recipient of `Continuation`, a message in
-            /// fragments is no longer delivered as a `Message` to any recipient, and by `Data` and `Batch` the
-            /// probe would see each message twice. A test that wants them registers the probe itself:
-            /// `.on_batch(probe.recipient())`.
+            /// fragments is no longer delivered as a `Message` to any recipient, and by `Data` and
+            /// `Batch` the probe would see each message twice. A test that wants them registers the
+            /// probe itself: `.on_batch(probe.recipient())`.
             pub fn attach(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
                 $(if $attach {
                     builder = builder.$on(self.recipient());

@@ -19,8 +19,8 @@ pub(crate) struct Handlers {
 
 /// A registered recipient.
 struct Registration {
-    /// The original value, never a clone: actix sends past the bound of the mailbox through a clone, and
-    /// reports it as full never.
+    /// The original value, never a clone: actix sends past the bound of the mailbox through a clone,
+    /// and reports it as full never.
     target: Target,
     /// The kinds that are delivered to it, of those that the target takes.
     kinds: KindSet,
@@ -29,8 +29,8 @@ struct Registration {
     from: u64,
 }
 
-/// How far the head of the queue has come: for each of [`EVENT`], [`DATA`] and [`BATCH`] the index of the
-/// next registration to offer it to.
+/// How far the head of the queue has come: for each of [`EVENT`], [`DATA`] and [`BATCH`] the index of
+/// the next registration to offer it to.
 pub(super) type Cursors = [u32; 3];
 
 /// The cursor of the event itself.

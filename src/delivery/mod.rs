@@ -52,7 +52,8 @@ pub(crate) struct Delivery {
     dropped: u64,
     /// The next recipient of the head. All zero if no recipient has it yet.
     cursors: Cursors,
-    /// Whether the last step ended in the middle of a run, so that the handler gets its turn of the thread.
+    /// Whether the last step ended in the middle of a run, so that the handler gets its turn of the
+    /// thread.
     yielded: bool,
     /// The number of polls that ended so, which wraps around.
     yields: u8,
@@ -62,8 +63,9 @@ pub(crate) struct Delivery {
     pending: Option<Box<Pending>>,
 }
 
-/// The most messages that a connection with a single message handler delivers in a poll. glibc's allocator
-/// caches as many freed blocks of one size, and a mailbox of actix's default size (16) is never full.
+/// The most messages that a connection with a single message handler delivers in a poll. glibc's
+/// allocator caches as many freed blocks of one size, and a mailbox of actix's default size (16) is
+/// never full.
 const MESSAGES_PER_POLL: usize = 7;
 
 /// Every so many polls in the middle of a run the time is looked at, see [`Delivery::is_brief`].
@@ -187,8 +189,8 @@ impl Delivery {
         if !self.is_dropping() {
             return;
         }
-        // What some recipients of the head have, the others must get too: of a run its first message, or all
-        // of it if it was sent as a batch. Those are kept.
+        // What some recipients of the head have, the others must get too: of a run its first message,
+        // or all of it if it was sent as a batch. Those are kept.
         let head = if self.cursors[BATCH] > 0 { usize::MAX } else { 1 };
         let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
             (_, Entry::Run(run)) => Some((if index == 0 { head } else { 0 }, run)),
@@ -212,8 +214,8 @@ impl Delivery {
             self.dropped += dropped as u64;
         }
         if self.dropped > before {
-            // An empty run would be delivered as an empty batch. And where every new run is dropped whole,
-            // empty ones would fill the queue.
+            // An empty run would be delivered as an empty batch. And where every new run is dropped
+            // whole, empty ones would fill the queue.
             self.queue.retain(|(_, it)| !matches!(it, Entry::Run(run) if run.messages.is_empty()));
         }
     }
@@ -243,13 +245,14 @@ impl Delivery {
         self.pending.as_ref().map(|pending| pending.since)
     }
 
-    /// Delivers events until a mailbox is full or the queue is empty; of a run for a single handler only a
-    /// part. Then it has woken the task, and returns `true`.
+    /// Delivers events until a mailbox is full or the queue is empty; of a run for a single handler
+    /// only a part. Then it has woken the task, and returns `true`.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             if let Some(pending) = &mut self.pending {
                 if pending.receipt.as_mut().poll(cx).is_pending() {
-                    // The mailbox may have been full for the first time when the queue was over `room` already.
+                    // The mailbox may have been full for the first time when the queue was over `room`
+                    // already.
                     self.shed();
                     return false;
                 }
@@ -266,8 +269,9 @@ impl Delivery {
         }
     }
 
-    /// Whether a poll in the middle of a run is for delivery alone, which is cheaper. With a slow handler,
-    /// every fourth poll is for the socket and the timers too: a ping must be answered, and a read ahead.
+    /// Whether a poll in the middle of a run is for delivery alone, which is cheaper. With a slow
+    /// handler, every fourth poll is for the socket and the timers too: a ping must be answered, and a
+    /// read ahead.
     pub(crate) fn is_brief(&self) -> bool {
         !self.yields.is_multiple_of(POLLS_PER_CHECK)
             || self.queue.front().is_some_and(|(_, head)| match head {
@@ -295,7 +299,8 @@ impl Delivery {
                 self.events -= 1;
                 self.drop_head();
                 if self.queue.is_empty() {
-                    // Frees the buffer: this is how a connection becomes idle, after an `Open` or a Pong.
+                    // Frees the buffer: this is how a connection becomes idle, after an `Open` or a
+                    // Pong.
                     self.queue = VecDeque::new();
                 }
             }
@@ -303,8 +308,8 @@ impl Delivery {
         true
     }
 
-    /// Does what [`step`](Delivery::step) does for a run at the head: offers it as a batch, then message by
-    /// message as `Data` and as `Message`.
+    /// Does what [`step`](Delivery::step) does for a run at the head: offers it as a batch, then
+    /// message by message as `Data` and as `Message`.
     ///
     /// It is over 40 lines because it is the path of every message: in parts it took three instructions
     /// more for each message of a batch. Whenever it returns early, the cursors say where to go on.
@@ -317,8 +322,8 @@ impl Delivery {
         let batch_only = !wants_data && !handlers.wants::<event::Message>();
         // First as a batch, so that a handler of both has the batch before its messages.
         if let Some(at) = handlers.next::<event::Batch>(self.cursors[BATCH]) {
-            // The last recipient gets the messages themselves, without a copy of the list. They leave the
-            // run, and so what the run costs is subtracted here.
+            // The last recipient gets the messages themselves, without a copy of the list. They leave
+            // the run, and so what the run costs is subtracted here.
             let is_last = batch_only && handlers.next::<event::Batch>(at + 1).is_none();
             let mut batch = Some(if is_last {
                 self.cost -= run.cost();
@@ -333,7 +338,8 @@ impl Delivery {
                 return true;
             }
         }
-        // The common case: one recipient of single messages, no other. It needs neither clones nor cursors.
+        // The common case: one recipient of single messages, no other. It needs neither clones nor
+        // cursors.
         if !wants_data
             && self.cursors[EVENT] == 0
             && let Some(at) = handlers.next::<event::Message>(0)
@@ -392,8 +398,8 @@ impl Delivery {
         self.queue.pop_front();
     }
 
-    /// Delivers all that waits past the bounds of the mailboxes: at the end of the actor nothing can wait
-    /// for them. The queue itself bounds how much that is.
+    /// Delivers all that waits past the bounds of the mailboxes: at the end of the actor nothing can
+    /// wait for them. The queue itself bounds how much that is.
     pub(crate) fn hand_over(&mut self) {
         if let Some(pending) = self.pending.take() {
             // Dropping it would take the event back out of the mailbox. What is leaked is one small
@@ -415,8 +421,8 @@ impl Delivery {
 }
 
 /// Sends the next messages of a run to the only recipient, at most [`MESSAGES_PER_POLL`] of them: most
-/// connections have one, and this takes half the time. Breaks with what is pending if the mailbox is full,
-/// and with `None` if the recipient has ended.
+/// connections have one, and this takes half the time. Breaks with what is pending if the mailbox is
+/// full, and with `None` if the recipient has ended.
 fn deliver_to_only(
     only: &Outlet<'_, event::Message>,
     at: u32,
@@ -425,8 +431,9 @@ fn deliver_to_only(
     let mut next = run.own_message(0);
     for left in (0..MESSAGES_PER_POLL).rev() {
         let Some(message) = next.take() else { break };
-        // Makes the next one before it sends this one. A message is written in single words and moved in
-        // vectors: such a load must wait until the stores before it are in the cache, which they are by then.
+        // Makes the next one before it sends this one. A message is written in single words and moved
+        // in vectors: such a load must wait until the stores before it are in the cache, which they are
+        // by then.
         if left > 0 {
             next = run.own_message(1);
         }

@@ -19,8 +19,8 @@ pub(crate) struct Run {
     pub(crate) messages: Messages,
 }
 
-/// What a message costs in the queue beside its payload, in bytes: its entry in a buffer that may be half
-/// empty.
+/// What a message costs in the queue beside its payload, in bytes: its entry in a buffer that may be
+/// half empty.
 const MESSAGE_COST: usize = 32;
 
 /// Returns what a message with a payload of `len` bytes costs in the queue, in bytes.
@@ -70,16 +70,17 @@ impl Run {
         event::Data { source, epoch, payload, opcode, fin: true }
     }
 
-    /// Drops messages until `is_enough` accepts what the rest costs: the oldest first, or the newest. Keeps
-    /// the first `kept` in any case. Returns the number of dropped messages.
+    /// Drops messages until `is_enough` accepts what the rest costs: the oldest first, or the newest.
+    /// Keeps the first `kept` in any case. Returns the number of dropped messages.
     pub(super) fn shed(
         &mut self,
         kept: usize,
         oldest: bool,
         is_enough: impl Fn(usize) -> bool,
     ) -> usize {
-        // `cost` counts the whole buffer, which does not shrink by dropping messages from it. So this counts
-        // as if the rest lay in a buffer of its own, and below it is copied into one if that saves memory.
+        // `cost` counts the whole buffer, which does not shrink by dropping messages from it. So this
+        // counts as if the rest lay in a buffer of its own, and below it is copied into one if that
+        // saves memory.
         let lens = |index| self.messages.bytes(index).map_or(0, <[u8]>::len);
         let mut cost_left: usize = (0..self.messages.len()).map(lens).map(cost).sum();
         let droppable = self.messages.len().saturating_sub(kept);

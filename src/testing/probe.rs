@@ -79,7 +79,8 @@ enum Role {
     Opens,
     /// It comes from an open socket.
     Within,
-    /// It comes from a dial, or once from an open socket, and then only `Closes` follows for that socket.
+    /// It comes from a dial, or once from an open socket, and then only `Closes` follows for that
+    /// socket.
     Fails,
     /// It says that the open socket has ended.
     Closes,
@@ -100,10 +101,10 @@ pub trait Observed: actix::Message<Result = ()> + Clone + Send + Sized + 'static
 
 /// Records the events of one connection or of several, and lets a test await the next one of a kind.
 ///
-/// It is `Clone + Send + Sync`, and all clones share one history. Each kind of event has a position of its own
-/// in that history: awaiting one kind skips no event of another. If an awaited event does not come within
-/// 10 s ([`patience`](Probe::patience); of tokio's clock, which may be paused or simulated), the test panics with
-/// all events so far.
+/// It is `Clone + Send + Sync`, and all clones share one history. Each kind of event has a position of
+/// its own in that history: awaiting one kind skips no event of another. If an awaited event does not
+/// come within 10 s ([`patience`](Probe::patience); of tokio's clock, which may be paused or
+/// simulated), the test panics with all events so far.
 ///
 /// ```
 /// use actix_ws_client::testing::{Probe, Script, Server};
@@ -177,7 +178,8 @@ impl Probe {
         self.next_where(|_: &M| true).await
     }
 
-    /// Waits for the next event of a kind that `wanted` accepts. Skips the events of the kind before it.
+    /// Waits for the next event of a kind that `wanted` accepts. Skips the events of the kind before
+    /// it.
     ///
     /// # Panics
     /// With all events, if it does not come in time.
@@ -222,16 +224,17 @@ impl Probe {
         self.lock().seen.iter().filter_map(M::of).cloned().collect()
     }
 
-    /// Returns the history in words: `open`, `message`, `ping`, `pong`, `error`, `close`, `stopped`, and
-    /// `data`, `continuation`, `batch` if the probe was registered for them. `State` has no word, and
-    /// neither has `Reconnect`, which an `Open` always follows.
+    /// Returns the history in words: `open`, `message`, `ping`, `pong`, `error`, `close`, `stopped`,
+    /// and `data`, `continuation`, `batch` if the probe was registered for them. `State` has no word,
+    /// and neither has `Reconnect`, which an `Open` always follows.
     pub fn story(&self) -> Vec<&'static str> {
         self.lock().seen.iter().filter_map(Seen::word).collect()
     }
 
-    /// Checks the order of the history, for each connection: `Open (Message | Ping | Pong …)* Error? Close`, a
-    /// `Reconnect` only just before an `Open` that is not the first, epochs without a gap, one `Close` for each
-    /// `Open`, and `Stopped` last. A history that has not ended passes if it is in order so far.
+    /// Checks the order of the history, for each connection: `Open (Message | Ping | Pong …)* Error?
+    /// Close`, a `Reconnect` only just before an `Open` that is not the first, epochs without a gap,
+    /// one `Close` for each `Open`, and `Stopped` last. A history that has not ended passes if it is in
+    /// order so far.
     ///
     /// # Errors
     /// The first event that is out of order.

@@ -13,8 +13,8 @@ impl ConnectionBuilder {
     /// Registers an actor for `Open`, `Message`, `Error` and `Close`: by its `Addr`, or a reference to
     /// it.
     ///
-    /// The connection keeps the actor alive until `Stopped` was delivered. If the actor keeps the connection's
-    /// `Addr` in turn, neither ever ends: let it keep `event::Open::connection`.
+    /// The connection keeps the actor alive until `Stopped` was delivered. If the actor keeps the
+    /// connection's `Addr` in turn, neither ever ends: let it keep `event::Open::connection`.
     pub fn handler<A>(mut self, addr: impl Borrow<Addr<A>>) -> ConnectionBuilder
     where
         A: Actor
