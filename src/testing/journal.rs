@@ -90,7 +90,7 @@ struct Shared {
     /// When, in which connection (from 0), what.
     log: Mutex<Vec<(Instant, usize, Note)>>,
     /// Rung after each entry.
-    bell: Notify,
+    written: Notify,
 }
 
 impl Journal {
@@ -100,9 +100,9 @@ impl Journal {
     }
 
     /// Adds a note about the connection of this number.
-    pub fn write(&self, visit: usize, note: Note) {
-        self.lock().push((Instant::now(), visit, note));
-        self.0.bell.notify_waiters();
+    pub fn write(&self, connection: usize, note: Note) {
+        self.lock().push((Instant::now(), connection, note));
+        self.0.written.notify_waiters();
     }
 
     /// Everything so far: when, in which connection (from 0), and what.
@@ -113,23 +113,23 @@ impl Journal {
     /// The `skip`-th note, from 0, that `pick` makes something of, once it is there.
     ///
     /// # Panics
-    /// With all notes, if it does not come within `patience`.
+    /// With all notes, if it does not come within `timeout`.
     pub(super) async fn nth<T>(
         &self,
         what: &str,
         skip: usize,
-        patience: Duration,
+        timeout: Duration,
         pick: impl Fn(&(Instant, usize, Note)) -> Option<T>,
     ) -> T {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
-            let mut rung = pin!(self.0.bell.notified());
-            rung.as_mut().enable();
+            let mut written = pin!(self.0.written.notified());
+            written.as_mut().enable();
             if let Some(found) = self.lock().iter().filter_map(&pick).nth(skip) {
                 return found;
             }
-            if timeout_at(deadline, rung).await.is_err() {
-                panic!("no {what} in {patience:?}; the peer saw: {:#?}", self.notes());
+            if timeout_at(deadline, written).await.is_err() {
+                panic!("no {what} in {timeout:?}; the peer saw: {:#?}", self.notes());
             }
         }
     }

@@ -343,7 +343,7 @@ impl Script {
     }
 
     /// Plays the script over a stream to its end, and writes down what is seen as the connection of
-    /// number `visit`. The stream is shut down if [`Leave::Quietly`] is returned, and else left to
+    /// number `connection`. The stream is shut down if [`Leave::Quietly`] is returned, and else left to
     /// the caller.
     ///
     /// ```
@@ -364,19 +364,20 @@ impl Script {
     /// assert_eq!(probe.next_message().await.payload.as_text(), Some("hi"));
     /// # });
     /// ```
-    pub async fn play<S>(&self, stream: &mut S, visit: usize, journal: &Journal) -> Leave
+    pub async fn play<S>(&self, stream: &mut S, connection: usize, journal: &Journal) -> Leave
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let codec = Codec::new(Role::Server, self.limits);
         let session = Session::new();
-        let inbox = BytesMut::new();
-        let mut player = Player { script: self, stream, visit, journal, codec, session, inbox };
-        let end = match player.perform().await {
+        let received = BytesMut::new();
+        let mut player =
+            Player { script: self, stream, connection, journal, codec, session, received };
+        let end = match player.run().await {
             Ok(never) => match never {},
             Err(end) => end,
         };
-        journal.write(visit, Note::Gone(end.gone));
+        journal.write(connection, Note::Gone(end.gone));
         if end.leave == Leave::Quietly {
             drain(player.stream).await;
         }
@@ -410,23 +411,23 @@ struct Player<'a, S> {
     script: &'a Script,
     stream: &'a mut S,
     /// The connection's number in the journal.
-    visit: usize,
+    connection: usize,
     journal: &'a Journal,
     codec: Codec,
     session: Session,
     /// Read, and not decoded yet.
-    inbox: BytesMut,
+    received: BytesMut,
 }
 
 /// How long what still comes is taken in behind the end: a close with bytes unread would be a
 /// reset, which may cost the client what was sent last.
-const PARTING: Duration = Duration::from_secs(1);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<S> Player<'_, S>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    async fn perform(&mut self) -> Result<Never, End> {
+    async fn run(&mut self) -> Result<Never, End> {
         self.open().await?;
         for step in &self.script.steps {
             match step {
@@ -442,7 +443,7 @@ where
                     self.send(Outgoing::Message(payload)).await?;
                 },
                 Step::Serve(wait) => self.serve(wait).await?,
-                Step::Stall(wait) => wait.pass().await,
+                Step::Stall(wait) => wait.elapse().await,
                 Step::Leave(leave) => return Err(End { gone: Gone::Scripted, leave: *leave }),
             }
         }
@@ -457,23 +458,23 @@ where
         }
         let request = self.request().await?;
         let key = request.header("sec-websocket-key").unwrap_or_default().to_owned();
-        self.journal.write(self.visit, Note::Request(request));
+        self.journal.write(self.connection, Note::Request(request));
         match &self.script.opening {
             Opening::HangUp => {} // returned above
             // Who leaves meanwhile is seen to leave.
             Opening::Silence => loop {
-                self.inbox.clear();
+                self.received.clear();
                 self.read().await?;
             },
             Opening::Raw(bytes) => {
-                let reply = fill_in(bytes, &accept(&key));
+                let reply = insert_accept(bytes, &accept_digest(&key));
                 self.write(&reply).await?;
             }
             Opening::Reply { status, lines, body } => {
                 let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
                 if *status == 101 {
                     head += "Upgrade: websocket\r\nConnection: Upgrade\r\n";
-                    head += &format!("Sec-WebSocket-Accept: {}\r\n", accept(&key));
+                    head += &format!("Sec-WebSocket-Accept: {}\r\n", accept_digest(&key));
                 } else {
                     head += &format!("Content-Length: {}\r\n", body.len());
                 }
@@ -493,8 +494,8 @@ where
 
     async fn request(&mut self) -> Result<Request, End> {
         loop {
-            if let Some(end) = find(&self.inbox, b"\r\n\r\n") {
-                let head = self.inbox.split_to(end + 4);
+            if let Some(end) = find(&self.received, b"\r\n\r\n") {
+                let head = self.received.split_to(end + 4);
                 let head = String::from_utf8_lossy(&head[..end]).into_owned();
                 return Ok(Request { head });
             }
@@ -502,9 +503,9 @@ where
         }
     }
 
-    /// Reads more into the inbox. May be dropped half-way.
+    /// Reads more into `received`. May be dropped half-way.
     async fn read(&mut self) -> Result<(), End> {
-        match self.stream.read_buf(&mut self.inbox).await? {
+        match self.stream.read_buf(&mut self.received).await? {
             0 => Err(End::quiet(Gone::Eof)),
             _ => Ok(()),
         }
@@ -530,12 +531,12 @@ where
             Outgoing::Close(frame) => self.session.close(frame),
             other => Some(other),
         };
-        let mut outbox = BytesMut::new();
+        let mut encoded = BytesMut::new();
         if let Some(item) = item {
             // Behind our own Close nothing is sent, whatever the script says.
-            let _ = self.codec.encode(item, &mut outbox);
+            let _ = self.codec.encode(item, &mut encoded);
         }
-        self.write(&outbox).await
+        self.write(&encoded).await
     }
 
     async fn expect(&mut self, wanted: Option<&Payload>) -> Result<(), End> {
@@ -550,7 +551,7 @@ where
     /// The next message; control frames are answered on the way.
     async fn message(&mut self) -> Result<Payload, End> {
         loop {
-            if let Some(payload) = self.take().await? {
+            if let Some(payload) = self.next_decoded().await? {
                 return Ok(payload);
             }
             self.read().await?;
@@ -561,11 +562,11 @@ where
     async fn serve(&mut self, wait: &Wait) -> Result<(), End> {
         let start = Instant::now();
         loop {
-            while self.take().await?.is_some() {}
+            while self.next_decoded().await?.is_some() {}
             // Only reading is cut short: an answer is never left half-written.
             let read = match wait {
                 Wait::For(time) => timeout_at(start + *time, self.read()).await.ok(),
-                Wait::Until(gate) => either(self.read(), gate.opened()).await,
+                Wait::Until(gate) => unless(self.read(), gate.opened()).await,
                 Wait::Forever => Some(self.read().await),
             };
             match read {
@@ -575,46 +576,46 @@ where
         }
     }
 
-    /// Takes a message out of the inbox, if one is whole.
-    async fn take(&mut self) -> Result<Option<Payload>, End> {
+    /// Takes a message out of `received`, if one is whole.
+    async fn next_decoded(&mut self) -> Result<Option<Payload>, End> {
         loop {
             if self.session.is_done() {
                 return Err(End::quiet(Gone::Closed));
             }
-            let item = match self.codec.decode(&mut self.inbox) {
+            let item = match self.codec.decode(&mut self.received) {
                 Ok(Some(item)) => item,
                 Ok(None) => return Ok(None),
                 Err(err) => return Err(End::quiet(Gone::Breach(err))),
             };
-            self.journal.write(self.visit, Note::Received(item.clone()));
+            self.journal.write(self.connection, Note::Received(item.clone()));
             match item {
                 Incoming::Message(payload) => return Ok(Some(payload)),
                 Incoming::Ping(_) if !self.script.pongs => {}
                 Incoming::Close(_) if !self.script.answers_close => {}
                 control => {
-                    let mut outbox = BytesMut::new();
+                    let mut encoded = BytesMut::new();
                     if let Some(answer) = self.session.receive(&control) {
-                        let _ = self.codec.encode(answer, &mut outbox);
+                        let _ = self.codec.encode(answer, &mut encoded);
                     }
-                    self.write(&outbox).await?;
+                    self.write(&encoded).await?;
                 }
             }
         }
     }
 }
 
-/// Shuts down the stream, then reads and drops what still arrives, for at most [`PARTING`].
+/// Shuts down the stream, then reads and drops what still arrives, for at most [`DRAIN_TIMEOUT`].
 pub(super) async fn drain<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     if stream.shutdown().await.is_err() {
         return;
     }
     let mut rest = [0; 4096];
     let read_rest = async { while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {} };
-    let _ = timeout(PARTING, read_rest).await;
+    let _ = timeout(DRAIN_TIMEOUT, read_rest).await;
 }
 
 impl Wait {
-    async fn pass(&self) {
+    async fn elapse(&self) {
         match self {
             Wait::For(time) => sleep(*time).await,
             Wait::Until(gate) => gate.opened().await,
@@ -624,7 +625,7 @@ impl Wait {
 }
 
 /// What `first` makes, or `None` if `other` is ready before.
-async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
+async fn unless<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
     let (mut first, mut other) = (pin!(first), pin!(other));
     poll_fn(|cx| {
         if let Poll::Ready(made) = first.as_mut().poll(cx) {
@@ -636,15 +637,15 @@ async fn either<T>(first: impl Future<Output = T>, other: impl Future<Output = (
 }
 
 /// RFC 6455, 4.2.2.
-fn accept(key: &str) -> String {
+fn accept_digest(key: &str) -> String {
     const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())
 }
 
-fn fill_in(reply: &[u8], accept: &str) -> Vec<u8> {
-    const PLACE: &[u8] = b"{accept}";
-    match find(reply, PLACE) {
-        Some(at) => [&reply[..at], accept.as_bytes(), &reply[at + PLACE.len()..]].concat(),
+fn insert_accept(reply: &[u8], accept: &str) -> Vec<u8> {
+    const PLACEHOLDER: &[u8] = b"{accept}";
+    match find(reply, PLACEHOLDER) {
+        Some(at) => [&reply[..at], accept.as_bytes(), &reply[at + PLACEHOLDER.len()..]].concat(),
         None => reply.to_vec(),
     }
 }
@@ -660,12 +661,12 @@ mod tests {
     #[test]
     fn the_digest_is_that_of_the_rfc() {
         // RFC 6455, 1.3
-        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept_digest("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
     fn the_digest_goes_where_the_reply_wants_it() {
-        assert_eq!(fill_in(b"a {accept}\r\n", "x"), b"a x\r\n");
-        assert_eq!(fill_in(b"as it is", "x"), b"as it is");
+        assert_eq!(insert_accept(b"a {accept}\r\n", "x"), b"a x\r\n");
+        assert_eq!(insert_accept(b"as it is", "x"), b"as it is");
     }
 }

@@ -42,7 +42,7 @@ pub struct Server {
     /// `ws` or `wss`.
     scheme: &'static str,
     journal: Journal,
-    orders: UnboundedSender<(Order, mpsc::Sender<()>)>,
+    controls: UnboundedSender<(Control, mpsc::Sender<()>)>,
     thread: Option<JoinHandle<()>>,
     /// How many of each kind were awaited so far.
     cursors: [AtomicUsize; 4],
@@ -65,7 +65,7 @@ impl From<Vec<Script>> for Scripts {
     /// If there is none.
     fn from(scripts: Vec<Script>) -> Scripts {
         assert!(!scripts.is_empty(), "a server needs a script");
-        Scripts(Arc::new(move |visit| scripts[visit.min(scripts.len() - 1)].clone()))
+        Scripts(Arc::new(move |connection| scripts[connection.min(scripts.len() - 1)].clone()))
     }
 }
 
@@ -82,7 +82,7 @@ impl fmt::Debug for Scripts {
 }
 
 /// What the thread is told to do.
-enum Order {
+enum Control {
     /// Leave new connections in the backlog: they open, and nobody answers.
     Pause,
     Resume,
@@ -92,7 +92,7 @@ enum Order {
 }
 
 /// How long a `next_…` method waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const NEXT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Server {
     /// Starts a server that plays a script, or one script after the other (the last one repeats).
@@ -115,15 +115,22 @@ impl Server {
     fn launch(scripts: Scripts, tls: Option<ServerTls>) -> Server {
         let scheme = if tls.is_some() { "wss" } else { "ws" };
         let journal = Journal::new();
-        let (orders, inbox) = unbounded_channel();
+        let (controls, receiver) = unbounded_channel();
         let (bound, addr) = mpsc::channel();
-        let host = Host { scripts, tls, journal: journal.clone(), visits: Arc::default() };
+        let host = Host { scripts, tls, journal: journal.clone(), accepted: Arc::default() };
         let thread = std::thread::Builder::new()
             .name("testing-server".into())
-            .spawn(move || serve(host, inbox, bound))
+            .spawn(move || serve(host, receiver, bound))
             .expect("a thread can be started");
         let addr = addr.recv().expect("a port of loopback can be bound");
-        Server { addr, scheme, journal, orders, thread: Some(thread), cursors: Default::default() }
+        Server {
+            addr,
+            scheme,
+            journal,
+            controls,
+            thread: Some(thread),
+            cursors: Default::default(),
+        }
     }
 
     /// Starts a server whose n-th connection, from 0, plays what the closure makes of n.
@@ -205,8 +212,8 @@ impl Server {
 
     /// The number of the next connection, from 0, once it was accepted.
     pub async fn next_dial(&self) -> usize {
-        self.next(0, "dial", |visit, note| match note {
-            Note::Dial => Some(visit),
+        self.next(0, "dial", |connection, note| match note {
+            Note::Dial => Some(connection),
             _ => None,
         })
         .await
@@ -246,28 +253,30 @@ impl Server {
         pick: impl Fn(usize, &Note) -> Option<T>,
     ) -> T {
         let skip = self.cursors[kind].fetch_add(1, Ordering::Relaxed);
-        self.journal.nth(what, skip, PATIENCE, |(_, visit, note)| pick(*visit, note)).await
+        self.journal
+            .nth(what, skip, NEXT_TIMEOUT, |(_, connection, note)| pick(*connection, note))
+            .await
     }
 
     /// Leaves new connections in the backlog: TCP takes them, and nobody answers.
     pub fn pause_accepting(&self) {
-        self.order(Order::Pause);
+        self.control(Control::Pause);
     }
 
     /// Accepts connections again, first of all those in the backlog.
     pub fn resume_accepting(&self) {
-        self.order(Order::Resume);
+        self.control(Control::Resume);
     }
 
     /// Closes the listener and all connections at once, as a process that dies does. Dials are
     /// refused from now on.
     pub fn kill(&self) {
-        self.order(Order::Kill);
+        self.control(Control::Kill);
     }
 
     /// Listens on the same port again. The scripts go on where they were.
     pub fn restart(&self) {
-        self.order(Order::Restart);
+        self.control(Control::Restart);
     }
 
     /// Ends the server, as [`kill`](Server::kill) does, for good.
@@ -276,18 +285,18 @@ impl Server {
     }
 
     /// Gives an order, and waits till it was carried out.
-    fn order(&self, order: Order) {
-        let (done, carried_out) = mpsc::channel();
-        if self.orders.send((order, done)).is_ok() {
+    fn control(&self, control: Control) {
+        let (done, is_done) = mpsc::channel();
+        if self.controls.send((control, done)).is_ok() {
             // An error says that the thread has panicked; the test will miss the server soon.
-            let _ = carried_out.recv();
+            let _ = is_done.recv();
         }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.orders = unbounded_channel().0;
+        self.controls = unbounded_channel().0;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -307,26 +316,26 @@ struct Host {
     tls: Option<ServerTls>,
     journal: Journal,
     /// How many connections there were.
-    visits: Arc<AtomicUsize>,
+    accepted: Arc<AtomicUsize>,
 }
 
 /// The server's thread.
 fn serve(
     host: Host,
-    inbox: UnboundedReceiver<(Order, mpsc::Sender<()>)>,
+    receiver: UnboundedReceiver<(Control, mpsc::Sender<()>)>,
     bound: mpsc::Sender<SocketAddr>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime can be built");
-    runtime.block_on(host.obey(inbox, bound));
+    runtime.block_on(host.run(receiver, bound));
 }
 
 impl Host {
-    async fn obey(
+    async fn run(
         self,
-        mut inbox: UnboundedReceiver<(Order, mpsc::Sender<()>)>,
+        mut receiver: UnboundedReceiver<(Control, mpsc::Sender<()>)>,
         bound: mpsc::Sender<SocketAddr>,
     ) {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
@@ -338,20 +347,20 @@ impl Host {
         };
         let mut accepting: Option<Task<()>> = listener.as_ref().map(accept);
         let _ = bound.send(addr);
-        while let Some((order, done)) = inbox.recv().await {
+        while let Some((control, done)) = receiver.recv().await {
             if let Some(task) = accepting.take() {
                 task.abort();
                 // An aborted task says so.
                 let _ = task.await;
             }
-            match order {
-                Order::Pause => {}
-                Order::Resume => accepting = listener.as_ref().map(accept),
-                Order::Kill => {
+            match control {
+                Control::Pause => {}
+                Control::Resume => accepting = listener.as_ref().map(accept),
+                Control::Kill => {
                     listener = None;
                     connections.lock().await.shutdown().await;
                 }
-                Order::Restart => {
+                Control::Restart => {
                     listener = Some(Arc::new(bind(addr).await));
                     accepting = listener.as_ref().map(accept);
                 }
@@ -366,32 +375,32 @@ impl Host {
         connections: Arc<tokio::sync::Mutex<JoinSet<()>>>,
     ) {
         while let Ok((stream, _)) = listener.accept().await {
-            let visit = self.visits.fetch_add(1, Ordering::Relaxed);
-            self.journal.write(visit, Note::Dial);
+            let connection = self.accepted.fetch_add(1, Ordering::Relaxed);
+            self.journal.write(connection, Note::Dial);
             let mut connections = connections.lock().await;
             while connections.try_join_next().is_some() {}
-            connections.spawn(self.clone().play(visit, stream));
+            connections.spawn(self.clone().play(connection, stream));
         }
     }
 
-    async fn play(self, visit: usize, mut stream: TcpStream) {
+    async fn play(self, connection: usize, mut stream: TcpStream) {
         // An error here shows in the first read.
         let _ = stream.set_nodelay(true);
-        let script = (self.scripts.0)(visit);
+        let script = (self.scripts.0)(connection);
         let (mut stream, leave) = match &self.tls {
             Some(tls) if !script.hangs_up() => match tls.handshake(stream).await {
                 Ok(mut secured) => {
-                    self.journal.write(visit, Note::Tls(TlsHandshake::of(&secured)));
-                    let leave = script.play(&mut secured, visit, &self.journal).await;
+                    self.journal.write(connection, Note::Tls(TlsHandshake::of(&secured)));
+                    let leave = script.play(&mut secured, connection, &self.journal).await;
                     (secured.into_inner().0, leave)
                 }
                 Err((err, stream)) => {
-                    self.journal.write(visit, Note::Gone(Gone::Tls(err.to_string())));
+                    self.journal.write(connection, Note::Gone(Gone::Tls(err.to_string())));
                     (stream, Leave::Truncated) // a close with bytes unread could cost the alert
                 }
             },
             _ => {
-                let leave = script.play(&mut stream, visit, &self.journal).await;
+                let leave = script.play(&mut stream, connection, &self.journal).await;
                 (stream, leave)
             }
         };
