@@ -1,4 +1,4 @@
-//! What a scripted peer saw, in order.
+//! The record of what a scripted peer saw, in order.
 
 use std::fmt;
 use std::io;
@@ -13,19 +13,19 @@ use crate::proto::error::ProtocolError;
 use crate::proto::message::Incoming;
 use crate::tls::server::TlsHandshake;
 
-/// One thing that a scripted peer saw.
+/// An entry of a [`Journal`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Note {
     /// A connection was accepted.
     Dial,
-    /// A TLS handshake was completed over it.
+    /// The TLS handshake was completed.
     Tls(TlsHandshake),
-    /// The head of its request came.
+    /// The head of the upgrade request was received.
     Request(Request),
-    /// A message or a control frame came.
+    /// A message or a control frame was received.
     Received(Incoming),
-    /// The connection is over.
+    /// The connection ended.
     Gone(Gone),
 }
 
@@ -35,11 +35,11 @@ pub enum Note {
 pub enum Gone {
     /// Both Close frames were exchanged.
     Closed,
-    /// The script said so.
+    /// The script ended it.
     Scripted,
-    /// The client ended it without a Close (FIN).
+    /// The client ended it without a Close frame (FIN).
     Eof,
-    /// The TLS handshake failed; what rustls says of it.
+    /// The TLS handshake failed, with the text of rustls's error.
     Tls(String),
     /// Reading or writing failed; `ConnectionReset` is the client's RST.
     Error(io::ErrorKind),
@@ -47,25 +47,25 @@ pub enum Gone {
     Breach(ProtocolError),
 }
 
-/// The head of an upgrade request, as it was sent.
+/// The head of an upgrade request, as received.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request {
-    /// Request line and header lines, without the empty line at the end.
+    /// The request line and the header lines, without the empty line at the end.
     pub head: String,
 }
 
 impl Request {
-    /// The request line: method, target and version.
+    /// Returns the request line: method, target and version.
     pub fn line(&self) -> &str {
         self.head.lines().next().unwrap_or_default()
     }
 
-    /// The first value of a header, its name in any case.
+    /// Returns the first value of a header. The name is matched in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers(name).next()
     }
 
-    /// Every value of a header, in order.
+    /// Returns every value of a header, in order. The name is matched in any case.
     pub fn headers<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
         lines.filter(move |line| line.0.eq_ignore_ascii_case(name)).map(|line| line.1.trim())
@@ -78,42 +78,42 @@ impl fmt::Debug for Request {
     }
 }
 
-/// A log that scripted peers write and tests read, also from another thread.
+/// A record that scripted peers write and tests read, also from another thread. Clones share it.
 ///
-/// A [`Server`](crate::testing::Server) keeps one of its own. Who plays a
-/// [`Script`](crate::testing::Script) over another transport brings one along.
+/// A [`Server`](crate::testing::Server) has its own. To play a
+/// [`Script`](crate::testing::Script) over another transport, create one.
 #[derive(Clone, Debug, Default)]
 pub struct Journal(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// When, in which connection (from 0), what.
+    /// Time, connection (from 0) and entry.
     log: Mutex<Vec<(Instant, usize, Note)>>,
-    /// Rung after each entry.
+    /// Notified after each entry.
     written: Notify,
 }
 
 impl Journal {
-    /// An empty one.
+    /// Creates an empty journal.
     pub fn new() -> Journal {
         Journal::default()
     }
 
-    /// Adds a note about the connection of this number.
+    /// Adds an entry about the connection with this number.
     pub fn write(&self, connection: usize, note: Note) {
         self.lock().push((Instant::now(), connection, note));
         self.0.written.notify_waiters();
     }
 
-    /// Everything so far: when, in which connection (from 0), and what.
+    /// Returns all entries so far: time, connection (from 0) and note.
     pub fn notes(&self) -> Vec<(Instant, usize, Note)> {
         self.lock().clone()
     }
 
-    /// The `skip`-th note, from 0, that `pick` makes something of, once it is there.
+    /// Waits for the `skip`-th note, from 0, for which `pick` returns a value, and returns that.
     ///
     /// # Panics
-    /// With all notes, if it does not come within `timeout`.
+    /// With all notes, if it does not arrive within `timeout`.
     pub(super) async fn nth<T>(
         &self,
         what: &str,

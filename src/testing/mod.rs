@@ -1,15 +1,16 @@
-//! A peer and a probe, for tests of code that keeps WebSocket connections.
+//! A scripted server and a recording handler, for tests of code that uses this crate.
 //!
-//! [`Server`] is a WebSocket server on loopback that does what its [`Script`]s say: it greets,
-//! refuses, stalls, cuts and lies, and writes down what it saw. [`Probe`] stands in for a handler:
-//! it writes down every event, and awaits the next one of a kind, so that a test needs no sleeps.
+//! [`Server`] is a WebSocket server on loopback, plain or over TLS ([`ServerTls`]). Each connection
+//! plays a [`Script`]: it sends messages, refuses the upgrade, stalls, drops the connection or sends
+//! bytes that break the protocol, and records what it receives. [`Probe`] is an event handler that
+//! records every event and awaits the next one of a kind, so that a test needs no sleeps.
 //!
 //! ```
 //! use actix_ws_client::testing::{Probe, Script, Server};
 //! use actix_ws_client::{Connection, command, event};
 //!
 //! # actix::System::new().block_on(async {
-//! // The first connection is cut after one message; the next ones echo.
+//! // The first connection is dropped after one message; later ones echo.
 //! let server = Server::start([Script::accept().send_text("hi").drop_connection(), Script::accept().echo()]);
 //! let probe = Probe::new();
 //! let connection = probe.attach(Connection::builder(server.url())).start().unwrap();

@@ -1,4 +1,4 @@
-//! What a scripted peer does, over any stream.
+//! The script of a test server's connection, and its player for any stream.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -23,12 +23,12 @@ use crate::proto::message::{ControlPayload, Incoming, Outgoing, Payload};
 use crate::proto::session::Session;
 use crate::testing::journal::{Gone, Journal, Note, Request};
 
-/// What a scripted peer does with one connection: an opening, then steps, one after the other.
+/// What a test server does with one connection: an opening, then steps in order.
 ///
-/// Behind the last step it serves: it reads, answers pings, answers a Close, and leaves when the
-/// connection is over. Whatever it reads is written down, in each step that reads.
+/// After the last step it serves: it reads, answers pings and a Close, and ends with the connection.
+/// Every step that reads records what it receives in the [`Journal`].
 ///
-/// | step | reads meanwhile | answers pings and Close |
+/// | step | reads | answers pings and Close |
 /// |---|---|---|
 /// | `send_…`, `drip`, `flood` | no | no |
 /// | `expect_…`, `echo`, `serve_for`, `serve_until` | yes | yes |
@@ -39,7 +39,7 @@ use crate::testing::journal::{Gone, Journal, Note, Request};
 /// use actix_ws_client::testing::Script;
 ///
 /// let busy = Script::refuse(503).header("Retry-After", "1").body("later");
-/// let moody = Script::accept()
+/// let unsteady = Script::accept()
 ///     .expect_text("subscribe")
 ///     .send_text("one")
 ///     .stall(Duration::from_millis(300))
@@ -50,22 +50,22 @@ use crate::testing::journal::{Gone, Journal, Note, Request};
 pub struct Script {
     opening: Opening,
     steps: Vec<Step>,
-    /// Whether a Ping is answered.
+    /// Whether pings are answered.
     pongs: bool,
     /// Whether a Close is answered.
     answers_close: bool,
-    /// What the client may send.
+    /// The bounds on what the client sends.
     limits: Limits,
 }
 
-/// How a connection begins.
+/// The beginning of a connection.
 #[derive(Clone, Debug)]
 enum Opening {
-    /// A reply with this status; 101 comes with all that RFC 6455 asks for.
+    /// A reply with this status. With 101 it has all the header lines of RFC 6455, 4.2.2.
     Reply { status: u16, lines: Vec<(String, String)>, body: Bytes },
-    /// These bytes, once the request has come.
+    /// These bytes, once the request is received.
     Raw(Bytes),
-    /// No reply, ever.
+    /// No reply.
     Silence,
     /// The connection is closed before anything is read.
     HangUp,
@@ -91,21 +91,20 @@ enum Wait {
     Forever,
 }
 
-/// How a peer leaves.
+/// How a script ended its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
-    /// Everything was said: the stream was shut down.
+    /// In order: the stream was shut down.
     Quietly,
-    /// The script wants a TLS session to be cut: the caller of [`Script::play`] ends the transport
-    /// (FIN, where that is TCP) without shutting down the stream over it, which would send a
-    /// close_notify (RFC 8446, 6.1).
+    /// Without a close_notify (RFC 8446, 6.1): the caller of [`Script::play`] ends the transport
+    /// below TLS (FIN, where that is TCP) and does not shut down the TLS stream.
     Truncated,
-    /// The script wants a reset: the caller of [`Script::play`] drops the stream so that its
-    /// transport tells the client (RST, where that is TCP).
+    /// With a reset: the caller of [`Script::play`] drops the stream in a way that its transport
+    /// reports to the client (RST, where that is TCP).
     Reset,
 }
 
-/// A gate that a script waits at until the test opens it.
+/// A gate at which scripts wait until the test opens it. Clones are the same gate.
 ///
 /// ```
 /// use actix_ws_client::testing::{Gate, Script};
@@ -118,20 +117,20 @@ pub enum Leave {
 pub struct Gate(Arc<Semaphore>);
 
 impl Gate {
-    /// A closed gate.
-    #[expect(clippy::new_without_default, reason = "whether it is open should be said")]
+    /// Creates a closed gate.
+    #[expect(clippy::new_without_default, reason = "a default would not say that it is closed")]
     pub fn new() -> Gate {
         Gate(Arc::new(Semaphore::new(0)))
     }
 
-    /// Lets through who waits, and everybody who comes later.
+    /// Opens the gate, for scripts that wait at it and for all later ones.
     pub fn open(&self) {
         self.0.close();
     }
 
     /// Waits until it is open.
     pub async fn opened(&self) {
-        // No permit is ever given out; a closed semaphore refuses at once.
+        // There are no permits; closing the semaphore ends the wait.
         let _ = self.0.acquire().await;
     }
 }
@@ -152,19 +151,20 @@ impl Script {
         Script::new(Opening::Reply { status, lines: Vec::new(), body: Bytes::new() })
     }
 
-    /// Answers the request with these bytes. `{accept}` in them becomes the digest that
-    /// `Sec-WebSocket-Accept` should have.
+    /// Answers the request with these bytes. `{accept}` in them is replaced by the correct value of
+    /// `Sec-WebSocket-Accept`.
     pub fn raw_reply(bytes: impl Into<Bytes>) -> Script {
         Script::new(Opening::Raw(bytes.into()))
     }
 
-    /// Never answers the request, but reads on, and sees the client go. No step follows.
+    /// Never answers the request, but keeps reading until the client ends the connection. Later
+    /// steps are not played.
     pub fn no_reply() -> Script {
         Script::new(Opening::Silence)
     }
 
-    /// Closes the connection before anything is read, over TLS also before the handshake. No step
-    /// follows.
+    /// Closes the connection before anything is read, over TLS before the handshake too. Later steps
+    /// are not played.
     pub fn hang_up() -> Script {
         Script::new(Opening::HangUp)
     }
@@ -174,7 +174,7 @@ impl Script {
         matches!(self.opening, Opening::HangUp)
     }
 
-    /// Adds a header line to the reply. No effect on a raw reply.
+    /// Adds a header line to the reply. Has no effect on a raw reply.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Script {
         if let Opening::Reply { lines, .. } = &mut self.opening {
             lines.push((name.into(), value.into()));
@@ -182,7 +182,7 @@ impl Script {
         self
     }
 
-    /// The body of a refusal; it comes with its `Content-Length`.
+    /// Sets the body of a refusal, and its `Content-Length`. Has no effect on a raw reply.
     pub fn body(mut self, bytes: impl Into<Bytes>) -> Script {
         if let Opening::Reply { body, .. } = &mut self.opening {
             *body = bytes.into();
@@ -224,7 +224,7 @@ impl Script {
         self.step(Step::Send(Outgoing::Ping(payload)))
     }
 
-    /// Sends a Pong that nobody asked for.
+    /// Sends an unsolicited Pong.
     ///
     /// # Panics
     /// If the payload has more than 125 bytes.
@@ -233,10 +233,10 @@ impl Script {
         self.step(Step::Send(Outgoing::Pong(payload)))
     }
 
-    /// Sends a Close. For codes that may not be sent there is [`send_raw`](Script::send_raw).
+    /// Sends a Close. To send a code that is not allowed, use [`send_raw`](Script::send_raw).
     ///
     /// # Panics
-    /// If the code may not be sent (RFC 6455, 7.4), or the reason has more than 123 bytes.
+    /// If the code is not allowed in a frame (RFC 6455, 7.4), or the reason has more than 123 bytes.
     pub fn send_close(self, code: u16, reason: &'static str) -> Script {
         let frame = CloseFrame::new(CloseCode::from(code), reason).expect("a frame that is legal");
         self.step(Step::Send(Outgoing::Close(Some(frame))))
@@ -252,68 +252,68 @@ impl Script {
         self.step(Step::Raw(bytes.into()))
     }
 
-    /// Sends the beginning of a text frame of 300 bytes: its header and ten of them.
+    /// Sends the beginning of a text frame of 300 bytes: the header and 10 bytes.
     pub fn half_a_frame(self) -> Script {
         self.send_raw(&b"\x81\x7e\x01\x2c0123456789"[..])
     }
 
-    /// Sends these bytes one by one, so far apart.
+    /// Sends these bytes one by one, with a pause of `every` after each.
     pub fn drip(self, bytes: impl Into<Bytes>, every: Duration) -> Script {
         self.step(Step::Drip(bytes.into(), every))
     }
 
-    /// Sends these bytes over and over, until the client has gone.
+    /// Sends these bytes repeatedly, until the client ends the connection.
     pub fn flood(self, bytes: impl Into<Bytes>) -> Script {
         self.step(Step::Flood(bytes.into()))
     }
 
-    /// Waits for a message, whichever.
+    /// Waits for any message.
     pub fn expect_message(self) -> Script {
         self.step(Step::Expect(None))
     }
 
-    /// Waits for this text. Any other message is written down and passed over.
+    /// Waits for this text message. Other messages are recorded and skipped.
     pub fn expect_text(self, text: impl Into<ByteString>) -> Script {
         self.step(Step::Expect(Some(Payload::Text(text.into()))))
     }
 
-    /// Sends back every message, until the connection is over.
+    /// Sends every message back, until the connection ends.
     pub fn echo(self) -> Script {
         self.step(Step::Echo)
     }
 
-    /// Serves for so long.
+    /// Serves for this time: reads, and answers pings and a Close.
     pub fn serve_for(self, time: Duration) -> Script {
         self.step(Step::Serve(Wait::For(time)))
     }
 
-    /// Serves until the test opens the gate.
+    /// Serves until the gate is opened: reads, and answers pings and a Close.
     pub fn serve_until(self, gate: &Gate) -> Script {
         self.step(Step::Serve(Wait::Until(gate.clone())))
     }
 
-    /// Reads nothing and writes nothing for so long, with the connection open.
+    /// Neither reads nor writes for this time; the connection stays open.
     pub fn stall(self, time: Duration) -> Script {
         self.step(Step::Stall(Wait::For(time)))
     }
 
-    /// Reads nothing and writes nothing until the test opens the gate.
+    /// Neither reads nor writes until the gate is opened; the connection stays open.
     pub fn stall_until(self, gate: &Gate) -> Script {
         self.step(Step::Stall(Wait::Until(gate.clone())))
     }
 
-    /// Reads nothing and writes nothing any more, with the connection open.
+    /// Neither reads nor writes any more; the connection stays open.
     pub fn stall_forever(self) -> Script {
         self.step(Step::Stall(Wait::Forever))
     }
 
-    /// Ends the connection without a Close (FIN).
+    /// Ends the connection without a Close frame (FIN).
     pub fn drop_connection(self) -> Script {
         self.step(Step::Leave(Leave::Quietly))
     }
 
-    /// Ends the connection without a Close and, over TLS, without a close_notify (FIN alone).
-    /// Without TLS it is [`drop_connection`](Script::drop_connection).
+    /// Ends the connection without a Close frame and, over TLS, without a close_notify (FIN alone).
+    /// Without TLS it does the same as [`drop_connection`](Script::drop_connection).
     pub fn drop_without_close_notify(self) -> Script {
         self.step(Step::Leave(Leave::Truncated))
     }
@@ -323,27 +323,27 @@ impl Script {
         self.step(Step::Leave(Leave::Reset))
     }
 
-    /// Whether pings are answered. Default true.
+    /// Sets whether pings are answered. Default: true.
     pub fn pongs(mut self, answered: bool) -> Script {
         self.pongs = answered;
         self
     }
 
-    /// Goes on reading behind the client's Close, and keeps the connection open, but never answers
-    /// it.
+    /// Leaves the client's Close unanswered: keeps reading, and keeps the connection open.
     pub fn never_answer_close(mut self) -> Script {
         self.answers_close = false;
         self
     }
 
-    /// What the client may send. Default as for a client.
+    /// Sets bounds on the frames and messages that the client sends. Default: those of a client
+    /// ([`Limits::default`]).
     pub fn limits(mut self, limits: Limits) -> Script {
         self.limits = limits;
         self
     }
 
-    /// Plays the script over a stream to its end, and writes down what is seen as the connection of
-    /// number `connection`. The stream is shut down if [`Leave::Quietly`] is returned, and else left to
+    /// Plays the script over a stream to its end. Records in `journal` under the number `connection`.
+    /// The stream is shut down if the result is [`Leave::Quietly`]; otherwise ending it is left to
     /// the caller.
     ///
     /// ```
@@ -385,7 +385,7 @@ impl Script {
     }
 }
 
-/// The end of a connection.
+/// The end of a connection, which ends the script.
 struct End {
     gone: Gone,
     leave: Leave,
@@ -403,10 +403,10 @@ impl From<io::Error> for End {
     }
 }
 
-/// What cannot be: a script that goes on behind its end.
+/// A script cannot return without an end: its last step serves until the connection ends.
 enum Never {}
 
-/// One performance of a script.
+/// One run of a script.
 struct Player<'a, S> {
     script: &'a Script,
     stream: &'a mut S,
@@ -415,12 +415,12 @@ struct Player<'a, S> {
     journal: &'a Journal,
     codec: Codec,
     session: Session,
-    /// Read, and not decoded yet.
+    /// Bytes that are not decoded yet.
     received: BytesMut,
 }
 
-/// How long what still comes is taken in behind the end: a close with bytes unread would be a
-/// reset, which may cost the client what was sent last.
+/// The time for which bytes are still read after the end. Closing a socket with bytes unread sends a
+/// reset, which could make the client lose what was sent last.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<S> Player<'_, S>
@@ -461,7 +461,7 @@ where
         self.journal.write(self.connection, Note::Request(request));
         match &self.script.opening {
             Opening::HangUp => {} // returned above
-            // Who leaves meanwhile is seen to leave.
+            // Reading notices when the client ends the connection.
             Opening::Silence => loop {
                 self.received.clear();
                 self.read().await?;
@@ -503,7 +503,7 @@ where
         }
     }
 
-    /// Reads more into `received`. May be dropped half-way.
+    /// Reads more into `received`. Cancel-safe.
     async fn read(&mut self) -> Result<(), End> {
         match self.stream.read_buf(&mut self.received).await? {
             0 => Err(End::quiet(Gone::Eof)),
@@ -525,7 +525,7 @@ where
         Ok(())
     }
 
-    /// Sends what may still be sent.
+    /// Sends a frame, unless a Close was sent before.
     async fn send(&mut self, item: Outgoing) -> Result<(), End> {
         let item = match item {
             Outgoing::Close(frame) => self.session.close(frame),
@@ -533,7 +533,7 @@ where
         };
         let mut encoded = BytesMut::new();
         if let Some(item) = item {
-            // Behind our own Close nothing is sent, whatever the script says.
+            // RFC 6455, 5.5.1: nothing is sent after a Close, even if the script has more.
             let _ = self.codec.encode(item, &mut encoded);
         }
         self.write(&encoded).await
@@ -548,7 +548,7 @@ where
         }
     }
 
-    /// The next message; control frames are answered on the way.
+    /// Waits for the next message. Control frames are answered meanwhile.
     async fn message(&mut self) -> Result<Payload, End> {
         loop {
             if let Some(payload) = self.next_decoded().await? {
@@ -558,12 +558,12 @@ where
         }
     }
 
-    /// Serves until the wait is over.
+    /// Reads, and answers control frames, until the wait ends.
     async fn serve(&mut self, wait: &Wait) -> Result<(), End> {
         let start = Instant::now();
         loop {
             while self.next_decoded().await?.is_some() {}
-            // Only reading is cut short: an answer is never left half-written.
+            // Only reading is cancelled, so that no answer stays half-written.
             let read = match wait {
                 Wait::For(time) => timeout_at(start + *time, self.read()).await.ok(),
                 Wait::Until(gate) => unless(self.read(), gate.opened()).await,
@@ -576,7 +576,7 @@ where
         }
     }
 
-    /// Takes a message out of `received`, if one is whole.
+    /// Decodes the next message in `received`, if it is complete. Answers control frames.
     async fn next_decoded(&mut self) -> Result<Option<Payload>, End> {
         loop {
             if self.session.is_done() {
@@ -604,7 +604,7 @@ where
     }
 }
 
-/// Shuts down the stream, then reads and drops what still arrives, for at most [`DRAIN_TIMEOUT`].
+/// Shuts down the stream, then reads and discards what still arrives, for at most [`DRAIN_TIMEOUT`].
 pub(super) async fn drain<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     if stream.shutdown().await.is_err() {
         return;
@@ -624,7 +624,7 @@ impl Wait {
     }
 }
 
-/// What `first` makes, or `None` if `other` is ready before.
+/// Returns the output of `first`, or `None` if `other` is ready before it.
 async fn unless<T>(first: impl Future<Output = T>, other: impl Future<Output = ()>) -> Option<T> {
     let (mut first, mut other) = (pin!(first), pin!(other));
     poll_fn(|cx| {
@@ -636,7 +636,7 @@ async fn unless<T>(first: impl Future<Output = T>, other: impl Future<Output = (
     .await
 }
 
-/// RFC 6455, 4.2.2.
+/// Computes `Sec-WebSocket-Accept` (RFC 6455, 4.2.2).
 fn accept_digest(key: &str) -> String {
     const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize())

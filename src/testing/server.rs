@@ -17,14 +17,14 @@ use crate::testing::journal::{Gone, Journal, Note, Request};
 use crate::testing::script::{Leave, Script, drain};
 use crate::tls::server::{ServerTls, TlsHandshake};
 
-/// A WebSocket server for tests: real sockets on 127.0.0.1, scripted connections.
+/// A WebSocket server for tests: real sockets on 127.0.0.1, one [`Script`] for each connection.
 ///
-/// It runs on a thread and a runtime of its own, so that it works from any test and never waits
-/// for the client's thread. It counts the dials and writes down what it saw; its `next_…` methods
-/// await the next thing of a kind, each from the beginning, and panic with all that was seen if it
-/// does not come within 10 s. It ends when it is dropped.
+/// It runs on its own thread and runtime, so that it works in any test and never waits for the
+/// client's thread. It records what it receives in a [`Journal`]. Each `next_…` method returns the
+/// records of its kind one after the other, from the first on; it waits for the next one, and panics
+/// with the whole journal if none arrives within 10 s. Dropping the server ends it.
 ///
-/// Real sockets need the real clock. For a paused or simulated one there is [`Script::play`].
+/// Real sockets need the real clock. With a paused or simulated clock, use [`Script::play`].
 ///
 /// ```
 /// use actix_ws_client::Connection;
@@ -44,11 +44,11 @@ pub struct Server {
     journal: Journal,
     controls: UnboundedSender<(Control, mpsc::Sender<()>)>,
     thread: Option<JoinHandle<()>>,
-    /// How many of each kind were awaited so far.
+    /// The number of records of each kind that `next_…` has returned.
     cursors: [AtomicUsize; 4],
 }
 
-/// Which script each connection plays.
+/// The script of each connection: one for all, or one after the other with the last repeated.
 #[derive(Clone)]
 pub struct Scripts(Arc<dyn Fn(usize) -> Script + Send + Sync>);
 
@@ -62,7 +62,7 @@ impl From<Vec<Script>> for Scripts {
     /// One after the other; the last one repeats.
     ///
     /// # Panics
-    /// If there is none.
+    /// If the list is empty.
     fn from(scripts: Vec<Script>) -> Scripts {
         assert!(!scripts.is_empty(), "a server needs a script");
         Scripts(Arc::new(move |connection| scripts[connection.min(scripts.len() - 1)].clone()))
@@ -81,9 +81,9 @@ impl fmt::Debug for Scripts {
     }
 }
 
-/// What the thread is told to do.
+/// A request to the server's thread.
 enum Control {
-    /// Leave new connections in the backlog: they open, and nobody answers.
+    /// Leave new connections in the backlog: TCP connects, and nothing answers.
     Pause,
     Resume,
     /// Close the listener and all connections.
@@ -91,7 +91,7 @@ enum Control {
     Restart,
 }
 
-/// How long a `next_…` method waits.
+/// The time that a `next_…` method waits.
 const NEXT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Server {
@@ -133,7 +133,7 @@ impl Server {
         }
     }
 
-    /// Starts a server whose n-th connection, from 0, plays what the closure makes of n.
+    /// Starts a server whose n-th connection, from 0, plays the script that the closure returns for n.
     ///
     /// # Panics
     /// If no port can be bound.
@@ -141,7 +141,7 @@ impl Server {
         Server::start(Scripts(Arc::new(script)))
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -155,17 +155,17 @@ impl Server {
         }
     }
 
-    /// Everything that was seen.
+    /// Returns the record of all connections.
     pub fn journal(&self) -> &Journal {
         &self.journal
     }
 
-    /// How many connections were accepted.
+    /// Returns the number of accepted connections.
     pub fn dials(&self) -> usize {
         self.all(|note| matches!(note, Note::Dial).then_some(())).len()
     }
 
-    /// All TLS handshakes that were completed, in order.
+    /// Returns all completed TLS handshakes, in order.
     pub fn tls_handshakes(&self) -> Vec<TlsHandshake> {
         self.all(|note| match note {
             Note::Tls(handshake) => Some(handshake),
@@ -173,7 +173,7 @@ impl Server {
         })
     }
 
-    /// The heads of all upgrade requests, in order.
+    /// Returns the heads of all upgrade requests, in order.
     pub fn requests(&self) -> Vec<Request> {
         self.all(|note| match note {
             Note::Request(request) => Some(request),
@@ -181,7 +181,7 @@ impl Server {
         })
     }
 
-    /// All messages and control frames that came, in order.
+    /// Returns all received messages and control frames, in order.
     pub fn received(&self) -> Vec<Incoming> {
         self.all(|note| match note {
             Note::Received(item) => Some(item),
@@ -189,7 +189,7 @@ impl Server {
         })
     }
 
-    /// All messages that came, in order.
+    /// Returns all received messages, in order.
     pub fn messages(&self) -> Vec<Payload> {
         self.all(|note| match note {
             Note::Received(Incoming::Message(payload)) => Some(payload),
@@ -197,7 +197,7 @@ impl Server {
         })
     }
 
-    /// All Close frames that came, in order; `None` is an empty one.
+    /// Returns all received Close frames, in order; `None` is one without a code.
     pub fn closes(&self) -> Vec<Option<CloseFrame>> {
         self.all(|note| match note {
             Note::Received(Incoming::Close(frame)) => Some(frame),
@@ -210,7 +210,7 @@ impl Server {
         notes.filter_map(|(_, _, note)| pick(note)).collect()
     }
 
-    /// The number of the next connection, from 0, once it was accepted.
+    /// Waits until the next connection is accepted, and returns its number, from 0.
     pub async fn next_dial(&self) -> usize {
         self.next(0, "dial", |connection, note| match note {
             Note::Dial => Some(connection),
@@ -219,7 +219,7 @@ impl Server {
         .await
     }
 
-    /// The next message that comes, over whichever connection.
+    /// Waits for the next message on any connection, and returns it.
     pub async fn next_message(&self) -> Payload {
         self.next(1, "message", |_, note| match note {
             Note::Received(Incoming::Message(payload)) => Some(payload.clone()),
@@ -228,7 +228,8 @@ impl Server {
         .await
     }
 
-    /// The next Close frame that comes, over whichever connection; `None` is an empty one.
+    /// Waits for the next Close frame on any connection, and returns it; `None` is one without a
+    /// code.
     pub async fn next_close(&self) -> Option<CloseFrame> {
         self.next(2, "Close", |_, note| match note {
             Note::Received(Incoming::Close(frame)) => Some(frame.clone()),
@@ -237,7 +238,7 @@ impl Server {
         .await
     }
 
-    /// How the next connection ended that did.
+    /// Waits until the next connection ends, and returns how.
     pub async fn next_gone(&self) -> Gone {
         self.next(3, "end of a connection", |_, note| match note {
             Note::Gone(gone) => Some(gone.clone()),
@@ -258,37 +259,37 @@ impl Server {
             .await
     }
 
-    /// Leaves new connections in the backlog: TCP takes them, and nobody answers.
+    /// Leaves new connections in the backlog: TCP connects, and nothing answers.
     pub fn pause_accepting(&self) {
         self.control(Control::Pause);
     }
 
-    /// Accepts connections again, first of all those in the backlog.
+    /// Accepts connections again, those in the backlog first.
     pub fn resume_accepting(&self) {
         self.control(Control::Resume);
     }
 
-    /// Closes the listener and all connections at once, as a process that dies does. Dials are
-    /// refused from now on.
+    /// Closes the listener and drops all connections at once, like a process that dies. Later dials
+    /// are refused.
     pub fn kill(&self) {
         self.control(Control::Kill);
     }
 
-    /// Listens on the same port again. The scripts go on where they were.
+    /// Listens on the same port again. The sequence of scripts continues.
     pub fn restart(&self) {
         self.control(Control::Restart);
     }
 
-    /// Ends the server, as [`kill`](Server::kill) does, for good.
+    /// Ends the server for good, in the way of [`kill`](Server::kill).
     pub fn stop(self) {
         drop(self);
     }
 
-    /// Gives an order, and waits till it was carried out.
+    /// Sends a request to the server's thread, and waits until it is carried out.
     fn control(&self, control: Control) {
         let (done, is_done) = mpsc::channel();
         if self.controls.send((control, done)).is_ok() {
-            // An error says that the thread has panicked; the test will miss the server soon.
+            // An error means that the thread has panicked; the test then fails for want of a server.
             let _ = is_done.recv();
         }
     }
@@ -309,17 +310,17 @@ impl fmt::Debug for Server {
     }
 }
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 #[derive(Clone)]
 struct Host {
     scripts: Scripts,
     tls: Option<ServerTls>,
     journal: Journal,
-    /// How many connections there were.
+    /// The number of accepted connections.
     accepted: Arc<AtomicUsize>,
 }
 
-/// The server's thread.
+/// Runs the server's thread.
 fn serve(
     host: Host,
     receiver: UnboundedReceiver<(Control, mpsc::Sender<()>)>,
@@ -350,7 +351,7 @@ impl Host {
         while let Some((control, done)) = receiver.recv().await {
             if let Some(task) = accepting.take() {
                 task.abort();
-                // An aborted task says so.
+                // An error means that the task was aborted.
                 let _ = task.await;
             }
             match control {
@@ -384,7 +385,7 @@ impl Host {
     }
 
     async fn play(self, connection: usize, mut stream: TcpStream) {
-        // An error here shows in the first read.
+        // An error here is returned again by the first read.
         let _ = stream.set_nodelay(true);
         let script = (self.scripts.0)(connection);
         let (mut stream, leave) = match &self.tls {
@@ -396,7 +397,7 @@ impl Host {
                 }
                 Err((err, stream)) => {
                     self.journal.write(connection, Note::Gone(Gone::Tls(err.to_string())));
-                    (stream, Leave::Truncated) // a close with bytes unread could cost the alert
+                    (stream, Leave::Truncated) // closed with bytes unread, TCP could drop the alert
                 }
             },
             _ => {
@@ -416,8 +417,8 @@ async fn bind(addr: SocketAddr) -> TcpListener {
     TcpListener::bind(addr).await.expect("a port of loopback can be bound")
 }
 
-/// Makes the drop of a stream a reset. The lint is about a linger that waits; one of zero does not,
-/// and the method that replaces this one is younger than the oldest tokio that we take.
+/// Makes dropping the stream send a reset. The method is deprecated because a linger blocks, which one
+/// of zero does not; its replacement is younger than the oldest tokio that this crate supports.
 #[allow(deprecated)]
 fn reset(stream: &TcpStream) {
     let _ = stream.set_linger(Some(Duration::ZERO));
