@@ -1,18 +1,18 @@
-//! The client side of the Autobahn test suite: echoes every case, then asks for the report.
+//! The client side of the Autobahn test suite: echoes every case, then requests the report.
 //!
-//! `cargo run --release --example autobahn -- [URL [AGENT]]`, against
-//! `wstest -m fuzzingserver`. Whether all went well is in the suite's report.
+//! `cargo run --release --example autobahn -- [URL [AGENT]]`, with `wstest -m fuzzingserver` as the
+//! server (default: `ws://127.0.0.1:9001`). The result of each case is in the suite's report.
 
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use actix_ws_client::{Compression, Connection, Outcome, Payload, command, event};
 
-/// Sends back what it is sent.
+/// Sends every message back.
 #[derive(Default)]
 struct Echo {
     connection: Option<actix_ws_client::Handle>,
-    /// The last text that came: the answer of `getCaseCount`.
+    /// Receives each text message: the answer of `getCaseCount` is one.
     answer: Option<tokio::sync::mpsc::UnboundedSender<String>>,
 }
 
@@ -68,7 +68,7 @@ async fn run(url: String, echo: Echo) -> Result<Outcome, actix_ws_client::Config
         .await
 }
 
-/// The suite sends messages of 16 MiB and a header.
+/// Raises the limits to 64 MiB: the suite sends messages of 16 MiB and a header.
 fn limits() -> actix_ws_client::Limits {
     let mut limits = actix_ws_client::Limits::default();
     limits.frame = 64 << 20;
@@ -76,7 +76,7 @@ fn limits() -> actix_ws_client::Limits {
     limits
 }
 
-/// Everything is compressed, with context takeover both ways unless the suite wants none.
+/// Compresses every message, with context takeover both ways unless the suite refuses it.
 fn compression() -> Compression {
     Compression::new().threshold(0).client_no_context_takeover(false)
 }

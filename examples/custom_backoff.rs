@@ -1,7 +1,7 @@
-//! Reconnection by a policy of one's own: an iterator, the trait of the `backoff` crate, and the
-//! default one with other bounds. Each dials a port where nobody listens until it gives up.
+//! Custom reconnect policies: an iterator, the trait of the `backoff` crate, and the default policy
+//! with other bounds. Each dials a closed port until it gives up.
 //!
-//! `cargo run --example custom_backoff`.
+//! `cargo run --example custom_backoff`
 
 use std::error::Error;
 use std::iter::successors;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_ws_client::backoff::Backoff;
 use actix_ws_client::{Connection, OutcomeKind, Reconnect, event};
 
-/// Each delay is the sum of the last two, up to a limit; then it gives up.
+/// Waits for the sum of the last two delays each time, up to a limit; then it gives up.
 #[derive(Clone)]
 struct Fibonacci {
     now: Duration,
@@ -28,8 +28,8 @@ impl Backoff for Fibonacci {
         (delay <= LIMIT).then_some(delay)
     }
 
-    /// Called when a socket that was open for `stable_after` is lost, not at each opening: a server
-    /// that accepts and drops would be dialled without end.
+    /// Called when a socket is lost that was open for at least `stable_after`. It is not called at each
+    /// opening, or a server that accepts and drops at once would be dialled at the first delay for ever.
     fn reset(&mut self) {
         *self = FIRST;
     }
@@ -39,27 +39,27 @@ impl Backoff for Fibonacci {
 async fn main() -> Result<(), Box<dyn Error>> {
     let millis = Duration::from_millis;
 
-    println!("* the delays of an iterator");
+    println!("* the delays of an iterator: 10, 40 and 20 ms");
     let given = Reconnect::delays(move || [millis(10), millis(40), millis(20)]);
     run(given, None).await?;
 
-    println!("* an iterator without an end, which max_attempts ends");
+    println!("* an endless iterator, ended by max_attempts");
     let doubled = Reconnect::delays(move || successors(Some(millis(10)), |last| Some(*last * 2)));
     run(doubled, Some(5)).await?;
 
-    println!("* the trait Backoff");
+    println!("* an implementation of the trait Backoff");
     run(Reconnect::custom(|| FIRST), None).await?;
 
-    // For more than one client this is the best of them: all its delays are random, so that those
-    // who lost the same server don't come back to it in the same instant.
-    println!("* the default policy with bounds of one's own");
+    // The best of these for more than one client: every delay is random, so that clients that lost
+    // the same server do not dial it again at the same instant.
+    println!("* the default policy with other bounds");
     let random = Reconnect::exponential().floor(millis(10)).initial(millis(20)).cap(millis(80));
     run(random.into(), Some(4)).await
 }
 
 /// Dials until the policy gives up, and prints each delay.
 async fn run(policy: Reconnect, max_attempts: Option<u32>) -> Result<(), Box<dyn Error>> {
-    // Nobody listens on the port of a socket that was closed.
+    // Nothing listens on the port of a socket that was closed.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let run = Connection::builder(format!("ws://127.0.0.1:{port}/"))
         .proxy_from_env(false)

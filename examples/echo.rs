@@ -1,6 +1,6 @@
-//! A first program: sends three lines to an echo server and prints what comes back.
+//! A first program: sends three lines to an echo server and prints the replies.
 //!
-//! `cargo run --example echo -- [URL]`; without a URL it starts a server of its own.
+//! `cargo run --example echo -- [URL]`; without a URL it starts an echo server itself.
 
 use actix::prelude::*;
 use actix_ws_client::{Connection, command, event};
@@ -9,11 +9,11 @@ use tokio::net::TcpListener;
 
 const LINES: [&str; 3] = ["hello", "how are you?", "goodbye"];
 
-/// Sends the lines, and closes when all have come back.
+/// Sends the lines, and closes when all are echoed.
 #[derive(Default)]
 struct Echoes {
     connection: Option<actix_ws_client::Handle>,
-    came: Vec<String>,
+    echoed: Vec<String>,
 }
 
 impl Actor for Echoes {
@@ -24,8 +24,11 @@ impl Handler<event::Open> for Echoes {
     type Result = ();
 
     fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
-        println!("open: {:?}", open.handshake.peer);
-        self.came.clear();
+        match open.handshake.peer {
+            Some(peer) => println!("open: {peer}"),
+            None => println!("open"), // a transport without an address
+        }
+        self.echoed.clear();
         for line in LINES {
             open.connection.do_send(command::Send::text(line));
         }
@@ -40,8 +43,8 @@ impl Handler<event::Message> for Echoes {
         let text = message.payload.as_text().unwrap_or("(binary)");
         println!("message: {text}");
         // Some public echo servers greet first.
-        self.came.extend(LINES.contains(&text).then(|| text.to_owned()));
-        if self.came == LINES
+        self.echoed.extend(LINES.contains(&text).then(|| text.to_owned()));
+        if self.echoed == LINES
             && let Some(connection) = &self.connection
         {
             connection.do_send(command::Close::normal());
@@ -53,7 +56,10 @@ impl Handler<event::Error> for Echoes {
     type Result = ();
 
     fn handle(&mut self, failed: event::Error, _: &mut Self::Context) {
-        println!("error: {}; next: {:?}", failed.error, failed.next);
+        match failed.next.after() {
+            Some(after) => println!("error: {}; next dial in {after:.2?}", failed.error),
+            None => println!("error: {}; no further dial", failed.error),
+        }
     }
 }
 
@@ -72,19 +78,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => echo_server().await?,
     };
     let echoes = Echoes::default().start();
-    // Without `max_attempts` it would try for ever.
+    // Without `max_attempts` it would dial for ever.
     let run = Connection::builder(url).max_attempts(2).handler(&echoes).run();
     let outcome = tokio::time::timeout(std::time::Duration::from_secs(20), run)
         .await
-        .map_err(|_| "an echo is missing")??;
+        .map_err(|_| "not every line was echoed within 20 s")??;
     if let Some(error) = outcome.error {
         return Err(error.into());
     }
-    println!("{}: every line came back", outcome.kind);
+    println!("{}: every line was echoed", outcome.kind);
     Ok(())
 }
 
-/// Starts a server by tokio-tungstenite, and says where.
+/// Starts an echo server by tokio-tungstenite, and returns its URL.
 async fn echo_server() -> std::io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("ws://{}", listener.local_addr()?);
@@ -95,7 +101,7 @@ async fn echo_server() -> std::io::Result<String> {
             let data = |message: &tokio_tungstenite::tungstenite::Message| {
                 std::future::ready(message.is_text() || message.is_binary())
             };
-            // An error here is the end of the client.
+            // An error means that the client has gone.
             let _ = stream.try_filter(data).forward(sink).await;
         }
     });

@@ -1,6 +1,7 @@
-//! Over what is not TCP: any `AsyncRead + AsyncWrite`, once or for each attempt, and a Unix socket.
+//! Connections over other transports than TCP: any `AsyncRead + AsyncWrite`, one stream or a new one
+//! for each attempt, here a pipe in memory and a Unix socket.
 //!
-//! `cargo run --example prepared_socket`.
+//! `cargo run --example prepared_socket`
 
 use std::error::Error;
 
@@ -11,13 +12,13 @@ use tokio_tungstenite::tungstenite::Message;
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    println!("* a stream that is there already: one socket, no reconnection");
-    // The URL still says what `Host` and the path are.
+    println!("* one prepared stream, without reconnection");
+    // `Host` and the path of the request are still those of the URL.
     run(Connection::builder("ws://example.com/feed").transport(pipe())).await?;
 
-    println!("* a wss URL over a stream that is secure by itself");
-    // Without this word there would be TLS inside the stream, which this server does not speak.
-    // With it nothing checks who is at the other end: say it of a pipe, a tunnel, TLS of your own.
+    println!("* a wss URL over a stream that is already secure");
+    // Without `transport_is_secure` TLS would be spoken over the stream, which this server cannot do.
+    // With it nothing verifies the peer: use it for a pipe, a tunnel, or a TLS stream of your own.
     let secure = Connection::builder("wss://example.com/feed").transport(pipe());
     run(secure.transport_is_secure()).await?;
 
@@ -26,24 +27,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A new stream for each attempt: that one can be lost, and comes back.
+/// Runs with a new stream for each attempt: such a connection can reconnect.
 #[cfg(unix)]
 async fn unix() -> Result<(), Box<dyn Error>> {
     use tokio::net::{UnixListener, UnixStream};
 
-    println!("* a Unix socket, dialled anew after each loss");
+    println!("* a Unix socket, dialled again after each loss");
     let name = format!("prepared_socket-{}.sock", std::process::id());
     let path = std::env::temp_dir().join(name);
     let listener = UnixListener::bind(&path)?;
     actix::spawn(async move {
-        // The first one is lost at once.
+        // Drop the first connection at once.
         drop(listener.accept().await);
         while let Ok((stream, _)) = listener.accept().await {
             actix::spawn(echo(stream));
         }
     });
     let dialled = path.clone();
-    // Host and port of the URL are handed in: this socket has no use for them.
+    // The closure receives the URL's host and port, which a Unix socket does not need.
     let builder = Connection::builder("ws://localhost/")
         .transport_with(move |_host, _port| UnixStream::connect(dialled.clone()));
     let ended = run(builder).await;
@@ -51,9 +52,9 @@ async fn unix() -> Result<(), Box<dyn Error>> {
     ended
 }
 
-/// Sends a line, and closes when it has come back.
+/// Sends a line, and closes when it is echoed.
 async fn run(builder: ConnectionBuilder) -> Result<(), Box<dyn Error>> {
-    let (tell, mut came) = tokio::sync::mpsc::unbounded_channel();
+    let (echoed, mut echoes) = tokio::sync::mpsc::unbounded_channel();
     let connection = builder
         .max_attempts(3)
         .on_open(event::call(|open: event::Open| {
@@ -61,30 +62,31 @@ async fn run(builder: ConnectionBuilder) -> Result<(), Box<dyn Error>> {
             open.connection.do_send(command::Send::text("hello"));
         }))
         .on_error(event::call(|failed: event::Error| println!("failed: {}", failed.error)))
-        // An error is nobody who listens any more. At the end of the run the closure is dropped.
-        .on_message(event::call(move |message: event::Message| drop(tell.send(message))))
+        // Sending fails only when this function has returned. The end of the run drops the closure,
+        // and with it the channel.
+        .on_message(event::call(move |message: event::Message| drop(echoed.send(message))))
         .start()?;
-    let message = came.recv().await.ok_or("nothing came back")?;
+    let message = echoes.recv().await.ok_or("nothing was echoed")?;
     println!("message: {}", message.payload.as_text().unwrap_or_default());
     let outcome = connection.send(command::Close::normal()).await?;
     println!("{}", outcome.kind);
     Ok(())
 }
 
-/// One end of a pipe, with an echo at the other.
+/// Creates a pipe with an echo server at its other end.
 fn pipe() -> DuplexStream {
     let (ours, theirs) = duplex(64 << 10);
     actix::spawn(echo(theirs));
     ours
 }
 
-/// A server by tokio-tungstenite.
+/// Serves one connection as an echo server by tokio-tungstenite.
 async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin) {
     let Ok(socket) = tokio_tungstenite::accept_async(stream).await else { return };
     let (sink, stream) = socket.split();
     let text = |message: &Result<Message, _>| {
         std::future::ready(message.as_ref().is_ok_and(Message::is_text))
     };
-    // An error here is the end of the client.
+    // An error means that the client has gone.
     let _ = stream.filter(text).forward(sink).await;
 }

@@ -1,6 +1,7 @@
-//! A server that dies in every way it can, and a client that does not.
+//! Reconnection after every kind of loss: a dropped connection, a Close, a refusal, a server that is
+//! down, and one that falls silent.
 //!
-//! `cargo run --example reconnect`. Exits with 0 if the connection was open five times.
+//! `cargo run --example reconnect`. Exits with 0 if the connection was opened five times.
 
 use std::io;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
-/// How often the connection must have been open.
+/// The number of openings after which the client closes.
 const OPENINGS: u64 = 5;
 
-/// Says what happens.
+/// Prints what happens.
 struct Narrator;
 
 impl Actor for Narrator {
@@ -35,7 +36,7 @@ impl Handler<event::Open> for Narrator {
             }
         }
         if open.epoch == OPENINGS {
-            println!("that will do");
+            println!("closing: that was the last opening");
             open.connection.do_send(command::Close::normal());
         }
     }
@@ -45,7 +46,7 @@ impl Handler<event::Message> for Narrator {
     type Result = ();
 
     fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
-        println!("  the server says {:?}", message.payload.as_text().unwrap_or_default());
+        println!("  message: {:?}", message.payload.as_text().unwrap_or_default());
     }
 }
 
@@ -53,7 +54,7 @@ impl Handler<event::Error> for Narrator {
     type Result = ();
 
     fn handle(&mut self, failed: event::Error, _: &mut Self::Context) {
-        println!("failed because {}: {}", failed.error, next(failed.next));
+        println!("error: {}; {}", failed.error, next(failed.next));
     }
 }
 
@@ -62,23 +63,23 @@ impl Handler<event::Close> for Narrator {
 
     fn handle(&mut self, close: event::Close, _: &mut Self::Context) {
         let (code, reason, lasted) = (close.code, &close.reason, close.lasted);
-        println!("lost after {lasted:.2?} with {code} {reason:?}: {}", next(close.next));
+        println!("closed after {lasted:.2?} with {code} {reason:?}; {}", next(close.next));
     }
 }
 
 fn next(next: event::Next) -> String {
     match next.after() {
-        Some(after) => format!("retry in {after:.2?}"),
-        None => "no retry".into(),
+        Some(after) => format!("next dial in {after:.2?}"),
+        None => "no further dial".into(),
     }
 }
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The port stays the same, whoever listens on it.
+    // The server keeps its port while it is down.
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("ws://{}", listener.local_addr()?);
-    let server = actix::spawn(mortal(listener));
+    let server = actix::spawn(failing_server(listener));
     let millis = Duration::from_millis;
     let run = Connection::builder(url)
         .reconnect(
@@ -93,29 +94,31 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     server.await??;
     match (outcome.kind, outcome.epochs) {
         (OutcomeKind::Closed, OPENINGS) => Ok(()),
-        _ => Err(format!("it should have been open {OPENINGS} times").into()),
+        _ => Err(format!("it should have been opened {OPENINGS} times").into()),
     }
 }
 
-/// Lives five times.
-async fn mortal(mut listener: TcpListener) -> io::Result<()> {
+/// Fails in a different way after each of the first four openings.
+async fn failing_server(mut listener: TcpListener) -> io::Result<()> {
     let addr = listener.local_addr()?;
-    println!("* the server drops the connection without a word");
+    println!("* the server drops the connection");
     drop(greet(&listener).await?);
 
-    println!("* the server closes with 1012, and is not ready at first");
+    println!("* the server closes with 1012, then refuses the next dial with 503");
     let mut socket = greet(&listener).await?;
     let restart = CloseFrame { code: CloseCode::Restart, reason: "service restart".into() };
-    // An error here and below is a client that has gone already.
+    // An error here and below means that the client has already gone.
     let _ = socket.close(Some(restart)).await;
     while let Some(Ok(_)) = socket.next().await {}
     drop(socket);
     let (mut stream, _) = listener.accept().await?;
     stream
-        .write_all(b"HTTP/1.1 503 Not Yet\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+        .write_all(
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+        )
         .await?;
 
-    println!("* the server is gone, port and all, for a second");
+    println!("* the server is down for a second: its port is closed");
     drop(greet(&listener).await?);
     drop((listener, stream));
     sleep(Duration::from_secs(1)).await;
@@ -124,7 +127,7 @@ async fn mortal(mut listener: TcpListener) -> io::Result<()> {
     socket.bind(addr)?;
     listener = socket.listen(16)?;
 
-    println!("* the server falls silent");
+    println!("* the server falls silent: pings are not answered");
     let silent = greet(&listener).await?;
     let mut last = greet(&listener).await?;
     drop(silent);
@@ -132,7 +135,7 @@ async fn mortal(mut listener: TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Accepts a connection, says hello, and lets it be for a moment.
+/// Accepts a connection, sends a message, and leaves it open for 300 ms.
 async fn greet(
     listener: &TcpListener,
 ) -> io::Result<tokio_tungstenite::WebSocketStream<TcpStream>> {

@@ -1,5 +1,5 @@
-//! How to test an actor of yours that listens to a connection: `testing::Server` is the server that
-//! misbehaves as you say, `testing::Probe` awaits events, so that no test has to sleep.
+//! How to test an actor that handles the events of a connection: `testing::Server` is a scripted
+//! server, `testing::Probe` awaits events, so that no test has to sleep.
 //!
 //! `cargo run --example testing`. In your crate the two functions are tests, under `#[actix::test]`,
 //! and `actix-ws-client` is a dev-dependency with `features = ["testing"]`.
@@ -8,7 +8,7 @@ use actix::prelude::*;
 use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{Connection, OutcomeKind, Reconnect, command, event};
 
-/// The actor that is tested: it subscribes at each opening, and adds up the prices that come.
+/// The actor under test: it subscribes at each opening, and adds up the prices that it receives.
 #[derive(Default)]
 struct Ledger {
     total: u64,
@@ -37,7 +37,7 @@ impl Handler<event::Message> for Ledger {
     }
 }
 
-/// Asks for total and openings.
+/// Requests the total and the number of openings.
 #[derive(Message)]
 #[rtype(result = "(u64, u64)")]
 struct Total;
@@ -52,7 +52,7 @@ impl Handler<Total> for Ledger {
 
 // #[actix::test]
 async fn it_subscribes_again_after_a_loss_and_keeps_its_total() {
-    // Each connection plays the next script: the first is cut in the middle, the second is not.
+    // Each connection plays the next script. The first connection is dropped, the second is not.
     let server = Server::start([
         Script::accept().expect_text("subscribe").send_text("40").drop_connection(),
         Script::accept().expect_text("subscribe").send_text("no price").send_text("2"),
@@ -64,7 +64,7 @@ async fn it_subscribes_again_after_a_loss_and_keeps_its_total() {
         .reconnect(Reconnect::fixed(std::time::Duration::from_millis(10)))
         .on_open(ledger.clone().recipient())
         .on_message(ledger.clone().recipient());
-    // Behind the actor: what the probe has seen, the actor was sent before.
+    // Registered after the actor: what the probe has seen was delivered to the actor before.
     let connection = probe.attach(builder).start().unwrap();
 
     probe.next_where(|message: &event::Message| message.payload.as_text() == Some("2")).await;
@@ -75,7 +75,7 @@ async fn it_subscribes_again_after_a_loss_and_keeps_its_total() {
     probe.stopped().await;
     let story = ["open", "message", "error", "close", "open", "message", "message", "close"];
     assert_eq!(probe.story(), [&story[..], &["stopped"]].concat());
-    // That the events came in the promised order, for whatever happened.
+    // The events came in the documented order.
     probe.check().unwrap();
 }
 

@@ -113,7 +113,8 @@ fn tls_opens_with_both_certificates_and_not_without_one() {
 fn proxy_goes_through_and_past_as_it_was_told() {
     let text = run("proxy");
     let parts: Vec<&str> = text.split("* ").skip(1).collect();
-    let through = |part: &str| part.contains("opens the way") && part.contains("message: hello");
+    let through =
+        |part: &str| part.contains("proxy: connects to") && part.contains("message: hello");
     let past = |part: &str| !part.contains("proxy: ") && part.contains("message: hello");
     let [chosen, wrong, listed, env, env_past] = parts[..] else { panic!("{text}") };
     assert!(through(chosen) && through(env), "{text}");

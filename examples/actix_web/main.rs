@@ -1,7 +1,7 @@
-//! A web application that holds a connection: `/health`, `/status`, `POST /say/…`, and a clean end.
+//! A web application with a connection: `/health`, `/status`, `POST /say/…`, and a clean shutdown.
 //!
-//! `cargo run --example actix_web -- wss://…` serves until Ctrl-C. Without a URL it brings a server
-//! of its own, asks itself for all of that, and ends as Ctrl-C would have it.
+//! `cargo run --example actix_web -- wss://…` serves until Ctrl-C. Without a URL it starts an echo
+//! server, sends each of these requests to itself once, and shuts down as after Ctrl-C.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -14,11 +14,11 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-/// What all workers share.
+/// The state that all workers share.
 struct Feed {
-    /// It can be sent to from any thread. As long as it lives, so does the connection.
+    /// Accepts commands from any thread. Keeps the connection alive.
     connection: Addr<Connection>,
-    /// Read without a message to the actor: a probe that comes each second costs nothing.
+    /// The phase, read without a message to the actor: cheap enough for a health check each second.
     watch: Watch,
 }
 
@@ -48,12 +48,12 @@ async fn status(feed: web::Data<Feed>) -> impl Responder {
 async fn say(words: web::Path<String>, feed: web::Data<Feed>) -> impl Responder {
     match feed.connection.send(command::Send::text(words.into_inner())).await {
         Ok(Ok(_)) => HttpResponse::Accepted().finish(),
-        // Not open now, or the server reads too slowly: whoever asked may try again.
+        // Not open now, or its send buffer is full: the client may retry.
         _ => HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).finish(),
     }
 }
 
-/// What the application does with messages. It runs on the main thread, beside the connection.
+/// Prints the events. It runs on the main thread, like the connection.
 struct Printer;
 
 impl Actor for Printer {
@@ -80,7 +80,7 @@ impl Handler<event::Error> for Printer {
     type Result = ();
 
     fn handle(&mut self, failed: event::Error, _: &mut Self::Context) {
-        println!("feed: {}; next: {:?}", failed.error, failed.next);
+        println!("feed: {}; {}", failed.error, next(failed.next));
     }
 }
 
@@ -89,6 +89,13 @@ impl Handler<event::Close> for Printer {
 
     fn handle(&mut self, close: event::Close, _: &mut Self::Context) {
         println!("feed: closed with {} by {:?}", close.code, close.by);
+    }
+}
+
+fn next(next: event::Next) -> String {
+    match next.after() {
+        Some(after) => format!("next dial in {after:.2?}"),
+        None => "no further dial".into(),
     }
 }
 
@@ -108,10 +115,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let feed = web::Data::new(Feed { connection: connection.clone(), watch });
     let app =
         move || App::new().app_data(feed.clone()).service(health).service(status).service(say);
-    // The signals are ours: actix-web would stop with the connection still open.
+    // Without `disable_signals` actix-web would stop on Ctrl-C while the connection is still open.
     let server = HttpServer::new(app).workers(2).disable_signals().bind("127.0.0.1:0")?;
     let addr = server.addrs()[0];
-    println!("http://{addr}/health, /status, POST /say/hello");
+    println!("serving http://{addr}/health, /status and POST /say/hello");
     let server = server.run();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
@@ -122,8 +129,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::signal::ctrl_c().await?;
     }
 
-    // First the connection, with its Close frame: what is dropped with the system says no goodbye.
-    // Requests that still come are told 503. Then the server, once it has answered them.
+    // First close the connection, so that its Close frame is sent: a connection that is dropped with
+    // the actor system sends none. Meanwhile requests are answered with 503. Then stop the server,
+    // which completes the requests that it has begun.
     let outcome = connection.send(command::Close::normal()).await?;
     println!("connection: {}, after {} opening", outcome.kind, outcome.epochs);
     handle.stop(true).await;
@@ -132,7 +140,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Asks for everything once.
+/// Sends each request once.
 async fn ask(addr: SocketAddr) -> Result<(), Box<dyn Error>> {
     let client = awc::Client::new();
     let healthy = async {
@@ -149,18 +157,18 @@ async fn ask(addr: SocketAddr) -> Result<(), Box<dyn Error>> {
     let answered = async {
         loop {
             let mut reply = client.get(format!("http://{addr}/status")).send().await?;
-            let told: serde_json::Value = serde_json::from_slice(&reply.body().await?)?;
-            if told["messages_in"] == 1 {
-                return Ok::<_, Box<dyn Error>>(told);
+            let json: serde_json::Value = serde_json::from_slice(&reply.body().await?)?;
+            if json["messages_in"] == 1 {
+                return Ok::<_, Box<dyn Error>>(json);
             }
         }
     };
-    let told = tokio::time::timeout(Duration::from_secs(10), answered).await??;
-    println!("GET /status: {told}");
+    let json = tokio::time::timeout(Duration::from_secs(10), answered).await??;
+    println!("GET /status: {json}");
     Ok(())
 }
 
-/// Starts a server by tokio-tungstenite, and says where.
+/// Starts an echo server by tokio-tungstenite, and returns its URL.
 async fn echo_server() -> std::io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("ws://{}", listener.local_addr()?);
@@ -171,7 +179,7 @@ async fn echo_server() -> std::io::Result<String> {
             let text = |message: &tokio_tungstenite::tungstenite::Message| {
                 std::future::ready(message.is_text())
             };
-            // An error here is the end of the client.
+            // An error means that the client has gone.
             let _ = stream.try_filter(text).forward(sink).await;
         }
     });
