@@ -1,4 +1,4 @@
-//! The handler: one actor that all connections tell what happens to them.
+//! The handler: one actor that receives the events of all connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,39 +12,39 @@ use crate::row::{BEAT, Row, words};
 /// Keeps the figures of every symbol.
 pub(crate) struct Book {
     began: Instant,
-    /// When the present beat of the rows ends.
+    /// The end of the current beat of the rows, counted from `began`.
     beat: Duration,
     rows: Vec<Row>,
-    /// Which connection feeds which row.
+    /// The row of each connection.
     index: HashMap<SourceId, usize>,
-    /// Sent after every opening: what a server forgets with a socket.
+    /// Sent after every opening, since a server forgets subscriptions when a socket closes.
     subscriptions: Vec<String>,
     log: VecDeque<Entry>,
-    /// How many entries there ever were.
+    /// The number of entries ever logged.
     logged: u64,
-    /// Connections that are not over.
+    /// The number of connections that have not stopped.
     running: usize,
-    /// Told when the last of them is.
+    /// Notified when the last of them has stopped.
     settled: Option<oneshot::Sender<()>>,
 }
 
-/// Asks how all is now. It is also the book's clock: an actor without a timer of its own can be
-/// dropped at any moment.
+/// Requests a snapshot. It is also the book's clock: without a timer of its own the actor ends with
+/// its last address.
 #[derive(Message)]
 #[rtype(result = "Picture")]
 pub(crate) struct Look;
 
-/// How all is at one moment.
+/// A snapshot of the figures.
 pub(crate) struct Picture {
     pub(crate) elapsed: Duration,
     pub(crate) now: Instant,
     pub(crate) rows: Vec<Row>,
-    /// The newest events, the newest last.
+    /// The latest events, the newest last.
     pub(crate) log: VecDeque<Entry>,
     pub(crate) logged: u64,
 }
 
-/// An event in words.
+/// A line of the event log.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) at: Duration,
@@ -61,11 +61,11 @@ pub(crate) enum Tone {
     Bad,
 }
 
-/// How many events are kept: more than happen between two frames.
+/// The number of log entries to keep: more than are added between two frames.
 const LOG: usize = 64;
 
 impl Book {
-    /// A book of rows by the connections that will feed them, and how to hear that all are over.
+    /// Creates a book with a row for each connection, and a receiver for the stop of the last one.
     pub(crate) fn new(
         rows: Vec<(SourceId, Row)>,
         subscriptions: Vec<String>,
@@ -132,7 +132,7 @@ impl Handler<event::Message> for Book {
     type Result = ();
 
     fn handle(&mut self, message: event::Message, _: &mut Context<Book>) {
-        // The only time that a message is parsed; nothing is copied out of it.
+        // Each message is parsed once, and nothing is copied out of it.
         let tick = serde_json::from_slice(message.payload.as_bytes()).ok();
         let fault = self.row(message.source).and_then(|row| row.message(tick));
         if let Some(fault) = fault {
@@ -156,7 +156,7 @@ impl Handler<event::Error> for Book {
 
     fn handle(&mut self, failed: event::Error, _: &mut Context<Book>) {
         let dial = self.row(failed.source).is_some_and(|row| row.failed(&failed, Instant::now()));
-        // What ended an open socket is told with its Close.
+        // The error that ended an open socket is logged with its Close.
         if dial {
             let (number, why) = (failed.attempt, words(&failed.error));
             let words = format!("dial {number} failed: {why}; {}", next(failed.next));
@@ -202,7 +202,7 @@ impl Handler<event::Stopped> for Book {
         if self.running == 0
             && let Some(settled) = self.settled.take()
         {
-            // Nobody waits where the program is on its way out already.
+            // An error means that the program is already exiting.
             let _ = settled.send(());
         }
     }

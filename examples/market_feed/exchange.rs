@@ -1,7 +1,7 @@
 //! An exchange that fails on purpose: a real server, by tokio-tungstenite, on loopback.
 //!
-//! Each symbol is a path of its own. A connection is sent ticks numbered from 1 until it meets the
-//! next end of the symbol's schedule; then the symbol may be down for a dial or two.
+//! Each symbol has its own path. A connection receives ticks numbered from 1 until it ends in the next
+//! way of the symbol's schedule; after that the symbol may refuse one or two dials.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
-/// What is traded: the name, the first price, and about how many ticks a second.
+/// The symbols: name, first price, and approximate number of ticks per second.
 pub(crate) const SYMBOLS: [(&str, f64, u32); 8] = [
     ("BTC-USD", 64_210.5, 80),
     ("ETH-USD", 3_180.25, 60),
@@ -46,15 +46,15 @@ enum End {
     Stall,
     /// The publisher dies: pings are answered, ticks don't come.
     Mute,
-    /// Told politely: Close 1012.
+    /// The service restarts: Close 1012.
     Restart,
 }
 
-/// The ends that a symbol meets in turn, and how many dials are refused with 503 after each.
+/// How the connections of a symbol end, in turn, and how many dials are refused with 503 after each.
 const SCHEDULE: [(End, u32); 5] =
     [(End::Kill, 0), (End::Stall, 0), (End::Restart, 1), (End::Mute, 0), (End::Kill, 2)];
 
-/// How long a dead connection is kept before its descriptor is.
+/// The time that a dead connection is kept before its socket is closed.
 const GRAVE: Duration = Duration::from_secs(10);
 
 /// One symbol's side of the exchange.
@@ -62,22 +62,23 @@ struct Desk {
     name: &'static str,
     price: f64,
     per_second: u32,
-    /// The same for the same seed and symbol.
+    /// Seeded by the seed and the symbol.
     rng: StdRng,
-    /// The ends to come; a used one goes to the back.
+    /// The ends to come; one that was used goes to the back.
     schedule: VecDeque<(End, u32)>,
-    /// Dials that are still to be refused.
+    /// The number of dials still to refuse.
     refusals: u32,
-    /// Not opened yet: the first connection ends early, so that a short run sees something.
+    /// Whether no connection was opened yet: the first one ends early, so that a short run shows an
+    /// outage.
     fresh: bool,
-    /// The number that is left out.
+    /// The sequence number to leave out.
     skip: Option<u64>,
 }
 
-/// Opens the exchange in a thread of its own, which ends with the process.
+/// Starts the exchange in its own thread, which ends with the process.
 ///
 /// # Errors
-/// When the port, the runtime or the thread cannot be had.
+/// When no port can be bound, or no runtime or thread can be started.
 pub(crate) fn open(symbols: u8, seed: u64, skip: Option<u64>) -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
@@ -106,7 +107,7 @@ async fn accept(listener: std::net::TcpListener, desks: Vec<Desk>) -> io::Result
 
 async fn serve(stream: TcpStream, desks: Rc<[Rc<RefCell<Desk>>]>) {
     let mut asked = None;
-    // The trait's error is what it is.
+    // tungstenite's trait prescribes this error.
     #[allow(clippy::result_large_err)]
     let admit = |request: &Request, response: Response| {
         let path = request.uri().path().trim_start_matches('/');
@@ -122,7 +123,7 @@ async fn serve(stream: TcpStream, desks: Rc<[Rc<RefCell<Desk>>]>) {
     }
 }
 
-/// Sends ticks until the connection meets its end.
+/// Sends ticks until the connection is to end.
 async fn publish(mut socket: WebSocketStream<TcpStream>, desk: &RefCell<Desk>) {
     let (end, life, least) = desk.borrow_mut().fate();
     let mut over = pin!(sleep(life));
@@ -160,10 +161,10 @@ async fn meet(end: End, mut socket: WebSocketStream<TcpStream>) {
     }
 }
 
-/// Reads, and so answers pings and a Close, until the peer has gone.
+/// Reads until the peer has gone; reading also answers pings and a Close.
 async fn drain(socket: &mut WebSocketStream<TcpStream>) {
     let gone = async { while let Some(Ok(_)) = socket.next().await {} };
-    // Whoever stays longer is hung up on.
+    // A client that stays longer is disconnected.
     let _ = timeout(GRAVE, gone).await;
 }
 
@@ -171,7 +172,7 @@ impl Desk {
     fn new(index: usize, seed: u64, skip: Option<u64>) -> Desk {
         let (name, price, per_second) = SYMBOLS[index];
         let mut schedule = VecDeque::from(SCHEDULE);
-        // Neighbours meet different ends, so that a short run sees all of them.
+        // Each symbol starts elsewhere in the schedule, so that a short run shows all of it.
         schedule.rotate_left(index % SCHEDULE.len());
         Desk {
             name,
@@ -185,7 +186,7 @@ impl Desk {
         }
     }
 
-    /// Opens, or refuses while the symbol is down.
+    /// Accepts the upgrade, or refuses it while the symbol is down.
     #[allow(clippy::result_large_err)]
     fn admit(&mut self, response: Response) -> Result<Response, ErrorResponse> {
         if self.refusals == 0 {
@@ -195,8 +196,8 @@ impl Desk {
         Err(refusal(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// How the next connection ends, when, and after which number at the earliest: a number to be
-    /// left out must have its turn.
+    /// Returns how the next connection ends, when, and after which number at the earliest, so that the
+    /// number to leave out is reached.
     fn fate(&mut self) -> (End, Duration, u64) {
         let (end, refusals) = self.schedule[0];
         self.schedule.rotate_left(1);
@@ -208,7 +209,7 @@ impl Desk {
         (end, Duration::from_millis(life), self.skip.map_or(0, |skip| skip + 1))
     }
 
-    /// The next tick, and the pause after it.
+    /// Returns the next tick, and the pause after it.
     fn tick(&mut self, seq: &mut u64) -> (String, Duration) {
         *seq += 1;
         if self.skip == Some(*seq) {

@@ -1,4 +1,4 @@
-//! Plain lines: the events and totals where there is no terminal, and the summary of every run.
+//! Plain lines: events and totals if stdout is no terminal, and the summary of every run.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -8,28 +8,28 @@ use actix_ws_client::Phase;
 use crate::book::Picture;
 use crate::row::{Outages, Row};
 
-/// Tells the events as they come, and a line of totals each second.
+/// Prints the events as they happen, and a line of totals each second.
 pub(crate) struct Lines {
-    /// How many events were told.
-    told: u64,
-    /// When the next totals are due.
+    /// The number of events printed so far.
+    printed: u64,
+    /// The time of the next line of totals.
     totals: Duration,
 }
 
 impl Lines {
     pub(crate) fn new(title: &str) -> io::Result<Lines> {
         writeln!(io::stdout(), "market_feed: {title}")?;
-        Ok(Lines { told: 0, totals: Duration::from_secs(1) })
+        Ok(Lines { printed: 0, totals: Duration::from_secs(1) })
     }
 
-    /// Tells what has happened since the last time.
+    /// Prints what has happened since the last call.
     ///
     /// # Errors
-    /// When nobody reads any more.
-    pub(crate) fn tell(&mut self, picture: &Picture) -> io::Result<()> {
+    /// When the reader of stdout has gone.
+    pub(crate) fn print(&mut self, picture: &Picture) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        let news = usize::try_from(picture.logged - self.told).unwrap_or(usize::MAX);
-        self.told = picture.logged;
+        let news = usize::try_from(picture.logged - self.printed).unwrap_or(usize::MAX);
+        self.printed = picture.logged;
         for event in picture.log.iter().skip(picture.log.len().saturating_sub(news)) {
             writeln!(out, "{:>7.2} s  {:<8}  {}", event.at.as_secs_f64(), event.name, event.words)?;
         }
@@ -53,10 +53,10 @@ impl Lines {
     }
 }
 
-/// What the whole run was like, one line for each symbol.
+/// Prints the figures of the whole run, one line for each symbol.
 ///
 /// # Errors
-/// When nobody reads any more.
+/// When the reader of stdout has gone.
 pub(crate) fn summary(picture: &Picture) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let seconds = picture.elapsed.as_secs_f64();
@@ -92,7 +92,7 @@ fn figures(out: &mut impl Write, row: &Row, name: &str, now: Instant) -> io::Res
     )
 }
 
-/// The rows as one.
+/// Adds the rows up.
 fn sum(rows: &[Row], now: Instant) -> Row {
     let mut all = Row::new(String::new(), None);
     for row in rows {
@@ -109,7 +109,7 @@ fn sum(rows: &[Row], now: Instant) -> Row {
     all
 }
 
-/// A number with its thousands parted: 1,234,567.
+/// Formats a number with separated thousands: 1,234,567.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -122,7 +122,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A price with as many places as its size asks for.
+/// Formats a price: four decimal places below 10, otherwise two.
 pub(crate) fn price(price: f64) -> String {
     let places = if price.abs() < 10.0 { 4 } else { 2 };
     let text = format!("{price:.places$}");

@@ -1,8 +1,8 @@
-//! A market-data feed that stays: one handler actor over several supervised connections, each to
-//! one symbol of an exchange that refuses, drops, stalls and restarts.
+//! A market-data feed that survives its exchange: one handler actor for several supervised
+//! connections, each to one symbol of an exchange that refuses, drops, stalls and restarts.
 //!
-//! `cargo run --example market_feed`, and `-- --help` for more. It exits with 0 only if every
-//! sequence was whole within each epoch.
+//! `cargo run --example market_feed` runs it against an exchange of its own for 15 s; `-- --help`
+//! lists the options. The exit code is 0 only if no message was missing within any epoch.
 
 mod args;
 mod book;
@@ -65,7 +65,7 @@ fn log_to_stderr() {
     tracing_subscriber::registry().with(records.with_filter(targets)).init();
 }
 
-/// Watches until the time is over. Says whether every sequence was whole.
+/// Watches until the time is over. Returns whether every sequence was whole.
 async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     let Feeds { title, first, builders } = feeds(&args)?;
     let row = |(name, builder): &(String, ConnectionBuilder)| {
@@ -75,7 +75,7 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     let book = book.start();
     let mut connections = Vec::new();
     for (_, builder) in builders {
-        // Open, Message, Error and Close, and three more.
+        // `handler` registers for Open, Message, Error and Close.
         let builder = builder
             .handler(&book)
             .on_pong(book.clone().recipient())
@@ -91,7 +91,7 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
         let over = tokio::select! {
             _ = frames.tick() => Instant::now() >= end,
             _ = tokio::signal::ctrl_c() => true,
-            // All have stopped for good.
+            // Every connection has stopped.
             _ = &mut settled => true,
         };
         let left = end.saturating_duration_since(Instant::now());
@@ -102,7 +102,7 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     }
     drop(view);
     close(&connections).await?;
-    // The outcomes are known; what was read before is still on its way to the book.
+    // The connections are closed, but events may still be in the book's mailbox.
     if !settled.is_terminated() {
         settled.await?;
     }
@@ -111,16 +111,16 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     Ok(verdict(&picture)?)
 }
 
-/// Ends every connection, and waits until its socket is closed.
+/// Closes every connection, and waits until its socket is closed.
 async fn close(connections: &[Addr<Connection>]) -> Result<(), MailboxError> {
     let close = command::Close::normal().deadline(Duration::from_millis(500));
     let outcomes = join_all(connections.iter().map(|one| one.send(close.clone()))).await;
     outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
 }
 
-/// What is to be watched.
+/// The connections to watch.
 struct Feeds {
-    /// In words.
+    /// The title of the table.
     title: String,
     /// The number that the first message of an epoch must have.
     first: Option<u64>,
@@ -130,7 +130,7 @@ struct Feeds {
 fn feeds(args: &Args) -> io::Result<Feeds> {
     if let Some(url) = &args.url {
         let host = url.split('/').nth(2).unwrap_or(url).to_owned();
-        // A server of somebody else's: the crate's own patience.
+        // A real server: the crate's default reconnect policy.
         let builder = Connection::builder(url)
             .name(host.clone())
             .ping_interval(Duration::from_secs(5))
@@ -152,7 +152,7 @@ fn feeds(args: &Args) -> io::Result<Feeds> {
     })
 }
 
-/// Settings by which a run of a few seconds sees what else takes minutes.
+/// Sets short delays and timeouts, so that a run of a few seconds shows what otherwise takes minutes.
 fn in_a_hurry(builder: ConnectionBuilder) -> ConnectionBuilder {
     let millis = Duration::from_millis;
     let policy = Reconnect::exponential().floor(millis(150)).initial(millis(400)).cap(millis(1500));
@@ -165,7 +165,7 @@ fn in_a_hurry(builder: ConnectionBuilder) -> ConnectionBuilder {
         .idle_timeout(millis(2000))
 }
 
-/// How the run is shown.
+/// The output during the run.
 enum View {
     Table(Box<Table>),
     Lines(Lines),
@@ -182,21 +182,21 @@ impl View {
     fn show(&mut self, picture: &Picture, left: Duration) -> io::Result<()> {
         match self {
             View::Table(table) => table.draw(picture, left),
-            View::Lines(lines) => lines.tell(picture),
+            View::Lines(lines) => lines.print(picture),
         }
     }
 }
 
-/// Whether every sequence was whole; says what was not.
+/// Returns whether every sequence was whole. Prints what was not to stderr.
 fn verdict(picture: &Picture) -> io::Result<bool> {
     let mut whole = true;
     for row in &picture.rows {
         for fault in &row.faults {
             eprintln!("gap: {}, {fault}", row.name);
         }
-        let untold = row.gaps - row.faults.len() as u64;
-        if untold > 0 {
-            eprintln!("gap: {}, and {untold} more", row.name);
+        let more = row.gaps - row.faults.len() as u64;
+        if more > 0 {
+            eprintln!("gap: {}, and {more} more", row.name);
         }
         if row.messages == 0 {
             eprintln!("nothing came: {}", row.name);

@@ -1,4 +1,4 @@
-//! The figures of one symbol: plain values, with the time handed in.
+//! The figures of one symbol, as plain values: the time is an argument.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,13 +9,13 @@ use actix_ws_client::proto::session::By;
 use actix_ws_client::{Error, Phase, event};
 use serde::Deserialize;
 
-/// What a message of a feed says, as far as it is of interest here. Read in place.
+/// The fields of a message that are used here. Borrows from the message.
 #[derive(Deserialize)]
 pub(crate) struct Tick<'a> {
-    /// Its number within the epoch.
+    /// The sequence number within the epoch.
     #[serde(default)]
     pub(crate) seq: Option<u64>,
-    /// Some exchanges send a number, others a text.
+    /// A number or a string, depending on the exchange.
     #[serde(default, borrow, alias = "p")]
     pub(crate) price: Option<Price<'a>>,
 }
@@ -32,43 +32,44 @@ pub(crate) enum Price<'a> {
 pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) phase: Phase,
-    /// The newest opened socket, from 1.
+    /// The number of the latest opened socket, from 1.
     pub(crate) epoch: u64,
     /// Whether a socket is open.
     open: bool,
-    /// The number of the dial that is under way or comes next.
+    /// The number of the current or next dial.
     pub(crate) dial: u32,
-    /// When it begins.
+    /// The time of the next dial.
     pub(crate) dial_at: Option<Instant>,
     pub(crate) messages: u64,
-    /// Messages in each of the two last beats.
+    /// Messages in the last beat and in the current one.
     beats: [u64; 2],
     pub(crate) round_trip: Option<Duration>,
     pub(crate) price: Option<f64>,
-    /// Whether the newest price that differed was higher.
+    /// Whether the last change of the price was a rise.
     pub(crate) up: bool,
-    /// What the first message of an epoch must be numbered; `None` takes any.
+    /// The number that the first message of an epoch must have; `None` accepts any.
     first: Option<u64>,
-    /// What the next message must be numbered.
+    /// The number that the next message must have.
     expected: Option<u64>,
-    /// What is wrong with the sequences: the first of them. They are counted in `gaps`.
+    /// The first faults in the sequences, at most [`FAULTS`]. All are counted in `gaps`.
     pub(crate) faults: Vec<Fault>,
     pub(crate) gaps: u64,
-    /// Outages by what began them.
+    /// Outages by cause.
     pub(crate) outages: Outages,
     /// Dials that were refused with a status.
     pub(crate) refused: u64,
+    /// The longest outage that is over.
     pub(crate) longest: Duration,
-    /// When the last socket was lost, until another is open.
+    /// The time when the last socket was lost; `None` while one is open.
     down: Option<Instant>,
-    /// Why it was lost, unless it was by a Close frame.
+    /// The error that ended it; `None` if it ended by a Close frame.
     cause: Option<Error>,
     pub(crate) last_error: Option<LastError>,
-    /// What each of the last beats was like, the newest last.
+    /// The latest beats, at most [`BEATS`], the newest last.
     pub(crate) strip: VecDeque<Beat>,
 }
 
-/// How often a socket was lost, by what showed it.
+/// The number of lost sockets, by cause.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Outages {
     pub(crate) dropped: u64,
@@ -83,25 +84,25 @@ impl Outages {
     }
 }
 
-/// A failure, in a word and in words.
+/// A failure, as a short and as a long text.
 #[derive(Clone)]
 pub(crate) struct LastError {
     pub(crate) short: String,
     pub(crate) long: String,
 }
 
-/// What half a second was like.
+/// What happened on a connection in half a second.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beat {
-    /// Messages came.
+    /// Messages were received.
     Flow,
-    /// A socket was open, and nothing came.
+    /// A socket was open, and no message was received.
     Quiet,
     /// No socket was open.
     Down,
 }
 
-/// What is wrong with a sequence.
+/// A fault in a sequence.
 #[derive(Clone)]
 pub(crate) enum Fault {
     Missing { epoch: u64, first: u64, last: u64 },
@@ -124,11 +125,11 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How many faults of one symbol are kept, and how many beats.
+/// The number of faults of one symbol to keep, and of beats.
 const FAULTS: usize = 20;
 pub(crate) const BEATS: usize = 24;
 
-/// How long a beat is.
+/// The length of a beat.
 pub(crate) const BEAT: Duration = Duration::from_millis(500);
 
 impl Row {
@@ -159,17 +160,17 @@ impl Row {
         }
     }
 
-    /// Whether every sequence so far is whole within its epoch.
+    /// Returns whether every sequence so far is whole within its epoch.
     pub(crate) fn is_whole(&self) -> bool {
         self.gaps == 0
     }
 
-    /// Messages in the last second.
+    /// Returns the number of messages in the last second.
     pub(crate) fn rate(&self) -> u64 {
         self.beats.iter().sum()
     }
 
-    /// The longest outage, the present one included.
+    /// Returns the length of the longest outage, the current one included.
     pub(crate) fn longest(&self, now: Instant) -> Duration {
         let present = self.down.map_or(Duration::ZERO, |since| now.duration_since(since));
         self.longest.max(present)
@@ -186,7 +187,7 @@ impl Row {
         }
     }
 
-    /// Takes a message. `Some` if something is wrong with its number.
+    /// Counts a message. Returns the fault if its number is wrong.
     pub(crate) fn message(&mut self, tick: Option<Tick<'_>>) -> Option<Fault> {
         self.messages += 1;
         self.beats[1] += 1;
@@ -225,7 +226,7 @@ impl Row {
         }
     }
 
-    /// Takes a failure, of a dial or of the open socket. Says whether it was a dial.
+    /// Records a failure of a dial or of the open socket. Returns whether it was a dial.
     pub(crate) fn failed(&mut self, failed: &event::Error, now: Instant) -> bool {
         let short = match &failed.error {
             Error::Io(_) => "dropped".into(),
@@ -242,7 +243,7 @@ impl Row {
         !self.open
     }
 
-    /// Takes the end of the open socket. Says why it ended.
+    /// Records the end of the open socket. Returns why it ended.
     pub(crate) fn closed(&mut self, close: &event::Close, now: Instant) -> String {
         self.open = false;
         self.round_trip = None;
@@ -254,7 +255,7 @@ impl Row {
             None => format!("closed with {}: {}", close.code.value(), close.reason),
         };
         if cause.is_none() && close.by == By::Local {
-            // We wanted it: no outage.
+            // This program closed it: no outage.
             return why;
         }
         self.down = Some(now);
@@ -293,7 +294,7 @@ impl Row {
     }
 }
 
-/// A failure in as few words as a table has room for.
+/// Formats a failure in few words, to fit into the table.
 pub(crate) fn words(error: &Error) -> String {
     match error {
         Error::Io(err) if err.kind() == io::ErrorKind::UnexpectedEof => "dropped, no Close".into(),

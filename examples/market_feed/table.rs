@@ -15,36 +15,36 @@ use crate::row::{BEATS, Beat, Row};
 
 /// A terminal with the table on it.
 pub(crate) struct Table {
-    /// What is watched, in words.
+    /// What is watched.
     title: String,
-    /// Columns and lines that the last frame was made for.
+    /// Columns and lines of the terminal at the last frame.
     size: (usize, usize),
-    /// Columns and lines that there are now.
-    asked: Arc<Mutex<(usize, usize)>>,
-    /// Lines that the last frame took.
+    /// Columns and lines of the terminal now.
+    current: Arc<Mutex<(usize, usize)>>,
+    /// Lines of the last frame.
     drawn: usize,
-    /// Unless `NO_COLOR` is set.
+    /// Whether to use colours: unless `NO_COLOR` is set.
     colour: bool,
 }
 
-/// What a colour means, everywhere in the table.
+/// The colours, with one meaning each.
 #[derive(Clone, Copy)]
 enum Paint {
     Plain,
     Strong,
     Faint,
-    /// All is well, or better than before.
+    /// All is well, or has improved.
     Green,
-    /// Not as it should be, and nobody's loss yet.
+    /// Not as it should be, but nothing is lost yet.
     Yellow,
     /// Something was lost.
     Red,
 }
 
-/// Text in one colour each.
+/// Pieces of text with a colour each.
 type Cell = Vec<(Paint, String)>;
 
-/// A column: shown from this width of the terminal on.
+/// A column, shown on terminals that have at least `from` columns.
 struct Column {
     title: &'static str,
     width: usize,
@@ -62,15 +62,15 @@ const COLUMNS: [Column; 9] = [
     Column { title: "LOST", width: 4, right: true, from: 53, cell: outages },
     Column { title: "GAPS", width: 4, right: true, from: 59, cell: gaps },
     Column { title: "LAST 12 S", width: BEATS, right: false, from: 106, cell: strip },
-    // Takes the room that is left.
+    // Takes the rest of the line.
     Column { title: "LAST ERROR", width: 0, right: false, from: 80, cell: last_error },
 ];
 
-/// Events at the bottom.
+/// The number of events at the bottom.
 const EVENTS: usize = 5;
 
 impl Table {
-    /// A table, if standard output is a terminal that can show it.
+    /// Creates a table, if standard output is a terminal that can show it.
     pub(crate) fn new(title: String) -> Option<Table> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !io::stdout().is_terminal() || dumb {
@@ -80,7 +80,7 @@ impl Table {
         Some(Table {
             title,
             size,
-            asked: keep_asking(size),
+            current: watch_size(size),
             drawn: 0,
             colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         })
@@ -91,14 +91,14 @@ impl Table {
     /// # Errors
     /// When the terminal has gone.
     pub(crate) fn draw(&mut self, picture: &Picture, left: Duration) -> io::Result<()> {
-        // Drawn as one: a terminal that knows 2026 shows no half a frame, the others pass it over.
+        // Mode 2026, synchronized output: no half-drawn frame is shown. Other terminals ignore it.
         let mut out = String::from("\x1b[?2026h");
         if self.drawn == 0 {
-            // No cursor, and long lines are cut instead of broken.
+            // Hide the cursor, and clip long lines instead of wrapping them.
             out.push_str("\x1b[?25l\x1b[?7l");
         }
         if self.resized() {
-            // Broken lines have moved the rest: begin anew.
+            // Wrapped lines have moved the others: clear and start again.
             out.push_str("\x1b[2J\x1b[H");
         } else if self.drawn > 0 {
             out.push_str(&format!("\x1b[{}A\r", self.drawn));
@@ -118,7 +118,7 @@ impl Table {
     }
 
     fn resized(&mut self) -> bool {
-        let now = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut self.size, now) != now
     }
 
@@ -181,10 +181,10 @@ impl Table {
         })
     }
 
-    /// One line of the columns that there is room for.
+    /// Formats one line of the columns that fit.
     fn line(&self, cell: impl Fn(&Column, usize) -> Cell) -> String {
         let shown = || COLUMNS.iter().filter(|column| column.from <= self.size.0);
-        // No gap after the last one.
+        // There is no gap after the last column.
         let used = shown().map(|column| column.width + 2).sum::<usize>().saturating_sub(1);
         let mut cells = plain(" ");
         for column in shown() {
@@ -225,37 +225,37 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         if self.drawn > 0 {
-            // A terminal that has gone needs no cursor.
+            // An error means that the terminal has gone.
             let _ = io::stdout().write_all(b"\x1b[?7h\x1b[?25h");
         }
     }
 }
 
-/// Asks the terminal for its size each second, in a thread of its own that ends with the table: the
-/// answer takes the time of a process.
-fn keep_asking(first: (usize, usize)) -> Arc<Mutex<(usize, usize)>> {
-    let asked = Arc::new(Mutex::new(first));
-    let table = Arc::downgrade(&asked);
+/// Reads the size of the terminal each second, in a thread that ends with the table: reading it starts
+/// a process, which is too slow for a frame.
+fn watch_size(first: (usize, usize)) -> Arc<Mutex<(usize, usize)>> {
+    let current = Arc::new(Mutex::new(first));
+    let table = Arc::downgrade(&current);
     thread::spawn(move || {
         loop {
             thread::sleep(Duration::from_secs(1));
             let size = size();
-            let Some(asked) = table.upgrade() else {
+            let Some(current) = table.upgrade() else {
                 return;
             };
-            *asked.lock().unwrap_or_else(PoisonError::into_inner) = size;
+            *current.lock().unwrap_or_else(PoisonError::into_inner) = size;
         }
     });
-    asked
+    current
 }
 
-/// What the terminal says of its columns and lines.
+/// Returns the columns and lines of the terminal, or 80 and 24 if it does not answer.
 fn size() -> (usize, usize) {
     let ask = || {
         let terminal = File::open("/dev/tty").ok()?;
-        let said = Command::new("stty").arg("size").stdin(terminal).output().ok()?;
-        let said = String::from_utf8(said.stdout).ok()?;
-        let (lines, columns) = said.trim().split_once(' ')?;
+        let reply = Command::new("stty").arg("size").stdin(terminal).output().ok()?;
+        let reply = String::from_utf8(reply.stdout).ok()?;
+        let (lines, columns) = reply.trim().split_once(' ')?;
         Some((columns.parse().ok()?, lines.parse().ok()?))
     };
     ask().filter(|&(columns, lines)| columns > 0 && lines > 0).unwrap_or((80, 24))
@@ -265,7 +265,7 @@ fn plain(text: impl ToString) -> Cell {
     vec![(Paint::Plain, text.to_string())]
 }
 
-/// As much of a text as there is room for.
+/// Clips a text to `room` characters.
 fn clip(text: &str, room: usize) -> String {
     if text.chars().count() <= room {
         return text.into();
@@ -322,7 +322,7 @@ fn gaps(row: &Row, _: Instant, _: usize) -> Cell {
     vec![(if row.is_whole() { Paint::Plain } else { Paint::Red }, row.gaps.to_string())]
 }
 
-/// The last beats, one sign each.
+/// The last beats, one character each.
 fn strip(row: &Row, _: Instant, width: usize) -> Cell {
     let missing = width.saturating_sub(row.strip.len());
     let mut cells = vec![(Paint::Plain, " ".repeat(missing))];
