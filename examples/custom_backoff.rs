@@ -28,8 +28,9 @@ impl Backoff for Fibonacci {
         (delay <= LIMIT).then_some(delay)
     }
 
-    /// Called when a socket is lost that was open for at least `stable_after`. It is not called at each
-    /// opening, or a server that accepts and drops at once would be dialled at the first delay for ever.
+    /// Called when a socket is lost that was open for at least `stable_after`. It is not called at
+    /// each opening, or a server that accepts and drops at once would be dialled at the first delay
+    /// for ever.
     fn reset(&mut self) {
         *self = FIRST;
     }

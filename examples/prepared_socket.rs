@@ -1,5 +1,5 @@
-//! Connections over other transports than TCP: any `AsyncRead + AsyncWrite`, one stream or a new one
-//! for each attempt, here a pipe in memory and a Unix socket.
+//! Connections over other transports than TCP: any `AsyncRead + AsyncWrite`, one stream or a new
+//! one for each attempt, here a pipe in memory and a Unix socket.
 //!
 //! `cargo run --example prepared_socket`
 
@@ -17,8 +17,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     run(Connection::builder("ws://example.com/feed").transport(pipe())).await?;
 
     println!("* a wss URL over a stream that is already secure");
-    // Without `transport_is_secure` TLS would be spoken over the stream, which this server cannot do.
-    // With it nothing verifies the peer: use it for a pipe, a tunnel, or a TLS stream of your own.
+    // Without `transport_is_secure` TLS would be spoken over the stream, which this server cannot
+    // do. With it nothing verifies the peer: use it for a pipe, a tunnel, or a TLS stream of your
+    // own.
     let secure = Connection::builder("wss://example.com/feed").transport(pipe());
     run(secure.transport_is_secure()).await?;
 

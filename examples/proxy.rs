@@ -110,8 +110,8 @@ async fn tunnel(mut client: TcpStream) -> std::io::Result<()> {
     // user:secret
     if !head.contains("Proxy-Authorization: Basic dXNlcjpzZWNyZXQ=\r\n") {
         println!("  proxy: refused: no password, or a wrong one");
-        let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"small\"\r\n\
-            Content-Length: 0\r\n\r\n";
+        let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\
+            Proxy-Authenticate: Basic realm=\"small\"\r\nContent-Length: 0\r\n\r\n";
         return client.write_all(refusal.as_bytes()).await;
     }
     println!("  proxy: connects to {target}");

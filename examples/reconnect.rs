@@ -1,5 +1,5 @@
-//! Reconnection after every kind of loss: a dropped connection, a Close, a refusal, a server that is
-//! down, and one that falls silent.
+//! Reconnection after every kind of loss: a dropped connection, a Close, a refusal, a server that
+//! is down, and one that falls silent.
 //!
 //! `cargo run --example reconnect`. Exits with 0 if the connection was opened five times.
 

@@ -1,8 +1,8 @@
 //! How to test an actor that handles the events of a connection: `testing::Server` is a scripted
 //! server, `testing::Probe` awaits events, so that no test has to sleep.
 //!
-//! `cargo run --example testing`. In your crate the two functions are tests, under `#[actix::test]`,
-//! and `actix-ws-client` is a dev-dependency with `features = ["testing"]`.
+//! `cargo run --example testing`. In your crate the two functions are tests, under
+//! `#[actix::test]`, and `actix-ws-client` is a dev-dependency with `features = ["testing"]`.
 
 use actix::prelude::*;
 use actix_ws_client::testing::{Probe, Script, Server};

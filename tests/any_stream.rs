@@ -1,7 +1,7 @@
-//! Whatever a server sends, however it is cut and however slow the handlers are: each of them gets
-//! what is meant for it, whole, in order and once.
+//! Property test of delivery: for any stream of a server, in any pieces and with handlers of any
+//! speed, each handler receives its events complete, in order and once.
 
-// Some of it is compressed.
+// Some messages are compressed.
 #![cfg(feature = "deflate")]
 
 use std::cell::RefCell;
@@ -26,23 +26,23 @@ use tokio::io::{
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// What a case may take at most, in seconds.
+/// The time limit of a case, in seconds.
 const PATIENCE: u64 = 20;
 
-/// What the server sends before it ends.
+/// One thing that the server sends before the end.
 #[derive(Clone, Debug)]
 enum Part {
     Whole {
         is_text: bool,
         len: usize,
     },
-    /// With a Ping between each two fragments, where that is wanted.
+    /// With a Ping between each two fragments, if set.
     Fragments {
         is_text: bool,
         lens: Vec<usize>,
         pings: bool,
     },
-    /// Where nothing was agreed it is sent as it is.
+    /// Sent uncompressed if compression was not agreed.
     Compressed {
         is_text: bool,
         len: usize,
@@ -52,11 +52,11 @@ enum Part {
     Pong(usize),
 }
 
-/// How the stream ends.
+/// The end of the stream.
 #[derive(Clone, Copy, Debug)]
 enum End {
     Close,
-    /// Of what follows nothing is to be told.
+    /// Nothing after it may be delivered.
     CloseAndMore,
     Eof,
     EofInsideFrame,
@@ -68,22 +68,22 @@ struct Case {
     parts: Vec<Part>,
     end: End,
     deflate: bool,
-    /// Whether the first frames come right behind the 101.
+    /// Whether the first frames arrive together with the 101.
     glued: bool,
-    /// How much each read brings at most, over and over; 0 is a wait.
+    /// The most bytes of each read, in a cycle; 0 is a wait.
     reads: Vec<usize>,
     pipe: usize,
     read_ahead: usize,
     overflow: Overflow,
     handlers: Vec<Kind>,
     by_fragment: bool,
-    /// The mailbox of each handler, and after how many events it rests.
+    /// The mailbox capacity of each handler, and the number of events after which it pauses.
     pace: Vec<(usize, usize)>,
-    /// Whether what came is kept as it is, so that it pins the buffers.
+    /// Whether handlers keep the payloads as received, which pins the read buffers.
     keeps: bool,
 }
 
-/// What a handler takes of the data. All take the rest.
+/// The data events that a handler registers for. All register for the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Messages,
@@ -91,11 +91,11 @@ enum Kind {
     Data,
 }
 
-/// What a handler was told.
+/// An event as a handler received it.
 #[derive(Clone, PartialEq)]
 enum Told {
     Whole(bool, Bytes),
-    /// A message that came by fragment.
+    /// A message received in fragments.
     Joined(bool, Bytes),
     Ping(Bytes),
     Pong(Bytes),
@@ -122,7 +122,7 @@ impl Told {
     }
 }
 
-/// Bytes that differ from message to message; legal as text.
+/// Returns bytes that differ between messages and are valid UTF-8.
 fn content(number: usize, len: usize) -> Vec<u8> {
     let mut text = format!("{number} caf\u{e9} \u{1d11e} ").repeat(len / 10 + 1);
     let mut end = len.min(text.len());
@@ -143,7 +143,7 @@ fn opcode(is_text: bool) -> Opcode {
     if is_text { Opcode::Text } else { Opcode::Binary }
 }
 
-/// The bytes of the stream, and what is to be told of it.
+/// The bytes of the stream, and the events expected from it.
 fn stream(case: &Case) -> (BytesMut, Vec<Told>) {
     let agreed = Compression::new().threshold(0).agree([&b"permessage-deflate"[..]]).unwrap();
     let mut codec = Codec::new(Role::Server, Limits::default());
@@ -221,7 +221,7 @@ fn stream(case: &Case) -> (BytesMut, Vec<Told>) {
     (wire, told)
 }
 
-/// A transport that gives out so many bytes at a time.
+/// A transport whose reads return the given numbers of bytes.
 struct Chopped {
     inner: DuplexStream,
     reads: Vec<usize>,
@@ -267,7 +267,7 @@ impl AsyncWrite for Chopped {
     }
 }
 
-/// Answers the upgrade, sends the stream, ends, and reads whatever comes meanwhile.
+/// Answers the upgrade, sends the stream and ends it; reads what the client sends meanwhile.
 async fn serve(stream: DuplexStream, wire: BytesMut, deflate: bool, glued: bool) {
     let (mut from, mut to) = tokio::io::split(stream);
     let mut head = Vec::new();
@@ -291,7 +291,7 @@ async fn serve(stream: DuplexStream, wire: BytesMut, deflate: bool, glued: bool)
     let rest = if glued { wire.split_at(wire.len().min(100_000)) } else { wire.split_at(0) };
     reply.extend_from_slice(rest.0);
     let send = async {
-        // Who has found a breach reads no further.
+        // A client that found a protocol error stops reading.
         let _ = to.write_all(&reply).await;
         let _ = to.write_all(rest.1).await;
         let _ = to.shutdown().await;
@@ -300,14 +300,14 @@ async fn serve(stream: DuplexStream, wire: BytesMut, deflate: bool, glued: bool)
     let _ = tokio::join!(send, tokio::io::copy(&mut from, &mut sink));
 }
 
-/// A handler that notes what it is told, at its own pace.
+/// A handler that records its events at its own pace.
 struct Notes {
     told: Rc<RefCell<Vec<Told>>>,
     capacity: usize,
     rests: usize,
     keeps: bool,
     count: usize,
-    /// The fragments of a message that is not whole yet.
+    /// The fragments so far of an incomplete message.
     joined: Vec<u8>,
     index: usize,
     stopped: mpsc::UnboundedSender<()>,
@@ -383,7 +383,7 @@ noted! {
         self.rest(ctx);
     };
     Data: |self, it, ctx| {
-        // A text's fragments come as binary: a character may be cut.
+        // The fragments of a text are delivered as binary: a character may be split.
         if it.fin && self.joined.is_empty() && it.payload.as_text().is_some() == (it.opcode == Opcode::Text) {
             self.note(Told::Whole(it.opcode == Opcode::Text, self.bytes(it.payload)), ctx);
         } else {
@@ -401,12 +401,12 @@ noted! {
     Stopped: |self, _it, _ctx| self.stopped.send(()).unwrap();
 }
 
-/// Plays a case, and holds what was told against what was sent.
+/// Runs a case, and compares what was delivered with what was sent.
 async fn play(case: Case) -> Result<(), TestCaseError> {
     let (wire, expected) = stream(&case);
     let (ours, theirs) = duplex(case.pipe);
     let mut reads = case.reads.clone();
-    // Not all of a long stream byte by byte.
+    // A long stream is not read byte by byte to its end.
     reads.extend(vec![64 << 10; (wire.len() >> 14).min(20)]);
     reads.push(1000);
     let server = actix::spawn(serve(theirs, wire, case.deflate, case.glued));
@@ -488,7 +488,7 @@ fn check(
     let mut told: Vec<&Told> = told.iter().collect();
     match case.overflow {
         Overflow::Wait => prop_assert_eq!(dropped, 0),
-        // The code is ours if it came to that.
+        // After a protocol error the code is the client's.
         Overflow::Disconnect => {
             let (last, expected) = (told.pop(), expected.pop());
             prop_assert!(matches!((last, expected), (Some(Told::Close(_)), Some(Told::Close(_)))));
@@ -498,7 +498,7 @@ fn check(
                 all.iter().filter(|it| matches!(it, Told::Whole(..))).count() as u64
             };
             prop_assert_eq!(wholes(&told) + dropped, wholes(&expected));
-            // What was dropped is left out; all else is there, and in order.
+            // Dropped messages are missing; all others are there, in order.
             let mut rest = told.iter().peekable();
             expected.retain(|it| {
                 let is_there = rest.peek() == Some(&it);
@@ -519,7 +519,7 @@ fn check(
     Ok(())
 }
 
-/// Lengths around everything that is decided by length.
+/// Lengths around every threshold that depends on length.
 fn len() -> impl Strategy<Value = usize> {
     let border = prop::sample::select(&[126, 16 << 10, 32 << 10, 64 << 10, 128 << 10][..]);
     prop_oneof![
@@ -571,7 +571,7 @@ prop_compose! {
 
 #[test]
 fn any_stream_reaches_any_handlers_whole_and_in_order() {
-    // A case that stalls takes long: not many more of the kind.
+    // A stalled case takes long: limit the shrinking.
     let config = ProptestConfig { max_shrink_iters: 20, cases: 64, ..ProptestConfig::default() };
     let mut runner = TestRunner::new(config);
     let system = actix::System::new();

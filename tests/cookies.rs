@@ -1,5 +1,5 @@
-//! Cookies that a server sets, with whatever reply, go back to it with later requests, and to nobody
-//! else.
+//! The cookie jar: cookies that a server sets with any reply are sent back to it with later
+//! requests, and to no other host.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,13 +10,13 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A connection that is dialled again at once.
+/// A connection that reconnects at once.
 fn to(url: impl Into<String>) -> ConnectionBuilder {
     let soon = Reconnect::fixed(Duration::from_millis(2));
     Connection::builder(url).reconnect(soon).proxy_from_env(false)
 }
 
-/// The same, with every host of every URL at this server.
+/// The same, with every host of every URL resolved to this server.
 fn at(url: &str, addr: SocketAddr) -> ConnectionBuilder {
     to(url).transport_with(move |_, _| TcpStream::connect(addr))
 }
@@ -25,7 +25,7 @@ fn sets<const N: usize>(script: Script, cookies: [&str; N]) -> Script {
     cookies.into_iter().fold(script, |script, cookie| script.header("Set-Cookie", cookie))
 }
 
-/// Opens, and has the client come back.
+/// Accepts, then drops the connection so that the client reconnects.
 fn open() -> Script {
     Script::accept().drop_connection()
 }
@@ -39,7 +39,7 @@ fn done() -> Script {
     Script::accept().send_close(1008, "")
 }
 
-/// The cookies of each request; every one has at most one line of them.
+/// Returns the cookies of each request. Asserts that none has more than one `Cookie` line.
 fn cookies(server: &Server) -> Vec<String> {
     let line = |request: &Request| {
         let lines: Vec<&str> = request.headers("cookie").collect();
@@ -49,7 +49,7 @@ fn cookies(server: &Server) -> Vec<String> {
     server.requests().iter().map(line).collect()
 }
 
-/// The cookies of each request of a run.
+/// Runs, and returns the cookies of each request.
 async fn told<const N: usize>(
     scripts: [Script; N],
     change: impl Fn(ConnectionBuilder) -> ConnectionBuilder,
@@ -148,7 +148,7 @@ async fn a_secure_cookie_is_not_sent_without_tls_nor_taken() {
         sets(open(), ["secret=forged", "late=3; Secure"]),
         done(),
     ]);
-    // The transport passes for one under TLS, which is what the scheme says.
+    // The transport counts as secure, as the scheme wss requires.
     let builder = at("wss://feed.example:8443/", server.addr()).transport_is_secure();
     let builder = builder.url_with(async |attempt: Attempt| {
         let scheme = if attempt.number == 2 { "ws" } else { "wss" };
@@ -195,7 +195,7 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// What a hostile server may put into its line.
+/// What a hostile server may put into `Set-Cookie`.
 fn lines() -> impl Strategy<Value = Vec<u8>> {
     let nasty = "(a=b)?(domain|path|max-age|expires|=|;|,|\\.|/|[a-z0-9]|\"|\t|\0|\u{7f}|\u{e9}|\r| ){0,10}";
     prop_oneof![
@@ -230,7 +230,7 @@ fn no_cookie_panics_or_gets_out_of_its_line() {
     });
 }
 
-/// The names of a request's lines, with what stands in front of them.
+/// The names of a request's header lines, with the text in front of the colon.
 fn names(request: &Request) -> Vec<&str> {
     let name = |line| str::split(line, ':').next().unwrap_or_default();
     let mut names: Vec<&str> = request.head.lines().map(name).collect();

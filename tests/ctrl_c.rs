@@ -1,4 +1,5 @@
-//! A run that ends on Ctrl-C. By itself in its process, for a signal goes to all of it.
+//! A run that ends on Ctrl-C. The only test of its process, since a signal reaches the whole
+//! process.
 #![cfg(unix)]
 
 use std::process::Command;

@@ -1,7 +1,8 @@
-//! Messages are compressed as was agreed, and only then (RFC 7692).
+//! Messages are compressed as negotiated, and only if negotiated (RFC 7692).
 //!
-//! The peer is our own codec in its other role, behind a handshake by tungstenite: no light Rust
-//! server has permessage-deflate. Peers by other hands are in `tests/autobahn` and `tests/interop`.
+//! The peer is this crate's codec in the server role, after a handshake by tungstenite: no small
+//! Rust server has permessage-deflate. Other implementations are tested in `tests/autobahn` and
+//! `tests/interop`.
 #![cfg(feature = "deflate")]
 
 use std::time::Duration;
@@ -23,7 +24,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 
 const EXTENSIONS: &str = "sec-websocket-extensions";
 
-/// A server that takes one connection after the other.
+/// A server that accepts one connection after the other.
 struct Peer {
     listener: TcpListener,
 }
@@ -39,7 +40,7 @@ impl Peer {
             .reconnect(Reconnect::fixed(Duration::from_millis(10)))
     }
 
-    /// Accepts the next connection with an answer to its offer, and says what was offered.
+    /// Accepts the next connection with this reply to its offer. Returns the offer.
     #[expect(clippy::result_large_err, reason = "the callback's type is not ours")]
     async fn accept(&self, answer: Option<&str>) -> (TcpStream, Option<String>) {
         let (stream, _) = self.listener.accept().await.unwrap();
@@ -58,14 +59,14 @@ impl Peer {
     }
 }
 
-/// The other end's codec.
+/// The server's codec.
 fn codec(compression: Compression, answer: &str) -> Codec {
     let agreed = compression.agree([answer.as_bytes()]).unwrap();
     assert!(agreed.is_some());
     Codec::new(Role::Server, Limits::default()).with_deflate(agreed)
 }
 
-/// Sends back so many messages, and then whatever the peer does until its Close.
+/// Echoes this number of messages. Returns the first control frame that arrives before the last one.
 async fn echo(stream: &mut TcpStream, codec: &mut Codec, mut messages: usize) -> Option<Incoming> {
     let (mut inbox, mut outbox) = (BytesMut::new(), BytesMut::new());
     while messages > 0 {
@@ -86,7 +87,7 @@ async fn echo(stream: &mut TcpStream, codec: &mut Codec, mut messages: usize) ->
     None
 }
 
-/// Messages of all sizes, of which some can be compressed.
+/// Messages of all sizes; some are compressible.
 fn messages() -> Vec<Payload> {
     let quote = |n: u64| format!(r#"{{"symbol":"ETHBTC","bid":{n},"ask":{},"size":0.5}}"#, n + 1);
     let quotes = (0..40).map(|n| quote(n * 7919 % 1000).into());
@@ -102,7 +103,8 @@ fn messages() -> Vec<Payload> {
     quotes.chain(others).collect()
 }
 
-/// Sends all messages and takes them back, over an agreement; gives the bytes that went either way.
+/// Sends all messages and receives their echoes, with these parameters negotiated. Returns the
+/// bytes sent and received.
 async fn exchange(compression: Compression, answer: &str) -> (u64, u64) {
     let peer = Peer::new().await;
     let probe = Probe::new();
@@ -156,7 +158,7 @@ async fn messages_pass_whole_under_every_kind_of_agreement() {
         assert!(incoming < plain / 4 && outgoing < plain / 4, "{incoming} {outgoing} of {plain}");
     }
     assert!(with.0 < alone.0 && with.1 < alone.1, "takeover: {with:?}, without: {alone:?}");
-    // With a window of 8 bits we send nothing compressed.
+    // With a window of 8 bits the client compresses nothing.
     assert!(mixed.0 < plain / 4 && mixed.1 > plain, "{mixed:?}");
 }
 
@@ -193,7 +195,7 @@ async fn a_server_may_decline_and_then_nothing_is_compressed() {
     connection.send(command::Send::text(text.clone())).await.unwrap().unwrap();
     assert_eq!(echo(&mut stream, &mut codec, 1).await, None);
     assert_eq!(probe.next_message().await.payload.as_text(), Some(&*text));
-    // RSV1 without an agreement is a breach.
+    // RSV1 without a negotiated extension is a protocol error (RFC 6455, 5.2).
     stream.write_all(b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00").await.unwrap();
     let error = probe.next::<event::Error>().await.error;
     assert!(matches!(error, Error::Protocol(ProtocolError::ReservedBit)), "{error}");

@@ -1,5 +1,5 @@
-//! Where a connection can run: WebSocketApp takes a dispatcher for this, here it is whatever drives
-//! the thread. An arbiter and a bare `LocalSet` are in `lifecycle.rs`.
+//! The runtimes that a connection can run in. WebSocketApp takes a dispatcher for this; here any
+//! executor of the thread will do. An arbiter and a bare `LocalSet` are tested in `lifecycle.rs`.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{Connection, OutcomeKind, Phase, Reconnect, command, event};
 use futures_util::StreamExt;
 
-/// In time, or the test fails.
+/// Awaits a future, and fails the test if it takes too long.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("it comes in time")
 }
 
-/// Answers every `Open` with a message, and closes at the first that comes back.
+/// Sends a message at every `Open`, and closes at the first echo.
 struct Asker;
 
 impl Actor for Asker {
@@ -30,7 +30,7 @@ impl Handler<event::Open> for Asker {
     }
 }
 
-/// Runs to the first message, closes from another thread, and says what came and how it ended.
+/// Runs to the first message and closes from another thread. Returns the message and the outcome.
 async fn asked(server: &Server) -> (String, OutcomeKind) {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let connection = Connection::builder(server.url())
@@ -42,7 +42,7 @@ async fn asked(server: &Server) -> (String, OutcomeKind) {
         .start()
         .unwrap();
     let came = soon(told.recv()).await.unwrap();
-    // From a worker of the runtime's, on another thread.
+    // From a worker thread of the runtime.
     let closed = tokio::spawn(async move { connection.send(command::Close::normal()).await });
     (came, soon(closed).await.unwrap().unwrap().kind)
 }
@@ -61,7 +61,7 @@ fn tokio_main_and_a_local_set_drive_it_with_its_handlers() {
 #[test]
 fn the_current_system_drives_it_with_its_handlers() {
     let server = Server::start(Script::accept().echo());
-    // With workers, so that a task can come from another thread.
+    // With workers, so that a task can run on another thread.
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let came = System::with_tokio_rt(runtime).block_on(asked(&server));
     assert_eq!(came, ("who is there?".to_owned(), OutcomeKind::Closed));
@@ -76,7 +76,7 @@ async fn each_arbiter_drives_its_own() {
         let probe = Probe::new();
         let (tell, told) = tokio::sync::oneshot::channel();
         let tell = std::sync::Mutex::new(Some(tell));
-        // Runs where the socket is made: on the thread of the connection.
+        // Called on the thread that creates the socket, the connection's.
         let options = actix_ws_client::SocketOptions::new().with(move |_| {
             if let Some(tell) = tell.lock().unwrap().take() {
                 let _ = tell.send(std::thread::current().id());
@@ -119,7 +119,7 @@ async fn socket(request: HttpRequest, body: web::Payload) -> actix_web::Result<H
     Ok(response)
 }
 
-/// Sends what the path says through the connection.
+/// Sends the word in the path over the connection.
 async fn say(word: web::Path<String>, connection: web::Data<Addr<Connection>>) -> HttpResponse {
     match connection.send(command::Send::text(word.into_inner())).await {
         Ok(Ok(_)) => HttpResponse::Accepted().finish(),
@@ -137,7 +137,7 @@ async fn a_web_server_of_the_same_process_uses_it_from_its_workers() {
     let watch = builder.watch();
     let connection = probe.attach(builder).start().unwrap();
 
-    // As a program would, the app keeps the address in its data; each worker has a thread.
+    // The app keeps the connection's address in its data, as a program would; workers are threads.
     let data = web::Data::new(connection.clone());
     let app = move || {
         let app = App::new().app_data(data.clone()).route("/socket", web::get().to(socket));

@@ -1,15 +1,15 @@
-//! The short examples run to a good end.
+//! The short examples run and exit with 0.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// An example that runs, and is ended with its owner.
+/// A running example. Dropping it ends the process.
 struct Program {
     name: &'static str,
     child: Child,
-    /// Of stdout.
+    /// Lines of stdout.
     lines: Receiver<String>,
     said: String,
     deadline: Instant,
@@ -32,14 +32,14 @@ impl Program {
         let out = BufReader::new(child.stdout.take().unwrap());
         let (tell, lines) = channel();
         std::thread::spawn(move || {
-            // An error is a test that is over.
+            // An error means that the test is over.
             out.lines().map_while(Result::ok).try_for_each(|line| tell.send(line))
         });
         let deadline = Instant::now() + Duration::from_secs(60);
         Program { name, child, lines, said: String::new(), deadline }
     }
 
-    /// The next line; `None` at the end.
+    /// Returns the next line; `None` at the end.
     fn line(&mut self) -> Option<String> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(left) {
@@ -53,7 +53,7 @@ impl Program {
         }
     }
 
-    /// All that it said, once it has ended well.
+    /// Waits until it exits with 0, and returns its output.
     fn end(mut self) -> String {
         while self.line().is_some() {}
         let status = self.child.wait().unwrap();
@@ -64,7 +64,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // An error is one that has ended.
+        // An error means that it has already exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -74,7 +74,7 @@ fn run(name: &'static str) -> String {
     Program::start(name, &[]).end()
 }
 
-/// Asserts that these stand in the text, each behind the one before.
+/// Asserts that the text contains these in this order.
 fn in_order(text: &str, words: &[&str]) {
     let mut rest = text;
     for word in words {

@@ -1,5 +1,5 @@
-//! The reply to the upgrade: each wrong part is named, a refusal is kept whole, and bytes behind the
-//! 101 are frames.
+//! The upgrade: the error names each wrong part of a reply, a refusal is kept in full, and bytes
+//! after the 101 are read as frames.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use actix_ws_client::{
 };
 use proptest::prelude::*;
 
-/// One dial.
+/// A connection of one dial.
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url()).no_reconnect()
 }
 
-/// A 101 as it should be, but for the digest.
+/// A correct 101, except for the digest.
 const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n";
 
-/// How a dial ends that gets this reply.
+/// Dials a server with this reply, and returns the error.
 async fn dialled(reply: impl Into<bytes::Bytes>) -> Outcome {
     let server = Server::start(Script::raw_reply(reply).drop_connection());
     to(&server).run().await.unwrap()
@@ -130,7 +130,7 @@ async fn bytes_that_came_behind_the_101_are_frames() {
 
 #[actix::test]
 async fn a_reply_may_come_byte_by_byte() {
-    // The digest is not filled in where bytes drip, so this is a refusal.
+    // `drip` does not insert the digest, so this reply has to be a refusal.
     let reply = "HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nnope";
     let server = Server::start(Script::raw_reply("").drip(reply, Duration::from_millis(1)));
     let outcome = to(&server).run().await.unwrap();
@@ -236,7 +236,7 @@ async fn what_was_agreed_is_told_with_the_open() {
     assert!(handshake.tls.is_none());
 }
 
-/// Linux takes the address of no host for the host's own.
+/// Linux treats 0.0.0.0 as the host itself.
 #[cfg(target_os = "linux")]
 #[actix::test]
 async fn the_peer_is_the_address_that_was_reached() {
@@ -272,7 +272,7 @@ async fn a_subprotocol_is_offered_and_the_answer_verified() {
     }
 }
 
-/// The value of each header of the request that these options make.
+/// Returns the headers of the request that these options produce.
 async fn sent(change: impl Fn(ConnectionBuilder) -> ConnectionBuilder) -> Request {
     let server = Server::start(Script::accept().send_close(1000, ""));
     change(to(&server)).run().await.unwrap();
@@ -351,7 +351,7 @@ async fn what_a_request_has_one_of_is_not_made_twice() {
     let outcome = builder.run().await.unwrap();
     let Some(Error::Handler(err)) = outcome.error else { panic!("{outcome:?}") };
     assert_eq!(&*err, "header: \"authorization\": given twice");
-    // One that takes the place of another is not a second one.
+    // A line that replaces one of the crate's is not a duplicate.
     let builder = to(&server).header("Authorization", "old");
     let builder = builder.headers_with(async |_| Ok::<_, String>([("authorization", "new")]));
     builder.run().await.unwrap();
@@ -376,7 +376,7 @@ async fn a_url_is_asked_for_as_it_should_be() {
         Connection::builder(url).no_reconnect().run().await.unwrap();
         assert_eq!(server.requests()[before].line(), line);
     }
-    // A full-width host is one by the rules for internationalised ones.
+    // A full-width letter in a host is mapped by IDNA.
     let url = format!("ws://\u{ff4c}ocalhost:{port}/");
     Connection::builder(url).no_reconnect().run().await.unwrap();
     let asked = server.requests().pop().unwrap();
@@ -466,7 +466,7 @@ async fn a_closure_for_headers_that_misbehaves_takes_nothing_else_down() {
     assert_eq!(server.dials(), 0);
 }
 
-/// Names of the lines that may be in a request, whatever the options say.
+/// The names of all lines that a request may have, with any options.
 const KNOWN: [&str; 12] = [
     "date",
     "host",
@@ -482,13 +482,13 @@ const KNOWN: [&str; 12] = [
     "sec-websocket-",
 ];
 
-/// Hostile words: what ends lines, heads, quotes and lists, among the ordinary.
+/// Hostile text: what ends lines, heads, quotes and lists, mixed with ordinary text.
 fn words() -> impl Strategy<Value = String> {
     let nasty = "[a-z:=,; /\\\\\"%@#?\\[\\]\r\n\t\0\u{7f}\u{85}\u{e9}\u{2028}]{0,12}";
     prop_oneof![nasty, any::<String>(), "[a-z]{1,4}\r\nx-evil: [a-z]{1,4}", "[a-z]{1,6}"]
 }
 
-/// Makes one header line before the dial.
+/// A closure that makes one header line before the dial.
 fn made(builder: ConnectionBuilder, name: String, value: String) -> ConnectionBuilder {
     builder.headers_with(async move |_| Ok::<_, String>([(name.clone(), value.clone())]))
 }

@@ -1,4 +1,5 @@
-//! The same conversation with servers by other hands: tungstenite and actix-ws, plain and over TLS.
+//! The same conversation with two other implementations: tungstenite and actix-ws, plain and over
+//! TLS.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -35,10 +36,11 @@ fn loopback() -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
-/// Echoes, but does what some words say: each server below speaks this language.
+/// Runs the conversation. Each server below echoes messages, except for three texts that are
+/// commands:
 ///
-/// `fragments`: the message "in three parts", in three frames; `ping`: a Ping "are you there?", and
-/// "yes" as soon as its Pong has come; `close`: a Close 4000 "bye".
+/// `fragments`: send the message "in three parts" in three frames; `ping`: send a Ping "are you
+/// there?", and the text "yes" once its Pong is received; `close`: send a Close 4000 "bye".
 async fn conversation(builder: impl Fn() -> ConnectionBuilder) {
     let probe = Probe::new();
     let connection = probe.attach(builder().no_reconnect()).start().unwrap();
@@ -61,7 +63,7 @@ async fn conversation(builder: impl Fn() -> ConnectionBuilder) {
     assert_eq!(&pong.payload[..], b"and you?");
     assert!(pong.round_trip.is_some());
 
-    // We close first.
+    // The client closes first.
     let close = command::Close::new(CloseCode::from(4001), "done").unwrap();
     let outcome = connection.send(close).await.unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Closed);
@@ -70,7 +72,7 @@ async fn conversation(builder: impl Fn() -> ConnectionBuilder) {
     assert!(close.clean, "{close:?}");
     probe.stopped().await;
 
-    // The server closes first, and is found again.
+    // The server closes first, and the client reconnects.
     let probe = Probe::new();
     let soon = Reconnect::fixed(Duration::from_millis(20));
     let connection = probe.attach(builder().reconnect(soon)).start().unwrap();
@@ -86,7 +88,7 @@ async fn conversation(builder: impl Fn() -> ConnectionBuilder) {
     probe.check().unwrap();
 }
 
-/// The language, spoken by tungstenite.
+/// The server side of the conversation, by tungstenite.
 async fn tungstenite<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
     let part = |text: &'static str, data, last| {
@@ -145,7 +147,7 @@ async fn a_conversation_with_tungstenite_over_tls() {
     conversation(|| Connection::builder(&url).tls(tls.clone())).await;
 }
 
-/// The language, spoken by actix-ws.
+/// The server side of the conversation, by actix-ws.
 async fn actix_ws_server(
     request: HttpRequest,
     body: web::Payload,

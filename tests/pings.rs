@@ -1,4 +1,5 @@
-//! The pulse: a fixed cadence, silence found by the clock, and no healthy link killed.
+//! Pings: sent at a fixed cadence, a silent peer is detected in time, and no live connection is
+//! aborted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,8 +14,8 @@ use tokio::time::{Instant, sleep};
 const MILLIS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection over pipes in memory, with a clock that jumps to whatever is next. Pings every 5 s,
-/// with 2 s of patience.
+/// A connection over pipes in memory, for a paused clock that jumps to the next timer. The ping
+/// interval is 5 s, the ping timeout 2 s.
 fn simulated(journal: &Journal, script: Script) -> ConnectionBuilder {
     tokio::time::pause();
     let (journal, visits) = (journal.clone(), AtomicUsize::new(0));
@@ -27,7 +28,7 @@ fn simulated(journal: &Journal, script: Script) -> ConnectionBuilder {
             let (script, journal) = (script.clone(), journal.clone());
             let (ours, mut theirs) = tokio::io::duplex(1 << 16);
             actix::spawn(async move { script.play(&mut theirs, visit, &journal).await });
-            // What takes time before a socket is open counts for nothing.
+            // Time before the socket is open must not count.
             async {
                 sleep(SECOND).await;
                 Ok(ours)
@@ -35,7 +36,7 @@ fn simulated(journal: &Journal, script: Script) -> ConnectionBuilder {
         })
 }
 
-/// A probe that waits through hours of simulated time.
+/// A probe that waits for hours of simulated time.
 fn patient() -> Probe {
     Probe::new().patience(Duration::from_secs(1 << 14))
 }
@@ -110,10 +111,10 @@ async fn a_silent_peer_is_aborted_after_interval_and_timeout() {
     assert!(about(6 * SECOND).contains(&after), "{after:?}");
     let close = probe.next::<event::Close>().await;
     assert_eq!((close.code.value(), close.clean, close.by), (1006, false, By::Nobody));
-    // From the end of the dial to that of the socket, not to what was read last.
+    // From the end of the dial to the end of the socket, not to the last read.
     assert!(about(7 * SECOND).contains(&close.lasted), "{:?}", close.lasted);
     assert_eq!(probe.stopped().await.epochs, 1);
-    // No Close was sent to the dead.
+    // No Close was sent to the silent peer.
     let closed = |(_, _, note): &(_, _, Note)| matches!(note, Note::Received(Incoming::Close(_)));
     assert!(!journal.notes().iter().any(closed));
 }
@@ -181,7 +182,7 @@ async fn missing_data_is_found_though_pongs_come() {
     assert!(probe.all::<event::Pong>().len() >= 3);
 }
 
-/// A connection with a quick pulse.
+/// A connection with a short ping interval.
 fn to(server: &Server) -> ConnectionBuilder {
     Connection::builder(server.url())
         .reconnect(Reconnect::fixed(20 * MILLIS))
@@ -201,7 +202,7 @@ async fn a_real_server_that_falls_silent_is_left() {
     probe.check().unwrap();
 }
 
-/// Holds up its thread, or only itself.
+/// An actor that blocks its thread, or only itself.
 struct Slow {
     gate: Gate,
     nap: Duration,
@@ -226,7 +227,7 @@ impl Handler<event::Message> for Slow {
     }
 }
 
-/// Waits until a full mailbox holds everything up.
+/// Waits until a full mailbox stops the delivery.
 async fn blocked_by_a_handler(connection: &Addr<Connection>) {
     let deadline = Instant::now() + 10 * SECOND;
     while connection.send(command::Status).await.unwrap().blocked.is_none() {
@@ -267,13 +268,13 @@ async fn the_servers_pings_are_answered_while_a_handler_is_blocked() {
         let gate = gate.clone();
         Slow::start_in_arbiter(&arbiter.handle(), move |_| Slow { gate, nap: Duration::ZERO })
     };
-    // Only the blocked handler: what is behind the blocked head is told to nobody.
+    // Only the blocked handler: events behind the head that it blocks are delivered to no handler.
     let probe = Probe::new();
     let builder = to(&server).on_message(slow.clone().recipient()).on_error(probe.recipient());
     let connection = builder.start().unwrap();
     blocked_by_a_handler(&connection).await;
     blocked.open();
-    // Blocked for several periods of the pulse, and answered all the same.
+    // Blocked for several ping intervals, while pings are still answered.
     let pongs =
         |item: &Incoming| matches!(item, Incoming::Pong(payload) if &payload[..] == b"you?");
     let pings = |item: &&Incoming| matches!(item, Incoming::Ping(_));

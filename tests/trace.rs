@@ -1,5 +1,5 @@
-//! WebSocketApp's `enableTrace`: the heads of a handshake and each frame are logged where a
-//! subscriber asks for them, and nowhere else.
+//! WebSocketApp's `enableTrace`: the heads of a handshake and each frame are logged if a subscriber
+//! enables their targets, and not otherwise.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,15 +17,15 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// One event: its fields, and the words as `message`.
+/// One log record: its fields, with the text as `message`.
 type Fields = BTreeMap<&'static str, String>;
 
-/// Writes down every event that it is shown, with its target.
+/// A subscriber that records every log record with its target.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<(String, Fields)>>>);
 
 impl Log {
-    /// What the events of this thread are, as far as the directives of `RUST_LOG` let them through.
+    /// Records this thread's log records that these `RUST_LOG` directives enable.
     fn start(directives: &str) -> (Log, DefaultGuard) {
         let log = Log::default();
         let targets: Targets = directives.parse().unwrap();
@@ -34,7 +34,7 @@ impl Log {
         (log, guard)
     }
 
-    /// The events under a target, in order.
+    /// Returns the records of a target, in order.
     fn under(&self, target: &str) -> Vec<Fields> {
         let log = self.0.lock().unwrap();
         let under = log.iter().filter(|(other, _)| other == target);
@@ -66,7 +66,7 @@ impl Visit for Taken {
 const FRAMES: &str = "actix_ws_client::frames";
 const HANDSHAKE: &str = "actix_ws_client::handshake";
 
-/// Way, opcode, fin, length and payload of each frame that was logged.
+/// Returns direction, opcode, fin, length and payload of each logged frame.
 fn frames(log: &Log) -> Vec<[String; 5]> {
     let parts = ["way", "opcode", "fin", "len", "payload"];
     log.under(FRAMES).iter().map(|frame| parts.map(|part| frame[part].clone())).collect()
@@ -76,7 +76,8 @@ fn to(url: impl Into<String>) -> ConnectionBuilder {
     Connection::builder(url).proxy_from_env(false).no_reconnect()
 }
 
-/// A server by tokio-tungstenite that sends these, one for each message that comes, and closes.
+/// Starts a server by tokio-tungstenite that sends one of these for each message it receives, and
+/// closes.
 async fn answering(answers: Vec<Message>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/feed", listener.local_addr().unwrap());
@@ -208,7 +209,7 @@ async fn without_a_listener_no_frame_and_no_head_is_logged() {
         assert!(!shown("word of") && !shown("Sec-WebSocket"), "{target}: {fields:?}");
     }
 
-    // Who begins to listen hears of the next socket.
+    // A subscriber that enables the target later sees the next socket's frames.
     drop(guard);
     let (log, _guard) = Log::start("trace");
     connection.send(command::Close::normal()).await.unwrap();

@@ -1,5 +1,5 @@
-//! A connection speaks over what it is given: TCP as it was asked for, or a transport of the
-//! application's own, once or for each attempt.
+//! Transports: TCP with the chosen socket options, or the application's own, one stream or a new
+//! one for each attempt.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,7 +13,7 @@ use actix_ws_client::{
 use tokio::io::{AsyncReadExt, DuplexStream, duplex, join};
 use tokio::net::TcpListener;
 
-/// A pipe, and at its other end a server that says hi and closes.
+/// A pipe to a server that sends "hi" and closes.
 fn pipe() -> (DuplexStream, Journal) {
     let (ours, mut theirs) = duplex(1 << 16);
     let journal = Journal::new();
@@ -39,7 +39,7 @@ async fn a_prepared_transport_is_used_once() {
     let builder = Connection::builder("ws://example.com/feed").transport(stream);
     let _connection = probe.attach(builder).start().unwrap();
     assert_eq!(probe.next_message().await.payload.as_text(), Some("hi"));
-    // The server closed it cleanly, and there is no other to come back with.
+    // The server closed cleanly, and there is no other stream to reconnect with.
     let outcome = probe.stopped().await;
     assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Closed, 1));
     let head = journal.notes().into_iter().find_map(|(_, _, note)| match note {
@@ -50,7 +50,7 @@ async fn a_prepared_transport_is_used_once() {
     assert_eq!((head.line(), head.header("host")), ("GET /feed HTTP/1.1", Some("example.com")));
 }
 
-/// Who refuses a request may hang up before it has read it all.
+/// A server that refuses a request may close before it has read all of it.
 #[actix::test]
 async fn a_reply_counts_though_the_request_could_not_be_written() {
     let run = |reply: &'static [u8]| {
@@ -114,7 +114,7 @@ async fn a_unix_socket_is_a_transport_for_each_attempt() {
     use tokio::net::{UnixListener, UnixStream};
 
     let path = std::env::temp_dir().join(format!("actix-ws-client-{}.sock", std::process::id()));
-    let _ = std::fs::remove_file(&path); // of a test that was killed
+    let _ = std::fs::remove_file(&path); // left by a killed test
     let listener = UnixListener::bind(&path).unwrap();
     actix::spawn(async move {
         let journal = Journal::new();
@@ -148,7 +148,7 @@ async fn sockets_are_as_they_were_asked_for() {
     let own = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
     let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
     let options = SocketOptions::new().with(move |socket| {
-        // Ours are set by now, and it is not connected yet.
+        // The crate's options are set by now, and the socket is not connected yet.
         let _ = told.send((socket.tcp_nodelay()?, socket.peer_addr().is_err()));
         Ok(())
     });

@@ -1,5 +1,5 @@
-//! The URL of each dial, made by the application: checked as the builder's, and what goes wrong in
-//! making it is told and contained.
+//! `url_with`: the URL of each dial is made by the application and checked like the builder's; a
+//! failure to make it is reported and contained.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use actix_ws_client::{
     Attempt, Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, Tls, event,
 };
 
-/// A URL that nothing is ever asked of: it is the closure that counts.
+/// A connection whose own URL is never dialled: the closure replaces it.
 fn unused() -> ConnectionBuilder {
     let soon = Reconnect::fixed(Duration::from_millis(2));
     let builder = Connection::builder("ws://unused.invalid/").reconnect(soon).max_attempts(4);

@@ -129,9 +129,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::signal::ctrl_c().await?;
     }
 
-    // First close the connection, so that its Close frame is sent: a connection that is dropped with
-    // the actor system sends none. Meanwhile requests are answered with 503. Then stop the server,
-    // which completes the requests that it has begun.
+    // First close the connection, so that its Close frame is sent: a connection that is dropped
+    // with the actor system sends none. Meanwhile requests are answered with 503. Then stop the
+    // server, which completes the requests that it has begun.
     let outcome = connection.send(command::Close::normal()).await?;
     println!("connection: {}, after {} opening", outcome.kind, outcome.epochs);
     handle.stop(true).await;

@@ -1,7 +1,7 @@
 //! An exchange that fails on purpose: a real server, by tokio-tungstenite, on loopback.
 //!
-//! Each symbol has its own path. A connection receives ticks numbered from 1 until it ends in the next
-//! way of the symbol's schedule; after that the symbol may refuse one or two dials.
+//! Each symbol has its own path. A connection receives ticks numbered from 1 until it ends in the
+//! next way of the symbol's schedule; after that the symbol may refuse one or two dials.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -50,7 +50,8 @@ enum End {
     Restart,
 }
 
-/// How the connections of a symbol end, in turn, and how many dials are refused with 503 after each.
+/// How the connections of a symbol end, in turn, and how many dials are refused with 503 after
+/// each.
 const SCHEDULE: [(End, u32); 5] =
     [(End::Kill, 0), (End::Stall, 0), (End::Restart, 1), (End::Mute, 0), (End::Kill, 2)];
 
@@ -196,8 +197,8 @@ impl Desk {
         Err(refusal(StatusCode::SERVICE_UNAVAILABLE))
     }
 
-    /// Returns how the next connection ends, when, and after which number at the earliest, so that the
-    /// number to leave out is reached.
+    /// Returns how the next connection ends, when, and after which number at the earliest, so that
+    /// the number to leave out is reached.
     fn fate(&mut self) -> (End, Duration, u64) {
         let (end, refusals) = self.schedule[0];
         self.schedule.rotate_left(1);

@@ -152,7 +152,8 @@ fn feeds(args: &Args) -> io::Result<Feeds> {
     })
 }
 
-/// Sets short delays and timeouts, so that a run of a few seconds shows what otherwise takes minutes.
+/// Sets short delays and timeouts, so that a run of a few seconds shows what otherwise takes
+/// minutes.
 fn in_a_hurry(builder: ConnectionBuilder) -> ConnectionBuilder {
     let millis = Duration::from_millis;
     let policy = Reconnect::exponential().floor(millis(150)).initial(millis(400)).cap(millis(1500));

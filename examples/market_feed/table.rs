@@ -231,8 +231,8 @@ impl Drop for Table {
     }
 }
 
-/// Reads the size of the terminal each second, in a thread that ends with the table: reading it starts
-/// a process, which is too slow for a frame.
+/// Reads the size of the terminal each second, in a thread that ends with the table: reading it
+/// starts a process, which is too slow for a frame.
 fn watch_size(first: (usize, usize)) -> Arc<Mutex<(usize, usize)>> {
     let current = Arc::new(Mutex::new(first));
     let table = Arc::downgrade(&current);

@@ -1,8 +1,9 @@
 //! `wss` with a certificate authority and a client certificate of one's own, and how a connection
 //! ends if one of them is missing.
 //!
-//! `cargo run --example tls`. It makes the certificates and starts the server itself. A program that
-//! has them in files calls `ca_file("ca.pem")?` and `client_cert_file("client.pem", "client.key")?`.
+//! `cargo run --example tls`. It makes the certificates and starts the server itself. A program
+//! that has them in files calls `ca_file("ca.pem")?` and
+//! `client_cert_file("client.pem", "client.key")?`.
 
 use std::error::Error;
 

@@ -1,9 +1,9 @@
 //! A scripted server and a recording handler, for tests of code that uses this crate.
 //!
 //! [`Server`] is a WebSocket server on loopback, plain or over TLS ([`ServerTls`]). Each connection
-//! plays a [`Script`]: it sends messages, refuses the upgrade, stalls, drops the connection or sends
-//! bytes that break the protocol, and records what it receives. [`Probe`] is an event handler that
-//! records every event and awaits the next one of a kind, so that a test needs no sleeps.
+//! plays a [`Script`]: it sends messages, refuses the upgrade, stalls, drops the connection or
+//! sends bytes that break the protocol, and records what it receives. [`Probe`] is an event handler
+//! that records every event and awaits the next one of a kind, so that a test needs no sleeps.
 //!
 //! ```
 //! use actix_ws_client::testing::{Probe, Script, Server};

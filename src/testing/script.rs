@@ -25,8 +25,8 @@ use crate::testing::journal::{Gone, Journal, Note, Request};
 
 /// What a test server does with one connection: an opening, then steps in order.
 ///
-/// After the last step it serves: it reads, answers pings and a Close, and ends with the connection.
-/// Every step that reads records what it receives in the [`Journal`].
+/// After the last step it serves: it reads, answers pings and a Close, and ends with the
+/// connection. Every step that reads records what it receives in the [`Journal`].
 ///
 /// | step | reads | answers pings and Close |
 /// |---|---|---|
@@ -163,8 +163,8 @@ impl Script {
         Script::new(Opening::Silence)
     }
 
-    /// Closes the connection before anything is read, over TLS before the handshake too. Later steps
-    /// are not played.
+    /// Closes the connection before anything is read, over TLS before the handshake too. Later
+    /// steps are not played.
     pub fn hang_up() -> Script {
         Script::new(Opening::HangUp)
     }
@@ -236,7 +236,8 @@ impl Script {
     /// Sends a Close. To send a code that is not allowed, use [`send_raw`](Script::send_raw).
     ///
     /// # Panics
-    /// If the code is not allowed in a frame (RFC 6455, 7.4), or the reason has more than 123 bytes.
+    /// If the code is not allowed in a frame (RFC 6455, 7.4), or the reason has more than 123
+    /// bytes.
     pub fn send_close(self, code: u16, reason: &'static str) -> Script {
         let frame = CloseFrame::new(CloseCode::from(code), reason).expect("a frame that is legal");
         self.step(Step::Send(Outgoing::Close(Some(frame))))
@@ -342,9 +343,9 @@ impl Script {
         self
     }
 
-    /// Plays the script over a stream to its end. Records in `journal` under the number `connection`.
-    /// The stream is shut down if the result is [`Leave::Quietly`]; otherwise ending it is left to
-    /// the caller.
+    /// Plays the script over a stream to its end. Records in `journal` under the number
+    /// `connection`. The stream is shut down if the result is [`Leave::Quietly`]; otherwise ending
+    /// it is left to the caller.
     ///
     /// ```
     /// use actix_ws_client::testing::{Journal, Probe, Script};
@@ -419,8 +420,8 @@ struct Player<'a, S> {
     received: BytesMut,
 }
 
-/// The time for which bytes are still read after the end. Closing a socket with bytes unread sends a
-/// reset, which could make the client lose what was sent last.
+/// The time for which bytes are still read after the end. Closing a socket with bytes unread sends
+/// a reset, which could make the client lose what was sent last.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<S> Player<'_, S>
@@ -604,7 +605,8 @@ where
     }
 }
 
-/// Shuts down the stream, then reads and discards what still arrives, for at most [`DRAIN_TIMEOUT`].
+/// Shuts down the stream, then reads and discards what still arrives, for at most
+/// [`DRAIN_TIMEOUT`].
 pub(super) async fn drain<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
     if stream.shutdown().await.is_err() {
         return;

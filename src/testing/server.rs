@@ -21,8 +21,8 @@ use crate::tls::server::{ServerTls, TlsHandshake};
 ///
 /// It runs on its own thread and runtime, so that it works in any test and never waits for the
 /// client's thread. It records what it receives in a [`Journal`]. Each `next_…` method returns the
-/// records of its kind one after the other, from the first on; it waits for the next one, and panics
-/// with the whole journal if none arrives within 10 s. Dropping the server ends it.
+/// records of its kind one after the other, from the first on; it waits for the next one, and
+/// panics with the whole journal if none arrives within 10 s. Dropping the server ends it.
 ///
 /// Real sockets need the real clock. With a paused or simulated clock, use [`Script::play`].
 ///
@@ -133,7 +133,7 @@ impl Server {
         }
     }
 
-    /// Starts a server whose n-th connection, from 0, plays the script that the closure returns for n.
+    /// Starts a server whose n-th connection, from 0, plays the script that `script(n)` returns.
     ///
     /// # Panics
     /// If no port can be bound.
@@ -289,7 +289,8 @@ impl Server {
     fn control(&self, control: Control) {
         let (done, is_done) = mpsc::channel();
         if self.controls.send((control, done)).is_ok() {
-            // An error means that the thread has panicked; the test then fails for want of a server.
+            // An error means that the thread has panicked; the test then fails for want of a
+            // server.
             let _ = is_done.recv();
         }
     }
@@ -417,8 +418,8 @@ async fn bind(addr: SocketAddr) -> TcpListener {
     TcpListener::bind(addr).await.expect("a port of loopback can be bound")
 }
 
-/// Makes dropping the stream send a reset. The method is deprecated because a linger blocks, which one
-/// of zero does not; its replacement is younger than the oldest tokio that this crate supports.
+/// Makes dropping the stream send a reset. The method is deprecated because a linger blocks, which
+/// one of zero does not; its replacement is younger than the oldest tokio that this crate supports.
 #[allow(deprecated)]
 fn reset(stream: &TcpStream) {
     let _ = stream.set_linger(Some(Duration::ZERO));

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Reads an Autobahn report, prints it by group, and says whether every case is as it must be.
+"""Reads an Autobahn report, prints it by group, and checks that every case has the expected result.
 
     report.py reports/SET/index.json --agent NAME --cases N
 
-Exit 0 only if there are exactly N cases, each one's behaviour is OK (or INFORMATIONAL where the
-suite passes no judgement), and each one's closing is OK or INFORMATIONAL. NON-STRICT is a failure,
-and so is UNIMPLEMENTED: what the suite could not have compressed.
+Exit 0 only if there are exactly N cases, the behaviour of each is OK (or INFORMATIONAL where the
+suite does not judge), and the closing of each is OK or INFORMATIONAL. NON-STRICT is a failure, and so
+is UNIMPLEMENTED, which the suite reports where compression was not negotiated.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("index")
     parser.add_argument("--agent", required=True)
-    parser.add_argument("--cases", type=int, required=True, help="how many there must be")
+    parser.add_argument("--cases", type=int, required=True, help="the expected number of cases")
     args = parser.parse_args()
 
     try:
@@ -47,14 +47,14 @@ def main():
     faults = list(find_faults(agents, args.agent, args.cases))
     for fault in faults:
         print(f"autobahn: {fault}", file=sys.stderr)
-    print("autobahn:", "FAILED" if faults else f"all {len(cases)} cases as they must be")
+    print("autobahn:", "FAILED" if faults else f"all {len(cases)} cases have the expected result")
     sys.exit(1 if faults else 0)
 
 
 def find_faults(agents, agent, expected):
-    """Yields a sentence for everything that is not as it must be."""
+    """Yields a sentence for every difference from the expected result."""
     if list(agents) != [agent]:
-        yield f"the report should be of {agent} alone, and is of {', '.join(agents) or 'nobody'}"
+        yield f"the report should be of {agent} alone, but is of {', '.join(agents) or 'no agent'}"
     cases = agents.get(agent, {})
     if len(cases) != expected:
         yield f"{len(cases)} cases in the report, {expected} expected"
@@ -67,7 +67,7 @@ def find_faults(agents, agent, expected):
 
 
 def is_informational(case):
-    """Whether the suite itself only informs about this case, whatever the client does."""
+    """Returns whether the suite itself only informs about this case, whatever the client does."""
     return case == "7.1.6" or case.startswith("7.13.")
 
 

@@ -1,9 +1,9 @@
-//! Sends messages of all sizes to a server that echoes, every one compressed and some in fragments,
-//! and takes them back.
+//! Sends messages of all sizes to an echo server, all compressed and some in fragments, and checks
+//! the echoes.
 //!
-//! `deflate_echo URL [PARAMETER..]`: what is offered, as the extension writes it
-//! (`server_no_context_takeover`, `server_max_window_bits=10`). Prints what was agreed, and the
-//! bytes of the messages, of what went out and of what came in. `tests/interop/deflate` runs it.
+//! `deflate_echo URL [PARAMETER..]`: the parameters to offer, as in the extension's header
+//! (`server_no_context_takeover`, `server_max_window_bits=10`). Prints the negotiated parameters,
+//! and the bytes of the messages, sent and received. `tests/interop/deflate` runs it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_ws_client::testing::Probe;
 use actix_ws_client::{Compression, Connection, Payload, command, event};
 
-/// What the words of the command line ask for, and nothing else.
+/// Parses the parameters of the command line, without the defaults.
 fn offer(words: &[String]) -> Result<Compression, Box<dyn Error>> {
     let mut offer = Compression::new()
         .threshold(0)
@@ -33,7 +33,7 @@ fn offer(words: &[String]) -> Result<Compression, Box<dyn Error>> {
     Ok(offer)
 }
 
-/// Many that are small and alike, some that are long, and some that cannot be compressed.
+/// Creates the messages: many small and similar ones, some long, and some incompressible.
 fn messages() -> Vec<Payload> {
     let quote = |n: u64| {
         let bid = n * 7919 % 100_000;
@@ -82,7 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (number, message) in messages.iter().enumerate() {
         let message = message.clone();
         let send = match number % 4 {
-            // Many frames of a long message, two or three of a short one.
+            // Many frames for a long message, two or three for a short one.
             3 => command::Send::fragments(message, 30),
             _ => message.into(),
         };

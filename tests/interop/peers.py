@@ -1,5 +1,5 @@
-"""What the scripts here share: tools, a place with nothing but loopback, processes, certificates,
-and runs of wsup with what is expected of them."""
+"""What the scripts here share: tools, a network namespace with nothing but loopback, processes,
+certificates, and runs of wsup with the events expected from them."""
 
 import base64
 import concurrent.futures
@@ -22,16 +22,16 @@ HOUSE = HERE.parents[1]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HOUSE / "target"))
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "actix-ws-client/interop"
 PYTHON = CACHE / "venv/bin/python"
-# What the servers are written with. uWebSockets comes as a library inside of socketify.
+# The servers' libraries. uWebSockets is a library inside socketify.
 PIP = ["websockets==17.4", "aiohttp==3.14.5", "socketify==0.0.31"]
 NPM = ["ws@8.23"]
-# Some tools are where only root looks.
+# Some tools are on root's PATH only.
 os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 USER, PASSWORD = "user", "correct-horse"
 SECRETS = [PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()]
 CASES_AT_ONCE = 8
-# For the slowest machine: nothing here takes so long unless it hangs.
+# In seconds, for the slowest machine: what takes longer hangs.
 PATIENCE = 60
 
 
@@ -77,7 +77,7 @@ def libraries():
     if done.exists() and done.read_text() == wanted:
         return
     install({"node": "nodejs", "npm": "npm"})
-    # Debian has venv, and the library that socketify loads, in packages without a command.
+    # Debian's packages of venv and of the library that socketify loads have no command to look for.
     if not importlib.util.find_spec("ensurepip"):
         apt(["python3-venv"])
     if not any(Path("/usr/lib").glob("*/libuv.so.1")):
@@ -99,11 +99,11 @@ def build(*what):
 # Processes
 
 class Place:
-    """A folder, and processes that end with it. Their logs are kept if something fails."""
+    """A folder, and processes that end with it. Their logs are kept if a case fails."""
 
     def __init__(self):
         self.folder = Path(tempfile.mkdtemp(prefix="interop-"))
-        self.folder.chmod(0o755)  # not every server stays root
+        self.folder.chmod(0o755)  # some servers drop root
         self.running = []
         self.ports = itertools.count(20_000)
         self.lock = threading.Lock()
@@ -178,7 +178,7 @@ def answers(port):
 
 
 class Authority:
-    """A certificate authority, by openssl. What it makes is valid unless it is told otherwise."""
+    """A certificate authority, by openssl. Its certificates are valid unless the arguments say otherwise."""
 
     VALID = ("", "")
     EXPIRED = ("20200101000000Z", "20210101000000Z")
@@ -248,11 +248,11 @@ commonName = supplied
 # Runs
 
 class Fault(Exception):
-    """What is not as it should be."""
+    """A difference from what was expected."""
 
 
 class Run:
-    """A run of wsup, to its end or until it is enough."""
+    """A run of wsup, to its end or until the expected events were seen."""
 
     def __init__(self, url, *flags, lines=(), until=None, env=None):
         """Sends `lines`, and nothing ends the input: what ends the run is a flag, a refusal, or
@@ -284,7 +284,7 @@ class Run:
                 pass
             stderr.seek(0)
             self.stderr = stderr.read()
-        # A message is the server's own words.
+        # A message has the server's text.
         shown = json.dumps([event for event in self.events if event["event"] != "message"])
         shown += self.stderr
         for secret in SECRETS:
@@ -297,7 +297,7 @@ class Run:
                 stdin.write(line + "\n")
             stdin.flush()
         except BrokenPipeError:
-            pass  # it ended early, and what it says of that is looked at
+            pass  # it ended early; its output is checked
 
     def want(self, holds, words):
         if not holds:
@@ -399,6 +399,6 @@ def timed(function, *args):
         function(*args)
     except Fault as err:
         fault = str(err)
-    except Exception as err:  # a case that breaks fails, and the others go on
+    except Exception as err:  # an exception fails this case, and the others go on
         fault = f"{type(err).__name__}: {err}"
     return time.monotonic() - start, fault

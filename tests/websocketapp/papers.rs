@@ -1,12 +1,12 @@
-//! The papers tell the truth: every name of WebSocketApp's has its row in `docs/guide.md`, every
-//! case of its behaviour its line in `README.md` beside this file, and every test that they name is
-//! there and is run.
+//! Check of the documents: every name of WebSocketApp has a row in `docs/guide.md`, every case of
+//! its behaviour has a line in `README.md` beside this file, and every test that they name exists
+//! and runs.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// How a name is written in the table, and the names themselves (websocket-client 1.9).
+/// The names of websocket-client 1.9, each group with the form that the table writes them in.
 const NAMES: [(&str, &str); 11] = [
     (
         "WebSocketApp({})",
@@ -107,14 +107,14 @@ fn read(file: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|err| panic!("{file}: {err}"))
 }
 
-/// What is in backquotes.
+/// Returns the texts in backquotes.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
 type IsRun<'a> = &'a dyn Fn(&str) -> Result<(), String>;
 
-/// What is wrong with the tests that a text names.
+/// Returns the faults in the tests that a text names.
 fn untrue(text: &str, is_run: IsRun) -> Vec<String> {
     let named: Vec<&str> = quoted(text).into_iter().filter(|name| name.contains("::")).collect();
     if named.is_empty() {
@@ -123,7 +123,7 @@ fn untrue(text: &str, is_run: IsRun) -> Vec<String> {
     named.into_iter().filter_map(|test| is_run(test).err()).collect()
 }
 
-/// What is wrong with the keys that a paper has.
+/// Returns the missing, unknown and repeated keys of a document.
 fn missing(found: &[String], wanted: &[String]) -> Vec<String> {
     let mut counts = BTreeMap::<&str, usize>::new();
     found.iter().for_each(|key| *counts.entry(key.as_str()).or_default() += 1);
@@ -139,7 +139,7 @@ fn missing(found: &[String], wanted: &[String]) -> Vec<String> {
     problems
 }
 
-/// What is wrong with the table of a guide.
+/// Returns the faults in the guide's table.
 fn table(guide: &str, wanted: &[String], is_run: IsRun) -> Vec<String> {
     const HEAD: &str = "| there | here | test |";
     if guide.matches(HEAD).count() != 1 {
@@ -170,7 +170,7 @@ fn table(guide: &str, wanted: &[String], is_run: IsRun) -> Vec<String> {
     problems
 }
 
-/// What is wrong with the lines for the cases, written `1. …` and `- S1. …`.
+/// Returns the faults in the lines for the cases, written `1. …` and `- S1. …`.
 fn cases(lines: &str, wanted: &[String], is_run: IsRun) -> Vec<String> {
     let (mut found, mut problems, mut not_here) = (Vec::new(), Vec::new(), 0);
     for line in lines.lines() {
@@ -200,7 +200,7 @@ fn cases(lines: &str, wanted: &[String], is_run: IsRun) -> Vec<String> {
     problems
 }
 
-/// Whether a test is in the sources and is run by `cargo test`: `tests/file.rs::name`,
+/// Returns whether a test exists and is run by `cargo test`: `tests/file.rs::name`,
 /// `src/file.rs::tests::name`, `src/folder/tests.rs::name`, or a word of a script,
 /// `tests/folder/script::word`.
 fn is_run(test: &str) -> Result<(), String> {
@@ -229,7 +229,7 @@ fn is_run(test: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a file of `tests` is a program or a module of one.
+/// Returns whether a file of `tests` is a test program or a module of one.
 fn is_compiled(file: &str) -> bool {
     let parts: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
     let (folder, program, module) = match parts[..] {
@@ -253,7 +253,7 @@ fn is_compiled(file: &str) -> bool {
             .any(|main| main.lines().any(|line| line.trim() == format!("mod {module};")))
 }
 
-/// The attributes of a function, each on a line; `None` where there is no such function.
+/// Returns the attributes of a function, one on each line; `None` if there is no such function.
 fn attributes<'a>(text: &'a str, name: &str) -> Option<Vec<&'a str>> {
     let mut found = Vec::new();
     for line in text.lines().map(str::trim) {
@@ -270,7 +270,7 @@ fn attributes<'a>(text: &'a str, name: &str) -> Option<Vec<&'a str>> {
     None
 }
 
-/// `#[test]`, or the like of another crate's.
+/// Returns whether an attribute is `#[test]` or another crate's, such as `#[actix::test]`.
 fn is_test(attribute: &str) -> bool {
     let path = attribute.trim_start_matches("#[").split([']', '(']).next().unwrap_or_default();
     path.split("::").last() == Some("test")

@@ -1,4 +1,4 @@
-//! Lives of a connection that went wrong there, or that were told in another way.
+//! Cases that WebSocketApp handles wrongly or reports differently.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ async fn a_close_from_another_thread_ends_the_run_at_once_and_is_no_error() {
     std::thread::spawn(move || assert!(handle.do_send(command::Close::normal()))).join().unwrap();
     let outcome = tokio::time::timeout(10 * SECOND, run).await.expect("it ends");
     let outcome = outcome.unwrap().unwrap();
-    // Its loop wakes up ten seconds later there, as often as not.
+    // WebSocketApp's loop often wakes only ten seconds later.
     assert!(asked.elapsed() < 3 * SECOND, "{:?}", asked.elapsed());
     assert_eq!((outcome.kind, outcome.errored()), (OutcomeKind::Closed, false));
 }
@@ -94,7 +94,7 @@ async fn a_first_dial_that_fails_is_followed_by_open_and_by_no_reconnect() {
     }));
     let _connection = probe.attach(builder).start().unwrap();
     probe.next_where(|open: &event::Open| open.epoch == 2).await;
-    // Every failure is told, with its number; there only the first one is.
+    // Every failure is reported, with its number; WebSocketApp reports only the first.
     let failed = probe.all::<event::Error>();
     let numbers: Vec<u32> = failed.iter().map(|error| error.attempt).collect();
     assert_eq!((numbers, probe.story().len()), (vec![1, 2, 3], 6));
@@ -106,7 +106,7 @@ async fn each_run_is_judged_for_itself() {
     let server = Server::start([Script::refuse(503), Script::accept().send_close(1000, "")]);
     let run = || to(&server).no_reconnect().run();
     assert!(run().await.unwrap().errored());
-    // There it stays true for ever.
+    // In WebSocketApp it stays true for ever.
     assert!(!run().await.unwrap().errored());
 }
 
@@ -122,7 +122,7 @@ async fn the_body_of_a_refusal_is_kept_whole_in_any_ordinary_size() {
 
 #[actix::test]
 async fn a_proxy_that_answers_with_an_upgrade_is_refused() {
-    // 101 is an interim reply by its number only.
+    // 101 is an interim reply by its number alone.
     let upgrades = Script::raw_reply("HTTP/1.1 101 Switching Protocols\r\n\r\n");
     let proxy = Server::start(upgrades.stall_forever());
     let builder = Connection::builder("ws://nobody.invalid/").no_reconnect();
@@ -190,7 +190,7 @@ fn a_known_key_masks_hello_and_konnichiwa_as_the_rfc_says() {
     assert_eq!(masked("Hello"), b")\x07\x0f\x08\x0e");
     let expected = b"\x82\xe3\xf0\x87\xe3\xf1\x80\xe5\xca\x81\xe2\xc5\x82\xe3\xcc";
     assert_eq!(masked("こんにちは"), expected);
-    // The key is what zeros are masked to.
+    // Masked zeros are the key itself.
     assert_eq!(masked("\0\0\0\0"), b"abcd");
     assert_eq!(masked(""), b"");
 }

@@ -1,4 +1,4 @@
-//! What its second loop, for TLS, was there for; here there is one.
+//! Cases for which WebSocketApp has a second loop, for TLS; here one loop serves both.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use actix_ws_client::{
     Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, Tls, command, event,
 };
 
-/// A server over TLS that plays this script, and a connection to it that trusts it.
+/// Starts a server over TLS with this script. Returns it, and a connection that trusts it.
 fn serve(script: Script) -> (Server, ConnectionBuilder) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -20,7 +20,7 @@ fn serve(script: Script) -> (Server, ConnectionBuilder) {
 
 #[actix::test]
 async fn all_messages_of_one_tls_record_are_told_at_once() {
-    // Written in one piece; then nothing comes that could wake anybody.
+    // Written in one piece; nothing that follows could wake the reader.
     let script = Script::accept().send_raw(b"\x81\x01m".repeat(100)).stall_forever();
     let (_server, builder) = serve(script);
     let probe = Probe::new();
