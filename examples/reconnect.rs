@@ -62,8 +62,12 @@ impl Handler<event::Close> for Narrator {
     type Result = ();
 
     fn handle(&mut self, close: event::Close, _: &mut Self::Context) {
-        let (code, reason, lasted) = (close.code, &close.reason, close.lasted);
-        println!("closed after {lasted:.2?} with {code} {reason:?}; {}", next(close.next));
+        let reason = match &*close.reason {
+            "" => String::new(),
+            reason => format!(" {reason:?}"),
+        };
+        let (code, lasted) = (close.code, close.lasted);
+        println!("closed after {lasted:.2?} with {code}{reason}; {}", next(close.next));
     }
 }
 
@@ -90,7 +94,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .handler(Narrator.start())
         .run();
     let outcome = timeout(Duration::from_secs(10), run).await??;
-    println!("{} after {} openings and {} dials", outcome.kind, outcome.epochs, outcome.attempts);
+    println!(
+        "outcome: {} after {} openings and {} dials",
+        outcome.kind, outcome.epochs, outcome.attempts
+    );
     server.await??;
     match (outcome.kind, outcome.epochs) {
         (OutcomeKind::Closed, OPENINGS) => Ok(()),
@@ -101,11 +108,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Fails in a different way after each of the first four openings.
 async fn failing_server(mut listener: TcpListener) -> io::Result<()> {
     let addr = listener.local_addr()?;
+    let socket = greet(&listener).await?;
     println!("* the server drops the connection");
-    drop(greet(&listener).await?);
+    drop(socket);
 
-    println!("* the server closes with 1012, then refuses the next dial with 503");
     let mut socket = greet(&listener).await?;
+    println!("* the server closes with 1012, then refuses the next dial with 503");
     let restart = CloseFrame { code: CloseCode::Restart, reason: "service restart".into() };
     // An error here and below means that the client has already gone.
     let _ = socket.close(Some(restart)).await;
@@ -118,17 +126,17 @@ async fn failing_server(mut listener: TcpListener) -> io::Result<()> {
         )
         .await?;
 
+    let socket = greet(&listener).await?;
     println!("* the server is down for a second: its port is closed");
-    drop(greet(&listener).await?);
-    drop((listener, stream));
+    drop((socket, listener, stream));
     sleep(Duration::from_secs(1)).await;
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     listener = socket.listen(16)?;
 
-    println!("* the server falls silent: pings are not answered");
     let silent = greet(&listener).await?;
+    println!("* the server falls silent: pings are not answered");
     let mut last = greet(&listener).await?;
     drop(silent);
     while let Some(Ok(_)) = last.next().await {}

@@ -74,7 +74,11 @@ pub(crate) fn summary(picture: &Picture) -> io::Result<()> {
         let all = sum(&picture.rows, picture.now);
         figures(&mut out, &all, &format!("{:wide$}", "all"), picture.now)?;
     }
-    writeln!(out)?;
+    writeln!(
+        out,
+        "\nlost: sockets lost, by cause; refused: dials answered with an error status; longest: the\n\
+         longest outage; gaps: numbers missing, repeated or absent within an epoch (one open socket)\n"
+    )?;
     out.flush()
 }
 
