@@ -36,13 +36,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Err(err) => println!("error: {err}"),
     }
 
-    println!("* without the proxy: the server's host is in no_proxy");
+    println!("* without the proxy, since the server's host is in no_proxy");
     let past = Connection::builder(&url).proxy(&known).no_proxy("10.0.0.0/8,127.0.0.1");
     say_hello(past).await?;
 
     println!("* through the proxy in http_proxy of the environment");
     child(&url, &[("http_proxy", &known), ("no_proxy", "")]).await?;
-    println!("* without the proxy: the server's host is in no_proxy of the environment");
+    println!("* without the proxy, since the server's host is in no_proxy of the environment");
     child(&url, &[("http_proxy", &known), ("no_proxy", "127.0.0.0/8")]).await
 }
 
