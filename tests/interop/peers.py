@@ -38,10 +38,9 @@ PATIENCE = 60
 # The place
 
 def alone(tools, servers=False, example=False, root=False):
-    """Sees to it that the script goes on in a network namespace of its own, where there is nothing
-    but loopback, and every port is free. Before that: installs what is absent of `tools` (a command
-    and the package of Debian's that brings it) and of the libraries for `servers`, and builds wsup, and
-    the `example` if it is wanted."""
+    """Runs the script again in its own network namespace, which has nothing but loopback and no port
+    in use, and exits; returns there. Before that, installs the missing `tools` (commands, each with
+    its Debian package) and the libraries of `servers`, and builds wsup and, if set, the `example`."""
     if sys.argv[1:] == ["inside"]:
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         return
@@ -71,7 +70,7 @@ def apt(packages):
 
 
 def libraries():
-    """Those of `PIP` and `NPM`, into the cache; again when the lists have changed."""
+    """Installs `PIP` and `NPM` into the cache; again when the lists have changed."""
     done = CACHE / "done"
     wanted = " ".join([sys.version.split()[0], *PIP, *NPM])
     if done.exists() and done.read_text() == wanted:
@@ -126,7 +125,7 @@ class Place:
             print(f"logs are in {self.folder}")
 
     def port(self):
-        """One that is not taken: nobody else is in this namespace."""
+        """Returns a free port: no other process is in this namespace."""
         with self.lock:
             return next(self.ports)
 
@@ -142,12 +141,12 @@ class Place:
         return (self.folder / name).read_text()
 
     def run(self, *command, **more):
-        """A command that prepares something."""
+        """Runs a command of the setup to its end."""
         with open(self.at("setup.log"), "a") as out:
             subprocess.run(command, check=True, stdout=out, stderr=out, cwd=self.folder, **more)
 
     def spawn(self, port, *command):
-        """A server; comes back when it answers on the port."""
+        """Starts a server, and returns when it answers on the port."""
         log = self.at(f"{port}.log")
         with open(log, "w") as out:
             process = subprocess.Popen(
@@ -163,7 +162,7 @@ class Place:
         return process
 
     def server(self, kind, *args, port=None):
-        """One of `servers/`; gives its port."""
+        """Starts a server of `servers/`, and returns its port."""
         port = port or self.port()
         script = HERE / "servers" / kind
         command = ["node", script] if kind.endswith(".js") else [PYTHON, script]
@@ -193,7 +192,7 @@ class Authority:
         self.issue = self._state(self.pem, self.key)
 
     def _state(self, pem, key):
-        """How to call `openssl ca` for who has this certificate."""
+        """Returns the command `openssl ca` for the owner of this certificate."""
         base = f"{pem}.ca"
         for suffix, text in [("index", ""), ("serial", "1000\n")]:
             Path(f"{base}.{suffix}").write_text(text)
@@ -217,8 +216,8 @@ commonName = supplied
 
     def certificate(self, name, names="DNS:localhost,IP:127.0.0.1", valid=VALID, subject=None,
                     middle=False, chain=True, usage="serverAuth,clientAuth"):
-        """Paths of a PEM with chain, and of its key. With `middle` somebody is between the
-        authority and this certificate, and part of the PEM if `chain` is."""
+        """Returns the paths of a PEM with the chain, and of its key. With `middle` an intermediate
+        authority issues the certificate; it is in the PEM if `chain` is set."""
         issue, links = self.issue, []
         if middle:
             pem, key = self._make(f"{name}-middle", "basicConstraints=critical,CA:TRUE", issue=issue)
@@ -255,8 +254,8 @@ class Run:
     """A run of wsup, to its end or until the expected events were seen."""
 
     def __init__(self, url, *flags, lines=(), until=None, env=None):
-        """Sends `lines`, and nothing ends the input: what ends the run is a flag, a refusal, or
-        `until`, which sees each event and says when it is enough."""
+        """Sends `lines` and keeps the input open. The run is ended by a flag, a refusal, or `until`,
+        which receives each event and returns whether to stop."""
         command = [os.environ.get("WSUP", str(TARGET / "debug/wsup")), "--json", *flags, url]
         clean = {name: value for name, value in os.environ.items()
                  if "proxy" not in name.lower() and name != "SSL_CERT_FILE"}
@@ -304,7 +303,8 @@ class Run:
             raise Fault(f"{words}\n{self}")
 
     def told(self, *wanted, exit, beside=("ping", "pong")):
-        """That these events came, no other (save kinds `beside`), in this order, and this status."""
+        """Checks that exactly these events came, in this order, except for the kinds in `beside`, and
+        the exit status."""
         heard = [event for event in self.events if event["event"] not in beside]
         for event, keys in itertools.zip_longest(heard, wanted, fillvalue={}):
             for key, value in (keys or {"event": None}).items():
@@ -350,7 +350,7 @@ ENDED = (closed(), stopped("closed"))
 
 
 def refused(stage, words="", **keys):
-    """The events of a failure that is final."""
+    """Returns the events of a failure that is not retried."""
     return error(stage, error=has(words), retry_in_ms=None, **keys), stopped("refused")
 
 
@@ -378,8 +378,8 @@ class Named:
 # Cases
 
 def check(cases, at_once=CASES_AT_ONCE):
-    """Runs (name, function, arguments..) each, some at a time, as most of them wait. Says how they
-    went, and gives the exit status."""
+    """Runs the cases (name, function, arguments..), several at once, since most of them wait. Prints the
+    results, and returns the exit status."""
     failures = 0
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         runs = [(name, pool.submit(timed, *rest)) for name, *rest in cases]
