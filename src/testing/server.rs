@@ -22,7 +22,8 @@ use crate::tls::server::{ServerTls, TlsHandshake};
 /// It runs on its own thread and runtime, so that it works in any test and never waits for the
 /// client's thread. It records what it receives in a [`Journal`]. Each `next_…` method returns the
 /// records of its kind one after the other, from the first on; it waits for the next one, and
-/// panics with the whole journal if none arrives within 10 s. Dropping the server ends it.
+/// panics with the whole journal if none arrives within 10 s. Dropping the server ends it, as
+/// [`kill`](Server::kill) does.
 ///
 /// Real sockets need the real clock. With a paused or simulated clock, use [`Script::play`].
 ///
@@ -278,11 +279,6 @@ impl Server {
     /// Listens on the same port again. The sequence of scripts continues.
     pub fn restart(&self) {
         self.control(Control::Restart);
-    }
-
-    /// Ends the server for good, in the way of [`kill`](Server::kill).
-    pub fn stop(self) {
-        drop(self);
     }
 
     /// Sends a request to the server's thread, and waits until it is carried out.
