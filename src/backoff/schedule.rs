@@ -1,8 +1,6 @@
 //! The schedule: policy and guards at work for one connection.
 
-use std::cell::RefCell;
 use std::fmt;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -15,8 +13,10 @@ use super::policy::{Reconnect, Running, Step};
 /// Its life: [`dialling`](Schedule::dialling), then [`opened`](Schedule::opened) if the dial came
 /// through, then [`lost`](Schedule::lost), which says when the next dial is due; and over again.
 pub struct Schedule {
-    /// What does not change.
-    terms: Arc<Terms>,
+    /// The delays between dials, as configured.
+    policy: Reconnect,
+    /// The limits around the policy, as configured.
+    guards: Guards,
     /// The policy, on its way.
     running: Running,
     /// The dials that count against the limit, if there is one.
@@ -25,31 +25,6 @@ pub struct Schedule {
     attempt: u32,
     /// When the socket that is open now was opened.
     opened: Option<Instant>,
-}
-
-/// Policy and guards, as given.
-#[derive(PartialEq)]
-struct Terms {
-    policy: Reconnect,
-    guards: Guards,
-}
-
-thread_local! {
-    /// The terms of the newest schedule of this thread: most connections have the same.
-    static NEWEST: RefCell<Weak<Terms>> = const { RefCell::new(Weak::new()) };
-}
-
-impl Terms {
-    /// The terms, in the memory of those of the schedule before, if they are the same.
-    fn shared(self) -> Arc<Terms> {
-        let newest = NEWEST.try_with(|newest| newest.borrow().upgrade()).ok().flatten();
-        newest.filter(|newest| **newest == self).unwrap_or_else(|| {
-            let own = Arc::new(self);
-            // At the end of the thread there is nowhere to keep it.
-            let _ = NEWEST.try_with(|newest| newest.replace(Arc::downgrade(&own)));
-            own
-        })
-    }
 }
 
 /// Dials that count against a limit. Most connections make one.
@@ -94,7 +69,8 @@ impl Schedule {
     pub fn new(policy: &Reconnect, guards: Guards) -> Schedule {
         Schedule {
             running: policy.run(),
-            terms: Terms { policy: policy.clone(), guards }.shared(),
+            policy: policy.clone(),
+            guards,
             dials: Dials::None,
             attempt: 0,
             opened: None,
@@ -132,7 +108,7 @@ impl Schedule {
     /// No answer is over 24 hours.
     pub fn lost(&mut self, now: Instant, hint: Hint, rng: &mut (impl Rng + ?Sized)) -> Next {
         let stable = self.end_life(now);
-        if self.terms.guards.max_attempts.is_some_and(|max| self.attempt >= max) {
+        if self.guards.max_attempts.is_some_and(|max| self.attempt >= max) {
             return Next::GiveUp;
         }
         let step = match (hint.from_cap, stable) {
@@ -140,7 +116,7 @@ impl Schedule {
             (false, true) => Step::First,
             (false, false) => Step::Next,
         };
-        let Some(delay) = self.running.next(&self.terms.policy, step, rng) else {
+        let Some(delay) = self.running.next(&self.policy, step, rng) else {
             return Next::GiveUp;
         };
         let asked = hint.at_least.unwrap_or_default().min(LONGEST_ASKED);
@@ -176,16 +152,16 @@ impl Schedule {
     }
 
     fn limit(&self) -> Option<DialLimit> {
-        self.terms.guards.dial_limit.under(&self.terms.policy)
+        self.guards.dial_limit.under(&self.policy)
     }
 
     /// Whether a stable life ends here; if so, all starts over.
     fn end_life(&mut self, now: Instant) -> bool {
         let stable = self.opened.take().is_some_and(|opened| {
-            now.saturating_duration_since(opened) >= self.terms.guards.stable_after
+            now.saturating_duration_since(opened) >= self.guards.stable_after
         });
         if stable {
-            self.running.reset(&self.terms.policy);
+            self.running.reset(&self.policy);
             self.attempt = 0;
         }
         stable
@@ -198,7 +174,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Schedule")
-            .field("guards", &self.terms.guards)
+            .field("guards", &self.guards)
             .field("dials", &self.dials)
             .field("attempt", &self.attempt)
             .field("opened", &self.opened)

@@ -9,15 +9,16 @@ use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{Addr, Supervisor};
 use actix_rt::ArbiterHandle;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command;
@@ -39,25 +40,21 @@ use crate::tls::Tls;
 #[must_use = "a builder does nothing until it is started"]
 pub struct ConnectionBuilder {
     url: String,
-    /// Apart, for each setting moves the builder.
-    options: Box<Options>,
+    options: Options,
     handlers: Handlers,
     source: SourceId,
     watch: Watch,
     close_on_ctrl_c: bool,
 }
 
-/// What the moments of all watches are counted from. The time is not asked for each.
-static ZERO: LazyLock<Instant> = LazyLock::new(Instant::now);
-
 impl ConnectionBuilder {
     pub(super) fn new(url: String) -> ConnectionBuilder {
         ConnectionBuilder {
             url,
-            options: Box::new(Options::new(default_reconnect())),
+            options: Options::new(default_reconnect()),
             handlers: Handlers::default(),
             source: SourceId::next(),
-            watch: Watch::new(*ZERO),
+            watch: Watch::new(Instant::now().into_std()),
             close_on_ctrl_c: false,
         }
     }
@@ -401,7 +398,7 @@ impl ConnectionBuilder {
     /// An option or a URL that cannot be, by its name; [`ConfigError::NoRuntime`] outside a tokio
     /// runtime.
     pub async fn request_head(&self) -> Result<String, ConfigError> {
-        let plan = Plan::new(&self.url, Options::clone(&self.options))?;
+        let plan = Plan::new(&self.url, self.options.clone())?;
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ConfigError::NoRuntime);
         }
@@ -490,8 +487,8 @@ impl ConnectionBuilder {
 }
 
 /// Checks everything, and asks the policy for its beginning.
-fn plan(url: &str, options: Box<Options>) -> Result<(Arc<Plan>, Schedule), ConfigError> {
-    let plan = Arc::new(Plan::new(url, *options)?);
+fn plan(url: &str, options: Options) -> Result<(Arc<Plan>, Schedule), ConfigError> {
+    let plan = Arc::new(Plan::new(url, options)?);
     let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
     let schedule = catch_unwind(AssertUnwindSafe(begin))
         .map_err(|_| ConfigError::option("reconnect", "the policy panicked"))?;
