@@ -406,10 +406,34 @@ async fn what_cannot_be_said_is_refused_before_the_dial() {
         ("header", builder().header("Cookie", "hunter2=1").header_lines(["COOKIE: hunter2=2"])),
     ] {
         assert!(!format!("{builder:?}").contains("hunter2"), "{builder:?}");
+        let checked = builder.check().unwrap_err().to_string();
         let refused = builder.run().await.unwrap_err().to_string();
         assert!(refused.starts_with(&format!("{option}: ")), "{refused}");
         assert!(!refused.contains("hunter2"), "{refused}");
+        assert_eq!(checked, refused);
     }
+}
+
+#[test]
+fn a_check_needs_no_runtime_and_uses_nothing_up() {
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let tcp = std::net::TcpStream::connect(server.addr()).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    assert!(Connection::builder("ftp://h/").check().is_err());
+    let broken = Reconnect::delays(|| -> [Duration; 0] { panic!("oh no") });
+    assert!(to(&server).reconnect(broken).check().is_err());
+    let builder = to(&server);
+    for _ in 0..2 {
+        builder.check().unwrap();
+    }
+    assert!(server.requests().is_empty());
+    let outcome = actix::System::new().block_on(async {
+        let tcp = tokio::net::TcpStream::from_std(tcp).unwrap();
+        let builder = builder.transport(tcp);
+        builder.check().unwrap();
+        builder.run().await.unwrap()
+    });
+    assert_eq!((outcome.epochs, server.requests().len()), (1, 1));
 }
 
 #[actix::test]

@@ -1,80 +1,44 @@
-//! The request as it would be sent, for looking at: written to memory, secrets left out.
+//! The upgrade request as a dial would write it, for display.
 
-use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use crate::dial::link::{BaseTransport, Link};
 use crate::dial::redact::Redaction;
-use crate::dial::refusal::DialError;
-use crate::dial::upgrade::upgrade;
-use crate::error::{Error, HandshakeError};
+use crate::dial::upgrade::request;
+use crate::error::HandshakeError;
 use crate::options::Plan;
 
-/// The head of the upgrade request, its end included. Nothing is dialled: the upgrade runs over a
-/// transport that keeps what is written, and ends where the reply should begin.
+/// Returns the head of the upgrade request for `plan`, its empty last line included, without cookies of
+/// the jar, with a key of its own, and with `***` for the values that may be secret.
 ///
 /// # Errors
-/// Why there can be no such request.
-pub(crate) async fn request_head(plan: &Plan) -> Result<String, Error> {
-    let written = Rc::new(RefCell::new(Vec::new()));
-    let memory = Memory(written.clone());
-    let answer = upgrade(plan, None, Link::Plain(BaseTransport::Custom(Box::new(memory)))).await;
-    let head = written.take();
-    match answer {
-        _ if head.ends_with(b"\r\n\r\n") => Ok(Redaction::new(&plan.options).request(&head)),
-        Err(DialError::Failed(err)) => Err(err),
-        _ => Err(Error::Handshake(HandshakeError::NotHttp)),
-    }
-}
-
-/// A transport that keeps what is written and has nothing to be read.
-struct Memory(Rc<RefCell<Vec<u8>>>);
-
-impl AsyncRead for Memory {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        _buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Memory {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().extend_from_slice(buf);
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+/// [`HandshakeError::Request`] when there can be no such request.
+pub(crate) fn request_head(plan: &Plan) -> Result<String, HandshakeError> {
+    let key = STANDARD.encode(rand::random::<[u8; 16]>());
+    let key = key.as_bytes().try_into().expect("16 bytes are 24 in base64");
+    Ok(Redaction::new(&plan.options).request(&request(plan, None, &key)?))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::backoff::Reconnect;
     use crate::options::Options;
 
-    use super::*;
+    fn head(url: &str) -> Result<String, HandshakeError> {
+        request_head(&Plan::new(url, Options::new(Reconnect::default())).unwrap())
+    }
 
-    #[tokio::test]
-    async fn a_request_is_made_wherever_there_is_a_runtime() {
-        let options = Options::new(Reconnect::default());
-        let head = request_head(&Plan::new("ws://h/", options).unwrap()).await.unwrap();
-        assert!(head.starts_with("GET / HTTP/1.1\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    #[test]
+    fn a_request_is_shown_without_a_runtime_and_with_another_key_each_time() {
+        let (one, other) = (head("ws://h/").unwrap(), head("ws://h/").unwrap());
+        assert!(one.starts_with("GET / HTTP/1.1\r\n") && one.ends_with("==\r\n\r\n"), "{one}");
+        assert!(one != other && one.len() == other.len());
+    }
+
+    #[test]
+    fn a_url_that_no_dial_would_ask_for_is_refused() {
+        let long = format!("ws://h/{}", "a".repeat(64 << 10));
+        assert!(matches!(head(&long), Err(HandshakeError::Request(_))));
     }
 }

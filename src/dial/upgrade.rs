@@ -50,15 +50,10 @@ pub(super) async fn upgrade(
     jar: Option<&RefCell<Jar>>,
     mut link: Link,
 ) -> Result<Upgraded, DialError> {
-    if plan.target.resource.len() > MAX_RESOURCE {
-        let err = HandshakeError::Request(
-            "the URL is too long: more than 64 KiB of path and query".into(),
-        );
-        return Err(Error::Handshake(err).into());
-    }
     let (pending, key) = PendingKey::new().map_err(Error::Handshake)?;
     let trace = Trace::new(&plan.options);
-    let request = request(plan, jar.and_then(|jar| cookies(plan, &jar.borrow())), &key);
+    let cookies = jar.and_then(|jar| cookies(plan, &jar.borrow()));
+    let request = request(plan, cookies, &key).map_err(Error::Handshake)?;
     // A server that refuses a request may reply and hang up before it has read all of it. So a failed write does not
     // end the attempt: there may be a reply to read.
     let write_error = write_request(&mut link, &request).await.err();
@@ -90,7 +85,18 @@ fn cookies(plan: &Plan, jar: &Jar) -> Option<String> {
 }
 
 /// Makes the head of the request (RFC 6455, 4.1), with `Host` first (RFC 9110, 7.2).
-fn request(plan: &Plan, cookies: Option<String>, key: &Key) -> BytesMut {
+///
+/// # Errors
+/// [`HandshakeError::Request`] when path and query are longer than [`MAX_RESOURCE`].
+pub(super) fn request(
+    plan: &Plan,
+    cookies: Option<String>,
+    key: &Key,
+) -> Result<BytesMut, HandshakeError> {
+    if plan.target.resource.len() > MAX_RESOURCE {
+        let words = "the URL is too long: more than 64 KiB of path and query";
+        return Err(HandshakeError::Request(words.into()));
+    }
     let mut head = BytesMut::with_capacity(TYPICAL_HEAD);
     let mut add = |part: &str| head.extend_from_slice(part.as_bytes());
     ["GET ", &plan.target.resource, " HTTP/1.1\r\n"].into_iter().for_each(&mut add);
@@ -104,7 +110,7 @@ fn request(plan: &Plan, cookies: Option<String>, key: &Key) -> BytesMut {
          Sec-WebSocket-Key: ");
     head.extend_from_slice(key);
     head.extend_from_slice(b"\r\n\r\n");
-    head
+    Ok(head)
 }
 
 async fn write_request(link: &mut Link, request: &[u8]) -> io::Result<()> {
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_request_has_its_lines_in_order() {
-        let request = request(&plan(), Some("kept=2".into()), b"KEY=KEY=KEY=KEY=KEY=KEY=");
+        let request = request(&plan(), Some("kept=2".into()), b"KEY=KEY=KEY=KEY=KEY=KEY=").unwrap();
         let agent = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "GET /a?b HTTP/1.1\r\nHost: h:81\r\nOrigin: http://h:81\r\n\

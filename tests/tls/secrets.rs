@@ -274,7 +274,7 @@ async fn a_run_that_goes_well_shows_none_of_what_it_sends() {
                 attempts.debug(&attempt);
                 Ok::<_, io::Error>([("X-Made", line.clone())])
             });
-        let head = builder.request_head().await.unwrap();
+        let head = builder.request_head().unwrap();
         shown.debug(&head);
         let outcome = shown.run(builder).await;
         assert_eq!((outcome.epochs, outcome.error.is_none()), (2, true), "{outcome:?}");

@@ -95,7 +95,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let builder = args.builder()?;
     let texts = args.texts()?;
     for other in args.others() {
-        other?.request_head().await?;
+        other?.request_head()?;
     }
     if args.dry_run {
         return dry_run(args, &builder).await;
@@ -135,7 +135,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
 
 /// Prints the upgrade request and the delays between dials.
 async fn dry_run(args: &Args, builder: &ConnectionBuilder) -> Result<Status, Usage> {
-    let (request, delays) = (builder.request_head().await?, args.delays());
+    let (request, delays) = (builder.request_head()?, args.delays());
     let line = match args.output.json {
         true => json::plan(&request, &delays),
         false => human::plan(&request, &delays),

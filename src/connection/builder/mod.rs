@@ -26,7 +26,7 @@ use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::Handlers;
 use crate::dial::preview;
-use crate::error::{ConfigError, Error, Verdict};
+use crate::error::{ConfigError, Error, HandshakeError, Verdict};
 use crate::options::{MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
@@ -377,7 +377,8 @@ impl ConnectionBuilder {
         self.source
     }
 
-    /// The head of the upgrade request that a dial would send, for looking at. Nothing is dialled.
+    /// Returns the head of the upgrade request that a dial would send, for display. Nothing is dialled,
+    /// and no runtime is needed.
     ///
     /// `***` stands for the values of [`header`](ConnectionBuilder::header) and of `Authorization`.
     /// The path and the query are shown: take care where they hold a token. `Sec-WebSocket-Key` is
@@ -386,27 +387,39 @@ impl ConnectionBuilder {
     /// ```
     /// use actix_ws_client::Connection;
     ///
-    /// # actix::System::new().block_on(async {
     /// let builder = Connection::builder("ws://me:secret@feed.example/prices");
-    /// let head = builder.request_head().await.unwrap();
+    /// let head = builder.request_head().unwrap();
     /// assert!(head.starts_with("GET /prices HTTP/1.1\r\n"));
     /// assert!(head.contains("\r\nAuthorization: ***\r\n"));
-    /// # });
     /// ```
     ///
     /// # Errors
-    /// An option or a URL that cannot be, by its name; [`ConfigError::NoRuntime`] outside a tokio
-    /// runtime.
-    pub async fn request_head(&self) -> Result<String, ConfigError> {
+    /// As [`check`](ConnectionBuilder::check), and [`ConfigError::Url`] when path and query are longer
+    /// than 64 KiB.
+    pub fn request_head(&self) -> Result<String, ConfigError> {
         let plan = Plan::new(&self.url, self.options.clone())?;
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(ConfigError::NoRuntime);
-        }
-        let refuse = |err| match err {
-            Error::Handshake(err) => ConfigError::Url { reason: err.to_string() },
-            other => ConfigError::Url { reason: other.to_string() },
-        };
-        preview::request_head(&plan).await.map_err(refuse)
+        let refuse = |err: HandshakeError| ConfigError::Url { reason: err.to_string() };
+        preview::request_head(&plan).map_err(refuse)
+    }
+
+    /// Checks the URL and every option as [`start`](ConnectionBuilder::start) would, without starting
+    /// anything: a program can refuse its configuration before it has a runtime. Proxy variables of the
+    /// environment are read, certificates are loaded and the reconnect policy is begun, as by `start`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_ws_client::Connection;
+    ///
+    /// let builder = Connection::builder("wss://feed.example/").connect_timeout(Duration::ZERO);
+    /// let refused = builder.check().unwrap_err();
+    /// assert!(refused.to_string().starts_with("connect_timeout: "));
+    /// ```
+    ///
+    /// # Errors
+    /// A URL or an option that `start` refuses, by its name.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        plan(&self.url, self.options.clone()).map(drop)
     }
 
     /// Starts the connection here. It lives as long as its address does.
