@@ -72,6 +72,8 @@
 // Floor 1: values and policies.
 pub mod backoff;
 #[cfg(feature = "client")]
+mod closure;
+#[cfg(feature = "client")]
 mod cookies;
 pub mod headers;
 pub mod proto;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::closure::Closure;
 use crate::error::{ConfigError, Error};
 
 /// The options of each TCP socket, set before it connects (WebSocketApp's `sockopt`).
@@ -39,18 +40,10 @@ pub struct SocketOptions {
     device: Option<String>,
     mark: Option<u32>,
     /// The application's own, after all of ours.
-    hook: Option<Hook>,
+    hook: Option<Closure<Hook>>,
 }
 
-#[derive(Clone)]
-struct Hook(Arc<dyn Fn(SockRef<'_>) -> io::Result<()> + Send + Sync>);
-
-/// Whether it is the same closure.
-impl PartialEq for Hook {
-    fn eq(&self, other: &Hook) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
+type Hook = dyn Fn(SockRef<'_>) -> io::Result<()> + Send + Sync;
 
 impl Default for SocketOptions {
     fn default() -> SocketOptions {
@@ -141,7 +134,7 @@ impl SocketOptions {
     where
         F: Fn(SockRef<'_>) -> io::Result<()> + Send + Sync + 'static,
     {
-        self.hook = Some(Hook(Arc::new(hook)));
+        self.hook = Some(Closure::new(Arc::new(hook)));
         self
     }
 
@@ -187,7 +180,7 @@ impl SocketOptions {
             socket.set_send_buffer_size(bytes)?;
         }
         self.apply_linux(&socket)?;
-        let Some(Hook(hook)) = &self.hook else {
+        let Some(hook) = &self.hook else {
             return Ok(());
         };
         catch_unwind(AssertUnwindSafe(|| hook(socket))).unwrap_or_else(|_| {

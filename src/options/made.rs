@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::closure::Closure;
 use crate::error::{ConfigError, Error};
 use crate::options::request::{check_headers, is_name};
 use crate::options::{Plan, Secret, Target};
@@ -71,8 +72,8 @@ pub(crate) type Lines = Vec<(String, Secret)>;
 type LinesFuture = Pin<Box<dyn Future<Output = Result<Lines, String>>>>;
 
 /// Makes the header lines of each attempt.
-#[derive(Clone)]
-pub(crate) struct HeaderMaker(Arc<dyn Fn(Attempt) -> LinesFuture + Send + Sync>);
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HeaderMaker(Closure<dyn Fn(Attempt) -> LinesFuture + Send + Sync>);
 
 impl HeaderMaker {
     pub(crate) fn new<F, H, N, V, E>(make: F) -> HeaderMaker
@@ -84,13 +85,13 @@ impl HeaderMaker {
         E: fmt::Display,
     {
         let make = Arc::new(make);
-        HeaderMaker(Arc::new(move |attempt| {
+        HeaderMaker(Closure::new(Arc::new(move |attempt| {
             let make = make.clone();
             Box::pin(async move {
                 let pairs = make(attempt).await.map_err(|err| err.to_string())?;
                 Ok(lines(pairs))
             })
-        }))
+        })))
     }
 
     pub(crate) fn make(&self, attempt: Attempt) -> LinesFuture {
@@ -98,23 +99,11 @@ impl HeaderMaker {
     }
 }
 
-impl PartialEq for HeaderMaker {
-    fn eq(&self, other: &HeaderMaker) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl fmt::Debug for HeaderMaker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HeaderMaker")
-    }
-}
-
 type UrlFuture = Pin<Box<dyn Future<Output = Result<Secret, String>>>>;
 
 /// Makes the URL of each attempt.
-#[derive(Clone)]
-pub(crate) struct UrlMaker(Arc<dyn Fn(Attempt) -> UrlFuture + Send + Sync>);
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct UrlMaker(Closure<dyn Fn(Attempt) -> UrlFuture + Send + Sync>);
 
 impl UrlMaker {
     pub(crate) fn new<F, U, E>(make: F) -> UrlMaker
@@ -124,28 +113,16 @@ impl UrlMaker {
         E: fmt::Display,
     {
         let make = Arc::new(make);
-        UrlMaker(Arc::new(move |attempt| {
+        UrlMaker(Closure::new(Arc::new(move |attempt| {
             let make = make.clone();
             Box::pin(
                 async move { make(attempt).await.map(Secret::new).map_err(|err| err.to_string()) },
             )
-        }))
+        })))
     }
 
     pub(crate) fn make(&self, attempt: Attempt) -> UrlFuture {
         (self.0)(attempt)
-    }
-}
-
-impl PartialEq for UrlMaker {
-    fn eq(&self, other: &UrlMaker) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl fmt::Debug for UrlMaker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UrlMaker")
     }
 }
 

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
+use crate::closure::Closure;
 use crate::error::{ConfigError, Error, Verdict};
 use crate::options::made::{HeaderMaker, UrlMaker};
 use crate::options::rare::Rare;
@@ -114,50 +115,26 @@ pub(crate) struct Options {
 }
 
 /// The application's own source of masking keys.
-#[derive(Clone)]
-pub(crate) struct MaskKey(Arc<dyn Fn() -> [u8; 4] + Send + Sync>);
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MaskKey(Closure<dyn Fn() -> [u8; 4] + Send + Sync>);
 
 impl MaskKey {
     pub(crate) fn new(key: impl Fn() -> [u8; 4] + Send + Sync + 'static) -> MaskKey {
-        MaskKey(Arc::new(key))
-    }
-}
-
-impl PartialEq for MaskKey {
-    fn eq(&self, other: &MaskKey) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl fmt::Debug for MaskKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MaskKey")
+        MaskKey(Closure::new(Arc::new(key)))
     }
 }
 
 /// The application's own judgement of a failure.
-#[derive(Clone)]
-pub(crate) struct RetryIf(Arc<dyn Fn(&Error) -> Verdict + Send + Sync>);
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct RetryIf(Closure<dyn Fn(&Error) -> Verdict + Send + Sync>);
 
 impl RetryIf {
     pub(crate) fn new(judge: impl Fn(&Error) -> Verdict + Send + Sync + 'static) -> RetryIf {
-        RetryIf(Arc::new(judge))
+        RetryIf(Closure::new(Arc::new(judge)))
     }
 
     pub(crate) fn judge(&self, error: &Error) -> Verdict {
         (self.0)(error)
-    }
-}
-
-impl PartialEq for RetryIf {
-    fn eq(&self, other: &RetryIf) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl fmt::Debug for RetryIf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RetryIf")
     }
 }
 
@@ -231,7 +208,10 @@ impl Options {
             .by_fragment(by_fragment)
             .unchecked_text(self.skip_utf8_validation);
         match &self.mask_key {
-            Some(MaskKey(keys)) => codec.with_mask_keys(keys.clone()),
+            Some(MaskKey(keys)) => {
+                let keys = keys.clone();
+                codec.with_mask_keys(Arc::new(move || keys()))
+            }
             None => codec,
         }
     }
@@ -352,9 +332,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 type TransportFuture = Pin<Box<dyn Future<Output = io::Result<BoxedTransport>>>>;
 
 /// Makes the transport of each attempt.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TransportFactory {
-    make: Arc<dyn Fn(String, u16) -> TransportFuture + Send + Sync>,
+    make: Closure<dyn Fn(String, u16) -> TransportFuture + Send + Sync>,
     /// Whether it makes one alone.
     once: bool,
 }
@@ -366,11 +346,11 @@ impl TransportFactory {
         Fut: Future<Output = io::Result<T>> + 'static,
         T: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let make = Arc::new(move |host, port| {
+        let boxed = move |host, port| {
             let made = make(host, port);
             Box::pin(async move { Ok(Box::new(made.await?) as BoxedTransport) }) as TransportFuture
-        });
-        TransportFactory { make, once: false }
+        };
+        TransportFactory { make: Closure::new(Arc::new(boxed)), once: false }
     }
 
     /// One transport, for the first attempt and for no other.
@@ -395,18 +375,6 @@ impl TransportFactory {
     /// Whether there is none for a second target.
     pub(crate) fn is_once(&self) -> bool {
         self.once
-    }
-}
-
-impl PartialEq for TransportFactory {
-    fn eq(&self, other: &TransportFactory) -> bool {
-        Arc::ptr_eq(&self.make, &other.make)
-    }
-}
-
-impl fmt::Debug for TransportFactory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TransportFactory")
     }
 }
 
