@@ -13,6 +13,10 @@ impl<F: ?Sized> Closure<F> {
     pub(crate) fn new(closure: Arc<F>) -> Closure<F> {
         Closure(closure)
     }
+
+    pub(crate) fn to_arc(&self) -> Arc<F> {
+        self.0.clone()
+    }
 }
 
 impl<F: ?Sized> Clone for Closure<F> {

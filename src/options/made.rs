@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::closure::Closure;
-use crate::error::{ConfigError, Error};
-use crate::options::request::{check_headers, is_name};
-use crate::options::{Plan, Secret, Target};
+use crate::error::Error;
+use crate::options::request::is_name;
+use crate::options::secret::Secret;
 
 /// What can be the value of a header line: text, or an `Option` of it, whose `None` is no line at
 /// all (as WebSocketApp has it).
@@ -123,29 +123,5 @@ impl UrlMaker {
 
     pub(crate) fn make(&self, attempt: Attempt) -> UrlFuture {
         (self.0)(attempt)
-    }
-}
-
-impl Plan {
-    /// The plan for this URL, in place of the builder's.
-    ///
-    /// # Errors
-    /// As for the builder's.
-    pub(crate) fn addressed(&self, made: &Secret) -> Result<Plan, ConfigError> {
-        self.moved(Target::parse(made.reveal())?)
-    }
-
-    /// The plan with these lines, in place of those of the same names.
-    ///
-    /// # Errors
-    /// A line that cannot be.
-    pub(crate) fn headed(&self, made: Lines) -> Result<Plan, ConfigError> {
-        check_headers(&made)?;
-        let mut plan = self.clone();
-        let replaced = |name: &str| made.iter().any(|(new, _)| new.eq_ignore_ascii_case(name));
-        let headers = &mut Arc::make_mut(&mut plan.options).headers;
-        headers.retain(|(name, _)| !replaced(name));
-        headers.extend(made);
-        Ok(plan)
     }
 }

@@ -1,22 +1,20 @@
 //! What can be set on a connection, checked before anything is dialled.
 
+mod lines;
 pub(crate) mod made;
 mod plan;
 mod rare;
 mod redirect;
 pub(crate) mod request;
+mod secret;
 mod shared;
 mod target;
+mod transport;
 
-use std::fmt;
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::closure::Closure;
@@ -33,9 +31,10 @@ use crate::socket::Sockets;
 use crate::tls::Tls;
 
 pub use crate::options::made::{Attempt, HeaderText};
-pub(crate) use crate::options::target::Target;
-
 pub(crate) use crate::options::plan::{Detour, Plan};
+pub(crate) use crate::options::secret::Secret;
+pub(crate) use crate::options::target::Target;
+pub(crate) use crate::options::transport::{BoxedTransport, TransportFactory};
 
 /// All settings of one connection, as the builder collects them.
 #[derive(Clone, Debug, PartialEq)]
@@ -208,10 +207,7 @@ impl Options {
             .by_fragment(by_fragment)
             .unchecked_text(self.skip_utf8_validation);
         match &self.mask_key {
-            Some(MaskKey(keys)) => {
-                let keys = keys.clone();
-                codec.with_mask_keys(Arc::new(move || keys()))
-            }
+            Some(MaskKey(keys)) => codec.with_mask_keys(keys.to_arc()),
             None => codec,
         }
     }
@@ -301,85 +297,10 @@ impl Options {
     }
 }
 
-/// A string that `Debug` does not show.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(words: impl Into<String>) -> Secret {
-        Secret(words.into())
-    }
-
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-/// A transport of the application's own.
-pub(crate) type BoxedTransport = Box<dyn Transport>;
-
-/// Anything that a connection can be spoken over.
-pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
-
-type TransportFuture = Pin<Box<dyn Future<Output = io::Result<BoxedTransport>>>>;
-
-/// Makes the transport of each attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct TransportFactory {
-    make: Closure<dyn Fn(String, u16) -> TransportFuture + Send + Sync>,
-    /// Whether it makes one alone.
-    once: bool,
-}
-
-impl TransportFactory {
-    pub(crate) fn new<F, Fut, T>(make: F) -> TransportFactory
-    where
-        F: Fn(String, u16) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = io::Result<T>> + 'static,
-        T: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let boxed = move |host, port| {
-            let made = make(host, port);
-            Box::pin(async move { Ok(Box::new(made.await?) as BoxedTransport) }) as TransportFuture
-        };
-        TransportFactory { make: Closure::new(Arc::new(boxed)), once: false }
-    }
-
-    /// One transport, for the first attempt and for no other.
-    pub(crate) fn once<T>(transport: T) -> TransportFactory
-    where
-        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let kept = Mutex::new(Some(transport));
-        let factory = TransportFactory::new(move |_, _| {
-            let taken = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // Inside, so that it is told as what it is: another try would fail too.
-            let used = || io::Error::other(Error::Handler("the transport was used already".into()));
-            std::future::ready(taken.ok_or_else(used))
-        });
-        TransportFactory { once: true, ..factory }
-    }
-
-    pub(crate) fn make(&self, host: &str, port: u16) -> TransportFuture {
-        (self.make)(host.to_owned(), port)
-    }
-
-    /// Whether there is none for a second target.
-    pub(crate) fn is_once(&self) -> bool {
-        self.once
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     /// The way to a target, as `host:port` of the proxy, under this environment.

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use crate::error::ConfigError;
+use crate::options::Options;
+use crate::options::made::Lines;
+use crate::options::request::check_headers;
+use crate::options::secret::Secret;
 use crate::options::shared::shared;
-use crate::options::{Options, Target};
+use crate::options::target::Target;
 use crate::proxy::{Proxy, Scheme};
 use crate::tls::{LazyTlsClient, TlsClient};
 
@@ -60,6 +64,28 @@ impl Plan {
     /// As [`Options::proxy_for`], and when TLS cannot be set up.
     pub(crate) fn moved(&self, target: Target) -> Result<Plan, ConfigError> {
         Plan::to(target, self.options.clone(), self.trusted, self.secured.clone())
+    }
+
+    /// The plan for this URL, in place of the builder's.
+    ///
+    /// # Errors
+    /// As for the builder's.
+    pub(crate) fn addressed(&self, made: &Secret) -> Result<Plan, ConfigError> {
+        self.moved(Target::parse(made.reveal())?)
+    }
+
+    /// The plan with these lines, in place of those of the same names.
+    ///
+    /// # Errors
+    /// A line that cannot be.
+    pub(crate) fn headed(&self, made: Lines) -> Result<Plan, ConfigError> {
+        check_headers(&made)?;
+        let mut plan = self.clone();
+        let replaced = |name: &str| made.iter().any(|(new, _)| new.eq_ignore_ascii_case(name));
+        let headers = &mut Arc::make_mut(&mut plan.options).headers;
+        headers.retain(|(name, _)| !replaced(name));
+        headers.extend(made);
+        Ok(plan)
     }
 
     /// The plan for a target, its options checked.

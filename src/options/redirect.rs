@@ -3,7 +3,9 @@
 use url::Url;
 
 use crate::error::RedirectError;
-use crate::options::{Plan, Target, TransportFactory};
+use crate::options::plan::Plan;
+use crate::options::target::Target;
+use crate::options::transport::TransportFactory;
 
 impl Plan {
     /// The plan for the target of a redirect, the proxy asked for anew.

@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use crate::cookies::Place;
 use crate::error::ConfigError;
-use crate::options::Secret;
+use crate::options::secret::Secret;
 
 /// Where a connection goes: a `ws` or `wss` URL, taken apart (RFC 6455, 3).
 #[derive(Clone, Debug, PartialEq)]
