@@ -13,7 +13,7 @@ use crate::connection::live::Live;
 use crate::connection::waiting::{Reply, Slot, tell};
 use crate::connection::{Connection, Intent, Life};
 use crate::delivery::Event;
-use crate::pinger::{Act, Sign};
+use crate::pinger::{Action, Signal};
 use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::message::{ControlPayload, Payload};
 
@@ -271,19 +271,19 @@ impl<M: Event> Execute<command::Unsubscribe<M>> for Connection {
 
 impl Connection {
     /// Does what the pinger found to be due.
-    pub(super) fn heed(&mut self, sign: Sign) {
+    pub(super) fn heed(&mut self, signal: Signal) {
         let now = Instant::now();
-        let Some(live) = self.live(sign.epoch) else {
+        let Some(live) = self.live(signal.epoch) else {
             return;
         };
-        match sign.act {
-            Act::Ping => {
+        match signal.action {
+            Action::Ping => {
                 if live.beat().is_ok() {
                     self.watch.stamp(Gauge::LastPing, now.into_std());
                 }
             }
-            Act::Silent(silent) => live.silence(silent),
-            Act::Orphaned => live.adopt(),
+            Action::Silent(silent) => live.silence(silent),
+            Action::Orphaned => live.adopt(),
         }
     }
 }

@@ -13,7 +13,7 @@ use actix::{Context, Handler};
 
 use crate::command::{self, Asked, Command, Handle, Lane};
 use crate::connection::Connection;
-use crate::pinger::{Listener, Sign};
+use crate::pinger::{Listener, Signal};
 
 /// The queue, shared by a connection, its handles and the pinger.
 #[derive(Default)]
@@ -48,7 +48,7 @@ enum Item {
 /// An item that is not a message.
 enum OtherItem {
     Close(Asked<command::Close>),
-    Sign(Sign),
+    Signal(Signal),
     Envelope(Envelope<Connection>),
 }
 
@@ -102,8 +102,8 @@ impl Lane for Shared {
 }
 
 impl Listener for Shared {
-    fn tell(&self, sign: Sign) -> bool {
-        self.push(Item::Other(Box::new(OtherItem::Sign(sign))))
+    fn notify(&self, signal: Signal) -> bool {
+        self.push(Item::Other(Box::new(OtherItem::Signal(signal))))
     }
 }
 
@@ -227,7 +227,7 @@ impl Connection {
         match other {
             OtherItem::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
             OtherItem::Close(asked) => self.close_and_tell(asked),
-            OtherItem::Sign(sign) => self.heed(sign),
+            OtherItem::Signal(signal) => self.heed(signal),
             OtherItem::Envelope(mut envelope) => envelope.handle(self, ctx),
         }
     }

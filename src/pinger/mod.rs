@@ -1,4 +1,4 @@
-//! The pulse of sockets: one actor looks after all of a thread, pings each at its own fixed cadence and
+//! The pulse of sockets: one actor polls after all of a thread, pings each at its own fixed cadence and
 //! tells silence from life.
 
 mod watchdog;
@@ -18,278 +18,279 @@ use actix::{Actor, ActorFuture, AsyncContext, Context};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::options::Options;
-use crate::pinger::watchdog::{Signs, Watchdog};
+use crate::pinger::watchdog::{Activity, Watchdog};
 
-pub(crate) use crate::pinger::watchdog::{Act, Silent};
+pub(crate) use crate::pinger::watchdog::{Action, Silence};
 
 /// What a connection is told by its pinger.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sign {
+pub(crate) struct Signal {
     /// The socket that it is for.
     pub(crate) epoch: u64,
-    pub(crate) act: Act,
+    pub(crate) action: Action,
 }
 
 /// The way to a connection, which its pinger does not keep alive.
 pub(crate) trait Listener {
     /// `false` if the connection is gone.
-    fn tell(&self, sign: Sign) -> bool;
+    fn notify(&self, signal: Signal) -> bool;
 }
 
-/// A socket that a pinger looks after, until this is dropped. It leads to what both of them see.
+/// A socket that a pinger polls after, until this is dropped. It leads to what both of them see.
 #[derive(Debug)]
-pub(crate) struct Watched {
-    ward: Rc<Ward>,
-    /// Who looks after it; nobody where nothing is ever due.
-    round: Option<Rc<Round>>,
-    trust: Trust,
+pub(crate) struct Registration {
+    socket: Rc<WatchedSocket>,
+    /// Who polls after it; nobody where nothing is ever due.
+    roster: Option<Rc<Roster>>,
+    pinger: PingerState,
 }
 
 /// Whether the pinger that was found is one that runs where we do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
+enum PingerState {
     /// It is.
-    Sure,
+    Verified,
     /// It was asked to look, when it had looked so often.
-    Asked(u32),
+    Woken(u32),
     /// As `Asked`, and by the next turn of ours it has looked if it ever does.
-    Waiting(u32),
+    Yielded(u32),
 }
 
 /// A socket as its pinger knows it.
-struct Ward {
-    signs: Signs,
+struct WatchedSocket {
+    activity: Activity,
     /// Taken out while it decides.
     watchdog: Cell<Option<Watchdog>>,
-    /// Its key in the round, while it is there.
-    place: Cell<Option<Place>>,
+    /// Its key in the roster, while it is there.
+    key: Cell<Option<Key>>,
     epoch: u64,
     connection: sync::Weak<dyn Listener>,
 }
 
-/// When to look again, in nanoseconds since the round began, and a number that tells those of one time
+/// When to look again, in nanoseconds since the roster began, and a number that tells those of one time
 /// apart.
-type Place = (u64, u32);
+type Key = (u64, u32);
 
-/// All sockets that one pinger looks after.
-struct Round {
-    zero: Instant,
+/// All sockets that one pinger polls after.
+struct Roster {
+    start: Instant,
     /// Whom to look at, by time and number.
-    due: RefCell<BTreeMap<Place, Rc<Ward>>>,
+    due: RefCell<BTreeMap<Key, Rc<WatchedSocket>>>,
     /// The number of the newest place.
-    number: Cell<u32>,
+    sequence: Cell<u32>,
     /// How often the pinger has looked.
-    looks: Cell<u32>,
-    /// Wakes the pinger. It looks by itself the first time.
+    polls: Cell<u32>,
+    /// Wakes the pinger. It polls by itself the first time.
     waker: RefCell<Option<Waker>>,
     /// Whether the pinger is gone.
-    over: Cell<bool>,
+    ended: Cell<bool>,
 }
 
 thread_local! {
-    /// The newest round of this thread, while it has sockets.
-    static NEWEST: RefCell<Weak<Round>> = const { RefCell::new(Weak::new()) };
+    /// The newest roster of this thread, while it has sockets.
+    static CURRENT: RefCell<Weak<Roster>> = const { RefCell::new(Weak::new()) };
 }
 
 /// Sockets that are looked at in one turn: ten thousand pings at once would hold up the thread.
-const TURN: usize = 256;
+const MAX_CHECKS_PER_POLL: usize = 256;
 
-impl Watched {
+impl Registration {
     /// Begins to look after a socket. Called on its connection's thread, in a `LocalSet`.
     pub(crate) fn new(
         epoch: u64,
         options: Arc<Options>,
         now: Instant,
         connection: sync::Weak<dyn Listener>,
-    ) -> Watched {
-        let (signs, watchdog) = (Signs::new(now), Watchdog::new(options, now));
-        let place = Cell::default();
+    ) -> Registration {
+        let (activity, watchdog) = (Activity::new(now), Watchdog::new(options, now));
+        let key = Cell::default();
         let watchdog = Cell::new(Some(watchdog));
-        let ward = Rc::new(Ward { signs, watchdog, place, epoch, connection });
-        let mut watched = Watched { ward, round: None, trust: Trust::Sure };
-        if watched.ward.wake().is_some() {
-            match NEWEST.with_borrow(Weak::upgrade).filter(|newest| !newest.over.get()) {
+        let socket = Rc::new(WatchedSocket { activity, watchdog, key, epoch, connection });
+        let mut registration = Registration { socket, roster: None, pinger: PingerState::Verified };
+        if registration.socket.next_due().is_some() {
+            match CURRENT.with_borrow(Weak::upgrade).filter(|newest| !newest.ended.get()) {
                 Some(newest) => {
-                    watched.trust = Trust::Asked(newest.looks.get());
-                    watched.join(newest);
+                    registration.pinger = PingerState::Woken(newest.polls.get());
+                    registration.join(newest);
                 }
-                None => watched.found(),
+                None => registration.start_pinger(),
             }
         }
-        watched
+        registration
     }
 
     /// The number of the socket.
     pub(crate) fn epoch(&self) -> u64 {
-        self.ward.epoch
+        self.socket.epoch
     }
 
     /// Makes sure that there is a pinger, in the first turns of the connection. One thread can have
     /// several `LocalSet`s, and what is woken in ours by now has run; a pinger that has not is in
     /// another, which may never run again.
-    pub(crate) fn settle(&mut self, cx: &TaskContext<'_>) {
-        let looks = self.round.as_ref().map_or(0, |round| round.looks.get());
-        match self.trust {
-            Trust::Sure => {}
-            Trust::Asked(before) => {
-                self.trust = Trust::Waiting(before);
+    pub(crate) fn verify_pinger(&mut self, cx: &TaskContext<'_>) {
+        let polls = self.roster.as_ref().map_or(0, |roster| roster.polls.get());
+        match self.pinger {
+            PingerState::Verified => {}
+            PingerState::Woken(before) => {
+                self.pinger = PingerState::Yielded(before);
                 cx.waker().wake_by_ref();
             }
-            Trust::Waiting(before) if looks != before => self.trust = Trust::Sure,
-            Trust::Waiting(_) => self.found(),
+            PingerState::Yielded(before) if polls != before => self.pinger = PingerState::Verified,
+            PingerState::Yielded(_) => self.start_pinger(),
         }
     }
 
     /// Goes on with a pinger of its own, which others may join.
-    pub(crate) fn found(&mut self) {
+    pub(crate) fn start_pinger(&mut self) {
         self.leave();
-        let round = Rc::new(Round::new(Instant::now()));
-        NEWEST.set(Rc::downgrade(&round));
-        Pinger { round: round.clone() }.start();
-        self.trust = Trust::Sure;
-        self.join(round);
+        let roster = Rc::new(Roster::new(Instant::now()));
+        CURRENT.set(Rc::downgrade(&roster));
+        Pinger { roster: roster.clone() }.start();
+        self.pinger = PingerState::Verified;
+        self.join(roster);
     }
 
-    fn join(&mut self, round: Rc<Round>) {
-        round.add(self.ward.clone());
-        round.wake();
-        self.round = Some(round);
+    fn join(&mut self, roster: Rc<Roster>) {
+        roster.add(self.socket.clone());
+        roster.wake_pinger();
+        self.roster = Some(roster);
     }
 
     fn leave(&mut self) {
-        if let Some(round) = self.round.take() {
-            round.remove(&self.ward);
+        if let Some(roster) = self.roster.take() {
+            roster.remove(&self.socket);
             // The pinger ends with its last socket.
-            if Rc::strong_count(&round) <= 2 {
-                round.wake();
+            if Rc::strong_count(&roster) <= 2 {
+                roster.wake_pinger();
             }
         }
     }
 }
 
-impl Drop for Watched {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.leave();
     }
 }
 
-impl Deref for Watched {
-    type Target = Signs;
+impl Deref for Registration {
+    type Target = Activity;
 
-    fn deref(&self) -> &Signs {
-        &self.ward.signs
+    fn deref(&self) -> &Activity {
+        &self.socket.activity
     }
 }
 
-impl Ward {
+impl WatchedSocket {
     /// Does what is due. `false` when nobody listens any more.
-    fn look(&self, now: Instant) -> bool {
-        self.ask(|watchdog| {
-            std::iter::from_fn(|| watchdog.due(now, &self.signs)).all(|act| self.tell(act))
+    fn check(&self, now: Instant) -> bool {
+        self.with_watchdog(|watchdog| {
+            std::iter::from_fn(|| watchdog.due(now, &self.activity))
+                .all(|action| self.notify(action))
         })
         .unwrap_or_default()
     }
 
-    fn tell(&self, act: Act) -> bool {
+    fn notify(&self, action: Action) -> bool {
         let connection = self.connection.upgrade();
-        connection.is_some_and(|to| to.tell(Sign { epoch: self.epoch, act }))
+        connection.is_some_and(|to| to.notify(Signal { epoch: self.epoch, action }))
     }
 
     /// When to look again.
-    fn wake(&self) -> Option<Instant> {
-        self.ask(|watchdog| watchdog.wake(&self.signs)).flatten()
+    fn next_due(&self) -> Option<Instant> {
+        self.with_watchdog(|watchdog| watchdog.next_due(&self.activity)).flatten()
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&mut Watchdog) -> T) -> Option<T> {
+    fn with_watchdog<T>(&self, with: impl FnOnce(&mut Watchdog) -> T) -> Option<T> {
         let mut watchdog = self.watchdog.take()?;
-        let answer = question(&mut watchdog);
+        let answer = with(&mut watchdog);
         self.watchdog.set(Some(watchdog));
         Some(answer)
     }
 }
 
-impl Round {
-    fn new(zero: Instant) -> Round {
-        Round {
-            zero,
+impl Roster {
+    fn new(start: Instant) -> Roster {
+        Roster {
+            start,
             due: RefCell::default(),
-            number: Cell::new(0),
-            looks: Cell::new(0),
+            sequence: Cell::new(0),
+            polls: Cell::new(0),
             waker: RefCell::new(None),
-            over: Cell::new(false),
+            ended: Cell::new(false),
         }
     }
 
     /// A time as it is kept. What does not fit is in some centuries.
-    fn since(&self, at: Instant) -> u64 {
-        let since = at.saturating_duration_since(self.zero).as_nanos();
-        u64::try_from(since).unwrap_or(u64::MAX)
+    fn offset(&self, at: Instant) -> u64 {
+        let offset = at.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(offset).unwrap_or(u64::MAX)
     }
 
     /// Gives a socket its place by time.
-    fn add(&self, ward: Rc<Ward>) {
-        if let Some(at) = ward.wake() {
+    fn add(&self, socket: Rc<WatchedSocket>) {
+        if let Some(at) = socket.next_due() {
             // Long before it comes round to one number again, that socket had its turn.
-            let number = self.number.get().wrapping_add(1);
-            self.number.set(number);
-            let place = (self.since(at), number);
-            ward.place.set(Some(place));
-            self.due.borrow_mut().insert(place, ward);
+            let sequence = self.sequence.get().wrapping_add(1);
+            self.sequence.set(sequence);
+            let key = (self.offset(at), sequence);
+            socket.key.set(Some(key));
+            self.due.borrow_mut().insert(key, socket);
         }
     }
 
     /// Forgets a socket.
-    fn remove(&self, ward: &Ward) {
-        if let Some(place) = ward.place.take() {
-            self.due.borrow_mut().remove(&place);
+    fn remove(&self, socket: &WatchedSocket) {
+        if let Some(key) = socket.key.take() {
+            self.due.borrow_mut().remove(&key);
         }
     }
 
     /// Takes out the next socket that is due.
-    fn take(&self, now: Instant) -> Option<Rc<Ward>> {
+    fn pop_due(&self, now: Instant) -> Option<Rc<WatchedSocket>> {
         let mut due = self.due.borrow_mut();
-        let next = due.first_entry().filter(|next| next.key().0 <= self.since(now))?;
-        let ward = next.remove();
-        ward.place.take();
-        Some(ward)
+        let next = due.first_entry().filter(|next| next.key().0 <= self.offset(now))?;
+        let socket = next.remove();
+        socket.key.take();
+        Some(socket)
     }
 
     /// When the next socket is due.
-    fn next(&self) -> Option<Instant> {
+    fn next_due(&self) -> Option<Instant> {
         let (at, _) = *self.due.borrow().first_key_value()?.0;
-        self.zero.checked_add(Duration::from_nanos(at))
+        self.start.checked_add(Duration::from_nanos(at))
     }
 
-    fn wake(&self) {
+    fn wake_pinger(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
     }
 }
 
-impl fmt::Debug for Ward {
+impl fmt::Debug for WatchedSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ward").field("signs", &self.signs).finish_non_exhaustive()
+        f.debug_struct("WatchedSocket").field("activity", &self.activity).finish_non_exhaustive()
     }
 }
 
-impl fmt::Debug for Round {
+impl fmt::Debug for Roster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Round").field("due", &self.due.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("Roster").field("due", &self.due.borrow().len()).finish_non_exhaustive()
     }
 }
 
 /// The actor. It ends when no socket is left.
 #[derive(Debug)]
 struct Pinger {
-    round: Rc<Round>,
+    roster: Rc<Roster>,
 }
 
 impl Actor for Pinger {
     type Context = Context<Pinger>;
 
     fn started(&mut self, ctx: &mut Context<Pinger>) {
-        ctx.spawn(Ticks::default());
+        ctx.spawn(Ticker::default());
     }
 }
 
@@ -297,22 +298,22 @@ impl Drop for Pinger {
     /// Its `LocalSet` is gone. What it looked after may belong to another, if both take turns on the
     /// thread.
     fn drop(&mut self) {
-        self.round.over.set(true);
-        let due = std::mem::take(&mut *self.round.due.borrow_mut());
-        for ward in due.into_values() {
-            ward.place.take();
-            ward.tell(Act::Orphaned);
+        self.roster.ended.set(true);
+        let due = std::mem::take(&mut *self.roster.due.borrow_mut());
+        for socket in due.into_values() {
+            socket.key.take();
+            socket.notify(Action::Orphaned);
         }
     }
 }
 
 /// The one future of the actor: sleeps to the next thing that is due.
 #[derive(Default)]
-struct Ticks {
+struct Ticker {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Ticks {
+impl Ticker {
     fn poll_until(&mut self, at: Instant, task: &mut TaskContext<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() != at {
@@ -322,7 +323,7 @@ impl Ticks {
     }
 }
 
-impl ActorFuture<Pinger> for Ticks {
+impl ActorFuture<Pinger> for Ticker {
     type Output = ();
 
     fn poll(
@@ -331,21 +332,21 @@ impl ActorFuture<Pinger> for Ticks {
         _: &mut Context<Pinger>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        let round = &pinger.round;
-        round.looks.set(round.looks.get().wrapping_add(1));
-        round.waker.replace(Some(task.waker().clone()));
-        if Rc::strong_count(round) == 1 {
+        let roster = &pinger.roster;
+        roster.polls.set(roster.polls.get().wrapping_add(1));
+        roster.waker.replace(Some(task.waker().clone()));
+        if Rc::strong_count(roster) == 1 {
             return Poll::Ready(());
         }
-        for _ in 0..TURN {
+        for _ in 0..MAX_CHECKS_PER_POLL {
             let now = Instant::now();
-            if let Some(ward) = round.take(now) {
-                if ward.look(now) {
-                    round.add(ward);
+            if let Some(socket) = roster.pop_due(now) {
+                if socket.check(now) {
+                    roster.add(socket);
                 }
                 continue;
             }
-            let Some(at) = round.next() else {
+            let Some(at) = roster.next_due() else {
                 self.sleep = None;
                 return Poll::Pending;
             };
@@ -378,39 +379,39 @@ mod tests {
 
     /// A connection, as far as a pinger knows one.
     struct Connection {
-        told: mpsc::UnboundedReceiver<Act>,
+        actions: mpsc::UnboundedReceiver<Action>,
         listener: Arc<dyn Listener>,
     }
 
-    impl Listener for mpsc::UnboundedSender<Act> {
-        fn tell(&self, sign: Sign) -> bool {
-            self.send(sign.act).is_ok()
+    impl Listener for mpsc::UnboundedSender<Action> {
+        fn notify(&self, signal: Signal) -> bool {
+            self.send(signal.action).is_ok()
         }
     }
 
     impl Connection {
         fn new() -> Connection {
-            let (tell, told) = mpsc::unbounded_channel();
-            Connection { told, listener: Arc::new(tell) }
+            let (sender, actions) = mpsc::unbounded_channel();
+            Connection { actions, listener: Arc::new(sender) }
         }
 
-        fn watched(&self, interval: Duration) -> Watched {
+        fn register(&self, interval: Duration) -> Registration {
             let mut options = Options::new(Reconnect::default());
             options.ping_interval = Some(interval);
             options.ping_timeout = None;
-            Watched::new(1, options.into(), Instant::now(), Arc::downgrade(&self.listener))
+            Registration::new(1, options.into(), Instant::now(), Arc::downgrade(&self.listener))
         }
 
-        async fn next(&mut self) -> Act {
-            timeout(1000 * SECOND, self.told.recv()).await.expect("in time").unwrap()
+        async fn next(&mut self) -> Action {
+            timeout(1000 * SECOND, self.actions.recv()).await.expect("in time").unwrap()
         }
     }
 
     /// The first two turns of a connection.
-    async fn settle(watched: &mut Watched) {
+    async fn verify_pinger(registration: &mut Registration) {
         for _ in 0..2 {
             std::future::poll_fn(|cx| {
-                watched.settle(cx);
+                registration.verify_pinger(cx);
                 Poll::Ready(())
             })
             .await;
@@ -426,23 +427,24 @@ mod tests {
             let mut all = Vec::new();
             for number in 1..=1000 {
                 let connection = Connection::new();
-                let watched = connection.watched(SECOND + number * Duration::from_millis(7));
-                all.push((number, connection, watched));
+                let registration = connection.register(SECOND + number * Duration::from_millis(7));
+                all.push((number, connection, registration));
             }
-            let rounds =
-                all.iter().map(|(_, _, watched)| Rc::as_ptr(watched.round.as_ref().unwrap()));
-            assert!(rounds.is_sorted_by(|one, other| one == other), "one for all");
-            for (_, _, watched) in &mut all {
-                settle(watched).await;
-                assert_eq!(watched.trust, Trust::Sure);
+            let rosters = all
+                .iter()
+                .map(|(_, _, registration)| Rc::as_ptr(registration.roster.as_ref().unwrap()));
+            assert!(rosters.is_sorted_by(|one, other| one == other), "one for all");
+            for (_, _, registration) in &mut all {
+                verify_pinger(registration).await;
+                assert_eq!(registration.pinger, PingerState::Verified);
             }
             sleep(10 * SECOND - zero.elapsed()).await;
-            for (number, mut connection, watched) in all {
-                drop(watched);
+            for (number, mut connection, registration) in all {
+                drop(registration);
                 let interval = SECOND + number * Duration::from_millis(7);
                 let mut beats = 0;
-                while let Ok(act) = connection.told.try_recv() {
-                    assert_eq!(act, Act::Ping);
+                while let Ok(action) = connection.actions.try_recv() {
+                    assert_eq!(action, Action::Ping);
                     beats += 1;
                 }
                 let due = (10 * SECOND).as_nanos() / interval.as_nanos();
@@ -453,84 +455,84 @@ mod tests {
         runtime.block_on(async { timeout(SECOND, set).await }).expect("the pinger is gone");
     }
 
-    /// How many sockets a round knows, each by its right place.
-    fn known(round: &Round) -> usize {
-        let due = round.due.borrow();
-        assert!(due.iter().all(|(place, ward)| ward.place.get() == Some(*place)));
+    /// How many sockets a roster knows, each by its right place.
+    fn known(roster: &Roster) -> usize {
+        let due = roster.due.borrow();
+        assert!(due.iter().all(|(key, socket)| socket.key.get() == Some(*key)));
         due.len()
     }
 
     #[test]
-    fn who_leaves_is_forgotten_and_others_go_on() {
+    fn a_socket_that_leaves_is_removed_and_others_stay() {
         let (runtime, set) = (runtime(), LocalSet::new());
         runtime.block_on(set.run_until(async {
             let mut stays = Connection::new();
-            let staying = stays.watched(SECOND);
-            let round = staying.round.clone().unwrap();
+            let staying = stays.register(SECOND);
+            let roster = staying.roster.clone().unwrap();
             for _ in 0..1000 {
-                let left = stays.watched(3600 * SECOND);
-                assert_eq!(known(&round), 2);
+                let left = stays.register(3600 * SECOND);
+                assert_eq!(known(&roster), 2);
                 drop(left);
                 tokio::task::yield_now().await;
             }
-            assert_eq!(known(&round), 1);
-            assert_eq!(stays.next().await, Act::Ping);
+            assert_eq!(known(&roster), 1);
+            assert_eq!(stays.next().await, Action::Ping);
         }));
     }
 
     #[test]
-    fn whoever_leaves_first_others_keep_their_places() {
+    fn in_whatever_order_sockets_leave_the_others_keep_their_keys() {
         let (runtime, set) = (runtime(), LocalSet::new());
         runtime.block_on(set.run_until(async {
             let mut stays = Connection::new();
-            let staying = stays.watched(3 * SECOND);
-            let round = staying.round.clone().unwrap();
+            let staying = stays.register(3 * SECOND);
+            let roster = staying.roster.clone().unwrap();
             let others = Connection::new();
-            let mut left: Vec<_> = (0..5).map(|_| others.watched(100 * SECOND)).collect();
+            let mut left: Vec<_> = (0..5).map(|_| others.register(100 * SECOND)).collect();
             for place in [1, 0, 2, 1, 0] {
                 left.remove(place);
-                assert_eq!(known(&round), 1 + left.len());
+                assert_eq!(known(&roster), 1 + left.len());
             }
             let zero = Instant::now();
-            assert_eq!(stays.next().await, Act::Ping);
+            assert_eq!(stays.next().await, Action::Ping);
             assert_eq!(zero.elapsed(), 3 * SECOND);
         }));
     }
 
     #[test]
-    fn a_pinger_that_stands_still_is_not_relied_on() {
+    fn a_pinger_that_is_not_polled_is_replaced() {
         let (still, ours) = (LocalSet::new(), LocalSet::new());
         let (other, runtime) = (runtime(), runtime());
         let first = other.block_on(still.run_until(async {
-            let first = Connection::new().watched(SECOND);
+            let first = Connection::new().register(SECOND);
             tokio::task::yield_now().await;
             first
         }));
         runtime.block_on(ours.run_until(async {
             let mut connection = Connection::new();
-            let mut watched = connection.watched(SECOND);
-            let joined = watched.round.as_ref().unwrap();
-            assert!(Rc::ptr_eq(joined, first.round.as_ref().unwrap()));
-            settle(&mut watched).await;
-            assert_eq!(connection.next().await, Act::Ping);
+            let mut registration = connection.register(SECOND);
+            let joined = registration.roster.as_ref().unwrap();
+            assert!(Rc::ptr_eq(joined, first.roster.as_ref().unwrap()));
+            verify_pinger(&mut registration).await;
+            assert_eq!(connection.next().await, Action::Ping);
         }));
     }
 
     #[test]
-    fn a_pinger_that_goes_tells_those_it_leaves() {
+    fn a_pinger_that_ends_notifies_the_sockets_it_leaves() {
         let (theirs, ours) = (LocalSet::new(), LocalSet::new());
         let runtime = runtime();
-        let (mut connection, mut watched) = runtime.block_on(ours.run_until(async {
+        let (mut connection, mut registration) = runtime.block_on(ours.run_until(async {
             let connection = Connection::new();
             tokio::task::yield_now().await;
-            let watched = theirs.run_until(async { connection.watched(SECOND) }).await;
-            (connection, watched)
+            let registration = theirs.run_until(async { connection.register(SECOND) }).await;
+            (connection, registration)
         }));
         drop(theirs);
         runtime.block_on(ours.run_until(async {
-            assert_eq!(connection.next().await, Act::Orphaned);
-            watched.found();
-            assert_eq!(connection.next().await, Act::Ping);
+            assert_eq!(connection.next().await, Action::Orphaned);
+            registration.start_pinger();
+            assert_eq!(connection.next().await, Action::Ping);
         }));
     }
 }

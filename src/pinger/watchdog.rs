@@ -10,7 +10,7 @@ use crate::options::Options;
 
 /// What a connection and its pinger share: a message a read would cost more than the read.
 #[derive(Debug)]
-pub(crate) struct Signs {
+pub(crate) struct Activity {
     /// When the last byte was read.
     pub(crate) byte: Cell<Instant>,
     /// When the last data message was read.
@@ -19,9 +19,9 @@ pub(crate) struct Signs {
     pub(crate) reading: Cell<bool>,
 }
 
-impl Signs {
-    pub(crate) fn new(now: Instant) -> Signs {
-        Signs { byte: Cell::new(now), data: Cell::new(now), reading: Cell::new(true) }
+impl Activity {
+    pub(crate) fn new(now: Instant) -> Activity {
+        Activity { byte: Cell::new(now), data: Cell::new(now), reading: Cell::new(true) }
     }
 
     /// Reading stops: what is not heard from now on is not the peer's fault.
@@ -45,14 +45,14 @@ pub(super) struct Watchdog {
     options: Arc<Options>,
     next_ping: Option<Instant>,
     /// The oldest ping since which no byte came.
-    unheard: Option<Box<Unheard>>,
+    unanswered: Option<Box<UnansweredPing>>,
     /// What became of missing data, once it was missed.
-    idle: Option<Box<Idle>>,
+    missed: Option<Box<MissedData>>,
 }
 
 /// Data that was missing.
 #[derive(Debug, Default)]
-struct Idle {
+struct MissedData {
     /// Patience with it ends no earlier than this.
     until: Option<Instant>,
     /// The data message since which we were late once to judge it.
@@ -61,7 +61,7 @@ struct Idle {
 
 /// A ping that no byte has followed.
 #[derive(Clone, Copy, Debug)]
-struct Unheard {
+struct UnansweredPing {
     pinged: Instant,
     /// When patience with it ends.
     until: Instant,
@@ -71,18 +71,18 @@ struct Unheard {
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Act {
+pub(crate) enum Action {
     /// It is time for a Ping.
     Ping,
     /// The peer was not heard for too long.
-    Silent(Silent),
+    Silent(Silence),
     /// The pinger ends before the socket: another one has to take it on.
     Orphaned,
 }
 
 /// A silence that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Silent {
+pub(crate) struct Silence {
     /// The last byte, or data message, that was heard.
     pub(crate) since: Instant,
     /// Whether data was missing, where bytes may have come.
@@ -92,49 +92,49 @@ pub(crate) struct Silent {
 impl Watchdog {
     pub(super) fn new(options: Arc<Options>, now: Instant) -> Watchdog {
         let next_ping = options.ping_interval.and_then(|interval| now.checked_add(interval));
-        Watchdog { options, next_ping, unheard: None, idle: None }
+        Watchdog { options, next_ping, unanswered: None, missed: None }
     }
 
     /// What is due at `now`. Called until it is `None`.
-    pub(super) fn due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
-        if let Some(unheard) = self.unheard.as_deref()
+    pub(super) fn due(&mut self, now: Instant, activity: &Activity) -> Option<Action> {
+        if let Some(unanswered) = self.unanswered.as_deref()
             // Over a pipe in memory, or by a simulated clock, an answer takes no time.
-            && (signs.byte.get() >= unheard.pinged || !signs.reading.get())
+            && (activity.byte.get() >= unanswered.pinged || !activity.reading.get())
         {
-            self.unheard = None;
+            self.unanswered = None;
         }
-        if let Some(unheard) = self.unheard.as_deref()
-            && now >= unheard.until
+        if let Some(unanswered) = self.unanswered.as_deref()
+            && now >= unanswered.until
         {
             let timeout = self.options.ping_timeout.unwrap_or_default();
-            if unheard.excused || now.duration_since(unheard.until) <= lateness(timeout) {
+            if unanswered.excused || now.duration_since(unanswered.until) <= lateness(timeout) {
                 // The connection has the last word: what it finds unread is life.
-                self.unheard = None;
-                return Some(Act::Silent(Silent { since: signs.byte.get(), idle: false }));
+                self.unanswered = None;
+                return Some(Action::Silent(Silence { since: activity.byte.get(), idle: false }));
             }
             // We were late ourselves: the peer's answer may lie unread.
-            self.unheard = Unheard::after(now, timeout, true);
+            self.unanswered = UnansweredPing::after(now, timeout, true);
         }
-        self.idle_due(now, signs).or_else(|| self.ping_due(now))
+        self.idle_due(now, activity).or_else(|| self.ping_due(now))
     }
 
-    fn idle_due(&mut self, now: Instant, signs: &Signs) -> Option<Act> {
+    fn idle_due(&mut self, now: Instant, activity: &Activity) -> Option<Action> {
         let idle = self.options.idle_timeout?;
-        let until = self.idle_deadline(signs)?;
+        let until = self.idle_deadline(activity)?;
         if now < until {
             return None;
         }
-        let missed = self.idle.get_or_insert_default();
+        let missed = self.missed.get_or_insert_default();
         missed.until = now.checked_add(idle);
-        let data = signs.data.get();
+        let data = activity.data.get();
         let late = now.duration_since(until) > lateness(idle);
-        if !signs.reading.get() || (late && missed.excused.replace(data) != Some(data)) {
+        if !activity.reading.get() || (late && missed.excused.replace(data) != Some(data)) {
             return None;
         }
-        Some(Act::Silent(Silent { since: data, idle: true }))
+        Some(Action::Silent(Silence { since: data, idle: true }))
     }
 
-    fn ping_due(&mut self, now: Instant) -> Option<Act> {
+    fn ping_due(&mut self, now: Instant) -> Option<Action> {
         let (interval, at) = (self.options.ping_interval?, self.next_ping?);
         if now < at {
             return None;
@@ -143,16 +143,16 @@ impl Watchdog {
         let missed = now.duration_since(at).as_nanos() / interval.as_nanos().max(1);
         let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
         self.next_ping = interval.checked_mul(steps).and_then(|span| at.checked_add(span));
-        if let (None, Some(timeout)) = (&self.unheard, self.options.ping_timeout) {
-            self.unheard = Unheard::after(now, timeout, false);
+        if let (None, Some(timeout)) = (&self.unanswered, self.options.ping_timeout) {
+            self.unanswered = UnansweredPing::after(now, timeout, false);
         }
-        Some(Act::Ping)
+        Some(Action::Ping)
     }
 
-    fn idle_deadline(&self, signs: &Signs) -> Option<Instant> {
-        let until = signs.data.get().checked_add(self.options.idle_timeout?)?;
+    fn idle_deadline(&self, activity: &Activity) -> Option<Instant> {
+        let until = activity.data.get().checked_add(self.options.idle_timeout?)?;
         Some(
-            self.idle
+            self.missed
                 .as_ref()
                 .and_then(|missed| missed.until)
                 .map_or(until, |later| later.max(until)),
@@ -160,17 +160,17 @@ impl Watchdog {
     }
 
     /// When to look again.
-    pub(super) fn wake(&self, signs: &Signs) -> Option<Instant> {
-        let verdict = self.unheard.as_ref().map(|unheard| unheard.until);
-        let due = [self.next_ping, verdict, self.idle_deadline(signs)];
+    pub(super) fn next_due(&self, activity: &Activity) -> Option<Instant> {
+        let verdict = self.unanswered.as_ref().map(|unanswered| unanswered.until);
+        let due = [self.next_ping, verdict, self.idle_deadline(activity)];
         due.into_iter().flatten().min()
     }
 }
 
-impl Unheard {
-    fn after(now: Instant, timeout: Duration, excused: bool) -> Option<Box<Unheard>> {
+impl UnansweredPing {
+    fn after(now: Instant, timeout: Duration, excused: bool) -> Option<Box<UnansweredPing>> {
         let until = now.checked_add(timeout)?;
-        Some(Box::new(Unheard { pinged: now, until, excused }))
+        Some(Box::new(UnansweredPing { pinged: now, until, excused }))
     }
 }
 
@@ -207,165 +207,169 @@ mod tests {
     /// Lets time pass up to `until` and writes down what was done when, in seconds.
     fn pass(
         watchdog: &mut Watchdog,
-        signs: &Signs,
+        activity: &Activity,
         zero: Instant,
         until: u64,
         mut hear: impl FnMut(u64) -> bool,
-    ) -> Vec<(u64, Act)> {
+    ) -> Vec<(u64, Action)> {
         let mut done = Vec::new();
         for second in 0..=until {
             let now = zero + Duration::from_secs(second);
-            while let Some(act) = watchdog.due(now, signs) {
-                let over = matches!(act, Act::Silent(_));
-                done.push((second, act));
+            while let Some(action) = watchdog.due(now, activity) {
+                let over = matches!(action, Action::Silent(_));
+                done.push((second, action));
                 if over {
                     return done;
                 }
             }
             if hear(second) {
-                signs.byte.set(now + Duration::from_millis(1));
+                activity.byte.set(now + Duration::from_millis(1));
             }
         }
         done
     }
 
-    fn times(done: &[(u64, Act)]) -> Vec<u64> {
+    fn times(done: &[(u64, Action)]) -> Vec<u64> {
         done.iter().map(|(second, _)| *second).collect()
     }
 
     #[test]
     fn the_first_ping_goes_out_after_one_interval_and_the_cadence_is_fixed() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        let done = pass(&mut watchdog, &signs, zero, 20, |_| true);
+        let done = pass(&mut watchdog, &activity, zero, 20, |_| true);
         assert_eq!(times(&done), [5, 10, 15, 20]);
-        assert!(done.iter().all(|(_, act)| *act == Act::Ping));
+        assert!(done.iter().all(|(_, action)| *action == Action::Ping));
     }
 
     #[test]
     fn silence_is_found_a_timeout_after_the_ping() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        let done = pass(&mut watchdog, &signs, zero, 60, |second| second <= 11);
+        let done = pass(&mut watchdog, &activity, zero, 60, |second| second <= 11);
         assert_eq!(times(&done), [5, 10, 15, 17]);
         let heard = zero + Duration::from_millis(11_001);
-        assert_eq!(done.last().unwrap().1, Act::Silent(Silent { since: heard, idle: false }));
+        assert_eq!(done.last().unwrap().1, Action::Silent(Silence { since: heard, idle: false }));
     }
 
     #[test]
     fn an_answer_in_the_instant_of_the_ping_is_one() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        assert_eq!(watchdog.due(zero + 5 * SECOND, &signs), Some(Act::Ping));
-        signs.byte.set(zero + 5 * SECOND);
-        assert_eq!(watchdog.due(zero + 7 * SECOND, &signs), None);
-        assert_eq!(watchdog.due(zero + 10 * SECOND, &signs), Some(Act::Ping));
+        assert_eq!(watchdog.due(zero + 5 * SECOND, &activity), Some(Action::Ping));
+        activity.byte.set(zero + 5 * SECOND);
+        assert_eq!(watchdog.due(zero + 7 * SECOND, &activity), None);
+        assert_eq!(watchdog.due(zero + 10 * SECOND, &activity), Some(Action::Ping));
         // From the last byte on it is one interval and one timeout, still.
-        let silent = watchdog.due(zero + 12 * SECOND, &signs);
-        assert_eq!(silent, Some(Act::Silent(Silent { since: zero + 5 * SECOND, idle: false })));
+        let silent = watchdog.due(zero + 12 * SECOND, &activity);
+        assert_eq!(silent, Some(Action::Silent(Silence { since: zero + 5 * SECOND, idle: false })));
     }
 
     #[test]
     fn a_timeout_may_exceed_the_interval() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(cadence(2, 5), zero);
-        let done = pass(&mut watchdog, &signs, zero, 60, |_| false);
+        let done = pass(&mut watchdog, &activity, zero, 60, |_| false);
         assert_eq!(times(&done), [2, 4, 6, 7]);
     }
 
     #[test]
     fn pings_without_a_timeout_never_judge() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(Cadence { timeout: None, ..cadence(10, 1) }, zero);
-        let done = pass(&mut watchdog, &signs, zero, 40, |_| false);
+        let done = pass(&mut watchdog, &activity, zero, 40, |_| false);
         assert_eq!(times(&done), [10, 20, 30, 40]);
     }
 
     #[test]
     fn the_clock_stands_still_while_nothing_is_read() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        signs.stop_reading();
-        let done = pass(&mut watchdog, &signs, zero, 29, |_| false);
+        activity.stop_reading();
+        let done = pass(&mut watchdog, &activity, zero, 29, |_| false);
         assert_eq!(times(&done), [5, 10, 15, 20, 25]);
         // One whole period after resuming: the ping of 30 s, judged at 32 s.
-        signs.resume_reading(zero + 29 * SECOND);
+        activity.resume_reading(zero + 29 * SECOND);
         let now = zero + 30 * SECOND;
-        assert_eq!(watchdog.due(now, &signs), Some(Act::Ping));
-        assert_eq!(watchdog.due(now + SECOND, &signs), None);
-        let silent = watchdog.due(now + 2 * SECOND, &signs);
-        assert_eq!(silent, Some(Act::Silent(Silent { since: zero + 29 * SECOND, idle: false })));
+        assert_eq!(watchdog.due(now, &activity), Some(Action::Ping));
+        assert_eq!(watchdog.due(now + SECOND, &activity), None);
+        let silent = watchdog.due(now + 2 * SECOND, &activity);
+        assert_eq!(
+            silent,
+            Some(Action::Silent(Silence { since: zero + 29 * SECOND, idle: false }))
+        );
     }
 
     #[test]
     fn a_thread_that_was_held_up_gives_one_more_period() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        assert_eq!(watchdog.due(zero + 5 * SECOND, &signs), Some(Act::Ping));
+        assert_eq!(watchdog.due(zero + 5 * SECOND, &activity), Some(Action::Ping));
         // The thread sleeps from 6 s to 60 s.
         let late = zero + 60 * SECOND;
-        assert_eq!(watchdog.due(late, &signs), Some(Act::Ping));
-        assert_eq!(watchdog.due(late, &signs), None);
-        assert_eq!(watchdog.due(late + SECOND, &signs), None);
-        let silent = watchdog.due(late + 2 * SECOND, &signs);
-        assert!(matches!(silent, Some(Act::Silent(_))), "{silent:?}");
+        assert_eq!(watchdog.due(late, &activity), Some(Action::Ping));
+        assert_eq!(watchdog.due(late, &activity), None);
+        assert_eq!(watchdog.due(late + SECOND, &activity), None);
+        let silent = watchdog.due(late + 2 * SECOND, &activity);
+        assert!(matches!(silent, Some(Action::Silent(_))), "{silent:?}");
     }
 
     #[test]
     fn a_thread_that_is_always_held_up_still_finds_the_dead() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let idle = Some(10 * SECOND);
         let mut watchdog = watchdog(Cadence { idle, ..cadence(5, 2) }, zero);
         let mut looks = (1..10).map(|look| zero + look * 30 * SECOND);
-        let mut due = |at| std::iter::from_fn(|| watchdog.due(at, &signs)).collect::<Vec<_>>();
-        let ping = Act::Ping;
+        let mut due = |at| std::iter::from_fn(|| watchdog.due(at, &activity)).collect::<Vec<_>>();
+        let ping = Action::Ping;
         assert_eq!(due(looks.next().unwrap()), [ping]);
         // Each is excused once; then both are judged, however late.
-        let seen: Vec<_> = looks.take(2).flat_map(due).filter(|act| *act != Act::Ping).collect();
-        let idle = |idle| Act::Silent(Silent { since: zero, idle });
+        let seen: Vec<_> =
+            looks.take(2).flat_map(due).filter(|action| *action != Action::Ping).collect();
+        let idle = |idle| Action::Silent(Silence { since: zero, idle });
         assert_eq!(seen, [idle(true), idle(false), idle(true)]);
     }
 
     #[test]
     fn beats_that_were_slept_through_are_left_out() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(Cadence { timeout: None, ..cadence(5, 1) }, zero);
         let late = zero + Duration::from_millis(17_500);
-        assert_eq!(watchdog.due(late, &signs), Some(Act::Ping));
-        assert_eq!(watchdog.due(late, &signs), None);
-        assert_eq!(watchdog.wake(&signs), Some(zero + 20 * SECOND));
+        assert_eq!(watchdog.due(late, &activity), Some(Action::Ping));
+        assert_eq!(watchdog.due(late, &activity), None);
+        assert_eq!(watchdog.next_due(&activity), Some(zero + 20 * SECOND));
     }
 
     #[test]
     fn a_verdict_that_was_overruled_is_not_the_last() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        let done = pass(&mut watchdog, &signs, zero, 7, |_| false);
+        let done = pass(&mut watchdog, &activity, zero, 7, |_| false);
         assert_eq!(times(&done), [5, 7]);
         // The connection found bytes unread and lives on; from then on nothing more comes.
-        signs.byte.set(zero + Duration::from_millis(7_001));
-        let done = pass(&mut watchdog, &signs, zero, 60, |_| false);
+        activity.byte.set(zero + Duration::from_millis(7_001));
+        let done = pass(&mut watchdog, &activity, zero, 60, |_| false);
         assert_eq!(times(&done), [10, 12]);
-        assert!(matches!(done.last().unwrap().1, Act::Silent(_)));
+        assert!(matches!(done.last().unwrap().1, Action::Silent(_)));
     }
 
     #[test]
     fn missing_data_is_found_though_bytes_come() {
         let zero = Instant::now();
-        let signs = Signs::new(zero);
+        let activity = Activity::new(zero);
         let idle = Cadence { interval: None, timeout: None, idle: Some(7 * SECOND) };
         let mut watchdog = watchdog(idle, zero);
-        let done = pass(&mut watchdog, &signs, zero, 60, |_| true);
-        assert_eq!(done, [(7, Act::Silent(Silent { since: zero, idle: true }))]);
+        let done = pass(&mut watchdog, &activity, zero, 60, |_| true);
+        assert_eq!(done, [(7, Action::Silent(Silence { since: zero, idle: true }))]);
     }
 }

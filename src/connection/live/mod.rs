@@ -22,7 +22,7 @@ use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
 use crate::options::Options;
-use crate::pinger::{Listener, Silent, Watched};
+use crate::pinger::{Listener, Registration, Silence};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
@@ -61,13 +61,13 @@ pub(super) struct Live {
     /// Whether this poll has read something.
     has_read: bool,
     /// What the pinger watches: times of the last byte and of the last data. It stops when this is dropped.
-    signs: Watched,
+    signs: Registration,
     /// Our Pings that no Pong has answered, if there are any.
     pings: Option<Box<Pings>>,
     /// The number of Pings sent for the pinger.
     pinger_pings: u64,
     /// The pinger's report that the peer is silent, until it is judged.
-    silent: Option<Box<Silent>>,
+    silent: Option<Box<Silence>>,
     /// How the peer broke the protocol, if it did.
     breach: Option<Box<Breach>>,
     /// When the socket is dropped: set by the first Close frame, or by a breach.
@@ -147,7 +147,7 @@ impl Live {
         options: Arc<Options>,
         listener: Weak<dyn Listener>,
     ) -> Live {
-        let signs = Watched::new(epoch, options.clone(), opening.at, listener);
+        let signs = Registration::new(epoch, options.clone(), opening.at, listener);
         Live {
             opening,
             link,
@@ -278,12 +278,12 @@ impl Live {
 
     /// Registers the socket with another pinger, because the one that watched it is gone.
     pub(super) fn adopt(&mut self) {
-        self.signs.found();
+        self.signs.start_pinger();
     }
 
     /// Notes the pinger's report that the peer is silent. The next poll judges it after it has read, because
     /// bytes may have arrived since.
-    pub(super) fn silence(&mut self, silent: Silent) {
+    pub(super) fn silence(&mut self, silent: Silence) {
         self.silent = Some(Box::new(silent));
     }
 
@@ -333,7 +333,7 @@ impl Live {
     /// answers; then one write for all that was queued.
     fn poll_socket(&mut self, to: &mut Consumers<'_>, cx: &mut Context<'_>) -> Poll<SocketEnd> {
         self.has_read = false;
-        self.signs.settle(cx);
+        self.signs.verify_pinger(cx);
         let read = self.poll_read(to, cx);
         if let Some(error) = self.check_silence() {
             return Poll::Ready(SocketEnd::Failed(error));
