@@ -143,12 +143,12 @@ async fn call_closures(
     if let Some(urls) = urls {
         let url = closure::run(|| urls.make(attempt.clone())).await?;
         let url = url.map_err(|err| Error::Url(err.into()))?;
-        plan = Arc::new(plan.addressed(&url).map_err(invalid)?);
+        plan = Arc::new(plan.with_url(&url).map_err(invalid)?);
     }
     if let Some(headers) = headers {
         let lines = closure::run(|| headers.make(attempt.clone())).await?;
         let lines = lines.map_err(|err| Error::Headers(err.into()))?;
-        plan = Arc::new(plan.headed(lines).map_err(invalid)?);
+        plan = Arc::new(plan.with_headers(lines).map_err(invalid)?);
     }
     clock.set(Stage::Dns);
     Ok(plan)

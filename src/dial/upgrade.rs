@@ -71,7 +71,7 @@ pub(super) async fn upgrade(
         return Err(DialError::Refused(Box::new(UnreadRefusal { head, inbox, link })));
     }
     let options = &plan.options;
-    let offered = options.request.chosen().map_or(&[][..], |request| &request.subprotocols);
+    let offered = options.request.if_set().map_or(&[][..], |request| &request.subprotocols);
     // RFC 6455, 4.1: the client fails the connection if any part of the reply is wrong.
     let deflate = head.verify(&options.compression, offered).map_err(Error::Handshake)?;
     pending.check(head.accept()).map_err(Error::Handshake)?;

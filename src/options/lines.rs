@@ -12,7 +12,7 @@ impl Plan {
     /// named. `kept` are the jar's cookies for this target; the application's own stand behind them
     /// (as WebSocketApp has it).
     pub(crate) fn lines(&self, kept: Option<&str>, mut tell: impl FnMut(&str, &[&str])) {
-        let request = self.options.request.chosen();
+        let request = self.options.request.if_set();
         let sent = |name: &str| self.trusted || !(Headers::is_secret(name) || is_named(name, HOST));
         let own = || self.options.headers.iter().filter(|(name, _)| sent(name));
         let mut add = |ours: &str, value: &[&str]| {
@@ -52,7 +52,7 @@ impl Plan {
     }
 
     fn host(&self) -> &str {
-        let chosen = self.options.request.chosen().and_then(|request| request.host.as_ref());
+        let chosen = self.options.request.if_set().and_then(|request| request.host.as_ref());
         chosen.filter(|_| self.trusted).unwrap_or(&self.target.authority)
     }
 }

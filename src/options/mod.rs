@@ -1,9 +1,9 @@
 //! What can be set on a connection, checked before anything is dialled.
 
 mod lines;
-pub(crate) mod made;
+mod on_demand;
+pub(crate) mod per_dial;
 mod plan;
-mod rare;
 mod redirect;
 pub(crate) mod request;
 mod secret;
@@ -19,8 +19,8 @@ use bytes::Bytes;
 use crate::backoff::{DialGuard, Guards, Reconnect};
 use crate::closure::Closure;
 use crate::error::{ConfigError, Error, Verdict};
-use crate::options::made::{HeaderMaker, UrlMaker};
-use crate::options::rare::Rare;
+use crate::options::on_demand::OnDemand;
+use crate::options::per_dial::{HeaderMaker, UrlMaker};
 use crate::options::request::{Request, check_headers};
 use crate::proto::codec::{Codec, Limits};
 use crate::proto::compression::{Agreed, Compression};
@@ -30,7 +30,7 @@ use crate::proxy::{self, NoProxy, Proxy};
 use crate::socket::Sockets;
 use crate::tls::Tls;
 
-pub use crate::options::made::{Attempt, HeaderText};
+pub use crate::options::per_dial::{Attempt, HeaderText};
 pub(crate) use crate::options::plan::{Detour, Plan};
 pub(crate) use crate::options::secret::Secret;
 pub(crate) use crate::options::target::Target;
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Header lines of the application's, in order.
     pub(crate) headers: Vec<(String, Secret)>,
     /// What the upgrade request says beside them.
-    pub(crate) request: Rare<Request>,
+    pub(crate) request: OnDemand<Request>,
     /// Makes more header lines for each attempt.
     pub(crate) headers_with: Option<HeaderMaker>,
     /// Makes the URL of each attempt.
@@ -80,7 +80,7 @@ pub(crate) struct Options {
     /// Dials in any window of time.
     pub(crate) dial_limit: DialGuard,
     /// Whom to trust.
-    pub(crate) tls: Rare<Tls>,
+    pub(crate) tls: OnDemand<Tls>,
     /// The URL of the proxy that the application chose.
     pub(crate) proxy: Option<Secret>,
     /// Whether the environment is asked for a proxy, and for hosts that go past it.
@@ -90,9 +90,9 @@ pub(crate) struct Options {
     /// For reaching the proxy and having it reach the host.
     pub(crate) proxy_timeout: Option<Duration>,
     /// Whom to trust as an `https` proxy.
-    pub(crate) proxy_tls: Rare<Tls>,
+    pub(crate) proxy_tls: OnDemand<Tls>,
     /// What TCP sockets are like.
-    pub(crate) sockets: Rare<Sockets>,
+    pub(crate) sockets: OnDemand<Sockets>,
     /// Where transports come from, if not from TCP.
     pub(crate) transport: Option<TransportFactory>,
     /// Whether what comes from there is secure already, so that `wss` needs no TLS of ours.
@@ -163,7 +163,7 @@ impl Options {
         Options {
             name: None,
             headers: Vec::new(),
-            request: Rare::default(),
+            request: OnDemand::default(),
             headers_with: None,
             url_with: None,
             cookie_jar: true,
@@ -181,13 +181,13 @@ impl Options {
             max_attempts: None,
             stable_after: Duration::from_secs(10),
             dial_limit: DialGuard::default(),
-            tls: Rare::default(),
+            tls: OnDemand::default(),
             proxy: None,
             proxy_from_env: true,
             no_proxy: None,
             proxy_timeout: None,
-            proxy_tls: Rare::default(),
-            sockets: Rare::default(),
+            proxy_tls: OnDemand::default(),
+            sockets: OnDemand::default(),
             transport: None,
             transport_is_secure: false,
             skip_utf8_validation: false,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::ConfigError;
 use crate::options::Options;
-use crate::options::made::Lines;
+use crate::options::per_dial::Lines;
 use crate::options::request::check_headers;
 use crate::options::secret::Secret;
 use crate::options::shared::shared;
@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     /// no other.
     pub(super) trusted: bool,
     /// TLS, shared by all plans of a connection.
-    pub(super) secured: Arc<Secured>,
+    pub(super) clients: Arc<TlsClients>,
 }
 
 /// The way through a proxy.
@@ -39,10 +39,10 @@ pub(crate) struct Detour {
 
 /// TLS for each kind of peer.
 #[derive(Debug, Default)]
-pub(super) struct Secured {
+pub(super) struct TlsClients {
     server: LazyTlsClient,
     /// A server that the application did not name.
-    stranger: LazyTlsClient,
+    redirected: LazyTlsClient,
     proxy: LazyTlsClient,
 }
 
@@ -54,7 +54,7 @@ impl Plan {
     /// set up at all.
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
         options.check()?;
-        Plan::to(Target::parse(url)?, shared(options), true, Arc::default())
+        Plan::build(Target::parse(url)?, shared(options), true, Arc::default())
     }
 
     /// The plan for another target that the application named, with the same options and the same TLS,
@@ -62,23 +62,23 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Options::proxy_for`], and when TLS cannot be set up.
-    pub(crate) fn moved(&self, target: Target) -> Result<Plan, ConfigError> {
-        Plan::to(target, self.options.clone(), self.trusted, self.secured.clone())
+    pub(crate) fn with_target(&self, target: Target) -> Result<Plan, ConfigError> {
+        Plan::build(target, self.options.clone(), self.trusted, self.clients.clone())
     }
 
     /// The plan for this URL, in place of the builder's.
     ///
     /// # Errors
     /// As for the builder's.
-    pub(crate) fn addressed(&self, made: &Secret) -> Result<Plan, ConfigError> {
-        self.moved(Target::parse(made.reveal())?)
+    pub(crate) fn with_url(&self, made: &Secret) -> Result<Plan, ConfigError> {
+        self.with_target(Target::parse(made.reveal())?)
     }
 
     /// The plan with these lines, in place of those of the same names.
     ///
     /// # Errors
     /// A line that cannot be.
-    pub(crate) fn headed(&self, made: Lines) -> Result<Plan, ConfigError> {
+    pub(crate) fn with_headers(&self, made: Lines) -> Result<Plan, ConfigError> {
         check_headers(&made)?;
         let mut plan = self.clone();
         let replaced = |name: &str| made.iter().any(|(new, _)| new.eq_ignore_ascii_case(name));
@@ -89,31 +89,31 @@ impl Plan {
     }
 
     /// The plan for a target, its options checked.
-    pub(super) fn to(
+    pub(super) fn build(
         target: Target,
         options: Arc<Options>,
         trusted: bool,
-        secured: Arc<Secured>,
+        clients: Arc<TlsClients>,
     ) -> Result<Plan, ConfigError> {
         let variable = |name: &str| std::env::var_os(name);
         let tls = match target.secure && !options.transport_is_secure {
             true if trusted => {
-                Some(secured.server.get_or_make(|| options.tls.get().client(variable))?)
+                Some(clients.server.get_or_make(|| options.tls.get().client(variable))?)
             }
             true => {
                 let make = || options.tls.get().for_other_origin().client(variable);
-                Some(secured.stranger.get_or_make(make)?)
+                Some(clients.redirected.get_or_make(make)?)
             }
             false => None,
         };
         let tls = tls.map(Box::new);
         let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
         let detour = proxy.map(|proxy| {
-            let make = || secured.proxy.get_or_make(|| options.proxy_tls.get().client(variable));
+            let make = || clients.proxy.get_or_make(|| options.proxy_tls.get().client(variable));
             let tls = (proxy.scheme == Scheme::Https).then(make).transpose()?;
             Ok::<_, ConfigError>(Box::new(Detour { proxy, tls }))
         });
         let detour = detour.transpose()?;
-        Ok(Plan { options, target, tls, detour, trusted, secured })
+        Ok(Plan { options, target, tls, detour, trusted, clients })
     }
 }

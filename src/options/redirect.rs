@@ -30,7 +30,7 @@ impl Plan {
         if self.options.transport.as_ref().is_some_and(TransportFactory::is_once) {
             return Err(no_way(&"the transport was for one server"));
         }
-        Plan::to(target, self.options.clone(), trusted, self.secured.clone())
+        Plan::build(target, self.options.clone(), trusted, self.clients.clone())
             .map_err(|err| no_way(&err))
     }
 }

@@ -128,10 +128,11 @@ pub(super) fn is_named(name: &str, other: &str) -> bool {
 }
 
 /// Headers that the handshake itself sets (RFC 6455, 4.1).
-const OURS: [&str; 4] = ["connection", "upgrade", "content-length", "transfer-encoding"];
+const HANDSHAKE_HEADERS: [&str; 4] =
+    ["connection", "upgrade", "content-length", "transfer-encoding"];
 
 /// Headers that a request has one of (RFC 9110, 5.3). A server that is told two may believe either.
-const SINGLE: [&str; 5] = [HOST, "origin", "user-agent", "authorization", "cookie"];
+const SINGLETON_HEADERS: [&str; 5] = [HOST, "origin", "user-agent", "authorization", "cookie"];
 
 /// Checks the application's own lines, each and together.
 ///
@@ -140,7 +141,7 @@ const SINGLE: [&str; 5] = [HOST, "origin", "user-agent", "authorization", "cooki
 pub(super) fn check_headers(lines: &[(String, Secret)]) -> Result<(), ConfigError> {
     for (index, (name, value)) in lines.iter().enumerate() {
         check_header(name, value.reveal())?;
-        let single = SINGLE.iter().any(|single| is_named(name, single));
+        let single = SINGLETON_HEADERS.iter().any(|single| is_named(name, single));
         if single && lines[..index].iter().any(|(other, _)| is_named(name, other)) {
             return Err(ConfigError::option("header", format!("{name:?}: given twice")));
         }
@@ -159,7 +160,7 @@ fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
     if value.bytes().any(|byte| byte != b'\t' && is_control(byte)) {
         return refuse("a control character in the value");
     }
-    if OURS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
+    if HANDSHAKE_HEADERS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
         return refuse("set by the handshake itself");
     }
     Ok(())
@@ -209,9 +210,13 @@ mod tests {
         let checked = |names: [&str; 2]| {
             check_headers(&names.map(|name| (name.to_owned(), Secret::new("hunter2"))))
         };
-        for (name, again) in
-            SINGLE.iter().zip(["HOST", "Origin", "user-Agent", "AUTHORIZATION", "Cookie"])
-        {
+        for (name, again) in SINGLETON_HEADERS.iter().zip([
+            "HOST",
+            "Origin",
+            "user-Agent",
+            "AUTHORIZATION",
+            "Cookie",
+        ]) {
             let refused = checked([name, again]).unwrap_err().to_string();
             assert_eq!(refused, format!("header: {again:?}: given twice"));
         }

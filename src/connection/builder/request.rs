@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::connection::builder::ConnectionBuilder;
-use crate::options::made::{self, HeaderMaker, UrlMaker};
+use crate::options::per_dial::{HeaderMaker, UrlMaker, header_line, header_lines};
 use crate::options::request::{Auth, Origin};
 use crate::options::{Attempt, HeaderText, Secret};
 
@@ -18,7 +18,7 @@ impl ConnectionBuilder {
         name: impl Into<String>,
         value: impl Into<String>,
     ) -> ConnectionBuilder {
-        self.options.headers.push(made::line(name, value));
+        self.options.headers.push(header_line(name, value));
         self
     }
 
@@ -37,7 +37,7 @@ impl ConnectionBuilder {
         N: Into<String>,
         V: HeaderText,
     {
-        self.options.headers.extend(made::lines(pairs));
+        self.options.headers.extend(header_lines(pairs));
         self
     }
 
@@ -57,8 +57,8 @@ impl ConnectionBuilder {
     {
         // Without a colon it is all value, so that no refusal shows it.
         let parted = |line: &str| match line.split_once(':') {
-            Some((name, value)) => made::line(name, value.trim_matches([' ', '\t'])),
-            None => made::line("", line),
+            Some((name, value)) => header_line(name, value.trim_matches([' ', '\t'])),
+            None => header_line("", line),
         };
         self.options.headers.extend(lines.into_iter().map(|line| parted(line.as_ref())));
         self

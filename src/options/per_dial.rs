@@ -37,16 +37,16 @@ impl<T: HeaderText> HeaderText for Option<T> {
 }
 
 /// Header lines of a list or a map.
-pub(crate) fn lines<N: Into<String>, V: HeaderText>(
+pub(crate) fn header_lines<N: Into<String>, V: HeaderText>(
     pairs: impl IntoIterator<Item = (N, V)>,
 ) -> Lines {
-    let made = |(name, value): (N, V)| Some(line(name, value.into_text()?));
+    let made = |(name, value): (N, V)| Some(header_line(name, value.into_text()?));
     pairs.into_iter().filter_map(made).collect()
 }
 
 /// One header line. What cannot be a name is not kept, for it may be a value in the wrong place:
 /// the line is refused without it, and shows it nowhere.
-pub(crate) fn line(name: impl Into<String>, value: impl Into<String>) -> (String, Secret) {
+pub(crate) fn header_line(name: impl Into<String>, value: impl Into<String>) -> (String, Secret) {
     let name = Some(name.into()).filter(|name| is_name(name));
     (name.unwrap_or_default(), Secret::new(value))
 }
@@ -89,7 +89,7 @@ impl HeaderMaker {
             let make = make.clone();
             Box::pin(async move {
                 let pairs = make(attempt).await.map_err(|err| err.to_string())?;
-                Ok(lines(pairs))
+                Ok(header_lines(pairs))
             })
         })))
     }

@@ -9,16 +9,16 @@ use crate::tls::Tls;
 
 /// A value that costs a word until it is set.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rare<T>(Option<Arc<T>>);
+pub(crate) struct OnDemand<T>(Option<Arc<T>>);
 
-impl<T: Clone + Default> Rare<T> {
+impl<T: Clone + Default> OnDemand<T> {
     /// The value, or the default.
     pub(crate) fn get(&self) -> Cow<'_, T> {
         self.0.as_deref().map_or_else(|| Cow::Owned(T::default()), Cow::Borrowed)
     }
 
     /// The value, if it is set.
-    pub(crate) fn chosen(&self) -> Option<&T> {
+    pub(crate) fn if_set(&self) -> Option<&T> {
         self.0.as_deref()
     }
 
@@ -33,8 +33,8 @@ impl<T: Clone + Default> Rare<T> {
 }
 
 /// Whether what was set is alike. What was not, is.
-impl<T: Alike> PartialEq for Rare<T> {
-    fn eq(&self, other: &Rare<T>) -> bool {
+impl<T: Alike> PartialEq for OnDemand<T> {
+    fn eq(&self, other: &OnDemand<T>) -> bool {
         match (&self.0, &other.0) {
             (None, None) => true,
             (Some(one), Some(another)) => Arc::ptr_eq(one, another) || one.is_alike(another),
