@@ -1,5 +1,5 @@
-//! The pulse of sockets: one actor polls after all of a thread, pings each at its own fixed cadence and
-//! tells silence from life.
+//! Pings and silence: one actor watches all sockets of a thread. For each it says, at a fixed cadence of its
+//! own, when to ping, and when the peer was silent for too long.
 
 mod watchdog;
 
@@ -22,80 +22,91 @@ use crate::pinger::watchdog::{Activity, Watchdog};
 
 pub(crate) use crate::pinger::watchdog::{Action, Silence};
 
-/// What a connection is told by its pinger.
+/// A pinger's message to a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signal {
-    /// The socket that it is for.
+    /// The epoch of the socket that it is about. The connection ignores it once that socket is gone.
     pub(crate) epoch: u64,
+    /// What to do.
     pub(crate) action: Action,
 }
 
-/// The way to a connection, which its pinger does not keep alive.
+/// A connection as its pinger knows it: held weakly, so that a pinger keeps no connection alive.
 pub(crate) trait Listener {
-    /// `false` if the connection is gone.
+    /// Enqueues a signal. Returns `false` if the connection is gone.
     fn notify(&self, signal: Signal) -> bool;
 }
 
-/// A socket that a pinger polls after, until this is dropped. It leads to what both of them see.
+/// A socket's registration with a pinger, which ends when this is dropped. Dereferences to the
+/// [`Activity`] that the connection records and the pinger reads.
 #[derive(Debug)]
 pub(crate) struct Registration {
     socket: Rc<WatchedSocket>,
-    /// Who polls after it; nobody where nothing is ever due.
+    /// The roster that the socket is on; `None` if the options neither ping nor limit idle time.
     roster: Option<Rc<Roster>>,
     pinger: PingerState,
 }
 
-/// Whether the pinger that was found is one that runs where we do.
+/// Whether the pinger that this thread had already is one that is still polled.
+///
+/// A thread can run several `LocalSet`s in turn, and the pinger may be in one that never runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PingerState {
-    /// It is.
+    /// It is: it was started in our own `LocalSet`, or was seen to be polled.
     Verified,
-    /// It was asked to look, when it had looked so often.
+    /// It was woken, and had been polled this many times until then.
     Woken(u32),
-    /// As `Asked`, and by the next turn of ours it has looked if it ever does.
+    /// As `Woken`, and our own task has yielded since. A pinger in our `LocalSet` has been polled
+    /// before our task is polled again.
     Yielded(u32),
 }
 
 /// A socket as its pinger knows it.
 struct WatchedSocket {
+    /// When the connection last heard of the peer.
     activity: Activity,
-    /// Taken out while it decides.
+    /// Decides what is due. `None` only during a call of it.
     watchdog: Cell<Option<Watchdog>>,
     /// Its key in the roster, while it is there.
     key: Cell<Option<Key>>,
+    /// The number of the socket, for signals.
     epoch: u64,
+    /// Where signals go.
     connection: sync::Weak<dyn Listener>,
 }
 
-/// When to look again, in nanoseconds since the roster began, and a number that tells those of one time
-/// apart.
+/// When a socket is due, in nanoseconds from the roster's start, and a sequence number, which makes the
+/// keys of one time distinct.
 type Key = (u64, u32);
 
-/// All sockets that one pinger polls after.
+/// All sockets that one pinger watches.
 struct Roster {
+    /// What the times in keys are counted from.
     start: Instant,
-    /// Whom to look at, by time and number.
+    /// The sockets, by the time when each is next due.
     due: RefCell<BTreeMap<Key, Rc<WatchedSocket>>>,
-    /// The number of the newest place.
+    /// The sequence number of the newest key.
     sequence: Cell<u32>,
-    /// How often the pinger has looked.
+    /// How often the pinger was polled; wraps around.
     polls: Cell<u32>,
-    /// Wakes the pinger. It polls by itself the first time.
+    /// Wakes the pinger; `None` until its first poll, which needs no wake.
     waker: RefCell<Option<Waker>>,
-    /// Whether the pinger is gone.
+    /// Whether the pinger has ended.
     ended: Cell<bool>,
 }
 
 thread_local! {
-    /// The newest roster of this thread, while it has sockets.
+    /// The roster that new sockets of this thread join, while it has sockets.
     static CURRENT: RefCell<Weak<Roster>> = const { RefCell::new(Weak::new()) };
 }
 
-/// Sockets that are looked at in one turn: ten thousand pings at once would hold up the thread.
+/// The sockets that one poll of the pinger checks at most: ten thousand pings at once would delay all else
+/// on the thread.
 const MAX_CHECKS_PER_POLL: usize = 256;
 
 impl Registration {
-    /// Begins to look after a socket. Called on its connection's thread, in a `LocalSet`.
+    /// Registers a socket with this thread's pinger, and starts one if there is none. Must be called on
+    /// the connection's thread, in a `LocalSet`.
     pub(crate) fn new(
         epoch: u64,
         options: Arc<Options>,
@@ -119,14 +130,16 @@ impl Registration {
         registration
     }
 
-    /// The number of the socket.
+    /// Returns the number of the socket.
     pub(crate) fn epoch(&self) -> u64 {
         self.socket.epoch
     }
 
-    /// Makes sure that there is a pinger, in the first turns of the connection. One thread can have
-    /// several `LocalSet`s, and what is woken in ours by now has run; a pinger that has not is in
-    /// another, which may never run again.
+    /// Verifies that the pinger is polled, and starts another one if it is not. Called in each poll of the
+    /// connection's task; decides in the second.
+    ///
+    /// A thread can have several `LocalSet`s. What was woken in ours before our task yielded has been
+    /// polled by now; a pinger that has not is in another `LocalSet`, which may never run again.
     pub(crate) fn verify_pinger(&mut self, cx: &TaskContext<'_>) {
         let polls = self.roster.as_ref().map_or(0, |roster| roster.polls.get());
         match self.pinger {
@@ -140,7 +153,8 @@ impl Registration {
         }
     }
 
-    /// Goes on with a pinger of its own, which others may join.
+    /// Starts a pinger in this `LocalSet` and moves the socket to it. Other sockets of the thread join it
+    /// from now on.
     pub(crate) fn start_pinger(&mut self) {
         self.leave();
         let roster = Rc::new(Roster::new(Instant::now()));
@@ -150,16 +164,18 @@ impl Registration {
         self.join(roster);
     }
 
+    /// Adds the socket to a roster, and wakes the pinger: the socket may be due before all others.
     fn join(&mut self, roster: Rc<Roster>) {
         roster.add(self.socket.clone());
         roster.wake_pinger();
         self.roster = Some(roster);
     }
 
+    /// Removes the socket from its roster.
     fn leave(&mut self) {
         if let Some(roster) = self.roster.take() {
             roster.remove(&self.socket);
-            // The pinger ends with its last socket.
+            // Held by the pinger and by us alone: it ends when it is polled without a socket.
             if Rc::strong_count(&roster) <= 2 {
                 roster.wake_pinger();
             }
@@ -182,7 +198,8 @@ impl Deref for Registration {
 }
 
 impl WatchedSocket {
-    /// Does what is due. `false` when nobody listens any more.
+    /// Sends the connection a signal for each thing that is due. Returns `false` if the connection is
+    /// gone.
     fn check(&self, now: Instant) -> bool {
         self.with_watchdog(|watchdog| {
             std::iter::from_fn(|| watchdog.due(now, &self.activity))
@@ -196,11 +213,12 @@ impl WatchedSocket {
         connection.is_some_and(|to| to.notify(Signal { epoch: self.epoch, action }))
     }
 
-    /// When to look again.
+    /// Returns when the socket is next due; `None` if it never is.
     fn next_due(&self) -> Option<Instant> {
         self.with_watchdog(|watchdog| watchdog.next_due(&self.activity)).flatten()
     }
 
+    /// Calls the watchdog. Returns `None` within another such call.
     fn with_watchdog<T>(&self, with: impl FnOnce(&mut Watchdog) -> T) -> Option<T> {
         let mut watchdog = self.watchdog.take()?;
         let answer = with(&mut watchdog);
@@ -221,16 +239,16 @@ impl Roster {
         }
     }
 
-    /// A time as it is kept. What does not fit is in some centuries.
+    /// Converts a time to that of a key. A time more than 584 years ahead becomes the last possible one.
     fn offset(&self, at: Instant) -> u64 {
         let offset = at.saturating_duration_since(self.start).as_nanos();
         u64::try_from(offset).unwrap_or(u64::MAX)
     }
 
-    /// Gives a socket its place by time.
+    /// Adds a socket by the time when it is next due, if it ever is.
     fn add(&self, socket: Rc<WatchedSocket>) {
         if let Some(at) = socket.next_due() {
-            // Long before it comes round to one number again, that socket had its turn.
+            // A number comes again after 2^32 others; no two keys of one nanosecond are that far apart.
             let sequence = self.sequence.get().wrapping_add(1);
             self.sequence.set(sequence);
             let key = (self.offset(at), sequence);
@@ -239,14 +257,14 @@ impl Roster {
         }
     }
 
-    /// Forgets a socket.
+    /// Removes a socket, if it is there.
     fn remove(&self, socket: &WatchedSocket) {
         if let Some(key) = socket.key.take() {
             self.due.borrow_mut().remove(&key);
         }
     }
 
-    /// Takes out the next socket that is due.
+    /// Removes and returns the next socket that is due at `now`.
     fn pop_due(&self, now: Instant) -> Option<Rc<WatchedSocket>> {
         let mut due = self.due.borrow_mut();
         let next = due.first_entry().filter(|next| next.key().0 <= self.offset(now))?;
@@ -255,7 +273,7 @@ impl Roster {
         Some(socket)
     }
 
-    /// When the next socket is due.
+    /// Returns when the next socket is due.
     fn next_due(&self) -> Option<Instant> {
         let (at, _) = *self.due.borrow().first_key_value()?.0;
         self.start.checked_add(Duration::from_nanos(at))
@@ -280,7 +298,7 @@ impl fmt::Debug for Roster {
     }
 }
 
-/// The actor. It ends when no socket is left.
+/// The actor. It ends in the first poll in which no socket is left.
 #[derive(Debug)]
 struct Pinger {
     roster: Rc<Roster>,
@@ -295,8 +313,8 @@ impl Actor for Pinger {
 }
 
 impl Drop for Pinger {
-    /// Its `LocalSet` is gone. What it looked after may belong to another, if both take turns on the
-    /// thread.
+    /// Notifies the sockets that are left: the pinger's `LocalSet` was dropped, and they may belong to
+    /// another one of the thread.
     fn drop(&mut self) {
         self.roster.ended.set(true);
         let due = std::mem::take(&mut *self.roster.due.borrow_mut());
@@ -307,13 +325,15 @@ impl Drop for Pinger {
     }
 }
 
-/// The one future of the actor: sleeps to the next thing that is due.
+/// The one future of the actor: sleeps until the next socket is due.
 #[derive(Default)]
 struct Ticker {
+    /// The timer, made when it is first needed and reset from then on.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Ticker {
+    /// Polls the timer, set to this time.
     fn poll_until(&mut self, at: Instant, task: &mut TaskContext<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() != at {
@@ -335,6 +355,7 @@ impl ActorFuture<Pinger> for Ticker {
         let roster = &pinger.roster;
         roster.polls.set(roster.polls.get().wrapping_add(1));
         roster.waker.replace(Some(task.waker().clone()));
+        // Each registration holds the roster; without one only the pinger does.
         if Rc::strong_count(roster) == 1 {
             return Poll::Ready(());
         }
@@ -354,7 +375,7 @@ impl ActorFuture<Pinger> for Ticker {
                 return Poll::Pending;
             }
         }
-        // The connections have their turn.
+        // More may be due, but the connections' tasks run first.
         task.waker().wake_by_ref();
         Poll::Pending
     }
@@ -372,12 +393,12 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// A thread with a clock that jumps to whatever is next.
+    /// A runtime with a clock that advances to the next timer when all tasks are idle.
     fn runtime() -> Runtime {
         Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
     }
 
-    /// A connection, as far as a pinger knows one.
+    /// A connection as a pinger sees it.
     struct Connection {
         actions: mpsc::UnboundedReceiver<Action>,
         listener: Arc<dyn Listener>,
@@ -407,7 +428,7 @@ mod tests {
         }
     }
 
-    /// The first two turns of a connection.
+    /// Polls as the first two polls of a connection do.
     async fn verify_pinger(registration: &mut Registration) {
         for _ in 0..2 {
             std::future::poll_fn(|cx| {
@@ -451,11 +472,11 @@ mod tests {
                 assert_eq!(beats, due, "every {interval:?}");
             }
         }));
-        // It is over when all tasks are.
+        // A `LocalSet` completes when all of its tasks have.
         runtime.block_on(async { timeout(SECOND, set).await }).expect("the pinger is gone");
     }
 
-    /// How many sockets a roster knows, each by its right place.
+    /// Returns the number of sockets on a roster, each of which must hold its own key.
     fn known(roster: &Roster) -> usize {
         let due = roster.due.borrow();
         assert!(due.iter().all(|(key, socket)| socket.key.get() == Some(*key)));

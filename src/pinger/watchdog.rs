@@ -1,4 +1,4 @@
-//! When to ping one socket and when to lose patience with it: all the decisions, with time as a value.
+//! When to ping one socket, and when its peer was silent for too long: all decisions, with time as a value.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -8,14 +8,15 @@ use tokio::time::Instant;
 
 use crate::options::Options;
 
-/// What a connection and its pinger share: a message a read would cost more than the read.
+/// What a connection records and its pinger reads. They share it because a message for each read would
+/// cost more than the read.
 #[derive(Debug)]
 pub(crate) struct Activity {
     /// When the last byte was read.
     pub(crate) byte: Cell<Instant>,
     /// When the last data message was read.
     pub(crate) data: Cell<Instant>,
-    /// Whether the socket is being read at all.
+    /// Whether the socket is being read; `false` while handlers are too slow.
     pub(crate) reading: Cell<bool>,
 }
 
@@ -24,12 +25,12 @@ impl Activity {
         Activity { byte: Cell::new(now), data: Cell::new(now), reading: Cell::new(true) }
     }
 
-    /// Reading stops: what is not heard from now on is not the peer's fault.
+    /// Records that reading stops. From now on silence says nothing about the peer.
     pub(crate) fn stop_reading(&self) {
         self.reading.set(false);
     }
 
-    /// Reading goes on, and the peer has one whole period to be heard in.
+    /// Records that reading goes on. The peer gets one whole period from now.
     pub(crate) fn resume_reading(&self, now: Instant) {
         if !self.reading.replace(true) {
             self.byte.set(now);
@@ -38,54 +39,56 @@ impl Activity {
     }
 }
 
-/// The watch over one socket.
+/// The decisions for one socket.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    /// How often to ping, and what silence means.
+    /// `ping_interval`, `ping_timeout` and `idle_timeout` count.
     options: Arc<Options>,
+    /// When the next ping is due, if any is.
     next_ping: Option<Instant>,
-    /// The oldest ping since which no byte came.
+    /// The oldest ping since which no byte was read. Boxed, for most sockets have none.
     unanswered: Option<Box<UnansweredPing>>,
-    /// What became of missing data, once it was missed.
+    /// What is known of missing data; `None` until data was first missed. Boxed as well.
     missed: Option<Box<MissedData>>,
 }
 
-/// Data that was missing.
+/// State of an `idle_timeout` that has passed at least once.
 #[derive(Debug, Default)]
 struct MissedData {
-    /// Patience with it ends no earlier than this.
+    /// No verdict before this time.
     until: Option<Instant>,
-    /// The data message since which we were late once to judge it.
+    /// The time of the data message since which a late check was excused once.
     excused: Option<Instant>,
 }
 
-/// A ping that no byte has followed.
+/// A ping since which no byte was read.
 #[derive(Clone, Copy, Debug)]
 struct UnansweredPing {
+    /// When the ping was due.
     pinged: Instant,
-    /// When patience with it ends.
+    /// When `ping_timeout` ends.
     until: Instant,
-    /// Whether we were late once to judge it. There is no second excuse.
+    /// Whether a late check was excused already. The second one is not.
     excused: bool,
 }
 
-/// What is to be done now.
+/// What a connection has to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// It is time for a Ping.
+    /// Send a Ping.
     Ping,
-    /// The peer was not heard for too long.
+    /// Judge the peer, which was silent for too long.
     Silent(Silence),
-    /// The pinger ends before the socket: another one has to take it on.
+    /// Start another pinger: this one ends before the socket.
     Orphaned,
 }
 
 /// A silence that is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Silence {
-    /// The last byte, or data message, that was heard.
+    /// When the last byte, or the last data message, was read.
     pub(crate) since: Instant,
-    /// Whether data was missing, where bytes may have come.
+    /// Whether data messages are missing (`idle_timeout`), though other bytes may have come.
     pub(crate) idle: bool,
 }
 
@@ -95,10 +98,10 @@ impl Watchdog {
         Watchdog { options, next_ping, unanswered: None, missed: None }
     }
 
-    /// What is due at `now`. Called until it is `None`.
+    /// Returns what is due at `now`. To be called until it returns `None`.
     pub(super) fn due(&mut self, now: Instant, activity: &Activity) -> Option<Action> {
         if let Some(unanswered) = self.unanswered.as_deref()
-            // Over a pipe in memory, or by a simulated clock, an answer takes no time.
+            // Not `>`: in memory, or by a simulated clock, an answer takes no time.
             && (activity.byte.get() >= unanswered.pinged || !activity.reading.get())
         {
             self.unanswered = None;
@@ -108,16 +111,20 @@ impl Watchdog {
         {
             let timeout = self.options.ping_timeout.unwrap_or_default();
             if unanswered.excused || now.duration_since(unanswered.until) <= lateness(timeout) {
-                // The connection has the last word: what it finds unread is life.
+                // Not final: the connection reads once more first, and bytes that it finds overrule
+                // this. The next ping begins a new timeout then.
                 self.unanswered = None;
                 return Some(Action::Silent(Silence { since: activity.byte.get(), idle: false }));
             }
-            // We were late ourselves: the peer's answer may lie unread.
+            // The thread was held up and this check is late, so that the answer may lie unread: the
+            // peer gets one more timeout.
             self.unanswered = UnansweredPing::after(now, timeout, true);
         }
         self.idle_due(now, activity).or_else(|| self.ping_due(now))
     }
 
+    /// Returns the verdict on missing data, if it is due. It is repeated each `idle_timeout`, as the
+    /// connection may overrule it.
     fn idle_due(&mut self, now: Instant, activity: &Activity) -> Option<Action> {
         let idle = self.options.idle_timeout?;
         let until = self.idle_deadline(activity)?;
@@ -134,12 +141,13 @@ impl Watchdog {
         Some(Action::Silent(Silence { since: data, idle: true }))
     }
 
+    /// Returns the next ping, if it is due, and starts its timeout unless an older one runs.
     fn ping_due(&mut self, now: Instant) -> Option<Action> {
         let (interval, at) = (self.options.ping_interval?, self.next_ping?);
         if now < at {
             return None;
         }
-        // A fixed cadence: beats that were slept through are left out, not made up for.
+        // The cadence is fixed: pings that the thread was too late for are left out, not sent later.
         let missed = now.duration_since(at).as_nanos() / interval.as_nanos().max(1);
         let steps = u32::try_from(missed + 1).unwrap_or(u32::MAX);
         self.next_ping = interval.checked_mul(steps).and_then(|span| at.checked_add(span));
@@ -149,6 +157,7 @@ impl Watchdog {
         Some(Action::Ping)
     }
 
+    /// Returns when data is missing for too long; `None` without an `idle_timeout`.
     fn idle_deadline(&self, activity: &Activity) -> Option<Instant> {
         let until = activity.data.get().checked_add(self.options.idle_timeout?)?;
         Some(
@@ -159,7 +168,7 @@ impl Watchdog {
         )
     }
 
-    /// When to look again.
+    /// Returns when something is next due; `None` if nothing ever is.
     pub(super) fn next_due(&self, activity: &Activity) -> Option<Instant> {
         let verdict = self.unanswered.as_ref().map(|unanswered| unanswered.until);
         let due = [self.next_ping, verdict, self.idle_deadline(activity)];
@@ -174,9 +183,10 @@ impl UnansweredPing {
     }
 }
 
-/// A timer that fires later than this after its time says that the thread was held up.
-fn lateness(patience: Duration) -> Duration {
-    (patience / 4).min(Duration::from_millis(250))
+/// Returns how late a check may be before the thread counts as held up: a quarter of the timeout, 250 ms
+/// at most.
+fn lateness(timeout: Duration) -> Duration {
+    (timeout / 4).min(Duration::from_millis(250))
 }
 
 #[cfg(test)]
@@ -204,7 +214,8 @@ mod tests {
         Cadence { interval: Some(interval * SECOND), timeout: Some(timeout * SECOND), idle: None }
     }
 
-    /// Lets time pass up to `until` and writes down what was done when, in seconds.
+    /// Advances to `until` by the second and returns each action with its second. `hear` says in which
+    /// seconds a byte comes.
     fn pass(
         watchdog: &mut Watchdog,
         activity: &Activity,
