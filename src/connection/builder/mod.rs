@@ -33,10 +33,11 @@ use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
 use crate::tls::Tls;
 
-/// Settings and handlers of a connection that is yet to be started.
+/// The options and handlers of a connection that is not started yet.
 ///
-/// Everything is checked by [`start`](ConnectionBuilder::start) before anything is dialled.
-/// Wherever an option takes `Option<Duration>`, `None` turns the thing off; zero is an error.
+/// [`start`](ConnectionBuilder::start) checks all of them before anything is dialled, and
+/// [`check`](ConnectionBuilder::check) does that alone. Where an option takes an `Option<Duration>`, `None`
+/// turns it off; zero is an error.
 #[must_use = "a builder does nothing until it is started"]
 pub struct ConnectionBuilder {
     url: String,
@@ -59,74 +60,77 @@ impl ConnectionBuilder {
         }
     }
 
-    /// Words for the connection in `event::Open`, `Status` and the log's `open`. Default: none, only
-    /// its number.
+    /// Sets a name for the connection, shown in `event::Open`, `Status` and the log's `open`. Default:
+    /// none; the connection's number is always shown.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
         self.options.name = Some(name.into());
         self
     }
 
-    /// For one whole dial: resolving, TCP, TLS and the upgrade together. Default 10 s.
+    /// Sets the deadline for one whole dial: name resolution, TCP, TLS and the upgrade together. Default:
+    /// 10 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
         self.options.connect_timeout = timeout;
         self
     }
 
-    /// For the closing handshake, whoever begins it; then the socket is dropped. Default 3 s, as
-    /// WebSocketApp's `close(timeout=3)`. Zero drops the socket without waiting for an answer.
+    /// Sets the deadline for the closing handshake, no matter which side begins it. When it passes, the
+    /// socket is dropped. Default: 3 s, as WebSocketApp's `close(timeout=3)`. Zero drops the socket without
+    /// waiting for an answer.
     pub fn close_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
         self.options.close_timeout = timeout;
         self
     }
 
-    /// How long the peer may take nothing while bytes wait for it. Default 10 s.
+    /// Sets how long the peer may accept no byte while bytes wait to be written. Default: 10 s.
     pub fn write_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
         self.options.write_timeout = timeout;
         self
     }
 
-    /// Between two pings, at a fixed cadence; the first goes out after one interval. Default 20 s.
+    /// Sets the time between two pings. The cadence is fixed, and the first ping is sent after one interval.
+    /// Default: 20 s; `None` sends none.
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.ping_interval = interval.into();
         self
     }
 
-    /// From a ping to the verdict: no byte of any kind since then, and the socket is aborted with
-    /// [`Error::PeerSilent`]. May exceed the interval. Default
-    /// 10 s; `None` pings without a verdict. Without `ping_interval` it has no effect.
+    /// Sets the time after a ping in which some byte, of whatever kind, must arrive. Otherwise the socket is
+    /// aborted with [`Error::PeerSilent`]. It may exceed the interval. Default: 10 s; with `None` pings
+    /// are sent, and silence has no effect. Without `ping_interval` this option has no effect.
     pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.ping_timeout = timeout.into();
         self
     }
 
-    /// The payload of every ping, at most 125 bytes. By default each has a number of its own.
+    /// Sets the payload of every ping, at most 125 bytes. Default: each ping carries a number of its own.
     pub fn ping_payload(mut self, payload: impl Into<Bytes>) -> ConnectionBuilder {
         self.options.ping_payload = Some(payload.into());
         self
     }
 
-    /// How long there may be no data message, whatever else comes, before the socket is aborted
-    /// with [`Error::PeerSilent`]. Default off.
+    /// Sets how long no data message may arrive, no matter what else does, before the socket is aborted
+    /// with [`Error::PeerSilent`]. Default: off.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.idle_timeout = timeout.into();
         self
     }
 
-    /// How to come back (WebSocketApp's `reconnect`). By default exponential with jitter, for
-    /// ever; see [`Reconnect`].
+    /// Sets the delays between dials (WebSocketApp's `reconnect`). Default: exponential with jitter,
+    /// without end; see [`Reconnect`].
     pub fn reconnect(mut self, policy: impl Into<Reconnect>) -> ConnectionBuilder {
         self.options.reconnect = policy.into();
         self
     }
 
-    /// Never to come back: the run ends with the first loss.
+    /// Turns reconnection off: the run ends with the first lost socket or failed dial.
     pub fn no_reconnect(self) -> ConnectionBuilder {
         self.reconnect(Reconnect::never())
     }
 
-    /// Judges each failure in the place of [`Error::verdict`], which it may ask: a dial that failed, a
-    /// socket that was lost, or a Close frame of the server's as `Error::Closed`. A panic in it ends
-    /// the run with `Error::Handler`.
+    /// Sets a closure that decides after each failure whether to dial again, in place of
+    /// [`Error::verdict`], which it may call. A failure is a failed dial, a lost socket, or a Close frame
+    /// from the server as `Error::Closed`. A panic in the closure ends the run with `Error::Handler`.
     ///
     /// ```
     /// use actix_ws_client::error::{Error, Verdict};
@@ -146,116 +150,121 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Whether a clean close by the server leads to another dial. Default `true`; with `false` it
-    /// ends the run as `Closed`, unless its code says that it would fail again.
+    /// Sets whether a clean close by the server leads to another dial. Default: `true`. With `false` it
+    /// ends the run as `Closed`, or as `Refused` if the close code says that another dial would fail too.
     pub fn reconnect_on_close(mut self, comes_back: bool) -> ConnectionBuilder {
         self.options.reconnect_on_close = comes_back;
         self
     }
 
-    /// Dials in a row, since the last stable life, that may fail. Default: no limit.
+    /// Sets how many dials in a row, since the last stable socket, may fail. Default: no limit.
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> ConnectionBuilder {
         self.options.max_attempts = attempts.into();
         self
     }
 
-    /// How long a socket must have been open for the backoff to begin anew. Default 10 s.
+    /// Sets how long a socket must have been open for the backoff to start over. Default: 10 s.
     pub fn stable_after(mut self, life: Duration) -> ConnectionBuilder {
         self.options.stable_after = life;
         self
     }
 
-    /// Dials in any window of time. Default: 16 in any 60 s, but none where the policy is fixed or
-    /// the application's own.
+    /// Limits the dials in any window of time. Default: 16 in any 60 s, but no limit under a fixed or
+    /// custom policy.
     pub fn dial_limit(mut self, limit: impl Into<Option<DialLimit>>) -> ConnectionBuilder {
         self.options.dial_limit = limit.into().into();
         self
     }
 
-    /// Whom to trust over `wss`. By default the platform's store, in full.
+    /// Sets how TLS verifies the server under `wss`. Default: in full, against the platform's certificate
+    /// store.
     pub fn tls(mut self, tls: Tls) -> ConnectionBuilder {
         self.options.tls.set(tls);
         self
     }
 
-    /// Goes through this proxy (WebSocketApp's `http_proxy_host`, `http_proxy_port`,
+    /// Dials through this proxy (WebSocketApp's `http_proxy_host`, `http_proxy_port`,
     /// `http_proxy_auth` and `proxy_type` in one). Default: that of the environment, see
     /// [`proxy_from_env`](ConnectionBuilder::proxy_from_env).
     ///
-    /// | URL | how | who resolves the host | port |
+    /// | URL | protocol | resolves the host | default port |
     /// |---|---|---|---|
     /// | `http://` | CONNECT, for `ws` too | the proxy | 80 |
     /// | `https://` | CONNECT, under TLS with the proxy | the proxy | 443 |
-    /// | `socks4://` | SOCKS4, IPv4 only | we | 1080 |
+    /// | `socks4://` | SOCKS4, IPv4 only | this crate | 1080 |
     /// | `socks4a://` | SOCKS4a | the proxy | 1080 |
-    /// | `socks5://` | SOCKS5 | we | 1080 |
+    /// | `socks5://` | SOCKS5 | this crate | 1080 |
     /// | `socks5h://` | SOCKS5 | the proxy | 1080 |
     ///
-    /// `user:password@` is percent-decoded, and shown nowhere. What the proxy refuses is
-    /// [`Error::Proxy`](crate::error::Error::Proxy), and so is a 401 of its own. Hosts that
-    /// [`no_proxy`](ConnectionBuilder::no_proxy) names are dialled directly. With
+    /// `user:password@` is percent-decoded, and never shown. A refusal by the proxy is
+    /// [`Error::Proxy`](crate::error::Error::Proxy), also when its status is 401. Hosts in
+    /// [`no_proxy`](ConnectionBuilder::no_proxy) are dialled directly. With
     /// [`transport_with`](ConnectionBuilder::transport_with) the closure makes the transport to
-    /// the proxy, and is given its host and port.
+    /// the proxy, and receives its host and port.
     pub fn proxy(mut self, url: impl Into<String>) -> ConnectionBuilder {
         self.options.proxy = Some(Secret::new(url));
         self
     }
 
-    /// Whether a proxy that was not set is looked for in the environment, when the connection is
-    /// started. Default true, as curl and WebSocketApp do, and by curl's rules: `http_proxy` for
-    /// `ws`, `https_proxy` or `HTTPS_PROXY` for `wss`, then `all_proxy` or `ALL_PROXY`. An empty
-    /// variable counts as none. `HTTP_PROXY` is not read: where requests become variables, as in
-    /// CGI, any client could set it. A value without a scheme is refused by `start`, which names
-    /// the variable. `false` does not look at `no_proxy` and `NO_PROXY` either. There is no proxy
-    /// from the environment where [`transport_with`](ConnectionBuilder::transport_with) is set.
+    /// Sets whether the environment is read for a proxy when [`proxy`](ConnectionBuilder::proxy) is not
+    /// set. Default: `true`, as in curl and WebSocketApp.
+    ///
+    /// It is read when the connection is started, by curl's rules: `http_proxy` for `ws`, `https_proxy` or
+    /// `HTTPS_PROXY` for `wss`, then `all_proxy` or `ALL_PROXY`. An empty variable counts as none.
+    /// `HTTP_PROXY` is not read: where request headers become variables, as in CGI, any client could set
+    /// it. `start` refuses a value without a scheme, and names the variable. With `false`, `no_proxy` and
+    /// `NO_PROXY` are not read either. No proxy is taken from the environment if
+    /// [`transport_with`](ConnectionBuilder::transport_with) is set.
     pub fn proxy_from_env(mut self, wanted: bool) -> ConnectionBuilder {
         self.options.proxy_from_env = wanted;
         self
     }
 
-    /// Hosts that are dialled directly (WebSocketApp's `http_no_proxy`), separated by commas or
-    /// blanks: names with all that is below them (`example.com` and `.example.com` alike, never
-    /// `notexample.com`), addresses, networks (`10.0.0.0/8`, `fe80::/10`), each with `:port` for
-    /// that port alone, or `*` for all. Holds for every kind of proxy, also for one from the
-    /// environment. Default: `no_proxy` or `NO_PROXY` of the environment; an empty list is none.
+    /// Sets the hosts that are dialled directly (WebSocketApp's `http_no_proxy`), separated by commas or
+    /// blanks. Default: `no_proxy` or `NO_PROXY` of the environment; an empty list is none.
+    ///
+    /// An entry is a name, which includes its subdomains (`example.com` and `.example.com` alike, never
+    /// `notexample.com`), an address, or a network (`10.0.0.0/8`, `fe80::/10`), each with `:port` for that
+    /// port alone; or `*` for all hosts. The list applies to every kind of proxy, also to one from the
+    /// environment.
     pub fn no_proxy(mut self, list: impl Into<String>) -> ConnectionBuilder {
         self.options.no_proxy = Some(list.into());
         self
     }
 
-    /// For reaching the proxy and having it reach the host, within
+    /// Sets the deadline for connecting to the proxy and for the proxy to connect to the host, within
     /// [`connect_timeout`](ConnectionBuilder::connect_timeout) (WebSocketApp's
-    /// `http_proxy_timeout`, here for every kind). Default: none of its own.
+    /// `http_proxy_timeout`, here for every kind of proxy). Default: `None`, no deadline of its own.
     pub fn proxy_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
         self.options.proxy_timeout = timeout.into();
         self
     }
 
-    /// Whom to trust as a proxy with `https`. By default the platform's store, in full, whatever
-    /// [`tls`](ConnectionBuilder::tls) says of the server.
+    /// Sets how TLS verifies an `https` proxy. Default: in full, against the platform's certificate store.
+    /// Independent of [`tls`](ConnectionBuilder::tls), which is for the server.
     pub fn proxy_tls(mut self, tls: Tls) -> ConnectionBuilder {
         self.options.proxy_tls.set(tls);
         self
     }
 
-    /// What each TCP socket is like (WebSocketApp's `sockopt`).
+    /// Sets the options of each TCP socket (WebSocketApp's `sockopt`).
     pub fn socket_options(mut self, options: SocketOptions) -> ConnectionBuilder {
         self.options.sockets.get_mut().options = options;
         self
     }
 
-    /// The address of ours that sockets are bound to. Hosts are then reached by addresses of its
-    /// family only. Default: the system's choice.
+    /// Sets the local address that sockets are bound to. Hosts are then dialled by addresses of its family
+    /// only. Default: the system's choice.
     pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> ConnectionBuilder {
         self.options.sockets.get_mut().bind = Some(ip.into());
         self
     }
 
-    /// The transport to use, instead of TCP: once (WebSocketApp's `socket`). Under `wss`, TLS is
+    /// Sets a transport to use once, in place of TCP (WebSocketApp's `socket`). Under `wss`, TLS is
     /// set up over it, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). The
     /// policy becomes [`no_reconnect`](ConnectionBuilder::no_reconnect): a dial after the first one
     /// would end the run with [`Error::Handler`](crate::error::Error::Handler), and a redirect ends
-    /// it with [`Error::Redirect`](crate::error::Error::Redirect), wherever it leads.
+    /// it with [`Error::Redirect`](crate::error::Error::Redirect), whatever its target.
     pub fn transport<T>(mut self, stream: T) -> ConnectionBuilder
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -264,18 +273,17 @@ impl ConnectionBuilder {
         self.no_reconnect()
     }
 
-    /// That the transport of one's own is secure already: `wss` is then spoken over it as it is.
-    /// `start` refuses it where TCP or a proxy would be used.
+    /// Declares that the application's own transport is secure already: under `wss`, no TLS is set up over
+    /// it. `start` refuses this where TCP or a proxy would be used.
     pub fn transport_is_secure(mut self) -> ConnectionBuilder {
         self.options.transport_is_secure = true;
         self
     }
 
-    /// Where the transport of each attempt comes from, instead of TCP: a closure that gets host and
-    /// port, and runs on the connection's thread within `connect_timeout`. Under `wss`, TLS is set up
-    /// over what it makes, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). An
-    /// error is told as `Error::Io`, and retried; a panic in it ends the run. `Handshake::peer` is
-    /// unknown then.
+    /// Sets a closure that makes the transport of each attempt, in place of TCP. It receives host and port,
+    /// and runs on the connection's thread within `connect_timeout`. Under `wss`, TLS is set up over its
+    /// transport, unless [`transport_is_secure`](ConnectionBuilder::transport_is_secure). An error of it is
+    /// `Error::Io`, and retried; a panic in it ends the run. `Handshake::peer` is `None` then.
     ///
     /// A Unix socket, for example; the URL still says `Host`, `Origin` and the path:
     ///
@@ -298,9 +306,9 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Whether messages are compressed, and how (permessage-deflate, RFC 7692). By default offered to
-    /// the server, with context takeover for what comes and none for what is sent; see
-    /// [`Compression`] for the memory that it takes. [`Compression::off`] offers nothing.
+    /// Sets whether and how messages are compressed (permessage-deflate, RFC 7692). Default: compression
+    /// is offered to the server, with context takeover for messages received and none for messages sent;
+    /// see [`Compression`] for the memory that it takes. [`Compression::off`] offers nothing.
     ///
     /// ```
     /// use actix_ws_client::{Compression, Connection};
@@ -309,27 +317,27 @@ impl ConnectionBuilder {
     ///     .compression(Compression::new().server_no_context_takeover(true).threshold(256));
     /// ```
     ///
-    /// Compressed secrets beside data that an attacker chooses can be guessed from their length, also
-    /// under TLS: turn it off where that matters.
+    /// Where a secret is compressed together with data that an attacker chooses, it can be guessed from the
+    /// length of the messages, also under TLS. Turn compression off where that matters.
     pub fn compression(mut self, compression: Compression) -> ConnectionBuilder {
         self.options.compression = compression;
         self
     }
 
-    /// Takes text as it is, without the check that it is UTF-8 (WebSocketApp's
-    /// `skip_utf8_validation`), against RFC 6455, 8.1: for a server that is known to send something
-    /// else. Text then arrives as [`Payload::Binary`](crate::Payload::Binary);
-    /// [`event::Data`](crate::event::Data) says which it was. Default `false`. The reason in a Close
-    /// frame is checked all the same.
+    /// Sets whether text is delivered without the check that it is UTF-8 (WebSocketApp's
+    /// `skip_utf8_validation`). Default: `false`. Against RFC 6455, 8.1, for a server that is known to send
+    /// another encoding. Text then arrives as [`Payload::Binary`](crate::Payload::Binary), and
+    /// [`event::Data`](crate::event::Data) has its real opcode. The reason in a Close frame is always
+    /// checked.
     pub fn skip_utf8_validation(mut self, skip: bool) -> ConnectionBuilder {
         self.options.skip_utf8_validation = skip;
         self
     }
 
-    /// Takes the masking key of each frame from here (WebSocketApp's `get_mask_key`). Default: the
-    /// system's cryptographically secure generator, as RFC 6455, 10.3, asks: keys that can be guessed
-    /// let whoever chooses the messages write to the wire what he likes. For tests that compare
-    /// bytes. A panic in it ends the run with `Error::Handler`.
+    /// Sets a closure that makes the masking key of each frame (WebSocketApp's `get_mask_key`), for tests
+    /// that compare bytes. Default: the system's cryptographically secure generator, as RFC 6455, 10.3,
+    /// requires: if keys can be predicted, an attacker who chooses messages chooses the bytes on the wire.
+    /// A panic in the closure ends the run with `Error::Handler`.
     pub fn mask_key(
         mut self,
         key: impl Fn() -> [u8; 4] + Send + Sync + 'static,
@@ -338,41 +346,41 @@ impl ConnectionBuilder {
         self
     }
 
-    /// What a message may cost, inflated if it is compressed. Whatever passes a limit is refused at
-    /// its header, or while it is inflated, with 1009. Default 16 MiB for a frame and for a message,
-    /// 131,072 fragments. A message in one frame obeys both of the first two.
+    /// Sets the limits of messages received, after decompression. A message that exceeds one is refused
+    /// with 1009, at its header or while it is decompressed. Default: 16 MiB for a frame and for a message,
+    /// 131,072 fragments. A message in one frame must obey both of the first two.
     pub fn limits(mut self, limits: Limits) -> ConnectionBuilder {
         self.options.limits = limits;
         self
     }
 
-    /// Bytes of data frames, headers included, that may wait to be written. Default 1 MiB. Further
-    /// sends are refused.
+    /// Sets how many bytes of data frames, headers included, may wait to be written. Default: 1 MiB.
+    /// Further sends are refused.
     pub fn send_buffer(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.send_buffer = bytes;
         self
     }
 
-    /// Bytes of data that may wait for a handler that is busy while reading goes on, so that pings
-    /// are still answered. Beyond it reading stops. Default 256 KiB; a message counts 32 bytes
-    /// more than it has, any other event some 300.
+    /// Sets how many bytes of data may wait for a busy handler while reading continues, so that pings are
+    /// still answered. Beyond it reading stops. Default: 256 KiB. A message counts 32 bytes more than its
+    /// length, any other event some 300.
     pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
         self.options.read_ahead = bytes;
         self
     }
 
-    /// What becomes of data beyond `read_ahead`. Default: it waits in the peer.
+    /// Sets what happens to data beyond `read_ahead`. Default: [`Overflow::Wait`], it waits at the peer.
     pub fn overflow(mut self, overflow: Overflow) -> ConnectionBuilder {
         self.options.overflow = overflow;
         self
     }
 
-    /// The live figures of the connection that this will be.
+    /// Returns the live figures of the connection that this builder starts.
     pub fn watch(&self) -> Watch {
         self.watch.clone()
     }
 
-    /// The number of the connection that this will be.
+    /// Returns the number of the connection that this builder starts.
     pub fn source(&self) -> SourceId {
         self.source
     }
@@ -422,11 +430,11 @@ impl ConnectionBuilder {
         plan(&self.url, self.options.clone()).map(drop)
     }
 
-    /// Starts the connection here. It lives as long as its address does.
+    /// Starts the connection on this thread. It lives until the last clone of its address is dropped.
     ///
     /// # Errors
-    /// An option or a URL that cannot be, by its name; [`ConfigError::NoRuntime`] outside an actix
-    /// `System` or a tokio `LocalSet`.
+    /// As [`check`](ConnectionBuilder::check), and [`ConfigError::NoRuntime`] outside an actix `System` or a
+    /// tokio `LocalSet`.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start(self) -> Result<Addr<Connection>, ConfigError> {
         self.start_with(None)
@@ -435,8 +443,8 @@ impl ConnectionBuilder {
     /// Starts the connection on another arbiter.
     ///
     /// # Errors
-    /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if it is seen to have
-    /// ended already. One that ends a moment later leaves an address that answers nothing.
+    /// As [`check`](ConnectionBuilder::check), and [`ConfigError::ArbiterGone`] if the arbiter is seen to
+    /// have ended. If it ends a moment later, the address answers no command.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
         let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
@@ -444,22 +452,22 @@ impl ConnectionBuilder {
         let addr = Supervisor::start_in_arbiter(arbiter, move |_| {
             Connection::new(plan, schedule, source, watch, handlers, None)
         });
-        // The arbiter drops what it can no longer start, and with it the mailbox.
+        // An arbiter that has ended drops the closure, and with it the mailbox.
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
 
-    /// Whether [`run`](ConnectionBuilder::run) ends on Ctrl-C, with a clean close (1000) within
-    /// `close_timeout`, as WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default `false`.
-    /// Where it is `true`, Ctrl-C (SIGINT) never again ends the process by itself. `start` heeds no
-    /// signal.
+    /// Sets whether [`run`](ConnectionBuilder::run) ends on Ctrl-C, with a clean close (1000) within
+    /// `close_timeout`, as WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default: `false`. With
+    /// `true`, Ctrl-C (SIGINT) no longer ends the process, also not after the run. `start` handles no
+    /// signals.
     pub fn close_on_ctrl_c(mut self, close: bool) -> ConnectionBuilder {
         self.close_on_ctrl_c = close;
         self
     }
 
-    /// Runs the connection to its end (WebSocketApp's `run_forever`). The handlers may still be at
-    /// work on `Stopped` when it returns. Dropping the future closes
-    /// the connection, unless another address of it is held.
+    /// Runs the connection to its end (WebSocketApp's `run_forever`) and returns its outcome. A handler may
+    /// still be handling `Stopped` when this returns. Dropping the future closes the connection, unless
+    /// another clone of its address is held.
     ///
     /// # Errors
     /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if the system ends
@@ -468,14 +476,14 @@ impl ConnectionBuilder {
         let mut asked = self.close_on_ctrl_c;
         let (ended, mut outcome) = oneshot::channel();
         let addr = self.start_with(Some(ended))?;
-        // Asked for before the first dial, for nothing else is polled till then.
+        // Polled, and so registered, before the connection's first dial can begin.
         let mut ctrl_c = pin!(actix_rt::signal::ctrl_c());
         let outcome = poll_fn(|cx| {
             if asked && let Poll::Ready(signal) = ctrl_c.as_mut().poll(cx) {
                 asked = false;
                 match signal {
                     Ok(()) => addr.do_send(command::Close::normal()),
-                    Err(err) => tracing::warn!(%err, "Ctrl-C can't be heard"),
+                    Err(err) => tracing::warn!(%err, "cannot listen for Ctrl-C"),
                 }
             }
             Pin::new(&mut outcome).poll(cx)
@@ -494,12 +502,12 @@ impl ConnectionBuilder {
         }
         let make = move || Connection::new(plan, schedule, source, watch, handlers, ended);
         let start = move || Supervisor::start(move |_| make());
-        // tokio cannot be asked whether a `LocalSet` is there; without one it panics.
+        // tokio has no way to ask for a `LocalSet`: spawning panics where there is none.
         catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
     }
 }
 
-/// Checks everything, and asks the policy for its beginning.
+/// Checks the URL and all options, and begins the reconnect policy.
 fn plan(url: &str, options: Options) -> Result<(Arc<Plan>, Schedule), ConfigError> {
     let plan = Arc::new(Plan::new(url, options)?);
     let begin = || Schedule::new(&plan.options.reconnect, plan.options.guards());
@@ -510,7 +518,7 @@ fn plan(url: &str, options: Options) -> Result<(Arc<Plan>, Schedule), ConfigErro
 
 impl fmt::Debug for ConnectionBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the URL: it may hold credentials.
+        // Without the URL, which may hold credentials.
         f.debug_struct("ConnectionBuilder")
             .field("source", &self.source)
             .field("options", &self.options)

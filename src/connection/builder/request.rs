@@ -1,4 +1,4 @@
-//! What the upgrade request says, and to which URL it goes.
+//! Options of the upgrade request, and of the URL that it is for.
 
 use std::fmt;
 
@@ -8,11 +8,11 @@ use crate::options::request::{Auth, Origin};
 use crate::options::{Attempt, HeaderText, Secret};
 
 impl ConnectionBuilder {
-    /// Adds a header line to the upgrade request (WebSocketApp's `header`). More of one name are all
-    /// sent. `Host`, `Origin`, `User-Agent`, `Authorization` and `Cookie` take the place of ours, also
-    /// of the jar's cookies, and cannot be given twice. The value is never shown in a log. `start`
-    /// refuses a name that is no token, a control character in the value, and what the handshake
-    /// itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`, and lines about a body.
+    /// Adds a header line to the upgrade request (WebSocketApp's `header`). Several of one name are all
+    /// sent. `Host`, `Origin`, `User-Agent`, `Authorization` and `Cookie` replace this crate's own, also
+    /// the jar's cookies, and cannot be given twice. The value is never shown in a log. `start` refuses a
+    /// name that is not a token, a control character in the value, and the headers that the handshake
+    /// itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`, and those that describe a body.
     pub fn header(
         mut self,
         name: impl Into<String>,
@@ -23,7 +23,7 @@ impl ConnectionBuilder {
     }
 
     /// Adds the header lines of a list or a map, each as [`header`](ConnectionBuilder::header) would
-    /// (WebSocketApp's `header` as a dict). A value of `None` is no line at all.
+    /// (WebSocketApp's `header` as a dict). A pair whose value is `None` adds no line.
     ///
     /// ```
     /// use actix_ws_client::Connection;
@@ -41,9 +41,9 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Adds header lines that are whole already, as `Name: value` (WebSocketApp's `header` as a
-    /// list), each as [`header`](ConnectionBuilder::header) would. Blanks around the value are left
-    /// out. `start` refuses a line without a colon.
+    /// Adds complete header lines, each `Name: value` (WebSocketApp's `header` as a list), as
+    /// [`header`](ConnectionBuilder::header) would. Blanks around the value are removed. `start` refuses a
+    /// line without a colon.
     ///
     /// ```
     /// use actix_ws_client::Connection;
@@ -55,7 +55,7 @@ impl ConnectionBuilder {
     where
         L: AsRef<str>,
     {
-        // Without a colon it is all value, so that no refusal shows it.
+        // A line without a colon counts as a value: it may be a secret, which no error may show.
         let parted = |line: &str| match line.split_once(':') {
             Some((name, value)) => header_line(name, value.trim_matches([' ', '\t'])),
             None => header_line("", line),
@@ -64,16 +64,17 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Header lines made anew for each dial, by an async closure that runs before it, within
-    /// `connect_timeout`, on the connection's thread (WebSocketApp's `header` as a callable): a
-    /// token that expires, for example. It sees the number of the attempt and the last error. Its
-    /// lines replace those of the same name, by [`header`](ConnectionBuilder::header) or ours; a value
-    /// of `None` is no line. Default: none.
+    /// Sets an async closure that makes header lines for each dial, for example with a token that expires
+    /// (WebSocketApp's `header` as a callable). Default: none.
     ///
-    /// An `Err` of it is [`Error::Headers`](crate::error::Error::Headers), and retried as the policy
-    /// says; its words are shown, so keep secrets out of them. A panic, or a line that `header` would
-    /// refuse, is [`Error::Handler`](crate::error::Error::Handler), and ends the run. A 401 ends the
-    /// run too, fresh token or not.
+    /// It runs before the dial, within `connect_timeout`, on the connection's thread, and receives the
+    /// number of the attempt and the last error. Its lines replace those of the same name, whether set by
+    /// [`header`](ConnectionBuilder::header) or by this crate; a value of `None` makes no line.
+    ///
+    /// An `Err` is [`Error::Headers`](crate::error::Error::Headers), and retried as the policy says; its
+    /// text is shown, so keep secrets out of it. A panic, or a line that `header` would refuse, is
+    /// [`Error::Handler`](crate::error::Error::Handler), and ends the run. A 401 ends the run too, even
+    /// with a new token.
     ///
     /// ```
     /// use actix_ws_client::Connection;
@@ -99,15 +100,16 @@ impl ConnectionBuilder {
         self
     }
 
-    /// The URL, made anew for each dial by an async closure that runs before it, and before that of
-    /// [`headers_with`](ConnectionBuilder::headers_with), within `connect_timeout`, on the
-    /// connection's thread: a ticket in the query that is good for one dial, or another server after
-    /// a failure. It sees the number of the attempt and the last error. Default: the builder's URL,
-    /// which is checked by `start` all the same, and shown by
-    /// [`request_head`](ConnectionBuilder::request_head).
+    /// Sets an async closure that makes the URL of each dial, for example with a ticket in the query that
+    /// is valid for one dial, or of another server after a failure. Default: the builder's URL, which
+    /// `start` checks in any case, and which [`request_head`](ConnectionBuilder::request_head) shows.
     ///
-    /// An `Err` of it is [`Error::Url`](crate::error::Error::Url), and retried as the policy says; its
-    /// words are shown, so keep secrets out of them. A panic, or a URL that `start` would refuse, is
+    /// It runs before the dial, and before the closure of
+    /// [`headers_with`](ConnectionBuilder::headers_with), within `connect_timeout`, on the connection's
+    /// thread, and receives the number of the attempt and the last error.
+    ///
+    /// An `Err` is [`Error::Url`](crate::error::Error::Url), and retried as the policy says; its text is
+    /// shown, so keep secrets out of it. A panic, or a URL that `start` would refuse, is
     /// [`Error::Handler`](crate::error::Error::Handler), and ends the run.
     ///
     /// ```
@@ -129,12 +131,14 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Subprotocols to offer, the most wanted first (RFC 6455, 1.9; WebSocketApp's
-    /// `subprotocols`). Default: none. The server has to pick one of them, letter for letter: what
-    /// it picked is [`Handshake::subprotocol`](crate::command::status::Handshake::subprotocol).
-    /// Another one, two, or none at all ends the run with
+    /// Sets the subprotocols to offer, in order of preference (RFC 6455, 1.9; WebSocketApp's
+    /// `subprotocols`). Default: none.
+    ///
+    /// The server must select one of them, compared case-sensitively; it is
+    /// [`Handshake::subprotocol`](crate::command::status::Handshake::subprotocol). A reply with another one,
+    /// with two, or with none ends the run with
     /// [`HandshakeError::Subprotocol`](crate::error::HandshakeError::Subprotocol), as browsers do.
-    /// `start` refuses what is no token (RFC 9110, 5.6.2), and one that is there twice.
+    /// `start` refuses a name that is not a token (RFC 9110, 5.6.2), and a duplicate.
     pub fn subprotocols<S: Into<String>>(
         mut self,
         list: impl IntoIterator<Item = S>,
@@ -143,54 +147,55 @@ impl ConnectionBuilder {
         self
     }
 
-    /// What `Host` says (WebSocketApp's `host`): a host, with `:port` where needed. Default: that of
-    /// the URL, without the scheme's own port. Where to dial, and whom TLS verifies, stays the URL's
-    /// affair. `start` refuses characters that no host has.
+    /// Sets the value of `Host` (WebSocketApp's `host`): a host, with `:port` where needed. Default: that
+    /// of the URL, without the scheme's default port. The URL alone still decides which address is dialled
+    /// and which name TLS verifies. `start` refuses characters that no host has.
     pub fn host(mut self, value: impl Into<String>) -> ConnectionBuilder {
         self.options.request.get_mut().host = Some(value.into());
         self
     }
 
-    /// What `Origin` says (WebSocketApp's `origin`). Default: `http://` or `https://` with the
+    /// Sets the value of `Origin` (WebSocketApp's `origin`). Default: `http://` or `https://` with the
     /// URL's host. `start` refuses blanks, control characters and an empty value.
     pub fn origin(mut self, value: impl Into<String>) -> ConnectionBuilder {
         self.options.request.get_mut().origin = Origin::Own(value.into());
         self
     }
 
-    /// Sends no `Origin` (WebSocketApp's `suppress_origin`). Of this and
-    /// [`origin`](ConnectionBuilder::origin) the later one counts; an `Origin` by
-    /// [`header`](ConnectionBuilder::header) is sent all the same.
+    /// Omits `Origin` (WebSocketApp's `suppress_origin`). Of this and
+    /// [`origin`](ConnectionBuilder::origin) the later call counts; an `Origin` set by
+    /// [`header`](ConnectionBuilder::header) is still sent.
     pub fn suppress_origin(mut self) -> ConnectionBuilder {
         self.options.request.get_mut().origin = Origin::None;
         self
     }
 
-    /// Cookies of one's own, as `name=value; other=value` (WebSocketApp's `cookie`). They stand in
-    /// `Cookie` behind those of the [`cookie_jar`](ConnectionBuilder::cookie_jar). Default: none.
-    /// Never shown in a log. `start` refuses control characters and an empty value.
+    /// Sets cookies to send, as `name=value; other=value` (WebSocketApp's `cookie`). In `Cookie` they
+    /// follow those of the [`cookie_jar`](ConnectionBuilder::cookie_jar). Default: none. They are never
+    /// shown in a log. `start` refuses control characters and an empty value.
     pub fn cookie(mut self, cookie: impl Into<String>) -> ConnectionBuilder {
         self.options.request.get_mut().cookie = Some(Secret::new(cookie));
         self
     }
 
-    /// Whether cookies that servers set, with a 101, a refusal or a redirect, go back to them with
-    /// later requests (WebSocketApp's jar, which is one for the whole process). Default: on, with a jar
-    /// of its own for each connection, in memory alone and for as long as the connection lives.
+    /// Sets whether cookies that servers set, with a 101, a refusal or a redirect, are sent back with later
+    /// requests (WebSocketApp's jar, which is one for the whole process). Default: `true`. Each connection
+    /// has a jar of its own, in memory only and for the connection's lifetime.
     ///
-    /// By RFC 6265: `Domain`, `Path`, `Max-Age` before `Expires`, `Secure`. Stricter than that, a
-    /// cookie without `Domain` goes to the host *and port* that set it, and a `Secure` one is taken
-    /// over `wss` alone. There is no list of public suffixes: a `Domain` of one label, such as `com`,
-    /// is refused, but `co.uk` is not. It holds 64 cookies and 16 KiB of them; beyond that the oldest
-    /// go, first those of the same domain. A `Set-Cookie` of more than 4 KiB is passed over.
+    /// The jar follows RFC 6265: `Domain`, `Path`, `Max-Age` before `Expires`, `Secure`. It is stricter in
+    /// two points: a cookie without `Domain` is sent only to the host *and port* that set it, and a
+    /// `Secure` one is accepted only over `wss`. There is no list of public suffixes: a `Domain` of one
+    /// label, such as `com`, is refused, but `co.uk` is not. The jar holds at most 64 cookies and 16 KiB;
+    /// beyond that the oldest are removed, first those of the same domain. A `Set-Cookie` of more than
+    /// 4 KiB is ignored.
     pub fn cookie_jar(mut self, wanted: bool) -> ConnectionBuilder {
         self.options.cookie_jar = wanted;
         self
     }
 
-    /// `Authorization: Basic` (RFC 7617), in place of the URL's user info. Never shown in a log.
+    /// Sets `Authorization: Basic` (RFC 7617), in place of the URL's user info. It is never shown in a log.
     /// `start` refuses control characters, and a colon in the user's name. Of this and
-    /// [`bearer_auth`](ConnectionBuilder::bearer_auth) the later one counts.
+    /// [`bearer_auth`](ConnectionBuilder::bearer_auth) the later call counts.
     pub fn basic_auth(
         mut self,
         user: impl Into<String>,
@@ -201,8 +206,8 @@ impl ConnectionBuilder {
         self
     }
 
-    /// `Authorization: Bearer` (RFC 6750), in place of the URL's user info. Never shown in a log.
-    /// `start` refuses what is no such token: letters, digits and `-._~+/`, with `=` at the end.
+    /// Sets `Authorization: Bearer` (RFC 6750), in place of the URL's user info. It is never shown in a log.
+    /// `start` refuses a token of other characters than letters, digits and `-._~+/`, with `=` at the end.
     ///
     /// ```
     /// use actix_ws_client::Connection;
@@ -217,18 +222,19 @@ impl ConnectionBuilder {
         self
     }
 
-    /// How many redirects (301, 302, 303, 307, 308) one dial follows, all within `connect_timeout`
-    /// (WebSocketApp's `redirect_limit` of `connect`). Default 3, as there; zero follows none: each
-    /// is an [`Error::Refused`](crate::error::Error::Refused).
+    /// Sets how many redirects (301, 302, 303, 307, 308) one dial follows, all within `connect_timeout`
+    /// (WebSocketApp's `redirect_limit` of `connect`). Default: 3, as there. With zero each redirect is an
+    /// [`Error::Refused`](crate::error::Error::Refused).
     ///
-    /// `Location` may be relative, and `http` and `https` in it stand for `ws` and `wss`. Where it is
-    /// missing or cannot be, leads from `wss` to `ws`, or is one too many, the run ends with
-    /// [`Error::Redirect`](crate::error::Error::Redirect). From the first step to another origin
-    /// (scheme, host or port) on, `Cookie`, `Authorization`, credentials in the URL and a `Host` of
-    /// one's own stay behind; any other [`header`](ConnectionBuilder::header) goes along, and user
-    /// info in `Location` is not used. Cookies of the jar go where they belong. Each target has a proxy
-    /// of its own. The next dial begins at the URL again. A prepared
-    /// [`transport`](ConnectionBuilder::transport) cannot be redirected.
+    /// `Location` may be relative, and `http` and `https` in it stand for `ws` and `wss`. The run ends with
+    /// [`Error::Redirect`](crate::error::Error::Redirect) if `Location` is missing or invalid, if it leads
+    /// from `wss` to `ws`, or if there is one redirect too many.
+    ///
+    /// From the first redirect to another origin (scheme, host or port) on, the application's `Cookie`,
+    /// `Authorization` and `Host` and the credentials in the URL are no longer sent; any other
+    /// [`header`](ConnectionBuilder::header) is, and user info in `Location` is ignored. Cookies of the jar
+    /// are sent by its own rules. The proxy is determined for each target. The next dial begins at the URL
+    /// again. A [`transport`](ConnectionBuilder::transport) for one use cannot be redirected.
     pub fn redirects(mut self, limit: u32) -> ConnectionBuilder {
         self.options.redirects = limit;
         self
