@@ -1,4 +1,4 @@
-//! The header lines of the upgrade request, put together.
+//! The header lines of the upgrade request, in their order.
 
 use crate::headers::Headers;
 use crate::options::plan::Plan;
@@ -6,18 +6,18 @@ use crate::options::request::{Auth, HOST, Origin, is_named};
 use crate::options::secret::Secret;
 
 impl Plan {
-    /// Tells the lines of the request that are not the handshake's own, in order, each by its name
-    /// and the pieces of its value: ours, but for those that the application has its own of, then
-    /// the application's. Whatever says who asks goes to the origin alone that the application
-    /// named. `kept` are the jar's cookies for this target; the application's own stand behind them
-    /// (as WebSocketApp has it).
-    pub(crate) fn lines(&self, kept: Option<&str>, mut tell: impl FnMut(&str, &[&str])) {
+    /// Calls `emit` for each header line of the request that is not the handshake's own, in order, with its name and the
+    /// pieces of its value: first this crate's lines, without those that the application replaces, then the
+    /// application's. Lines that may hold credentials, and the application's `Host`, are left out unless the application
+    /// named the target's origin. `jar_cookies` are the jar's cookies for this target; the application's own follow them
+    /// (as in WebSocketApp).
+    pub(crate) fn lines(&self, jar_cookies: Option<&str>, mut emit: impl FnMut(&str, &[&str])) {
         let request = self.options.request.if_set();
         let sent = |name: &str| self.trusted || !(Headers::is_secret(name) || is_named(name, HOST));
         let own = || self.options.headers.iter().filter(|(name, _)| sent(name));
         let mut add = |ours: &str, value: &[&str]| {
             if !own().any(|(name, _)| is_named(name, ours)) {
-                tell(ours, value);
+                emit(ours, value);
             }
         };
         add("Host", &[self.host()]);
@@ -43,14 +43,15 @@ impl Plan {
         }
         let cookie = request.and_then(|request| request.cookie.as_ref());
         let cookie = cookie.filter(|_| self.trusted).map(Secret::reveal);
-        match (kept, cookie) {
-            (Some(kept), Some(cookie)) => add("Cookie", &[kept, "; ", cookie]),
+        match (jar_cookies, cookie) {
+            (Some(ours), Some(cookie)) => add("Cookie", &[ours, "; ", cookie]),
             (Some(cookie), None) | (None, Some(cookie)) => add("Cookie", &[cookie]),
             (None, None) => {}
         }
-        own().for_each(|(name, value)| tell(name, &[value.reveal()]));
+        own().for_each(|(name, value)| emit(name, &[value.reveal()]));
     }
 
+    /// Returns the value of `Host`.
     fn host(&self) -> &str {
         let chosen = self.options.request.if_set().and_then(|request| request.host.as_ref());
         chosen.filter(|_| self.trusted).unwrap_or(&self.target.authority)

@@ -1,4 +1,4 @@
-//! What can be set on a connection, checked before anything is dialled.
+//! The options of a connection, and the plan that is made of them once they are checked.
 
 mod lines;
 mod on_demand;
@@ -36,84 +36,85 @@ pub(crate) use crate::options::secret::Secret;
 pub(crate) use crate::options::target::Target;
 pub(crate) use crate::options::transport::{BoxedTransport, TransportFactory};
 
-/// All settings of one connection, as the builder collects them.
+/// All options of one connection, as the builder collects them. Defaults and details: the builder's methods of the
+/// same names.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Options {
-    /// Words for the connection in events, `Status` and logs.
+    /// The name of the connection in events, `Status` and logs.
     pub(crate) name: Option<Arc<str>>,
-    /// Header lines of the application's, in order.
+    /// The application's header lines, in order.
     pub(crate) headers: Vec<(String, Secret)>,
-    /// What the upgrade request says beside them.
+    /// The other options of the upgrade request.
     pub(crate) request: OnDemand<Request>,
-    /// Makes more header lines for each attempt.
+    /// Makes further header lines for each attempt.
     pub(crate) headers_with: Option<HeaderMaker>,
     /// Makes the URL of each attempt.
     pub(crate) url_with: Option<UrlMaker>,
     /// Whether cookies that servers set are sent back.
     pub(crate) cookie_jar: bool,
-    /// How many redirects of one dial are followed.
+    /// The number of redirects that one dial follows.
     pub(crate) redirects: u32,
-    /// For one whole dial: resolving, TCP, TLS and the upgrade.
+    /// The deadline for one whole dial.
     pub(crate) connect_timeout: Duration,
-    /// For the closing handshake.
+    /// The deadline for the closing handshake.
     pub(crate) close_timeout: Duration,
-    /// For a write to make any progress.
+    /// The time in which a write must make some progress.
     pub(crate) write_timeout: Duration,
-    /// Between two pings; `None` sends none.
+    /// The time between two pings; `None` sends none.
     pub(crate) ping_interval: Option<Duration>,
-    /// From a ping to the verdict; `None` pings without one.
+    /// The time after a ping in which some byte must arrive; `None` for any time.
     pub(crate) ping_timeout: Option<Duration>,
-    /// The payload of every ping, where the application wants its own.
+    /// The payload of every ping; `None` for a number.
     pub(crate) ping_payload: Option<Bytes>,
-    /// How long there may be no data message.
+    /// The longest time without a data message.
     pub(crate) idle_timeout: Option<Duration>,
-    /// How to come back.
+    /// The delays between dials.
     pub(crate) reconnect: Reconnect,
-    /// What judges a failure, in the place of `Error::verdict`.
+    /// Judges failures in place of `Error::verdict`.
     pub(crate) retry_if: Option<RetryIf>,
     /// Whether a clean close by the server leads to another dial.
     pub(crate) reconnect_on_close: bool,
-    /// Dials in a row that may fail.
+    /// The number of dials in a row that may fail.
     pub(crate) max_attempts: Option<u32>,
-    /// How long a socket must have been open for the backoff to start anew.
+    /// How long a socket must have been open for the backoff to start over.
     pub(crate) stable_after: Duration,
-    /// Dials in any window of time.
+    /// The limit of dials in any window of time.
     pub(crate) dial_limit: DialGuard,
-    /// Whom to trust.
+    /// How TLS verifies the server.
     pub(crate) tls: OnDemand<Tls>,
     /// The URL of the proxy that the application chose.
     pub(crate) proxy: Option<Secret>,
-    /// Whether the environment is asked for a proxy, and for hosts that go past it.
+    /// Whether the environment is read for a proxy, and for hosts that are dialled directly.
     pub(crate) proxy_from_env: bool,
-    /// Hosts that go past the proxy, instead of those in the environment.
+    /// Hosts that are dialled directly, in place of those of the environment.
     pub(crate) no_proxy: Option<String>,
-    /// For reaching the proxy and having it reach the host.
+    /// The deadline for connecting to the proxy and for the proxy to connect to the host.
     pub(crate) proxy_timeout: Option<Duration>,
-    /// Whom to trust as an `https` proxy.
+    /// How TLS verifies an `https` proxy.
     pub(crate) proxy_tls: OnDemand<Tls>,
-    /// What TCP sockets are like.
+    /// Options of TCP sockets.
     pub(crate) sockets: OnDemand<Sockets>,
-    /// Where transports come from, if not from TCP.
+    /// Makes transports, in place of TCP.
     pub(crate) transport: Option<TransportFactory>,
-    /// Whether what comes from there is secure already, so that `wss` needs no TLS of ours.
+    /// Whether such a transport is secure already, so that no TLS is set up over it under `wss`.
     pub(crate) transport_is_secure: bool,
-    /// Whether text is taken without the check that it is UTF-8.
+    /// Whether text is delivered without the check that it is UTF-8.
     pub(crate) skip_utf8_validation: bool,
-    /// Where masking keys come from, if not from the system's generator.
+    /// Makes masking keys, in place of the system's generator.
     pub(crate) mask_key: Option<MaskKey>,
-    /// What a message may cost.
+    /// The limits of messages received.
     pub(crate) limits: Limits,
     /// Whether and how messages are compressed.
     pub(crate) compression: Compression,
-    /// Unsent bytes of data that are taken.
+    /// The number of bytes of data frames that may wait to be written.
     pub(crate) send_buffer: usize,
-    /// Bytes of data that may wait for handlers while reading goes on.
+    /// The number of bytes of data that may wait for handlers while reading continues.
     pub(crate) read_ahead: usize,
-    /// What becomes of data beyond that.
+    /// What happens to data beyond `read_ahead`.
     pub(crate) overflow: Overflow,
 }
 
-/// The application's own source of masking keys.
+/// The closure of `ConnectionBuilder::mask_key`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct MaskKey(Closure<dyn Fn() -> [u8; 4] + Send + Sync>);
 
@@ -123,7 +124,7 @@ impl MaskKey {
     }
 }
 
-/// The application's own judgement of a failure.
+/// The closure of `ConnectionBuilder::retry_if`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RetryIf(Closure<dyn Fn(&Error) -> Verdict + Send + Sync>);
 
@@ -137,24 +138,24 @@ impl RetryIf {
     }
 }
 
-/// What becomes of data that the handlers are too slow for: while one of their mailboxes is full
-/// and more than `read_ahead` bytes wait.
+/// What happens to data while the handlers are too slow: one of their mailboxes is full, and more than
+/// `read_ahead` bytes wait.
 ///
-/// Only whole messages are ever dropped, never an `Open` or a `Close`, a fragment for
-/// `on_continuation`, nor the message that is on its way to the full mailbox. What was dropped is counted in
-/// `Figures::dropped` and told in the log, at most once a second.
+/// Only whole messages are ever dropped, never an `Open`, a `Close` or a fragment for `on_continuation`, nor
+/// the message that is being delivered to the full mailbox. Dropped messages are counted in
+/// `Figures::dropped` and logged at most once a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Nothing is lost: reading stops, and TCP tells the peer to wait. The default.
+    /// Drops nothing: reading stops, and TCP makes the peer wait. The default.
     #[default]
     Wait,
-    /// The oldest message makes room for the newest.
+    /// Drops the oldest messages that wait, to make room for the newest.
     DropOldest,
-    /// The newest message finds no room.
+    /// Drops the newest message.
     DropNewest,
-    /// Nothing is dropped, but the socket is closed with 1001, and the policy says when the next one is
-    /// dialled; not before the handlers have taken all but 32 events of what waits.
+    /// Drops no message, but closes the socket with 1001. The next dial begins when the policy says so, and
+    /// not before at most 32 events still wait for the handlers.
     Disconnect,
 }
 
@@ -200,7 +201,7 @@ impl Options {
         }
     }
 
-    /// The codec of a new socket.
+    /// Creates the codec of a new socket.
     pub(crate) fn codec(&self, deflate: Option<Agreed>, by_fragment: bool) -> Codec {
         let codec = Codec::new(Role::Client, self.limits)
             .with_deflate(deflate)
@@ -212,7 +213,7 @@ impl Options {
         }
     }
 
-    /// The guards around the reconnection policy.
+    /// Returns the limits around the reconnect policy.
     pub(crate) fn guards(&self) -> Guards {
         Guards {
             max_attempts: self.max_attempts,
@@ -221,10 +222,10 @@ impl Options {
         }
     }
 
-    /// Checks every option.
+    /// Checks every option that can be checked without the URL.
     ///
     /// # Errors
-    /// With the name of the first option that cannot be as it is.
+    /// [`ConfigError::Option`] with the name of the first invalid option.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.check_times()?;
         if let Some(payload) = &self.ping_payload {
@@ -232,37 +233,41 @@ impl Options {
                 .map_err(|err| ConfigError::option("ping_payload", err))?;
         }
         if self.limits.frame == 0 || self.limits.message == 0 || self.limits.fragments == 0 {
-            return Err(ConfigError::option("limits", "a limit of zero lets nothing through"));
+            return Err(ConfigError::option("limits", "a limit of zero; expected at least 1"));
         }
         self.compression.check().map_err(|err| ConfigError::option("compression", err))?;
         if self.send_buffer == 0 {
-            return Err(ConfigError::option("send_buffer", "zero takes nothing"));
+            return Err(ConfigError::option("send_buffer", "zero; expected at least one byte"));
         }
         self.sockets.get().options.check()?;
         if self.transport_is_secure && (self.transport.is_none() || self.proxy.is_some()) {
-            // It would be plain text under a URL that promises otherwise.
-            let reason = "only for a transport of your own, and not through a proxy";
+            // It would send plain text under a `wss` URL.
+            let reason = "expected a transport of your own, and no proxy";
             return Err(ConfigError::option("transport_is_secure", reason));
         }
         if self.max_attempts == Some(0) {
-            return Err(ConfigError::option("max_attempts", "zero never dials"));
+            return Err(ConfigError::option(
+                "max_attempts",
+                "zero; expected at least one attempt, or None for no limit",
+            ));
         }
         self.request.get().check()?;
         check_headers(&self.headers)
     }
 
-    /// The proxy for a target, if there is one: the application's, else that of the environment,
-    /// unless the target is one of those that go past it (curl's order).
+    /// Returns the proxy for a target: the application's, else that of the environment, unless the target is one of the
+    /// hosts that are dialled directly (curl's order).
     ///
     /// # Errors
-    /// When what was set, or the variable that counts, is no proxy.
+    /// [`ConfigError::Option`] with the name of the option or the variable whose value is not a proxy's URL, or whose
+    /// proxy cannot serve the target.
     pub(crate) fn proxy_for(
         &self,
         target: &Target,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Option<Proxy>, ConfigError> {
         let variable = |name: &str| environment(name).filter(|_| self.proxy_from_env);
-        // A transport of the application's own leads where the application says.
+        // The application's own transport decides for itself where it leads.
         let from_env = || match self.transport {
             Some(_) => None,
             None => proxy::from_env(target.secure, variable),
@@ -281,6 +286,7 @@ impl Options {
         Ok(Some(proxy))
     }
 
+    /// Checks that no duration is zero, but for `close_timeout` and `stable_after`, where zero has a meaning.
     fn check_times(&self) -> Result<(), ConfigError> {
         let times = [
             ("connect_timeout", Some(self.connect_timeout)),
@@ -291,7 +297,10 @@ impl Options {
             ("proxy_timeout", self.proxy_timeout),
         ];
         match times.into_iter().find(|(_, time)| *time == Some(Duration::ZERO)) {
-            Some((option, _)) => Err(ConfigError::option(option, "zero; use None for off")),
+            Some((option, _)) => Err(ConfigError::option(
+                option,
+                "zero; expected a positive duration, or None where the option takes it",
+            )),
             None => Ok(()),
         }
     }

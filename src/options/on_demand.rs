@@ -1,4 +1,4 @@
-//! A part of the options that few connections set.
+//! A group of options that few connections set.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,32 +7,36 @@ use crate::options::request::Request;
 use crate::socket::Sockets;
 use crate::tls::Tls;
 
-/// A value that costs a word until it is set.
+/// A value that is allocated when it is first set.
+///
+/// With it `Options` takes 544 bytes, where all four values inside would make it 1,056. A connection with a closure or
+/// TLS of its own shares its options with no other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OnDemand<T>(Option<Arc<T>>);
 
 impl<T: Clone + Default> OnDemand<T> {
-    /// The value, or the default.
+    /// Returns the value, or the default.
     pub(crate) fn get(&self) -> Cow<'_, T> {
         self.0.as_deref().map_or_else(|| Cow::Owned(T::default()), Cow::Borrowed)
     }
 
-    /// The value, if it is set.
+    /// Returns the value, if it is set.
     pub(crate) fn if_set(&self) -> Option<&T> {
         self.0.as_deref()
     }
 
-    /// The value to be changed, at first the default.
+    /// Returns the value for a change, set to the default if it is not set.
     pub(crate) fn get_mut(&mut self) -> &mut T {
         Arc::make_mut(self.0.get_or_insert_default())
     }
 
+    /// Sets the value.
     pub(crate) fn set(&mut self, value: T) {
         self.0 = Some(Arc::new(value));
     }
 }
 
-/// Whether what was set is alike. What was not, is.
+/// Equal if neither is set, or if both are set to the same value.
 impl<T: Alike> PartialEq for OnDemand<T> {
     fn eq(&self, other: &OnDemand<T>) -> bool {
         match (&self.0, &other.0) {
@@ -43,9 +47,10 @@ impl<T: Alike> PartialEq for OnDemand<T> {
     }
 }
 
-/// What can be told to be alike.
+/// A comparison for the sharing of options.
 pub(crate) trait Alike {
-    /// `false` also where nobody can tell, as of closures and secrets.
+    /// Returns whether both have the same effect. The default is `false`, for values that cannot be compared, or are not
+    /// worth it.
     fn is_alike(&self, _other: &Self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! Header lines of the application's, and what it makes for each attempt: lines, and the URL.
+//! What the application makes for each dial: header lines, and the URL.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::options::request::is_name;
 use crate::options::secret::Secret;
 
-/// What can be the value of a header line: text, or an `Option` of it, whose `None` is no line at
-/// all (as WebSocketApp has it).
+/// The value of a header line: text, or an `Option` of it, whose `None` makes no line (as in
+/// WebSocketApp).
 pub trait HeaderText {
-    /// The value, if there is one.
+    /// Returns the text, if there is any.
     fn into_text(self) -> Option<String>;
 }
 
@@ -36,7 +36,7 @@ impl<T: HeaderText> HeaderText for Option<T> {
     }
 }
 
-/// Header lines of a list or a map.
+/// Makes header lines of a list or a map.
 pub(crate) fn header_lines<N: Into<String>, V: HeaderText>(
     pairs: impl IntoIterator<Item = (N, V)>,
 ) -> Lines {
@@ -44,20 +44,20 @@ pub(crate) fn header_lines<N: Into<String>, V: HeaderText>(
     pairs.into_iter().filter_map(made).collect()
 }
 
-/// One header line. What cannot be a name is not kept, for it may be a value in the wrong place:
-/// the line is refused without it, and shows it nowhere.
+/// Makes one header line. An invalid name is dropped, because it may be a value in the wrong place, and errors
+/// show names: the line is then refused for its empty name.
 pub(crate) fn header_line(name: impl Into<String>, value: impl Into<String>) -> (String, Secret) {
     let name = Some(name.into()).filter(|name| is_name(name));
     (name.unwrap_or_default(), Secret::new(value))
 }
 
-/// The attempt that headers, or a URL, are made for.
+/// The attempt that header lines or a URL are made for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// Its number, as in `event::Error`: 1 is the first since the last stable life.
+    /// The number of the attempt, as in `event::Error`: 1 is the first since the last stable socket.
     pub number: u32,
-    /// The last failure of this connection, if there was one. A Close frame is none.
+    /// The last failure of this connection, if there was one. A Close frame does not count as one.
     pub last_error: Option<Error>,
 }
 
@@ -67,11 +67,12 @@ impl Attempt {
     }
 }
 
+/// Header lines, each a name and a value.
 pub(crate) type Lines = Vec<(String, Secret)>;
 
 type LinesFuture = Pin<Box<dyn Future<Output = Result<Lines, String>>>>;
 
-/// Makes the header lines of each attempt.
+/// The closure of `ConnectionBuilder::headers_with`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HeaderMaker(Closure<dyn Fn(Attempt) -> LinesFuture + Send + Sync>);
 
@@ -94,6 +95,7 @@ impl HeaderMaker {
         })))
     }
 
+    /// Calls the closure. Its errors come as their text.
     pub(crate) fn make(&self, attempt: Attempt) -> LinesFuture {
         (self.0)(attempt)
     }
@@ -101,7 +103,7 @@ impl HeaderMaker {
 
 type UrlFuture = Pin<Box<dyn Future<Output = Result<Secret, String>>>>;
 
-/// Makes the URL of each attempt.
+/// The closure of `ConnectionBuilder::url_with`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UrlMaker(Closure<dyn Fn(Attempt) -> UrlFuture + Send + Sync>);
 
@@ -121,6 +123,7 @@ impl UrlMaker {
         })))
     }
 
+    /// Calls the closure. Its errors come as their text.
     pub(crate) fn make(&self, attempt: Attempt) -> UrlFuture {
         (self.0)(attempt)
     }

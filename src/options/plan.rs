@@ -1,4 +1,4 @@
-//! Options and URL, checked: all that a dial needs.
+//! The checked options and URL of a connection: all that a dial needs.
 
 use std::sync::Arc;
 
@@ -12,36 +12,38 @@ use crate::options::target::Target;
 use crate::proxy::{Proxy, Scheme};
 use crate::tls::{LazyTlsClient, TlsClient};
 
-/// What was checked: all that a dial needs.
+/// The checked options and target of a dial.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Shared with other connections.
+    /// Shared with other connections whose options are equal.
     pub(crate) options: Arc<Options>,
+    /// Where the dial leads.
     pub(crate) target: Target,
-    /// Present for `wss`.
+    /// TLS with the target; `None` for `ws`, and for a transport that is secure already.
     pub(crate) tls: Option<Box<TlsClient>>,
-    /// The way there, where it is not the direct one.
+    /// The proxy to dial through, if any.
     pub(crate) detour: Option<Box<Detour>>,
-    /// Whether the target is of the origin that the application named: what says who asks is for
-    /// no other.
+    /// Whether the application named the target's origin. Credentials are sent to no other: `false` from the first redirect
+    /// to another origin on.
     pub(super) trusted: bool,
-    /// TLS, shared by all plans of a connection.
+    /// TLS clients, shared by all plans of a connection, so that sessions are resumed.
     pub(super) clients: Arc<TlsClients>,
 }
 
-/// The way through a proxy.
+/// The route through a proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct Detour {
+    /// The proxy.
     pub(crate) proxy: Proxy,
-    /// Present where the proxy itself is spoken to under TLS.
+    /// TLS with the proxy itself; `None` unless it is an `https` one.
     pub(crate) tls: Option<TlsClient>,
 }
 
-/// TLS for each kind of peer.
+/// A TLS client for each kind of peer, each made when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct TlsClients {
     server: LazyTlsClient,
-    /// A server that the application did not name.
+    /// For servers of an origin that the application did not name.
     redirected: LazyTlsClient,
     proxy: LazyTlsClient,
 }
@@ -57,7 +59,7 @@ impl Plan {
         Plan::build(Target::parse(url)?, shared(options), true, Arc::default())
     }
 
-    /// The plan for another target that the application named, with the same options and the same TLS,
+    /// Returns a plan for another target that the application named, with the same options and the same TLS clients,
     /// so that sessions are resumed.
     ///
     /// # Errors
@@ -66,18 +68,18 @@ impl Plan {
         Plan::build(target, self.options.clone(), self.trusted, self.clients.clone())
     }
 
-    /// The plan for this URL, in place of the builder's.
+    /// Returns a plan for this URL, in place of the builder's.
     ///
     /// # Errors
-    /// As for the builder's.
+    /// As [`Target::parse`] and [`Options::proxy_for`], and when TLS cannot be set up.
     pub(crate) fn with_url(&self, made: &Secret) -> Result<Plan, ConfigError> {
         self.with_target(Target::parse(made.reveal())?)
     }
 
-    /// The plan with these lines, in place of those of the same names.
+    /// Returns a plan with these header lines, which replace those of the same names.
     ///
     /// # Errors
-    /// A line that cannot be.
+    /// The first invalid line.
     pub(crate) fn with_headers(&self, made: Lines) -> Result<Plan, ConfigError> {
         check_headers(&made)?;
         let mut plan = self.clone();
@@ -88,7 +90,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The plan for a target, its options checked.
+    /// Builds a plan of checked options.
+    ///
+    /// # Errors
+    /// As [`Options::proxy_for`], and when TLS cannot be set up.
     pub(super) fn build(
         target: Target,
         options: Arc<Options>,

@@ -1,4 +1,4 @@
-//! Where a redirect leads, and what may go along.
+//! The plan for the target of a redirect.
 
 use url::Url;
 
@@ -8,10 +8,10 @@ use crate::options::target::Target;
 use crate::options::transport::TransportFactory;
 
 impl Plan {
-    /// The plan for the target of a redirect, the proxy asked for anew.
+    /// Returns the plan for the target of a redirect. The proxy is determined for the new target.
     ///
     /// # Errors
-    /// Where there is no such target, or it may not be gone to.
+    /// Why `Location` is invalid, or may not be followed.
     pub(crate) fn redirected(&self, location: Option<&str>) -> Result<Plan, RedirectError> {
         let location = location.ok_or(RedirectError::Missing)?;
         let target = resolve(&self.target, location)?;
@@ -21,21 +21,20 @@ impl Plan {
         let same = self.target.secure == target.secure
             && self.target.host == target.host
             && self.target.port == target.port;
-        // Once left, an origin is not come back to with what was meant for it: the way was not
-        // the application's.
+        // Also a redirect back to the first origin gets no credentials: a foreign server chose its URL.
         let trusted = self.trusted && same;
         let authorization = self.target.authorization.clone().filter(|_| trusted);
         let target = Target { authorization, ..target };
         let no_way = |err: &dyn ToString| RedirectError::Way(err.to_string().into());
         if self.options.transport.as_ref().is_some_and(TransportFactory::is_once) {
-            return Err(no_way(&"the transport was for one server"));
+            return Err(no_way(&"the transport is for one server"));
         }
         Plan::build(target, self.options.clone(), trusted, self.clients.clone())
             .map_err(|err| no_way(&err))
     }
 }
 
-/// Resolves `Location` against the target (RFC 9110, 10.2.2), HTTP's schemes taken for ours.
+/// Resolves `Location` against the target (RFC 9110, 10.2.2). `http` and `https` in it mean `ws` and `wss`.
 fn resolve(target: &Target, location: &str) -> Result<Target, RedirectError> {
     let scheme = if target.secure { "wss" } else { "ws" };
     let base = format!("{scheme}://{}{}", target.authority, target.resource);
@@ -64,7 +63,7 @@ mod tests {
         Plan::new(url, options).unwrap()
     }
 
-    /// Where a redirect leads: scheme, authority, resource.
+    /// Returns the target of a redirect as a URL.
     fn led(from: &str, location: &str) -> Result<String, RedirectError> {
         let target = plan(from).redirected(Some(location))?.target;
         let scheme = if target.secure { "wss" } else { "ws" };

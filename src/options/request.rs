@@ -1,4 +1,4 @@
-//! What the application wants in the lines of the upgrade request, checked.
+//! Options of the upgrade request, and the checks of everything that becomes a header line.
 
 use std::fmt;
 
@@ -8,34 +8,34 @@ use base64::engine::general_purpose::STANDARD;
 use crate::error::ConfigError;
 use crate::options::secret::Secret;
 
-/// What the application wants of the upgrade request, beside whole lines.
+/// The options of the upgrade request, except whole header lines.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
-    /// Offered, the most wanted first.
+    /// The subprotocols to offer, in order of preference.
     pub(crate) subprotocols: Vec<String>,
-    /// In place of the target's authority.
+    /// The value of `Host`, in place of the target's authority.
     pub(crate) host: Option<String>,
-    /// In place of the target's own.
+    /// The value of `Origin`.
     pub(crate) origin: Origin,
-    /// The whole of `Cookie`.
+    /// Cookies that follow those of the jar.
     pub(crate) cookie: Option<Secret>,
-    /// In place of the URL's user info.
+    /// The value of `Authorization`, in place of the URL's user info.
     pub(crate) auth: Option<Auth>,
 }
 
-/// What `Origin` says.
+/// The value of `Origin`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// The target's own.
+    /// Derived from the target.
     #[default]
     Target,
-    /// No line at all.
+    /// The line is omitted.
     None,
-    /// What the application says.
+    /// This value.
     Own(String),
 }
 
-/// Who we are, in `Authorization`.
+/// Credentials in `Authorization`.
 #[derive(Clone, Debug)]
 pub(crate) enum Auth {
     /// RFC 7617
@@ -45,10 +45,10 @@ pub(crate) enum Auth {
 }
 
 impl Request {
-    /// Checks that each string stays within its place in its line.
+    /// Checks that no value can end its header line, or its part of it.
     ///
     /// # Errors
-    /// With the name of the first option that cannot be as it is.
+    /// [`ConfigError::Option`] with the name of the first invalid option.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         check_subprotocols(&self.subprotocols)?;
         if let Some(host) = &self.host
@@ -105,7 +105,7 @@ impl Auth {
     }
 }
 
-/// RFC 6455, 4.1: tokens, each once.
+/// Checks that subprotocols are tokens, each offered once (RFC 6455, 4.1).
 fn check_subprotocols(offered: &[String]) -> Result<(), ConfigError> {
     for (index, name) in offered.iter().enumerate() {
         let refuse = |reason: &dyn fmt::Display| {
@@ -127,17 +127,17 @@ pub(super) fn is_named(name: &str, other: &str) -> bool {
     name.eq_ignore_ascii_case(other)
 }
 
-/// Headers that the handshake itself sets (RFC 6455, 4.1).
+/// Headers that the handshake itself sets (RFC 6455, 4.1), beside `Sec-WebSocket-…`.
 const HANDSHAKE_HEADERS: [&str; 4] =
     ["connection", "upgrade", "content-length", "transfer-encoding"];
 
-/// Headers that a request has one of (RFC 9110, 5.3). A server that is told two may believe either.
+/// Headers that a request may have only once (RFC 9110, 5.3). Of two, a server may believe either.
 const SINGLETON_HEADERS: [&str; 5] = [HOST, "origin", "user-agent", "authorization", "cookie"];
 
-/// Checks the application's own lines, each and together.
+/// Checks the application's header lines, each alone and all together.
 ///
 /// # Errors
-/// The first line that cannot be.
+/// [`ConfigError::Option`] for the first invalid line, without its value.
 pub(super) fn check_headers(lines: &[(String, Secret)]) -> Result<(), ConfigError> {
     for (index, (name, value)) in lines.iter().enumerate() {
         check_header(name, value.reveal())?;
@@ -149,11 +149,11 @@ pub(super) fn check_headers(lines: &[(String, Secret)]) -> Result<(), ConfigErro
     Ok(())
 }
 
-/// Checks a header so that it cannot break out of its line (RFC 9110, 5.5 and 5.6.2).
+/// Checks that a header cannot end its line (RFC 9110, 5.5 and 5.6.2).
 fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
     let refuse = |reason: &str| Err(ConfigError::option("header", format!("{name:?}: {reason}")));
     if !is_name(name) {
-        let reason = "a line without a colon or a name, or with a name that cannot be";
+        let reason = "a line without a colon or a name, or whose name is not a token";
         return Err(ConfigError::option("header", reason));
     }
     let lower = name.to_ascii_lowercase();

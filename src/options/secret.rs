@@ -1,8 +1,8 @@
-//! A string that is shown nowhere.
+//! A string that may be a credential.
 
 use std::fmt;
 
-/// A string that `Debug` does not show.
+/// A string that `Debug` shows as `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
@@ -11,6 +11,7 @@ impl Secret {
         Secret(words.into())
     }
 
+    /// Returns the string itself. Not for logs or errors.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

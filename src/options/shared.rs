@@ -1,4 +1,4 @@
-//! Options that connections have in common.
+//! Sharing of options between connections.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -6,12 +6,12 @@ use std::sync::{Arc, Weak};
 use crate::options::Options;
 
 thread_local! {
-    /// The options of the newest connection of this thread, while any connection has them.
+    /// The options of this thread's newest connection, while any connection has them.
     static NEWEST: RefCell<Weak<Options>> = const { RefCell::new(Weak::new()) };
 }
 
-/// The options, in the memory of those of the connection before, if they are the same: who opens
-/// many connections opens them alike, and options are most of what a plan weighs.
+/// Returns the options in shared memory: that of this thread's previous connection, if its options are equal. A program
+/// that opens many connections mostly opens them with the same options, which take 544 bytes and more.
 pub(super) fn shared(options: Options) -> Arc<Options> {
     match NEWEST.with_borrow(Weak::upgrade) {
         Some(newest) if *newest == options => newest,
@@ -33,7 +33,7 @@ mod tests {
     use crate::socket::SocketOptions;
     use crate::tls::Tls;
 
-    /// Options, with one of them set.
+    /// Returns options with one changed.
     fn set(change: impl FnOnce(&mut Options)) -> Arc<Options> {
         let mut options = Options::new(Reconnect::default());
         change(&mut options);

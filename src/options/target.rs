@@ -1,4 +1,4 @@
-//! Where a connection goes.
+//! The target of a connection, parsed from its URL.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,30 +9,31 @@ use crate::cookies::Place;
 use crate::error::ConfigError;
 use crate::options::secret::Secret;
 
-/// Where a connection goes: a `ws` or `wss` URL, taken apart (RFC 6455, 3).
+/// The target of a connection: the parts of a `ws` or `wss` URL (RFC 6455, 3).
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
-    /// Whether TLS is spoken.
+    /// Whether the scheme is `wss`.
     pub(crate) secure: bool,
-    /// A name or an IP address, without brackets.
+    /// A name in its ASCII form, or an IP address without brackets.
     pub(crate) host: String,
+    /// The port of the URL, or the default one of its scheme; never 0.
     pub(crate) port: u16,
     /// Path and query, percent-encoded, from the first slash on.
     pub(crate) resource: String,
-    /// The `Host` header: brackets around IPv6, no port where it is the scheme's own.
+    /// The value of `Host`: brackets around IPv6, no port if it is the scheme's default.
     pub(crate) authority: String,
-    /// `Authorization`, from the URL's user info.
+    /// The value of `Authorization`, from the URL's user info.
     pub(crate) authorization: Option<Secret>,
 }
 
 impl Target {
-    /// Takes a URL apart. The fragment is dropped.
+    /// Parses a URL by the URL standard. The fragment is dropped.
     ///
     /// # Errors
     /// [`ConfigError::Url`] unless it is `ws` or `wss` with a host and a port that can be dialled.
     pub(crate) fn parse(text: &str) -> Result<Target, ConfigError> {
         let refuse = |reason: &str| ConfigError::Url { reason: reason.to_owned() };
-        // The URL standard would take the first word of the path for the host.
+        // `ws:///feed` has no host, but the URL standard would take `feed` for it.
         if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
             return Err(refuse("no host"));
         }
@@ -40,7 +41,7 @@ impl Target {
         let secure = match url.scheme() {
             "ws" => false,
             "wss" => true,
-            // Not told which: of `user:password@host` it would be the user.
+            // The error does not show the scheme: in `user:password@host` it would be the user.
             _ => return Err(refuse("the scheme is neither ws nor wss")),
         };
         let host = match url.host().ok_or_else(|| refuse("no host"))? {
@@ -65,19 +66,19 @@ impl Target {
         Ok(Target { secure, host, port, resource, authority, authorization })
     }
 
-    /// `Origin` as browsers and WebSocketApp make it from the target, in pieces.
+    /// Returns the value of `Origin` as browsers and WebSocketApp derive it from the target, in two pieces.
     pub(crate) fn origin(&self) -> [&str; 2] {
         [if self.secure { "https://" } else { "http://" }, &self.authority]
     }
 
-    /// Where it is, for cookies.
+    /// Returns the parts that decide about cookies.
     pub(crate) fn place(&self) -> Place<'_> {
         let path = self.resource.split('?').next().unwrap_or_default();
         Place { secure: self.secure, host: &self.host, port: self.port, path }
     }
 }
 
-/// Basic credentials (RFC 7617) from `user:password@`, percent-decoded.
+/// Returns Basic credentials (RFC 7617) from `user:password@`, percent-decoded.
 fn user_info(url: &Url) -> Option<Secret> {
     if url.username().is_empty() && url.password().is_none() {
         return None;

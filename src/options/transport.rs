@@ -1,4 +1,4 @@
-//! Transports of the application's own.
+//! Transports that the application provides.
 
 use std::future::Future;
 use std::io;
@@ -10,21 +10,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::closure::Closure;
 use crate::error::Error;
 
-/// A transport of the application's own.
+/// A transport that the application provides.
 pub(crate) type BoxedTransport = Box<dyn Transport>;
 
-/// Anything that a connection can be spoken over.
+/// A byte stream that a connection can use.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 
 type TransportFuture = Pin<Box<dyn Future<Output = io::Result<BoxedTransport>>>>;
 
-/// Makes the transport of each attempt.
+/// The closure of `ConnectionBuilder::transport_with`, or the one transport of `ConnectionBuilder::transport`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TransportFactory {
+    /// Receives host and port.
     make: Closure<dyn Fn(String, u16) -> TransportFuture + Send + Sync>,
-    /// Whether it makes one alone.
+    /// Whether it has only one transport.
     once: bool,
 }
 
@@ -42,7 +43,7 @@ impl TransportFactory {
         TransportFactory { make: Closure::new(Arc::new(boxed)), once: false }
     }
 
-    /// One transport, for the first attempt and for no other.
+    /// Creates a factory of one transport, for the first attempt. A second attempt fails.
     pub(crate) fn once<T>(transport: T) -> TransportFactory
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -50,18 +51,19 @@ impl TransportFactory {
         let kept = Mutex::new(Some(transport));
         let factory = TransportFactory::new(move |_, _| {
             let taken = kept.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // Inside, so that it is told as what it is: another try would fail too.
+            // `Handler` inside, so that it is not reported as `Io` and retried: each further attempt would fail too.
             let used = || io::Error::other(Error::Handler("the transport was used already".into()));
             std::future::ready(taken.ok_or_else(used))
         });
         TransportFactory { once: true, ..factory }
     }
 
+    /// Makes the transport of an attempt.
     pub(crate) fn make(&self, host: &str, port: u16) -> TransportFuture {
         (self.make)(host.to_owned(), port)
     }
 
-    /// Whether there is none for a second target.
+    /// Returns whether there is only one transport, and so none for the target of a redirect.
     pub(crate) fn is_once(&self) -> bool {
         self.once
     }
