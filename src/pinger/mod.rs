@@ -18,7 +18,7 @@ use actix::{Actor, ActorFuture, AsyncContext, Context};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::options::Options;
-use crate::pinger::watchdog::{Activity, Watchdog};
+use crate::pinger::watchdog::{ReadState, Watchdog};
 
 pub(crate) use crate::pinger::watchdog::{Action, Silence};
 
@@ -38,7 +38,7 @@ pub(crate) trait Listener {
 }
 
 /// A socket's registration with a pinger, which ends when this is dropped. Dereferences to the
-/// [`Activity`] that the connection records and the pinger reads.
+/// [`ReadState`] that the connection records and the pinger reads.
 #[derive(Debug)]
 pub(crate) struct Registration {
     socket: Rc<WatchedSocket>,
@@ -64,7 +64,7 @@ enum PingerState {
 /// A socket as its pinger knows it.
 struct WatchedSocket {
     /// When the connection last heard of the peer.
-    activity: Activity,
+    read_state: ReadState,
     /// Decides what is due. `None` only during a call of it.
     watchdog: Cell<Option<Watchdog>>,
     /// Its key in the roster, while it is there.
@@ -113,10 +113,10 @@ impl Registration {
         now: Instant,
         connection: sync::Weak<dyn Listener>,
     ) -> Registration {
-        let (activity, watchdog) = (Activity::new(now), Watchdog::new(options, now));
+        let (read_state, watchdog) = (ReadState::new(now), Watchdog::new(options, now));
         let key = Cell::default();
         let watchdog = Cell::new(Some(watchdog));
-        let socket = Rc::new(WatchedSocket { activity, watchdog, key, epoch, connection });
+        let socket = Rc::new(WatchedSocket { read_state, watchdog, key, epoch, connection });
         let mut registration = Registration { socket, roster: None, pinger: PingerState::Verified };
         if registration.socket.next_due().is_some() {
             match CURRENT.with_borrow(Weak::upgrade).filter(|newest| !newest.ended.get()) {
@@ -190,10 +190,10 @@ impl Drop for Registration {
 }
 
 impl Deref for Registration {
-    type Target = Activity;
+    type Target = ReadState;
 
-    fn deref(&self) -> &Activity {
-        &self.socket.activity
+    fn deref(&self) -> &ReadState {
+        &self.socket.read_state
     }
 }
 
@@ -202,7 +202,7 @@ impl WatchedSocket {
     /// gone.
     fn check(&self, now: Instant) -> bool {
         self.with_watchdog(|watchdog| {
-            std::iter::from_fn(|| watchdog.due(now, &self.activity))
+            std::iter::from_fn(|| watchdog.due(now, &self.read_state))
                 .all(|action| self.notify(action))
         })
         .unwrap_or_default()
@@ -215,7 +215,7 @@ impl WatchedSocket {
 
     /// Returns when the socket is next due; `None` if it never is.
     fn next_due(&self) -> Option<Instant> {
-        self.with_watchdog(|watchdog| watchdog.next_due(&self.activity)).flatten()
+        self.with_watchdog(|watchdog| watchdog.next_due(&self.read_state)).flatten()
     }
 
     /// Calls the watchdog. Returns `None` within another such call.
@@ -288,7 +288,9 @@ impl Roster {
 
 impl fmt::Debug for WatchedSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchedSocket").field("activity", &self.activity).finish_non_exhaustive()
+        f.debug_struct("WatchedSocket")
+            .field("read_state", &self.read_state)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::options::Options;
 /// What a connection records and its pinger reads. They share it because a message for each read would
 /// cost more than the read.
 #[derive(Debug)]
-pub(crate) struct Activity {
+pub(crate) struct ReadState {
     /// When the last byte was read.
     pub(crate) byte: Cell<Instant>,
     /// When the last data message was read.
@@ -20,9 +20,9 @@ pub(crate) struct Activity {
     pub(crate) reading: Cell<bool>,
 }
 
-impl Activity {
-    pub(crate) fn new(now: Instant) -> Activity {
-        Activity { byte: Cell::new(now), data: Cell::new(now), reading: Cell::new(true) }
+impl ReadState {
+    pub(crate) fn new(now: Instant) -> ReadState {
+        ReadState { byte: Cell::new(now), data: Cell::new(now), reading: Cell::new(true) }
     }
 
     /// Records that reading stops. From now on silence says nothing about the peer.
@@ -99,10 +99,10 @@ impl Watchdog {
     }
 
     /// Returns what is due at `now`. To be called until it returns `None`.
-    pub(super) fn due(&mut self, now: Instant, activity: &Activity) -> Option<Action> {
+    pub(super) fn due(&mut self, now: Instant, read_state: &ReadState) -> Option<Action> {
         if let Some(unanswered) = self.unanswered.as_deref()
             // Not `>`: in memory, or by a simulated clock, an answer takes no time.
-            && (activity.byte.get() >= unanswered.pinged || !activity.reading.get())
+            && (read_state.byte.get() >= unanswered.pinged || !read_state.reading.get())
         {
             self.unanswered = None;
         }
@@ -114,28 +114,28 @@ impl Watchdog {
                 // Not final: the connection reads once more first, and bytes that it finds overrule
                 // this. The next ping begins a new timeout then.
                 self.unanswered = None;
-                return Some(Action::Silent(Silence { since: activity.byte.get(), idle: false }));
+                return Some(Action::Silent(Silence { since: read_state.byte.get(), idle: false }));
             }
             // The thread was held up and this check is late, so that the answer may lie unread: the
             // peer gets one more timeout.
             self.unanswered = UnansweredPing::after(now, timeout, true);
         }
-        self.idle_due(now, activity).or_else(|| self.ping_due(now))
+        self.idle_due(now, read_state).or_else(|| self.ping_due(now))
     }
 
     /// Returns the verdict on missing data, if it is due. It is repeated each `idle_timeout`, as the
     /// connection may overrule it.
-    fn idle_due(&mut self, now: Instant, activity: &Activity) -> Option<Action> {
+    fn idle_due(&mut self, now: Instant, read_state: &ReadState) -> Option<Action> {
         let idle = self.options.idle_timeout?;
-        let until = self.idle_deadline(activity)?;
+        let until = self.idle_deadline(read_state)?;
         if now < until {
             return None;
         }
         let missed = self.missed.get_or_insert_default();
         missed.until = now.checked_add(idle);
-        let data = activity.data.get();
+        let data = read_state.data.get();
         let late = now.duration_since(until) > lateness(idle);
-        if !activity.reading.get() || (late && missed.excused.replace(data) != Some(data)) {
+        if !read_state.reading.get() || (late && missed.excused.replace(data) != Some(data)) {
             return None;
         }
         Some(Action::Silent(Silence { since: data, idle: true }))
@@ -158,8 +158,8 @@ impl Watchdog {
     }
 
     /// Returns when data is missing for too long; `None` without an `idle_timeout`.
-    fn idle_deadline(&self, activity: &Activity) -> Option<Instant> {
-        let until = activity.data.get().checked_add(self.options.idle_timeout?)?;
+    fn idle_deadline(&self, read_state: &ReadState) -> Option<Instant> {
+        let until = read_state.data.get().checked_add(self.options.idle_timeout?)?;
         Some(
             self.missed
                 .as_ref()
@@ -169,9 +169,9 @@ impl Watchdog {
     }
 
     /// Returns when something is next due; `None` if nothing ever is.
-    pub(super) fn next_due(&self, activity: &Activity) -> Option<Instant> {
+    pub(super) fn next_due(&self, read_state: &ReadState) -> Option<Instant> {
         let verdict = self.unanswered.as_ref().map(|unanswered| unanswered.until);
-        let due = [self.next_ping, verdict, self.idle_deadline(activity)];
+        let due = [self.next_ping, verdict, self.idle_deadline(read_state)];
         due.into_iter().flatten().min()
     }
 }
@@ -218,7 +218,7 @@ mod tests {
     /// seconds a byte comes.
     fn pass(
         watchdog: &mut Watchdog,
-        activity: &Activity,
+        read_state: &ReadState,
         zero: Instant,
         until: u64,
         mut hear: impl FnMut(u64) -> bool,
@@ -226,7 +226,7 @@ mod tests {
         let mut done = Vec::new();
         for second in 0..=until {
             let now = zero + Duration::from_secs(second);
-            while let Some(action) = watchdog.due(now, activity) {
+            while let Some(action) = watchdog.due(now, read_state) {
                 let over = matches!(action, Action::Silent(_));
                 done.push((second, action));
                 if over {
@@ -234,7 +234,7 @@ mod tests {
                 }
             }
             if hear(second) {
-                activity.byte.set(now + Duration::from_millis(1));
+                read_state.byte.set(now + Duration::from_millis(1));
             }
         }
         done
@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn the_first_ping_goes_out_after_one_interval_and_the_cadence_is_fixed() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        let done = pass(&mut watchdog, &activity, zero, 20, |_| true);
+        let done = pass(&mut watchdog, &read_state, zero, 20, |_| true);
         assert_eq!(times(&done), [5, 10, 15, 20]);
         assert!(done.iter().all(|(_, action)| *action == Action::Ping));
     }
@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn silence_is_found_a_timeout_after_the_ping() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        let done = pass(&mut watchdog, &activity, zero, 60, |second| second <= 11);
+        let done = pass(&mut watchdog, &read_state, zero, 60, |second| second <= 11);
         assert_eq!(times(&done), [5, 10, 15, 17]);
         let heard = zero + Duration::from_millis(11_001);
         assert_eq!(done.last().unwrap().1, Action::Silent(Silence { since: heard, idle: false }));
@@ -268,49 +268,49 @@ mod tests {
     #[test]
     fn an_answer_in_the_instant_of_the_ping_is_one() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        assert_eq!(watchdog.due(zero + 5 * SECOND, &activity), Some(Action::Ping));
-        activity.byte.set(zero + 5 * SECOND);
-        assert_eq!(watchdog.due(zero + 7 * SECOND, &activity), None);
-        assert_eq!(watchdog.due(zero + 10 * SECOND, &activity), Some(Action::Ping));
+        assert_eq!(watchdog.due(zero + 5 * SECOND, &read_state), Some(Action::Ping));
+        read_state.byte.set(zero + 5 * SECOND);
+        assert_eq!(watchdog.due(zero + 7 * SECOND, &read_state), None);
+        assert_eq!(watchdog.due(zero + 10 * SECOND, &read_state), Some(Action::Ping));
         // From the last byte on it is one interval and one timeout, still.
-        let silent = watchdog.due(zero + 12 * SECOND, &activity);
+        let silent = watchdog.due(zero + 12 * SECOND, &read_state);
         assert_eq!(silent, Some(Action::Silent(Silence { since: zero + 5 * SECOND, idle: false })));
     }
 
     #[test]
     fn a_timeout_may_exceed_the_interval() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(cadence(2, 5), zero);
-        let done = pass(&mut watchdog, &activity, zero, 60, |_| false);
+        let done = pass(&mut watchdog, &read_state, zero, 60, |_| false);
         assert_eq!(times(&done), [2, 4, 6, 7]);
     }
 
     #[test]
     fn pings_without_a_timeout_never_judge() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(Cadence { timeout: None, ..cadence(10, 1) }, zero);
-        let done = pass(&mut watchdog, &activity, zero, 40, |_| false);
+        let done = pass(&mut watchdog, &read_state, zero, 40, |_| false);
         assert_eq!(times(&done), [10, 20, 30, 40]);
     }
 
     #[test]
     fn the_clock_stands_still_while_nothing_is_read() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        activity.stop_reading();
-        let done = pass(&mut watchdog, &activity, zero, 29, |_| false);
+        read_state.stop_reading();
+        let done = pass(&mut watchdog, &read_state, zero, 29, |_| false);
         assert_eq!(times(&done), [5, 10, 15, 20, 25]);
         // One whole period after resuming: the ping of 30 s, judged at 32 s.
-        activity.resume_reading(zero + 29 * SECOND);
+        read_state.resume_reading(zero + 29 * SECOND);
         let now = zero + 30 * SECOND;
-        assert_eq!(watchdog.due(now, &activity), Some(Action::Ping));
-        assert_eq!(watchdog.due(now + SECOND, &activity), None);
-        let silent = watchdog.due(now + 2 * SECOND, &activity);
+        assert_eq!(watchdog.due(now, &read_state), Some(Action::Ping));
+        assert_eq!(watchdog.due(now + SECOND, &read_state), None);
+        let silent = watchdog.due(now + 2 * SECOND, &read_state);
         assert_eq!(
             silent,
             Some(Action::Silent(Silence { since: zero + 29 * SECOND, idle: false }))
@@ -320,26 +320,26 @@ mod tests {
     #[test]
     fn a_thread_that_was_held_up_gives_one_more_period() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        assert_eq!(watchdog.due(zero + 5 * SECOND, &activity), Some(Action::Ping));
+        assert_eq!(watchdog.due(zero + 5 * SECOND, &read_state), Some(Action::Ping));
         // The thread sleeps from 6 s to 60 s.
         let late = zero + 60 * SECOND;
-        assert_eq!(watchdog.due(late, &activity), Some(Action::Ping));
-        assert_eq!(watchdog.due(late, &activity), None);
-        assert_eq!(watchdog.due(late + SECOND, &activity), None);
-        let silent = watchdog.due(late + 2 * SECOND, &activity);
+        assert_eq!(watchdog.due(late, &read_state), Some(Action::Ping));
+        assert_eq!(watchdog.due(late, &read_state), None);
+        assert_eq!(watchdog.due(late + SECOND, &read_state), None);
+        let silent = watchdog.due(late + 2 * SECOND, &read_state);
         assert!(matches!(silent, Some(Action::Silent(_))), "{silent:?}");
     }
 
     #[test]
     fn a_thread_that_is_always_held_up_still_finds_the_dead() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let idle = Some(10 * SECOND);
         let mut watchdog = watchdog(Cadence { idle, ..cadence(5, 2) }, zero);
         let mut looks = (1..10).map(|look| zero + look * 30 * SECOND);
-        let mut due = |at| std::iter::from_fn(|| watchdog.due(at, &activity)).collect::<Vec<_>>();
+        let mut due = |at| std::iter::from_fn(|| watchdog.due(at, &read_state)).collect::<Vec<_>>();
         let ping = Action::Ping;
         assert_eq!(due(looks.next().unwrap()), [ping]);
         // Each is excused once; then both are judged, however late.
@@ -352,24 +352,24 @@ mod tests {
     #[test]
     fn beats_that_were_slept_through_are_left_out() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(Cadence { timeout: None, ..cadence(5, 1) }, zero);
         let late = zero + Duration::from_millis(17_500);
-        assert_eq!(watchdog.due(late, &activity), Some(Action::Ping));
-        assert_eq!(watchdog.due(late, &activity), None);
-        assert_eq!(watchdog.next_due(&activity), Some(zero + 20 * SECOND));
+        assert_eq!(watchdog.due(late, &read_state), Some(Action::Ping));
+        assert_eq!(watchdog.due(late, &read_state), None);
+        assert_eq!(watchdog.next_due(&read_state), Some(zero + 20 * SECOND));
     }
 
     #[test]
     fn a_verdict_that_was_overruled_is_not_the_last() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let mut watchdog = watchdog(cadence(5, 2), zero);
-        let done = pass(&mut watchdog, &activity, zero, 7, |_| false);
+        let done = pass(&mut watchdog, &read_state, zero, 7, |_| false);
         assert_eq!(times(&done), [5, 7]);
         // The connection found bytes unread and lives on; from then on nothing more comes.
-        activity.byte.set(zero + Duration::from_millis(7_001));
-        let done = pass(&mut watchdog, &activity, zero, 60, |_| false);
+        read_state.byte.set(zero + Duration::from_millis(7_001));
+        let done = pass(&mut watchdog, &read_state, zero, 60, |_| false);
         assert_eq!(times(&done), [10, 12]);
         assert!(matches!(done.last().unwrap().1, Action::Silent(_)));
     }
@@ -377,10 +377,10 @@ mod tests {
     #[test]
     fn missing_data_is_found_though_bytes_come() {
         let zero = Instant::now();
-        let activity = Activity::new(zero);
+        let read_state = ReadState::new(zero);
         let idle = Cadence { interval: None, timeout: None, idle: Some(7 * SECOND) };
         let mut watchdog = watchdog(idle, zero);
-        let done = pass(&mut watchdog, &activity, zero, 60, |_| true);
+        let done = pass(&mut watchdog, &read_state, zero, 60, |_| true);
         assert_eq!(done, [(7, Action::Silent(Silence { since: zero, idle: true }))]);
     }
 }
