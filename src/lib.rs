@@ -105,6 +105,8 @@ mod delivery;
 mod dial;
 #[cfg(feature = "client")]
 mod pinger;
+#[cfg(feature = "client")]
+mod supervision;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(feature = "client")]

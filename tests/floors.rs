@@ -19,7 +19,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (2, &["error", "socket", "tls"]),
     (3, &["command", "options"]),
     (4, &["event"]),
-    (5, &["dial", "writer", "delivery", "pinger", "testing"]),
+    (5, &["dial", "writer", "delivery", "pinger", "supervision", "testing"]),
     (6, &["connection"]),
 ];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Addr;
 use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{CloseCode, Connection, OutcomeKind, Phase, Reconnect, command, event};
+use actix_ws_client::{CloseCode, Connection, Phase, Reconnect, command, event};
 
 fn start(server: &Server, probe: &Probe) -> Addr<Connection> {
     let hourly = Reconnect::fixed(Duration::from_secs(3600));
@@ -50,45 +50,4 @@ async fn a_wait_for_the_next_dial_is_cut_short() {
     connection.send(command::Resume).await.unwrap().unwrap();
     assert_eq!(probe.next::<event::Open>().await.epoch, 1);
     connection.send(command::Close::normal()).await.unwrap();
-}
-
-#[actix::test]
-async fn a_resume_before_the_close_is_done_dials_again() {
-    let server = Server::start(Script::accept().echo());
-    let probe = Probe::new();
-    let connection = start(&server, &probe);
-    probe.next::<event::Open>().await;
-    let (paused, resumed) = (connection.send(command::Pause), connection.send(command::Resume));
-    paused.await.unwrap().unwrap();
-    resumed.await.unwrap().unwrap();
-    assert_eq!(probe.next::<event::Open>().await.epoch, 2);
-    connection.send(command::Close::normal()).await.unwrap();
-}
-
-#[actix::test]
-async fn a_paused_connection_closes_at_once_and_then_takes_no_resume() {
-    let server = Server::start(Script::accept().echo());
-    let probe = Probe::new();
-    let connection = start(&server, &probe);
-    probe.next::<event::Open>().await;
-    connection.send(command::Pause).await.unwrap().unwrap();
-    enters(&probe, Phase::Paused).await;
-    let outcome = connection.send(command::Close::normal()).await.unwrap();
-    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 1));
-    assert!(connection.send(command::Resume).await.unwrap().is_err());
-    assert!(connection.send(command::Pause).await.unwrap().is_err());
-    assert_eq!(server.dials(), 1);
-}
-
-#[actix::test]
-async fn a_reconnect_while_the_pause_closes_does_not_end_it() {
-    let server = Server::start(Script::accept().echo());
-    let probe = Probe::new();
-    let connection = start(&server, &probe);
-    probe.next::<event::Open>().await;
-    let (paused, again) = (connection.send(command::Pause), connection.send(command::Reconnect));
-    paused.await.unwrap().unwrap();
-    again.await.unwrap().unwrap();
-    enters(&probe, Phase::Paused).await;
-    assert_eq!(server.dials(), 1);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_ws_client::error::Verdict;
 use actix_ws_client::testing::{Journal, Note, Probe, Script, Server};
 use actix_ws_client::{
-    CloseCode, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect, command, event,
+    CloseCode, Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, command, event,
 };
 use tokio::time::Instant;
 
@@ -62,25 +62,6 @@ async fn a_server_that_accepts_and_drops_sees_16_dials_in_any_minute_at_most() {
 }
 
 #[actix::test]
-async fn a_short_life_does_not_take_the_backoff_back_and_a_stable_one_does() {
-    let journal = Journal::new();
-    let probe = patient();
-    let builder = simulated(&journal, |visit| match visit {
-        6 => Script::accept().serve_for(11 * SECOND).drop_connection(),
-        _ => Script::accept().serve_for(SECOND).drop_connection(),
-    });
-    let policy = Reconnect::exponential().floor(10 * SECOND).first(10 * SECOND);
-    let _connection = probe.attach(builder.reconnect(policy)).start().unwrap();
-    let mut attempts = Vec::new();
-    for _ in 0..8 {
-        attempts.push(probe.next::<event::Error>().await.attempt);
-    }
-    assert_eq!(attempts[..6], [1, 2, 3, 4, 5, 6]);
-    // The seventh life was stable: its loss is told with its own number, and the count is at one.
-    assert_eq!(attempts[7], 1, "{attempts:?}");
-}
-
-#[actix::test]
 async fn the_delays_grow_to_their_cap_and_are_kept() {
     let journal = Journal::new();
     let probe = patient();
@@ -117,18 +98,6 @@ async fn retry_after_is_obeyed() {
 }
 
 #[actix::test]
-async fn a_server_that_is_overloaded_is_left_alone_for_long() {
-    let journal = Journal::new();
-    let probe = patient();
-    let builder = simulated(&journal, |_| Script::accept().send_close(1013, "later"));
-    let policy = Reconnect::exponential().first(MILLIS);
-    let _connection = probe.attach(builder.reconnect(policy)).start().unwrap();
-    let first = probe.next::<event::Close>().await.next.after().unwrap();
-    assert!(first >= SECOND / 2, "{first:?}");
-    assert!(first <= 30 * SECOND, "{first:?}");
-}
-
-#[actix::test]
 async fn an_unauthorised_dial_stops_with_the_refusal_kept_whole() {
     let script = Script::refuse(401).header("WWW-Authenticate", "Bearer").body("who are you?");
     let server = Server::start(script);
@@ -148,90 +117,18 @@ async fn an_unauthorised_dial_stops_with_the_refusal_kept_whole() {
 }
 
 #[actix::test]
-async fn statuses_part_what_may_pass_from_what_stays() {
-    for (status, stops) in [(400, true), (403, true), (404, true), (410, true), (200, true)] {
-        let server = Server::start(Script::refuse(status));
-        let outcome = to(&server).run().await.unwrap();
-        assert_eq!(outcome.kind == OutcomeKind::Refused, stops, "{status}");
-        assert_eq!(outcome.error.unwrap().status(), Some(status));
-    }
-    for status in [408, 425, 429, 500, 502, 503] {
-        let server = Server::start([Script::refuse(status), Script::accept()]);
-        let probe = Probe::new();
-        let _connection = probe.attach(to(&server)).start().unwrap();
-        assert_eq!(probe.next::<event::Open>().await.attempts, 2, "{status}");
-    }
-}
-
-#[actix::test]
-async fn attempts_are_used_up_and_each_failure_is_told() {
-    let journal = Journal::new();
-    let probe = patient();
-    let builder = simulated(&journal, |_| Script::refuse(503)).max_attempts(4);
-    let connection = probe.attach(builder).start().unwrap();
+async fn a_close_code_decides_whether_it_comes_back() {
+    let scripts = [Script::accept().send_close(1012, ""), Script::accept().send_close(1008, "no")];
+    let server = Server::start(scripts);
+    let probe = Probe::new();
+    let _connection = probe.attach(to(&server)).start().unwrap();
     let outcome = probe.stopped().await;
-    assert_eq!((outcome.kind, outcome.attempts, outcome.epochs), (OutcomeKind::GaveUp, 4, 0));
-    assert!(outcome.errored());
-    assert_eq!(outcome.error.unwrap().status(), Some(503));
-    let errors = probe.all::<event::Error>();
-    let attempts: Vec<u32> = errors.iter().map(|error| error.attempt).collect();
-    assert_eq!(attempts, [1, 2, 3, 4]);
-    assert!(errors[..3].iter().all(|error| error.next.after().is_some()));
-    assert_eq!(errors[3].next, event::Next::Stop);
-    assert_eq!(dials(&journal).len(), 4);
-    drop(connection);
-}
-
-#[actix::test]
-async fn a_policy_that_runs_out_gives_up() {
-    let journal = Journal::new();
-    let probe = patient();
-    let policy = Reconnect::delays(|| [SECOND, 5 * SECOND]);
-    let builder = simulated(&journal, |_| Script::refuse(500)).reconnect(policy);
-    let _connection = probe.attach(builder).start().unwrap();
-    assert_eq!(probe.stopped().await.kind, OutcomeKind::GaveUp);
-    let delays: Vec<_> = probe.all::<event::Error>().iter().map(|it| it.next.after()).collect();
-    assert_eq!(delays, [Some(SECOND), Some(5 * SECOND), None]);
-}
-
-#[actix::test]
-async fn without_reconnection_the_first_loss_is_the_end() {
-    let cases = [
-        (Script::refuse(503), OutcomeKind::Failed),
-        (Script::refuse(403), OutcomeKind::Refused),
-        (Script::accept().drop_connection(), OutcomeKind::Failed),
-        (Script::accept().send_close(1000, ""), OutcomeKind::Closed),
-        (Script::accept().send_close(1008, "policy"), OutcomeKind::Refused),
-    ];
-    for (script, expected) in cases {
-        let server = Server::start(script.clone());
-        let outcome = to(&server).no_reconnect().run().await.unwrap();
-        assert_eq!((outcome.kind, outcome.attempts), (expected, 1), "{script:?}");
-    }
-}
-
-#[actix::test]
-async fn close_codes_part_what_may_pass_from_what_stays() {
-    for code in [1000, 1001, 1011, 1012, 1014, 3000, 4999] {
-        let server = Server::start([Script::accept().send_close(code, ""), Script::accept()]);
-        let probe = Probe::new();
-        let _connection = probe.attach(to(&server)).start().unwrap();
-        let second = probe.next_where(|open: &event::Open| open.epoch == 2).await;
-        assert!(second.outage.is_some(), "{code}");
-        let close = probe.next::<event::Close>().await;
-        assert_eq!((close.code.value(), close.clean), (code, true));
-        assert!(close.next.after().is_some(), "{code}");
-        assert!(probe.all::<event::Error>().is_empty(), "{code}");
-    }
-    for code in [1002, 1003, 1007, 1008, 1009, 1010] {
-        let server = Server::start(Script::accept().send_close(code, "no"));
-        let probe = Probe::new();
-        let _connection = probe.attach(to(&server)).start().unwrap();
-        let outcome = probe.stopped().await;
-        assert_eq!(outcome.kind, OutcomeKind::Refused, "{code}");
-        assert_eq!(outcome.close.unwrap().0.value(), code);
-        assert_eq!(probe.story(), ["open", "close", "stopped"], "{code}");
-    }
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Refused, 2));
+    assert_eq!(outcome.close.unwrap().0.value(), 1008);
+    let close = probe.next::<event::Close>().await;
+    assert_eq!((close.code.value(), close.clean), (1012, true));
+    assert!(close.next.after().is_some());
+    assert_eq!(probe.story(), ["open", "close", "open", "close", "stopped"]);
 }
 
 #[actix::test]
@@ -269,26 +166,6 @@ async fn reconnect_closes_and_dials_at_once() {
     let close = probe.next::<event::Close>().await;
     assert!(close.clean && close.next.after().is_some_and(|after| after < SECOND), "{close:?}");
     assert_eq!(probe.story(), ["open", "close", "open"]);
-}
-
-#[actix::test]
-async fn reconnect_cuts_a_wait_short_but_dials_once_a_second_at_most() {
-    let journal = Journal::new();
-    let probe = patient();
-    let builder = simulated(&journal, |_| Script::refuse(503));
-    let builder = builder.reconnect(Reconnect::fixed(3600 * SECOND));
-    let connection = probe.attach(builder).start().unwrap();
-    for _ in 0..5 {
-        probe.next_where(|state: &event::State| state.phase == Phase::Waiting).await;
-        connection.send(command::Reconnect).await.unwrap().unwrap();
-        connection.send(command::Reconnect).await.unwrap().unwrap();
-    }
-    probe.next_where(|state: &event::State| state.phase == Phase::Waiting).await;
-    let dials = dials(&journal);
-    assert_eq!(dials.len(), 6);
-    let gaps: Vec<Duration> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert!(gaps[0] < SECOND / 10, "{gaps:?}");
-    assert!(gaps[1..].iter().all(|gap| *gap > SECOND * 9 / 10 && *gap < 3 * SECOND), "{gaps:?}");
 }
 
 #[actix::test]
@@ -332,21 +209,6 @@ async fn a_panic_in_the_transport_closure_ends_the_run() {
 }
 
 #[actix::test]
-async fn retry_if_can_come_back_where_the_verdict_stops_and_stop_where_it_comes_back() {
-    let script = [Script::refuse(401), Script::refuse(401), Script::refuse(503)];
-    let server = Server::start(script);
-    let probe = Probe::new();
-    let builder = to(&server).retry_if(|error| match error.status() {
-        Some(401) => Verdict::RETRY,
-        _ => Verdict::Stop,
-    });
-    let _connection = probe.attach(builder).start().unwrap();
-    let outcome = probe.stopped().await;
-    assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 3));
-    assert_eq!(outcome.error.unwrap().status(), Some(503));
-}
-
-#[actix::test]
 async fn retry_if_sees_the_servers_close() {
     let server = Server::start(Script::accept().send_close(4001, "login"));
     let builder = to(&server).retry_if(|error| match error {
@@ -364,20 +226,4 @@ async fn a_retry_if_that_panics_ends_the_run() {
     let outcome = builder.run().await.unwrap();
     assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
     assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 1));
-}
-
-#[actix::test]
-async fn a_clean_close_by_the_server_can_be_the_end() {
-    for (code, kind) in [(1000, OutcomeKind::Closed), (1012, OutcomeKind::Closed)] {
-        let server = Server::start(Script::accept().send_close(code, ""));
-        // The attempts bound a run that comes back all the same.
-        let builder = to(&server).reconnect_on_close(false).stable_after(SECOND).max_attempts(3);
-        let outcome = builder.run().await.unwrap();
-        assert_eq!((outcome.kind, outcome.epochs), (kind, 1), "{code}");
-    }
-    // A refusal stays one, and a loss without a Close is still mended.
-    let server =
-        Server::start([Script::accept().drop_connection(), Script::accept().send_close(1008, "")]);
-    let outcome = to(&server).reconnect_on_close(false).run().await.unwrap();
-    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Refused, 2));
 }

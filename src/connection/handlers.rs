@@ -6,22 +6,22 @@ use actix::MessageResult;
 use actix::dev::OneshotSender;
 use tokio::time::Instant;
 
-use crate::command::status::{Gauge, Outcome, Phase, Status, Watch};
+use crate::command::status::{Gauge, Outcome, Status, Watch};
 use crate::command::{self, Accepted, Asked, Closed, SendError, Unsent};
 use crate::connection::commands::Execute;
 use crate::connection::live::Live;
 use crate::connection::waiting::{Reply, Slot, tell};
-use crate::connection::{Connection, Intent, Life};
+use crate::connection::{Activity, Connection};
 use crate::delivery::Event;
 use crate::pinger::{Action, Signal};
-use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::message::{ControlPayload, Payload};
+use crate::supervision::Ask;
 
 impl Connection {
     /// The open socket of an epoch.
     fn live(&mut self, epoch: u64) -> Option<&mut Live> {
-        match &mut self.life {
-            Life::Live(live) if live.epoch() == epoch => Some(live),
+        match &mut self.activity {
+            Activity::Live(live) if live.epoch() == epoch => Some(live),
             _ => None,
         }
     }
@@ -29,7 +29,7 @@ impl Connection {
     /// Counts a refusal that nobody may hear of, and warns of it once a second.
     pub(super) fn refused(&mut self, err: &SendError) {
         self.watch.add(Gauge::SendsRefused, 1);
-        if self.may_warn() {
+        if self.warnings.refused_send() {
             tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
         }
     }
@@ -48,7 +48,7 @@ impl Execute<command::SendBatch> for Connection {
     type Answer = Result<Accepted, Unsent>;
 
     fn execute(&mut self, batch: command::SendBatch) -> Self::Answer {
-        let mut accepted = Accepted::new(self.epoch);
+        let mut accepted = Accepted::new(self.supervision.epoch());
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
             let answer = self.take(message);
@@ -88,12 +88,11 @@ impl Connection {
         payload: ControlPayload,
         send: impl FnOnce(&mut Live, ControlPayload) -> Result<(), SendError>,
     ) -> Result<Accepted, SendError> {
-        let epoch = self.epoch;
-        let given_back = |payload: ControlPayload| Payload::Binary(payload.into_bytes());
-        match &mut self.life {
-            Life::Live(live) => send(live, payload).map(|()| Accepted::new(epoch)),
-            Life::Closed => Err(SendError::Closed(given_back(payload))),
-            _ => Err(SendError::NotOpen(given_back(payload))),
+        match &mut self.activity {
+            Activity::Live(live) => {
+                send(live, payload).map(|()| Accepted::new(self.supervision.epoch()))
+            }
+            _ => Err(self.refusal_without_socket()(Payload::Binary(payload.into_bytes()))),
         }
     }
 }
@@ -126,17 +125,16 @@ impl Connection {
 
     /// Begins to close for good. Gives out how the run ended, if it has.
     fn close(&mut self, close: command::Close) -> Option<&Outcome> {
-        if self.outcome().is_none() {
-            let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
-            self.finish(close.frame, deadline);
-        }
-        self.outcome()
+        let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
+        // An error says that the outcome is there already.
+        let _ = self.ask(Ask::Close { frame: close.frame, deadline });
+        self.supervision.outcome()
     }
 
     /// Has the outcome told to who asks for it, or is put into the slot.
     fn ask_outcome(&mut self, asker: Option<OneshotSender<Outcome>>) -> Slot<Outcome> {
         let slot = Slot::new(asker.into());
-        self.past().askers.push(Rc::clone(&slot));
+        self.askers.push(Rc::clone(&slot));
         slot
     }
 }
@@ -145,14 +143,7 @@ impl Execute<command::Reconnect> for Connection {
     type Answer = Result<(), Closed>;
 
     fn execute(&mut self, _: command::Reconnect) -> Self::Answer {
-        match &mut self.life {
-            Life::Closed => return Err(Closed),
-            Life::Live(_) => self.leave(Intent::Hurry)?,
-            Life::Waiting(_) => self.dial_soon(Some(self.next_dial())),
-            // Paused is paused; and a dial that is under way is soon enough.
-            Life::Paused | Life::Dialling(_) => {}
-        }
-        Ok(())
+        self.ask(Ask::Reconnect)
     }
 }
 
@@ -160,13 +151,7 @@ impl Execute<command::Pause> for Connection {
     type Answer = Result<(), Closed>;
 
     fn execute(&mut self, _: command::Pause) -> Self::Answer {
-        match &mut self.life {
-            Life::Closed => return Err(Closed),
-            Life::Live(_) => self.leave(Intent::Pause)?,
-            Life::Waiting(_) | Life::Dialling(_) => self.paused(),
-            Life::Paused => {}
-        }
-        Ok(())
+        self.ask(Ask::Pause)
     }
 }
 
@@ -174,46 +159,7 @@ impl Execute<command::Resume> for Connection {
     type Answer = Result<(), Closed>;
 
     fn execute(&mut self, _: command::Resume) -> Self::Answer {
-        match &mut self.life {
-            Life::Closed => return Err(Closed),
-            Life::Live(_) if self.intent == Intent::Pause => self.intent = Intent::Hurry,
-            Life::Paused => {
-                self.enter(Phase::Waiting);
-                self.dial_soon(None);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-impl Connection {
-    /// Closes the open socket with 1000, for something other than the end.
-    fn leave(&mut self, intent: Intent) -> Result<(), Closed> {
-        let Life::Live(live) = &mut self.life else {
-            return Ok(());
-        };
-        match (self.intent, intent) {
-            (Intent::Finish, _) => return Err(Closed),
-            // Paused is paused, also while the socket is still closing.
-            (Intent::Pause, Intent::Hurry) => return Ok(()),
-            _ => {}
-        }
-        let normal = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
-        let now = Instant::now();
-        live.close(Some(normal), self.plan.options.close_timeout, now);
-        self.intent = intent;
-        self.enter_at(Phase::Closing, || now);
-        Ok(())
-    }
-
-    /// Moves the next dial to as soon as may be, unless it comes `earlier` anyway.
-    fn dial_soon(&mut self, earlier: Option<Instant>) {
-        let now = Instant::now();
-        let soon = now + self.hurry(now);
-        self.hastened = true;
-        self.past().next_dial = Some(earlier.map_or(soon, |earlier| earlier.min(soon)));
-        self.schedule_dial();
+        self.ask(Ask::Resume)
     }
 }
 
@@ -226,15 +172,15 @@ impl Execute<command::Status> for Connection {
         MessageResult(Status {
             source: self.source,
             name: self.plan.options.name.clone(),
-            phase: self.phase,
-            epoch: self.epoch,
-            attempt: self.schedule.attempt(),
-            since: now.duration_since(self.phase_since),
+            phase: self.supervision.phase(),
+            epoch: self.supervision.epoch(),
+            attempt: self.supervision.attempt(),
+            since: now.duration_since(self.supervision.since()),
             handshake: self.opening().map(|opening| opening.handshake.clone()),
             figures: self.watch.figures_at(now.into_std()),
             blocked: self.delivery.blocked_since().map(|since| now.duration_since(since)),
             handlers: self.delivery.handler_count(),
-            last_error: self.last_error(),
+            last_error: self.supervision.last_error(),
         })
     }
 }
@@ -252,7 +198,7 @@ impl<M: Event> Execute<command::Subscribe<M>> for Connection {
     type Answer = Result<(), Closed>;
 
     fn execute(&mut self, subscribe: command::Subscribe<M>) -> Self::Answer {
-        if self.outcome().is_some() {
+        if self.supervision.outcome().is_some() {
             return Err(Closed);
         }
         let open = self.open_event();

@@ -1,13 +1,16 @@
 //! The one future in a connection's context. It borrows the actor, and moves all that can move.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use actix::{ActorFuture, Context};
+use actix::{ActorContext, ActorFuture, Context};
+use tokio::time::Instant;
 
 use crate::command::status::Phase;
-use crate::connection::{BACKLOG, Connection, Due, Ended, Life};
+use crate::connection::{Activity, Connection, MAX_EVENTS_BEFORE_DIAL};
+use crate::supervision::Loss;
 
 /// Polled after the mailbox, in every poll of the context.
 pub(super) struct Pulse;
@@ -24,18 +27,18 @@ impl ActorFuture<Connection> for Pulse {
         // As the mailbox does, it comes before the end that the last `Addr` leaves.
         connection.poll_lane(ctx, task.waker());
         if !ctx.connected() {
-            connection.orphaned();
+            connection.close_orphaned();
         }
         let turned = connection.delivery.poll(task);
         if turned && connection.delivery.is_brief() {
             return Poll::Pending;
         }
-        while connection.poll_life(ctx, task).is_ready() {}
+        while connection.poll_activity(ctx, task).is_ready() {}
         connection.poll_waiting(task);
         if !turned {
             connection.delivery.poll(task);
         }
-        if let Life::Live(live) = &connection.life
+        if let Activity::Live(live) = &connection.activity
             && (live.can_resume(&connection.delivery) || live.must_disconnect(&connection.delivery))
         {
             // The handlers took all that had stopped the reading, or nothing more: no mailbox will
@@ -43,7 +46,9 @@ impl ActorFuture<Connection> for Pulse {
             task.waker().wake_by_ref();
         }
         connection.store_figures();
-        if !matches!(connection.life, Life::Closed) {
+        // The activity first: in most polls a socket is open.
+        let is_idle = matches!(connection.activity, Activity::Idle);
+        if !is_idle || connection.supervision.phase() != Phase::Closed {
             return Poll::Pending;
         }
         if !ctx.connected() {
@@ -58,47 +63,57 @@ impl ActorFuture<Connection> for Pulse {
 }
 
 impl Connection {
-    /// Moves from one phase to the next, if it is time. `Ready` asks for another look.
-    fn poll_life(&mut self, ctx: &mut Context<Connection>, task: &mut TaskContext<'_>) -> Poll<()> {
-        match &mut self.life {
-            Life::Waiting(Due::Later) | Life::Paused | Life::Closed => Poll::Pending,
-            Life::Waiting(due) => {
-                // Who does not keep up is not sent more: delivery wakes us when it has moved.
-                if self.delivery.events() > BACKLOG {
+    /// Does what the current activity leads to, if it is time. `Ready` asks for another call.
+    fn poll_activity(
+        &mut self,
+        ctx: &mut Context<Connection>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        match &mut self.activity {
+            Activity::Idle => Poll::Pending,
+            Activity::Restart => {
+                ctx.stop();
+                Poll::Pending
+            }
+            Activity::DialNow | Activity::DialLater(_) => {
+                // Handlers that fall behind get no further socket: the delivery wakes the task when
+                // they have caught up.
+                if self.delivery.events() > MAX_EVENTS_BEFORE_DIAL {
                     return Poll::Pending;
                 }
-                if let Due::At(timer) = due {
+                if let Activity::DialLater(timer) = &mut self.activity {
                     ready!(timer.as_mut().poll(task));
                 }
-                self.begin_dial();
+                let effects = self.supervision.due(Instant::now());
+                self.carry_out(effects);
                 Poll::Ready(())
             }
-            Life::Dialling(dial) => match ready!(dial.as_mut().poll(task)) {
+            Activity::Dialling(dial) => match ready!(dial.as_mut().poll(task)) {
                 Ok(opened) => {
                     self.opened(opened);
                     Poll::Ready(())
                 }
-                Err(err) => {
-                    self.life = Life::Waiting(Due::Later);
-                    self.lost(Some(err), None, ctx);
-                    Poll::Pending
+                Err(error) => {
+                    self.activity = Activity::Idle;
+                    self.lost(Loss::Dial(error), Instant::now());
+                    Poll::Ready(())
                 }
             },
-            Life::Live(live) => {
+            Activity::Live(live) => {
                 let polled = live.poll(&mut self.delivery, &self.watch, self.source, task);
-                if live.is_closing() {
-                    self.enter(Phase::Closing);
+                if live.is_closing() && self.supervision.phase() == Phase::Open {
+                    let effects = self.supervision.closing(Instant::now());
+                    self.carry_out(effects);
                 }
                 let error = ready!(polled);
-                let Life::Live(live) = std::mem::replace(&mut self.life, Life::Waiting(Due::Later))
-                else {
+                let Activity::Live(live) = mem::replace(&mut self.activity, Activity::Idle) else {
                     return Poll::Pending;
                 };
-                let (closure, opened, at) = (live.closure(), live.opened(), live.now());
-                let ended = Ended { error, closure, opened, at };
+                let (closure, opened, now) = (live.closure(), live.opened(), live.now());
+                // First of all, so that nothing that follows can reach the old socket.
                 drop(live);
-                self.lost(ended.error.clone(), Some(ended), ctx);
-                Poll::Pending
+                self.lost(Loss::Socket { error, closure, opened }, now);
+                Poll::Ready(())
             }
         }
     }

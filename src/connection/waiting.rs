@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::status::Gauge;
 use crate::command::{self, Accepted, Asked, Refusal, SendError};
-use crate::connection::{Connection, Life};
+use crate::connection::{Activity, Connection};
 
 type Answer = Result<Accepted, SendError>;
 
@@ -152,12 +152,21 @@ impl Connection {
     /// As [`take`](Self::take), of a message that is lent.
     #[inline]
     fn try_take(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
-        match &mut self.life {
-            Life::Live(live) if live.can_send() && self.waiting.is_some() => Err(SendError::Full),
-            Life::Live(live) => live.send(send).map(|()| Accepted::new(self.epoch)),
-            Life::Closed => Err(SendError::Closed),
-            _ => Err(SendError::NotOpen),
+        match &mut self.activity {
+            Activity::Live(live) if live.can_send() && self.waiting.is_some() => {
+                Err(SendError::Full)
+            }
+            Activity::Live(live) => {
+                live.send(send).map(|()| Accepted::new(self.supervision.epoch()))
+            }
+            _ => Err(self.refusal_without_socket()),
         }
+    }
+
+    /// Returns how a message is refused while no socket is open.
+    #[cold]
+    pub(super) fn refusal_without_socket(&self) -> Refusal {
+        if self.supervision.outcome().is_some() { SendError::Closed } else { SendError::NotOpen }
     }
 
     /// Counts what was taken and what was not; of that somebody may never hear.
