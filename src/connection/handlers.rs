@@ -10,7 +10,7 @@ use crate::command::status::{Gauge, Outcome, Status, Watch};
 use crate::command::{self, Accepted, Asked, Closed, SendError, Unsent};
 use crate::connection::commands::Execute;
 use crate::connection::live::Live;
-use crate::connection::waiting::{Reply, Slot, tell};
+use crate::connection::reply::{Reply, ReplySlot, reply_to};
 use crate::connection::{Activity, Connection};
 use crate::delivery::Event;
 use crate::pinger::{Action, Signal};
@@ -27,7 +27,7 @@ impl Connection {
     }
 
     /// Counts a refusal that nobody may hear of, and warns of it once a second.
-    pub(super) fn refused(&mut self, err: &SendError) {
+    pub(super) fn count_refused(&mut self, err: &SendError) {
         self.watch.add(Gauge::SendsRefused, 1);
         if self.warnings.refused_send() {
             tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
@@ -40,7 +40,7 @@ impl Execute<command::Send> for Connection {
 
     #[inline]
     fn execute(&mut self, send: command::Send) -> Self::Answer {
-        self.take_or_wait(send)
+        self.send_or_queue(send)
     }
 }
 
@@ -51,8 +51,8 @@ impl Execute<command::SendBatch> for Connection {
         let mut accepted = Accepted::new(self.supervision.epoch());
         let mut messages = batch.messages.into_iter();
         while let Some(message) = messages.next() {
-            let answer = self.take(message);
-            self.count(&answer);
+            let answer = self.send(message);
+            self.count_answer(&answer);
             match answer {
                 Ok(sent) => accepted = sent,
                 Err(error) => {
@@ -103,22 +103,22 @@ impl Execute<command::Close> for Connection {
     fn execute(&mut self, close: command::Close) -> Self::Answer {
         match self.close(close) {
             Some(outcome) => Reply::now(outcome.clone()),
-            None => Reply::later(self.ask_outcome(None)),
+            None => Reply::later(self.await_outcome(None)),
         }
     }
 }
 
 impl Connection {
     /// As the handler does, and answers once the run has ended. Who did not ask costs nothing.
-    pub(super) fn close_and_tell(
+    pub(super) fn close_and_reply(
         &mut self,
         Asked { command: close, asker }: Asked<command::Close>,
     ) {
         match (self.close(close), asker) {
             (_, None) => {}
-            (Some(outcome), asker) => tell(asker, outcome.clone()),
+            (Some(outcome), asker) => reply_to(asker, outcome.clone()),
             (None, asker) => {
-                self.ask_outcome(asker);
+                self.await_outcome(asker);
             }
         }
     }
@@ -131,11 +131,11 @@ impl Connection {
         self.supervision.outcome()
     }
 
-    /// Has the outcome told to who asks for it, or is put into the slot.
-    fn ask_outcome(&mut self, asker: Option<OneshotSender<Outcome>>) -> Slot<Outcome> {
-        let slot = Slot::new(asker.into());
-        self.askers.push(Rc::clone(&slot));
-        slot
+    /// Has the outcome told to who asks for it, or is put into the reply.
+    fn await_outcome(&mut self, asker: Option<OneshotSender<Outcome>>) -> ReplySlot<Outcome> {
+        let reply = ReplySlot::new(asker.into());
+        self.close_replies.push(Rc::clone(&reply));
+        reply
     }
 }
 
@@ -217,7 +217,7 @@ impl<M: Event> Execute<command::Unsubscribe<M>> for Connection {
 
 impl Connection {
     /// Does what the pinger found to be due.
-    pub(super) fn heed(&mut self, signal: Signal) {
+    pub(super) fn apply_signal(&mut self, signal: Signal) {
         let now = Instant::now();
         let Some(live) = self.live(signal.epoch) else {
             return;

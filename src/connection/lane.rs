@@ -211,7 +211,7 @@ impl Connection {
             match item {
                 // The caller dropped its future: cancelled. (For an envelope actix does this.)
                 Item::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-                Item::Send(asked) => self.take_and_tell(asked, ctx),
+                Item::Send(asked) => self.send_and_reply(asked, ctx),
                 Item::Other(other) => self.execute_other(*other, ctx),
             }
         }
@@ -226,8 +226,8 @@ impl Connection {
     fn execute_other(&mut self, other: OtherItem, ctx: &mut Context<Connection>) {
         match other {
             OtherItem::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-            OtherItem::Close(asked) => self.close_and_tell(asked),
-            OtherItem::Signal(signal) => self.heed(signal),
+            OtherItem::Close(asked) => self.close_and_reply(asked),
+            OtherItem::Signal(signal) => self.apply_signal(signal),
             OtherItem::Envelope(mut envelope) => envelope.handle(self, ctx),
         }
     }

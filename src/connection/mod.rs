@@ -12,8 +12,9 @@ mod live;
 #[cfg(feature = "testing")]
 mod probed;
 mod pulse;
+mod reply;
+mod send_queue;
 mod trace;
-mod waiting;
 mod warnings;
 
 use std::fmt;
@@ -32,7 +33,8 @@ use crate::command::status::{Gauge, Outcome, SourceId, Watch};
 use crate::connection::lane::LaneEnd;
 use crate::connection::live::{Live, Opening};
 use crate::connection::pulse::Pulse;
-use crate::connection::waiting::{Slot, Waiting, tell};
+use crate::connection::reply::{ReplySlot, reply_to};
+use crate::connection::send_queue::SendQueue;
 use crate::connection::warnings::Warnings;
 use crate::delivery::{Delivery, Handlers};
 use crate::dial::{Clock, Opened, SharedJar, dial};
@@ -61,15 +63,15 @@ pub struct Connection {
     /// The queue to the handlers.
     delivery: Delivery,
     /// Messages that wait for room in the send buffer, while there are any.
-    waiting: Option<Box<Waiting>>,
+    send_queue: Option<Box<SendQueue>>,
     /// What comes next.
     supervision: Supervision,
     /// What that makes it do now.
     activity: Activity,
     /// Where `ConnectionBuilder::run` waits for the outcome.
-    ended: Option<oneshot::Sender<Outcome>>,
+    run_reply: Option<oneshot::Sender<Outcome>>,
     /// Where each `command::Close` waits for it.
-    askers: Vec<Slot<Outcome>>,
+    close_replies: Vec<ReplySlot<Outcome>>,
     warnings: Warnings,
 }
 
@@ -104,7 +106,7 @@ impl Connection {
         source: SourceId,
         watch: Watch,
         handlers: Handlers,
-        ended: Option<oneshot::Sender<Outcome>>,
+        run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Connection {
         let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
         let delivery = Delivery::new(handlers, overflow, room);
@@ -116,11 +118,11 @@ impl Connection {
             lane: LaneEnd::default(),
             watch,
             delivery,
-            waiting: None,
+            send_queue: None,
             supervision: Supervision::new(source, options, schedule, Instant::now()),
             activity: Activity::Idle,
-            ended,
-            askers: Vec::new(),
+            run_reply,
+            close_replies: Vec::new(),
             warnings: Warnings::default(),
         }
     }
@@ -146,8 +148,8 @@ impl Connection {
                     self.delivery.push(close);
                 }
                 Effect::Stopped(stopped) => {
-                    tell(self.ended.take(), stopped.outcome.clone());
-                    tell_askers(mem::take(&mut self.askers), &stopped.outcome);
+                    reply_to(self.run_reply.take(), stopped.outcome.clone());
+                    reply_to_all(mem::take(&mut self.close_replies), &stopped.outcome);
                     self.delivery.push(stopped);
                 }
                 Effect::Schedule => self.schedule_dial(),
@@ -265,18 +267,18 @@ impl Connection {
     }
 }
 
-fn tell_askers(askers: Vec<Slot<Outcome>>, outcome: &Outcome) {
-    for asker in askers {
-        tell(asker.take(), outcome.clone());
+fn reply_to_all(replies: Vec<ReplySlot<Outcome>>, outcome: &Outcome) {
+    for reply in replies {
+        reply_to(reply.take(), outcome.clone());
     }
 }
 
 impl Drop for Connection {
     /// Answers those who wait for the end where the whole system ends before the run does.
     fn drop(&mut self) {
-        let askers = mem::take(&mut self.askers);
-        if !askers.is_empty() {
-            tell_askers(askers, &self.supervision.closed_now());
+        let replies = mem::take(&mut self.close_replies);
+        if !replies.is_empty() {
+            reply_to_all(replies, &self.supervision.closed_now());
         }
     }
 }

@@ -29,13 +29,13 @@ impl ActorFuture<Connection> for Pulse {
         if !ctx.connected() {
             connection.close_orphaned();
         }
-        let turned = connection.delivery.poll(task);
-        if turned && connection.delivery.is_brief() {
+        let yielded = connection.delivery.poll(task);
+        if yielded && connection.delivery.is_brief() {
             return Poll::Pending;
         }
         while connection.poll_activity(ctx, task).is_ready() {}
-        connection.poll_waiting(task);
-        if !turned {
+        connection.poll_send_queue(task);
+        if !yielded {
             connection.delivery.poll(task);
         }
         if let Activity::Live(live) = &connection.activity

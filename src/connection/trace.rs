@@ -10,7 +10,7 @@ use crate::proto::frame::{FrameHeader, Opcode};
 const TARGET: &str = "actix_ws_client::frames";
 
 /// Bytes of a payload that are shown.
-const SHOWN: usize = 128;
+const MAX_SHOWN_BYTES: usize = 128;
 
 /// Logs the frames of a codec, if anybody listens now. To ask for each frame would cost all of
 /// those who don't.
@@ -44,7 +44,7 @@ struct Shown<'a>(&'a [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (shown, more) = match self.0.split_at_checked(SHOWN) {
+        let (shown, more) = match self.0.split_at_checked(MAX_SHOWN_BYTES) {
             Some((shown, more)) if !more.is_empty() => (shown, "…"),
             _ => (self.0, ""),
         };

@@ -1,0 +1,195 @@
+//! Messages that wait for room in the send buffer.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::Context;
+use actix::dev::MessageResponse;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::command::status::Gauge;
+use crate::command::{self, Accepted, Asked, Refusal, SendError};
+use crate::connection::reply::{Reply, ReplySlot, reply_to};
+use crate::connection::{Activity, Connection};
+
+type Answer = Result<Accepted, SendError>;
+
+/// What a time is cut to that the clock does not reach.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// Messages that may wait.
+const MAX_QUEUED_SENDS: usize = 1024;
+
+/// Messages in the order in which they came, each with its own deadline.
+#[derive(Default)]
+pub(super) struct SendQueue {
+    queue: VecDeque<QueuedSend>,
+    /// Until the earliest deadline.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl SendQueue {
+    fn push(&mut self, send: command::Send, wait: Duration) -> ReplySlot<Answer> {
+        let now = Instant::now();
+        let deadline = now.checked_add(wait).unwrap_or_else(|| now + LONGEST_WAIT);
+        let reply = ReplySlot::default();
+        self.queue.push_back(QueuedSend { send, deadline, reply: reply.clone() });
+        self.timer = None;
+        reply
+    }
+}
+
+struct QueuedSend {
+    send: command::Send,
+    deadline: Instant,
+    reply: ReplySlot<Answer>,
+}
+
+impl Connection {
+    /// Takes a message, or lets it wait for room if it may.
+    pub(super) fn send_or_queue(&mut self, send: command::Send) -> Reply<Answer> {
+        match self.try_send(&send) {
+            Ok(accepted) => {
+                self.watch.add(Gauge::MessagesOut, 1);
+                Reply::now(Ok(accepted))
+            }
+            Err(refusal) => self.queue_send(send, refusal),
+        }
+    }
+
+    /// As [`send_or_queue`](Self::send_or_queue), and answers. The answer of most is nobody's, and is not
+    /// made then.
+    #[inline]
+    pub(super) fn send_and_reply(
+        &mut self,
+        Asked { command: send, asker }: Asked<command::Send>,
+        ctx: &mut Context<Connection>,
+    ) {
+        match self.try_send(&send) {
+            Ok(accepted) => {
+                self.watch.add(Gauge::MessagesOut, 1);
+                reply_to(asker, Ok(accepted));
+            }
+            Err(refusal) => {
+                let reply = self.queue_send(send, refusal);
+                MessageResponse::<_, command::Send>::handle(reply, ctx, asker);
+            }
+        }
+    }
+
+    /// Lets a message wait that was not taken, if it may.
+    #[cold]
+    fn queue_send(&mut self, mut send: command::Send, refusal: Refusal) -> Reply<Answer> {
+        let room =
+            self.send_queue.as_ref().is_none_or(|others| others.queue.len() < MAX_QUEUED_SENDS);
+        match (send.patience(), refusal(send.payload)) {
+            (Some(wait), SendError::Full(payload)) if room => {
+                send.payload = payload;
+                Reply::later(self.send_queue.get_or_insert_default().push(send, wait))
+            }
+            (_, err) => {
+                self.count_refused(&err);
+                Reply::now(Err(err))
+            }
+        }
+    }
+
+    /// Takes a message into the send buffer, unless others wait for room there.
+    pub(super) fn send(&mut self, send: command::Send) -> Answer {
+        self.try_send(&send).map_err(|refusal| refusal(send.payload))
+    }
+
+    /// As [`send`](Self::send), of a message that is lent.
+    #[inline]
+    fn try_send(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
+        match &mut self.activity {
+            Activity::Live(live) if live.can_send() && self.send_queue.is_some() => {
+                Err(SendError::Full)
+            }
+            Activity::Live(live) => {
+                live.send(send).map(|()| Accepted::new(self.supervision.epoch()))
+            }
+            _ => Err(self.refusal_without_socket()),
+        }
+    }
+
+    /// Returns how a message is refused while no socket is open.
+    #[cold]
+    pub(super) fn refusal_without_socket(&self) -> Refusal {
+        if self.supervision.outcome().is_some() { SendError::Closed } else { SendError::NotOpen }
+    }
+
+    /// Counts what was taken and what was not; of that somebody may never hear.
+    pub(super) fn count_answer(&mut self, answer: &Answer) {
+        match answer {
+            Ok(_) => self.watch.add(Gauge::MessagesOut, 1),
+            Err(err) => self.count_refused(err),
+        }
+    }
+
+    /// Takes what there is room for now, and gives back what has waited too long, or for a socket that
+    /// is gone.
+    #[inline]
+    pub(super) fn poll_send_queue(&mut self, cx: &mut TaskContext<'_>) {
+        // Taken out, those behind the first are no obstacle to it.
+        if let Some(queue) = self.send_queue.take() {
+            self.drain_send_queue(queue, cx);
+        }
+    }
+
+    #[cold]
+    fn drain_send_queue(&mut self, mut queue: Box<SendQueue>, cx: &mut TaskContext<'_>) {
+        let mut taken = false;
+        while let Some(mut queued) = queue.queue.pop_front() {
+            let answer = match self.try_send(&queued.send) {
+                Ok(accepted) => Ok(accepted),
+                Err(refusal) => match refusal(queued.send.payload) {
+                    SendError::Full(payload) => {
+                        queued.send.payload = payload;
+                        queue.queue.push_front(queued);
+                        break;
+                    }
+                    err => Err(err),
+                },
+            };
+            taken |= answer.is_ok();
+            self.count_answer(&answer);
+            reply_to(queued.reply.take(), answer);
+        }
+        if taken {
+            // It has yet to be written.
+            cx.waker().wake_by_ref();
+        }
+        self.expire_queued_sends(&mut queue, cx);
+        if !queue.queue.is_empty() {
+            self.send_queue = Some(queue);
+        }
+    }
+
+    fn expire_queued_sends(&mut self, queue: &mut SendQueue, cx: &mut TaskContext<'_>) {
+        while let Some(next) = queue.queue.iter().map(|queued| queued.deadline).min() {
+            let timer = queue.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+            if timer.as_mut().poll(cx) == Poll::Pending {
+                return;
+            }
+            queue.timer = None;
+            let now = Instant::now();
+            let all = std::mem::take(&mut queue.queue);
+            let (late, rest): (VecDeque<_>, _) =
+                all.into_iter().partition(|queued| queued.deadline <= now);
+            queue.queue = rest;
+            if !late.is_empty() {
+                // What they stood in the way of may be short enough.
+                cx.waker().wake_by_ref();
+            }
+            for queued in late {
+                let answer = Err(SendError::Full(queued.send.payload));
+                self.count_answer(&answer);
+                reply_to(queued.reply.take(), answer);
+            }
+        }
+    }
+}
