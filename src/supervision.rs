@@ -176,7 +176,8 @@ impl Supervision {
 
     /// A dial failed or a socket ended: every loss comes through here.
     ///
-    /// It decides first, because the events of the loss say what comes next.
+    /// One function, because the order is the contract: decide, since the events say what comes next; then
+    /// `Error`, `Close`, and the next state.
     pub(crate) fn lost(&mut self, loss: Loss, now: Instant, rng: &mut dyn Rng) -> Effects {
         let then = if let State::Closing(then) = self.state { then } else { Then::Decide };
         // Read before the decision, which sets it to 0 after a stable life.
@@ -216,7 +217,8 @@ impl Supervision {
         effects
     }
 
-    /// Decides what follows a loss: asks for the verdict, then for the policy's delay.
+    /// Decides what follows a loss: asks for the verdict, then for the policy's delay. Either may
+    /// end the run, so that the order of the questions matters: they stand in one function.
     fn decide(&mut self, then: Then, loss: &Loss, now: Instant, rng: &mut dyn Rng) -> Decision {
         let stop = |kind| Decision { next: Next::Stop, kind, fault: None };
         let panicked = |text: &str| {
@@ -268,7 +270,9 @@ impl Supervision {
         }
     }
 
-    /// Carries a command into the state.
+    /// Does what a command asks for, in whatever state this is.
+    ///
+    /// One match over command and state, so that a missing pair does not compile.
     ///
     /// # Errors
     /// When the connection is closed for good, or is closing for good and the command is not another
@@ -327,7 +331,8 @@ impl Supervision {
         }
     }
 
-    /// Returns how long a dial that a command asks for has to wait.
+    /// Returns how long a dial that a command asks for has to wait: for a second since the last such dial,
+    /// and for room in the dial limit.
     fn hold(&self, now: Instant) -> Duration {
         let last = self.history.as_ref().and_then(|history| history.asked_dial);
         let free = last.map_or(now, |last| last + ASKED_DIAL_INTERVAL);

@@ -18,7 +18,7 @@ use crate::proto::message::{ControlPayload, Payload};
 use crate::supervision::Ask;
 
 impl Connection {
-    /// The open socket of an epoch.
+    /// Returns the open socket, if it is that of `epoch`.
     fn live(&mut self, epoch: u64) -> Option<&mut Live> {
         match &mut self.activity {
             Activity::Live(live) if live.epoch() == epoch => Some(live),
@@ -26,11 +26,12 @@ impl Connection {
         }
     }
 
-    /// Counts a refusal that nobody may hear of, and warns of it once a second.
+    /// Counts a refused message, and warns of it at most once a second: a caller that uses `do_send` gets
+    /// no error.
     pub(super) fn count_refused(&mut self, err: &SendError) {
         self.watch.add(Gauge::SendsRefused, 1);
         if self.warnings.refused_send() {
-            tracing::warn!(source = %self.source, %err, "a message was not taken for sending");
+            tracing::warn!(source = %self.source, %err, "a message was refused");
         }
     }
 }
@@ -82,7 +83,7 @@ impl Execute<command::Pong> for Connection {
 }
 
 impl Connection {
-    /// Sends a control frame of the application's.
+    /// Sends a control frame for the application.
     fn control(
         &mut self,
         payload: ControlPayload,
@@ -109,7 +110,8 @@ impl Execute<command::Close> for Connection {
 }
 
 impl Connection {
-    /// As the handler does, and answers once the run has ended. Who did not ask costs nothing.
+    /// Does what the handler does, and replies once the run has ended. Costs nothing where no reply is
+    /// asked for.
     pub(super) fn close_and_reply(
         &mut self,
         Asked { command: close, asker }: Asked<command::Close>,
@@ -123,15 +125,15 @@ impl Connection {
         }
     }
 
-    /// Begins to close for good. Gives out how the run ended, if it has.
+    /// Begins to close for good. Returns the outcome of the run if it has ended.
     fn close(&mut self, close: command::Close) -> Option<&Outcome> {
         let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
-        // An error says that the outcome is there already.
+        // An error says that the connection is closed already.
         let _ = self.ask(Ask::Close { frame: close.frame, deadline });
         self.supervision.outcome()
     }
 
-    /// Has the outcome told to who asks for it, or is put into the reply.
+    /// Registers where the outcome is sent to. The caller may fill the slot later.
     fn await_outcome(&mut self, asker: Option<OneshotSender<Outcome>>) -> ReplySlot<Outcome> {
         let reply = ReplySlot::new(asker.into());
         self.close_replies.push(Rc::clone(&reply));
@@ -216,7 +218,7 @@ impl<M: Event> Execute<command::Unsubscribe<M>> for Connection {
 }
 
 impl Connection {
-    /// Does what the pinger found to be due.
+    /// Carries out what the pinger found to be due for a socket, unless that socket is gone.
     pub(super) fn apply_signal(&mut self, signal: Signal) {
         let now = Instant::now();
         let Some(live) = self.live(signal.epoch) else {

@@ -51,41 +51,45 @@ pub use crate::connection::builder::ConnectionBuilder;
 /// Built by [`Connection::builder`]. It lives as long as an `Addr` of it does; when the last one is
 /// dropped it closes with 1001 and ends.
 pub struct Connection {
-    /// Where to, and how.
+    /// The target, and how to reach it.
     plan: Arc<Plan>,
-    /// Cookies, from one dial to the next, if there are any.
+    /// Cookies for later dials, if there are any.
     jar: Option<SharedJar>,
+    /// The number of this connection.
     source: SourceId,
-    /// What comes through handles.
+    /// Commands that were sent through handles.
     lane: LaneEnd,
-    /// Figures that are read from other threads.
+    /// Figures that other threads read.
     watch: Watch,
-    /// The queue to the handlers.
+    /// The queue of events to the handlers.
     delivery: Delivery,
-    /// Messages that wait for room in the send buffer, while there are any.
+    /// Messages that wait for room in the send buffer; `None` while there is none.
     send_queue: Option<Box<SendQueue>>,
-    /// What comes next.
+    /// The state of the connection, and what follows it.
     supervision: Supervision,
-    /// What that makes it do now.
+    /// What that state makes the task poll.
     activity: Activity,
-    /// Where `ConnectionBuilder::run` waits for the outcome.
+    /// The reply to `ConnectionBuilder::run`, sent at the end of the run.
     run_reply: Option<oneshot::Sender<Outcome>>,
-    /// Where each `command::Close` waits for it.
+    /// The replies to each `command::Close`, sent at the end of the run.
     close_replies: Vec<ReplySlot<Outcome>>,
+    /// Limits for warnings that may repeat.
     warnings: Warnings,
 }
 
 /// What the connection's task polls in the current state of its supervision.
 enum Activity {
-    /// Nothing: paused, closed, or not started.
+    /// Nothing: the connection is paused, closed, or not started.
     Idle,
-    /// The end of this context, so that the supervisor starts the next one.
+    /// The context is to be stopped, so that the supervisor starts the next one.
     Restart,
-    /// A dial that begins in this poll.
+    /// A dial begins in this poll.
     DialNow,
-    /// The timer of the next dial.
+    /// A dial begins when the timer fires.
     DialLater(Pin<Box<Sleep>>),
+    /// The one dial that is under way.
     Dialling(Pin<Box<dyn Future<Output = Result<Opened, Error>>>>),
+    /// The open socket.
     Live(Box<Live>),
 }
 
@@ -127,7 +131,7 @@ impl Connection {
         }
     }
 
-    /// Carries out what the supervision decided, in its order.
+    /// Carries out what the supervision decided, in its order: one arm for each effect.
     fn carry_out(&mut self, effects: Effects) {
         let source = self.source;
         for effect in effects {
@@ -176,7 +180,7 @@ impl Connection {
         };
     }
 
-    /// Begins the one dial that is under way at a time.
+    /// Begins a dial.
     fn dial(&mut self, attempt: Attempt) {
         self.watch.set(Gauge::Attempts, self.supervision.dials());
         let jar = self.jar.get_or_insert_default().clone();
@@ -184,7 +188,7 @@ impl Connection {
         self.activity = Activity::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar, clock)));
     }
 
-    /// A dial succeeded.
+    /// Makes the open socket of a dial that succeeded, and delivers its events.
     fn opened(&mut self, opened: Opened) {
         let handshake = opened.handshake;
         // The clock was read when the last stage ended, in this poll.
@@ -213,12 +217,12 @@ impl Connection {
         self.delivery.push(open);
     }
 
-    /// How the socket was opened that is open.
+    /// Returns how the open socket was opened.
     fn opening(&self) -> Option<&Opening> {
         if let Activity::Live(live) = &self.activity { Some(live.opening()) } else { None }
     }
 
-    /// The event of the socket that is open.
+    /// Returns the `Open` event of the open socket, also for late subscribers.
     fn open_event(&self) -> Option<event::Open> {
         let opening = self.opening()?;
         Some(event::Open {
@@ -232,27 +236,31 @@ impl Connection {
         })
     }
 
-    /// The one way back from a dial that failed or a socket that ended.
+    /// Reports a failed dial or an ended socket: the one way that every loss takes.
     fn lost(&mut self, loss: Loss, now: Instant) {
         let effects = self.supervision.lost(loss, now, &mut rand::rng());
         self.carry_out(effects);
     }
 
-    /// Carries a command into the supervision.
+    /// Asks the supervision for what a command wants.
+    ///
+    /// # Errors
+    /// When the connection is closed, or closing for good.
     fn ask(&mut self, ask: Ask) -> Result<(), Closed> {
         let effects = self.supervision.asked(ask, Instant::now())?;
         self.carry_out(effects);
         Ok(())
     }
 
-    /// Closes with 1001, since the last `Addr` is gone.
+    /// Closes with 1001, since the last `Addr` was dropped. Called in each poll until the end.
     fn close_orphaned(&mut self) {
         let frame = CloseFrame::new(CloseCode::GOING_AWAY, "").expect("1001 may be sent");
         let deadline = self.plan.options.close_timeout;
-        // It is an error only once the connection is closed.
+        // An error says that the connection is closed already.
         let _ = self.ask(Ask::Close { frame: Some(frame), deadline });
     }
 
+    /// Stores the figures that `Watch` reads, and warns of dropped messages.
     fn store_figures(&mut self) {
         let dropped = self.delivery.dropped();
         if self.warnings.dropped_more(dropped) {
@@ -267,6 +275,7 @@ impl Connection {
     }
 }
 
+/// Sends the outcome to each `command::Close` that waits for it.
 fn reply_to_all(replies: Vec<ReplySlot<Outcome>>, outcome: &Outcome) {
     for reply in replies {
         reply_to(reply.take(), outcome.clone());
@@ -274,7 +283,7 @@ fn reply_to_all(replies: Vec<ReplySlot<Outcome>>, outcome: &Outcome) {
 }
 
 impl Drop for Connection {
-    /// Answers those who wait for the end where the whole system ends before the run does.
+    /// Replies to each `command::Close` where the actix system ends before the run does.
     fn drop(&mut self) {
         let replies = mem::take(&mut self.close_replies);
         if !replies.is_empty() {
@@ -292,7 +301,7 @@ impl Actor for Connection {
     }
 
     fn stopped(&mut self, ctx: &mut Context<Connection>) {
-        // Between two lives an address is left; at the end of the last one none is.
+        // Where the supervisor restarts the actor an `Addr` is left, and the queue is kept.
         if !ctx.connected() {
             self.delivery.hand_over();
         }

@@ -1,4 +1,4 @@
-//! The one future in a connection's context. It borrows the actor, and moves all that can move.
+//! The one future in a connection's context. It borrows the actor, and polls what its fields hold.
 
 use std::future::Future;
 use std::mem;
@@ -24,7 +24,7 @@ impl ActorFuture<Connection> for Pulse {
         ctx: &mut Context<Connection>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        // As the mailbox does, it comes before the end that the last `Addr` leaves.
+        // Before the close that follows the last `Addr`, as commands in the mailbox are.
         connection.poll_lane(ctx, task.waker());
         if !ctx.connected() {
             connection.close_orphaned();
@@ -41,8 +41,8 @@ impl ActorFuture<Connection> for Pulse {
         if let Activity::Live(live) = &connection.activity
             && (live.can_resume(&connection.delivery) || live.must_disconnect(&connection.delivery))
         {
-            // The handlers took all that had stopped the reading, or nothing more: no mailbox will
-            // wake us.
+            // The queue has room again, or the handlers are too slow for this socket: no mailbox wakes
+            // the task for either.
             task.waker().wake_by_ref();
         }
         connection.store_figures();
@@ -63,7 +63,7 @@ impl ActorFuture<Connection> for Pulse {
 }
 
 impl Connection {
-    /// Does what the current activity leads to, if it is time. `Ready` asks for another call.
+    /// Polls the current activity and does what it leads to. `Ready` asks for another call.
     fn poll_activity(
         &mut self,
         ctx: &mut Context<Connection>,

@@ -1,4 +1,4 @@
-//! Answers to commands that may come later.
+//! Replies to commands, some of which are sent later.
 
 use std::cell::Cell;
 use std::fmt;
@@ -9,12 +9,15 @@ use actix::{Context, Message};
 
 use crate::connection::Connection;
 
-/// Who is to be told what became of a command; nobody, if it came by `do_send`.
+/// Where a later reply is sent to; empty if the command came by `do_send`, or was replied to.
 pub(super) type ReplySlot<T> = Rc<Cell<Option<OneshotSender<T>>>>;
 
-/// What a command is answered with whose answer may come later: by whoever has the slot, without a
-/// task that waits for it.
-#[expect(unnameable_types, reason = "actix wants it public, and nobody has to name it")]
+/// The result of a handler whose reply may be sent later: through the slot, without a task that waits
+/// for it.
+#[expect(
+    unnameable_types,
+    reason = "a handler's result must be public, and no user has to name it"
+)]
 pub struct Reply<T>(When<T>);
 
 impl<T> Reply<T> {
@@ -33,24 +36,25 @@ impl<T> fmt::Debug for Reply<T> {
     }
 }
 
-/// When the answer is there.
+/// Whether the reply exists already.
 enum When<T> {
     Now(T),
     Later(ReplySlot<T>),
 }
 
 impl<M: Message> MessageResponse<Connection, M> for Reply<M::Result> {
-    fn handle(self, _: &mut Context<Connection>, asker: Option<OneshotSender<M::Result>>) {
+    fn handle(self, _: &mut Context<Connection>, to: Option<OneshotSender<M::Result>>) {
         match self.0 {
-            When::Now(answer) => reply_to(asker, answer),
-            When::Later(slot) => slot.set(asker),
+            When::Now(answer) => reply_to(to, answer),
+            When::Later(slot) => slot.set(to),
         }
     }
 }
 
-pub(super) fn reply_to<T>(asker: Option<OneshotSender<T>>, answer: T) {
-    if let Some(asker) = asker {
-        // Who stopped waiting is not told.
-        let _ = asker.send(answer);
+/// Sends a reply, if one was asked for.
+pub(super) fn reply_to<T>(to: Option<OneshotSender<T>>, answer: T) {
+    if let Some(to) = to {
+        // An error says that the caller dropped its future.
+        let _ = to.send(answer);
     }
 }

@@ -1,4 +1,4 @@
-//! Messages that wait for room in the send buffer.
+//! Sending messages, and the queue of those that wait for room in the send buffer.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -17,17 +17,17 @@ use crate::connection::{Activity, Connection};
 
 type Answer = Result<Accepted, SendError>;
 
-/// What a time is cut to that the clock does not reach.
+/// Used in place of a wait that is too long for the clock: 30 years.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
-/// Messages that may wait.
+/// The most messages that wait for room; another one is refused as full.
 const MAX_QUEUED_SENDS: usize = 1024;
 
-/// Messages in the order in which they came, each with its own deadline.
+/// Messages in the order in which they were sent, each with its own deadline.
 #[derive(Default)]
 pub(super) struct SendQueue {
     queue: VecDeque<QueuedSend>,
-    /// Until the earliest deadline.
+    /// The timer of the earliest deadline; made anew after a message was queued, and after it fired.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -49,7 +49,7 @@ struct QueuedSend {
 }
 
 impl Connection {
-    /// Takes a message, or lets it wait for room if it may.
+    /// Puts a message into the send buffer, or into the queue if it may wait for room.
     pub(super) fn send_or_queue(&mut self, send: command::Send) -> Reply<Answer> {
         match self.try_send(&send) {
             Ok(accepted) => {
@@ -60,8 +60,8 @@ impl Connection {
         }
     }
 
-    /// As [`send_or_queue`](Self::send_or_queue), and answers. The answer of most is nobody's, and is not
-    /// made then.
+    /// Does what [`send_or_queue`](Self::send_or_queue) does, and replies. Most messages ask for no
+    /// reply; none is made for them.
     #[inline]
     pub(super) fn send_and_reply(
         &mut self,
@@ -80,7 +80,7 @@ impl Connection {
         }
     }
 
-    /// Lets a message wait that was not taken, if it may.
+    /// Queues a refused message if it may wait, or gives it back.
     #[cold]
     fn queue_send(&mut self, mut send: command::Send, refusal: Refusal) -> Reply<Answer> {
         let room =
@@ -97,12 +97,16 @@ impl Connection {
         }
     }
 
-    /// Takes a message into the send buffer, unless others wait for room there.
+    /// Puts a message into the send buffer, unless others wait for room there.
+    ///
+    /// # Errors
+    /// With the message, when it is refused.
     pub(super) fn send(&mut self, send: command::Send) -> Answer {
         self.try_send(&send).map_err(|refusal| refusal(send.payload))
     }
 
-    /// As [`send`](Self::send), of a message that is lent.
+    /// Does what [`send`](Self::send) does with a borrowed message, which stays with the caller if it is
+    /// refused.
     #[inline]
     fn try_send(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
         match &mut self.activity {
@@ -122,7 +126,7 @@ impl Connection {
         if self.supervision.outcome().is_some() { SendError::Closed } else { SendError::NotOpen }
     }
 
-    /// Counts what was taken and what was not; of that somebody may never hear.
+    /// Counts a message that was sent or refused; the caller may have asked for no reply.
     pub(super) fn count_answer(&mut self, answer: &Answer) {
         match answer {
             Ok(_) => self.watch.add(Gauge::MessagesOut, 1),
@@ -130,22 +134,25 @@ impl Connection {
         }
     }
 
-    /// Takes what there is room for now, and gives back what has waited too long, or for a socket that
-    /// is gone.
+    /// Sends queued messages that there is room for now, and gives back those whose deadline passed or
+    /// whose socket is gone.
     #[inline]
     pub(super) fn poll_send_queue(&mut self, cx: &mut TaskContext<'_>) {
-        // Taken out, those behind the first are no obstacle to it.
+        // Taken out of the field, because `try_send` refuses every message while there is a queue.
         if let Some(queue) = self.send_queue.take() {
             self.drain_send_queue(queue, cx);
         }
     }
 
+    /// Sends from the front until the buffer is full. The order holds because nothing behind a message
+    /// that finds no room is tried, also if it is shorter.
     #[cold]
     fn drain_send_queue(&mut self, mut queue: Box<SendQueue>, cx: &mut TaskContext<'_>) {
         let mut taken = false;
         while let Some(mut queued) = queue.queue.pop_front() {
             let answer = match self.try_send(&queued.send) {
                 Ok(accepted) => Ok(accepted),
+                // Only a full buffer is waited for: a closing or lost socket gives all of them back.
                 Err(refusal) => match refusal(queued.send.payload) {
                     SendError::Full(payload) => {
                         queued.send.payload = payload;
@@ -160,7 +167,7 @@ impl Connection {
             reply_to(queued.reply.take(), answer);
         }
         if taken {
-            // It has yet to be written.
+            // The socket was flushed earlier in this poll: the next one writes what was encoded here.
             cx.waker().wake_by_ref();
         }
         self.expire_queued_sends(&mut queue, cx);
@@ -169,6 +176,7 @@ impl Connection {
         }
     }
 
+    /// Gives back the messages whose deadline passed.
     fn expire_queued_sends(&mut self, queue: &mut SendQueue, cx: &mut TaskContext<'_>) {
         while let Some(next) = queue.queue.iter().map(|queued| queued.deadline).min() {
             let timer = queue.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
@@ -182,7 +190,7 @@ impl Connection {
                 all.into_iter().partition(|queued| queued.deadline <= now);
             queue.queue = rest;
             if !late.is_empty() {
-                // What they stood in the way of may be short enough.
+                // The message behind them may be short enough for the room there is.
                 cx.waker().wake_by_ref();
             }
             for queued in late {

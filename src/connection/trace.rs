@@ -1,4 +1,4 @@
-//! What is logged of each frame, where that is wanted (WebSocketApp's `enableTrace`).
+//! Log records of each frame, where they are enabled (WebSocketApp's `enableTrace`).
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use crate::proto::frame::{FrameHeader, Opcode};
 /// The target of these events.
 const TARGET: &str = "actix_ws_client::frames";
 
-/// Bytes of a payload that are shown.
+/// The most bytes of a payload in a log record.
 const MAX_SHOWN_BYTES: usize = 128;
 
-/// Logs the frames of a codec, if anybody listens now. To ask for each frame would cost all of
-/// those who don't.
+/// Makes a codec log its frames if the log is enabled now. To ask for each frame would cost every
+/// connection that does not log.
 pub(super) fn traced(codec: Codec, source: SourceId, epoch: u64) -> Codec {
     if !tracing::enabled!(target: TARGET, tracing::Level::TRACE) {
         return codec;
@@ -39,7 +39,7 @@ fn log(source: SourceId, epoch: u64, way: Way, header: &FrameHeader, payload: &[
     tracing::trace!(target: TARGET, %source, epoch, way, opcode, fin, len, %payload, "frame");
 }
 
-/// The beginning of a payload, with all that is not printable escaped.
+/// The beginning of a payload, with what is not printable escaped.
 struct Shown<'a>(&'a [u8]);
 
 impl fmt::Display for Shown<'_> {

@@ -42,7 +42,7 @@ pub(crate) enum Effect {
     Error(event::Error),
     /// Deliver the event.
     Close(event::Close),
-    /// Deliver the event, the last one, and answer everyone who waits for the outcome.
+    /// Deliver the event, which is the last one, and send the outcome to all that wait for it.
     Stopped(event::Stopped),
     /// Arrange that [`Supervision::due`] is called when the next dial is due.
     Schedule,
