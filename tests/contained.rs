@@ -59,14 +59,14 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("it comes in time")
 }
 
-/// Panics at one kind of event, and tells when it is gone.
+/// Panics at one kind of event, and reports when it is dropped.
 struct Bomb {
     on: &'static str,
     gone: mpsc::UnboundedSender<&'static str>,
 }
 
 impl Bomb {
-    fn told(&self, what: &'static str) {
+    fn received(&self, what: &'static str) {
         assert!(self.on != what, "as the test wants it");
     }
 }
@@ -85,7 +85,7 @@ impl Handler<event::Open> for Bomb {
     type Result = ();
 
     fn handle(&mut self, _: event::Open, _: &mut Self::Context) {
-        self.told("open");
+        self.received("open");
     }
 }
 
@@ -93,7 +93,7 @@ impl Handler<event::Message> for Bomb {
     type Result = ();
 
     fn handle(&mut self, _: event::Message, _: &mut Self::Context) {
-        self.told("message");
+        self.received("message");
     }
 }
 
@@ -101,7 +101,7 @@ impl Handler<event::Error> for Bomb {
     type Result = ();
 
     fn handle(&mut self, _: event::Error, _: &mut Self::Context) {
-        self.told("error");
+        self.received("error");
     }
 }
 
@@ -109,12 +109,12 @@ impl Handler<event::Close> for Bomb {
     type Result = ();
 
     fn handle(&mut self, _: event::Close, _: &mut Self::Context) {
-        self.told("close");
+        self.received("close");
     }
 }
 
-/// A run whose first socket is lost after a message, and whose second one echoes: told whole to the
-/// probe, whatever else becomes of the handlers that `attach` adds.
+/// A run whose first socket is lost after a message, and whose second one echoes: the
+/// probe receives all of it, whatever becomes of the handlers that `attach` adds.
 async fn outlives(attach: impl Fn(ConnectionBuilder) -> ConnectionBuilder) {
     let first = Script::accept().send_text("boom").expect_text("go").reset();
     let server = Server::start([first, Script::accept().echo()]);
@@ -130,8 +130,8 @@ async fn outlives(attach: impl Fn(ConnectionBuilder) -> ConnectionBuilder) {
     let outcome = connection.send(command::Close::normal()).await.unwrap();
     assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 2));
     probe.stopped().await;
-    let told = ["open", "message", "error", "close", "open", "message", "close", "stopped"];
-    assert_eq!(probe.story(), told);
+    let story = ["open", "message", "error", "close", "open", "message", "close", "stopped"];
+    assert_eq!(probe.story(), story);
 }
 
 #[actix::test]
@@ -147,39 +147,39 @@ async fn a_handler_that_panics_takes_only_its_own_actor_down() {
         }
     }
     // Nor was the thread lost.
-    let (tell, told) = tokio::sync::oneshot::channel();
-    assert!(elsewhere.spawn(async { tell.send("here").unwrap() }));
-    assert_eq!(soon(told).await, Ok("here"));
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    assert!(elsewhere.spawn(async { sender.send("here").unwrap() }));
+    assert_eq!(soon(receiver).await, Ok("here"));
     elsewhere.stop();
     elsewhere.join().unwrap();
 }
 
-/// A closure that panics, having told so.
-fn bomb<M>(on: &'static str, told: &mpsc::UnboundedSender<&'static str>) -> Recipient<M>
+/// A closure that reports its call and panics.
+fn bomb<M>(on: &'static str, calls: &mpsc::UnboundedSender<&'static str>) -> Recipient<M>
 where
     M: actix::Message<Result = ()> + Send + 'static,
 {
-    let told = told.clone();
+    let calls = calls.clone();
     event::call(move |_: M| {
-        let _ = told.send(on);
+        let _ = calls.send(on);
         panic!("as the test wants it")
     })
 }
 
 #[actix::test]
 async fn a_closure_that_panics_at_any_event_takes_only_itself_down() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (calls, mut called) = mpsc::unbounded_channel();
     outlives(|builder| {
-        let builder = builder.on_open(bomb("open", &tell)).on_reconnect(bomb("reconnect", &tell));
-        let builder = builder.on_data(bomb("data", &tell)).on_batch(bomb("batch", &tell));
-        let builder = builder.on_message(bomb("message", &tell)).on_error(bomb("error", &tell));
-        let builder = builder.on_close(bomb("close", &tell)).on_state(bomb("state", &tell));
-        builder.on_stopped(bomb("stopped", &tell))
+        let builder = builder.on_open(bomb("open", &calls)).on_reconnect(bomb("reconnect", &calls));
+        let builder = builder.on_data(bomb("data", &calls)).on_batch(bomb("batch", &calls));
+        let builder = builder.on_message(bomb("message", &calls)).on_error(bomb("error", &calls));
+        let builder = builder.on_close(bomb("close", &calls)).on_state(bomb("state", &calls));
+        builder.on_stopped(bomb("stopped", &calls))
     })
     .await;
-    drop(tell);
+    drop(calls);
     let mut bombs = Vec::new();
-    while let Some(on) = soon(told.recv()).await {
+    while let Some(on) = soon(called.recv()).await {
         bombs.push(on);
     }
     bombs.sort();
@@ -197,8 +197,8 @@ async fn a_policy_that_panics_ends_the_run_as_refused() {
         let outcome = probe.stopped().await;
         assert_eq!(outcome.kind, OutcomeKind::Refused);
         assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
-        let told = probe.all::<event::Error>();
-        assert!(matches!(told.last().unwrap().error, Error::Handler(_)), "{told:?}");
+        let errors = probe.all::<event::Error>();
+        assert!(matches!(errors.last().unwrap().error, Error::Handler(_)), "{errors:?}");
         assert!(connection.connected());
         probe.check().unwrap();
     }

@@ -42,9 +42,9 @@ async fn a_run_is_told_from_open_to_stopped() {
 #[actix::test]
 async fn a_dial_that_is_due_begins_at_once() {
     tokio::time::pause();
-    let (told, mut dialled) = unbounded_channel();
+    let (dials_to, mut dialled) = unbounded_channel();
     let builder = Connection::builder("ws://h/").transport_with(move |_, _| {
-        told.send(Instant::now()).unwrap();
+        dials_to.send(Instant::now()).unwrap();
         pending::<io::Result<DuplexStream>>()
     });
     let start = Instant::now();
@@ -61,13 +61,13 @@ async fn a_dial_that_is_due_begins_at_once() {
 
 /// Under a policy without delays, on dials that fail at once, others still have their turn.
 #[actix::test]
-async fn retries_without_a_delay_let_go_of_the_thread() {
-    let (told, mut dialled) = unbounded_channel();
+async fn retries_without_a_delay_yield_the_thread() {
+    let (dials_to, mut dialled) = unbounded_channel();
     let dials = AtomicU32::new(0);
     let builder = Connection::builder("ws://h/").transport_with(move |_, _| {
         // Ends the run, and with it a loop that would never end.
-        assert!(dials.fetch_add(1, Ordering::Relaxed) < 1000, "nobody else had a turn");
-        told.send(()).unwrap();
+        assert!(dials.fetch_add(1, Ordering::Relaxed) < 1000, "no other task had a turn");
+        dials_to.send(()).unwrap();
         ready(Err::<DuplexStream, _>(io::ErrorKind::ConnectionRefused.into()))
     });
     let at_once = Reconnect::delays(|| repeat(Duration::ZERO));
@@ -78,7 +78,7 @@ async fn retries_without_a_delay_let_go_of_the_thread() {
 }
 
 #[actix::test]
-async fn the_phases_are_told_in_their_order() {
+async fn the_phases_are_delivered_in_order() {
     let server = Server::start([Script::accept().drop_connection(), Script::accept()]);
     let probe = Probe::new();
     let connection = probe.attach(to(&server)).start().unwrap();
@@ -125,7 +125,7 @@ async fn each_opened_socket_has_one_close_however_it_ends() {
 }
 
 #[actix::test]
-async fn a_reopening_tells_of_the_outage_before_it() {
+async fn a_reopening_reports_the_outage_before_it() {
     let server = Server::start([
         Script::accept().drop_connection(),
         Script::refuse(500),
@@ -148,7 +148,7 @@ async fn a_reopening_tells_of_the_outage_before_it() {
 }
 
 #[actix::test]
-async fn a_late_subscriber_is_told_of_the_open_socket_once() {
+async fn a_late_subscriber_receives_the_open_event_once() {
     let server = Server::start(Script::accept().expect_text("go").drop_connection());
     let (early, late) = (Probe::new(), Probe::new());
     let connection = early.attach(to(&server)).start().unwrap();
@@ -165,7 +165,7 @@ async fn a_late_subscriber_is_told_of_the_open_socket_once() {
 }
 
 #[actix::test]
-async fn who_subscribes_before_the_first_socket_is_told_of_it_once() {
+async fn a_subscriber_before_the_first_socket_receives_its_event_once() {
     let server = Server::start(Script::accept());
     let (early, late) = (Probe::new(), Probe::new());
     let connection = early.attach(to(&server)).start().unwrap();
@@ -279,7 +279,7 @@ async fn a_connection_starts_in_another_arbiter() {
 }
 
 #[actix::test]
-async fn who_asked_for_the_end_is_answered_where_the_arbiter_ends_before_it() {
+async fn a_close_is_answered_where_the_arbiter_ends_before_the_run() {
     let gate = Gate::new();
     let server = Server::start(Script::accept().stall_until(&gate));
     let arbiter = Arbiter::new();
@@ -323,7 +323,7 @@ async fn what_cannot_be_is_said_before_anything_is_dialled() {
     assert_eq!(server.dials(), 0);
 }
 
-/// Tells what it is told, and when it ends.
+/// Reports each event that it receives, and when it ends.
 struct Kept(mpsc::Sender<&'static str>, tokio::sync::mpsc::UnboundedSender<()>);
 
 impl Actor for Kept {
@@ -368,10 +368,10 @@ impl Handler<event::Close> for Kept {
 }
 
 #[actix::test]
-async fn a_connection_keeps_its_handler_alive_and_lets_go_of_it_after_the_end() {
+async fn a_connection_keeps_its_handler_alive_and_drops_it_after_the_end() {
     let server =
         Server::start([Script::accept().send_text("hi").drop_connection(), Script::accept()]);
-    let (log, told) = mpsc::channel();
+    let (log, received) = mpsc::channel();
     let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
     let handler = Kept(log, ended).start();
     let probe = Probe::new();
@@ -381,7 +381,7 @@ async fn a_connection_keeps_its_handler_alive_and_lets_go_of_it_after_the_end() 
     // The address stays: it is the end of the run that frees the handler.
     connection.send(command::Close::normal()).await.unwrap();
     end.recv().await.unwrap();
-    let told: Vec<&str> = told.try_iter().collect();
-    assert_eq!(told, ["open", "message", "error", "close", "open", "close", "ended"]);
+    let received: Vec<&str> = received.try_iter().collect();
+    assert_eq!(received, ["open", "message", "error", "close", "open", "close", "ended"]);
     assert!(connection.connected());
 }
