@@ -53,6 +53,11 @@ impl Place {
         Self { top: path[0].clone(), path }
     }
 
+    /// The path of the module that this file is.
+    pub(crate) fn module(&self) -> &[String] {
+        &self.path
+    }
+
     /// A path from the library's root; `None` for another crate's.
     pub(crate) fn resolve(&self, named: &Named) -> Option<Vec<String>> {
         let root = named.path[0].as_str();
