@@ -4,37 +4,12 @@ use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use crate::proto::close::CloseFrame;
+use crate::proto::codec::partial::{PartialFrame, Receiving};
 use crate::proto::codec::{Codec, Way};
 use crate::proto::error::ProtocolError;
 use crate::proto::frame::{FrameHeader, Opcode, Role};
-use crate::proto::mask;
 use crate::proto::message::{ControlPayload, Incoming, Payload};
 use crate::proto::utf8::Utf8;
-
-/// What the incoming half may still yield.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Receiving {
-    /// Frames.
-    Open,
-    /// Nothing: the peer's Close came.
-    Closed,
-    /// Nothing, not even an error: one was returned.
-    Failed,
-}
-
-/// A frame whose header is known.
-pub(super) struct Frame {
-    /// Its header.
-    header: FrameHeader,
-    /// Whether it goes to the assembler: a part of a message (RFC 6455, 5.4), or a compressed one.
-    pub(super) is_part: bool,
-    /// Its length, which the limits allow.
-    pub(super) len: usize,
-    /// How many bytes of its payload were unmasked, and checked if it is text.
-    pub(super) done: usize,
-    /// The check of that text, if it is not a fragment's.
-    utf8: Utf8,
-}
 
 /// What one step of decoding came to.
 #[derive(Debug)]
@@ -166,7 +141,7 @@ impl Codec {
 
     /// Takes a header off `src`, judging each byte as soon as it is there.
     #[inline]
-    fn begin(&mut self, src: &[u8], at: &mut usize) -> Result<Option<Frame>, ProtocolError> {
+    fn begin(&mut self, src: &[u8], at: &mut usize) -> Result<Option<PartialFrame>, ProtocolError> {
         let deflate = self.deflation.is_some();
         let mut compressed = false;
         if let Some(&first) = src.first() {
@@ -186,7 +161,7 @@ impl Codec {
         if let Some(observer) = &self.observer {
             observer(Way::In, &header, &src[end..src.len().min(end.saturating_add(len))]);
         }
-        Ok(Some(Frame { header, is_part, len, done: 0, utf8: Utf8::new() }))
+        Ok(Some(PartialFrame { header, is_part, len, done: 0, utf8: Utf8::new() }))
     }
 
     /// Masked is what comes from a client, and only that (RFC 6455, 5.1).
@@ -230,7 +205,7 @@ impl Codec {
     #[inline]
     fn whole(
         &mut self,
-        mut frame: Frame,
+        mut frame: PartialFrame,
         rest: &mut [u8],
         at: &mut usize,
     ) -> Result<Step, ProtocolError> {
@@ -256,7 +231,7 @@ impl Codec {
     /// it is whole; or the fragment, where that is wanted. `None` if another frame is to follow.
     fn fragment(
         &mut self,
-        mut frame: Frame,
+        mut frame: PartialFrame,
         rest: &mut [u8],
         at: &mut usize,
     ) -> Result<Option<Step>, ProtocolError> {
@@ -288,20 +263,6 @@ impl Codec {
         }
         let (opcode, bytes) = self.assembler.finish()?;
         Ok(Some(Step::Assembled(opcode, bytes)))
-    }
-}
-
-impl Frame {
-    /// Unmasks what came of the payload since the last time, and gives it out.
-    #[inline]
-    fn unmask<'a>(&mut self, fresh: &'a mut [u8]) -> &'a mut [u8] {
-        let end = fresh.len().min(self.len - self.done);
-        let fresh = &mut fresh[..end];
-        if let Some(key) = self.header.mask {
-            mask::mask(fresh, mask::rotate(key, self.done));
-        }
-        self.done += end;
-        fresh
     }
 }
 

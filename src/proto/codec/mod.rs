@@ -4,13 +4,14 @@
 mod ahead;
 mod decode;
 mod encode;
+mod partial;
 mod plain;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::proto::assembler::Assembler;
-use crate::proto::codec::decode::{Frame, Receiving};
+use crate::proto::codec::partial::{PartialFrame, Receiving};
 use crate::proto::compression::Agreed;
 use crate::proto::deflate::Deflation;
 use crate::proto::frame::{FrameHeader, Role};
@@ -69,7 +70,7 @@ pub struct Codec {
     /// Whether the last call of `decode` left a part of a header behind.
     header_begun: bool,
     /// The frame whose header was taken off the buffer, but not yet all of its payload.
-    frame: Option<Frame>,
+    frame: Option<PartialFrame>,
     /// The message in fragments, or compressed, that is in progress.
     assembler: Assembler,
     /// What compresses and inflates, where that was agreed.

@@ -1,7 +1,7 @@
 //! The short way for the frames that most streams are made of.
 
 use crate::proto::codec::Codec;
-use crate::proto::codec::decode::Receiving;
+use crate::proto::codec::partial::Receiving;
 use crate::proto::frame::{Opcode, Role};
 use crate::proto::utf8::Utf8;
 
