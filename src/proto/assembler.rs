@@ -13,7 +13,7 @@ use crate::proto::utf8::Utf8;
 /// It grows with what came: a peer gets no memory for an announcement. Only who reads large fragments
 /// right behind one another has room made before, and says for how much the peer is trusted.
 #[derive(Debug)]
-pub struct Assembler {
+pub(super) struct Assembler {
     /// The most bytes of one message.
     max_len: usize,
     /// The most frames of one message that is in fragments.
@@ -49,7 +49,7 @@ struct Partial {
 impl Assembler {
     /// An assembler of messages of at most so many bytes and so many fragments.
     #[must_use]
-    pub fn new(max_len: usize, max_fragments: usize) -> Self {
+    pub(super) fn new(max_len: usize, max_fragments: usize) -> Self {
         Self { max_len, max_fragments, unchecked: false, message: None, usual: 0 }
     }
 
@@ -67,7 +67,7 @@ impl Assembler {
     /// Whether a message is in progress.
     #[inline]
     #[must_use]
-    pub fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         self.message.is_some()
     }
 
@@ -83,7 +83,7 @@ impl Assembler {
     /// If it is a continuation of nothing or one too many, or a new message inside an unfinished one
     /// (RFC 6455, 5.4).
     #[inline]
-    pub fn expect(&self, opcode: Opcode) -> Result<(), ProtocolError> {
+    pub(super) fn expect(&self, opcode: Opcode) -> Result<(), ProtocolError> {
         match (opcode, &self.message) {
             (Opcode::Continuation, None) => Err(ProtocolError::UnexpectedContinuation),
             (Opcode::Continuation, Some(partial)) if partial.fragments >= self.max_fragments => {
@@ -94,16 +94,12 @@ impl Assembler {
         }
     }
 
-    /// Begins the fragment of this header, the first or a further one of its message.
+    /// Begins the fragment of this header, the first or a further one of its message; `compressed` if
+    /// the header says that a compressed message begins here (RFC 7692, 6).
     ///
     /// # Errors
     /// As [`expect`](Self::expect), and if the message would be too large with it.
-    pub fn begin(&mut self, header: &FrameHeader) -> Result<(), ProtocolError> {
-        self.begin_as(header, false)
-    }
-
-    /// [`begin`](Self::begin), for what may be the beginning of a compressed message.
-    pub(super) fn begin_as(
+    pub(super) fn begin(
         &mut self,
         header: &FrameHeader,
         compressed: bool,
@@ -142,7 +138,7 @@ impl Assembler {
     ///
     /// # Errors
     /// If the text cannot become UTF-8 any more (RFC 6455, 8.1).
-    pub fn push(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         let Some(partial) = &mut self.message else {
             return Err(ProtocolError::UnexpectedContinuation);
         };
@@ -255,7 +251,7 @@ impl Assembler {
     ///
     /// # Errors
     /// If the text ends inside a character (RFC 6455, 8.1).
-    pub fn finish(&mut self) -> Result<(Opcode, Bytes), ProtocolError> {
+    pub(super) fn finish(&mut self) -> Result<(Opcode, Bytes), ProtocolError> {
         let mut partial = self.message.take().ok_or(ProtocolError::UnexpectedContinuation)?;
         if let Some(utf8) = &mut partial.utf8 {
             utf8.finish()?;
@@ -268,7 +264,7 @@ impl Assembler {
     }
 
     /// Forgets the message in progress.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.message = None;
     }
 }
@@ -328,7 +324,7 @@ mod tests {
 
     /// Begins and fills a fragment.
     fn add(assembler: &mut Assembler, opcode: Opcode, piece: &[u8]) -> Result<(), ProtocolError> {
-        assembler.begin(&header(false, opcode, piece.len() as u64))?;
+        assembler.begin(&header(false, opcode, piece.len() as u64), false)?;
         assembler.push(piece)
     }
 
@@ -399,12 +395,12 @@ mod tests {
     fn the_size_of_a_message_is_limited_by_what_is_declared() {
         let mut assembler = Assembler::new(10, 5);
         let err = Err(ProtocolError::MessageTooLarge { limit: 10 });
-        assert_eq!(assembler.begin(&header(false, Opcode::Text, 11)), err);
+        assert_eq!(assembler.begin(&header(false, Opcode::Text, 11), false), err);
         assert!(!assembler.is_active());
         add(&mut assembler, Opcode::Binary, b"1234").unwrap();
         add(&mut assembler, Opcode::Continuation, b"567890").unwrap();
         for len in [1, u64::MAX >> 1, u64::MAX] {
-            assert_eq!(assembler.begin(&header(false, Opcode::Continuation, len)), err);
+            assert_eq!(assembler.begin(&header(false, Opcode::Continuation, len), false), err);
         }
         add(&mut assembler, Opcode::Continuation, b"").unwrap();
         assert_eq!(assembler.finish().unwrap().1.len(), 10);
@@ -414,7 +410,7 @@ mod tests {
     fn its_buffer_grows_seldom_and_never_past_the_limit() {
         let limit = 10_000;
         let mut assembler = Assembler::new(limit, usize::MAX);
-        assembler.begin(&header(false, Opcode::Binary, limit as u64)).unwrap();
+        assembler.begin(&header(false, Opcode::Binary, limit as u64), false).unwrap();
         let capacity = |assembler: &Assembler| assembler.message.as_ref().unwrap().bytes.capacity();
         assert_eq!(capacity(&assembler), 0, "nothing for an announcement");
         let mut capacities = vec![];
@@ -434,7 +430,7 @@ mod tests {
         let mut assembler = Assembler::new(16 << 20, 100);
         let room = |assembler: &mut Assembler, len: usize, wanted: usize| {
             assembler.clear();
-            assembler.begin(&header(false, Opcode::Binary, 8 << 20)).unwrap();
+            assembler.begin(&header(false, Opcode::Binary, 8 << 20), false).unwrap();
             assembler.push(&vec![1; len]).unwrap();
             let place = assembler.place(wanted, TRUST).unwrap();
             assert_eq!(place.len(), len);
@@ -457,7 +453,7 @@ mod tests {
     fn what_was_read_to_its_place_is_unmasked_and_checked_once() {
         let mut assembler = Assembler::new(100, 3);
         add(&mut assembler, Opcode::Text, b"a\xc3").unwrap();
-        assembler.begin(&header(true, Opcode::Continuation, 6)).unwrap();
+        assembler.begin(&header(true, Opcode::Continuation, 6), false).unwrap();
         for (piece, unmasked) in [(b"BC", b"\xa4c"), (b"DE", b"de")] {
             assembler.place(4, 100).unwrap().extend_from_slice(piece);
             assert_eq!(assembler.placed(), 2);
@@ -475,7 +471,7 @@ mod tests {
     fn a_message_keeps_little_room_that_it_does_not_need() {
         let mut assembler = Assembler::new(1 << 20, 3);
         for len in [1 << 20, 1000, 300_000] {
-            assembler.begin(&header(true, Opcode::Binary, len as u64)).unwrap();
+            assembler.begin(&header(true, Opcode::Binary, len as u64), false).unwrap();
             assembler.place(len, 1 << 20).unwrap().resize(len, 7);
             assembler.take_placed(|_| ()).unwrap();
             let (_, bytes) = assembler.finish().unwrap();
@@ -487,7 +483,7 @@ mod tests {
     #[test]
     fn its_buffer_takes_a_large_piece_without_growing_further() {
         let mut assembler = Assembler::new(1 << 20, 2);
-        assembler.begin(&header(false, Opcode::Binary, 11_000)).unwrap();
+        assembler.begin(&header(false, Opcode::Binary, 11_000), false).unwrap();
         assembler.push(&[1; 1_000]).unwrap();
         assembler.push(&[2; 10_000]).unwrap();
         assert_eq!(assembler.message.as_ref().unwrap().bytes.capacity(), 11_000);

@@ -9,7 +9,7 @@ use rand::RngExt;
 /// frame.
 #[inline]
 #[must_use]
-pub fn key() -> [u8; 4] {
+pub(super) fn key() -> [u8; 4] {
     KEYS.with_borrow_mut(|keys| {
         if keys.used == keys.drawn.len() {
             keys.draw();
@@ -40,16 +40,8 @@ impl Keys {
 }
 
 /// Masks or unmasks in place; the first byte of `buf` is the first of the payload.
-///
-/// ```
-/// use actix_ws_client::proto::mask::mask;
-///
-/// let mut hello = *b"\x7f\x9f\x4d\x51\x58"; // RFC 6455, 5.7
-/// mask(&mut hello, [0x37, 0xfa, 0x21, 0x3d]);
-/// assert_eq!(&hello, b"Hello");
-/// ```
 #[inline]
-pub fn mask(buf: &mut [u8], key: [u8; 4]) {
+pub(super) fn mask(buf: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = buf.as_chunks_mut::<8>();
@@ -63,7 +55,7 @@ pub fn mask(buf: &mut [u8], key: [u8; 4]) {
 
 /// Appends `src` masked to `dst`, in one pass over memory.
 #[inline]
-pub fn mask_into(dst: &mut BytesMut, src: &[u8], key: [u8; 4]) {
+pub(super) fn mask_into(dst: &mut BytesMut, src: &[u8], key: [u8; 4]) {
     dst.reserve(src.len());
     // Blocks of a length that the compiler knows go from register to register. It is a multiple of
     // four bytes, so that the key starts anew with each.
@@ -86,7 +78,7 @@ const BLOCK: usize = 128;
 /// The key for the rest of a payload of which `done` bytes have been masked already.
 #[inline]
 #[must_use]
-pub fn rotate(mut key: [u8; 4], done: usize) -> [u8; 4] {
+pub(super) fn rotate(mut key: [u8; 4], done: usize) -> [u8; 4] {
     key.rotate_left(done % 4);
     key
 }
@@ -102,6 +94,28 @@ mod tests {
     /// RFC 6455, 5.3, as it is written there.
     fn by_the_book(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
         payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect()
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_unmasked() {
+        let mut hello = *b"\x7f\x9f\x4d\x51\x58"; // RFC 6455, 5.7
+        mask(&mut hello, [0x37, 0xfa, 0x21, 0x3d]);
+        assert_eq!(&hello, b"Hello");
+    }
+
+    #[test]
+    fn a_known_key_masks_hello_and_konnichiwa_as_the_rfc_says() {
+        let masked = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            mask(&mut bytes, *b"abcd");
+            bytes
+        };
+        assert_eq!(masked("Hello"), b")\x07\x0f\x08\x0e");
+        let expected = b"\x82\xe3\xf0\x87\xe3\xf1\x80\xe5\xca\x81\xe2\xc5\x82\xe3\xcc";
+        assert_eq!(masked("こんにちは"), expected);
+        // Masking zeros yields the key.
+        assert_eq!(masked("\0\0\0\0"), b"abcd");
+        assert_eq!(masked(""), b"");
     }
 
     #[test]

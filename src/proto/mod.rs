@@ -1,8 +1,10 @@
 //! The WebSocket protocol as values: no socket, no clock, no actor.
 //!
-//! Bytes from the wire go through [`codec`] (which asks [`frame`], [`mask`], [`utf8`] and
-//! [`assembler`], which inflates by what [`compression`] agreed) and come out as [`message::Incoming`]; [`session`] says what is owed in reply;
-//! what is to be sent goes back through [`codec`].
+//! [`codec`] turns bytes from the wire into [`message::Incoming`]; [`session`] says which reply the
+//! protocol requires; [`codec`] turns [`message::Outgoing`] into bytes. [`frame`] has the header of
+//! one frame, and [`compression`] what permessage-deflate was agreed on in the opening handshake.
+//! Inside are the modules for masking, for UTF-8 that comes in pieces, for DEFLATE, and for joining
+//! fragments.
 //!
 //! ```
 //! use bytes::BytesMut;
@@ -28,8 +30,8 @@
 
 pub mod close;
 pub mod error;
-pub mod mask;
-pub mod utf8;
+mod mask;
+mod utf8;
 
 pub mod frame;
 pub mod message;
@@ -43,7 +45,7 @@ mod deflate;
 #[path = "no_deflate.rs"]
 mod deflate;
 
-pub mod assembler;
+mod assembler;
 pub mod codec;
 #[cfg(feature = "client")]
 pub mod framed;

@@ -1,24 +1,13 @@
 //! UTF-8, checked as the bytes come.
 
-use derive_more::{Display, Error};
 use simdutf8::compat;
 
 use crate::proto::error::ProtocolError;
 
 /// A validator that is fed a text piece by piece and refuses it at the first byte that no continuation
 /// can mend (RFC 6455, 8.1).
-///
-/// ```
-/// use actix_ws_client::proto::utf8::Utf8;
-///
-/// let mut utf8 = Utf8::new();
-/// assert!(utf8.feed(b"caf\xc3").is_ok()); // may still become "café"
-/// assert!(utf8.feed(b"\xa9").is_ok());
-/// assert!(utf8.finish().is_ok());
-/// assert!(Utf8::new().feed(b"\xed\xa0").is_err()); // a surrogate: already lost
-/// ```
 #[derive(Clone, Debug)]
-pub struct Utf8 {
+pub(super) struct Utf8 {
     /// How many bytes the character in progress still needs; 0 between characters.
     needed: u8,
     /// The least byte that may come next inside a character.
@@ -31,7 +20,7 @@ impl Utf8 {
     /// A validator at the beginning of a text.
     #[inline]
     #[must_use]
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { needed: 0, lower: 0x80, upper: 0xbf }
     }
 
@@ -40,7 +29,7 @@ impl Utf8 {
     /// # Errors
     /// If the text cannot become UTF-8 any more, whatever follows. Feed it nothing after that.
     #[inline]
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         let bytes = if self.needed == 0 { bytes } else { self.complete(bytes)? };
         if bytes.len() < SHORT && bytes.is_ascii() {
             return Ok(());
@@ -53,7 +42,7 @@ impl Utf8 {
     /// # Errors
     /// If the text ends inside a character.
     #[inline]
-    pub fn finish(&mut self) -> Result<(), InvalidUtf8> {
+    pub(super) fn finish(&mut self) -> Result<(), InvalidUtf8> {
         match std::mem::take(self).needed {
             0 => Ok(()),
             _ => Err(InvalidUtf8),
@@ -115,9 +104,8 @@ impl Default for Utf8 {
 const SHORT: usize = 64;
 
 /// The text is not UTF-8: send it as binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
-#[display("text is not utf-8")]
-pub struct InvalidUtf8;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InvalidUtf8;
 
 impl From<InvalidUtf8> for ProtocolError {
     fn from(_: InvalidUtf8) -> Self {
@@ -175,6 +163,15 @@ mod tests {
         0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1,
         0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xfc, 0xfe, 0xff,
     ];
+
+    #[test]
+    fn a_cut_character_may_go_on_and_a_surrogate_is_refused_at_its_second_byte() {
+        let mut utf8 = Utf8::new();
+        assert_eq!(utf8.feed(b"caf\xc3"), Ok(()));
+        assert_eq!(utf8.feed(b"\xa9"), Ok(()));
+        assert_eq!(utf8.finish(), Ok(()));
+        assert_eq!(Utf8::new().feed(b"\xed\xa0"), Err(InvalidUtf8));
+    }
 
     #[test]
     fn one_and_two_bytes_are_judged_as_std_judges_them() {

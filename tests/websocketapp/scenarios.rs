@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use actix_ws_client::backoff::{default_reconnect, set_default_reconnect};
-use actix_ws_client::proto::mask;
 use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{Connection, Error, OutcomeKind, Phase, Reconnect, command, event};
@@ -178,19 +177,4 @@ async fn the_default_policy_of_the_process_can_be_set() {
     set_default_reconnect(before);
     let outcome = outcome.expect("the run ends").unwrap();
     assert_eq!((outcome.kind, server.dials()), (OutcomeKind::Failed, 1));
-}
-
-#[test]
-fn a_known_key_masks_hello_and_konnichiwa_as_the_rfc_says() {
-    let masked = |text: &str| {
-        let mut bytes = text.as_bytes().to_vec();
-        mask::mask(&mut bytes, *b"abcd");
-        bytes
-    };
-    assert_eq!(masked("Hello"), b")\x07\x0f\x08\x0e");
-    let expected = b"\x82\xe3\xf0\x87\xe3\xf1\x80\xe5\xca\x81\xe2\xc5\x82\xe3\xcc";
-    assert_eq!(masked("こんにちは"), expected);
-    // Masked zeros are the key itself.
-    assert_eq!(masked("\0\0\0\0"), b"abcd");
-    assert_eq!(masked(""), b"");
 }

@@ -193,7 +193,7 @@ impl Codec {
         }
         let is_part = !header.fin || compressed || header.opcode == Opcode::Continuation;
         if is_part {
-            self.assembler.begin_as(header, compressed)?;
+            self.assembler.begin(header, compressed)?;
         } else if len > limits.message {
             return Err(ProtocolError::MessageTooLarge { limit: limits.message });
         }
