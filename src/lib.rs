@@ -55,12 +55,13 @@
 //!
 //! | feature | default | what it brings |
 //! |---|---|---|
-//! | `client` | yes | the connection: all but [`proto`], [`backoff`] and [`headers`] |
-//! | `ring` | yes | cryptography for TLS; without it the application installs a rustls provider |
-//! | `aws-lc-rs` | no | the same by aws-lc-rs, which then goes before ring |
+//! | `client` | yes | the connection: everything but [`proto`], [`backoff`] and [`headers`] |
+//! | `ring` | yes | cryptography for TLS by ring; without it the application installs a rustls provider |
+//! | `deflate` | yes | permessage-deflate (RFC 7692), by zlib-rs; without it [`Compression`] is always off |
+//! | `aws-lc-rs` | no | cryptography for TLS by aws-lc-rs; preferred if `ring` is enabled too |
 //! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
-//! | `encrypted-keys` | no | keys of client certificates under a password |
-//! | `testing` | no | the module `testing`: a scripted server, and a handler that can be awaited |
+//! | `encrypted-keys` | no | client certificates whose private key is encrypted with a password |
+//! | `testing` | no | the module `testing`: a scripted server, and a handler whose events can be awaited |
 //!
 //! [guide]: https://docs.rs/crate/actix-ws-client/latest/source/docs/guide.md
 #![warn(clippy::unwrap_used)]
