@@ -127,6 +127,21 @@ fn no_file_imports_itself_by_way_of_others() {
     }
 }
 
+#[test]
+fn lib_rs_lists_its_modules_under_their_floors() {
+    let mut heading = 0;
+    for line in include_str!("../src/lib.rs").lines() {
+        if let Some(rest) = line.strip_prefix("// Floor ") {
+            heading = rest[..1].parse().expect("a floor is a digit");
+        }
+        if let Some(module) = line.trim_start_matches("pub ").strip_prefix("mod ") {
+            let module = module.trim_end_matches(';');
+            assert_eq!(floor(module), Some(heading), "`{module}` stands under floor {heading}");
+        }
+    }
+    assert!(heading > 0, "no heading of a floor was found");
+}
+
 /// A place in the sources that breaks a rule.
 #[derive(Debug, PartialEq)]
 struct Breach {
