@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::policy::{LONGEST, Reconnect};
+use super::policy::{MAX_DELAY, Reconnect};
 
 /// What holds around every policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Window {
             dials: usize::try_from(limit.dials).unwrap_or(usize::MAX).max(1),
             span: match limit.window {
                 Duration::ZERO => Duration::ZERO,
-                window => window.saturating_add(Duration::from_millis(1)).min(LONGEST),
+                window => window.saturating_add(Duration::from_millis(1)).min(MAX_DELAY),
             },
             begun: VecDeque::new(),
         }
@@ -219,7 +219,7 @@ mod tests {
 
         let mut endless = window(1, Duration::MAX);
         endless.dialling(now);
-        assert_eq!(endless.hold(now), LONGEST);
+        assert_eq!(endless.hold(now), MAX_DELAY);
 
         let mut instant = window(1, Duration::ZERO);
         instant.dialling(now);

@@ -17,10 +17,10 @@ pub use ::backoff::backoff::Backoff;
 /// WebSocketApp's name: `reconnect`, a number of seconds, which is [`Reconnect::fixed`]. The default
 /// differs: there it is off, here it is [`Reconnect::exponential`].
 #[derive(Clone)]
-pub struct Reconnect(Kind);
+pub struct Reconnect(PolicyKind);
 
 #[derive(Clone)]
-enum Kind {
+enum PolicyKind {
     Exponential(Exponential),
     Fixed(Duration),
     Custom(Arc<dyn Fn() -> Box<dyn Backoff + Send> + Send + Sync>),
@@ -31,10 +31,10 @@ enum Kind {
 impl PartialEq for Reconnect {
     fn eq(&self, other: &Reconnect) -> bool {
         match (&self.0, &other.0) {
-            (Kind::Exponential(one), Kind::Exponential(another)) => one == another,
-            (Kind::Fixed(one), Kind::Fixed(another)) => one == another,
-            (Kind::Custom(one), Kind::Custom(another)) => Arc::ptr_eq(one, another),
-            (Kind::Never, Kind::Never) => true,
+            (PolicyKind::Exponential(one), PolicyKind::Exponential(another)) => one == another,
+            (PolicyKind::Fixed(one), PolicyKind::Fixed(another)) => one == another,
+            (PolicyKind::Custom(one), PolicyKind::Custom(another)) => Arc::ptr_eq(one, another),
+            (PolicyKind::Never, PolicyKind::Never) => true,
             _ => false,
         }
     }
@@ -63,7 +63,7 @@ impl Reconnect {
     /// server come back to it in the same instant: for one client or a test, not for a fleet.
     #[must_use]
     pub fn fixed(delay: Duration) -> Reconnect {
-        if delay.is_zero() { Reconnect::never() } else { Reconnect(Kind::Fixed(delay)) }
+        if delay.is_zero() { Reconnect::never() } else { Reconnect(PolicyKind::Fixed(delay)) }
     }
 
     /// The delays of an iterator; its end gives up.
@@ -105,31 +105,31 @@ impl Reconnect {
         F: Fn() -> B + Send + Sync + 'static,
         B: Backoff + Send + 'static,
     {
-        Reconnect(Kind::Custom(Arc::new(move || Box::new(make()))))
+        Reconnect(PolicyKind::Custom(Arc::new(move || Box::new(make()))))
     }
 
     /// One dial, one life: never dial again. WebSocketApp's `reconnect=0`.
     #[must_use]
     pub fn never() -> Reconnect {
-        Reconnect(Kind::Never)
+        Reconnect(PolicyKind::Never)
     }
 
     /// Whether this is [`Reconnect::never`]. A policy whose first answer is the end is not.
     #[must_use]
     pub fn is_never(&self) -> bool {
-        matches!(self.0, Kind::Never)
+        matches!(self.0, PolicyKind::Never)
     }
 
     pub(super) fn is_exponential(&self) -> bool {
-        matches!(self.0, Kind::Exponential(_))
+        matches!(self.0, PolicyKind::Exponential(_))
     }
 
     pub(super) fn run(&self) -> Running {
         match &self.0 {
-            Kind::Exponential(policy) => Running::Exponential { ceiling: policy.initial },
-            Kind::Fixed(delay) => Running::Fixed(*delay),
-            Kind::Custom(make) => Running::Custom(make()),
-            Kind::Never => Running::Never,
+            PolicyKind::Exponential(policy) => Running::Exponential { ceiling: policy.initial },
+            PolicyKind::Fixed(delay) => Running::Fixed(*delay),
+            PolicyKind::Custom(make) => Running::Custom(make()),
+            PolicyKind::Never => Running::Never,
         }
     }
 }
@@ -143,17 +143,17 @@ impl Default for Reconnect {
 
 impl From<Exponential> for Reconnect {
     fn from(policy: Exponential) -> Reconnect {
-        Reconnect(Kind::Exponential(policy))
+        Reconnect(PolicyKind::Exponential(policy))
     }
 }
 
 impl fmt::Debug for Reconnect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Exponential(policy) => policy.fmt(f),
-            Kind::Fixed(delay) => f.debug_tuple("Fixed").field(delay).finish(),
-            Kind::Custom(_) => f.write_str("Custom"),
-            Kind::Never => f.write_str("Never"),
+            PolicyKind::Exponential(policy) => policy.fmt(f),
+            PolicyKind::Fixed(delay) => f.debug_tuple("Fixed").field(delay).finish(),
+            PolicyKind::Custom(_) => f.write_str("Custom"),
+            PolicyKind::Never => f.write_str("Never"),
         }
     }
 }
@@ -217,8 +217,8 @@ impl Exponential {
 
     /// `floor` and `cap` as they count: in order, and within what any delay may be.
     fn bounds(self) -> (Duration, Duration) {
-        let floor = self.floor.min(LONGEST);
-        (floor, self.cap.clamp(floor, LONGEST))
+        let floor = self.floor.min(MAX_DELAY);
+        (floor, self.cap.clamp(floor, MAX_DELAY))
     }
 }
 
@@ -283,7 +283,7 @@ pub(super) enum Running {
 
 /// Which delay of a policy is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DelayKind {
     /// The next one.
     Next,
     /// The first after a stable life.
@@ -305,32 +305,32 @@ impl Running {
     pub(super) fn next(
         &mut self,
         of: &Reconnect,
-        step: Step,
+        kind: DelayKind,
         rng: &mut (impl Rng + ?Sized),
     ) -> Option<Duration> {
         let delay = match (self, &of.0) {
-            (Running::Exponential { ceiling }, Kind::Exponential(policy)) => {
-                draw(policy, ceiling, step, rng)
+            (Running::Exponential { ceiling }, PolicyKind::Exponential(policy)) => {
+                random_delay(policy, ceiling, kind, rng)
             }
             (Running::Fixed(delay), _) => *delay,
             (Running::Custom(policy), _) => policy.next_backoff()?,
             (Running::Exponential { .. } | Running::Never, _) => return None,
         };
-        Some(delay.min(LONGEST))
+        Some(delay.min(MAX_DELAY))
     }
 }
 
-fn draw(
+fn random_delay(
     policy: &Exponential,
     ceiling: &mut Duration,
-    step: Step,
+    kind: DelayKind,
     rng: &mut (impl Rng + ?Sized),
 ) -> Duration {
     let (floor, cap) = policy.bounds();
-    let range = match step {
-        Step::First => Duration::ZERO..=policy.first.min(cap),
-        Step::Next | Step::Cap => {
-            if step == Step::Cap {
+    let range = match kind {
+        DelayKind::First => Duration::ZERO..=policy.first.min(cap),
+        DelayKind::Next | DelayKind::Cap => {
+            if kind == DelayKind::Cap {
                 *ceiling = cap;
             }
             let range = floor..=(*ceiling).clamp(floor, cap);
@@ -343,7 +343,7 @@ fn draw(
 
 /// A connection that sleeps for more than a day is one that nobody expects back, and a timer's
 /// `Instant + Duration` must not overflow on the `Duration::MAX` of a user's policy.
-pub(super) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Iterators as a [`Backoff`]: a reset makes a new one.
 struct Delays<F, I: IntoIterator> {
@@ -378,20 +378,20 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// A policy with its running state.
-    struct AtWork {
+    struct Run {
         policy: Reconnect,
         running: Running,
     }
 
     impl Reconnect {
-        fn at_work(&self) -> AtWork {
-            AtWork { policy: self.clone(), running: self.run() }
+        fn start_run(&self) -> Run {
+            Run { policy: self.clone(), running: self.run() }
         }
     }
 
-    impl AtWork {
-        fn next(&mut self, step: Step, rng: &mut impl Rng) -> Option<Duration> {
-            self.running.next(&self.policy, step, rng)
+    impl Run {
+        fn next(&mut self, kind: DelayKind, rng: &mut impl Rng) -> Option<Duration> {
+            self.running.next(&self.policy, kind, rng)
         }
 
         fn reset(&mut self) {
@@ -423,9 +423,9 @@ mod tests {
         let mut rng = rng();
         let mut delays = vec![Vec::new(); 8];
         for _ in 0..5_000 {
-            let mut policy = Reconnect::default().at_work();
+            let mut policy = Reconnect::default().start_run();
             for delays in &mut delays {
-                delays.push(policy.next(Step::Next, &mut rng).unwrap());
+                delays.push(policy.next(DelayKind::Next, &mut rng).unwrap());
             }
         }
         for (delays, ceiling) in delays.iter().zip([1, 2, 4, 8, 16, 30, 30, 30]) {
@@ -436,12 +436,12 @@ mod tests {
     #[test]
     fn the_first_delay_after_a_stable_life_is_uniform_from_zero() {
         let mut rng = rng();
-        let mut policy = Reconnect::default().at_work();
+        let mut policy = Reconnect::default().start_run();
         let delays: Vec<_> =
-            (0..5_000).map(|_| policy.next(Step::First, &mut rng).unwrap()).collect();
+            (0..5_000).map(|_| policy.next(DelayKind::First, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, SECOND);
         // It is not one of the numbered ones: delay 0 follows.
-        assert!(policy.next(Step::Next, &mut rng).unwrap() <= SECOND);
+        assert!(policy.next(DelayKind::Next, &mut rng).unwrap() <= SECOND);
     }
 
     #[test]
@@ -449,11 +449,11 @@ mod tests {
         let mut rng = rng();
         let (mut at, mut after) = (Vec::new(), Vec::new());
         for _ in 0..5_000 {
-            let mut policy = Reconnect::default().at_work();
-            at.push(policy.next(Step::Cap, &mut rng).unwrap());
-            after.push(policy.next(Step::Next, &mut rng).unwrap());
+            let mut policy = Reconnect::default().start_run();
+            at.push(policy.next(DelayKind::Cap, &mut rng).unwrap());
+            after.push(policy.next(DelayKind::Next, &mut rng).unwrap());
             policy.reset();
-            assert!(policy.next(Step::Next, &mut rng).unwrap() <= SECOND);
+            assert!(policy.next(DelayKind::Next, &mut rng).unwrap() <= SECOND);
         }
         assert_uniform(&at, 500 * MILLI, 30 * SECOND);
         assert_uniform(&after, 500 * MILLI, 30 * SECOND);
@@ -461,21 +461,21 @@ mod tests {
 
     #[test]
     fn the_same_generator_gives_the_same_delays() {
-        let mut once = Reconnect::default().at_work();
-        let mut again = Reconnect::default().at_work();
+        let mut once = Reconnect::default().start_run();
+        let mut again = Reconnect::default().start_run();
         let (mut one, mut other) = (rng(), rng());
         for _ in 0..100 {
-            let delay = once.next(Step::Next, &mut one);
-            assert_eq!(delay, again.next(Step::Next, &mut other));
+            let delay = once.next(DelayKind::Next, &mut one);
+            assert_eq!(delay, again.next(DelayKind::Next, &mut other));
         }
     }
 
     #[test]
     fn the_thousandth_delay_is_still_within_bounds() {
         let mut rng = rng();
-        let mut policy = Reconnect::default().at_work();
+        let mut policy = Reconnect::default().start_run();
         let delays: Vec<_> =
-            (0..5_005).map(|_| policy.next(Step::Next, &mut rng).unwrap()).collect();
+            (0..5_005).map(|_| policy.next(DelayKind::Next, &mut rng).unwrap()).collect();
         assert_uniform(&delays[5..], 500 * MILLI, 30 * SECOND);
     }
 
@@ -489,13 +489,15 @@ mod tests {
             .first(Duration::ZERO)
             .into();
         for _ in 0..100 {
-            let mut policy = policy.at_work();
-            assert_eq!(policy.next(Step::First, &mut rng), Some(Duration::ZERO));
+            let mut policy = policy.start_run();
+            assert_eq!(policy.next(DelayKind::First, &mut rng), Some(Duration::ZERO));
             assert!(
-                (2 * SECOND..=3 * SECOND).contains(&policy.next(Step::Next, &mut rng).unwrap())
+                (2 * SECOND..=3 * SECOND)
+                    .contains(&policy.next(DelayKind::Next, &mut rng).unwrap())
             );
             assert!(
-                (2 * SECOND..=5 * SECOND).contains(&policy.next(Step::Next, &mut rng).unwrap())
+                (2 * SECOND..=5 * SECOND)
+                    .contains(&policy.next(DelayKind::Next, &mut rng).unwrap())
             );
         }
     }
@@ -503,16 +505,17 @@ mod tests {
     #[test]
     fn an_initial_ceiling_below_the_floor_grows_out_of_it() {
         let mut rng = rng();
-        let policy = |initial| Reconnect::from(Reconnect::exponential().initial(initial)).at_work();
+        let policy =
+            |initial| Reconnect::from(Reconnect::exponential().initial(initial)).start_run();
         let mut small = policy(100 * MILLI);
         for _ in 0..3 {
-            assert_eq!(small.next(Step::Next, &mut rng), Some(500 * MILLI));
+            assert_eq!(small.next(DelayKind::Next, &mut rng), Some(500 * MILLI));
         }
-        assert_ne!(small.next(Step::Next, &mut rng), Some(500 * MILLI));
+        assert_ne!(small.next(DelayKind::Next, &mut rng), Some(500 * MILLI));
 
         let mut zero = policy(Duration::ZERO);
         for _ in 0..100 {
-            assert_eq!(zero.next(Step::Next, &mut rng), Some(500 * MILLI));
+            assert_eq!(zero.next(DelayKind::Next, &mut rng), Some(500 * MILLI));
         }
     }
 
@@ -520,8 +523,8 @@ mod tests {
     fn a_cap_below_the_floor_counts_as_the_floor() {
         let mut rng = rng();
         let policy = Reconnect::exponential().floor(3 * SECOND).cap(SECOND);
-        let mut policy = Reconnect::from(policy).at_work();
-        for step in [Step::Next, Step::Cap, Step::Next] {
+        let mut policy = Reconnect::from(policy).start_run();
+        for step in [DelayKind::Next, DelayKind::Cap, DelayKind::Next] {
             assert_eq!(policy.next(step, &mut rng), Some(3 * SECOND));
         }
     }
@@ -538,9 +541,9 @@ mod tests {
             Reconnect::delays(move || std::iter::repeat(long)),
         ];
         for policy in policies {
-            for step in [Step::First, Step::Next, Step::Cap] {
-                let delay = policy.at_work().next(step, &mut rng).unwrap();
-                assert!(delay <= LONGEST, "{policy:?} {step:?} {delay:?}");
+            for step in [DelayKind::First, DelayKind::Next, DelayKind::Cap] {
+                let delay = policy.start_run().next(step, &mut rng).unwrap();
+                assert!(delay <= MAX_DELAY, "{policy:?} {step:?} {delay:?}");
             }
         }
     }
@@ -549,27 +552,27 @@ mod tests {
     fn a_cap_over_a_day_is_a_day_and_its_delays_stay_random() {
         let mut rng = rng();
         let policy = Reconnect::exponential().floor(Duration::ZERO).cap(Duration::MAX);
-        let mut policy = Reconnect::from(policy).at_work();
+        let mut policy = Reconnect::from(policy).start_run();
         let delays: Vec<_> =
-            (0..5_000).map(|_| policy.next(Step::Cap, &mut rng).unwrap()).collect();
-        assert_uniform(&delays, Duration::ZERO, LONGEST);
+            (0..5_000).map(|_| policy.next(DelayKind::Cap, &mut rng).unwrap()).collect();
+        assert_uniform(&delays, Duration::ZERO, MAX_DELAY);
     }
 
     #[test]
     fn the_first_delay_is_under_the_cap_too() {
         let mut rng = rng();
         let policy = Reconnect::exponential().cap(2 * SECOND).first(10 * SECOND);
-        let mut policy = Reconnect::from(policy).at_work();
+        let mut policy = Reconnect::from(policy).start_run();
         let delays: Vec<_> =
-            (0..5_000).map(|_| policy.next(Step::First, &mut rng).unwrap()).collect();
+            (0..5_000).map(|_| policy.next(DelayKind::First, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, 2 * SECOND);
     }
 
     #[test]
     fn a_fixed_delay_is_always_the_same() {
         let mut rng = rng();
-        let mut policy = Reconnect::fixed(5 * SECOND).at_work();
-        for step in [Step::Next, Step::First, Step::Cap, Step::Next] {
+        let mut policy = Reconnect::fixed(5 * SECOND).start_run();
+        for step in [DelayKind::Next, DelayKind::First, DelayKind::Cap, DelayKind::Next] {
             assert_eq!(policy.next(step, &mut rng), Some(5 * SECOND));
             policy.reset();
         }
@@ -582,18 +585,18 @@ mod tests {
         assert!(!Reconnect::fixed(Duration::from_nanos(1)).is_never());
         assert!(!Reconnect::default().is_never());
         assert!(!Reconnect::delays(|| []).is_never());
-        assert_eq!(Reconnect::never().at_work().next(Step::First, &mut rng()), None);
+        assert_eq!(Reconnect::never().start_run().next(DelayKind::First, &mut rng()), None);
     }
 
     #[test]
     fn delays_begin_again_at_a_reset_and_end_with_the_iterator() {
         let mut rng = rng();
-        let mut policy = Reconnect::delays(|| [1, 2].map(Duration::from_secs)).at_work();
-        assert_eq!(policy.next(Step::Next, &mut rng), Some(SECOND));
+        let mut policy = Reconnect::delays(|| [1, 2].map(Duration::from_secs)).start_run();
+        assert_eq!(policy.next(DelayKind::Next, &mut rng), Some(SECOND));
         policy.reset();
-        assert_eq!(policy.next(Step::First, &mut rng), Some(SECOND));
-        assert_eq!(policy.next(Step::Cap, &mut rng), Some(2 * SECOND));
-        assert_eq!(policy.next(Step::Next, &mut rng), None);
+        assert_eq!(policy.next(DelayKind::First, &mut rng), Some(SECOND));
+        assert_eq!(policy.next(DelayKind::Cap, &mut rng), Some(2 * SECOND));
+        assert_eq!(policy.next(DelayKind::Next, &mut rng), None);
     }
 
     #[test]
@@ -614,12 +617,12 @@ mod tests {
 
         let mut rng = rng();
         let policy = Reconnect::custom(|| Counting(0));
-        let (mut one, mut other) = (policy.at_work(), policy.clone().at_work());
-        assert_eq!(one.next(Step::Next, &mut rng), Some(SECOND));
-        assert_eq!(one.next(Step::Next, &mut rng), Some(2 * SECOND));
-        assert_eq!(other.next(Step::Next, &mut rng), Some(SECOND));
+        let (mut one, mut other) = (policy.start_run(), policy.clone().start_run());
+        assert_eq!(one.next(DelayKind::Next, &mut rng), Some(SECOND));
+        assert_eq!(one.next(DelayKind::Next, &mut rng), Some(2 * SECOND));
+        assert_eq!(other.next(DelayKind::Next, &mut rng), Some(SECOND));
         one.reset();
-        assert_eq!(one.next(Step::Next, &mut rng), Some(1_003 * SECOND));
+        assert_eq!(one.next(DelayKind::Next, &mut rng), Some(1_003 * SECOND));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use super::guards::{DialLimit, Guards, Window};
-use super::policy::{Reconnect, Running, Step};
+use super::policy::{DelayKind, Reconnect, Running};
 
 /// The running state of a policy and its guards, for one connection.
 ///
@@ -111,15 +111,15 @@ impl Schedule {
         if self.guards.max_attempts.is_some_and(|max| self.attempt >= max) {
             return Next::GiveUp;
         }
-        let step = match (hint.from_cap, stable) {
-            (true, _) => Step::Cap,
-            (false, true) => Step::First,
-            (false, false) => Step::Next,
+        let kind = match (hint.from_cap, stable) {
+            (true, _) => DelayKind::Cap,
+            (false, true) => DelayKind::First,
+            (false, false) => DelayKind::Next,
         };
-        let Some(delay) = self.running.next(&self.policy, step, rng) else {
+        let Some(delay) = self.running.next(&self.policy, kind, rng) else {
             return Next::GiveUp;
         };
-        let asked = hint.at_least.unwrap_or_default().min(LONGEST_ASKED);
+        let asked = hint.at_least.unwrap_or_default().min(MAX_RETRY_AFTER);
         Next::Retry {
             after: delay.max(asked).max(self.hold(now)),
             attempt: self.attempt.saturating_add(1),
@@ -148,7 +148,7 @@ impl Schedule {
     #[must_use]
     pub fn preview(policy: &Reconnect, n: usize, rng: &mut (impl Rng + ?Sized)) -> Vec<Duration> {
         let mut running = policy.run();
-        (0..n).map_while(|_| running.next(policy, Step::Next, rng)).collect()
+        (0..n).map_while(|_| running.next(policy, DelayKind::Next, rng)).collect()
     }
 
     fn limit(&self) -> Option<DialLimit> {
@@ -169,7 +169,7 @@ impl Schedule {
 }
 
 /// A server cannot send us away for longer: a wrong clock or unit in its `Retry-After` would.
-const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
