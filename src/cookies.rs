@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use cookie::Cookie;
 
 /// The longest `Set-Cookie` that is looked at, in bytes (RFC 6265, 6.1).
-const MAX_LINE: usize = 4096;
+const MAX_LINE_LEN: usize = 4096;
 
 /// The most cookies that are kept.
 const MAX_COOKIES: usize = 64;
@@ -22,7 +22,7 @@ const MAX_BYTES: usize = 16 << 10;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct Destination<'a> {
     /// Whether under TLS.
     pub(crate) secure: bool,
     /// A name in lower case, or an IP address without brackets.
@@ -35,10 +35,10 @@ pub(crate) struct Place<'a> {
 /// A bounded store of cookies, the oldest first. At a bound the oldest of the same domain makes
 /// room, or the oldest of all.
 #[derive(Default)]
-pub(crate) struct Jar(Vec<Kept>);
+pub(crate) struct Jar(Vec<StoredCookie>);
 
 /// A cookie as it is kept.
-struct Kept {
+struct StoredCookie {
     name: String,
     value: String,
     /// The host that set it, or the `Domain` that it is for.
@@ -48,25 +48,26 @@ struct Kept {
     path: String,
     secure: bool,
     /// When it is over; `None` lasts as long as the jar.
-    end: Option<SystemTime>,
+    expiry: Option<SystemTime>,
 }
 
 impl Jar {
     /// Takes in the value of a `Set-Cookie` line. What makes no sense is passed over.
-    pub(crate) fn keep(&mut self, from: Place<'_>, line: &[u8], now: SystemTime) {
-        let kept = std::str::from_utf8(line).ok().and_then(|line| Kept::parse(from, line, now));
+    pub(crate) fn store(&mut self, from: Destination<'_>, line: &[u8], now: SystemTime) {
+        let kept =
+            std::str::from_utf8(line).ok().and_then(|line| StoredCookie::parse(from, line, now));
         let Some(new) = kept else {
             return;
         };
         let domain = new.domain.clone();
-        self.0.retain(|old| !old.is_over(now));
-        match self.0.iter_mut().find(|old| old.is_same(&new)) {
+        self.0.retain(|old| !old.is_expired(now));
+        match self.0.iter_mut().find(|old| old.is_replaced_by(&new)) {
             Some(old) if old.secure && !from.secure => return,
             // In the place of the old one: the order is that of first settings.
             Some(old) => *old = new,
             None => self.0.push(new),
         }
-        self.0.retain(|old| !old.is_over(now));
+        self.0.retain(|old| !old.is_expired(now));
         while self.0.len() > MAX_COOKIES || self.bytes() > MAX_BYTES {
             let oldest = self.0.iter().position(|old| old.domain == domain);
             self.0.remove(oldest.unwrap_or(0));
@@ -74,9 +75,9 @@ impl Jar {
     }
 
     /// What `Cookie` says to a place, if anything (RFC 6265, 5.4): longer paths first.
-    pub(crate) fn header(&self, to: Place<'_>, now: SystemTime) -> Option<String> {
-        let mut sent: Vec<&Kept> =
-            self.0.iter().filter(|kept| !kept.is_over(now) && kept.goes(to)).collect();
+    pub(crate) fn header(&self, to: Destination<'_>, now: SystemTime) -> Option<String> {
+        let mut sent: Vec<&StoredCookie> =
+            self.0.iter().filter(|kept| !kept.is_expired(now) && kept.matches(to)).collect();
         sent.sort_by_key(|kept| Reverse(kept.path.len()));
         let pairs: Vec<String> =
             sent.iter().map(|kept| format!("{}={}", kept.name, kept.value)).collect();
@@ -99,10 +100,10 @@ impl fmt::Debug for Jar {
     }
 }
 
-impl Kept {
+impl StoredCookie {
     /// RFC 6265, 5.2 and 5.3.
-    fn parse(from: Place<'_>, line: &str, now: SystemTime) -> Option<Kept> {
-        if line.len() > MAX_LINE {
+    fn parse(from: Destination<'_>, line: &str, now: SystemTime) -> Option<StoredCookie> {
+        if line.len() > MAX_LINE_LEN {
             return None;
         }
         let cookie = Cookie::parse(line).ok()?;
@@ -117,11 +118,11 @@ impl Kept {
         let path = cookie.path().filter(|path| path.starts_with('/'));
         let path = path.unwrap_or_else(|| default_path(from.path)).to_owned();
         let (name, value) = (name.to_owned(), value.to_owned());
-        Some(Kept { name, value, domain, port, path, secure, end: end(&cookie, now) })
+        Some(StoredCookie { name, value, domain, port, path, secure, expiry: expiry(&cookie, now) })
     }
 
     /// Whether one takes the place of the other (RFC 6265, 5.3).
-    fn is_same(&self, other: &Kept) -> bool {
+    fn is_replaced_by(&self, other: &StoredCookie) -> bool {
         let ports = self.port.zip(other.port);
         self.name == other.name
             && self.path == other.path
@@ -129,11 +130,11 @@ impl Kept {
             && ports.is_none_or(|(one, other)| one == other)
     }
 
-    fn is_over(&self, now: SystemTime) -> bool {
-        self.end.is_some_and(|end| end <= now)
+    fn is_expired(&self, now: SystemTime) -> bool {
+        self.expiry.is_some_and(|expiry| expiry <= now)
     }
 
-    fn goes(&self, to: Place<'_>) -> bool {
+    fn matches(&self, to: Destination<'_>) -> bool {
         let host = match self.port {
             Some(port) => to.host == self.domain && to.port == port,
             None => is_within(to.host, &self.domain),
@@ -143,7 +144,7 @@ impl Kept {
 }
 
 /// Whom a cookie is for: a domain, or a host with its port. `None`: nobody whom it may be for.
-fn scope(from: Place<'_>, domain: &str) -> Option<(String, Option<u16>)> {
+fn scope(from: Destination<'_>, domain: &str) -> Option<(String, Option<u16>)> {
     let domain = domain.to_ascii_lowercase();
     let is_label = !domain.trim_end_matches('.').contains('.');
     let is_address = from.host.parse::<IpAddr>().is_ok();
@@ -174,7 +175,7 @@ fn default_path(path: &str) -> &str {
 }
 
 /// When a cookie is over: `Max-Age` before `Expires` (RFC 6265, 5.3).
-fn end(cookie: &Cookie<'_>, now: SystemTime) -> Option<SystemTime> {
+fn expiry(cookie: &Cookie<'_>, now: SystemTime) -> Option<SystemTime> {
     let past = SystemTime::UNIX_EPOCH;
     let after = |start: SystemTime, seconds: i64| match u64::try_from(seconds) {
         // What the clock cannot hold is never.
@@ -200,7 +201,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600 + seconds)
     }
 
-    fn place(url: &str) -> Place<'_> {
+    fn place(url: &str) -> Destination<'_> {
         let (scheme, rest) = url.split_once("://").unwrap();
         let (authority, path) = rest.split_at(rest.find('/').unwrap());
         let secure = scheme == "wss";
@@ -208,12 +209,12 @@ mod tests {
             Some((host, port)) => (host, port.parse().unwrap()),
             None => (authority, if secure { 443 } else { 80 }),
         };
-        Place { secure, host, port, path }
+        Destination { secure, host, port, path }
     }
 
     fn jar(lines: &[(&str, &str)]) -> Jar {
         let mut jar = Jar::default();
-        lines.iter().for_each(|(url, line)| jar.keep(place(url), line.as_bytes(), at(0)));
+        lines.iter().for_each(|(url, line)| jar.store(place(url), line.as_bytes(), at(0)));
         jar
     }
 
@@ -314,7 +315,7 @@ mod tests {
         ]);
         assert_eq!(sent(&kept, "ws://h/x"), "a=3; a=2; b=1");
         assert_eq!(sent(&kept, "ws://h|81/x"), "a=4");
-        kept.keep(place("ws://h/"), b"a=; Max-Age=0", at(0));
+        kept.store(place("ws://h/"), b"a=; Max-Age=0", at(0));
         assert_eq!((sent(&kept, "ws://h/").as_str(), kept.0.len()), ("b=1", 3));
     }
 
@@ -327,7 +328,7 @@ mod tests {
         assert_eq!(sent(&kept, "wss://a.example/"), "id=7");
         assert_eq!(sent(&kept, "ws://a.example/"), "");
         for forged in ["id=evil; Domain=a.example", "id=evil", "id=; Max-Age=0"] {
-            kept.keep(place("ws://a.example/"), forged.as_bytes(), at(0));
+            kept.store(place("ws://a.example/"), forged.as_bytes(), at(0));
             assert_eq!(sent(&kept, "wss://a.example/"), "id=7", "{forged}");
         }
     }
@@ -336,7 +337,7 @@ mod tests {
     fn the_jar_is_bounded_and_no_domain_fills_it_at_the_cost_of_another() {
         let mut kept = jar(&[("ws://a.example/", "id=7"), ("ws://h/", "first=1")]);
         for number in 0..200 {
-            kept.keep(place("ws://h/"), format!("n{number}=x").as_bytes(), at(0));
+            kept.store(place("ws://h/"), format!("n{number}=x").as_bytes(), at(0));
         }
         assert_eq!(kept.0.len(), MAX_COOKIES);
         assert_eq!(sent(&kept, "ws://a.example/"), "id=7");
@@ -344,10 +345,10 @@ mod tests {
         assert!(line.ends_with("n199=x") && !line.contains("first"), "{line}");
         for number in 0..20 {
             let long = format!("long{number}={}", "x".repeat(4000));
-            kept.keep(place("ws://h/"), long.as_bytes(), at(0));
+            kept.store(place("ws://h/"), long.as_bytes(), at(0));
         }
         assert!(kept.bytes() <= MAX_BYTES && sent(&kept, "ws://h/").contains("long19="));
-        kept.keep(place("ws://h/"), format!("id={}", "x".repeat(MAX_LINE)).as_bytes(), at(0));
+        kept.store(place("ws://h/"), format!("id={}", "x".repeat(MAX_LINE_LEN)).as_bytes(), at(0));
         assert!(!sent(&kept, "ws://h/").contains("id="));
     }
 
@@ -374,7 +375,7 @@ mod tests {
             ],
         ) {
             let mut kept = Jar::default();
-            kept.keep(place("ws://a.example/x/"), &line, at(0));
+            kept.store(place("ws://a.example/x/"), &line, at(0));
             let sent = kept.header(place("ws://a.example/x/y"), at(1)).unwrap_or_default();
             prop_assert!(!sent.bytes().any(|byte| byte.is_ascii_control()), "{sent:?}");
             prop_assert!(sent.is_empty() || sent.find('=') > Some(0), "{sent:?}");

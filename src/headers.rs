@@ -8,16 +8,16 @@ use std::fmt;
 /// were sent. `Debug` hides the values of headers that carry secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    /// For each line how long its name is and how long its value, both in [`SIZE`] bytes, and then
+    /// For each line how long its name is and how long its value, both in [`LEN_BYTES`] bytes, and then
     /// both: an open connection keeps them for long, so that they are one block.
     lines: Box<[u8]>,
 }
 
 /// Bytes of a length.
-const SIZE: usize = size_of::<u32>();
+const LEN_BYTES: usize = size_of::<u32>();
 
 /// Names whose values never reach a log.
-const SECRET: [&str; 6] = [
+const SECRET_NAMES: [&str; 6] = [
     "authorization",
     "proxy-authorization",
     "cookie",
@@ -32,7 +32,8 @@ impl Headers {
     pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Headers {
         // Nobody accepts a head of 4 GiB.
         let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-        let length = lines.clone().map(|(name, value)| 2 * SIZE + name.len() + value.len()).sum();
+        let length =
+            lines.clone().map(|(name, value)| 2 * LEN_BYTES + name.len() + value.len()).sum();
         let mut all = Vec::with_capacity(length);
         for (name, value) in lines {
             all.extend_from_slice(&size(name.as_bytes()));
@@ -45,13 +46,13 @@ impl Headers {
 
     /// The first value of a header, if it is there and is text.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.raw().find(|line| is_same(line.0, name.as_bytes()))?;
+        let (_, value) = self.raw().find(|line| eq_ignore_case(line.0, name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
     /// Every value of a header, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let named = move |line: &(&[u8], &[u8])| is_same(line.0, name.as_bytes());
+        let named = move |line: &(&[u8], &[u8])| eq_ignore_case(line.0, name.as_bytes());
         self.raw().filter(named).map(|(_, value)| value)
     }
 
@@ -71,8 +72,8 @@ impl Headers {
     fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = &self.lines[..];
         std::iter::from_fn(move || {
-            let (name, behind) = rest.split_first_chunk::<SIZE>()?;
-            let (value, behind) = behind.split_first_chunk::<SIZE>()?;
+            let (name, behind) = rest.split_first_chunk::<LEN_BYTES>()?;
+            let (value, behind) = behind.split_first_chunk::<LEN_BYTES>()?;
             let (name, behind) = behind.split_at_checked(u32::from_le_bytes(*name) as usize)?;
             let (value, behind) = behind.split_at_checked(u32::from_le_bytes(*value) as usize)?;
             rest = behind;
@@ -92,14 +93,14 @@ impl Headers {
 
     /// Whether one of the comma-separated elements of a header is `token`, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        let is = |element: &[u8]| is_same(element.trim_ascii(), token.as_bytes());
+        let is = |element: &[u8]| eq_ignore_case(element.trim_ascii(), token.as_bytes());
         // Mostly it stands alone.
         self.get_all(name).any(|value| is(value) || value.split(|&byte| byte == b',').any(is))
     }
 
     /// Whether a header of this name may carry a secret.
     pub fn is_secret(name: &str) -> bool {
-        SECRET.iter().any(|secret| secret.eq_ignore_ascii_case(name))
+        SECRET_NAMES.iter().any(|secret| secret.eq_ignore_ascii_case(name))
     }
 }
 
@@ -112,7 +113,7 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
 }
 
 /// Whether two words differ in case alone. Mostly they don't even do that.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
+fn eq_ignore_case(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && (one == other || one.eq_ignore_ascii_case(other))
 }
 

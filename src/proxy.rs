@@ -53,7 +53,7 @@ impl fmt::Debug for Credentials {
 pub(crate) struct BadProxy(&'static str);
 
 /// RFC 1929, 2: a length is one byte.
-const MAX_SOCKS5_WORD: usize = 255;
+const MAX_SOCKS5_FIELD: usize = 255;
 
 /// What fits beside a name of 255 bytes into the request of the crate that speaks SOCKS4.
 const MAX_SOCKS4_USER: usize = 240;
@@ -102,7 +102,7 @@ impl Proxy {
             Scheme::Socks4 | Scheme::Socks4a if is_ipv6 => {
                 Err(BadProxy("SOCKS4 carries no IPv6 address"))
             }
-            Scheme::Socks4a | Scheme::Socks5h if host.len() > MAX_SOCKS5_WORD => {
+            Scheme::Socks4a | Scheme::Socks5h if host.len() > MAX_SOCKS5_FIELD => {
                 Err(BadProxy("the name is too long for SOCKS"))
             }
             _ => Ok(()),
@@ -164,7 +164,7 @@ impl Credentials {
             }
             Scheme::Socks4 | Scheme::Socks4a => Ok(()),
             Scheme::Socks5 | Scheme::Socks5h
-                if [user, password].iter().any(|len| !(1..=MAX_SOCKS5_WORD).contains(len)) =>
+                if [user, password].iter().any(|len| !(1..=MAX_SOCKS5_FIELD).contains(len)) =>
             {
                 Err(BadProxy("SOCKS5 wants user name and password of 1 to 255 bytes"))
             }
@@ -200,42 +200,44 @@ fn first_set(
 
 /// Hosts that go past a proxy.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct NoProxy(Vec<Entry>);
+pub(crate) struct NoProxy(Vec<Rule>);
 
 #[derive(Clone, Debug)]
-struct Entry {
-    hosts: Hosts,
-    /// Only this port, where the entry has one.
+struct Rule {
+    host: HostPattern,
+    /// Only this port, where the rule has one.
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug)]
-enum Hosts {
+enum HostPattern {
     /// `*`
     All,
     /// A name, and all names below it.
     Named(String),
     /// The addresses that share so many leading bits with this one.
-    Net(IpAddr, u32),
+    Network(IpAddr, u32),
 }
 
 impl NoProxy {
     /// Reads a list, separated by commas or blanks. What is neither address nor network is a name.
     pub(crate) fn parse(list: &str) -> NoProxy {
         let words = list.split(|sign: char| sign == ',' || sign.is_whitespace());
-        NoProxy(words.filter(|word| !word.is_empty()).filter_map(Entry::parse).collect())
+        NoProxy(words.filter(|word| !word.is_empty()).filter_map(Rule::parse).collect())
     }
 
     /// Whether this host goes past the proxy.
     pub(crate) fn matches(&self, host: &str, port: u16) -> bool {
         let addr = host.parse().ok();
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        let matches = |entry: &Entry| {
-            entry.port.is_none_or(|only| only == port)
-                && match (&entry.hosts, addr) {
-                    (Hosts::All, _) => true,
-                    (Hosts::Net(net, bits), Some(addr)) => shares(*net, addr, *bits),
-                    (Hosts::Named(parent), None) => is_below(&name, parent),
+        let matches = |rule: &Rule| {
+            rule.port.is_none_or(|only| only == port)
+                && match (&rule.host, addr) {
+                    (HostPattern::All, _) => true,
+                    (HostPattern::Network(net, bits), Some(addr)) => {
+                        is_in_network(*net, addr, *bits)
+                    }
+                    (HostPattern::Named(parent), None) => is_below(&name, parent),
                     _ => false,
                 }
         };
@@ -243,18 +245,18 @@ impl NoProxy {
     }
 }
 
-impl Entry {
-    fn parse(word: &str) -> Option<Entry> {
+impl Rule {
+    fn parse(word: &str) -> Option<Rule> {
         let (word, port) = split_port(word);
         if word == "*" {
-            return Some(Entry { hosts: Hosts::All, port });
+            return Some(Rule { host: HostPattern::All, port });
         }
-        if let Some((net, bits)) = parse_net(word) {
-            return Some(Entry { hosts: Hosts::Net(net, bits), port });
+        if let Some((net, bits)) = parse_network(word) {
+            return Some(Rule { host: HostPattern::Network(net, bits), port });
         }
         let name = word.strip_suffix('.').unwrap_or(word);
         let name = name.strip_prefix('.').unwrap_or(name).to_ascii_lowercase();
-        (!name.is_empty()).then_some(Entry { hosts: Hosts::Named(name), port })
+        (!name.is_empty()).then_some(Rule { host: HostPattern::Named(name), port })
     }
 }
 
@@ -273,7 +275,7 @@ fn split_port(word: &str) -> (&str, Option<u16>) {
 }
 
 /// An address, or `address/bits`.
-fn parse_net(word: &str) -> Option<(IpAddr, u32)> {
+fn parse_network(word: &str) -> Option<(IpAddr, u32)> {
     let (addr, bits) = match word.split_once('/') {
         Some((addr, bits)) => (addr, Some(bits.parse().ok()?)),
         None => (word, None),
@@ -284,7 +286,7 @@ fn parse_net(word: &str) -> Option<(IpAddr, u32)> {
     (bits <= width).then_some((addr, bits))
 }
 
-fn shares(net: IpAddr, addr: IpAddr, bits: u32) -> bool {
+fn is_in_network(net: IpAddr, addr: IpAddr, bits: u32) -> bool {
     let (net, addr, width) = match (net, addr) {
         (IpAddr::V4(net), IpAddr::V4(addr)) => (net.to_bits().into(), addr.to_bits().into(), 32),
         (IpAddr::V6(net), IpAddr::V6(addr)) => (net.to_bits(), addr.to_bits(), 128),

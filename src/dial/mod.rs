@@ -157,7 +157,7 @@ async fn call_closures(
 /// Adds the cookies of a reply to the jar, if `cookie_jar` is on.
 fn store_cookies(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
     if plan.options.cookie_jar {
-        let store = |line| jar.borrow_mut().keep(plan.target.place(), line, SystemTime::now());
+        let store = |line| jar.borrow_mut().store(plan.target.place(), line, SystemTime::now());
         headers.get_all("set-cookie").for_each(store);
     }
 }

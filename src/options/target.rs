@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-use crate::cookies::Place;
+use crate::cookies::Destination;
 use crate::error::ConfigError;
 use crate::options::secret::Secret;
 
@@ -72,9 +72,9 @@ impl Target {
     }
 
     /// Returns the parts that decide about cookies.
-    pub(crate) fn place(&self) -> Place<'_> {
+    pub(crate) fn place(&self) -> Destination<'_> {
         let path = self.resource.split('?').next().unwrap_or_default();
-        Place { secure: self.secure, host: &self.host, port: self.port, path }
+        Destination { secure: self.secure, host: &self.host, port: self.port, path }
     }
 }
 
