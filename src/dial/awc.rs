@@ -24,7 +24,7 @@ use tokio::runtime;
 use tokio::task::LocalSet;
 
 use crate::error::HandshakeError;
-use crate::proto::framed::{Over, over};
+use crate::proto::framed::{Framed, unbuffered};
 
 /// The value of `Sec-WebSocket-Key`: 16 random bytes in base64 (RFC 6455, 4.1).
 pub(super) type Key = [u8; 24];
@@ -35,7 +35,7 @@ pub(super) struct PendingKey {
     exchange: Rc<Exchange>,
 }
 
-type Answer = Result<(ClientResponse, Over<BoxedSocket, Codec>), WsClientError>;
+type Answer = Result<(ClientResponse, Framed<BoxedSocket, Codec>), WsClientError>;
 
 impl PendingKey {
     /// Makes a key.
@@ -120,7 +120,7 @@ impl Exchange {
         head.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
         let nowhere: BoxedSocket = Box::new(tokio::io::empty());
-        ConnectResponse::Tunnel(head, over(nowhere, ClientCodec::new(self.config.clone())))
+        ConnectResponse::Tunnel(head, unbuffered(nowhere, ClientCodec::new(self.config.clone())))
     }
 }
 

@@ -3,13 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use actix_codec::{Decoder, Encoder, Framed, FramedParts};
+use actix_codec::{Decoder, Encoder, FramedParts};
 use bytes::BytesMut;
 use derive_more::{Display, Error};
 
 use crate::proto::codec::Codec;
 use crate::proto::error::{ProtocolError, SendAfterClose};
 use crate::proto::message::{Incoming, Outgoing};
+
+pub(crate) use actix_codec::Framed;
 
 /// Why a framed WebSocket stream ended.
 #[derive(Clone, Debug, Display, Error)]
@@ -73,11 +75,8 @@ impl Encoder<Outgoing> for Codec {
     }
 }
 
-/// A codec over a transport.
-pub(crate) type Over<T, C> = Framed<T, C>;
-
-/// A codec over a transport, without buffers, for nothing goes through them.
-pub(crate) fn over<T, C>(io: T, codec: C) -> Framed<T, C> {
+/// Joins a transport and a codec. The buffers begin empty: nothing was read or written yet.
+pub(crate) fn unbuffered<T, C>(io: T, codec: C) -> Framed<T, C> {
     Framed::from_parts(FramedParts::new(io, codec))
 }
 
