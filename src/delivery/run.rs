@@ -33,7 +33,7 @@ impl Run {
     /// Returns one of the messages. It keeps little more memory than its own bytes.
     #[inline]
     pub(super) fn own_message(&self, index: usize) -> Option<event::Message> {
-        self.messages.own_payload(index).map(|payload| self.message(payload))
+        self.messages.payload_to_keep(index).map(|payload| self.message(payload))
     }
 
     #[inline]

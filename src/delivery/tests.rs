@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::*;
 use crate::command::status::SourceId;
 use crate::event;
-use crate::proto::codec::Kind;
+use crate::proto::codec::MessageKind;
 use crate::proto::message::ControlPayload;
 use crate::proto::messages::Messages;
 
@@ -71,8 +71,8 @@ async fn all(seen: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
 /// Two messages of half a kilobyte each that begin with a number.
 fn run(number: u8) -> Run {
     let mut messages = Messages::default();
-    messages.push(Kind::Binary, 0..512);
-    messages.push(Kind::Binary, 512..1024);
+    messages.push(MessageKind::Binary, 0..512);
+    messages.push(MessageKind::Binary, 512..1024);
     messages.seal(vec![number; 1024].into(), 0, 1024);
     let (source, received) = (SourceId::next(), Instant::now());
     Run { source, epoch: 1, received, messages }
@@ -198,7 +198,7 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
             }));
             let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
             let mut messages = Messages::default();
-            (0..100).for_each(|at| messages.push(Kind::Binary, at..at + 1));
+            (0..100).for_each(|at| messages.push(MessageKind::Binary, at..at + 1));
             messages.seal((0..100).collect::<Vec<u8>>().into(), 0, 100);
             let received = tokio::time::Instant::now().into_std();
             delivery.push_run(Run { source: SourceId::next(), epoch: 1, received, messages });

@@ -19,15 +19,15 @@ pub(super) struct Assembler {
     /// The most frames of one message that is in fragments.
     max_fragments: usize,
     /// Whether text is taken as it is.
-    unchecked: bool,
+    skip_utf8_check: bool,
     /// The message in progress. Apart: mostly there is none.
-    message: Option<Box<Partial>>,
+    message: Option<Box<PartialMessage>>,
     /// How many bytes the last message had that was given out whole.
-    usual: usize,
+    last_len: usize,
 }
 
 /// A message of which the last fragment has not ended yet.
-struct Partial {
+struct PartialMessage {
     /// What it is: text or binary.
     opcode: Opcode,
     /// The check of its text as far as it came; `None` where there is none.
@@ -41,21 +41,21 @@ struct Partial {
     /// What came of them so far, unmasked and inflated, and was not given out.
     bytes: Vec<u8>,
     /// How many of them were taken in: all but those that were read to their place since.
-    taken: usize,
+    processed: usize,
     /// How many bytes were given out.
-    given: usize,
+    released: usize,
 }
 
 impl Assembler {
     /// An assembler of messages of at most so many bytes and so many fragments.
     #[must_use]
     pub(super) fn new(max_len: usize, max_fragments: usize) -> Self {
-        Self { max_len, max_fragments, unchecked: false, message: None, usual: 0 }
+        Self { max_len, max_fragments, skip_utf8_check: false, message: None, last_len: 0 }
     }
 
     /// Whether text is taken as it is, without the check that it is UTF-8.
-    pub(super) fn unchecked(&mut self, unchecked: bool) {
-        self.unchecked = unchecked;
+    pub(super) fn skip_utf8_check(&mut self, skip: bool) {
+        self.skip_utf8_check = skip;
     }
 
     /// The most bytes and the most frames of one message.
@@ -116,17 +116,17 @@ impl Assembler {
             .and_then(|len| before.checked_add(len))
             .filter(|declared| *declared <= most)
             .ok_or(ProtocolError::MessageTooLarge { limit: self.max_len })?;
-        let checked = header.opcode == Opcode::Text && !self.unchecked;
+        let checked = header.opcode == Opcode::Text && !self.skip_utf8_check;
         let partial = self.message.get_or_insert_with(|| {
-            Box::new(Partial {
+            Box::new(PartialMessage {
                 opcode: header.opcode,
                 utf8: checked.then(Utf8::new),
                 compressed,
                 fragments: 0,
                 declared: 0,
                 bytes: Vec::new(),
-                taken: 0,
-                given: 0,
+                processed: 0,
+                released: 0,
             })
         });
         partial.declared = declared;
@@ -147,50 +147,50 @@ impl Assembler {
         }
         partial.reserve(piece.len(), self.max_len);
         partial.bytes.extend_from_slice(piece);
-        partial.taken = partial.bytes.len();
+        partial.processed = partial.bytes.len();
         Ok(())
     }
 
     /// Where the next `wanted` bytes of the fragment in progress belong, with room for them and some
     /// more: for as many at once as the last message had, where that is more, but before they come for
     /// no more than `trust`, or as many again as are there. What is put there is then to be
-    /// [taken in](Self::take_placed).
+    /// [taken in](Self::process_direct).
     #[cfg(feature = "client")]
-    pub(super) fn place(&mut self, wanted: usize, trust: usize) -> Option<&mut Vec<u8>> {
-        let (usual, limit) = (self.usual, self.max_len);
+    pub(super) fn direct_buffer(&mut self, wanted: usize, trust: usize) -> Option<&mut Vec<u8>> {
+        let (last_len, limit) = (self.last_len, self.max_len);
         let partial = self.message.as_mut()?;
         let len = partial.bytes.len();
         let most = len.max(trust);
         // Not for a margin alone.
-        if partial.bytes.capacity() - len < wanted.min(SPARE) {
-            let more = wanted.max(usual.saturating_sub(len)).min(most);
-            partial.reserve(more + MARGIN, limit);
+        if partial.bytes.capacity() - len < wanted.min(MAX_UNUSED_CAPACITY) {
+            let more = wanted.max(last_len.saturating_sub(len)).min(most);
+            partial.reserve(more + NEXT_HEADER_ROOM, limit);
         }
         Some(&mut partial.bytes)
     }
 
     /// How many bytes of the fragment in progress lie in their place, and were not taken in.
-    pub(super) fn placed(&self) -> usize {
-        self.message.as_ref().map_or(0, |partial| partial.bytes.len() - partial.taken)
+    pub(super) fn unprocessed_direct(&self) -> usize {
+        self.message.as_ref().map_or(0, |partial| partial.bytes.len() - partial.processed)
     }
 
     /// Takes in what was read to its place, once `unmask` has unmasked it.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub(super) fn take_placed(
+    pub(super) fn process_direct(
         &mut self,
         unmask: impl FnOnce(&mut [u8]),
     ) -> Result<(), ProtocolError> {
         let Some(partial) = &mut self.message else {
             return Err(ProtocolError::UnexpectedContinuation);
         };
-        let fresh = &mut partial.bytes[partial.taken..];
+        let fresh = &mut partial.bytes[partial.processed..];
         unmask(fresh);
         if let Some(utf8) = &mut partial.utf8 {
             utf8.feed(fresh)?;
         }
-        partial.taken = partial.bytes.len();
+        partial.processed = partial.bytes.len();
         Ok(())
     }
 
@@ -208,8 +208,8 @@ impl Assembler {
             return Err(ProtocolError::UnexpectedContinuation);
         };
         let before = partial.bytes.len();
-        let inflated = inflater.push(piece, &mut partial.bytes, self.max_len - partial.given);
-        partial.taken = partial.bytes.len();
+        let inflated = inflater.push(piece, &mut partial.bytes, self.max_len - partial.released);
+        partial.processed = partial.bytes.len();
         // What came before a fault is judged before it, however the bytes were cut.
         if let Some(utf8) = &mut partial.utf8 {
             utf8.feed(&partial.bytes[before..])?;
@@ -238,8 +238,8 @@ impl Assembler {
         };
         let (opcode, index) = (partial.opcode, partial.fragments.saturating_sub(1));
         if !fin {
-            let bytes = partial.take();
-            partial.given += bytes.len();
+            let bytes = partial.take_bytes();
+            partial.released += bytes.len();
             return Ok(Fragment { opcode, index, bytes, fin });
         }
         let (_, bytes) = self.finish()?;
@@ -256,9 +256,9 @@ impl Assembler {
         if let Some(utf8) = &mut partial.utf8 {
             utf8.finish()?;
         }
-        let bytes = partial.take();
-        if partial.given == 0 {
-            self.usual = bytes.len();
+        let bytes = partial.take_bytes();
+        if partial.released == 0 {
+            self.last_len = bytes.len();
         }
         Ok((partial.opcode, bytes))
     }
@@ -269,22 +269,22 @@ impl Assembler {
     }
 }
 
-impl Partial {
+impl PartialMessage {
     /// Makes room for `more` bytes: twice as much as before, so that tiny fragments don't cost an
     /// allocation each, but not more than the limit, so that a large message has at most that.
     fn reserve(&mut self, more: usize, limit: usize) {
         let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
         if capacity - len < more {
-            let wanted = capacity.saturating_mul(2).max(LEAST).min(limit).max(len + more);
+            let wanted = capacity.saturating_mul(2).max(MIN_CAPACITY).min(limit).max(len + more);
             self.bytes.reserve_exact(wanted - len);
         }
     }
 
     /// What came so far, in a buffer that has little room for more.
-    fn take(&mut self) -> Bytes {
+    fn take_bytes(&mut self) -> Bytes {
         let mut bytes = std::mem::take(&mut self.bytes);
-        self.taken = 0;
-        if bytes.capacity() - bytes.len() > bytes.len().max(SPARE) {
+        self.processed = 0;
+        if bytes.capacity() - bytes.len() > bytes.len().max(MAX_UNUSED_CAPACITY) {
             bytes.shrink_to_fit();
         }
         bytes.into()
@@ -293,19 +293,19 @@ impl Partial {
 
 /// How little room is left in a buffer when more is made, and how much a message may keep beyond its
 /// own bytes if these are not more.
-const SPARE: usize = 32 << 10;
+const MAX_UNUSED_CAPACITY: usize = 32 << 10;
 
 /// Room behind a message for what is read with its end.
 #[cfg(feature = "client")]
-const MARGIN: usize = 16;
+const NEXT_HEADER_ROOM: usize = 16;
 
 /// What the buffer of a message begins with, in bytes.
-const LEAST: usize = 256;
+const MIN_CAPACITY: usize = 256;
 
-impl std::fmt::Debug for Partial {
+impl std::fmt::Debug for PartialMessage {
     /// Without the payload, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Partial")
+        f.debug_struct("PartialMessage")
             .field("is_text", &self.utf8.is_some())
             .field("fragments", &self.fragments)
             .field("declared", &self.declared)
@@ -432,20 +432,28 @@ mod tests {
             assembler.clear();
             assembler.begin(&header(false, Opcode::Binary, 8 << 20), false).unwrap();
             assembler.push(&vec![1; len]).unwrap();
-            let place = assembler.place(wanted, TRUST).unwrap();
+            let place = assembler.direct_buffer(wanted, TRUST).unwrap();
             assert_eq!(place.len(), len);
             place.capacity() - len
         };
-        assert_eq!(room(&mut assembler, 3, 70_000), 70_000 + MARGIN);
-        assert_eq!(room(&mut assembler, 3, 8 << 20), TRUST + MARGIN);
-        assert_eq!(room(&mut assembler, 2 << 20, 8 << 20), (2 << 20) + MARGIN, "as much as came");
+        assert_eq!(room(&mut assembler, 3, 70_000), 70_000 + NEXT_HEADER_ROOM);
+        assert_eq!(room(&mut assembler, 3, 8 << 20), TRUST + NEXT_HEADER_ROOM);
+        assert_eq!(
+            room(&mut assembler, 2 << 20, 8 << 20),
+            (2 << 20) + NEXT_HEADER_ROOM,
+            "as much as came"
+        );
         assert_eq!(room(&mut assembler, 2 << 20, 70_000), 2 << 20, "twice as much, seldom");
         assembler.finish().unwrap();
-        assert_eq!(room(&mut assembler, 3, 70_000), TRUST + MARGIN, "the last had two");
+        assert_eq!(room(&mut assembler, 3, 70_000), TRUST + NEXT_HEADER_ROOM, "the last had two");
         assembler.clear();
         add(&mut assembler, Opcode::Binary, &[1; 200_000]).unwrap();
         assembler.finish().unwrap();
-        assert_eq!(room(&mut assembler, 3, 70_000), 200_000 - 3 + MARGIN, "the last had so many");
+        assert_eq!(
+            room(&mut assembler, 3, 70_000),
+            200_000 - 3 + NEXT_HEADER_ROOM,
+            "the last had so many"
+        );
     }
 
     #[cfg(feature = "client")]
@@ -455,15 +463,15 @@ mod tests {
         add(&mut assembler, Opcode::Text, b"a\xc3").unwrap();
         assembler.begin(&header(true, Opcode::Continuation, 6), false).unwrap();
         for (piece, unmasked) in [(b"BC", b"\xa4c"), (b"DE", b"de")] {
-            assembler.place(4, 100).unwrap().extend_from_slice(piece);
-            assert_eq!(assembler.placed(), 2);
-            assembler.take_placed(|bytes| bytes.copy_from_slice(unmasked)).unwrap();
-            assert_eq!(assembler.placed(), 0);
+            assembler.direct_buffer(4, 100).unwrap().extend_from_slice(piece);
+            assert_eq!(assembler.unprocessed_direct(), 2);
+            assembler.process_direct(|bytes| bytes.copy_from_slice(unmasked)).unwrap();
+            assert_eq!(assembler.unprocessed_direct(), 0);
         }
-        assembler.place(1, 100).unwrap().push(0xff);
-        assert_eq!(assembler.take_placed(|_| ()), Err(ProtocolError::InvalidUtf8));
+        assembler.direct_buffer(1, 100).unwrap().push(0xff);
+        assert_eq!(assembler.process_direct(|_| ()), Err(ProtocolError::InvalidUtf8));
         assembler.clear();
-        assert_eq!(assembler.take_placed(|_| ()), Err(ProtocolError::UnexpectedContinuation));
+        assert_eq!(assembler.process_direct(|_| ()), Err(ProtocolError::UnexpectedContinuation));
     }
 
     #[cfg(feature = "client")]
@@ -472,11 +480,11 @@ mod tests {
         let mut assembler = Assembler::new(1 << 20, 3);
         for len in [1 << 20, 1000, 300_000] {
             assembler.begin(&header(true, Opcode::Binary, len as u64), false).unwrap();
-            assembler.place(len, 1 << 20).unwrap().resize(len, 7);
-            assembler.take_placed(|_| ()).unwrap();
+            assembler.direct_buffer(len, 1 << 20).unwrap().resize(len, 7);
+            assembler.process_direct(|_| ()).unwrap();
             let (_, bytes) = assembler.finish().unwrap();
             let kept = bytes.try_into_mut().unwrap().capacity();
-            assert!((len..=len + SPARE.max(len)).contains(&kept), "{kept} for {len}");
+            assert!((len..=len + MAX_UNUSED_CAPACITY.max(len)).contains(&kept), "{kept} for {len}");
         }
     }
 

@@ -131,7 +131,10 @@ impl CloseFrame {
     }
 
     /// Puts the payload that a Close frame of this content has into `bytes`, and gives it out.
-    pub(in crate::proto) fn payload<'a>(&self, bytes: &'a mut [u8; MAX_PAYLOAD]) -> &'a [u8] {
+    pub(in crate::proto) fn payload<'a>(
+        &self,
+        bytes: &'a mut [u8; MAX_CONTROL_PAYLOAD],
+    ) -> &'a [u8] {
         let (code, reason) = (self.code.value().to_be_bytes(), self.reason.as_bytes());
         let len = code.len() + reason.len();
         bytes[..code.len()].copy_from_slice(&code);
@@ -161,10 +164,10 @@ impl CloseFrame {
 }
 
 /// What a control frame may carry, in bytes (RFC 6455, 5.5).
-pub(in crate::proto) const MAX_PAYLOAD: usize = 125;
+pub(in crate::proto) const MAX_CONTROL_PAYLOAD: usize = 125;
 
 /// The same without the code.
-const MAX_REASON: usize = MAX_PAYLOAD - size_of::<u16>();
+const MAX_REASON: usize = MAX_CONTROL_PAYLOAD - size_of::<u16>();
 
 /// A Close frame that must not be on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Display, Error)]

@@ -2,7 +2,7 @@
 
 use derive_more::{Display, Error};
 
-use crate::proto::deflate::{AVAILABLE, Available, Deflater, Deflation, Effort, Inflater, Shape};
+use crate::proto::deflate::{AVAILABLE, Available, Context, Deflater, Deflation, Inflater, Tuning};
 use crate::proto::frame::Role;
 
 /// Whether and how messages are compressed: what is offered to the server, and how we use it.
@@ -162,10 +162,10 @@ impl Compression {
             offer.push_str(parameter);
         };
         if self.server_no_context_takeover {
-            add(SERVER_ALONE);
+            add(SERVER_NO_TAKEOVER);
         }
         if self.client_no_context_takeover {
-            add(CLIENT_ALONE);
+            add(CLIENT_NO_TAKEOVER);
         }
         if let Some(bits) = self.server_max_window_bits {
             add(&format!("{SERVER_BITS}={bits}"));
@@ -202,14 +202,15 @@ impl Compression {
         let (Some(element), None) = (elements.next(), elements.next()) else {
             return Err(NotAsOffered);
         };
-        self.accept(&Answer::parse(element)?).map(Some)
+        self.accept(&Acceptance::parse(element)?).map(Some)
     }
 
-    fn accept(&self, answer: &Answer) -> Result<Agreed, NotAsOffered> {
+    fn accept(&self, answer: &Acceptance) -> Result<Agreed, NotAsOffered> {
         let available = self.available.ok_or(NotAsOffered)?;
         // RFC 7692, 7.1.1.1: asked for is accepted by being repeated, or the offer declined whole.
         let is_alone = answer.server_no_context_takeover || !self.server_no_context_takeover;
-        let server_bits = within(self.server_max_window_bits, answer.server_max_window_bits);
+        let server_bits =
+            server_window_bits(self.server_max_window_bits, answer.server_max_window_bits);
         // RFC 7692, 7.1.2.2: only where it was offered, and no larger.
         let client_bits = match (self.client_max_window_bits, answer.client_max_window_bits) {
             (None, None) => Some(15),
@@ -220,16 +221,16 @@ impl Compression {
         match (is_alone, server_bits, client_bits) {
             (true, Some(server_bits), Some(client_bits)) => Ok(Agreed {
                 available,
-                server: Shape {
+                server: Context {
                     window_bits: server_bits,
                     takeover: !answer.server_no_context_takeover,
                 },
-                client: Shape {
+                client: Context {
                     window_bits: client_bits,
                     takeover: !answer.client_no_context_takeover
                         && !self.client_no_context_takeover,
                 },
-                effort: Effort {
+                tuning: Tuning {
                     threshold: self.threshold,
                     level: self.level,
                     mem_level: self.mem_level,
@@ -248,7 +249,7 @@ impl Default for Compression {
 
 /// The server's window, unless it is larger than was asked for, or nothing was said of it
 /// (RFC 7692, 7.1.2.1).
-fn within(asked: Option<u8>, answered: Option<u8>) -> Option<u8> {
+fn server_window_bits(asked: Option<u8>, answered: Option<u8>) -> Option<u8> {
     match (asked, answered) {
         (None, answered) => Some(answered.unwrap_or(15)),
         (Some(asked), Some(answered)) if answered <= asked => Some(answered),
@@ -257,21 +258,21 @@ fn within(asked: Option<u8>, answered: Option<u8>) -> Option<u8> {
 }
 
 const NAME: &str = "permessage-deflate";
-const SERVER_ALONE: &str = "server_no_context_takeover";
-const CLIENT_ALONE: &str = "client_no_context_takeover";
+const SERVER_NO_TAKEOVER: &str = "server_no_context_takeover";
+const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_BITS: &str = "server_max_window_bits";
 const CLIENT_BITS: &str = "client_max_window_bits";
 
 /// What a server answered, whatever was offered.
 #[derive(Default)]
-struct Answer {
+struct Acceptance {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
     server_max_window_bits: Option<u8>,
     client_max_window_bits: Option<u8>,
 }
 
-impl Answer {
+impl Acceptance {
     /// Reads one element of the list (RFC 6455, 9.1).
     fn parse(element: &str) -> Result<Self, NotAsOffered> {
         let mut parts = element.split(';').map(trim);
@@ -285,8 +286,8 @@ impl Answer {
                 None => (part, None),
             };
             let is_new = match (name, value) {
-                (SERVER_ALONE, None) => set(&mut answer.server_no_context_takeover),
-                (CLIENT_ALONE, None) => set(&mut answer.client_no_context_takeover),
+                (SERVER_NO_TAKEOVER, None) => set(&mut answer.server_no_context_takeover),
+                (CLIENT_NO_TAKEOVER, None) => set(&mut answer.client_no_context_takeover),
                 (SERVER_BITS, Some(value)) => {
                     answer.server_max_window_bits.replace(bits(value)?).is_none()
                 }
@@ -326,11 +327,11 @@ pub struct Agreed {
     /// Without it there would be no offer.
     available: Available,
     /// What the server compresses with.
-    server: Shape,
+    server: Context,
     /// What the client compresses with.
-    client: Shape,
+    client: Context,
     /// How we compress.
-    effort: Effort,
+    tuning: Tuning,
 }
 
 impl Agreed {
@@ -366,7 +367,7 @@ impl Agreed {
         };
         Deflation {
             inflater: Inflater::new(self.available, theirs),
-            deflater: Deflater::new(self.available, ours, self.effort),
+            deflater: Deflater::new(self.available, ours, self.tuning),
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Deflation {
 
 /// How one direction of a connection is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct Context {
     /// The window's size as a power of two, 8 to 15.
     pub(super) window_bits: u8,
     /// Whether a message may refer to those before it.
@@ -32,7 +32,7 @@ pub(super) struct Shape {
 
 /// How we compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Effort {
+pub(super) struct Tuning {
     /// Messages of fewer bytes are sent as they are.
     pub(super) threshold: usize,
     /// From 1, the fastest, to 9, the smallest.
@@ -45,32 +45,32 @@ pub(super) struct Effort {
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
 /// The least and the most bytes that are made room for at once.
-const STEP: usize = 256;
-const MAX_STEP: usize = 64 << 10;
+const MIN_OUTPUT_STEP: usize = 256;
+const MAX_OUTPUT_STEP: usize = 64 << 10;
 
 /// The longest message that is compressed: zlib counts in 32 bits.
-const MAX_PAYLOAD: usize = 1 << 30;
+const MAX_INPUT: usize = 1 << 30;
 
 thread_local! {
     // One of each is kept for all connections of a thread whose messages stand alone: such a
     // connection owns none between two messages.
-    static INFLATE: Cell<Option<Inflate>> = const { Cell::new(None) };
-    static DEFLATE: Cell<Option<(DeflateConfig, Deflate)>> = const { Cell::new(None) };
+    static CACHED_INFLATE: Cell<Option<Inflate>> = const { Cell::new(None) };
+    static CACHED_DEFLATE: Cell<Option<(DeflateConfig, Deflate)>> = const { Cell::new(None) };
 }
 
 /// Inflates the messages of one peer, piece by piece.
 pub(super) struct Inflater {
     /// What the peer compresses with.
-    shape: Shape,
+    context: Context,
     /// Where in the message we are.
-    place: Place,
+    position: Position,
     /// About 47 KiB. There from the first compressed message on; without takeover only inside one.
     stream: Option<Inflate>,
 }
 
 /// Where in a compressed message we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// Before its first byte.
     Start,
     /// Behind some byte of it.
@@ -80,8 +80,8 @@ enum Place {
 }
 
 impl Inflater {
-    pub(super) fn new(_: Available, shape: Shape) -> Self {
-        Self { shape, place: Place::Start, stream: None }
+    pub(super) fn new(_: Available, context: Context) -> Self {
+        Self { context, position: Position::Start, stream: None }
     }
 
     /// Inflates a piece of a message and appends what comes of it to `out`, which then has at most
@@ -99,23 +99,23 @@ impl Inflater {
         if piece.is_empty() {
             return Ok(());
         }
-        self.place = Place::Inside;
-        let shape = self.shape;
-        let stream = self.stream.get_or_insert_with(|| shape.inflate());
-        let mut step = piece.len().saturating_mul(4).clamp(STEP, MAX_STEP);
+        self.position = Position::Inside;
+        let context = self.context;
+        let stream = self.stream.get_or_insert_with(|| context.new_stream());
+        let mut step = piece.len().saturating_mul(4).clamp(MIN_OUTPUT_STEP, MAX_OUTPUT_STEP);
         loop {
-            let turn = inflate_some(stream, piece, out, step, limit)?;
-            piece = &piece[turn.consumed..];
-            if turn.ended {
+            let progress = inflate_some(stream, piece, out, step, limit)?;
+            piece = &piece[progress.consumed..];
+            if progress.ended {
                 // What follows is a stream of its own (RFC 7692, 7.2.3.4).
                 stream.reset(false);
             }
-            if turn.full {
-                step = (2 * step).min(MAX_STEP);
+            if progress.full {
+                step = (2 * step).min(MAX_OUTPUT_STEP);
             } else if piece.is_empty() {
-                self.place = if turn.ended { Place::Ended } else { Place::Inside };
+                self.position = if progress.ended { Position::Ended } else { Position::Inside };
                 return Ok(());
-            } else if turn.consumed == 0 && !turn.ended {
+            } else if progress.consumed == 0 && !progress.ended {
                 // It can't go on, and can't say why.
                 return Err(ProtocolError::InvalidDeflate);
             }
@@ -127,26 +127,26 @@ impl Inflater {
     /// # Errors
     /// If it ends inside a block.
     pub(super) fn finish(&mut self) -> Result<(), ProtocolError> {
-        let place = std::mem::replace(&mut self.place, Place::Start);
+        let position = std::mem::replace(&mut self.position, Position::Start);
         let Some(mut stream) = self.stream.take() else {
             return Ok(());
         };
-        if place == Place::Inside {
+        if position == Position::Inside {
             check_tail(&mut stream)?;
         }
-        if self.shape.takeover {
+        if self.context.takeover {
             self.stream = Some(stream);
         } else {
             stream.reset(false);
             // At the end of the thread there is nowhere to keep it.
-            let _ = INFLATE.try_with(|kept| kept.set(Some(stream)));
+            let _ = CACHED_INFLATE.try_with(|kept| kept.set(Some(stream)));
         }
         Ok(())
     }
 }
 
 /// What one turn of an inflater came to.
-struct Turn {
+struct Progress {
     /// Bytes that it took.
     consumed: usize,
     /// Whether a block was behind it that said it was the last.
@@ -162,7 +162,7 @@ fn inflate_some(
     out: &mut Vec<u8>,
     step: usize,
     limit: usize,
-) -> Result<Turn, ProtocolError> {
+) -> Result<Progress, ProtocolError> {
     let begin = out.len();
     let room = step.min(limit.saturating_sub(begin));
     make_room(out, room, limit);
@@ -172,15 +172,15 @@ fn inflate_some(
     let target = if room == 0 { &mut beyond[..] } else { &mut out[begin..] };
     let (total_in, total_out) = (stream.total_in(), stream.total_out());
     let status = stream.decompress(piece, target, InflateFlush::NoFlush);
-    let consumed = between(total_in, stream.total_in());
-    let produced = between(total_out, stream.total_out());
+    let consumed = difference(total_in, stream.total_in());
+    let produced = difference(total_out, stream.total_out());
     if room == 0 && produced > 0 {
         return Err(ProtocolError::MessageTooLarge { limit });
     }
     out.truncate(begin + produced);
     let status = status.map_err(|_| ProtocolError::InvalidDeflate)?;
     let ended = status == Status::StreamEnd;
-    Ok(Turn { consumed, ended, full: produced == room && room > 0 && !ended })
+    Ok(Progress { consumed, ended, full: produced == room && room > 0 && !ended })
 }
 
 /// Whether a message ends where a block of no bytes without compression has its length, which the
@@ -191,7 +191,7 @@ fn check_tail(stream: &mut Inflate) -> Result<(), ProtocolError> {
     let (total_in, total_out) = (stream.total_in(), stream.total_out());
     let input = [&TAIL[..], &[0]].concat();
     let status = stream.decompress(&input, &mut nothing, InflateFlush::Block);
-    let consumed = between(total_in, stream.total_in());
+    let consumed = difference(total_in, stream.total_in());
     if status.is_err() || consumed != TAIL.len() || stream.total_out() != total_out {
         return Err(ProtocolError::InvalidDeflate);
     }
@@ -207,15 +207,15 @@ fn make_room(out: &mut Vec<u8>, more: usize, limit: usize) {
     }
 }
 
-fn between(before: u64, after: u64) -> usize {
+fn difference(before: u64, after: u64) -> usize {
     usize::try_from(after - before).expect("both ends lie in one slice")
 }
 
-impl Shape {
-    fn inflate(self) -> Inflate {
+impl Context {
+    fn new_stream(self) -> Inflate {
         let kept = match self.takeover {
             true => None,
-            false => INFLATE.try_with(Cell::take).ok().flatten(),
+            false => CACHED_INFLATE.try_with(Cell::take).ok().flatten(),
         };
         // A raw stream that was made with 8 bits may be one of 9: zlib writes no other.
         kept.unwrap_or_else(|| Inflate::new(false, self.window_bits.max(9)))
@@ -225,32 +225,32 @@ impl Shape {
 /// Compresses our messages, one after the other.
 pub(super) struct Deflater {
     /// What the peer inflates with.
-    shape: Shape,
+    context: Context,
     /// How we compress.
-    effort: Effort,
+    tuning: Tuning,
     /// There from the first compressed message on; without takeover never.
     stream: Option<Deflate>,
 }
 
 impl Deflater {
-    pub(super) fn new(_: Available, shape: Shape, effort: Effort) -> Self {
-        Self { shape, effort, stream: None }
+    pub(super) fn new(_: Available, context: Context, tuning: Tuning) -> Self {
+        Self { context, tuning, stream: None }
     }
 
     /// The payload compressed, if that makes it smaller; `None` if it is to be sent as it is.
     pub(super) fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         // zlib compresses with no window of 8 bits. Not to compress is always allowed.
-        let worth = self.effort.threshold.max(1)..=MAX_PAYLOAD;
-        if !worth.contains(&payload.len()) || self.shape.window_bits < 9 {
+        let worth = self.tuning.threshold.max(1)..=MAX_INPUT;
+        if !worth.contains(&payload.len()) || self.context.window_bits < 9 {
             return None;
         }
         let config = self.config();
-        let mut stream = self.stream.take().unwrap_or_else(|| self.deflate(config));
+        let mut stream = self.stream.take().unwrap_or_else(|| self.new_stream(config));
         let compressed = deflate(&mut stream, payload);
-        if !self.shape.takeover {
+        if !self.context.takeover {
             stream.reset();
             // At the end of the thread there is nowhere to keep it.
-            let _ = DEFLATE.try_with(|kept| kept.set(Some((config, stream))));
+            let _ = CACHED_DEFLATE.try_with(|kept| kept.set(Some((config, stream))));
         } else if compressed.is_some() {
             self.stream = Some(stream);
         } // else the peer won't see what the window has: the next message begins a new one.
@@ -259,18 +259,18 @@ impl Deflater {
 
     fn config(&self) -> DeflateConfig {
         DeflateConfig {
-            level: self.effort.level.into(),
+            level: self.tuning.level.into(),
             method: Method::Deflated,
-            window_bits: -i32::from(self.shape.window_bits),
-            mem_level: self.effort.mem_level.into(),
+            window_bits: -i32::from(self.context.window_bits),
+            mem_level: self.tuning.mem_level.into(),
             strategy: zlib_rs::Strategy::Default,
         }
     }
 
-    fn deflate(&self, config: DeflateConfig) -> Deflate {
-        let kept = match self.shape.takeover {
+    fn new_stream(&self, config: DeflateConfig) -> Deflate {
+        let kept = match self.context.takeover {
             true => None,
-            false => DEFLATE.try_with(Cell::take).ok().flatten(),
+            false => CACHED_DEFLATE.try_with(Cell::take).ok().flatten(),
         };
         match kept {
             Some((like, stream)) if like == config => stream,
@@ -289,7 +289,7 @@ fn deflate(stream: &mut Deflate, payload: &[u8]) -> Option<Vec<u8>> {
     let (total_in, total_out) = (stream.total_in(), stream.total_out());
     stream.compress(payload, &mut out, DeflateFlush::SyncFlush).ok()?;
     let (taken, made) =
-        (between(total_in, stream.total_in()), between(total_out, stream.total_out()));
+        (difference(total_in, stream.total_in()), difference(total_out, stream.total_out()));
     let compressed = out[..made].strip_suffix(&TAIL)?.len();
     if taken < len || made == out.len() || compressed >= len {
         return None;
@@ -315,12 +315,12 @@ mod tests {
     const HELLO: &[u8] = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
 
     fn inflater(window_bits: u8, takeover: bool) -> Inflater {
-        Inflater::new(AVAILABLE.unwrap(), Shape { window_bits, takeover })
+        Inflater::new(AVAILABLE.unwrap(), Context { window_bits, takeover })
     }
 
     fn deflater(window_bits: u8, takeover: bool) -> Deflater {
-        let effort = Effort { threshold: 0, level: 6, mem_level: 8 };
-        Deflater::new(AVAILABLE.unwrap(), Shape { window_bits, takeover }, effort)
+        let tuning = Tuning { threshold: 0, level: 6, mem_level: 8 };
+        Deflater::new(AVAILABLE.unwrap(), Context { window_bits, takeover }, tuning)
     }
 
     /// Inflates a message that comes in these pieces.

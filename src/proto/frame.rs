@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use crate::proto::close::MAX_CONTROL_PAYLOAD;
 use crate::proto::error::ProtocolError;
 
 /// Whose side of the connection we are on.
@@ -95,7 +96,7 @@ impl FrameHeader {
         };
         let short = second & LEN;
         // RFC 6455, 5.5
-        if opcode.is_control() && short > MAX_CONTROL {
+        if opcode.is_control() && usize::from(short) > MAX_CONTROL_PAYLOAD {
             return Err(ProtocolError::ControlTooLong);
         }
         let Some((len, mut end)) = Self::length(short, src)? else {
@@ -226,8 +227,6 @@ const LEN: u8 = 0x7f;
 const LEN_16: u8 = 126;
 /// The length that announces one of 64 bits.
 const LEN_64: u8 = 127;
-/// The most that a control frame may carry, in bytes.
-const MAX_CONTROL: u8 = 125;
 
 #[cfg(test)]
 mod tests {

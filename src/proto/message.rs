@@ -6,7 +6,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use derive_more::{Display, Error};
 
-use crate::proto::close::CloseFrame;
+use crate::proto::close::{CloseFrame, MAX_CONTROL_PAYLOAD};
 use crate::proto::frame::Opcode;
 
 /// A whole data message.
@@ -179,7 +179,7 @@ impl ControlPayload {
     pub fn new(bytes: impl Into<Bytes>) -> Result<Self, ControlTooLong> {
         let bytes = bytes.into();
         match bytes.len() {
-            0..=125 => Ok(Self(bytes)),
+            0..=MAX_CONTROL_PAYLOAD => Ok(Self(bytes)),
             len => Err(ControlTooLong { len }),
         }
     }

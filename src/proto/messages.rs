@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Buf as _, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use crate::proto::codec::Kind;
+use crate::proto::codec::MessageKind;
 use crate::proto::frame::Opcode;
 use crate::proto::message::{Payload, View};
 
@@ -18,9 +18,9 @@ pub(crate) struct Messages {
     base: usize,
     spans: Vec<Span>,
     /// How many of the spans are done with.
-    done: usize,
+    consumed: usize,
     /// The messages that don't lie in the buffer.
-    own: Vec<Bytes>,
+    separate: Vec<Bytes>,
     /// The bytes that all this keeps from being used for anything else.
     held: usize,
 }
@@ -31,10 +31,10 @@ pub(crate) struct Messages {
 struct Span(u64);
 
 /// The farthest that a message in the buffer may reach, in bytes.
-pub(crate) const MOST: usize = (1 << 30) - 1;
+pub(crate) const MAX_OFFSET: usize = (1 << 30) - 1;
 
 /// A message with fewer bytes than this goes its own way with a copy of them.
-const SHORT: usize = 256;
+const SHARE_FROM: usize = 256;
 
 impl Messages {
     /// None yet, with room for so many.
@@ -44,26 +44,26 @@ impl Messages {
 
     /// Adds one that lies in the buffer to come.
     #[inline]
-    pub(crate) fn push(&mut self, kind: Kind, place: Range<usize>) {
+    pub(crate) fn push(&mut self, kind: MessageKind, place: Range<usize>) {
         self.spans.push(Span::new(place.start, place.len(), kind));
     }
 
     /// Adds one that doesn't.
-    pub(crate) fn push_own(&mut self, kind: Kind, bytes: Bytes) {
-        let span = Span::new(self.own.len(), 0, kind).own();
+    pub(crate) fn push_separate(&mut self, kind: MessageKind, bytes: Bytes) {
+        let span = Span::new(self.separate.len(), 0, kind).separate();
         self.held += bytes.len();
-        self.own.push(bytes);
+        self.separate.push(bytes);
         self.spans.push(span);
     }
 
     /// The part of the buffer to come in which messages lie.
     pub(crate) fn extent(&self) -> Range<usize> {
-        let mut inside = self.spans.iter().filter(|span| !span.is_own());
+        let mut inside = self.spans.iter().filter(|span| !span.is_separate());
         let Some(first) = inside.next() else {
             return 0..0;
         };
         let last = inside.next_back().unwrap_or(first);
-        first.place(0).start..last.place(0).end
+        first.range(0).start..last.range(0).end
     }
 
     /// Gives them their buffer, which begins at `base` as the places count, and keeps `held` bytes of
@@ -77,7 +77,7 @@ impl Messages {
     /// How many are left.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.spans.len() - self.done
+        self.spans.len() - self.consumed
     }
 
     #[inline]
@@ -92,7 +92,7 @@ impl Messages {
     }
 
     fn span(&self, index: usize) -> Option<Span> {
-        self.spans.get(self.done.checked_add(index)?).copied()
+        self.spans.get(self.consumed.checked_add(index)?).copied()
     }
 
     /// The bytes of one of those that are left.
@@ -103,7 +103,11 @@ impl Messages {
 
     #[inline]
     fn bytes_of(&self, span: Span) -> &[u8] {
-        if span.is_own() { &self.own[span.start()] } else { &self.buffer[span.place(self.base)] }
+        if span.is_separate() {
+            &self.separate[span.start()]
+        } else {
+            &self.buffer[span.range(self.base)]
+        }
     }
 
     /// One of those that are left, lent.
@@ -117,9 +121,9 @@ impl Messages {
     pub(crate) fn views(&self) -> impl ExactSizeIterator<Item = View<'_>> {
         // Looked up once, not for each.
         let (buffer, base) = (&self.buffer[..], self.base);
-        self.spans[self.done..].iter().map(move |&span| {
-            let inside = !span.is_own();
-            span.view(if inside { &buffer[span.place(base)] } else { &self.own[span.start()] })
+        self.spans[self.consumed..].iter().map(move |&span| {
+            let inside = !span.is_separate();
+            span.view(if inside { &buffer[span.range(base)] } else { &self.separate[span.start()] })
         })
     }
 
@@ -128,9 +132,9 @@ impl Messages {
     pub(crate) fn payload(&self, index: usize) -> Option<Payload> {
         let span = self.span(index)?;
         let bytes = match span {
-            span if span.is_own() => self.own[span.start()].clone(),
+            span if span.is_separate() => self.separate[span.start()].clone(),
             span if span.len() == 0 => Bytes::new(),
-            span => self.buffer.slice(span.place(self.base)),
+            span => self.buffer.slice(span.range(self.base)),
         };
         Some(self.payload_of(span, bytes))
     }
@@ -138,12 +142,12 @@ impl Messages {
     /// As [`payload`](Messages::payload), for one that goes its own way: a short one has a copy, which
     /// takes less than a share in the buffer. That is counted up and down by locked operations.
     #[inline]
-    pub(crate) fn own_payload(&self, index: usize) -> Option<Payload> {
+    pub(crate) fn payload_to_keep(&self, index: usize) -> Option<Payload> {
         let span = self.span(index)?;
-        if span.is_own() || span.len() >= SHORT {
+        if span.is_separate() || span.len() >= SHARE_FROM {
             return self.payload(index);
         }
-        Some(self.payload_of(span, copied(self.bytes_of(span))))
+        Some(self.payload_of(span, copy_of(self.bytes_of(span))))
     }
 
     /// Always inlined: what was put together word by word would have to be in the cache before it could
@@ -151,11 +155,11 @@ impl Messages {
     #[inline(always)]
     fn payload_of(&self, span: Span, bytes: Bytes) -> Payload {
         match span.kind() {
-            Kind::Text => match ByteString::try_from(bytes) {
+            MessageKind::Text => match ByteString::try_from(bytes) {
                 Ok(text) => Payload::Text(text),
                 Err(_) => Payload::Binary(Bytes::copy_from_slice(self.bytes_of(span))),
             },
-            Kind::Unchecked | Kind::Binary => Payload::Binary(bytes),
+            MessageKind::Unchecked | MessageKind::Binary => Payload::Binary(bytes),
         }
     }
 
@@ -167,7 +171,7 @@ impl Messages {
     /// Is done with the first of those that are left.
     #[inline]
     pub(crate) fn advance(&mut self) {
-        self.done = (self.done + 1).min(self.spans.len());
+        self.consumed = (self.consumed + 1).min(self.spans.len());
     }
 
     /// The first `count` of those that are left, which then are done with. What they keep counts as
@@ -176,18 +180,18 @@ impl Messages {
         if count >= self.len() {
             return std::mem::take(self);
         }
-        let end = self.done + count;
+        let end = self.consumed + count;
         let mut front = Self::with_capacity(count);
         let mut len = 0;
-        for &span in &self.spans[self.done..end] {
-            if span.is_own() {
-                front.push_own(span.kind(), self.own[span.start()].clone());
+        for &span in &self.spans[self.consumed..end] {
+            if span.is_separate() {
+                front.push_separate(span.kind(), self.separate[span.start()].clone());
             } else {
                 front.spans.push(span);
                 len += span.len();
             }
         }
-        self.done = end;
+        self.consumed = end;
         front.seal(self.buffer.clone(), self.base, len);
         if len < self.held / 4 {
             front.compact();
@@ -199,7 +203,7 @@ impl Messages {
 
     /// Forgets `count` of those that are left, from the `at`-th on.
     pub(crate) fn remove(&mut self, at: usize, count: usize) {
-        let at = self.done + at.min(self.len());
+        let at = self.consumed + at.min(self.len());
         let end = self.spans.len().min(at + count);
         self.spans.drain(at..end);
     }
@@ -208,9 +212,9 @@ impl Messages {
     pub(crate) fn compact(&mut self) {
         let mut left = Self::with_capacity(self.len());
         let mut buffer = BytesMut::new();
-        for &span in &self.spans[self.done..] {
-            if span.is_own() {
-                left.push_own(span.kind(), self.own[span.start()].clone());
+        for &span in &self.spans[self.consumed..] {
+            if span.is_separate() {
+                left.push_separate(span.kind(), self.separate[span.start()].clone());
             } else {
                 let start = buffer.len();
                 buffer.extend_from_slice(self.bytes_of(span));
@@ -225,45 +229,45 @@ impl Messages {
 
 impl Span {
     /// # Panics
-    /// Beyond [`MOST`], which callers keep to.
+    /// Beyond [`MAX_OFFSET`], which callers keep to.
     #[inline]
-    fn new(start: usize, len: usize, kind: Kind) -> Self {
-        assert!((start | len) <= MOST, "a buffer of messages is looked at up to 1 GiB");
-        Self(start as u64 | (len as u64) << LEN | (kind as u64) << KIND)
+    fn new(start: usize, len: usize, kind: MessageKind) -> Self {
+        assert!((start | len) <= MAX_OFFSET, "a buffer of messages is looked at up to 1 GiB");
+        Self(start as u64 | (len as u64) << LEN_SHIFT | (kind as u64) << KIND_SHIFT)
     }
 
     /// The same, at a place of `own`.
-    fn own(self) -> Self {
-        Self(self.0 | OWN)
+    fn separate(self) -> Self {
+        Self(self.0 | SEPARATE_BIT)
     }
 
     #[inline]
-    fn is_own(self) -> bool {
-        self.0 & OWN != 0
+    fn is_separate(self) -> bool {
+        self.0 & SEPARATE_BIT != 0
     }
 
     #[inline]
     fn start(self) -> usize {
-        self.0 as usize & MOST
+        self.0 as usize & MAX_OFFSET
     }
 
     #[inline]
     fn len(self) -> usize {
-        (self.0 >> LEN) as usize & MOST
+        (self.0 >> LEN_SHIFT) as usize & MAX_OFFSET
     }
 
     #[inline]
-    fn kind(self) -> Kind {
-        match self.0 >> KIND & 3 {
-            TEXT => Kind::Text,
-            UNCHECKED => Kind::Unchecked,
-            _ => Kind::Binary,
+    fn kind(self) -> MessageKind {
+        match self.0 >> KIND_SHIFT & 3 {
+            TEXT_BITS => MessageKind::Text,
+            UNCHECKED_BITS => MessageKind::Unchecked,
+            _ => MessageKind::Binary,
         }
     }
 
     /// Its place in a buffer that begins at `base`.
     #[inline]
-    fn place(self, base: usize) -> Range<usize> {
+    fn range(self, base: usize) -> Range<usize> {
         let start = self.start() - base;
         start..start + self.len()
     }
@@ -272,35 +276,37 @@ impl Span {
     fn view(self, bytes: &[u8]) -> View<'_> {
         match self.kind() {
             // Checked once more: that is the price of no `unsafe`.
-            Kind::Text => simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text),
-            Kind::Unchecked | Kind::Binary => View::Binary(bytes),
+            MessageKind::Text => {
+                simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text)
+            }
+            MessageKind::Unchecked | MessageKind::Binary => View::Binary(bytes),
         }
     }
 }
 
 /// Where in a [`Span`] the length begins, and what it is.
-const LEN: u32 = 30;
-const KIND: u32 = 60;
-const TEXT: u64 = Kind::Text as u64;
-const UNCHECKED: u64 = Kind::Unchecked as u64;
+const LEN_SHIFT: u32 = 30;
+const KIND_SHIFT: u32 = 60;
+const TEXT_BITS: u64 = MessageKind::Text as u64;
+const UNCHECKED_BITS: u64 = MessageKind::Unchecked as u64;
 /// The bit of one that does not lie in the buffer.
-const OWN: u64 = 1 << 62;
+const SEPARATE_BIT: u64 = 1 << 62;
 
 /// A copy in a block of its own. Blocks of some sizes are wanted for each message besides: its place in
 /// an actor's mailbox has 24 bytes, and the envelope of an `event::Message` 88. glibc's allocator keeps
 /// only a few of a size at hand, so that the copy is given one of another size.
 #[inline]
-fn copied(bytes: &[u8]) -> Bytes {
+fn copy_of(bytes: &[u8]) -> Bytes {
     match bytes.len() {
         0 => Bytes::new(),
-        1..=24 => behind([0; 24], bytes),
-        73..=88 => behind([0; 16], bytes),
+        1..=24 => copy_behind([0; 24], bytes),
+        73..=88 => copy_behind([0; 16], bytes),
         _ => Bytes::copy_from_slice(bytes),
     }
 }
 
 #[inline]
-fn behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
+fn copy_behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
     let mut block = Vec::with_capacity(N + bytes.len());
     block.extend_from_slice(&front);
     block.extend_from_slice(bytes);
@@ -316,10 +322,10 @@ mod tests {
     /// A text, an own binary, an empty binary and an unchecked text, in a buffer that begins at 3.
     fn four() -> Messages {
         let mut messages = Messages::with_capacity(4);
-        messages.push(Kind::Text, 5..8);
-        messages.push_own(Kind::Binary, Bytes::from_static(b"own"));
-        messages.push(Kind::Binary, 10..10);
-        messages.push(Kind::Unchecked, 11..12);
+        messages.push(MessageKind::Text, 5..8);
+        messages.push_separate(MessageKind::Binary, Bytes::from_static(b"own"));
+        messages.push(MessageKind::Binary, 10..10);
+        messages.push(MessageKind::Unchecked, 11..12);
         assert_eq!(messages.extent(), 5..12);
         messages.seal(Bytes::from_static(b"--abc---\xff"), 3, 9);
         messages
@@ -339,13 +345,13 @@ mod tests {
 
     #[test]
     fn a_place_is_read_as_it_was_noted() {
-        for start in [0, 1, MOST] {
-            for len in [0, 1, MOST] {
-                for kind in [Kind::Text, Kind::Unchecked, Kind::Binary] {
+        for start in [0, 1, MAX_OFFSET] {
+            for len in [0, 1, MAX_OFFSET] {
+                for kind in [MessageKind::Text, MessageKind::Unchecked, MessageKind::Binary] {
                     let span = Span::new(start, len, kind);
-                    for (span, is_own) in [(span, false), (span.own(), true)] {
+                    for (span, is_separate) in [(span, false), (span.separate(), true)] {
                         assert_eq!((span.start(), span.len()), (start, len));
-                        assert_eq!((span.kind(), span.is_own()), (kind, is_own));
+                        assert_eq!((span.kind(), span.is_separate()), (kind, is_separate));
                     }
                 }
             }
@@ -368,18 +374,18 @@ mod tests {
     fn a_short_one_goes_its_own_way_without_the_buffer() {
         let messages = four();
         for index in 0..messages.len() {
-            assert_eq!(messages.own_payload(index), messages.payload(index));
+            assert_eq!(messages.payload_to_keep(index), messages.payload(index));
         }
-        assert_eq!(messages.own_payload(4), None);
-        for len in 1..=SHORT {
-            for kind in [Kind::Text, Kind::Binary] {
+        assert_eq!(messages.payload_to_keep(4), None);
+        for len in 1..=SHARE_FROM {
+            for kind in [MessageKind::Text, MessageKind::Binary] {
                 let mut messages = Messages::default();
                 messages.push(kind, 1..1 + len);
                 messages.seal(Bytes::from(vec![b'a'; len + 2]), 0, 0);
-                let (own, shared) = (messages.own_payload(0), messages.payload(0));
+                let (own, shared) = (messages.payload_to_keep(0), messages.payload(0));
                 assert_eq!(own, shared);
                 drop(shared);
-                assert_eq!(messages.buffer.is_unique(), len < SHORT, "{len}");
+                assert_eq!(messages.buffer.is_unique(), len < SHARE_FROM, "{len}");
             }
         }
     }
@@ -403,9 +409,9 @@ mod tests {
     fn each_part_answers_for_the_memory_that_it_keeps() {
         let chunk = || {
             let mut messages = Messages::default();
-            messages.push(Kind::Binary, 0..300);
-            messages.push(Kind::Binary, 300..310);
-            messages.push(Kind::Binary, 310..400);
+            messages.push(MessageKind::Binary, 0..300);
+            messages.push(MessageKind::Binary, 300..310);
+            messages.push(MessageKind::Binary, 310..400);
             messages.seal(Bytes::from(vec![7; 400]), 0, 1000);
             messages
         };

@@ -17,14 +17,14 @@ pub(super) struct Deflation {
 
 /// How one direction of a connection would be compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct Context {
     pub(super) window_bits: u8,
     pub(super) takeover: bool,
 }
 
 /// How we would compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Effort {
+pub(super) struct Tuning {
     pub(super) threshold: usize,
     pub(super) level: u8,
     pub(super) mem_level: u8,
@@ -34,7 +34,7 @@ pub(super) struct Effort {
 pub(super) struct Inflater(Available);
 
 impl Inflater {
-    pub(super) fn new(available: Available, _: Shape) -> Self {
+    pub(super) fn new(available: Available, _: Context) -> Self {
         Self(available)
     }
 
@@ -56,7 +56,7 @@ impl Inflater {
 pub(super) struct Deflater(Available);
 
 impl Deflater {
-    pub(super) fn new(available: Available, _: Shape, _: Effort) -> Self {
+    pub(super) fn new(available: Available, _: Context, _: Tuning) -> Self {
         Self(available)
     }
 

@@ -31,7 +31,7 @@ impl Utf8 {
     #[inline]
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         let bytes = if self.needed == 0 { bytes } else { self.complete(bytes)? };
-        if bytes.len() < SHORT && bytes.is_ascii() {
+        if bytes.len() < SIMD_FROM && bytes.is_ascii() {
             return Ok(());
         }
         self.characters(bytes)
@@ -101,7 +101,7 @@ impl Default for Utf8 {
 }
 
 /// From this many bytes on SIMD is faster than the words of `is_ascii`.
-const SHORT: usize = 64;
+const SIMD_FROM: usize = 64;
 
 /// The text is not UTF-8: send it as binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,10 +18,10 @@ use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
 use crate::proto::close::{CloseCode, CloseFrame};
-use crate::proto::codec::{Plain, Step};
+use crate::proto::codec::{FastPath, Step};
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
-use crate::proto::messages::{MOST, Messages};
+use crate::proto::messages::{MAX_OFFSET, Messages};
 
 /// The most bytes that one poll reads. Then other tasks of the thread run.
 const READ_BUDGET: usize = 128 << 10;
@@ -102,7 +102,7 @@ impl OtherItems {
 /// keeps its variables in registers. With spans of one word that saved 3.5 ns for each message of a batch.
 #[inline(never)]
 fn decode_plain(
-    plain: Plain,
+    plain: FastPath,
     buf: &[u8],
     at: &mut usize,
     messages: &mut Messages,
@@ -216,7 +216,8 @@ impl Live {
     /// the whole message; a large message into a buffer of its own; all else into the thread's chunk.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(ReadBuffer, usize)>> {
         if self.inbox.is_empty()
-            && let Some((place, wanted)) = self.codec.place(OWN_BUFFER_FROM, MAX_PREALLOCATED)
+            && let Some((place, wanted)) =
+                self.codec.direct_buffer(OWN_BUFFER_FROM, MAX_PREALLOCATED)
         {
             let mut limited = (&mut *place).limit(wanted + MAX_SERVER_HEADER);
             let count = ready!(pin!(self.link.read_buf(&mut limited)).poll(cx))?;
@@ -226,7 +227,7 @@ impl Live {
             place.truncate(end);
             return Poll::Ready(Ok((ReadBuffer::Own(std::mem::take(&mut self.inbox)), count)));
         }
-        let wanted = self.codec.wanted_whole();
+        let wanted = self.codec.missing_in_place();
         let len = self.inbox.len();
         // With each read into the chunk, the inbox is copied into it and the leftover back: for a message that arrives
         // in many small reads that is quadratic.
@@ -364,10 +365,10 @@ impl Live {
         let left = delivery.left(room);
         let is_full = loop {
             // The fast path: single uncompressed frames, where no limit or option needs more than a look at the header.
-            if let Some(plain) = self.codec.plain()
+            if let Some(plain) = self.codec.fast_path()
                 && let Some(left) = left
             {
-                let end = buf.len().min(MOST);
+                let end = buf.len().min(MAX_OFFSET);
                 cost = decode_plain(plain, &buf[..end], &mut at, &mut messages, cost, left);
             }
             if left.is_none_or(|left| cost > left) {
@@ -380,15 +381,15 @@ impl Live {
                     at += len;
                     cost += delivery::cost(len);
                     // A range has 30 bits. With limits above 1 GiB a buffer can be longer.
-                    if at <= MOST {
+                    if at <= MAX_OFFSET {
                         messages.push(kind, place);
                     } else {
-                        messages.push_own(kind, Bytes::copy_from_slice(&buf[place]));
+                        messages.push_separate(kind, Bytes::copy_from_slice(&buf[place]));
                     }
                 }
                 Ok(Step::Assembled(opcode, bytes)) => {
                     cost += delivery::cost(bytes.len());
-                    messages.push_own(self.codec.kind(opcode), bytes);
+                    messages.push_separate(self.codec.kind(opcode), bytes);
                 }
                 Ok(Step::Item(item)) => {
                     cost += delivery::EVENT_COST;

@@ -38,10 +38,12 @@ impl Codec {
     /// If the peer broke the protocol or passed a limit, once; and once if bytes follow its Close.
     #[inline]
     pub fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
-        if let Some((kind, payload, behind)) = self.plain().and_then(|plain| plain.find(src)) {
+        if let Some((kind, payload, behind)) =
+            self.fast_path().and_then(|fast_path| fast_path.find(src))
+        {
             let len = payload.len();
             src.advance(src.len() - behind.len() - len);
-            return self.message(kind.opcode(), taken(src, len)).map(Some);
+            return self.incoming(kind.opcode(), split_payload(src, len)).map(Some);
         }
         let mut at = 0;
         let step = self.step(src, &mut at);
@@ -49,8 +51,10 @@ impl Codec {
         match step {
             Ok(Step::More) => Ok(None),
             Ok(Step::Item(item)) => Ok(Some(item)),
-            Ok(Step::Assembled(opcode, bytes)) => self.message(opcode, bytes).map(Some),
-            Ok(Step::Whole(opcode, len)) => self.message(opcode, taken(src, len)).map(Some),
+            Ok(Step::Assembled(opcode, bytes)) => self.incoming(opcode, bytes).map(Some),
+            Ok(Step::Whole(opcode, len)) => {
+                self.incoming(opcode, split_payload(src, len)).map(Some)
+            }
             Err(err) => Err(err),
         }
     }
@@ -66,7 +70,7 @@ impl Codec {
         if self.receiving != Receiving::Open {
             return self.step_after_end(src, at);
         }
-        let result = self.next(src, at);
+        let result = self.next_step(src, at);
         match &result {
             Ok(Step::Item(Incoming::Close(_))) => self.end(Receiving::Closed),
             Err(_) => {
@@ -81,7 +85,7 @@ impl Codec {
     /// Gives out a message that is whole. A text is checked once more: that is the price of no
     /// `unsafe`.
     #[inline]
-    fn message(&self, opcode: Opcode, payload: Bytes) -> Result<Incoming, ProtocolError> {
+    fn incoming(&self, opcode: Opcode, payload: Bytes) -> Result<Incoming, ProtocolError> {
         match opcode {
             Opcode::Text if self.unchecked => Ok(Incoming::Unchecked(payload)),
             Opcode::Text => match ByteString::try_from(payload) {
@@ -119,11 +123,11 @@ impl Codec {
 
     /// Takes frames until there is something to give out.
     #[inline]
-    fn next(&mut self, src: &mut [u8], at: &mut usize) -> Result<Step, ProtocolError> {
+    fn next_step(&mut self, src: &mut [u8], at: &mut usize) -> Result<Step, ProtocolError> {
         loop {
             let frame = match self.frame.take() {
                 Some(frame) => frame,
-                None => match self.begin(src.get(*at..).unwrap_or_default(), at)? {
+                None => match self.read_header(src.get(*at..).unwrap_or_default(), at)? {
                     Some(frame) => frame,
                     None => return Ok(Step::More),
                 },
@@ -131,9 +135,9 @@ impl Codec {
             // Nothing is there if a careless caller took bytes away.
             let rest = src.get_mut(*at..).unwrap_or_default();
             if !frame.is_part {
-                return self.whole(frame, rest, at);
+                return self.finish_single(frame, rest, at);
             }
-            if let Some(step) = self.fragment(frame, rest, at)? {
+            if let Some(step) = self.add_part(frame, rest, at)? {
                 return Ok(step);
             }
         }
@@ -141,7 +145,11 @@ impl Codec {
 
     /// Takes a header off `src`, judging each byte as soon as it is there.
     #[inline]
-    fn begin(&mut self, src: &[u8], at: &mut usize) -> Result<Option<PartialFrame>, ProtocolError> {
+    fn read_header(
+        &mut self,
+        src: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<PartialFrame>, ProtocolError> {
         let deflate = self.deflation.is_some();
         let mut compressed = false;
         if let Some(&first) = src.first() {
@@ -157,7 +165,7 @@ impl Codec {
         };
         self.header_begun = false;
         *at += end;
-        let (len, is_part) = self.admit(&header, compressed)?;
+        let (len, is_part) = self.check_len(&header, compressed)?;
         if let Some(observer) = &self.observer {
             observer(Way::In, &header, &src[end..src.len().min(end.saturating_add(len))]);
         }
@@ -177,7 +185,7 @@ impl Codec {
     /// Holds a declared length against the limits, before a byte of it is kept. Says whether the frame
     /// goes to the assembler, too.
     #[inline]
-    fn admit(
+    fn check_len(
         &mut self,
         header: &FrameHeader,
         compressed: bool,
@@ -203,7 +211,7 @@ impl Codec {
     /// Gives out a frame that is a message or a control frame as it is, once all of it is there;
     /// till then it checks what came of it.
     #[inline]
-    fn whole(
+    fn finish_single(
         &mut self,
         mut frame: PartialFrame,
         rest: &mut [u8],
@@ -224,19 +232,19 @@ impl Codec {
         }
         let payload = rest.get(..frame.len).unwrap_or_default();
         *at += payload.len();
-        control(opcode, payload).map(Step::Item)
+        parse_control(opcode, payload).map(Step::Item)
     }
 
     /// Moves what came of a fragment or a compressed frame to its message, and gives that out when
     /// it is whole; or the fragment, where that is wanted. `None` if another frame is to follow.
-    fn fragment(
+    fn add_part(
         &mut self,
         mut frame: PartialFrame,
         rest: &mut [u8],
         at: &mut usize,
     ) -> Result<Option<Step>, ProtocolError> {
-        if self.assembler.placed() > 0 {
-            self.assembler.take_placed(|placed| {
+        if self.assembler.unprocessed_direct() > 0 {
+            self.assembler.process_direct(|placed| {
                 frame.unmask(placed);
             })?;
         }
@@ -268,13 +276,13 @@ impl Codec {
 
 /// A payload taken off the front of `src`.
 #[inline]
-fn taken(src: &mut BytesMut, len: usize) -> Bytes {
+fn split_payload(src: &mut BytesMut, len: usize) -> Bytes {
     // An empty one need not keep the buffer.
     if len == 0 { Bytes::new() } else { src.split_to(len).freeze() }
 }
 
 /// What a whole control frame means.
-fn control(opcode: Opcode, payload: &[u8]) -> Result<Incoming, ProtocolError> {
+fn parse_control(opcode: Opcode, payload: &[u8]) -> Result<Incoming, ProtocolError> {
     if opcode == Opcode::Close {
         return Ok(Incoming::Close(CloseFrame::read(payload)?));
     }

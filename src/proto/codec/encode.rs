@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::BytesMut;
 
-use crate::proto::close::MAX_PAYLOAD;
+use crate::proto::close::MAX_CONTROL_PAYLOAD;
 use crate::proto::codec::{Codec, MaskKeys, Way};
 use crate::proto::error::SendAfterClose;
 use crate::proto::frame::{FrameHeader, Opcode, Role};
@@ -24,13 +24,13 @@ impl Codec {
                 return self.encode_data(&payload, Some(size), dst);
             }
             _ if self.close_sent => return Err(SendAfterClose),
-            Outgoing::Ping(payload) => self.write(Opcode::Ping, &payload, dst),
-            Outgoing::Pong(payload) => self.write(Opcode::Pong, &payload, dst),
+            Outgoing::Ping(payload) => self.write_single(Opcode::Ping, &payload, dst),
+            Outgoing::Pong(payload) => self.write_single(Opcode::Pong, &payload, dst),
             Outgoing::Close(frame) => {
                 self.close_sent = true;
-                let mut bytes = [0; MAX_PAYLOAD];
+                let mut bytes = [0; MAX_CONTROL_PAYLOAD];
                 let payload = frame.as_ref().map_or(&[][..], |frame| frame.payload(&mut bytes));
-                self.write(Opcode::Close, payload, dst);
+                self.write_single(Opcode::Close, payload, dst);
             }
         }
         Ok(())
@@ -90,22 +90,22 @@ impl Codec {
     /// Appends a data message to `dst`, compressed if that was agreed and is worth it.
     #[inline]
     fn write_message(&mut self, payload: &Payload, dst: &mut BytesMut) {
-        let opcode = opcode(payload);
-        if let Some(compressed) = self.compressed(payload.as_bytes()) {
+        let opcode = data_opcode(payload);
+        if let Some(compressed) = self.compress(payload.as_bytes()) {
             let begin = dst.len();
-            self.write(opcode, &compressed, dst);
+            self.write_single(opcode, &compressed, dst);
             FrameHeader::mark_compressed(&mut dst[begin..]);
             return;
         }
-        self.write(opcode, payload.as_bytes(), dst);
+        self.write_single(opcode, payload.as_bytes(), dst);
     }
 
     /// Appends a data message to `dst` in frames of at most `size` bytes.
     fn write_fragments(&mut self, payload: &Payload, size: usize, dst: &mut BytesMut) {
-        let compressed = self.compressed(payload.as_bytes());
+        let compressed = self.compress(payload.as_bytes());
         let bytes = compressed.as_deref().unwrap_or(payload.as_bytes());
         let begin = dst.len();
-        let (mut opcode, mut rest) = (opcode(payload), bytes);
+        let (mut opcode, mut rest) = (data_opcode(payload), bytes);
         loop {
             let (piece, behind) = rest.split_at(rest.len().min(size.max(1)));
             rest = behind;
@@ -121,13 +121,13 @@ impl Codec {
     }
 
     #[inline]
-    fn compressed(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
+    fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         self.deflation.as_mut()?.deflater.compress(payload)
     }
 
     /// Appends one whole frame to `dst`.
     #[inline]
-    fn write(&mut self, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
+    fn write_single(&mut self, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
         self.write_frame(true, opcode, payload, dst);
     }
 
@@ -136,7 +136,7 @@ impl Codec {
         let mask = match (self.role, &self.keys) {
             (Role::Server, _) => None,
             (Role::Client, None) => Some(mask::key()),
-            (Role::Client, Some(keys)) => Some(self.own_key(&keys.clone())),
+            (Role::Client, Some(keys)) => Some(self.application_key(&keys.clone())),
         };
         let header = FrameHeader { fin, opcode, mask, len: payload.len() as u64 };
         if let Some(observer) = &self.observer {
@@ -152,7 +152,7 @@ impl Codec {
 
     /// A key of the application's.
     #[cold]
-    fn own_key(&mut self, keys: &MaskKeys) -> [u8; 4] {
+    fn application_key(&mut self, keys: &MaskKeys) -> [u8; 4] {
         catch_unwind(AssertUnwindSafe(|| keys())).unwrap_or_else(|_| {
             self.keys_failed = true;
             mask::key()
@@ -162,7 +162,7 @@ impl Codec {
 
 /// What a message's first frame is.
 #[inline]
-fn opcode(payload: &Payload) -> Opcode {
+fn data_opcode(payload: &Payload) -> Opcode {
     match payload {
         Payload::Text(_) => Opcode::Text,
         Payload::Binary(_) => Opcode::Binary,

@@ -1,24 +1,24 @@
 //! What a reader asks that keeps the buffer, and takes the messages out of it itself.
 
 use crate::proto::codec::Codec;
-use crate::proto::codec::plain::Kind;
+use crate::proto::codec::fast_path::MessageKind;
 use crate::proto::frame::Opcode;
 
 impl Codec {
     /// What a message of this opcode is that was found whole.
     #[inline]
-    pub(crate) fn kind(&self, opcode: Opcode) -> Kind {
+    pub(crate) fn kind(&self, opcode: Opcode) -> MessageKind {
         match opcode {
-            Opcode::Text if self.unchecked => Kind::Unchecked,
-            Opcode::Text => Kind::Text,
-            _ => Kind::Binary,
+            Opcode::Text if self.unchecked => MessageKind::Unchecked,
+            Opcode::Text => MessageKind::Text,
+            _ => MessageKind::Binary,
         }
     }
 
     /// How many bytes a message that is found whole still needs, if one is in progress: it stays in
     /// the buffer until it is all there.
     #[inline]
-    pub(crate) fn wanted_whole(&self) -> usize {
+    pub(crate) fn missing_in_place(&self) -> usize {
         let whole = self.frame.as_ref().filter(|frame| !frame.is_part);
         whole.map_or(0, |frame| frame.len - frame.done)
     }
@@ -28,13 +28,17 @@ impl Codec {
     /// the next [`step`](Codec::step) is shown. No room is made for more than `trust` bytes on the
     /// peer's word alone.
     #[inline]
-    pub(crate) fn place(&mut self, least: usize, trust: usize) -> Option<(&mut Vec<u8>, usize)> {
+    pub(crate) fn direct_buffer(
+        &mut self,
+        least: usize,
+        trust: usize,
+    ) -> Option<(&mut Vec<u8>, usize)> {
         let frame = self.frame.as_ref().filter(|frame| frame.is_part && frame.len >= least)?;
         if self.assembler.is_compressed() {
             return None;
         }
-        let wanted = (frame.len - frame.done).checked_sub(self.assembler.placed())?;
-        let place = self.assembler.place(wanted, trust)?;
+        let wanted = (frame.len - frame.done).checked_sub(self.assembler.unprocessed_direct())?;
+        let place = self.assembler.direct_buffer(wanted, trust)?;
         (wanted > 0).then_some((place, wanted))
     }
 }

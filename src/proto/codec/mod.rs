@@ -1,11 +1,11 @@
 //! The codec: bytes of one connection become messages and control frames, and back.
 
-#[cfg(feature = "client")]
-mod ahead;
 mod decode;
 mod encode;
+mod fast_path;
+#[cfg(feature = "client")]
+mod in_place;
 mod partial;
-mod plain;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::proto::frame::{FrameHeader, Role};
 #[cfg(feature = "client")]
 pub(crate) use crate::proto::codec::decode::Step;
 #[cfg(feature = "client")]
-pub(crate) use crate::proto::codec::plain::{Kind, Plain};
+pub(crate) use crate::proto::codec::fast_path::{FastPath, MessageKind};
 
 /// What a peer may make us hold; passing any of them earns it a Close with code 1009.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub struct Codec {
     /// Which side masks.
     role: Role,
     /// The most bytes of one frame. The limits of a message are with the assembler.
-    most: usize,
+    max_frame_len: usize,
     /// Whether anything may still come.
     receiving: Receiving,
     /// Whether the last call of `decode` left a part of a header behind.
@@ -108,7 +108,7 @@ impl Codec {
     pub fn new(role: Role, limits: Limits) -> Self {
         Self {
             role,
-            most: limits.frame,
+            max_frame_len: limits.frame,
             receiving: Receiving::Open,
             header_begun: false,
             frame: None,
@@ -147,7 +147,7 @@ impl Codec {
     #[must_use]
     pub fn unchecked_text(mut self, unchecked: bool) -> Self {
         self.unchecked = unchecked;
-        self.assembler.unchecked(unchecked);
+        self.assembler.skip_utf8_check(unchecked);
         self
     }
 
@@ -164,7 +164,7 @@ impl Codec {
     #[inline]
     fn limits(&self) -> Limits {
         let (message, fragments) = self.assembler.limits();
-        Limits { frame: self.most, message, fragments }
+        Limits { frame: self.max_frame_len, message, fragments }
     }
 
     /// Whether the source of masking keys has panicked.

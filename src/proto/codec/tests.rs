@@ -41,7 +41,7 @@ fn story_in_place(codec: &mut Codec, mut wire: &[u8], least: usize, sizes: &[usi
     const MORE: usize = 10;
     let (mut inbox, mut items) = (vec![], vec![]);
     for size in sizes.iter().cycle() {
-        if let Some((place, wanted)) = codec.place(least, 1000) {
+        if let Some((place, wanted)) = codec.direct_buffer(least, 1000) {
             assert!(inbox.is_empty(), "a fragment's bytes are all taken");
             let (piece, rest) = wire.split_at(wire.len().min(*size).min(wanted + MORE));
             wire = rest;
@@ -63,7 +63,7 @@ fn story_in_place(codec: &mut Codec, mut wire: &[u8], least: usize, sizes: &[usi
                     at += len;
                 }
                 Err(err) => {
-                    assert!(codec.place(0, 1000).is_none());
+                    assert!(codec.direct_buffer(0, 1000).is_none());
                     return (items, Some(err));
                 }
             }
@@ -91,12 +91,12 @@ fn no_more_is_read_to_the_place_of_a_fragment_than_it_lacks() {
     let mut wire = frame(Role::Client, 0x02, &[7; 1000]);
     wire.truncate(4 + 100);
     assert!(matches!(codec.step(&mut wire, &mut 0), Ok(Step::More)));
-    assert!(codec.place(1001, 1000).is_none(), "the fragment is too short");
+    assert!(codec.direct_buffer(1001, 1000).is_none(), "the fragment is too short");
     for (come, wanted) in [(0, 900), (600, 300), (300, 0)] {
-        if let Some((place, _)) = codec.place(1000, 1000) {
+        if let Some((place, _)) = codec.direct_buffer(1000, 1000) {
             place.extend(std::iter::repeat_n(7, come));
         }
-        let lacks = codec.place(1000, 1000).map_or(0, |(_, wanted)| wanted);
+        let lacks = codec.direct_buffer(1000, 1000).map_or(0, |(_, wanted)| wanted);
         assert_eq!(lacks, wanted, "also before it was taken in");
     }
 }
@@ -797,7 +797,7 @@ mod short_way {
         for piece in ends.windows(2) {
             buf.extend_from_slice(&stream[piece[0]..piece[1]]);
             loop {
-                if let Some(plain) = codec.plain().filter(|_| with_plain) {
+                if let Some(plain) = codec.fast_path().filter(|_| with_plain) {
                     while let Some((kind, payload, behind)) = plain.find(&buf[at..]) {
                         at = buf.len() - behind.len();
                         let (len, at) = (payload.len(), at - payload.len());
@@ -841,15 +841,15 @@ mod short_way {
         let codec = || Codec::new(Role::Client, Limits { frame: 1000, ..Limits::default() });
         for (len, begin) in [(0, 2), (125, 2), (126, 4), (1000, 4)] {
             let bytes = frame(Role::Client, 0x82, &vec![7; len]);
-            let plain = codec().plain().unwrap();
+            let plain = codec().fast_path().unwrap();
             let payload = &bytes[begin..];
             assert_eq!(payload.len(), len);
-            assert_eq!(plain.find(&bytes), Some((Kind::Binary, payload, &[][..])));
+            assert_eq!(plain.find(&bytes), Some((MessageKind::Binary, payload, &[][..])));
             let more = [&bytes[..], b"more"].concat();
-            assert_eq!(plain.find(&more), Some((Kind::Binary, payload, &b"more"[..])));
+            assert_eq!(plain.find(&more), Some((MessageKind::Binary, payload, &b"more"[..])));
             assert_eq!(plain.find(&bytes[..bytes.len() - 1]), None, "not whole");
         }
-        let plain = codec().plain().unwrap();
+        let plain = codec().fast_path().unwrap();
         let too_long = frame(Role::Client, 0x82, &[7; 1001]);
         let not_minimal = [&[0x82, 126, 0, 125][..], &[7; 125]].concat();
         let not_text = frame(Role::Client, 0x81, b"\xff");
@@ -860,11 +860,12 @@ mod short_way {
             assert_eq!(plain.find(&bytes), None, "{bytes:?}");
         }
         // A limit below what the second byte can say.
-        let narrow = Codec::new(Role::Client, Limits { message: 9, ..Limits::default() }).plain();
+        let narrow =
+            Codec::new(Role::Client, Limits { message: 9, ..Limits::default() }).fast_path();
         let found = |len| narrow.unwrap().find(&frame(Role::Client, 0x82, &vec![7; len])).is_some();
         assert_eq!([0, 9, 10, 125, 126].map(found), [true, true, false, false, false]);
         let mut inside = codec();
         story(&mut inside, b"\x01\x01a", []);
-        assert!(inside.plain().is_none(), "a message in fragments is in progress");
+        assert!(inside.fast_path().is_none(), "a message in fragments is in progress");
     }
 }
