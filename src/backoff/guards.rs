@@ -1,26 +1,27 @@
-//! The guards: what holds whatever the policy says.
+//! The guards: limits that hold under every policy.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::policy::{MAX_DELAY, Reconnect};
 
-/// What holds around every policy.
+/// The limits that hold under every policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guards {
-    /// How many dials since the last stable life may come to nothing before it is given up; default
-    /// `None`, any number.
+    /// The number of dials since the last stable life after which the connection gives up. Default:
+    /// `None`, no limit.
     ///
-    /// With 3, the third failure in a row is the last. Openings that did not last count. With 1, a
-    /// connection that was stable is dialled once more; with 0, never.
+    /// Dials that opened a socket count too, if that socket did not last. With 3, the third failure
+    /// in a row is the last. With 1, a connection that was stable is dialled once more; with 0,
+    /// never.
     pub max_attempts: Option<u32>,
-    /// How long a socket must have been open for its loss to start the policy over; default 10 s.
+    /// How long a socket must have been open for its loss to start the policy over. Default: 10 s.
     ///
-    /// Zero trusts every opening, and leaves only the dial limit between a server that accepts and
-    /// drops and an endless row of first retries.
+    /// With zero, every opening counts as stable: against a server that accepts and drops, each
+    /// retry is then a first retry, and only the dial limit slows them down.
     pub stable_after: Duration,
-    /// How many dials may begin in how much time; default [`DialGuard::ByPolicy`].
+    /// How many dials may begin in a window of time. Default: [`DialGuard::ByPolicy`].
     pub dial_limit: DialGuard,
 }
 
@@ -36,11 +37,12 @@ impl Default for Guards {
 
 /// The setting of [`Guards::dial_limit`].
 ///
-/// From an `Option<DialLimit>` comes what someone has chosen: `None` is `Off`, not `ByPolicy`.
+/// Converts from `Option<DialLimit>`, which is an explicit choice: `None` becomes `Off`, not
+/// `ByPolicy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DialGuard {
-    /// Nobody has chosen: [`DialLimit::default`] under the exponential policy, none under a fixed or
-    /// a custom one, whose delays are obeyed as they are.
+    /// [`DialLimit::default`] under the exponential policy. No limit under a fixed or a custom policy,
+    /// whose delays are kept as they are.
     #[default]
     ByPolicy,
     /// No limit.
@@ -50,7 +52,7 @@ pub enum DialGuard {
 }
 
 impl DialGuard {
-    /// The limit that holds under `policy`.
+    /// Returns the limit that holds under `policy`.
     #[must_use]
     pub fn under(self, policy: &Reconnect) -> Option<DialLimit> {
         match self {
@@ -67,15 +69,15 @@ impl From<Option<DialLimit>> for DialGuard {
     }
 }
 
-/// At most `dials` dials begin in any `window`, wherever it is laid; default 16 in 60 s.
+/// At most `dials` dials begin in any `window`, wherever it starts. Default: 16 in 60 s.
 ///
-/// A dial over the limit is put off, not dropped. Dials are counted where they begin: a path whose
-/// delay varies may still deliver them closer together.
+/// A dial over the limit is delayed, not dropped. Dials are counted when they begin: a network path
+/// with varying delay may still deliver them to the server closer together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DialLimit {
-    /// How many dials; 0 counts as 1.
+    /// The number of dials; 0 counts as 1.
     pub dials: u32,
-    /// In how much time, at most 24 hours; zero is no limit.
+    /// The length of the window, at most 24 hours; zero is no limit.
     pub window: Duration,
 }
 
@@ -85,18 +87,20 @@ impl Default for DialLimit {
     }
 }
 
-/// The dials of the last window.
+/// The dials of the last window of time.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// How many dials it may hold, at least one.
+    /// The most dials in one window, at least one.
     dials: usize,
-    /// How long a dial counts. A little more than the window: its both ends belong to it.
+    /// How long a dial counts: 1 ms more than the window, because a dial at either end of the
+    /// window belongs to it. Zero if there is no limit.
     span: Duration,
-    /// When the last `dials` of them began, the oldest first; none older than `span`.
+    /// When the last `dials` dials began, the oldest first; none is older than `span`.
     begun: VecDeque<Instant>,
 }
 
 impl Window {
+    /// Creates an empty window.
     pub(super) fn new(limit: DialLimit) -> Window {
         Window {
             dials: usize::try_from(limit.dials).unwrap_or(usize::MAX).max(1),
@@ -108,22 +112,23 @@ impl Window {
         }
     }
 
+    /// Counts a dial that begins now.
     pub(super) fn dialling(&mut self, now: Instant) {
         while self.begun.front().is_some_and(|&dial| self.left(dial, now).is_zero()) {
             self.begun.pop_front();
         }
-        // Full only where nobody has asked `hold`.
+        // Full only if the caller did not wait as long as `hold` said.
         if self.begun.len() == self.dials {
             self.begun.pop_front();
         }
+        // Most connections dial once; `push_back` would make room for four.
         if self.begun.capacity() == 0 {
-            // Most connections are dialled once.
             self.begun.reserve_exact(1);
         }
         self.begun.push_back(now);
     }
 
-    /// How long the next dial has to wait.
+    /// Returns how long the next dial has to wait.
     pub(super) fn hold(&self, now: Instant) -> Duration {
         match self.begun.front() {
             Some(&oldest) if self.begun.len() == self.dials => self.left(oldest, now),
@@ -131,7 +136,7 @@ impl Window {
         }
     }
 
-    /// How long a dial will still count.
+    /// Returns how long a dial still counts.
     fn left(&self, dial: Instant, now: Instant) -> Duration {
         self.span.saturating_sub(now.saturating_duration_since(dial))
     }

@@ -1,18 +1,18 @@
-//! When to dial again: a policy as a value, guards around it, and their running state.
+//! When to dial again: a policy as a value, the guards around it, and the running state of both.
 //!
-//! A [`Reconnect`] is chosen once and shared by any number of connections; a [`Schedule`] belongs to
-//! one of them. Nothing here reads a clock, sleeps or has randomness of its own: the time is handed
-//! in with each call, and so is the generator.
+//! A [`Reconnect`] is chosen once and shared by any number of connections; a [`Schedule`] belongs
+//! to one connection. Nothing here reads a clock, sleeps or owns a random number generator: each
+//! call is passed the time and the generator.
 //!
-//! | part | says | default |
+//! | part | decides | default |
 //! |---|---|---|
 //! | [`Reconnect`] | how long to wait | [`Exponential`] |
-//! | [`Guards`] | what no policy may do | 10 s make a life stable, 16 dials in any 60 s |
+//! | [`Guards`] | what holds under every policy | a life of 10 s is stable; 16 dials in any 60 s |
 //! | [`Hint`] | what the server asked for | nothing |
 //!
-//! The usual mistake is to start over as soon as a socket is open: a server that accepts and drops
-//! is then dialled thousands of times a minute. Here only a *stable life*, an open socket that
-//! lasted [`Guards::stable_after`], starts over; an opening that didn't last is one more failure.
+//! Many clients start over as soon as a socket is open: a server that accepts and drops is then
+//! dialled thousands of times a minute. Here only a *stable life*, an open socket that lasted
+//! [`Guards::stable_after`], starts over. An opening that did not last is one more failure.
 //!
 //! ```
 //! use std::time::{Duration, Instant};

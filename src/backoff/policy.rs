@@ -1,4 +1,4 @@
-//! The policy: how long to wait before dial after dial.
+//! The policy: how long to wait before each dial.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-/// The extension point, from the `backoff` crate: what [`Reconnect::custom`] makes.
+/// The trait of a custom policy, from the `backoff` crate; see [`Reconnect::custom`].
 pub use ::backoff::backoff::Backoff;
 
 /// How long to wait before each dial that follows a loss.
 ///
-/// A value: cheap to clone, shared by any number of connections, each of which runs it from its
-/// start. Whatever the policy, no delay is longer than 24 hours.
+/// A value that is cheap to clone and shared by any number of connections, each of which runs it
+/// from the start. No delay is longer than 24 hours, whatever the policy.
 ///
-/// WebSocketApp's name: `reconnect`, a number of seconds, which is [`Reconnect::fixed`]. The default
-/// differs: there it is off, here it is [`Reconnect::exponential`].
+/// In WebSocketApp this is `reconnect`, a number of seconds, as [`Reconnect::fixed`]. The default
+/// differs: WebSocketApp does not reconnect by default, this crate uses [`Reconnect::exponential`].
 #[derive(Clone)]
 pub struct Reconnect(PolicyKind);
 
+/// The kinds of policy.
 #[derive(Clone)]
 enum PolicyKind {
     Exponential(Exponential),
@@ -27,7 +28,7 @@ enum PolicyKind {
     Never,
 }
 
-/// A custom policy is only ever the same as itself.
+/// A custom policy is equal only to its own clones.
 impl PartialEq for Reconnect {
     fn eq(&self, other: &Reconnect) -> bool {
         match (&self.0, &other.0) {
@@ -41,7 +42,7 @@ impl PartialEq for Reconnect {
 }
 
 impl Reconnect {
-    /// Random delays under a ceiling that doubles: the default, and what servers survive.
+    /// Creates the default policy: random delays below a ceiling that doubles.
     ///
     /// ```
     /// use std::time::Duration;
@@ -57,19 +58,20 @@ impl Reconnect {
         Exponential::default()
     }
 
-    /// The same delay before each dial; WebSocketApp's `reconnect=seconds`.
+    /// Creates a policy with the same delay before each dial; WebSocketApp's `reconnect=seconds`.
     ///
-    /// Zero is [`Reconnect::never`], as it is there. Without randomness, clients that lost the same
-    /// server come back to it in the same instant: for one client or a test, not for a fleet.
+    /// Zero is [`Reconnect::never`], as in WebSocketApp. Without randomness, clients that lost the
+    /// same server return to it in the same instant: suitable for one client or a test, not for
+    /// many.
     #[must_use]
     pub fn fixed(delay: Duration) -> Reconnect {
         if delay.is_zero() { Reconnect::never() } else { Reconnect(PolicyKind::Fixed(delay)) }
     }
 
-    /// The delays of an iterator; its end gives up.
+    /// Creates a policy from an iterator of delays. It gives up when the iterator ends.
     ///
     /// `make` is called once for each connection, and again after each stable life. The crates
-    /// `backon` and `exponential-backoff` have such iterators. A delay of zero is obeyed.
+    /// `backon` and `exponential-backoff` have such iterators. A delay of zero is kept.
     ///
     /// ```
     /// use std::time::Duration;
@@ -89,14 +91,15 @@ impl Reconnect {
         Reconnect::custom(move || Delays { rest: make().into_iter(), make: Arc::clone(&make) })
     }
 
-    /// A policy of your own; its `None` gives up.
+    /// Creates a policy of your own. It gives up when [`Backoff::next_backoff`] returns `None`.
     ///
-    /// `make` is called once for each connection. [`Backoff::reset`] is called when a stable life has
-    /// ended, never at an opening. A delay of zero is obeyed.
+    /// `make` is called once for each connection. [`Backoff::reset`] is called when a stable life
+    /// has ended, never at an opening. A delay of zero is kept.
     ///
-    /// Of the `backoff` crate's own `ExponentialBackoff`, set `max_elapsed_time` to `None`: its 15
-    /// minutes are a second way to give up, beside [`Guards::max_attempts`], and run on its own
-    /// clock. It adds its randomness after its `max_interval`, so a delay may be longer than that.
+    /// If you use `ExponentialBackoff` of the `backoff` crate, set its `max_elapsed_time` to
+    /// `None`: its default of 15 minutes is a second way to give up, beside
+    /// [`Guards::max_attempts`], and reads a clock of its own. It adds its randomness after
+    /// `max_interval`, so a delay may be longer than that.
     ///
     /// [`Guards::max_attempts`]: super::Guards::max_attempts
     #[must_use]
@@ -108,22 +111,25 @@ impl Reconnect {
         Reconnect(PolicyKind::Custom(Arc::new(move || Box::new(make()))))
     }
 
-    /// One dial, one life: never dial again. WebSocketApp's `reconnect=0`.
+    /// Creates the policy that never dials again; WebSocketApp's `reconnect=0`.
     #[must_use]
     pub fn never() -> Reconnect {
         Reconnect(PolicyKind::Never)
     }
 
-    /// Whether this is [`Reconnect::never`]. A policy whose first answer is the end is not.
+    /// Returns whether this is [`Reconnect::never`]; `false` for a custom policy that gives up at
+    /// the first loss.
     #[must_use]
     pub fn is_never(&self) -> bool {
         matches!(self.0, PolicyKind::Never)
     }
 
+    /// Returns whether this is an exponential policy.
     pub(super) fn is_exponential(&self) -> bool {
         matches!(self.0, PolicyKind::Exponential(_))
     }
 
+    /// Starts the policy for one connection.
     pub(super) fn run(&self) -> Running {
         match &self.0 {
             PolicyKind::Exponential(policy) => Running::Exponential { ceiling: policy.initial },
@@ -134,7 +140,7 @@ impl Reconnect {
     }
 }
 
-/// [`Reconnect::exponential`]; not the process-wide [`default_reconnect`].
+/// [`Reconnect::exponential`], not the process-wide [`default_reconnect`].
 impl Default for Reconnect {
     fn default() -> Reconnect {
         Exponential::default().into()
@@ -158,64 +164,67 @@ impl fmt::Debug for Reconnect {
     }
 }
 
-/// Random delays under a ceiling that doubles, made by [`Reconnect::exponential`].
+/// Random delays below a ceiling that doubles, created by [`Reconnect::exponential`].
 ///
 /// | delay | uniform between |
 /// |---|---|
 /// | the first after a stable life | 0 and `first` |
-/// | `n`, from 0, after that and after the first dial of all | `floor` and min(`cap`, `initial` · 2ⁿ) |
+/// | the `n`-th after that, from 0, or after the first dial of the connection | `floor` and min(`cap`, `initial` · 2ⁿ) |
 /// | after a close with 1013 (try again later), and from there on | `floor` and `cap` |
 ///
 /// With the defaults, the delay after the first failed dial is 0.5 to 1 s, from the sixth on 0.5 to
-/// 30 s. The whole range is random because thousands of clients that lose one server would
+/// 30 s. The whole range is random, because thousands of clients that lose one server would
 /// otherwise return to it in waves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exponential {
-    /// No delay is shorter, but the first after a stable life.
+    /// The shortest delay, except for the first after a stable life.
     floor: Duration,
     /// The ceiling of delay 0, doubled for each that follows.
     initial: Duration,
-    /// The ceiling doubles up to here.
+    /// The highest ceiling.
     cap: Duration,
     /// The ceiling of the first delay after a stable life, whose floor is zero.
     first: Duration,
 }
 
 impl Exponential {
-    /// The shortest delay; default 0.5 s, zero for none, at most 24 hours.
+    /// Sets the shortest delay. Default: 0.5 s; zero for none; at most 24 hours.
     ///
-    /// Without it one retry in thirty comes within a second even at the cap.
+    /// Without a floor, one retry in thirty follows within a second even at the cap.
     #[must_use]
     pub fn floor(self, floor: Duration) -> Exponential {
         Exponential { floor, ..self }
     }
 
-    /// The ceiling of the delay after the first failed dial; default 1 s, doubled for each that
-    /// follows. Below the floor, zero included, it counts as the floor until it has outgrown it;
-    /// zero never does.
+    /// Sets the ceiling of the delay after the first failed dial, which doubles for each that
+    /// follows. Default: 1 s.
+    ///
+    /// An initial ceiling below the floor counts as the floor until doubling has raised it above;
+    /// zero stays zero.
     #[must_use]
     pub fn initial(self, initial: Duration) -> Exponential {
         Exponential { initial, ..self }
     }
 
-    /// The longest delay; default 30 s, at most 24 hours. A cap below the floor counts as the floor.
+    /// Sets the longest delay. Default: 30 s; at most 24 hours. A cap below the floor counts as the
+    /// floor.
     ///
-    /// A server that is back is found again within this time.
+    /// A server that is available again is dialled within this time.
     #[must_use]
     pub fn cap(self, cap: Duration) -> Exponential {
         Exponential { cap, ..self }
     }
 
-    /// The ceiling of the first delay after a stable life; default 1 s, at most the cap.
+    /// Sets the ceiling of the first delay after a stable life. Default: 1 s; at most the cap.
     ///
-    /// Zero dials again at once, and so does everyone else who lost the same server. A large fleet
-    /// is better off with the 5 s of RFC 6455, 7.2.3.
+    /// With zero, the connection dials again at once, and so does every other client of the same
+    /// server. For many clients, use the 5 s of RFC 6455, 7.2.3.
     #[must_use]
     pub fn first(self, first: Duration) -> Exponential {
         Exponential { first, ..self }
     }
 
-    /// `floor` and `cap` as they count: in order, and within what any delay may be.
+    /// Returns `floor` and `cap`, limited to 24 hours and with the cap not below the floor.
     fn bounds(self) -> (Duration, Duration) {
         let floor = self.floor.min(MAX_DELAY);
         (floor, self.cap.clamp(floor, MAX_DELAY))
@@ -233,11 +242,11 @@ impl Default for Exponential {
     }
 }
 
-/// Sets the policy of each connection whose builder is made from now on; WebSocketApp's
+/// Sets the policy of each connection whose builder is created from now on; WebSocketApp's
 /// `set_reconnect`.
 ///
-/// One value for the whole process: for applications, not for libraries. The value at the start is
-/// [`Reconnect::exponential`]. A builder's own option goes before it.
+/// There is one value for the whole process: call this in an application, not in a library. The
+/// initial value is [`Reconnect::exponential`]. The option of a builder takes precedence.
 ///
 /// ```standalone_crate
 /// use std::time::Duration;
@@ -256,44 +265,49 @@ pub fn set_default_reconnect(policy: impl Into<Reconnect>) {
     let mut default = DEFAULT.write().unwrap_or_else(PoisonError::into_inner);
     let old = std::mem::replace(&mut *default, policy);
     drop(default);
-    // Only now: a closure of the user's dies with it, and what that owns may ask for the default.
+    // After the lock is released: dropping a closure of the user may run code that calls
+    // `default_reconnect`.
     drop(old);
 }
 
-/// The policy of a connection whose builder sets none; see [`set_default_reconnect`].
+/// Returns the policy of a connection whose builder sets none; see [`set_default_reconnect`].
 #[must_use]
 pub fn default_reconnect() -> Reconnect {
     let default = DEFAULT.read().unwrap_or_else(PoisonError::into_inner);
     default.clone().unwrap_or_default()
 }
 
-/// `None` until someone sets it.
+/// The process-wide policy; `None` until it is set.
 static DEFAULT: RwLock<Option<Reconnect>> = RwLock::new(None);
 
-/// A policy on its way: the state of one connection.
+/// The running state of a policy, for one connection.
 pub(super) enum Running {
+    /// See [`Exponential`].
     Exponential {
-        /// The ceiling of the next delay. Kept instead of the number `n`, which would overflow.
+        /// The ceiling of the next delay, stored instead of the number `n`, which would overflow.
         ceiling: Duration,
     },
+    /// The same delay each time.
     Fixed(Duration),
+    /// The policy of the user.
     Custom(Box<dyn Backoff + Send>),
+    /// No further dial.
     Never,
 }
 
-/// Which delay of a policy is asked for.
+/// Which delay of a policy is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DelayKind {
     /// The next one.
     Next,
     /// The first after a stable life.
     First,
-    /// One as after many failures, and so on from there.
+    /// One as after many failures; those that follow are too.
     Cap,
 }
 
 impl Running {
-    /// A stable life has ended: begin again.
+    /// Starts the policy over, after a stable life.
     pub(super) fn reset(&mut self, of: &Reconnect) {
         match self {
             Running::Custom(policy) => policy.reset(),
@@ -301,7 +315,8 @@ impl Running {
         }
     }
 
-    /// The next delay, `None` to give up. Only the exponential policy knows steps.
+    /// Returns the next delay, or `None` to give up. Only the exponential policy distinguishes
+    /// kinds.
     pub(super) fn next(
         &mut self,
         of: &Reconnect,
@@ -320,6 +335,7 @@ impl Running {
     }
 }
 
+/// Draws the next delay of an exponential policy and raises its ceiling.
 fn random_delay(
     policy: &Exponential,
     ceiling: &mut Duration,
@@ -328,11 +344,13 @@ fn random_delay(
 ) -> Duration {
     let (floor, cap) = policy.bounds();
     let range = match kind {
+        // RFC 6455, 7.2.3: the first retry after an abnormal close is delayed randomly.
         DelayKind::First => Duration::ZERO..=policy.first.min(cap),
         DelayKind::Next | DelayKind::Cap => {
             if kind == DelayKind::Cap {
                 *ceiling = cap;
             }
+            // Clamped here, not when it is stored, so that a ceiling below the floor still grows.
             let range = floor..=(*ceiling).clamp(floor, cap);
             *ceiling = ceiling.saturating_mul(2).min(cap);
             range
@@ -341,15 +359,15 @@ fn random_delay(
     rng.random_range(range)
 }
 
-/// A connection that sleeps for more than a day is one that nobody expects back, and a timer's
-/// `Instant + Duration` must not overflow on the `Duration::MAX` of a user's policy.
+/// The longest delay of any policy. It also keeps the `Instant + Duration` of a timer from
+/// overflowing on the `Duration::MAX` of a user's policy.
 pub(super) const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Iterators as a [`Backoff`]: a reset makes a new one.
+/// An iterator as a [`Backoff`]: a reset creates a new one.
 struct Delays<F, I: IntoIterator> {
-    /// What is left of the one in use.
+    /// The delays that are left.
     rest: I::IntoIter,
-    /// Makes the next one; shared by all connections of the policy.
+    /// Creates the iterator; shared by all connections of the policy.
     make: Arc<F>,
 }
 

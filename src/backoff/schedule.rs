@@ -1,4 +1,4 @@
-//! The schedule: policy and guards at work for one connection.
+//! The schedule: a policy and its guards, running for one connection.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,24 +10,26 @@ use super::policy::{DelayKind, Reconnect, Running};
 
 /// The running state of a policy and its guards, for one connection.
 ///
-/// Its life: [`dialling`](Schedule::dialling), then [`opened`](Schedule::opened) if the dial came
-/// through, then [`lost`](Schedule::lost), which says when the next dial is due; and over again.
+/// Call [`dialling`](Schedule::dialling) when a dial begins, [`opened`](Schedule::opened) if it
+/// succeeds, and [`lost`](Schedule::lost) when it fails or the socket is lost; `lost` returns when
+/// the next dial is due.
 pub struct Schedule {
     /// The delays between dials, as configured.
     policy: Reconnect,
     /// The limits around the policy, as configured.
     guards: Guards,
-    /// The policy, on its way.
+    /// The running state of the policy.
     running: Running,
-    /// The dials that count against the limit, if there is one.
+    /// The dials that count against the dial limit; none if there is no limit.
     dials: Dials,
-    /// Dials since the last stable life.
+    /// The number of dials since the last stable life.
     attempt: u32,
-    /// When the socket that is open now was opened.
+    /// When the open socket was opened; `None` if no socket is open.
     opened: Option<Instant>,
 }
 
-/// Dials that count against a limit. Most connections make one.
+/// The dials that count against a limit. A single dial, which most connections never exceed, needs
+/// no allocation.
 #[derive(Debug)]
 enum Dials {
     None,
@@ -64,7 +66,8 @@ impl Dials {
 }
 
 impl Schedule {
-    /// A connection that has not dialled yet. Its first dial waits for nothing.
+    /// Creates the schedule of a connection that has not dialled yet. Its first dial is due at
+    /// once.
     #[must_use]
     pub fn new(policy: &Reconnect, guards: Guards) -> Schedule {
         Schedule {
@@ -77,10 +80,10 @@ impl Schedule {
         }
     }
 
-    /// A dial begins, announced by [`lost`](Schedule::lost) or not; returns its number since the
-    /// last stable life, from 1.
+    /// Records that a dial begins, whether or not [`lost`](Schedule::lost) scheduled it. Returns
+    /// its number since the last stable life, from 1.
     ///
-    /// If a socket was open until now, this ends its life too.
+    /// If a socket is still open, its life ends here.
     pub fn dialling(&mut self, now: Instant) -> u32 {
         self.end_life(now);
         if let Some(limit) = self.limit() {
@@ -90,27 +93,29 @@ impl Schedule {
         self.attempt
     }
 
-    /// The dial came through: a life begins. Nothing starts over yet.
+    /// Records that the dial has opened a socket. Nothing starts over yet.
     pub fn opened(&mut self, now: Instant) {
         self.opened = Some(now);
     }
 
-    /// A dial failed, or an open socket was lost: what next?
+    /// Records that a dial failed or that the open socket was lost, and returns what to do next.
     ///
-    /// In this order:
+    /// The rules, in this order:
     ///
-    /// 1. The life was stable: policy and attempts start over.
-    /// 2. [`Guards::max_attempts`] dials have been made, or the policy has ended: give up.
-    /// 3. The policy's delay, from the cap if the hint says so.
-    /// 4. Not earlier than the hint says.
-    /// 5. Not before the dial limit has room.
+    /// 1. If the life was stable, the policy and the count of attempts start over.
+    /// 2. If [`Guards::max_attempts`] dials have been made, or the policy has ended: give up.
+    /// 3. The delay of the policy applies, as from the cap if the hint says so.
+    /// 4. The dial is not earlier than the hint allows.
+    /// 5. The dial is not earlier than the dial limit allows.
     ///
-    /// No answer is over 24 hours.
+    /// No delay is longer than 24 hours.
     pub fn lost(&mut self, now: Instant, hint: Hint, rng: &mut (impl Rng + ?Sized)) -> Next {
         let stable = self.end_life(now);
         if self.guards.max_attempts.is_some_and(|max| self.attempt >= max) {
             return Next::GiveUp;
         }
+        // The wish of the server has precedence: after 1013 a stable life does not earn a quick
+        // retry.
         let kind = match (hint.from_cap, stable) {
             (true, _) => DelayKind::Cap,
             (false, true) => DelayKind::First,
@@ -126,36 +131,39 @@ impl Schedule {
         }
     }
 
-    /// How long the dial limit would hold back a dial that wants to begin now; zero if not at all.
+    /// Returns how long the dial limit delays a dial that would begin now; zero if it does not.
     ///
-    /// [`lost`](Schedule::lost) has it in its answer; this is for dials that nobody announced.
+    /// The answer of [`lost`](Schedule::lost) includes this delay; call `hold` before a dial that
+    /// `lost` did not schedule.
     #[must_use]
     pub fn hold(&self, now: Instant) -> Duration {
         self.limit().map_or(Duration::ZERO, |limit| self.dials.hold(limit, now))
     }
 
-    /// The number of the newest dial since the last stable life; 0 if there was none.
+    /// Returns the number of the newest dial since the last stable life; 0 if there was none.
     ///
-    /// The loss of a stable life makes it 0: ask before [`lost`](Schedule::lost) which dial it was
-    /// that opened the socket.
+    /// The loss of a stable life sets it to 0: to know which dial opened the socket, call this
+    /// before [`lost`](Schedule::lost).
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// The first `n` delays of a policy if no dial comes through, fewer if it ends before. Guards
-    /// are left out.
+    /// Returns the first `n` delays of a policy if no dial succeeds, fewer if the policy ends
+    /// before. Ignores the guards.
     #[must_use]
     pub fn preview(policy: &Reconnect, n: usize, rng: &mut (impl Rng + ?Sized)) -> Vec<Duration> {
         let mut running = policy.run();
         (0..n).map_while(|_| running.next(policy, DelayKind::Next, rng)).collect()
     }
 
+    /// Returns the dial limit that holds under this policy.
     fn limit(&self) -> Option<DialLimit> {
         self.guards.dial_limit.under(&self.policy)
     }
 
-    /// Whether a stable life ends here; if so, all starts over.
+    /// Ends the life of the open socket, if there is one. Returns whether it was stable; if so, all
+    /// counts start over.
     fn end_life(&mut self, now: Instant) -> bool {
         let stable = self.opened.take().is_some_and(|opened| {
             now.saturating_duration_since(opened) >= self.guards.stable_after
@@ -168,7 +176,8 @@ impl Schedule {
     }
 }
 
-/// A server cannot send us away for longer: a wrong clock or unit in its `Retry-After` would.
+/// The longest time that a server's `Retry-After` is obeyed for: a wrong clock or unit there would
+/// keep the client away for long.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 impl fmt::Debug for Schedule {
@@ -182,28 +191,30 @@ impl fmt::Debug for Schedule {
     }
 }
 
-/// What the server asked for when it sent us away; by default nothing.
+/// What the server asked for with its refusal or close. Default: nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hint {
-    /// Not earlier than this: `Retry-After` (RFC 9110, 10.2.3). More than an hour counts as one.
+    /// The earliest time for the next dial, from now: `Retry-After` (RFC 9110, 10.2.3). More than
+    /// one hour counts as one hour.
     pub at_least: Option<Duration>,
-    /// Start from the cap: close code 1013, try again later. Only the exponential policy has a cap,
-    /// the others go on as ever.
+    /// Whether the delay is drawn as from the cap: close code 1013, try again later. Only the
+    /// exponential policy has a cap; the others ignore this.
     pub from_cap: bool,
 }
 
-/// The answer of [`Schedule::lost`].
+/// What [`Schedule::lost`] decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Dial again.
     Retry {
-        /// When, counted from the loss.
+        /// The time from the loss to the dial.
         after: Duration,
-        /// The number that dial will have.
+        /// The number that the dial will have.
         attempt: u32,
     },
-    /// Don't: the attempts are used up, or the policy has ended or was [`Reconnect::never`].
+    /// Do not dial again: the attempts are used up, the policy has ended, or it is
+    /// [`Reconnect::never`].
     GiveUp,
 }
 
