@@ -1,8 +1,9 @@
-//! The cookies that servers have set, and which of them a request gets (RFC 6265, 5).
+//! The cookies that servers have set, and which of them a request carries (RFC 6265, 5).
 //!
-//! Two rules are stricter than the RFC's: a cookie without `Domain` goes back to the port too that
-//! set it, and what came without TLS neither is `Secure` nor takes the place of what is. There is
-//! no list of public suffixes: a `Domain` of one label is refused, one such as `co.uk` is not.
+//! Two rules are stricter than the RFC's. A cookie without `Domain` is sent only to the port that
+//! set it. A cookie that was received without TLS cannot be `Secure` and cannot replace one that
+//! is. There is no list of public suffixes: a `Domain` of one label is refused, one such as `co.uk`
+//! is not.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -11,48 +12,53 @@ use std::time::{Duration, SystemTime};
 
 use cookie::Cookie;
 
-/// The longest `Set-Cookie` that is looked at, in bytes (RFC 6265, 6.1).
+/// The longest `Set-Cookie` value that is parsed, in bytes (RFC 6265, 6.1).
 const MAX_LINE_LEN: usize = 4096;
 
-/// The most cookies that are kept.
+/// The most cookies that are stored.
 const MAX_COOKIES: usize = 64;
 
-/// The most bytes of names and values that are kept. All of them may have to fit into one request.
+/// The most bytes of names and values that are stored. One request may have to carry all of them.
 const MAX_BYTES: usize = 16 << 10;
 
-/// Where a request goes.
+/// The destination of a request, as far as cookies depend on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Destination<'a> {
-    /// Whether under TLS.
+    /// Whether the request is sent over TLS.
     pub(crate) secure: bool,
-    /// A name in lower case, or an IP address without brackets.
+    /// A host name in lower case, or an IP address without brackets.
     pub(crate) host: &'a str,
+    /// The port, also if it is the default of the scheme.
     pub(crate) port: u16,
-    /// From its first slash on, without the query.
+    /// The path from its first slash on, without the query.
     pub(crate) path: &'a str,
 }
 
-/// A bounded store of cookies, the oldest first. At a bound the oldest of the same domain makes
-/// room, or the oldest of all.
+/// A bounded store of cookies, ordered by the time when each was first set. At a bound the oldest
+/// cookie of the same domain is dropped, or the oldest of all if there is none.
 #[derive(Default)]
 pub(crate) struct Jar(Vec<StoredCookie>);
 
-/// A cookie as it is kept.
+/// A cookie and the requests that carry it.
 struct StoredCookie {
+    /// The name, as the server spelled it.
     name: String,
+    /// The value, as the server sent it, quotes included.
     value: String,
-    /// The host that set it, or the `Domain` that it is for.
+    /// The host that set it, or the `Domain` that it was set for.
     domain: String,
-    /// Of the host that set it, where it is for that one alone.
+    /// The port of the host that set it; `None` if a `Domain` was given.
     port: Option<u16>,
+    /// The path at or below which it is sent.
     path: String,
+    /// Whether it is sent only over TLS.
     secure: bool,
-    /// When it is over; `None` lasts as long as the jar.
+    /// When it expires; `None` if it lasts as long as the jar.
     expiry: Option<SystemTime>,
 }
 
 impl Jar {
-    /// Takes in the value of a `Set-Cookie` line. What makes no sense is passed over.
+    /// Stores the cookie of a `Set-Cookie` value. A value that is not valid is ignored.
     pub(crate) fn store(&mut self, from: Destination<'_>, line: &[u8], now: SystemTime) {
         let kept =
             std::str::from_utf8(line).ok().and_then(|line| StoredCookie::parse(from, line, now));
@@ -62,11 +68,13 @@ impl Jar {
         let domain = new.domain.clone();
         self.0.retain(|old| !old.is_expired(now));
         match self.0.iter_mut().find(|old| old.is_replaced_by(&new)) {
+            // A reply that came without TLS may be forged: it must not replace a secure cookie.
             Some(old) if old.secure && !from.secure => return,
-            // In the place of the old one: the order is that of first settings.
+            // In the position of the old one, which keeps its age (RFC 6265, 5.3).
             Some(old) => *old = new,
             None => self.0.push(new),
         }
+        // A cookie that is set with a past expiry deletes the old one.
         self.0.retain(|old| !old.is_expired(now));
         while self.0.len() > MAX_COOKIES || self.bytes() > MAX_BYTES {
             let oldest = self.0.iter().position(|old| old.domain == domain);
@@ -74,21 +82,24 @@ impl Jar {
         }
     }
 
-    /// What `Cookie` says to a place, if anything (RFC 6265, 5.4): longer paths first.
+    /// Returns the value of `Cookie` for a request (RFC 6265, 5.4), longer paths first; `None` if
+    /// no cookie matches.
     pub(crate) fn header(&self, to: Destination<'_>, now: SystemTime) -> Option<String> {
         let mut sent: Vec<&StoredCookie> =
             self.0.iter().filter(|kept| !kept.is_expired(now) && kept.matches(to)).collect();
+        // A stable sort: among paths of one length the older cookie stays first.
         sent.sort_by_key(|kept| Reverse(kept.path.len()));
         let pairs: Vec<String> =
             sent.iter().map(|kept| format!("{}={}", kept.name, kept.value)).collect();
         Some(pairs.join("; ")).filter(|line| !line.is_empty())
     }
 
-    /// Whether no cookie was kept.
+    /// Returns whether no cookie is stored.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Returns the bytes of all names and values.
     fn bytes(&self) -> usize {
         self.0.iter().map(|kept| kept.name.len() + kept.value.len()).sum()
     }
@@ -101,7 +112,8 @@ impl fmt::Debug for Jar {
 }
 
 impl StoredCookie {
-    /// RFC 6265, 5.2 and 5.3.
+    /// Parses a `Set-Cookie` value (RFC 6265, 5.2 and 5.3); `None` if it is too long, malformed, or
+    /// not the server's to set.
     fn parse(from: Destination<'_>, line: &str, now: SystemTime) -> Option<StoredCookie> {
         if line.len() > MAX_LINE_LEN {
             return None;
@@ -109,19 +121,21 @@ impl StoredCookie {
         let cookie = Cookie::parse(line).ok()?;
         let (name, value) = cookie.name_value();
         let secure = cookie.secure().unwrap_or(false);
+        // A control character could end the header line of a later request.
         if name.bytes().chain(value.bytes()).any(|byte| byte.is_ascii_control())
             || (secure && !from.secure)
         {
             return None;
         }
         let (domain, port) = scope(from, cookie.domain().unwrap_or_default())?;
+        // RFC 6265, 5.2.4: a path without a leading slash counts as none.
         let path = cookie.path().filter(|path| path.starts_with('/'));
         let path = path.unwrap_or_else(|| default_path(from.path)).to_owned();
         let (name, value) = (name.to_owned(), value.to_owned());
         Some(StoredCookie { name, value, domain, port, path, secure, expiry: expiry(&cookie, now) })
     }
 
-    /// Whether one takes the place of the other (RFC 6265, 5.3).
+    /// Returns whether `other` replaces this cookie (RFC 6265, 5.3).
     fn is_replaced_by(&self, other: &StoredCookie) -> bool {
         let ports = self.port.zip(other.port);
         self.name == other.name
@@ -130,10 +144,12 @@ impl StoredCookie {
             && ports.is_none_or(|(one, other)| one == other)
     }
 
+    /// Returns whether the cookie has expired.
     fn is_expired(&self, now: SystemTime) -> bool {
         self.expiry.is_some_and(|expiry| expiry <= now)
     }
 
+    /// Returns whether a request to this destination carries the cookie (RFC 6265, 5.4).
     fn matches(&self, to: Destination<'_>) -> bool {
         let host = match self.port {
             Some(port) => to.host == self.domain && to.port == port,
@@ -143,11 +159,13 @@ impl StoredCookie {
     }
 }
 
-/// Whom a cookie is for: a domain, or a host with its port. `None`: nobody whom it may be for.
+/// Returns the domain of a cookie, and the port if it is for the sending host alone; `None` if that
+/// host must not set a cookie for `domain`.
 fn scope(from: Destination<'_>, domain: &str) -> Option<(String, Option<u16>)> {
     let domain = domain.to_ascii_lowercase();
     let is_label = !domain.trim_end_matches('.').contains('.');
     let is_address = from.host.parse::<IpAddr>().is_ok();
+    // RFC 6265, 5.3: an address or a name of one label has no domain but itself.
     if domain.is_empty() || (domain == from.host && (is_label || is_address)) {
         return Some((from.host.to_owned(), Some(from.port)));
     }
@@ -155,18 +173,18 @@ fn scope(from: Destination<'_>, domain: &str) -> Option<(String, Option<u16>)> {
     may.then_some((domain, None))
 }
 
-/// RFC 6265, 5.1.3.
+/// Returns whether `host` is `domain` or a name below it (RFC 6265, 5.1.3).
 fn is_within(host: &str, domain: &str) -> bool {
     host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// RFC 6265, 5.1.4.
+/// Returns whether `path` is at or below the path of a cookie (RFC 6265, 5.1.4).
 fn is_below(path: &str, cookie: &str) -> bool {
     let rest = path.strip_prefix(cookie);
     rest.is_some_and(|rest| rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'))
 }
 
-/// RFC 6265, 5.1.4: up to the last slash, which is not part of it.
+/// Returns the path up to its last slash, without it (RFC 6265, 5.1.4).
 fn default_path(path: &str) -> &str {
     match path.rfind('/') {
         None | Some(0) => "/",
@@ -174,11 +192,11 @@ fn default_path(path: &str) -> &str {
     }
 }
 
-/// When a cookie is over: `Max-Age` before `Expires` (RFC 6265, 5.3).
+/// Returns when a cookie expires: `Max-Age` takes precedence over `Expires` (RFC 6265, 5.3).
 fn expiry(cookie: &Cookie<'_>, now: SystemTime) -> Option<SystemTime> {
     let past = SystemTime::UNIX_EPOCH;
     let after = |start: SystemTime, seconds: i64| match u64::try_from(seconds) {
-        // What the clock cannot hold is never.
+        // A time beyond the range of the clock never comes.
         Ok(seconds) => start.checked_add(Duration::from_secs(seconds)),
         Err(_) => Some(past),
     };

@@ -1,36 +1,38 @@
-//! HTTP header lines as they were received.
+//! The header lines of an HTTP reply.
 
 use std::fmt;
 
-/// The header lines of an HTTP reply, in the order in which they came.
+/// The header lines of an HTTP reply, in the order in which they were received.
 ///
-/// Names are compared without regard to case (RFC 9110, 5.1). Values are kept as the bytes that
-/// were sent. `Debug` hides the values of headers that carry secrets.
+/// Names are compared without regard to case (RFC 9110, 5.1). Values are the bytes that the server
+/// sent. `Debug` hides the values of headers that carry secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    /// For each line how long its name is and how long its value, both in [`LEN_BYTES`] bytes, and then
-    /// both: an open connection keeps them for long, so that they are one block.
+    /// All lines in one allocation, because an open connection keeps them. Each line is the length
+    /// of its name and the length of its value, [`LEN_BYTES`] bytes each, then the name and the
+    /// value.
     lines: Box<[u8]>,
 }
 
-/// Bytes of a length.
+/// The size of an encoded length, in bytes.
 const LEN_BYTES: usize = size_of::<u32>();
 
-/// Names whose values never reach a log.
+/// Names of headers whose values are never shown in `Debug`, logs or errors.
 const SECRET_NAMES: [&str; 6] = [
     "authorization",
     "proxy-authorization",
     "cookie",
     "set-cookie",
     "www-authenticate",
-    // It may have user info in it, or a ticket.
+    // A redirect may contain user info or a ticket.
     "location",
 ];
 
 impl Headers {
-    /// As they come, twice over: once to know how long they are.
+    /// Stores the lines in order. The iterator is run twice: first for the total length, so that
+    /// one allocation is enough.
     pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Headers {
-        // Nobody accepts a head of 4 GiB.
+        // Never saturates: a head of 4 GiB is refused long before it is stored.
         let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         let length =
             lines.clone().map(|(name, value)| 2 * LEN_BYTES + name.len() + value.len()).sum();
@@ -44,34 +46,37 @@ impl Headers {
         Headers { lines: all.into() }
     }
 
-    /// The first value of a header, if it is there and is text.
+    /// Returns the first value of a header, if the header is present and the value is UTF-8.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.raw().find(|line| eq_ignore_case(line.0, name.as_bytes()))?;
         std::str::from_utf8(value).ok()
     }
 
-    /// Every value of a header, in order.
+    /// Returns an iterator over all values of a header, in order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         let named = move |line: &(&[u8], &[u8])| eq_ignore_case(line.0, name.as_bytes());
         self.raw().filter(named).map(|(_, value)| value)
     }
 
-    /// Every value of a header that is text, in one line (RFC 9110, 5.3).
+    /// Joins all values of a header that are UTF-8 into one line, separated by commas (RFC 9110,
+    /// 5.3).
     pub fn list(&self, name: &str) -> String {
         let values: Vec<&str> =
             self.get_all(name).filter_map(|value| std::str::from_utf8(value).ok()).collect();
         values.join(", ")
     }
 
-    /// All lines, names as they were sent.
+    /// Returns an iterator over all lines, with the names spelled as they were sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.raw().map(|(name, value)| (std::str::from_utf8(name).unwrap_or_default(), value))
     }
 
-    /// All lines, names as bytes: to find one, nobody has to know that they are text.
+    /// Returns an iterator over all lines, with the names as bytes: a search by name needs no check
+    /// that the names are UTF-8.
     fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = &self.lines[..];
         std::iter::from_fn(move || {
+            // The order in which `of` wrote: both lengths, the name, the value.
             let (name, behind) = rest.split_first_chunk::<LEN_BYTES>()?;
             let (value, behind) = behind.split_first_chunk::<LEN_BYTES>()?;
             let (name, behind) = behind.split_at_checked(u32::from_le_bytes(*name) as usize)?;
@@ -81,24 +86,24 @@ impl Headers {
         })
     }
 
-    /// How many lines there are.
+    /// Returns the number of lines.
     pub fn len(&self) -> usize {
         self.raw().count()
     }
 
-    /// Whether there is no line at all.
+    /// Returns whether there are no lines.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// Whether one of the comma-separated elements of a header is `token`, in any case.
+    /// Returns whether one of the comma-separated elements of a header is `token`, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         let is = |element: &[u8]| eq_ignore_case(element.trim_ascii(), token.as_bytes());
-        // Mostly it stands alone.
+        // The whole value first: usually it is a single token.
         self.get_all(name).any(|value| is(value) || value.split(|&byte| byte == b',').any(is))
     }
 
-    /// Whether a header of this name may carry a secret.
+    /// Returns whether a header of this name may carry a secret.
     pub fn is_secret(name: &str) -> bool {
         SECRET_NAMES.iter().any(|secret| secret.eq_ignore_ascii_case(name))
     }
@@ -112,7 +117,8 @@ impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     }
 }
 
-/// Whether two words differ in case alone. Mostly they don't even do that.
+/// Compares two names or tokens without regard to case; equal spelling, the usual case, is tested
+/// first.
 fn eq_ignore_case(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && (one == other || one.eq_ignore_ascii_case(other))
 }

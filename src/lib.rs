@@ -1,9 +1,9 @@
 //! A supervised WebSocket client for actix.
 //!
-//! A [`Connection`] is an actor that owns one socket at a time and comes back when it is lost, with
-//! backoff and jitter. A ping actor watches its pulse. Your actors are told of `Open`, `Message`,
-//! `Error` and `Close`, in order, with one `Close` for each `Open`. It does what the `WebSocketApp`
-//! of Python's websocket-client does, as actors.
+//! A [`Connection`] is an actor that owns one socket at a time. When the socket is lost, it connects
+//! again, with backoff and jitter. A second actor sends pings and detects a silent peer. Your actors
+//! receive `Open`, `Message`, `Error` and `Close` messages in order, with one `Close` for each
+//! `Open`. The crate has the features of `WebSocketApp` in Python's websocket-client, as actors.
 //!
 //! ```no_run
 //! use actix::{Actor, Context, Handler};
@@ -40,16 +40,17 @@
 //! }
 //! ```
 //!
-//! # Where to read on
+//! # Further reading
 //!
 //! - The [guide]: every option with its default, reconnection, delivery and its bounds, closing,
 //!   and what is different from `WebSocketApp`.
-//! - [`event`]: what handlers are told. [`command`]: what a connection is asked.
-//! - [`Error::verdict`]: after which failures it comes back. [`backoff`]: when.
-//! - [`proto`]: the protocol as values, for other uses than this.
+//! - [`event`]: the messages that handlers receive. [`command`]: the messages that a connection
+//!   receives.
+//! - [`Error::verdict`]: after which failures it connects again. [`backoff`]: when.
+//! - [`proto`]: the protocol as plain values, also usable without this client.
 //!
-//! The actors of actix are in passive maintenance. Floor 1 ([`proto`], [`backoff`], [`headers`])
-//! names nothing of them.
+//! The actor framework of actix is in passive maintenance. [`proto`] (but for `proto::framed`),
+//! [`backoff`] and [`headers`] do not depend on it.
 //!
 //! # Features
 //!
@@ -81,7 +82,7 @@ pub mod proto;
 #[cfg(feature = "client")]
 mod proxy;
 
-// Floor 2: what can fail, whom to trust, and what a socket is like.
+// Floor 2: what can fail, which servers are trusted, and the options of sockets.
 #[cfg(feature = "client")]
 pub mod error;
 #[cfg(feature = "client")]
@@ -89,13 +90,13 @@ mod socket;
 #[cfg(feature = "client")]
 pub mod tls;
 
-// Floor 3: what a connection is asked, and what can be set.
+// Floor 3: the commands that a connection receives, and its options.
 #[cfg(feature = "client")]
 pub mod command;
 #[cfg(feature = "client")]
 mod options;
 
-// Floor 4: what handlers are told.
+// Floor 4: the events that handlers receive.
 #[cfg(feature = "client")]
 pub mod event;
 

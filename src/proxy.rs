@@ -1,5 +1,5 @@
-//! Which way a connection goes: proxy URLs, what the environment says of them, and the hosts that
-//! go past a proxy. Pure.
+//! Which proxy a connection uses: proxy URLs, the environment variables that name one, and the
+//! hosts that are reached without a proxy. Nothing here does I/O.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,37 +8,42 @@ use derive_more::Display;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-/// A proxy: a URL, taken apart.
+/// The parts of a proxy URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proxy {
+    /// The protocol that is spoken to the proxy.
     pub(crate) scheme: Scheme,
-    /// A name or an IP address, without brackets.
+    /// A host name or an IP address, without brackets.
     pub(crate) host: String,
+    /// The port; the default of the scheme if the URL has none.
     pub(crate) port: u16,
+    /// The user name and the password, if the URL has any.
     pub(crate) credentials: Option<Credentials>,
 }
 
-/// How a proxy is spoken to.
+/// The protocol that is spoken to a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
-    /// CONNECT (RFC 9110, 9.3.6).
+    /// The CONNECT method (RFC 9110, 9.3.6).
     Http,
-    /// CONNECT, under TLS of its own.
+    /// The CONNECT method, over TLS to the proxy.
     Https,
-    /// SOCKS4: the target's name is resolved here.
+    /// SOCKS4. We resolve the name of the target.
     Socks4,
-    /// SOCKS4a: the target's name is resolved by the proxy.
+    /// SOCKS4a. The proxy resolves the name of the target.
     Socks4a,
-    /// SOCKS5 (RFC 1928): the target's name is resolved here.
+    /// SOCKS5 (RFC 1928). We resolve the name of the target.
     Socks5,
-    /// SOCKS5: the target's name is resolved by the proxy.
+    /// SOCKS5. The proxy resolves the name of the target.
     Socks5h,
 }
 
-/// A user name and a password, which `Debug` does not show.
+/// A user name and a password, both hidden in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Credentials {
+    /// The user name, percent-decoded.
     pub(crate) user: String,
+    /// The password, percent-decoded; empty if the URL has none.
     pub(crate) password: String,
 }
 
@@ -48,24 +53,26 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Why a text is no proxy. Never holds the text: there may be a password in it.
+/// The reason why a text is not a usable proxy URL. It never contains the text itself, which may
+/// hold a password.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
 pub(crate) struct BadProxy(&'static str);
 
-/// RFC 1929, 2: a length is one byte.
+/// The most bytes of a name or a password: SOCKS5 encodes each length in one byte (RFC 1929, 2).
 const MAX_SOCKS5_FIELD: usize = 255;
 
-/// What fits beside a name of 255 bytes into the request of the crate that speaks SOCKS4.
+/// The most bytes of a SOCKS4 user name that tokio-socks can send together with a host name of 255
+/// bytes.
 const MAX_SOCKS4_USER: usize = 240;
 
 impl Proxy {
-    /// Takes a proxy URL apart. Path and query mean nothing and are passed over, as curl does.
+    /// Parses a proxy URL. Path and query have no meaning and are ignored, as curl does.
     ///
     /// # Errors
-    /// A scheme that is missing or unknown, no host, port 0, credentials that the scheme cannot
-    /// carry.
+    /// If the scheme is missing or unknown, the host is missing, the port is 0, or the scheme
+    /// cannot carry the credentials.
     pub(crate) fn parse(text: &str) -> Result<Proxy, BadProxy> {
-        // `localhost:3128` would be a URL of the scheme `localhost`.
+        // Without this check `localhost:3128` would be a URL with the scheme `localhost`.
         if !text.contains("://") {
             return Err(BadProxy(
                 "no scheme: write http://, https://, socks4(a):// or socks5(h)://",
@@ -92,15 +99,15 @@ impl Proxy {
         Ok(Proxy { scheme, host, port, credentials })
     }
 
-    /// Whether this host can be asked for: SOCKS4 has no room for IPv6.
+    /// Checks that the proxy can be asked for this host.
     ///
     /// # Errors
-    /// When it cannot.
+    /// If it is an IPv6 address and the proxy speaks SOCKS4, or a name that is too long for SOCKS.
     pub(crate) fn check_target(&self, host: &str) -> Result<(), BadProxy> {
         let is_ipv6 = matches!(host.parse(), Ok(IpAddr::V6(_)));
         match self.scheme {
             Scheme::Socks4 | Scheme::Socks4a if is_ipv6 => {
-                Err(BadProxy("SOCKS4 carries no IPv6 address"))
+                Err(BadProxy("SOCKS4 cannot carry an IPv6 address"))
             }
             Scheme::Socks4a | Scheme::Socks5h if host.len() > MAX_SOCKS5_FIELD => {
                 Err(BadProxy("the name is too long for SOCKS"))
@@ -111,6 +118,7 @@ impl Proxy {
 }
 
 impl Scheme {
+    /// Returns the scheme of this name, in lower case as `Url` has it.
     fn parse(word: &str) -> Option<Scheme> {
         Some(match word {
             "http" => Scheme::Http,
@@ -123,6 +131,7 @@ impl Scheme {
         })
     }
 
+    /// Returns the port of a proxy URL without one.
     fn port(self) -> u16 {
         match self {
             Scheme::Http => 80,
@@ -133,6 +142,10 @@ impl Scheme {
 }
 
 impl Credentials {
+    /// Takes the credentials out of a URL; `None` if it has none.
+    ///
+    /// # Errors
+    /// If they are not UTF-8 once they are percent-decoded.
     fn of(url: &Url) -> Result<Option<Credentials>, BadProxy> {
         if url.username().is_empty() && url.password().is_none() {
             return Ok(None);
@@ -146,36 +159,44 @@ impl Credentials {
         Ok(Some(Credentials { user, password }))
     }
 
+    /// Checks that a scheme can carry these credentials.
+    ///
+    /// # Errors
+    /// If it cannot; the text says which rule they break.
     fn check(&self, scheme: Scheme) -> Result<(), BadProxy> {
         let (user, password) = (self.user.len(), self.password.len());
         match scheme {
-            // RFC 7617, 2
+            // RFC 7617, 2: the first colon ends the user name.
             Scheme::Http | Scheme::Https if self.user.contains(':') => {
-                Err(BadProxy("a colon in the user name"))
+                Err(BadProxy("a colon in the user name, where HTTP ends it"))
             }
             Scheme::Http | Scheme::Https => Ok(()),
+            // A zero byte ends the user name on the wire.
             Scheme::Socks4 | Scheme::Socks4a if password > 0 => {
-                Err(BadProxy("SOCKS4 has a user name, but no password"))
+                Err(BadProxy("a password, which SOCKS4 cannot carry"))
             }
             Scheme::Socks4 | Scheme::Socks4a
                 if user > MAX_SOCKS4_USER || self.user.contains('\0') =>
             {
-                Err(BadProxy("a user name over 240 bytes, or with a zero in it"))
+                Err(BadProxy("a user name of more than 240 bytes, or with a zero byte"))
             }
             Scheme::Socks4 | Scheme::Socks4a => Ok(()),
+            // RFC 1929, 2: each has 1 to 255 bytes.
             Scheme::Socks5 | Scheme::Socks5h
                 if [user, password].iter().any(|len| !(1..=MAX_SOCKS5_FIELD).contains(len)) =>
             {
-                Err(BadProxy("SOCKS5 wants user name and password of 1 to 255 bytes"))
+                Err(BadProxy("user name or password not of 1 to 255 bytes, as SOCKS5 needs"))
             }
             Scheme::Socks5 | Scheme::Socks5h => Ok(()),
         }
     }
 }
 
-/// The variable that names the proxy for a connection, and its value, by curl's rules: the scheme's
-/// own before the general one, lower case before upper case, an empty one counts as none, and
-/// `HTTP_PROXY` is not read (a CGI program's client could set it by a header `Proxy`).
+/// Returns the environment variable that names the proxy for a connection, and its value.
+///
+/// The rules are curl's: the variable of the scheme before the general one, lower case before upper
+/// case, and an empty value counts as unset. `HTTP_PROXY` is not read: a client of a CGI program
+/// could set it with a header `Proxy`.
 pub(crate) fn from_env(
     secure: bool,
     variable: impl Fn(&str) -> Option<String>,
@@ -185,11 +206,12 @@ pub(crate) fn from_env(
     first_set(if secure { SECURE } else { PLAIN }, variable)
 }
 
-/// The list of hosts that go past a proxy, as the environment has it.
+/// Returns the list of hosts that are reached without a proxy, from the environment.
 pub(crate) fn no_proxy_from_env(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     first_set(&["no_proxy", "NO_PROXY"], variable).map(|(_, list)| list)
 }
 
+/// Returns the first of these variables that is set and not blank.
 fn first_set(
     names: &[&'static str],
     variable: impl Fn(&str) -> Option<String>,
@@ -198,35 +220,39 @@ fn first_set(
     names.iter().filter_map(value).find(|(_, value)| !value.is_empty())
 }
 
-/// Hosts that go past a proxy.
+/// The hosts that are reached without a proxy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NoProxy(Vec<Rule>);
 
+/// One element of the list.
 #[derive(Clone, Debug)]
 struct Rule {
+    /// The hosts that it matches.
     host: HostPattern,
-    /// Only this port, where the rule has one.
+    /// The only port that it matches; `None` for all.
     port: Option<u16>,
 }
 
+/// A set of hosts.
 #[derive(Clone, Debug)]
 enum HostPattern {
-    /// `*`
+    /// `*`: every host.
     All,
-    /// A name, and all names below it.
+    /// A name and all names below it.
     Named(String),
-    /// The addresses that share so many leading bits with this one.
+    /// The addresses that share this many leading bits with this one.
     Network(IpAddr, u32),
 }
 
 impl NoProxy {
-    /// Reads a list, separated by commas or blanks. What is neither address nor network is a name.
+    /// Parses a list, separated by commas or white space. An element that is neither an address nor
+    /// a network is a name.
     pub(crate) fn parse(list: &str) -> NoProxy {
         let words = list.split(|sign: char| sign == ',' || sign.is_whitespace());
         NoProxy(words.filter(|word| !word.is_empty()).filter_map(Rule::parse).collect())
     }
 
-    /// Whether this host goes past the proxy.
+    /// Returns whether this host is reached without a proxy.
     pub(crate) fn matches(&self, host: &str, port: u16) -> bool {
         let addr = host.parse().ok();
         let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
@@ -246,6 +272,7 @@ impl NoProxy {
 }
 
 impl Rule {
+    /// Parses one element; `None` if nothing is left of it as a name.
     fn parse(word: &str) -> Option<Rule> {
         let (word, port) = split_port(word);
         if word == "*" {
@@ -254,13 +281,14 @@ impl Rule {
         if let Some((net, bits)) = parse_network(word) {
             return Some(Rule { host: HostPattern::Network(net, bits), port });
         }
+        // `.example.com` means the same as `example.com`, as it does for curl.
         let name = word.strip_suffix('.').unwrap_or(word);
         let name = name.strip_prefix('.').unwrap_or(name).to_ascii_lowercase();
         (!name.is_empty()).then_some(Rule { host: HostPattern::Named(name), port })
     }
 }
 
-/// `host:port`; an IPv6 address needs brackets for that.
+/// Splits `host:port`. An IPv6 address needs brackets to have a port.
 fn split_port(word: &str) -> (&str, Option<u16>) {
     if let Some((inside, behind)) = word.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return (inside, behind.strip_prefix(':').and_then(|port| port.parse().ok()));
@@ -274,7 +302,7 @@ fn split_port(word: &str) -> (&str, Option<u16>) {
     }
 }
 
-/// An address, or `address/bits`.
+/// Parses `address` or `address/bits`.
 fn parse_network(word: &str) -> Option<(IpAddr, u32)> {
     let (addr, bits) = match word.split_once('/') {
         Some((addr, bits)) => (addr, Some(bits.parse().ok()?)),
@@ -286,18 +314,19 @@ fn parse_network(word: &str) -> Option<(IpAddr, u32)> {
     (bits <= width).then_some((addr, bits))
 }
 
+/// Returns whether an address shares its first `bits` bits with `net`.
 fn is_in_network(net: IpAddr, addr: IpAddr, bits: u32) -> bool {
     let (net, addr, width) = match (net, addr) {
         (IpAddr::V4(net), IpAddr::V4(addr)) => (net.to_bits().into(), addr.to_bits().into(), 32),
         (IpAddr::V6(net), IpAddr::V6(addr)) => (net.to_bits(), addr.to_bits(), 128),
         _ => return false,
     };
-    // A shift by the whole width leaves nothing to compare: every address is in a net of no bits.
+    // The shift by the whole width fails for a network of 0 bits, which has every address.
     let top = |addr: u128| addr.checked_shr(width - bits).unwrap_or(0);
     top(net) == top(addr)
 }
 
-/// Whether `name` is `parent` or ends with it at the boundary of a label.
+/// Returns whether `name` is `parent`, or ends with it after a dot.
 fn is_below(name: &str, parent: &str) -> bool {
     match name.strip_suffix(parent) {
         Some(rest) => rest.is_empty() || rest.ends_with('.'),

@@ -1,4 +1,4 @@
-//! Which options a TCP socket has, by socket2.
+//! The options of a TCP socket, set through socket2.
 
 use std::fmt;
 use std::io;
@@ -14,8 +14,8 @@ use crate::error::{ConfigError, Error};
 
 /// The options of each TCP socket, set before it connects (WebSocketApp's `sockopt`).
 ///
-/// Two are equal if all options are, and the closure, where there is one, is the same: connections with
-/// equal ones share the memory that options take.
+/// Two values are equal if all options are equal and both have the same closure, or none.
+/// Connections with equal options share the memory that the options take.
 ///
 /// ```
 /// use std::time::Duration;
@@ -29,17 +29,25 @@ use crate::error::{ConfigError, Error};
 /// ```
 #[derive(Clone, PartialEq)]
 pub struct SocketOptions {
+    /// Whether small writes are sent at once.
     nodelay: bool,
-    /// How long the connection is idle before probes begin.
+    /// How long the connection is idle before the first probe; `None` sends no probes.
     keepalive: Option<Duration>,
+    /// The time between two probes.
     keepalive_interval: Duration,
+    /// The number of unanswered probes after which the connection is lost.
     keepalive_probes: u32,
+    /// How long sent bytes may stay unacknowledged; `None` is the default of the system.
     user_timeout: Option<Duration>,
+    /// The size of the receive buffer in bytes; `None` lets the system choose.
     receive_buffer: Option<usize>,
+    /// The size of the send buffer in bytes; `None` lets the system choose.
     send_buffer: Option<usize>,
+    /// The only network interface that may be used.
     device: Option<String>,
+    /// The mark of outgoing packets, for packet filters and routing.
     mark: Option<u32>,
-    /// The application's own, after all of ours.
+    /// The closure of the application, called after all other options are set.
     hook: Option<Closure<Hook>>,
 }
 
@@ -63,73 +71,79 @@ impl Default for SocketOptions {
 }
 
 impl SocketOptions {
-    /// The defaults: those of WebSocketApp's `DEFAULT_SOCKET_OPTION`, and a user timeout.
+    /// Creates the default options: those of WebSocketApp's `DEFAULT_SOCKET_OPTION`, and a user
+    /// timeout.
     pub fn new() -> SocketOptions {
         SocketOptions::default()
     }
 
-    /// `TCP_NODELAY`: whether small messages go out at once. Default true.
+    /// Sets `TCP_NODELAY`: whether small writes are sent at once. Default: true.
     pub fn nodelay(mut self, on: bool) -> SocketOptions {
         self.nodelay = on;
         self
     }
 
-    /// `SO_KEEPALIVE`, and how long the connection is idle before the system probes it. Default
-    /// 30 s; `None` never probes.
+    /// Sets `SO_KEEPALIVE`, and how long the connection is idle before the system probes it.
+    /// Default: 30 s. `None` sends no probes.
     pub fn keepalive(mut self, idle: impl Into<Option<Duration>>) -> SocketOptions {
         self.keepalive = idle.into();
         self
     }
 
-    /// `TCP_KEEPINTVL`: between two probes. Default 10 s.
+    /// Sets `TCP_KEEPINTVL`: the time between two probes. Default: 10 s.
     pub fn keepalive_interval(mut self, interval: Duration) -> SocketOptions {
         self.keepalive_interval = interval;
         self
     }
 
-    /// `TCP_KEEPCNT`: probes without an answer before the system gives up. Default 3. No effect on
-    /// Windows.
+    /// Sets `TCP_KEEPCNT`: after how many unanswered probes the system gives up. Default: 3. Has no
+    /// effect on Windows.
     pub fn keepalive_probes(mut self, probes: u32) -> SocketOptions {
         self.keepalive_probes = probes;
         self
     }
 
-    /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged, which keepalive does not
-    /// see: such bytes suppress its probes. Default 60 s; `None` leaves the system's, which is a
-    /// quarter of an hour. Linux only, without effect elsewhere.
+    /// Sets `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged. Default: 60 s. `None`
+    /// leaves the default of the system, about 15 minutes.
+    ///
+    /// Keepalive does not cover this case: the system sends no probes while bytes are
+    /// unacknowledged. Linux only; has no effect elsewhere.
     pub fn user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> SocketOptions {
         self.user_timeout = timeout.into();
         self
     }
 
-    /// `SO_RCVBUF`, in bytes; Linux doubles it. Default: the system's, which grows by itself; one
-    /// that is set does not.
+    /// Sets `SO_RCVBUF`, in bytes; Linux doubles the value. Default: the system's choice, which
+    /// grows with the traffic. A buffer that is set here does not grow.
     pub fn receive_buffer(mut self, bytes: usize) -> SocketOptions {
         self.receive_buffer = Some(bytes);
         self
     }
 
-    /// `SO_SNDBUF`, in bytes; Linux doubles it. Default: the system's.
+    /// Sets `SO_SNDBUF`, in bytes; Linux doubles the value. Default: the system's choice.
     pub fn send_buffer(mut self, bytes: usize) -> SocketOptions {
         self.send_buffer = Some(bytes);
         self
     }
 
-    /// `SO_BINDTODEVICE`: the only interface that is used. Linux only: elsewhere `start` refuses it.
+    /// Sets `SO_BINDTODEVICE`: the only network interface that may be used. Linux only: elsewhere
+    /// `start` returns an error.
     pub fn device(mut self, name: impl Into<String>) -> SocketOptions {
         self.device = Some(name.into());
         self
     }
 
-    /// `SO_MARK`, for packet filters and routing; needs `CAP_NET_ADMIN`. Linux only: elsewhere
-    /// `start` refuses it.
+    /// Sets `SO_MARK`, a mark for packet filters and routing, which needs `CAP_NET_ADMIN`. Linux
+    /// only: elsewhere `start` returns an error.
     pub fn mark(mut self, mark: u32) -> SocketOptions {
         self.mark = Some(mark);
         self
     }
 
-    /// Anything else: a closure that gets each socket, with all other options set, before it
-    /// connects. What it fails with is the failure of that address. A panic in it ends the run.
+    /// Sets a closure for everything else. It is called with each socket before it connects, after
+    /// all other options are set.
+    ///
+    /// If it returns an error, connecting to that address has failed. If it panics, the run ends.
     pub fn with<F>(mut self, hook: F) -> SocketOptions
     where
         F: Fn(SockRef<'_>) -> io::Result<()> + Send + Sync + 'static,
@@ -138,7 +152,10 @@ impl SocketOptions {
         self
     }
 
-    /// Checks what would fail with every socket.
+    /// Checks the options that would fail for every socket.
+    ///
+    /// # Errors
+    /// If a value is zero where that is not possible, or the option does not exist on this system.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let refuse = |reason| Err(ConfigError::option("socket_options", reason));
         let zero = Duration::ZERO;
@@ -157,12 +174,13 @@ impl SocketOptions {
         Ok(())
     }
 
-    /// Sets them all.
+    /// Sets all options on a socket.
     ///
     /// # Errors
-    /// What the system says; [`Error::Handler`] inside, where the closure has panicked.
+    /// What the system or the closure returns; [`Error::Handler`] as the source if the closure
+    /// panicked.
     pub(crate) fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
-        // What a new socket has need not be set.
+        // Options that are off in a new socket are not set.
         if self.nodelay {
             socket.set_tcp_nodelay(true)?;
         }
@@ -183,11 +201,13 @@ impl SocketOptions {
         let Some(hook) = &self.hook else {
             return Ok(());
         };
+        // A panic of the application must not unwind into the connection's actor.
         catch_unwind(AssertUnwindSafe(|| hook(socket))).unwrap_or_else(|_| {
             Err(io::Error::other(Error::Handler("the closure for sockets panicked".into())))
         })
     }
 
+    /// Sets the options that only Linux has.
     #[cfg(target_os = "linux")]
     fn apply_linux(&self, socket: &SockRef<'_>) -> io::Result<()> {
         if let Some(timeout) = self.user_timeout {
@@ -223,10 +243,11 @@ impl fmt::Debug for SocketOptions {
     }
 }
 
-/// How each TCP socket is made.
+/// How TCP sockets are created.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Sockets {
+    /// The options of each socket.
     pub(crate) options: SocketOptions,
-    /// Our own address, where the application chose it.
+    /// The local address to bind to, if the application has set one.
     pub(crate) bind: Option<IpAddr>,
 }
