@@ -1,4 +1,4 @@
-//! Fragments become messages (RFC 6455, 5.4).
+//! Joins fragments to messages (RFC 6455, 5.4).
 
 use bytes::Bytes;
 
@@ -10,78 +10,81 @@ use crate::proto::utf8::Utf8;
 
 /// Joins the fragments of one message at a time, in one growing buffer.
 ///
-/// It grows with what came: a peer gets no memory for an announcement. Only who reads large fragments
-/// right behind one another has room made before, and says for how much the peer is trusted.
+/// The buffer grows with the bytes that have arrived, not with the lengths that the peer has
+/// declared. The exception is [`direct_buffer`](Self::direct_buffer), whose caller says how many
+/// bytes may be allocated in advance.
 #[derive(Debug)]
 pub(super) struct Assembler {
     /// The most bytes of one message.
     max_len: usize,
-    /// The most frames of one message that is in fragments.
+    /// The most frames of one fragmented message.
     max_fragments: usize,
-    /// Whether text is taken as it is.
+    /// Whether text is accepted without the check that it is UTF-8.
     skip_utf8_check: bool,
-    /// The message in progress. Apart: mostly there is none.
+    /// The message in progress. Boxed, because most connections never have one.
     message: Option<Box<PartialMessage>>,
-    /// How many bytes the last message had that was given out whole.
+    /// The length in bytes of the last message that was not handed out by fragments.
     last_len: usize,
 }
 
-/// A message of which the last fragment has not ended yet.
+/// A message whose last fragment is not complete.
 struct PartialMessage {
-    /// What it is: text or binary.
+    /// The kind of the message: text or binary.
     opcode: Opcode,
-    /// The check of its text as far as it came; `None` where there is none.
+    /// The UTF-8 check of the bytes so far; `None` if the message is binary or is not checked.
     utf8: Option<Utf8>,
-    /// Whether what comes is compressed (RFC 7692, 6).
+    /// Whether the payload is compressed (RFC 7692, 6).
     compressed: bool,
-    /// How many of its frames have begun.
+    /// The number of its frames that have begun.
     fragments: usize,
-    /// The lengths that they declared, in bytes, in all.
+    /// The sum of the lengths in the headers of those frames, in bytes.
     declared: usize,
-    /// What came of them so far, unmasked and inflated, and was not given out.
+    /// The bytes received so far, unmasked and inflated, without those that were released.
     bytes: Vec<u8>,
-    /// How many of them were taken in: all but those that were read to their place since.
+    /// How many of `bytes` are unmasked and checked. The others were read directly into the buffer
+    /// since then.
     processed: usize,
-    /// How many bytes were given out.
+    /// The bytes that were already handed out in fragments.
     released: usize,
 }
 
 impl Assembler {
-    /// An assembler of messages of at most so many bytes and so many fragments.
+    /// Creates an assembler for messages of at most this many bytes and fragments.
     #[must_use]
     pub(super) fn new(max_len: usize, max_fragments: usize) -> Self {
         Self { max_len, max_fragments, skip_utf8_check: false, message: None, last_len: 0 }
     }
 
-    /// Whether text is taken as it is, without the check that it is UTF-8.
+    /// Sets whether text is accepted without the check that it is UTF-8.
     pub(super) fn skip_utf8_check(&mut self, skip: bool) {
         self.skip_utf8_check = skip;
     }
 
-    /// The most bytes and the most frames of one message.
+    /// Returns the most bytes and the most frames of one message.
     #[inline]
     pub(super) fn limits(&self) -> (usize, usize) {
         (self.max_len, self.max_fragments)
     }
 
-    /// Whether a message is in progress.
+    /// Returns whether a message is in progress.
     #[inline]
     #[must_use]
     pub(super) fn is_active(&self) -> bool {
         self.message.is_some()
     }
 
-    /// Whether the message in progress is compressed, and goes to [`inflate`](Self::inflate) then.
+    /// Returns whether the message in progress is compressed and its payload goes to
+    /// [`inflate`](Self::inflate).
     #[inline]
     pub(super) fn is_compressed(&self) -> bool {
         self.message.as_ref().is_some_and(|partial| partial.compressed)
     }
 
-    /// Whether a frame of this kind may come now.
+    /// Checks that a frame of this kind may come now.
     ///
     /// # Errors
-    /// If it is a continuation of nothing or one too many, or a new message inside an unfinished one
-    /// (RFC 6455, 5.4).
+    /// If it is a continuation without a message in progress, one fragment too many, or a new
+    /// message before the last fragment of the one in progress (RFC 6455, 5.4).
     #[inline]
     pub(super) fn expect(&self, opcode: Opcode) -> Result<(), ProtocolError> {
         match (opcode, &self.message) {
@@ -94,11 +97,11 @@ impl Assembler {
         }
     }
 
-    /// Begins the fragment of this header, the first or a further one of its message; `compressed` if
-    /// the header says that a compressed message begins here (RFC 7692, 6).
+    /// Begins the fragment of this header, the first or a further one of its message. `compressed`
+    /// says whether the header marks the beginning of a compressed message (RFC 7692, 6).
     ///
     /// # Errors
-    /// As [`expect`](Self::expect), and if the message would be too large with it.
+    /// As [`expect`](Self::expect), and if the message would be too large with this fragment.
     pub(super) fn begin(
         &mut self,
         header: &FrameHeader,
@@ -106,8 +109,8 @@ impl Assembler {
     ) -> Result<(), ProtocolError> {
         self.expect(header.opcode)?;
         let compressed = compressed || self.is_compressed();
-        // What can't be compressed grows by less than this; the true length is known when it is
-        // inflated.
+        // DEFLATE makes incompressible data longer, by less than this. Whether the message is
+        // really too large is known only once it is inflated.
         let more = if compressed { self.max_len / 8 + 1024 } else { 0 };
         let most = self.max_len.saturating_add(more);
         let before = self.message.as_ref().map_or(0, |partial| partial.declared);
@@ -137,7 +140,7 @@ impl Assembler {
     /// Appends a piece of the fragment in progress, unmasked.
     ///
     /// # Errors
-    /// If the text cannot become UTF-8 any more (RFC 6455, 8.1).
+    /// If the text cannot become valid UTF-8 any more (RFC 6455, 8.1).
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), ProtocolError> {
         let Some(partial) = &mut self.message else {
             return Err(ProtocolError::UnexpectedContinuation);
@@ -151,17 +154,20 @@ impl Assembler {
         Ok(())
     }
 
-    /// Where the next `wanted` bytes of the fragment in progress belong, with room for them and some
-    /// more: for as many at once as the last message had, where that is more, but before they come for
-    /// no more than `trust`, or as many again as are there. What is put there is then to be
-    /// [taken in](Self::process_direct).
+    /// Returns the buffer of the message in progress, to read the next `wanted` bytes of the
+    /// fragment directly into it. Then call [`process_direct`](Self::process_direct).
+    ///
+    /// The buffer has room for `wanted` bytes, or for as many as the last message had if that is
+    /// more. But room for bytes that have not arrived is limited to `trust`, or to as much as has
+    /// arrived if that is more.
     #[cfg(feature = "client")]
     pub(super) fn direct_buffer(&mut self, wanted: usize, trust: usize) -> Option<&mut Vec<u8>> {
         let (last_len, limit) = (self.last_len, self.max_len);
         let partial = self.message.as_mut()?;
         let len = partial.bytes.len();
         let most = len.max(trust);
-        // Not for a margin alone.
+        // Not for `NEXT_HEADER_ROOM` alone: the buffer that is full except for that would be
+        // copied.
         if partial.bytes.capacity() - len < wanted.min(MAX_UNUSED_CAPACITY) {
             let more = wanted.max(last_len.saturating_sub(len)).min(most);
             partial.reserve(more + NEXT_HEADER_ROOM, limit);
@@ -169,12 +175,12 @@ impl Assembler {
         Some(&mut partial.bytes)
     }
 
-    /// How many bytes of the fragment in progress lie in their place, and were not taken in.
+    /// Returns how many bytes were read directly into the buffer and are not processed yet.
     pub(super) fn unprocessed_direct(&self) -> usize {
         self.message.as_ref().map_or(0, |partial| partial.bytes.len() - partial.processed)
     }
 
-    /// Takes in what was read to its place, once `unmask` has unmasked it.
+    /// Unmasks, with `unmask`, and checks the bytes that were read directly into the buffer.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -194,10 +200,12 @@ impl Assembler {
         Ok(())
     }
 
-    /// Appends what comes of a piece of a compressed message, unmasked; `ends` if it is the last.
+    /// Appends the inflated bytes of a piece of a compressed message, which is unmasked. `ends`
+    /// says whether it is the last piece.
     ///
     /// # Errors
-    /// As [`push`](Self::push); and if it is no DEFLATE data, or more than a message may have.
+    /// As [`push`](Self::push), and if the piece is not valid DEFLATE data or the message is too
+    /// large.
     pub(super) fn inflate(
         &mut self,
         piece: &[u8],
@@ -210,7 +218,8 @@ impl Assembler {
         let before = partial.bytes.len();
         let inflated = inflater.push(piece, &mut partial.bytes, self.max_len - partial.released);
         partial.processed = partial.bytes.len();
-        // What came before a fault is judged before it, however the bytes were cut.
+        // The text before a fault is checked before the fault is reported, so that the error does
+        // not depend on how the bytes were split.
         if let Some(utf8) = &mut partial.utf8 {
             utf8.feed(&partial.bytes[before..])?;
         }
@@ -223,12 +232,13 @@ impl Assembler {
         if ends { inflater.finish() } else { Ok(()) }
     }
 
-    /// Whether the message in progress has more than one frame; `fin` if this is its last.
+    /// Returns whether the message in progress has more than one frame; `fin` says whether this is
+    /// its last.
     pub(super) fn is_fragmented(&self, fin: bool) -> bool {
         self.message.as_ref().is_some_and(|partial| !fin || partial.fragments > 1)
     }
 
-    /// Gives out the fragment that has ended, and with the last one ends the message.
+    /// Returns the fragment that is complete. The last one ends the message.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
@@ -246,8 +256,8 @@ impl Assembler {
         Ok(Fragment { opcode, index, bytes, fin })
     }
 
-    /// Ends the message and gives it out: whether it is text or binary, and its bytes. A text has
-    /// been checked.
+    /// Ends the message and returns its kind, text or binary, and its bytes. Text is valid UTF-8,
+    /// unless the check is skipped.
     ///
     /// # Errors
     /// If the text ends inside a character (RFC 6455, 8.1).
@@ -257,21 +267,22 @@ impl Assembler {
             utf8.finish()?;
         }
         let bytes = partial.take_bytes();
+        // The length of a last fragment says nothing about the next whole message.
         if partial.released == 0 {
             self.last_len = bytes.len();
         }
         Ok((partial.opcode, bytes))
     }
 
-    /// Forgets the message in progress.
+    /// Drops the message in progress.
     pub(super) fn clear(&mut self) {
         self.message = None;
     }
 }
 
 impl PartialMessage {
-    /// Makes room for `more` bytes: twice as much as before, so that tiny fragments don't cost an
-    /// allocation each, but not more than the limit, so that a large message has at most that.
+    /// Makes room for `more` bytes. The capacity is at least doubled, so that tiny fragments do not
+    /// cost an allocation each, but doubling stops at the limit of a message.
     fn reserve(&mut self, more: usize, limit: usize) {
         let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
         if capacity - len < more {
@@ -280,7 +291,8 @@ impl PartialMessage {
         }
     }
 
-    /// What came so far, in a buffer that has little room for more.
+    /// Takes the bytes received so far out of the buffer. The result is shrunk if it has much
+    /// unused capacity, because the application may keep it for long.
     fn take_bytes(&mut self) -> Bytes {
         let mut bytes = std::mem::take(&mut self.bytes);
         self.processed = 0;
@@ -291,19 +303,21 @@ impl PartialMessage {
     }
 }
 
-/// How little room is left in a buffer when more is made, and how much a message may keep beyond its
-/// own bytes if these are not more.
+/// The most unused capacity of a message that is handed out, unless the message itself is longer,
+/// in bytes. Also the room that is always enough for `direct_buffer`, which grows the buffer only
+/// when less is left.
 const MAX_UNUSED_CAPACITY: usize = 32 << 10;
 
-/// Room behind a message for what is read with its end.
+/// Room behind a message for the bytes that are read with its end, the header of the next frame, in
+/// bytes.
 #[cfg(feature = "client")]
 const NEXT_HEADER_ROOM: usize = 16;
 
-/// What the buffer of a message begins with, in bytes.
+/// The initial capacity of the buffer of a message, in bytes.
 const MIN_CAPACITY: usize = 256;
 
 impl std::fmt::Debug for PartialMessage {
-    /// Without the payload, which may be secret.
+    /// Shows no payload, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PartialMessage")
             .field("is_text", &self.utf8.is_some())

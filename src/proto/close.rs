@@ -4,7 +4,8 @@ use bytes::{Buf, Bytes};
 use bytestring::ByteString;
 use derive_more::{Display, Error};
 
-/// Why a connection was closed, as a number (RFC 6455, 7.4; the registry at IANA has the later ones).
+/// The reason why a connection was closed, as a number (RFC 6455, 7.4; IANA's registry has the
+/// later ones).
 ///
 /// ```
 /// use actix_ws_client::proto::close::CloseCode;
@@ -19,11 +20,11 @@ pub struct CloseCode(u16);
 impl CloseCode {
     /// 1000: the purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: an end point goes away, as a server going down does.
+    /// 1001: an endpoint goes away, as a server that shuts down does.
     pub const GOING_AWAY: Self = Self(1001);
     /// 1002: the other side broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
-    /// 1003: a kind of data that cannot be accepted, as binary where only text is understood.
+    /// 1003: the kind of data cannot be accepted, for example binary where only text is understood.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
     /// 1005, never on the wire: the Close frame had no code.
     pub const NO_STATUS: Self = Self(1005);
@@ -31,39 +32,42 @@ impl CloseCode {
     pub const ABNORMAL: Self = Self(1006);
     /// 1007: text that is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// 1008: a rule of the other side was broken.
+    /// 1008: a message violates a policy of the other side.
     pub const POLICY_VIOLATION: Self = Self(1008);
     /// 1009: a message too big to be processed.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
     /// 1010: the client wanted an extension that the server did not negotiate.
     pub const MANDATORY_EXTENSION: Self = Self(1010);
-    /// 1011: the server met a condition it did not expect.
+    /// 1011: the server met an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// 1012: the server restarts.
     pub const SERVICE_RESTART: Self = Self(1012);
     /// 1013: the server is overloaded.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
-    /// 1014: a gateway had an invalid answer from the server behind it.
+    /// 1014: a gateway received an invalid response from the server behind it.
     pub const BAD_GATEWAY: Self = Self(1014);
     /// 1015, never on the wire: the TLS handshake failed.
     pub const TLS_HANDSHAKE: Self = Self(1015);
 
-    /// The code as a number.
+    /// Returns the code as a number.
     #[inline]
     #[must_use]
     pub const fn value(self) -> u16 {
         self.0
     }
 
-    /// Whether this code may be on the wire: 1000 to 1003, 1007 to 1014, 3000 to 4999 (RFC 6455,
-    /// 7.4).
+    /// Returns whether this code may be on the wire: 1000 to 1003, 1007 to 1014, and 3000 to 4999
+    /// (RFC 6455, 7.4).
     #[inline]
     #[must_use]
     pub const fn is_sendable(self) -> bool {
         matches!(self.0, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }
 
-    /// This code, if it may be on the wire.
+    /// Returns this code.
+    ///
+    /// # Errors
+    /// If it must not be on the wire.
     fn sendable(self) -> Result<Self, InvalidClose> {
         if self.is_sendable() { Ok(self) } else { Err(InvalidClose::Code { code: self }) }
     }
@@ -96,7 +100,7 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// A Close frame that may be sent.
+    /// Creates a Close frame that may be sent.
     ///
     /// # Errors
     /// If the code must not be on the wire, or the reason is longer than 123 bytes of UTF-8.
@@ -109,7 +113,7 @@ impl CloseFrame {
         Ok(Self { code, reason })
     }
 
-    /// Reads the payload of a Close frame; `None` if it is empty.
+    /// Parses the payload of a Close frame; `None` if it is empty.
     ///
     /// # Errors
     /// If it is a single byte, its code must not be on the wire, or its reason is longer than 123
@@ -118,19 +122,23 @@ impl CloseFrame {
         Self::read(&payload)
     }
 
-    /// As [`parse`](Self::parse), of a payload that is lent.
+    /// Parses a borrowed payload, as [`parse`](Self::parse) does.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
     pub(in crate::proto) fn read(mut payload: &[u8]) -> Result<Option<Self>, InvalidClose> {
         if payload.is_empty() {
             return Ok(None);
         }
         let code = payload.try_get_u16().map_err(|_| InvalidClose::TooShort)?;
         let code = CloseCode::from(code).sendable()?;
-        // Copied: a reason kept with the story of a connection must not pin its read buffer.
+        // Copied: a reason may be kept for long, and must not hold the buffer that it was read
+        // into.
         let reason = std::str::from_utf8(payload).map_err(|_| InvalidClose::NotUtf8)?;
         Self::new(code, reason).map(Some)
     }
 
-    /// Puts the payload that a Close frame of this content has into `bytes`, and gives it out.
+    /// Writes the payload of this frame into `bytes` and returns the part that it takes.
     pub(in crate::proto) fn payload<'a>(
         &self,
         bytes: &'a mut [u8; MAX_CONTROL_PAYLOAD],
@@ -142,57 +150,57 @@ impl CloseFrame {
         &bytes[..len]
     }
 
-    /// The code; one that may be on the wire.
+    /// Returns the code, which may be on the wire.
     #[inline]
     #[must_use]
     pub fn code(&self) -> CloseCode {
         self.code
     }
 
-    /// The reason, for people; at most 123 bytes, often empty.
+    /// Returns the reason, a text for people of at most 123 bytes; often empty.
     #[inline]
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// The answer to this frame: its code without its reason (RFC 6455, 5.5.1).
+    /// Returns the reply to this frame: its code without its reason (RFC 6455, 5.5.1).
     #[must_use]
     pub fn echo(&self) -> Self {
         Self { code: self.code, reason: ByteString::new() }
     }
 }
 
-/// What a control frame may carry, in bytes (RFC 6455, 5.5).
+/// The most bytes of a control frame's payload (RFC 6455, 5.5).
 pub(in crate::proto) const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// The same without the code.
+/// The most bytes of a reason: what the code leaves of the payload.
 const MAX_REASON: usize = MAX_CONTROL_PAYLOAD - size_of::<u16>();
 
-/// A Close frame that must not be on the wire.
+/// A Close frame that must not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Display, Error)]
 #[non_exhaustive]
 pub enum InvalidClose {
-    /// The code is reserved or unassigned: take 1000, 1001, or one of your own from 4000 to 4999.
-    #[display("close code {code} must not be sent")]
+    /// The code is reserved or unassigned: use 1000, 1001, or a code of your own from 4000 to 4999.
+    #[display("close code {code} must not be sent; use 1000, 1001, or one from 4000 to 4999")]
     Code {
         /// The code as given.
         code: CloseCode,
     },
 
     /// The reason does not fit into a control frame: shorten it.
-    #[display("close reason of {len} bytes, limit 123")]
+    #[display("close reason of {len} bytes, over the limit of 123")]
     ReasonTooLong {
         /// Its length in bytes.
         len: usize,
     },
 
-    /// A payload of one byte was read, where a code has two: the peer is at fault.
-    #[display("close frame of one byte")]
+    /// A received payload has one byte, but a code has two: the peer is at fault.
+    #[display("close frame with 1 byte of payload, too short for a code")]
     TooShort,
 
-    /// A reason was read that is not UTF-8: the peer is at fault.
-    #[display("close reason is not utf-8")]
+    /// A received reason is not UTF-8: the peer is at fault.
+    #[display("close reason is not valid UTF-8")]
     NotUtf8,
 }
 

@@ -1,24 +1,25 @@
-//! permessage-deflate (RFC 7692): what a client offers, and what came of the offer.
+//! permessage-deflate (RFC 7692): what a client offers, and what the server accepted.
 
 use derive_more::{Display, Error};
 
 use crate::proto::deflate::{AVAILABLE, Available, Context, Deflater, Deflation, Inflater, Tuning};
 use crate::proto::frame::Role;
 
-/// Whether and how messages are compressed: what is offered to the server, and how we use it.
+/// Whether and how messages are compressed: the offer to the server, and our own settings.
 ///
-/// Memory, for each connection. Nothing before the first compressed message of a direction.
+/// A connection uses this much memory, none of it before the first compressed message of a
+/// direction:
 ///
 /// | | with context takeover | without |
 /// |---|---|---|
 /// | receiving | 47 KiB, whatever the window | 47 KiB, only inside a message |
 /// | sending | 131 KiB + 2^(window bits + 2) + 7 · 2^(memory level + 6): 371 KiB with 15 and 8, 161 KiB with 12 and 5 | 0 |
 ///
-/// Without takeover the compressor and the decompressor are kept by the thread, one of each for all
-/// connections on it. The default has takeover for what comes and none for what is sent, so that a
-/// connection over which compressed messages came has 47 KiB.
+/// Without context takeover, one compressor and one decompressor serve all connections of a thread.
+/// The default is takeover for incoming messages and none for outgoing ones, so that a connection
+/// which has received compressed messages uses 47 KiB.
 ///
-/// Built without the feature `deflate`, every value of this is [`off`](Compression::off).
+/// In a build without the feature `deflate`, every value is [`off`](Compression::off).
 ///
 /// ```
 /// use actix_ws_client::proto::compression::Compression;
@@ -35,24 +36,27 @@ use crate::proto::frame::Role;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compression {
-    /// `None` is off.
+    /// Evidence that this build can compress; `None` if compression is off.
     available: Option<Available>,
-    /// Whether the server is asked to let each message stand alone.
+    /// Whether the server is asked to compress each message independently.
     server_no_context_takeover: bool,
-    /// Whether ours stand alone.
+    /// Whether we compress each message independently.
     client_no_context_takeover: bool,
-    /// What the server is asked to make its window; `None` asks for nothing.
+    /// The largest window that the server is asked to use; `None` asks for nothing.
     server_max_window_bits: Option<u8>,
-    /// The largest window of ours; `None` does not let the server choose.
+    /// The largest window that we use; `None` does not let the server choose a smaller one.
     client_max_window_bits: Option<u8>,
-    /// How we compress.
+    /// Messages with fewer bytes are sent uncompressed.
     threshold: usize,
+    /// The compression level, 1 to 9.
     level: u8,
+    /// The memory level, 1 to 9.
     mem_level: u8,
 }
 
 impl Compression {
-    /// The default offer: `permessage-deflate; client_no_context_takeover; client_max_window_bits`.
+    /// Creates the default offer: `permessage-deflate; client_no_context_takeover;
+    /// client_max_window_bits`.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -67,63 +71,72 @@ impl Compression {
         }
     }
 
-    /// No offer, so that nothing is compressed either way.
+    /// Creates a value that offers nothing, so that no message is compressed in either direction.
     #[must_use]
     pub fn off() -> Self {
         Self { available: None, ..Self::new() }
     }
 
-    /// Whether the server is asked to compress each message for itself (RFC 7692, 7.1.1.1). Default
-    /// no: messages of a feed are much alike. A server that cannot will not compress at all.
+    /// Sets whether the server is asked to compress each message independently (RFC 7692, 7.1.1.1).
+    /// Default: false, because the messages of a feed are much alike.
+    ///
+    /// A server that cannot do so will not compress at all.
     #[must_use]
     pub fn server_no_context_takeover(mut self, alone: bool) -> Self {
         self.server_no_context_takeover = alone;
         self
     }
 
-    /// Whether we compress each message for itself (RFC 7692, 7.1.1.2). Default yes: the compressor
-    /// is by far the largest part of the memory, and most clients send little. The server may ask
-    /// for it too.
+    /// Sets whether we compress each message independently (RFC 7692, 7.1.1.2). Default: true,
+    /// because the compressor uses by far the most memory and most clients send little.
+    ///
+    /// The server may demand it too.
     #[must_use]
     pub fn client_no_context_takeover(mut self, alone: bool) -> Self {
         self.client_no_context_takeover = alone;
         self
     }
 
-    /// The largest window that the server may use, as a power of two, 8 to 15 (RFC 7692, 7.1.2.1).
-    /// Default `None`: its own choice. It saves us no memory with this decompressor; a server that
-    /// cannot will not compress at all.
+    /// Sets the largest window that the server may use, as a power of two, 8 to 15 (RFC 7692,
+    /// 7.1.2.1). Default: `None`, the server's choice.
+    ///
+    /// It saves no memory on our side. A server that cannot obey will not compress at all.
     #[must_use]
     pub fn server_max_window_bits(mut self, bits: impl Into<Option<u8>>) -> Self {
         self.server_max_window_bits = bits.into();
         self
     }
 
-    /// The largest window that we use, as a power of two, 8 to 15 (RFC 7692, 7.1.2.2); the server may
-    /// ask for a smaller one. Default 15. With 8 we send nothing compressed. `None` does not offer the
-    /// server a say: it is then 15.
+    /// Sets the largest window that we use, as a power of two, 8 to 15 (RFC 7692, 7.1.2.2).
+    /// Default: 15. The server may demand a smaller one.
+    ///
+    /// With 8, nothing is sent compressed. With `None` the server cannot demand a smaller one, and
+    /// the window is 15.
     #[must_use]
     pub fn client_max_window_bits(mut self, bits: impl Into<Option<u8>>) -> Self {
         self.client_max_window_bits = bits.into();
         self
     }
 
-    /// Messages of fewer bytes are sent uncompressed. Default 1,024, as node's `ws`. What gets no
-    /// smaller is sent uncompressed in any case.
+    /// Sets the length in bytes below which messages are sent uncompressed. Default: 1,024, as in
+    /// node's `ws`.
+    ///
+    /// A message that gets no smaller is sent uncompressed in any case.
     #[must_use]
     pub fn threshold(mut self, bytes: usize) -> Self {
         self.threshold = bytes;
         self
     }
 
-    /// How hard to compress: 1 is the fastest, 9 the smallest. Default 6.
+    /// Sets the compression level, from 1, the fastest, to 9, the smallest. Default: 6.
     #[must_use]
     pub fn level(mut self, level: u8) -> Self {
         self.level = level;
         self
     }
 
-    /// The compressor's memory besides its window: 1, the least, to 9. Default 8. See the table above.
+    /// Sets the memory of the compressor besides its window, from 1, the least, to 9. Default: 8.
+    /// See the table above.
     #[must_use]
     pub fn mem_level(mut self, level: u8) -> Self {
         self.mem_level = level;
@@ -133,7 +146,7 @@ impl Compression {
     /// Checks the values.
     ///
     /// # Errors
-    /// The first that cannot be.
+    /// If a value is out of its range; the error names the first such value.
     pub fn check(&self) -> Result<(), InvalidCompression> {
         let window = 8..=15;
         let level = 1..=9;
@@ -152,7 +165,8 @@ impl Compression {
         Ok(())
     }
 
-    /// The value of `Sec-WebSocket-Extensions` in the request (RFC 7692, 7.1); `None` if off.
+    /// Returns the value of `Sec-WebSocket-Extensions` in the request (RFC 7692, 7.1); `None` if
+    /// compression is off.
     #[must_use]
     pub fn offer(&self) -> Option<String> {
         self.available?;
@@ -171,6 +185,7 @@ impl Compression {
             add(&format!("{SERVER_BITS}={bits}"));
         }
         match self.client_max_window_bits {
+            // RFC 7692, 7.1.2.2: the value may be left out, and the server may then choose any.
             Some(15) => add(CLIENT_BITS),
             Some(bits) => add(&format!("{CLIENT_BITS}={bits}")),
             None => {}
@@ -178,13 +193,13 @@ impl Compression {
         Some(offer)
     }
 
-    /// Holds the server's `Sec-WebSocket-Extensions` lines against the offer. Without a line nothing
-    /// was agreed.
+    /// Compares the server's `Sec-WebSocket-Extensions` lines with the offer. Without such a line
+    /// nothing was negotiated.
     ///
     /// # Errors
-    /// If it is anything but one acceptance of the offer (RFC 7692, 7.1): another extension or a
-    /// second one, a parameter that is unknown, double, malformed, out of its range or beyond what was
-    /// offered, or one missing that was asked for.
+    /// If the lines are anything but one acceptance of the offer (RFC 7692, 7.1): another extension
+    /// or a second one; a parameter that is unknown, repeated, malformed, out of its range or
+    /// beyond the offer; or the lack of a parameter that was asked for.
     pub fn agree<'a>(
         &self,
         answer: impl IntoIterator<Item = &'a [u8]>,
@@ -196,7 +211,8 @@ impl Compression {
         if lines.is_empty() {
             return Ok(None);
         }
-        // A comma or semicolon inside a quoted value spoils the value: none that we know has one.
+        // Quoted values are not treated: a comma or a semicolon inside one makes the element
+        // invalid, and no parameter that we know has such a value.
         let mut elements =
             lines.iter().flat_map(|line| line.split(',')).map(trim).filter(|one| !one.is_empty());
         let (Some(element), None) = (elements.next(), elements.next()) else {
@@ -205,13 +221,15 @@ impl Compression {
         self.accept(&Acceptance::parse(element)?).map(Some)
     }
 
+    /// Compares the parameters of the acceptance with the offer.
     fn accept(&self, answer: &Acceptance) -> Result<Agreed, NotAsOffered> {
         let available = self.available.ok_or(NotAsOffered)?;
-        // RFC 7692, 7.1.1.1: asked for is accepted by being repeated, or the offer declined whole.
+        // RFC 7692, 7.1.1.1: a server accepts this request by repeating it, or must decline the
+        // whole offer.
         let is_alone = answer.server_no_context_takeover || !self.server_no_context_takeover;
         let server_bits =
             server_window_bits(self.server_max_window_bits, answer.server_max_window_bits);
-        // RFC 7692, 7.1.2.2: only where it was offered, and no larger.
+        // RFC 7692, 7.1.2.2: allowed only if it was offered, and not larger.
         let client_bits = match (self.client_max_window_bits, answer.client_max_window_bits) {
             (None, None) => Some(15),
             (Some(ours), None) => Some(ours),
@@ -247,8 +265,8 @@ impl Default for Compression {
     }
 }
 
-/// The server's window, unless it is larger than was asked for, or nothing was said of it
-/// (RFC 7692, 7.1.2.1).
+/// Returns the window of the server; `None` if it is larger than was asked for, or the server did
+/// not repeat what was asked for (RFC 7692, 7.1.2.1).
 fn server_window_bits(asked: Option<u8>, answered: Option<u8>) -> Option<u8> {
     match (asked, answered) {
         (None, answered) => Some(answered.unwrap_or(15)),
@@ -263,7 +281,7 @@ const CLIENT_NO_TAKEOVER: &str = "client_no_context_takeover";
 const SERVER_BITS: &str = "server_max_window_bits";
 const CLIENT_BITS: &str = "client_max_window_bits";
 
-/// What a server answered, whatever was offered.
+/// The parameters in the server's reply, whatever was offered.
 #[derive(Default)]
 struct Acceptance {
     server_no_context_takeover: bool,
@@ -273,7 +291,7 @@ struct Acceptance {
 }
 
 impl Acceptance {
-    /// Reads one element of the list (RFC 6455, 9.1).
+    /// Parses one element of the list (RFC 6455, 9.1).
     fn parse(element: &str) -> Result<Self, NotAsOffered> {
         let mut parts = element.split(';').map(trim);
         if parts.next() != Some(NAME) {
@@ -296,6 +314,7 @@ impl Acceptance {
                 }
                 _ => false,
             };
+            // RFC 7692, 7.1: an unknown or repeated parameter makes the whole element invalid.
             if !is_new {
                 return Err(NotAsOffered);
             }
@@ -304,62 +323,62 @@ impl Acceptance {
     }
 }
 
-/// Sets a flag; says whether it was not set before.
+/// Sets a flag. Returns whether it was unset before.
 fn set(flag: &mut bool) -> bool {
     !std::mem::replace(flag, true)
 }
 
-/// Reads a number from 8 to 15, a token or quoted, without leading zeros (RFC 7692, 7.1.2).
+/// Parses a number from 8 to 15, a token or quoted, without leading zeros (RFC 7692, 7.1.2).
 fn bits(value: &str) -> Result<u8, NotAsOffered> {
     let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
     let value = quoted.unwrap_or(value);
     (8..=15).find(|bits| value == bits.to_string()).ok_or(NotAsOffered)
 }
 
-/// Without the white space of HTTP around it (RFC 9110, 5.6.3).
+/// Removes the white space that HTTP allows around a token (RFC 9110, 5.6.3).
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// What was agreed with the peer: the answer of the server, and how we use it.
+/// The compression that was negotiated with the peer, and our own settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Agreed {
-    /// Without it there would be no offer.
+    /// Evidence that this build can compress.
     available: Available,
     /// What the server compresses with.
     server: Context,
     /// What the client compresses with.
     client: Context,
-    /// How we compress.
+    /// How hard we compress.
     tuning: Tuning,
 }
 
 impl Agreed {
-    /// Whether each message of the server stands alone.
+    /// Returns whether the server compresses each message independently.
     #[must_use]
     pub fn server_no_context_takeover(&self) -> bool {
         !self.server.takeover
     }
 
-    /// Whether each message of the client stands alone.
+    /// Returns whether the client compresses each message independently.
     #[must_use]
     pub fn client_no_context_takeover(&self) -> bool {
         !self.client.takeover
     }
 
-    /// The size of the server's window, as a power of two.
+    /// Returns the size of the server's window, as a power of two.
     #[must_use]
     pub fn server_max_window_bits(&self) -> u8 {
         self.server.window_bits
     }
 
-    /// The size of the client's window, as a power of two.
+    /// Returns the size of the client's window, as a power of two.
     #[must_use]
     pub fn client_max_window_bits(&self) -> u8 {
         self.client.window_bits
     }
 
-    /// The two directions, for a connection at whose first frame we are.
+    /// Creates the compressor and the decompressor of a connection at its first frame.
     pub(super) fn deflation(self, role: Role) -> Deflation {
         let (theirs, ours) = match role {
             Role::Client => (self.server, self.client),
@@ -372,19 +391,20 @@ impl Agreed {
     }
 }
 
-/// A value of [`Compression`] out of its range.
+/// A value of [`Compression`] is out of its range: pass one from the range that the text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
 #[display("{name} must be from {least} to {most}")]
 pub struct InvalidCompression {
-    /// The method that set it.
+    /// The method that set the value.
     name: &'static str,
-    /// The least that it can be.
+    /// The least allowed value.
     least: u8,
-    /// The most that it can be.
+    /// The greatest allowed value.
     most: u8,
 }
 
-/// The server's answer to the offer is no acceptance of it: fail the handshake (RFC 7692, 7.1).
+/// The server's reply is not an acceptance of the offer (RFC 7692, 7.1): fail the handshake. If the
+/// server cannot be changed, connect with [`Compression::off`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
 #[display("an extension that was not offered, or not as it was offered")]
 pub struct NotAsOffered;

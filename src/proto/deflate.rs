@@ -1,4 +1,5 @@
-//! DEFLATE (RFC 1951) of one message after the other, as permessage-deflate has it (RFC 7692, 7.2).
+//! DEFLATE (RFC 1951) for one message after the other, as permessage-deflate uses it (RFC 7692,
+//! 7.2).
 
 use std::cell::Cell;
 
@@ -6,90 +7,93 @@ use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Metho
 
 use crate::proto::error::ProtocolError;
 
-/// Proof that this build can compress.
+/// Evidence that this build can compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Available(());
 
-/// Whether this build can compress.
+/// The evidence, in a build with the feature `deflate`.
 pub(super) const AVAILABLE: Option<Available> = Some(Available(()));
 
-/// Both directions of one connection.
+/// The compression of both directions of one connection.
 pub(super) struct Deflation {
-    /// For what comes.
+    /// For incoming messages.
     pub(super) inflater: Inflater,
-    /// For what goes.
+    /// For outgoing messages.
     pub(super) deflater: Deflater,
 }
 
 /// How one direction of a connection is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Context {
-    /// The window's size as a power of two, 8 to 15.
+    /// The size of the window as a power of two, 8 to 15.
     pub(super) window_bits: u8,
-    /// Whether a message may refer to those before it.
+    /// Whether a message may refer to the messages before it (context takeover).
     pub(super) takeover: bool,
 }
 
-/// How we compress.
+/// How hard we compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tuning {
-    /// Messages of fewer bytes are sent as they are.
+    /// Messages with fewer bytes are sent uncompressed.
     pub(super) threshold: usize,
-    /// From 1, the fastest, to 9, the smallest.
+    /// The compression level, from 1, the fastest, to 9, the smallest.
     pub(super) level: u8,
-    /// Memory for symbols and output, as a power of two less 7 or so; 1 to 9.
+    /// The memory for symbols and output, from 1, the least, to 9; each level doubles it.
     pub(super) mem_level: u8,
 }
 
-/// What ends every compressed message, and is not sent (RFC 7692, 7.2.1).
+/// The bytes at the end of every compressed message, which are not sent (RFC 7692, 7.2.1).
 const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 
-/// The least and the most bytes that are made room for at once.
+/// The fewest bytes of output that room is made for at once.
 const MIN_OUTPUT_STEP: usize = 256;
+/// The most bytes of output that room is made for at once.
 const MAX_OUTPUT_STEP: usize = 64 << 10;
 
-/// The longest message that is compressed: zlib counts in 32 bits.
+/// The longest message that is compressed, in bytes: zlib counts in 32 bits.
 const MAX_INPUT: usize = 1 << 30;
 
 thread_local! {
-    // One of each is kept for all connections of a thread whose messages stand alone: such a
-    // connection owns none between two messages.
+    // One of each for all connections of a thread that have no context takeover: such a connection
+    // needs none between two messages.
     static CACHED_INFLATE: Cell<Option<Inflate>> = const { Cell::new(None) };
     static CACHED_DEFLATE: Cell<Option<(DeflateConfig, Deflate)>> = const { Cell::new(None) };
 }
 
 /// Inflates the messages of one peer, piece by piece.
 pub(super) struct Inflater {
-    /// What the peer compresses with.
+    /// How the peer compresses.
     context: Context,
-    /// Where in the message we are.
+    /// The position in the current message.
     position: Position,
-    /// About 47 KiB. There from the first compressed message on; without takeover only inside one.
+    /// The decompressor, about 47 KiB. Present from the first compressed message on; without
+    /// context takeover only inside a message.
     stream: Option<Inflate>,
 }
 
-/// Where in a compressed message we are.
+/// A position in a compressed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
     /// Before its first byte.
     Start,
-    /// Behind some byte of it.
+    /// After some byte of it.
     Inside,
-    /// Just behind a block that said it was the last (BFINAL, RFC 7692, 7.2.3.4).
+    /// Directly after a block that is marked as the last one (BFINAL; RFC 7692, 7.2.3.4).
     Ended,
 }
 
 impl Inflater {
+    /// Creates the decompressor of one connection.
     pub(super) fn new(_: Available, context: Context) -> Self {
         Self { context, position: Position::Start, stream: None }
     }
 
-    /// Inflates a piece of a message and appends what comes of it to `out`, which then has at most
+    /// Inflates a piece of a message and appends the result to `out`, which then has at most
     /// `limit` bytes.
     ///
     /// # Errors
-    /// If it is no DEFLATE data, or more than the limit allows; found before that is held.
-    /// What came before that is in `out` all the same.
+    /// If the piece is not valid DEFLATE data, or the result exceeds the limit, which is found
+    /// before the excess is stored. `out` then has everything before the error.
     pub(super) fn push(
         &mut self,
         mut piece: &[u8],
@@ -102,12 +106,14 @@ impl Inflater {
         self.position = Position::Inside;
         let context = self.context;
         let stream = self.stream.get_or_insert_with(|| context.new_stream());
+        // Room for four times the input at first, and for twice as much each time that the peer has
+        // filled it: a small piece cannot make us reserve much.
         let mut step = piece.len().saturating_mul(4).clamp(MIN_OUTPUT_STEP, MAX_OUTPUT_STEP);
         loop {
             let progress = inflate_some(stream, piece, out, step, limit)?;
             piece = &piece[progress.consumed..];
             if progress.ended {
-                // What follows is a stream of its own (RFC 7692, 7.2.3.4).
+                // RFC 7692, 7.2.3.4: after a last block another DEFLATE stream may follow.
                 stream.reset(false);
             }
             if progress.full {
@@ -116,7 +122,7 @@ impl Inflater {
                 self.position = if progress.ended { Position::Ended } else { Position::Inside };
                 return Ok(());
             } else if progress.consumed == 0 && !progress.ended {
-                // It can't go on, and can't say why.
+                // No input was used and no output is pending: the decompressor is stuck.
                 return Err(ProtocolError::InvalidDeflate);
             }
         }
@@ -125,12 +131,13 @@ impl Inflater {
     /// Ends the message.
     ///
     /// # Errors
-    /// If it ends inside a block.
+    /// If the message ends inside a block.
     pub(super) fn finish(&mut self) -> Result<(), ProtocolError> {
         let position = std::mem::replace(&mut self.position, Position::Start);
         let Some(mut stream) = self.stream.take() else {
             return Ok(());
         };
+        // A last block has no tail that the sender could have removed.
         if position == Position::Inside {
             check_tail(&mut stream)?;
         }
@@ -138,24 +145,24 @@ impl Inflater {
             self.stream = Some(stream);
         } else {
             stream.reset(false);
-            // At the end of the thread there is nowhere to keep it.
+            // While the thread ends there is no cache, and the decompressor is dropped.
             let _ = CACHED_INFLATE.try_with(|kept| kept.set(Some(stream)));
         }
         Ok(())
     }
 }
 
-/// What one turn of an inflater came to.
+/// What one call of the decompressor did.
 struct Progress {
-    /// Bytes that it took.
+    /// The bytes of input that it used.
     consumed: usize,
-    /// Whether a block was behind it that said it was the last.
+    /// Whether it reached the end of a block that is marked as the last one.
     ended: bool,
-    /// Whether it filled the room that it had, and may have more.
+    /// Whether it filled the room for output, so that more may be pending.
     full: bool,
 }
 
-/// Inflates into at most `step` more bytes.
+/// Inflates into at most `step` more bytes of `out`.
 fn inflate_some(
     stream: &mut Inflate,
     piece: &[u8],
@@ -167,7 +174,8 @@ fn inflate_some(
     let room = step.min(limit.saturating_sub(begin));
     make_room(out, room, limit);
     out.resize(begin + room, 0);
-    // One byte for what is beyond the limit, to find out whether there is any.
+    // At the limit, one more byte of room outside `out` shows whether the message goes on. It must
+    // not be an error if it ends exactly at the limit.
     let mut beyond = [0];
     let target = if room == 0 { &mut beyond[..] } else { &mut out[begin..] };
     let (total_in, total_out) = (stream.total_in(), stream.total_out());
@@ -183,9 +191,11 @@ fn inflate_some(
     Ok(Progress { consumed, ended, full: produced == room && room > 0 && !ended })
 }
 
-/// Whether a message ends where a block of no bytes without compression has its length, which the
-/// sender took off (RFC 7692, 7.2.2). Elsewhere the bytes would be taken for something else: the
-/// inflater would not stop behind them, or yield something.
+/// Checks that a message ends between two blocks, where the sender has removed the tail, the length
+/// of an empty stored block (RFC 7692, 7.2.2).
+///
+/// Feeds the tail and one more byte. At the right position the decompressor uses exactly the tail
+/// and yields nothing; inside a block it would take the bytes for data.
 fn check_tail(stream: &mut Inflate) -> Result<(), ProtocolError> {
     let mut nothing = [0; 8];
     let (total_in, total_out) = (stream.total_in(), stream.total_out());
@@ -198,7 +208,7 @@ fn check_tail(stream: &mut Inflate) -> Result<(), ProtocolError> {
     Ok(())
 }
 
-/// Makes room for `more` bytes: twice as much as before, but not beyond the limit.
+/// Makes room for `more` bytes. The capacity is at least doubled, but doubling stops at the limit.
 fn make_room(out: &mut Vec<u8>, more: usize, limit: usize) {
     let (len, capacity) = (out.len(), out.capacity());
     if capacity - len < more {
@@ -207,39 +217,45 @@ fn make_room(out: &mut Vec<u8>, more: usize, limit: usize) {
     }
 }
 
+/// Returns how far one of the stream's counters has advanced.
 fn difference(before: u64, after: u64) -> usize {
     usize::try_from(after - before).expect("both ends lie in one slice")
 }
 
 impl Context {
+    /// Returns a decompressor, the cached one of the thread if messages are independent.
     fn new_stream(self) -> Inflate {
         let kept = match self.takeover {
             true => None,
             false => CACHED_INFLATE.try_with(Cell::take).ok().flatten(),
         };
-        // A raw stream that was made with 8 bits may be one of 9: zlib writes no other.
+        // zlib writes a window of 9 bits where 8 were negotiated, so 9 are needed to read it.
         kept.unwrap_or_else(|| Inflate::new(false, self.window_bits.max(9)))
     }
 }
 
-/// Compresses our messages, one after the other.
+/// Compresses outgoing messages, one after the other.
 pub(super) struct Deflater {
-    /// What the peer inflates with.
+    /// How the peer expects us to compress.
     context: Context,
-    /// How we compress.
+    /// How hard we compress.
     tuning: Tuning,
-    /// There from the first compressed message on; without takeover never.
+    /// The compressor. Present from the first compressed message on; without context takeover
+    /// never.
     stream: Option<Deflate>,
 }
 
 impl Deflater {
+    /// Creates the compressor of one connection.
     pub(super) fn new(_: Available, context: Context, tuning: Tuning) -> Self {
         Self { context, tuning, stream: None }
     }
 
-    /// The payload compressed, if that makes it smaller; `None` if it is to be sent as it is.
+    /// Returns the compressed payload, or `None` if it is to be sent as it is, because it is short
+    /// or gets no smaller.
     pub(super) fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        // zlib compresses with no window of 8 bits. Not to compress is always allowed.
+        // zlib cannot compress with a window of 8 bits. Every message may be sent uncompressed (RFC
+        // 7692, 6).
         let worth = self.tuning.threshold.max(1)..=MAX_INPUT;
         if !worth.contains(&payload.len()) || self.context.window_bits < 9 {
             return None;
@@ -249,24 +265,29 @@ impl Deflater {
         let compressed = deflate(&mut stream, payload);
         if !self.context.takeover {
             stream.reset();
-            // At the end of the thread there is nowhere to keep it.
+            // While the thread ends there is no cache, and the compressor is dropped.
             let _ = CACHED_DEFLATE.try_with(|kept| kept.set(Some((config, stream))));
         } else if compressed.is_some() {
             self.stream = Some(stream);
-        } // else the peer won't see what the window has: the next message begins a new one.
+        }
+        // Otherwise the window has bytes that the peer will never see: the compressor is dropped, and
+        // the next message begins with a new one.
         compressed
     }
 
+    /// Returns the settings of zlib's compressor.
     fn config(&self) -> DeflateConfig {
         DeflateConfig {
             level: self.tuning.level.into(),
             method: Method::Deflated,
+            // A negative size selects raw DEFLATE, without zlib's header.
             window_bits: -i32::from(self.context.window_bits),
             mem_level: self.tuning.mem_level.into(),
             strategy: zlib_rs::Strategy::Default,
         }
     }
 
+    /// Returns a compressor, the cached one of the thread if messages are independent.
     fn new_stream(&self, config: DeflateConfig) -> Deflate {
         let kept = match self.context.takeover {
             true => None,
@@ -281,8 +302,8 @@ impl Deflater {
 
 /// Compresses one message, without its tail; `None` if it gets no smaller.
 ///
-/// In one go, with room for the worst case: zlib-rs 0.6.8 can panic at level 1 where it can't write
-/// out all that it has.
+/// One call, with room for the worst case: zlib-rs 0.6.8 can panic at level 1 if it cannot write
+/// all of its output.
 fn deflate(stream: &mut Deflate, payload: &[u8]) -> Option<Vec<u8>> {
     let len = payload.len();
     let mut out = vec![0; len + len / 8 + len / 64 + 64];

@@ -1,31 +1,32 @@
-//! The ways a peer can break the protocol, and what each one earns it.
+//! The ways in which a peer can break the protocol, and the close code of each.
 
 use derive_more::{Display, Error};
 
 use crate::proto::close::{CloseCode, InvalidClose};
 
-/// A breach of RFC 6455 by the peer, or a limit of ours that it passed.
+/// A breach of RFC 6455 by the peer, or of one of our limits.
 ///
-/// After one of these nothing more can be read from that peer: send the Close frame of
-/// [`Session::fail`](crate::proto::session::Session::fail), then drop the socket (RFC 6455, 7.1.7).
+/// After such an error nothing more can be read from the peer: send the Close frame that
+/// [`Session::fail`](crate::proto::session::Session::fail) returns, then drop the socket (RFC 6455,
+/// 7.1.7). The text of the error becomes the reason in that frame.
 #[derive(Clone, Debug, PartialEq, Eq, Display, Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit was set although no extension gives it a meaning (RFC 6455, 5.2). Look for a
-    /// peer that compresses without having negotiated it.
-    #[display("reserved bit set without an extension")]
+    /// A reserved bit was set, but no negotiated extension defines it (RFC 6455, 5.2). The peer may
+    /// be compressing without having negotiated it.
+    #[display("frame with a reserved bit set, which no negotiated extension defines")]
     ReservedBit,
 
-    /// The opcode is one of 3 to 7 or 11 to 15 (RFC 6455, 5.2). Look for a peer of a newer protocol,
-    /// or for bytes that are no WebSocket frames at all.
-    #[display("reserved opcode {opcode}")]
+    /// The opcode is one of 3 to 7 or 11 to 15 (RFC 6455, 5.2). The peer may speak a newer
+    /// protocol, or the bytes may not be WebSocket frames at all.
+    #[display("frame with the reserved opcode {opcode}")]
     ReservedOpcode {
         /// The opcode as sent.
         opcode: u8,
     },
 
-    /// A Close, Ping or Pong was not in one piece (RFC 6455, 5.5). The peer is at fault.
-    #[display("fragmented control frame")]
+    /// A Close, Ping or Pong was fragmented (RFC 6455, 5.5). The peer is at fault.
+    #[display("control frame in fragments, which must be whole")]
     FragmentedControl,
 
     /// A Close, Ping or Pong declared more than 125 bytes (RFC 6455, 5.5). The peer is at fault.
@@ -33,51 +34,51 @@ pub enum ProtocolError {
     ControlTooLong,
 
     /// A server masked its frame (RFC 6455, 5.1). The peer may be a client.
-    #[display("masked frame from a server")]
+    #[display("masked frame from a server, which must not mask")]
     MaskedByServer,
 
     /// A client did not mask its frame (RFC 6455, 5.1). The peer may be a server.
-    #[display("unmasked frame from a client")]
+    #[display("unmasked frame from a client, which must mask")]
     UnmaskedByClient,
 
     /// A length was not written in its shortest form (RFC 6455, 5.2). The peer is at fault.
-    #[display("length not in its shortest form")]
+    #[display("frame length not in its shortest form")]
     LengthNotMinimal,
 
     /// The top bit of a 64-bit length was set (RFC 6455, 5.2). The peer is at fault, or the bytes are
     /// no WebSocket frames.
-    #[display("length of 2^63 bytes or more")]
+    #[display("frame length of 2^63 bytes or more")]
     LengthOverflow,
 
-    /// A continuation came where no message was begun (RFC 6455, 5.4). The peer is at fault.
-    #[display("continuation without a message")]
+    /// A continuation arrived without a message in progress (RFC 6455, 5.4). The peer is at fault.
+    #[display("continuation frame without a message in progress")]
     UnexpectedContinuation,
 
-    /// A new text or binary frame came before the message in progress was finished (RFC 6455, 5.4).
-    /// The peer is at fault; often two of its tasks write without a lock.
-    #[display("new message inside an unfinished one")]
+    /// A new text or binary frame arrived before the last fragment of the message in progress (RFC
+    /// 6455, 5.4). The peer is at fault; often two of its tasks write without a lock.
+    #[display("new message before the end of the one in progress")]
     UnfinishedMessage,
 
     /// A Close had a payload of one byte, too short for a code (RFC 6455, 5.5.1). The peer is at
     /// fault.
-    #[display("close frame of one byte")]
+    #[display("close frame with 1 byte of payload, too short for a code")]
     CloseTooShort,
 
     /// A Close carried a code that must not be on the wire (RFC 6455, 7.4). The peer is at fault.
-    #[display("close code {code} must not be sent")]
+    #[display("close frame with code {code}, which must not be sent")]
     InvalidCloseCode {
         /// The code as sent.
         code: CloseCode,
     },
 
     /// A text message or the reason of a Close is not UTF-8 (RFC 6455, 8.1). The peer should have
-    /// sent it as binary.
-    #[display("text is not utf-8")]
+    /// sent the data as binary.
+    #[display("text is not valid UTF-8")]
     InvalidUtf8,
 
-    /// A frame declared more bytes than one may have. Raise
-    /// [`Limits::frame`](crate::proto::codec::Limits::frame) if the peer is to be trusted with it.
-    #[display("frame of {len} bytes, limit {limit}")]
+    /// A frame declared more bytes than the limit. Raise
+    /// [`Limits::frame`](crate::proto::codec::Limits::frame) if the peer may use that much memory.
+    #[display("frame of {len} bytes, over the limit of {limit} (Limits::frame)")]
     FrameTooLarge {
         /// The declared length in bytes.
         len: u64,
@@ -85,36 +86,38 @@ pub enum ProtocolError {
         limit: usize,
     },
 
-    /// A message would have more bytes than one may have. Raise
-    /// [`Limits::message`](crate::proto::codec::Limits::message) if the peer is to be trusted with it.
-    #[display("message of more than {limit} bytes")]
+    /// A message would have more bytes than the limit. Raise
+    /// [`Limits::message`](crate::proto::codec::Limits::message) if the peer may use that much
+    /// memory.
+    #[display("message over the limit of {limit} bytes (Limits::message)")]
     MessageTooLarge {
         /// The limit in bytes.
         limit: usize,
     },
 
-    /// A message came in more fragments than one may have. Raise
-    /// [`Limits::fragments`](crate::proto::codec::Limits::fragments) if the peer is to be trusted with
-    /// it.
-    #[display("message of more than {limit} fragments")]
+    /// A message has more fragments than the limit. Raise
+    /// [`Limits::fragments`](crate::proto::codec::Limits::fragments) if the peer has to send that
+    /// many.
+    #[display("message over the limit of {limit} fragments (Limits::fragments)")]
     TooManyFragments {
         /// The limit in frames.
         limit: usize,
     },
 
-    /// The bytes of a compressed message are no DEFLATE data, or end before it does (RFC 7692, 7.2.2).
-    /// The peer is at fault; often its window or its context is not what was agreed.
-    #[display("compressed message cannot be inflated")]
+    /// The payload of a compressed message is not valid DEFLATE data, or ends inside it (RFC 7692,
+    /// 7.2.2). The peer is at fault; often its window or its context is not what was negotiated.
+    #[display("compressed message is not valid DEFLATE data")]
     InvalidDeflate,
 
-    /// Bytes came after the peer's Close frame (RFC 6455, 1.4: they are discarded). Nothing was lost;
-    /// finish the closing handshake and drop the socket.
-    #[display("data after the close frame")]
+    /// Bytes arrived after the peer's Close frame (RFC 6455, 1.4: they are discarded). No message
+    /// was lost; finish the closing handshake and drop the socket.
+    #[display("data after the close frame, where nothing may follow")]
     DataAfterClose,
 }
 
 impl ProtocolError {
-    /// The close code that tells the peer of this breach: 1002, 1007 or 1009 (RFC 6455, 7.4.1).
+    /// Returns the close code that reports this breach to the peer: 1002, 1007 or 1009 (RFC 6455,
+    /// 7.4.1).
     #[must_use]
     pub fn close_code(&self) -> CloseCode {
         match self {
@@ -138,10 +141,10 @@ impl From<InvalidClose> for ProtocolError {
     }
 }
 
-/// Nothing may be sent after a Close frame (RFC 6455, 5.5.1): keep the message for the next
-/// connection.
+/// Nothing may be sent after a Close frame (RFC 6455, 5.5.1). Send the message on the next
+/// connection if it still has a meaning there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
-#[display("nothing may be sent after a close frame")]
+#[display("a close frame was sent, after which nothing may be sent")]
 pub struct SendAfterClose;
 
 #[cfg(test)]

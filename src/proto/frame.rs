@@ -5,16 +5,16 @@ use bytes::BytesMut;
 use crate::proto::close::MAX_CONTROL_PAYLOAD;
 use crate::proto::error::ProtocolError;
 
-/// Whose side of the connection we are on.
+/// The side of the connection that we are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Masks what it sends and refuses masked input (RFC 6455, 5.1).
+    /// Masks the frames that it sends and rejects masked frames (RFC 6455, 5.1).
     Client,
-    /// Refuses unmasked input and never masks.
+    /// Never masks a frame and rejects unmasked ones.
     Server,
 }
 
-/// What a frame is (RFC 6455, 11.8); its discriminant is the number on the wire.
+/// The kind of a frame (RFC 6455, 11.8). The discriminant is the number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Opcode {
@@ -24,23 +24,27 @@ pub enum Opcode {
     Text = 0x1,
     /// A binary message or its first fragment.
     Binary = 0x2,
-    /// The end of what the sender has to say.
+    /// The last frame of its sender.
     Close = 0x8,
-    /// A question for a sign of life.
+    /// A request for a Pong.
     Ping = 0x9,
-    /// The answer to it.
+    /// The reply to a Ping, or an unsolicited one.
     Pong = 0xa,
 }
 
 impl Opcode {
-    /// Whether this is a Close, Ping or Pong, which may come between fragments (RFC 6455, 5.5).
+    /// Returns whether this is a Close, Ping or Pong, which may come between fragments (RFC 6455,
+    /// 5.5).
     #[inline]
     #[must_use]
     pub const fn is_control(self) -> bool {
         self as u8 & 0x8 != 0
     }
 
-    /// The opcode of this number, unless it is reserved.
+    /// Returns the opcode with this number.
+    ///
+    /// # Errors
+    /// If it is reserved.
     #[inline]
     fn from_wire(opcode: u8) -> Result<Self, ProtocolError> {
         match opcode {
@@ -55,33 +59,37 @@ impl Opcode {
     }
 }
 
-/// A header as written on the wire.
+/// A header as it is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     /// Whether this frame is the last of its message.
     pub fin: bool,
-    /// What the frame is.
+    /// The kind of the frame.
     pub opcode: Opcode,
-    /// The key its payload is masked with, if it is.
+    /// The key that the payload is masked with; `None` if it is not masked.
     pub mask: Option<[u8; 4]>,
-    /// The length of its payload in bytes, below 2^63.
+    /// The length of the payload in bytes, below 2^63.
     pub len: u64,
 }
 
 impl FrameHeader {
-    /// Reads the header at the beginning of `src` and says how many bytes it has; `None` if more are
-    /// needed. No extension is in use.
+    /// Parses the header at the beginning of `src`. Returns the header and its length in bytes;
+    /// `None` if more bytes are needed. Assumes that no extension was negotiated.
     ///
     /// # Errors
-    /// If the header is illegal whoever sent it, as soon as the byte that decides is there: a reserved
-    /// bit or opcode, a control frame in fragments or of more than 125 bytes, a length of 2^63 or more
-    /// or not in its shortest form (RFC 6455, 5.2 and 5.5).
+    /// If no peer may send this header, as soon as the byte that shows it is there: a reserved bit
+    /// or opcode, a fragmented control frame or one of more than 125 bytes, a length of 2^63 or
+    /// more or one that is not in its shortest form (RFC 6455, 5.2 and 5.5).
     #[inline]
     pub fn parse(src: &[u8]) -> Result<Option<(Self, usize)>, ProtocolError> {
         Self::parse_with(src, false)
     }
 
-    /// [`parse`](Self::parse), where permessage-deflate may be in use. What RSV1 says is lost.
+    /// Parses as [`parse`](Self::parse) does, where permessage-deflate may have been negotiated.
+    /// The result does not say whether RSV1 was set; see [`is_compressed`](Self::is_compressed).
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
     #[inline]
     pub(super) fn parse_with(
         src: &[u8],
@@ -95,7 +103,7 @@ impl FrameHeader {
             return Ok(None);
         };
         let short = second & LEN;
-        // RFC 6455, 5.5
+        // RFC 6455, 5.5: at most 125 bytes, so the length always fits into this byte.
         if opcode.is_control() && usize::from(short) > MAX_CONTROL_PAYLOAD {
             return Err(ProtocolError::ControlTooLong);
         }
@@ -113,49 +121,57 @@ impl FrameHeader {
         Ok(Some((Self { fin, opcode, mask, len }, end)))
     }
 
-    /// Reads the byte that says what the frame is, where permessage-deflate may be in use.
+    /// Parses the first byte into FIN and the opcode, where permessage-deflate may have been
+    /// negotiated.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
     #[inline]
     pub(super) fn first_byte(first: u8, deflate: bool) -> Result<(bool, Opcode), ProtocolError> {
-        // RFC 6455, 5.2: these bits mean nothing unless an extension says what.
+        // RFC 6455, 5.2: these bits must be zero unless an extension defines them.
         if first & RSV != 0 && !(deflate && Self::begins_compressed(first)) {
             return Err(ProtocolError::ReservedBit);
         }
         let fin = first & FIN != 0;
         let opcode = Opcode::from_wire(first & OPCODE)?;
-        // RFC 6455, 5.5
+        // RFC 6455, 5.5: a control frame must not be fragmented.
         if opcode.is_control() && !fin {
             return Err(ProtocolError::FragmentedControl);
         }
         Ok((fin, opcode))
     }
 
-    /// Sets RSV1 in a header that was written (RFC 7692, 6).
+    /// Sets RSV1 in an encoded header (RFC 7692, 6).
     pub(super) fn mark_compressed(header: &mut [u8]) {
         if let Some(first) = header.first_mut() {
             *first |= RSV1;
         }
     }
 
-    /// Whether a first byte that is legal begins a compressed message (RFC 7692, 6).
+    /// Returns whether a valid first byte begins a compressed message (RFC 7692, 6).
     #[inline]
     pub(super) fn is_compressed(first: u8) -> bool {
         first & RSV1 != 0
     }
 
-    /// Whether RSV1 alone is set, on the first frame of a data message (RFC 7692, 6).
+    /// Returns whether RSV1 is the only reserved bit, on the first frame of a data message (RFC
+    /// 7692, 6).
     #[cold]
     fn begins_compressed(first: u8) -> bool {
         let opcode = first & OPCODE;
         first & RSV == RSV1 && [Opcode::Text as u8, Opcode::Binary as u8].contains(&opcode)
     }
 
-    /// Whether the second byte of a header says that the payload is masked.
+    /// Returns whether the second byte of a header announces a masked payload.
     #[inline]
     pub(super) fn is_masked(second: u8) -> bool {
         second & MASK != 0
     }
 
-    /// Reads the length, given its first seven bits, and says where it ends.
+    /// Parses the length, given its first seven bits. Returns the length and its end in the header.
+    ///
+    /// # Errors
+    /// If it is not in its shortest form, or 2^63 or more.
     #[inline]
     fn length(short: u8, src: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
         match short {
@@ -164,6 +180,7 @@ impl FrameHeader {
                     return Ok(None);
                 };
                 let len = u16::from_be_bytes(*len);
+                // RFC 6455, 5.2: the shortest form must be used.
                 if len < u16::from(LEN_16) {
                     return Err(ProtocolError::LengthNotMinimal);
                 }
@@ -174,12 +191,16 @@ impl FrameHeader {
         }
     }
 
-    /// Reads a length of eight bytes, judging each as soon as it is there.
+    /// Parses a length of eight bytes, and judges each byte as soon as it is there.
+    ///
+    /// # Errors
+    /// As [`length`](Self::length).
     fn length_64(bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
+        // RFC 6455, 5.2: the most significant bit must be 0.
         if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
             return Err(ProtocolError::LengthOverflow);
         }
-        // What fits into 16 bits has six zeros here, and should have been written so.
+        // With six leading zeros it would fit into 16 bits, and should be encoded so.
         if bytes.first_chunk() == Some(&[0; 6]) {
             return Err(ProtocolError::LengthNotMinimal);
         }
@@ -188,12 +209,12 @@ impl FrameHeader {
 
     /// Appends the header to `dst`, with the length in its shortest form.
     ///
-    /// Writes what it is told: that a control frame is whole and short is its caller's affair.
+    /// Does not check that a control frame is short and has FIN set; the caller must ensure that.
     #[inline]
     pub fn write(&self, dst: &mut BytesMut) {
         let masked = if self.mask.is_some() { MASK } else { 0 };
         let first = if self.fin { FIN } else { 0 } | self.opcode as u8;
-        // Each piece has a length that the compiler knows.
+        // Each piece has a constant length, so that the compiler copies it without a call.
         match self.len {
             0..=125 => dst.extend_from_slice(&[first, masked | self.len as u8]),
             126..=0xffff => {
@@ -211,21 +232,21 @@ impl FrameHeader {
     }
 }
 
-/// The bit of the first byte that ends a message.
+/// The bit of the first byte that marks the last frame of a message.
 const FIN: u8 = 0x80;
 /// The reserved bits of the first byte.
 const RSV: u8 = 0x70;
-/// The first of them, which permessage-deflate gives a meaning.
+/// The first reserved bit, which permessage-deflate defines.
 const RSV1: u8 = 0x40;
 /// The opcode in the first byte.
 const OPCODE: u8 = 0x0f;
-/// The bit of the second byte that announces a key.
+/// The bit of the second byte that announces a masking key.
 const MASK: u8 = 0x80;
 /// The length in the second byte.
 const LEN: u8 = 0x7f;
-/// The length that announces one of 16 bits.
+/// The value that announces a length of 16 bits.
 const LEN_16: u8 = 126;
-/// The length that announces one of 64 bits.
+/// The value that announces a length of 64 bits.
 const LEN_64: u8 = 127;
 
 #[cfg(test)]

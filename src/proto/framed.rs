@@ -1,4 +1,5 @@
-//! The codec as actix-codec wants it, for `Framed`, `FramedRead` and `FramedWrite`.
+//! The codec as an implementation of actix-codec's traits, for `Framed`, `FramedRead` and
+//! `FramedWrite`.
 
 use std::io;
 use std::sync::Arc;
@@ -17,16 +18,16 @@ pub(crate) use actix_codec::Framed;
 #[derive(Clone, Debug, Display, Error)]
 #[non_exhaustive]
 pub enum FramedError {
-    /// The peer broke the protocol: answer with the code of the error, then drop the socket.
-    #[display("protocol broken by the peer")]
+    /// The peer broke the protocol: send a Close with the code of the error, then drop the socket.
+    #[display("the peer broke the WebSocket protocol")]
     Protocol(ProtocolError),
 
-    /// A frame was to be sent after a Close: keep it for the next connection.
-    #[display("frame refused")]
+    /// A frame was to be sent after a Close: send it on the next connection.
+    #[display("a frame was not sent")]
     SendAfterClose(SendAfterClose),
 
-    /// The socket failed, or ended inside a message (`UnexpectedEof`): drop it.
-    #[display("socket failed")]
+    /// The transport failed, or ended inside a message (`UnexpectedEof`): drop it.
+    #[display("the transport failed")]
     Io(Arc<io::Error>),
 }
 
@@ -58,6 +59,7 @@ impl Decoder for Codec {
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, FramedError> {
         let item = Codec::decode(self, src)?;
+        // Between two messages the end of the stream loses nothing and is no error here.
         if item.is_none() && self.is_partial() {
             src.clear();
             self.fuse();

@@ -1,12 +1,12 @@
-//! Masking: the XOR that every byte from a client to a server goes through (RFC 6455, 5.3).
+//! Masking: the XOR of every payload byte that a client sends to a server (RFC 6455, 5.3).
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 use rand::RngExt;
 
-/// A fresh masking key from a cryptographically secure generator (RFC 6455, 10.3); take one for each
-/// frame.
+/// Returns a new masking key from a cryptographically secure generator (RFC 6455, 10.3). Each frame
+/// needs its own.
 #[inline]
 #[must_use]
 pub(super) fn key() -> [u8; 4] {
@@ -20,10 +20,12 @@ pub(super) fn key() -> [u8; 4] {
     })
 }
 
-/// What a thread has drawn from its generator: to ask it costs more than a key of its output.
+/// Keys that the thread has drawn from its generator in advance: one call for many keys is cheaper
+/// than one call for each.
 struct Keys {
+    /// The keys of the last draw.
     drawn: [u32; 64],
-    /// Of these so many were given out.
+    /// How many of them were returned.
     used: usize,
 }
 
@@ -32,6 +34,7 @@ thread_local! {
 }
 
 impl Keys {
+    /// Draws new keys.
     #[cold]
     fn draw(&mut self) {
         rand::rng().fill(&mut self.drawn);
@@ -39,26 +42,28 @@ impl Keys {
     }
 }
 
-/// Masks or unmasks in place; the first byte of `buf` is the first of the payload.
+/// Masks or unmasks a payload in place, from its first byte.
 #[inline]
 pub(super) fn mask(buf: &mut [u8], key: [u8; 4]) {
     let [a, b, c, d] = key;
+    // Eight bytes at a time.
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = buf.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
+    // At most 7 bytes are left, and 8 is a multiple of 4, so the key starts at its first byte.
     for (byte, key) in rest.iter_mut().zip([a, b, c, d, a, b, c]) {
         *byte ^= key;
     }
 }
 
-/// Appends `src` masked to `dst`, in one pass over memory.
+/// Appends a payload to `dst` and masks it, in one pass over memory.
 #[inline]
 pub(super) fn mask_into(dst: &mut BytesMut, src: &[u8], key: [u8; 4]) {
     dst.reserve(src.len());
-    // Blocks of a length that the compiler knows go from register to register. It is a multiple of
-    // four bytes, so that the key starts anew with each.
+    // The compiler keeps a block of constant length in registers. The length is a multiple of four,
+    // so that the key starts at its first byte in each block.
     let (blocks, rest) = src.as_chunks::<BLOCK>();
     for block in blocks {
         let mut block = *block;
@@ -75,7 +80,7 @@ pub(super) fn mask_into(dst: &mut BytesMut, src: &[u8], key: [u8; 4]) {
 /// How many bytes `mask_into` masks at a time.
 const BLOCK: usize = 128;
 
-/// The key for the rest of a payload of which `done` bytes have been masked already.
+/// Returns the key for the rest of a payload of which `done` bytes are masked already.
 #[inline]
 #[must_use]
 pub(super) fn rotate(mut key: [u8; 4], done: usize) -> [u8; 4] {

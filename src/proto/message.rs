@@ -1,4 +1,5 @@
-//! What travels: messages, pings, pongs and closes, as values that are legal by construction.
+//! The items that a connection carries: messages, pings, pongs and closes, which cannot be built in
+//! an invalid form.
 
 use std::ops::Deref;
 
@@ -19,21 +20,21 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// The length in bytes.
+    /// Returns the length in bytes.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Whether the message has no bytes, which is legal.
+    /// Returns whether the message has no bytes, which is valid.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_bytes().is_empty()
     }
 
-    /// The bytes, of a text as well.
+    /// Returns the bytes, also of a text.
     #[inline]
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -43,7 +44,7 @@ impl Payload {
         }
     }
 
-    /// The text, if it is one.
+    /// Returns the text, if it is one.
     #[inline]
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
@@ -53,7 +54,7 @@ impl Payload {
         }
     }
 
-    /// The bytes, of a text as well, without copying.
+    /// Returns the bytes, also of a text, without copying.
     #[inline]
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
@@ -63,8 +64,8 @@ impl Payload {
         }
     }
 
-    /// A copy that owns its memory: a message kept for long would else keep the whole buffer that it
-    /// was read into, often 64 KiB.
+    /// Returns a copy with memory of its own. Use it for a message that is kept for long, which
+    /// would otherwise hold the whole buffer that it was read into, often 64 KiB.
     #[must_use]
     pub fn detach(&self) -> Self {
         match self {
@@ -74,7 +75,7 @@ impl Payload {
     }
 }
 
-/// A whole data message that is lent.
+/// A whole data message, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View<'a> {
     /// Text, which is UTF-8.
@@ -84,21 +85,21 @@ pub enum View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// The length in bytes.
+    /// Returns the length in bytes.
     #[inline]
     #[must_use]
     pub fn len(self) -> usize {
         self.as_bytes().len()
     }
 
-    /// Whether the message has no bytes, which is legal.
+    /// Returns whether the message has no bytes, which is valid.
     #[inline]
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.as_bytes().is_empty()
     }
 
-    /// The bytes, of a text as well.
+    /// Returns the bytes, also of a text.
     #[inline]
     #[must_use]
     pub fn as_bytes(self) -> &'a [u8] {
@@ -108,7 +109,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The text, if it is one.
+    /// Returns the text, if it is one.
     #[inline]
     #[must_use]
     pub fn as_text(self) -> Option<&'a str> {
@@ -118,7 +119,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// A copy that owns its memory.
+    /// Returns a copy with memory of its own.
     #[must_use]
     pub fn to_payload(self) -> Payload {
         match self {
@@ -158,7 +159,7 @@ impl From<Vec<u8>> for Payload {
     }
 }
 
-/// What a Ping or a Pong carries: at most 125 bytes (RFC 6455, 5.5).
+/// The payload of a Ping or a Pong: at most 125 bytes (RFC 6455, 5.5).
 ///
 /// ```
 /// use actix_ws_client::proto::message::ControlPayload;
@@ -171,7 +172,7 @@ impl From<Vec<u8>> for Payload {
 pub struct ControlPayload(Bytes);
 
 impl ControlPayload {
-    /// These bytes, if they fit.
+    /// Creates a payload from these bytes.
     ///
     /// # Errors
     /// If there are more than 125.
@@ -184,7 +185,7 @@ impl ControlPayload {
         }
     }
 
-    /// The bytes, without copying.
+    /// Returns the bytes, without copying.
     #[inline]
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
@@ -201,58 +202,62 @@ impl Deref for ControlPayload {
     }
 }
 
-/// The payload does not fit into a control frame: shorten it, or send a message.
+/// The payload does not fit into a control frame: shorten it, or send a message instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Display, Error)]
-#[display("control payload of {len} bytes, limit 125")]
+#[display("control payload of {len} bytes, over the limit of 125")]
 pub struct ControlTooLong {
-    /// Its length in bytes.
+    /// The length of the payload in bytes.
     pub len: usize,
 }
 
-/// What came from the peer.
+/// An item that was received from the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Incoming {
-    /// A whole data message; its fragments, if there were any, are joined.
+    /// A whole data message, joined from its fragments if it had several.
     Message(Payload),
-    /// A whole text message that was not checked to be UTF-8, where that is wanted.
+    /// A whole text message that was not checked to be UTF-8; see
+    /// [`Codec::unchecked_text`](crate::proto::codec::Codec::unchecked_text).
     Unchecked(Bytes),
-    /// A fragment of a message, where they are wanted.
+    /// A fragment of a message; see
+    /// [`Codec::by_fragment`](crate::proto::codec::Codec::by_fragment).
     Fragment(Fragment),
-    /// A Ping, which is owed a Pong.
+    /// A Ping, which requires a Pong.
     Ping(ControlPayload),
-    /// A Pong, asked for or not.
+    /// A Pong, solicited or not.
     Pong(ControlPayload),
-    /// A Close, with its code and reason unless it was empty; nothing follows it.
+    /// A Close, with its code and reason unless it was empty. Nothing follows it.
     Close(Option<CloseFrame>),
 }
 
-/// A part of a message, as it came (RFC 6455, 5.4). A character may be cut by its ends.
+/// A fragment of a message, as it was received (RFC 6455, 5.4). It may begin or end inside a
+/// character.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fragment {
-    /// What the message is: `Text` or `Binary`, whatever this frame says.
+    /// The kind of the message, `Text` or `Binary`, also for a continuation frame.
     pub opcode: Opcode,
-    /// Its place in the message, from 0.
+    /// The position in the message, from 0.
     pub index: usize,
-    /// Its part of the message, inflated if it was compressed.
+    /// The payload of the fragment, inflated if it was compressed.
     pub bytes: Bytes,
-    /// Whether it is the last.
+    /// Whether it is the last fragment of the message.
     pub fin: bool,
 }
 
-/// What goes to the peer.
+/// An item to send to the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outgoing {
     /// A whole data message, in one frame.
     Message(Payload),
-    /// A whole data message, in frames of at most so many bytes, and at least one (RFC 6455, 5.4).
+    /// A whole data message, in frames of at most this many bytes, and at least one (RFC 6455,
+    /// 5.4).
     Fragments(Payload, usize),
     /// A Ping.
     Ping(ControlPayload),
-    /// A Pong, asked for or not (RFC 6455, 5.5.3).
+    /// A Pong, solicited or not (RFC 6455, 5.5.3).
     Pong(ControlPayload),
-    /// A Close, empty if `None`; nothing may follow it.
+    /// A Close, empty if `None`. Nothing may follow it.
     Close(Option<CloseFrame>),
 }
 

@@ -1,4 +1,4 @@
-//! Messages that were read together: one buffer, and where in it each of them lies.
+//! Messages that were read together: one buffer, and the position of each message in it.
 
 use std::ops::Range;
 
@@ -9,46 +9,49 @@ use crate::proto::codec::MessageKind;
 use crate::proto::frame::Opcode;
 use crate::proto::message::{Payload, View};
 
-/// Messages in their order. What lies whole in the buffer is not copied; what was put together
-/// from fragments, or inflated, stands beside it.
+/// Messages in order. A message that lies whole in the buffer is not copied. A message that was
+/// joined from fragments or inflated is stored beside the buffer, as a *separate* one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Messages {
+    /// The bytes that were read.
     buffer: Bytes,
-    /// Where the buffer begins, as the spans count.
+    /// The offset of the buffer's first byte, in the numbering that the spans use.
     base: usize,
+    /// The position and the kind of each message.
     spans: Vec<Span>,
-    /// How many of the spans are done with.
+    /// How many messages at the front have been consumed.
     consumed: usize,
-    /// The messages that don't lie in the buffer.
+    /// The messages that are not in the buffer.
     separate: Vec<Bytes>,
-    /// The bytes that all this keeps from being used for anything else.
+    /// The bytes of memory that are held until the last message is dropped.
     held: usize,
 }
 
-/// Where a message lies, in the buffer or at a place of `own`, and what it is: 30 bits for the place,
-/// 30 for the length, and 4. It is written and read as one word, thousands of times for a read.
+/// The position of a message, in the buffer or in `separate`, and its kind: 30 bits of position, 30
+/// of length, 4 of kind. One word, because a single read creates thousands of them.
 #[derive(Clone, Copy, Debug)]
 struct Span(u64);
 
-/// The farthest that a message in the buffer may reach, in bytes.
+/// The greatest offset that a message in the buffer may reach, in bytes.
 pub(crate) const MAX_OFFSET: usize = (1 << 30) - 1;
 
-/// A message with fewer bytes than this goes its own way with a copy of them.
+/// The length in bytes from which a single message shares the buffer. A shorter one is copied: a
+/// copy is cheaper than the atomic counter of a share.
 const SHARE_FROM: usize = 256;
 
 impl Messages {
-    /// None yet, with room for so many.
+    /// Creates an empty list with room for this many messages.
     pub(crate) fn with_capacity(messages: usize) -> Self {
         Self { spans: Vec::with_capacity(messages), ..Self::default() }
     }
 
-    /// Adds one that lies in the buffer to come.
+    /// Appends a message that lies in the buffer; `seal` sets the buffer later.
     #[inline]
     pub(crate) fn push(&mut self, kind: MessageKind, place: Range<usize>) {
         self.spans.push(Span::new(place.start, place.len(), kind));
     }
 
-    /// Adds one that doesn't.
+    /// Appends a message with bytes of its own.
     pub(crate) fn push_separate(&mut self, kind: MessageKind, bytes: Bytes) {
         let span = Span::new(self.separate.len(), 0, kind).separate();
         self.held += bytes.len();
@@ -56,7 +59,7 @@ impl Messages {
         self.spans.push(span);
     }
 
-    /// The part of the buffer to come in which messages lie.
+    /// Returns the range from the first to the last message in the buffer; empty if there is none.
     pub(crate) fn extent(&self) -> Range<usize> {
         let mut inside = self.spans.iter().filter(|span| !span.is_separate());
         let Some(first) = inside.next() else {
@@ -66,7 +69,7 @@ impl Messages {
         first.range(0).start..last.range(0).end
     }
 
-    /// Gives them their buffer, which begins at `base` as the places count, and keeps `held` bytes of
+    /// Sets the buffer, whose first byte has the offset `base`, and which holds `held` bytes of
     /// memory.
     pub(crate) fn seal(&mut self, buffer: Bytes, base: usize, held: usize) {
         self.buffer = buffer;
@@ -74,33 +77,36 @@ impl Messages {
         self.held += held;
     }
 
-    /// How many are left.
+    /// Returns the number of messages that are left.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.spans.len() - self.consumed
     }
 
+    /// Returns whether no message is left.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The bytes of memory that are kept until the last of them is gone.
+    /// Returns the bytes of memory that are held until the last message is dropped.
     #[inline]
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
+    /// Returns the span of a message, counted from the first that is left.
     fn span(&self, index: usize) -> Option<Span> {
         self.spans.get(self.consumed.checked_add(index)?).copied()
     }
 
-    /// The bytes of one of those that are left.
+    /// Returns the bytes of a message, counted from the first that is left.
     #[inline]
     pub(crate) fn bytes(&self, index: usize) -> Option<&[u8]> {
         self.span(index).map(|span| self.bytes_of(span))
     }
 
+    /// Returns the bytes of a span.
     #[inline]
     fn bytes_of(&self, span: Span) -> &[u8] {
         if span.is_separate() {
@@ -110,16 +116,16 @@ impl Messages {
         }
     }
 
-    /// One of those that are left, lent.
+    /// Returns a message as a borrowed view.
     #[inline]
     pub(crate) fn view(&self, index: usize) -> Option<View<'_>> {
         self.span(index).map(|span| span.view(self.bytes_of(span)))
     }
 
-    /// All that are left, lent.
+    /// Returns all messages that are left as borrowed views.
     #[inline]
     pub(crate) fn views(&self) -> impl ExactSizeIterator<Item = View<'_>> {
-        // Looked up once, not for each.
+        // Read once, not for each message.
         let (buffer, base) = (&self.buffer[..], self.base);
         self.spans[self.consumed..].iter().map(move |&span| {
             let inside = !span.is_separate();
@@ -127,7 +133,7 @@ impl Messages {
         })
     }
 
-    /// One of those that are left; it shares the buffer.
+    /// Returns a message as a payload that shares the buffer.
     #[inline]
     pub(crate) fn payload(&self, index: usize) -> Option<Payload> {
         let span = self.span(index)?;
@@ -139,8 +145,8 @@ impl Messages {
         Some(self.payload_of(span, bytes))
     }
 
-    /// As [`payload`](Messages::payload), for one that goes its own way: a short one has a copy, which
-    /// takes less than a share in the buffer. That is counted up and down by locked operations.
+    /// Returns a message as a payload that the application may keep: as
+    /// [`payload`](Messages::payload), but a short message is copied.
     #[inline]
     pub(crate) fn payload_to_keep(&self, index: usize) -> Option<Payload> {
         let span = self.span(index)?;
@@ -150,8 +156,10 @@ impl Messages {
         Some(self.payload_of(span, copy_of(self.bytes_of(span))))
     }
 
-    /// Always inlined: what was put together word by word would have to be in the cache before it could
-    /// be moved here.
+    /// Turns the bytes of a span into a payload.
+    ///
+    /// Always inlined: as a call it returns the payload through memory, and the words that were
+    /// just stored have to be read back before they can be moved on.
     #[inline(always)]
     fn payload_of(&self, span: Span, bytes: Bytes) -> Payload {
         match span.kind() {
@@ -163,19 +171,20 @@ impl Messages {
         }
     }
 
-    /// What one of those that are left came as, also where nobody has checked it.
+    /// Returns the kind of a message as its frame declared it, also for text that is not checked.
     pub(crate) fn opcode(&self, index: usize) -> Option<Opcode> {
         self.span(index).map(|span| span.kind().opcode())
     }
 
-    /// Is done with the first of those that are left.
+    /// Consumes the first message that is left.
     #[inline]
     pub(crate) fn advance(&mut self) {
         self.consumed = (self.consumed + 1).min(self.spans.len());
     }
 
-    /// The first `count` of those that are left, which then are done with. What they keep counts as
-    /// held by them from then on; few of many have a copy, so that they don't keep the rest.
+    /// Takes the first `count` messages out. The memory that they hold is counted as theirs from
+    /// then on. If they are a small part of the buffer they are copied, so that they do not hold
+    /// all of it.
     pub(crate) fn split_front(&mut self, count: usize) -> Self {
         if count >= self.len() {
             return std::mem::take(self);
@@ -193,6 +202,7 @@ impl Messages {
         }
         self.consumed = end;
         front.seal(self.buffer.clone(), self.base, len);
+        // Below a quarter of the memory a copy costs less than holding all of it.
         if len < self.held / 4 {
             front.compact();
         } else {
@@ -201,14 +211,15 @@ impl Messages {
         front
     }
 
-    /// Forgets `count` of those that are left, from the `at`-th on.
+    /// Removes `count` messages, from the `at`-th that is left.
     pub(crate) fn remove(&mut self, at: usize, count: usize) {
         let at = self.consumed + at.min(self.len());
         let end = self.spans.len().min(at + count);
         self.spans.drain(at..end);
     }
 
-    /// Copies those that are left out of the buffer, so that no more is held than they have.
+    /// Copies the messages that are left into a buffer of their own, so that no more memory is held
+    /// than they need.
     pub(crate) fn compact(&mut self) {
         let mut left = Self::with_capacity(self.len());
         let mut buffer = BytesMut::new();
@@ -228,34 +239,40 @@ impl Messages {
 }
 
 impl Span {
+    /// Packs a position, a length and a kind into one word.
+    ///
     /// # Panics
-    /// Beyond [`MAX_OFFSET`], which callers keep to.
+    /// If start or length is beyond [`MAX_OFFSET`], which the callers ensure.
     #[inline]
     fn new(start: usize, len: usize, kind: MessageKind) -> Self {
         assert!((start | len) <= MAX_OFFSET, "a buffer of messages is looked at up to 1 GiB");
         Self(start as u64 | (len as u64) << LEN_SHIFT | (kind as u64) << KIND_SHIFT)
     }
 
-    /// The same, at a place of `own`.
+    /// Marks the start as an index of `separate`.
     fn separate(self) -> Self {
         Self(self.0 | SEPARATE_BIT)
     }
 
+    /// Returns whether the start is an index of `separate`.
     #[inline]
     fn is_separate(self) -> bool {
         self.0 & SEPARATE_BIT != 0
     }
 
+    /// Returns the offset in the buffer, or the index in `separate`.
     #[inline]
     fn start(self) -> usize {
         self.0 as usize & MAX_OFFSET
     }
 
+    /// Returns the length in bytes; 0 for a separate message.
     #[inline]
     fn len(self) -> usize {
         (self.0 >> LEN_SHIFT) as usize & MAX_OFFSET
     }
 
+    /// Returns the kind of the message.
     #[inline]
     fn kind(self) -> MessageKind {
         match self.0 >> KIND_SHIFT & 3 {
@@ -265,17 +282,18 @@ impl Span {
         }
     }
 
-    /// Its place in a buffer that begins at `base`.
+    /// Returns the range in a buffer whose first byte has the offset `base`.
     #[inline]
     fn range(self, base: usize) -> Range<usize> {
         let start = self.start() - base;
         start..start + self.len()
     }
 
+    /// Returns these bytes as a view.
     #[inline]
     fn view(self, bytes: &[u8]) -> View<'_> {
         match self.kind() {
-            // Checked once more: that is the price of no `unsafe`.
+            // Already checked, but without `unsafe` only a second check makes a `str` of it.
             MessageKind::Text => {
                 simdutf8::basic::from_utf8(bytes).map_or(View::Binary(bytes), View::Text)
             }
@@ -284,17 +302,23 @@ impl Span {
     }
 }
 
-/// Where in a [`Span`] the length begins, and what it is.
+/// The position of the length in a [`Span`].
 const LEN_SHIFT: u32 = 30;
+/// The position of the kind in a [`Span`].
 const KIND_SHIFT: u32 = 60;
+/// The bits of checked text.
 const TEXT_BITS: u64 = MessageKind::Text as u64;
+/// The bits of text that is not checked.
 const UNCHECKED_BITS: u64 = MessageKind::Unchecked as u64;
-/// The bit of one that does not lie in the buffer.
+/// The bit of a message that is not in the buffer.
 const SEPARATE_BIT: u64 = 1 << 62;
 
-/// A copy in a block of its own. Blocks of some sizes are wanted for each message besides: its place in
-/// an actor's mailbox has 24 bytes, and the envelope of an `event::Message` 88. glibc's allocator keeps
-/// only a few of a size at hand, so that the copy is given one of another size.
+/// Copies bytes into an allocation of their own.
+///
+/// Two sizes are avoided. Each message also needs an allocation of 24 bytes for its place in an
+/// actor's mailbox, and one of 88 bytes for the envelope of an `event::Message`. glibc's allocator
+/// caches only seven blocks of a size for each thread, so a copy of either size gets a larger
+/// block.
 #[inline]
 fn copy_of(bytes: &[u8]) -> Bytes {
     match bytes.len() {
@@ -305,6 +329,7 @@ fn copy_of(bytes: &[u8]) -> Bytes {
     }
 }
 
+/// Copies bytes behind a prefix that is not part of the result but makes the allocation larger.
 #[inline]
 fn copy_behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
     let mut block = Vec::with_capacity(N + bytes.len());

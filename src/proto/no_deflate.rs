@@ -1,15 +1,15 @@
-//! What stands in for `deflate` in a build without that feature: types of which there is no value.
+//! Replaces `deflate` in a build without that feature, with types that have no value.
 
 use crate::proto::error::ProtocolError;
 
-/// Proof that this build can compress: there is none.
+/// Evidence that this build can compress, which cannot exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Available {}
 
-/// Whether this build can compress.
+/// No evidence: this build cannot compress.
 pub(super) const AVAILABLE: Option<Available> = None;
 
-/// Both directions of one connection.
+/// The compression of both directions of one connection.
 pub(super) struct Deflation {
     pub(super) inflater: Inflater,
     pub(super) deflater: Deflater,
@@ -22,7 +22,7 @@ pub(super) struct Context {
     pub(super) takeover: bool,
 }
 
-/// How we would compress.
+/// How hard we would compress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tuning {
     pub(super) threshold: usize,
@@ -52,7 +52,7 @@ impl Inflater {
     }
 }
 
-/// Would compress our messages.
+/// Would compress outgoing messages.
 pub(super) struct Deflater(Available);
 
 impl Deflater {

@@ -1,4 +1,4 @@
-//! The closing handshake and the replies that the protocol owes (RFC 6455, 5.5 and 7).
+//! The closing handshake, and the replies that the protocol requires (RFC 6455, 5.5 and 7).
 
 use bytestring::ByteString;
 
@@ -6,62 +6,65 @@ use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{Incoming, Outgoing};
 
-/// What has been said about the end of one connection, by whom, and what is owed.
+/// The state of the closing handshake of one connection.
 ///
-/// What a method returns is to be encoded next, as it is.
+/// Encode the frame that a method returns next, unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
-    /// Whether a Close of ours was given out.
+    /// Whether our Close was returned, to be sent.
     sent: bool,
-    /// Whether a Close of the peer came.
+    /// Whether the peer's Close was received.
     received: bool,
     /// Whether the peer broke the protocol.
     breached: bool,
-    /// Whose the first Close on the wire is.
+    /// The sender of the first Close frame; `None` if there was none.
     by: Option<By>,
-    /// Its code, if it has one.
+    /// The code in that frame, if it has one.
     code: Option<CloseCode>,
-    /// Its reason; mostly there is none, and an open connection has no room for it.
+    /// The reason in that frame. Boxed: it is usually absent, and an open connection keeps this
+    /// struct.
     reason: Option<Box<ByteString>>,
 }
 
-/// Who closed a connection.
+/// The side that closed a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum By {
-    /// We did.
+    /// Our side.
     Local,
-    /// The peer did.
+    /// The peer.
     Remote,
-    /// It was lost without a Close.
+    /// Neither: the connection was lost without a Close frame.
     Nobody,
 }
 
-/// How a connection ended.
+/// The outcome of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
-    /// The code of the first Close frame on the wire, ours or the peer's; 1005 if it was empty, 1006 if
+    /// The code of the first Close frame, ours or the peer's; 1005 if that frame was empty, 1006 if
     /// there was none (RFC 6455, 7.1.5).
     pub code: CloseCode,
-    /// The reason in that frame; often empty.
+    /// The reason in that frame, often empty.
     pub reason: ByteString,
-    /// Whether both Close frames were exchanged and the protocol was kept.
+    /// Whether both sides have sent a Close frame and the peer has kept to the protocol.
     pub clean: bool,
-    /// Whose frame it was.
+    /// The sender of that frame.
     pub by: By,
 }
 
 impl Session {
-    /// A session in which nobody has sent a Close.
+    /// Creates a session in which neither side has sent a Close.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes note of what came and gives out the reply that is owed: a Pong to a Ping (RFC 6455,
-    /// 5.5.3), a Close to a Close (5.5.1).
+    /// Records what was received and returns the reply that the protocol requires: a Pong to a Ping
+    /// (RFC 6455, 5.5.3), a Close to a Close (5.5.1).
     pub fn receive(&mut self, item: &Incoming) -> Option<Outgoing> {
         match item {
             Incoming::Ping(payload) if self.can_send() => Some(Outgoing::Pong(payload.clone())),
+            // RFC 6455, 5.5.1: the reply has the code of the peer. None is due if ours was sent
+            // first.
             Incoming::Close(frame) => {
                 self.received = true;
                 self.first(By::Remote, frame.as_ref());
@@ -71,8 +74,8 @@ impl Session {
         }
     }
 
-    /// Begins to close the connection, with an empty frame if `None`; returns `None` if a Close of ours
-    /// has gone out already.
+    /// Begins the closing handshake, with an empty frame if `frame` is `None`. Returns `None` if
+    /// our Close was already sent.
     pub fn close(&mut self, frame: Option<CloseFrame>) -> Option<Outgoing> {
         if !self.sent {
             self.first(By::Local, frame.as_ref());
@@ -80,8 +83,8 @@ impl Session {
         self.send(frame)
     }
 
-    /// Takes note of a breach and gives out the Close that it earns; returns `None` if a Close of ours
-    /// has gone out already.
+    /// Records a breach by the peer and returns the Close frame that reports it. Returns `None` if
+    /// our Close was already sent.
     pub fn fail(&mut self, err: &ProtocolError) -> Option<Outgoing> {
         self.breached = true;
         let frame = CloseFrame::new(err.close_code(), err.to_string())
@@ -89,30 +92,32 @@ impl Session {
         self.close(Some(frame))
     }
 
-    /// Whether messages and pings may be sent: no Close has gone by in either direction.
+    /// Returns whether messages and pings may be sent: neither side has sent a Close.
     #[inline]
     #[must_use]
     pub fn can_send(&self) -> bool {
         !self.is_closing()
     }
 
-    /// Whether a Close has gone by in at least one direction.
+    /// Returns whether at least one side has sent a Close.
     #[inline]
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.sent || self.received
     }
 
-    /// Whether both Close frames were exchanged, so that the socket can go (RFC 6455, 7.1.1).
+    /// Returns whether both sides have sent a Close, so that the socket can be closed (RFC 6455,
+    /// 7.1.1).
     #[inline]
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.sent && self.received
     }
 
-    /// How the connection ended, if it ended now.
+    /// Returns the outcome of the connection if it ended now.
     #[must_use]
     pub fn closure(&self) -> Closure {
+        // RFC 6455, 7.1.5: 1005 for a Close without a code, 1006 for no Close at all.
         let none = if self.by.is_some() { CloseCode::NO_STATUS } else { CloseCode::ABNORMAL };
         Closure {
             code: self.code.unwrap_or(none),
@@ -122,7 +127,7 @@ impl Session {
         }
     }
 
-    /// Takes note of a Close frame, if it is the first.
+    /// Records a Close frame, unless one was recorded before.
     fn first(&mut self, by: By, frame: Option<&CloseFrame>) {
         if self.by.is_some() {
             return;
@@ -133,7 +138,7 @@ impl Session {
         self.reason = reason.map(|reason| Box::new(reason.into()));
     }
 
-    /// Gives out our Close, the first time.
+    /// Returns our Close frame, the first time only.
     fn send(&mut self, frame: Option<CloseFrame>) -> Option<Outgoing> {
         (!std::mem::replace(&mut self.sent, true)).then_some(Outgoing::Close(frame))
     }
@@ -230,10 +235,28 @@ mod tests {
     fn a_breach_is_answered_with_the_code_it_earns_and_never_clean() {
         let mut session = Session::new();
         let reply = session.fail(&ProtocolError::MessageTooLarge { limit: 5 });
-        assert_eq!(reply, Some(Outgoing::Close(frame(1009, "message of more than 5 bytes"))));
-        assert_closure(&session, 1009, "message of more than 5 bytes", false, By::Local);
+        assert_eq!(
+            reply,
+            Some(Outgoing::Close(frame(
+                1009,
+                "message over the limit of 5 bytes (Limits::message)"
+            )))
+        );
+        assert_closure(
+            &session,
+            1009,
+            "message over the limit of 5 bytes (Limits::message)",
+            false,
+            By::Local,
+        );
         session.receive(&Incoming::Close(None));
-        assert_closure(&session, 1009, "message of more than 5 bytes", false, By::Local);
+        assert_closure(
+            &session,
+            1009,
+            "message over the limit of 5 bytes (Limits::message)",
+            false,
+            By::Local,
+        );
     }
 
     #[test]

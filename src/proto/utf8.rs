@@ -1,43 +1,45 @@
-//! UTF-8, checked as the bytes come.
+//! Checks UTF-8 that arrives in pieces.
 
 use simdutf8::compat;
 
 use crate::proto::error::ProtocolError;
 
-/// A validator that is fed a text piece by piece and refuses it at the first byte that no continuation
-/// can mend (RFC 6455, 8.1).
+/// A validator that receives a text piece by piece and rejects it at the first byte that no
+/// continuation can make valid (RFC 6455, 8.1).
 #[derive(Clone, Debug)]
 pub(super) struct Utf8 {
     /// How many bytes the character in progress still needs; 0 between characters.
     needed: u8,
-    /// The least byte that may come next inside a character.
+    /// The least value that the next byte inside a character may have.
     lower: u8,
-    /// The greatest byte that may come next inside a character.
+    /// The greatest value that the next byte inside a character may have.
     upper: u8,
 }
 
 impl Utf8 {
-    /// A validator at the beginning of a text.
+    /// Creates a validator at the beginning of a text.
     #[inline]
     #[must_use]
     pub(super) const fn new() -> Self {
         Self { needed: 0, lower: 0x80, upper: 0xbf }
     }
 
-    /// Checks the next piece; an empty one is fine.
+    /// Checks the next piece, which may be empty.
     ///
     /// # Errors
-    /// If the text cannot become UTF-8 any more, whatever follows. Feed it nothing after that.
+    /// If the text cannot become valid UTF-8 any more, whatever follows. The validator must not be
+    /// used for that text after an error.
     #[inline]
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         let bytes = if self.needed == 0 { bytes } else { self.complete(bytes)? };
+        // The usual case, short ASCII, without a call of `characters`.
         if bytes.len() < SIMD_FROM && bytes.is_ascii() {
             return Ok(());
         }
         self.characters(bytes)
     }
 
-    /// Ends the text and makes the validator ready for another.
+    /// Ends the text and makes the validator ready for the next one.
     ///
     /// # Errors
     /// If the text ends inside a character.
@@ -49,7 +51,7 @@ impl Utf8 {
         }
     }
 
-    /// Takes from `bytes` what the character in progress needs and gives back the rest.
+    /// Consumes the bytes that the character in progress needs and returns the rest.
     fn complete<'a>(&mut self, mut bytes: &'a [u8]) -> Result<&'a [u8], InvalidUtf8> {
         while self.needed > 0
             && let Some((&byte, rest)) = bytes.split_first()
@@ -57,17 +59,19 @@ impl Utf8 {
             if !(self.lower..=self.upper).contains(&byte) {
                 return Err(InvalidUtf8);
             }
+            // Only the second byte of a character has a range of its own.
             *self = Self { needed: self.needed - 1, ..Self::new() };
             bytes = rest;
         }
         Ok(bytes)
     }
 
-    /// Checks `bytes`, which begin with a character and may end inside one.
+    /// Checks bytes that begin with a whole character and may end inside one.
     fn characters(&mut self, bytes: &[u8]) -> Result<(), InvalidUtf8> {
         let Err(err) = compat::from_utf8(bytes) else {
             return Ok(());
         };
+        // `None` means that the input ends inside a character, which the next piece may complete.
         if err.error_len().is_some() {
             return Err(InvalidUtf8);
         }
@@ -78,7 +82,8 @@ impl Utf8 {
         self.complete(rest).map(drop)
     }
 
-    /// What may follow the first byte of a character of two to four bytes (Unicode, table 3-7).
+    /// Returns what may follow the first byte of a character of two to four bytes (Unicode, table
+    /// 3-7). The narrow ranges exclude overlong forms, surrogates and code points above U+10FFFF.
     fn after_lead(lead: u8) -> Self {
         let (needed, lower, upper) = match lead {
             0xe0 => (2, 0xa0, 0xbf),
@@ -100,10 +105,10 @@ impl Default for Utf8 {
     }
 }
 
-/// From this many bytes on SIMD is faster than the words of `is_ascii`.
+/// The length in bytes from which SIMD is faster than `is_ascii`, which works on words.
 const SIMD_FROM: usize = 64;
 
-/// The text is not UTF-8: send it as binary.
+/// The text is not valid UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InvalidUtf8;
 

@@ -1,4 +1,4 @@
-//! Bytes become messages and control frames.
+//! Decoding: bytes become messages and control frames.
 
 use bytes::{Buf, Bytes, BytesMut};
 use bytestring::ByteString;
@@ -11,33 +11,36 @@ use crate::proto::frame::{FrameHeader, Opcode, Role};
 use crate::proto::message::{ControlPayload, Incoming, Payload};
 use crate::proto::utf8::Utf8;
 
-/// What one step of decoding came to.
+/// The result of one step of decoding.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// There is nothing whole: more bytes are needed behind those that are left.
+    /// Nothing is complete: more bytes are needed after those that are left.
     More,
-    /// A text or binary message lies whole at the place that was reached, with so many bytes,
-    /// unmasked and checked. It is for the caller to pass over them.
+    /// A text or binary message lies whole at the current position, with this many bytes, unmasked
+    /// and checked. The caller advances the position past it.
     Whole(Opcode, usize),
-    /// A text or binary message that was put together or inflated, and checked.
+    /// A text or binary message that was joined or inflated, and checked.
     Assembled(Opcode, Bytes),
-    /// Anything else. It owns its bytes.
+    /// Anything else, with bytes of its own.
     Item(Incoming),
 }
 
 impl Codec {
-    /// Takes the next message or control frame off `src`; `None` if more bytes are needed.
+    /// Takes the next message or control frame from `src`. Returns `None` if more bytes are needed.
     ///
-    /// `src` is what the last call left of it, and what came since. A frame that is neither a fragment
-    /// nor compressed is not copied: its payload shares the memory of `src`. What is wrong is found at
-    /// the first byte that shows it, however the bytes were cut.
+    /// `src` must hold what the last call left in it, followed by the bytes that have arrived
+    /// since. A frame that is neither a fragment nor compressed is not copied: its payload shares
+    /// the memory of `src`. An error is found at the first byte that shows it, however the bytes
+    /// were split.
     ///
-    /// After a Close or an error nothing more comes: further calls empty `src` and return `None`.
+    /// After a Close or an error, further calls empty `src` and return `None`.
     ///
     /// # Errors
-    /// If the peer broke the protocol or passed a limit, once; and once if bytes follow its Close.
+    /// If the peer broke the protocol or exceeded a limit, once; and once if bytes follow its
+    /// Close.
     #[inline]
     pub fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Incoming>, ProtocolError> {
+        // Most streams are single small frames, which need none of the state below.
         if let Some((kind, payload, behind)) =
             self.fast_path().and_then(|fast_path| fast_path.find(src))
         {
@@ -59,9 +62,9 @@ impl Codec {
         }
     }
 
-    /// Goes on in `src` from `at`, and moves `at` past all that is used up; what lies behind it is
-    /// to be there again in the next call, in front of what came since. After an error or a Close
-    /// that is nothing.
+    /// Decodes in `src` from the position `at`, and moves `at` past all bytes that are used up. The
+    /// bytes behind it must be there again in the next call, in front of what has arrived since.
+    /// After an error or a Close none are left.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
@@ -72,7 +75,9 @@ impl Codec {
         }
         let result = self.next_step(src, at);
         match &result {
+            // RFC 6455, 5.5.1: no frame follows a Close.
             Ok(Step::Item(Incoming::Close(_))) => self.end(Receiving::Closed),
+            // RFC 6455, 7.1.7: nothing that follows an error is processed.
             Err(_) => {
                 *at = src.len();
                 self.fuse();
@@ -82,8 +87,8 @@ impl Codec {
         result
     }
 
-    /// Gives out a message that is whole. A text is checked once more: that is the price of no
-    /// `unsafe`.
+    /// Makes an item of a whole message. Text is checked again: without `unsafe`, only a check
+    /// makes a string of bytes.
     #[inline]
     fn incoming(&self, opcode: Opcode, payload: Bytes) -> Result<Incoming, ProtocolError> {
         match opcode {
@@ -96,7 +101,7 @@ impl Codec {
         }
     }
 
-    /// Ends the incoming half for good, as after an error.
+    /// Ends the incoming half as after an error.
     pub(in crate::proto) fn fuse(&mut self) {
         self.end(Receiving::Failed);
     }
@@ -109,7 +114,8 @@ impl Codec {
         self.assembler.clear();
     }
 
-    /// Answers for an incoming half that has ended.
+    /// Discards all bytes after the end of the incoming half. Bytes after the peer's Close are an
+    /// error, once (RFC 6455, 1.4).
     #[cold]
     fn step_after_end(&mut self, src: &[u8], at: &mut usize) -> Result<Step, ProtocolError> {
         let late = self.receiving == Receiving::Closed && *at < src.len();
@@ -121,7 +127,7 @@ impl Codec {
         Ok(Step::More)
     }
 
-    /// Takes frames until there is something to give out.
+    /// Decodes frames until there is an item to return.
     #[inline]
     fn next_step(&mut self, src: &mut [u8], at: &mut usize) -> Result<Step, ProtocolError> {
         loop {
@@ -132,8 +138,10 @@ impl Codec {
                     None => return Ok(Step::More),
                 },
             };
-            // Nothing is there if a careless caller took bytes away.
+            // Empty if the caller has removed bytes, against the contract of `decode`.
             let rest = src.get_mut(*at..).unwrap_or_default();
+            // A frame that is a message by itself stays in `src` until it is complete. A part is
+            // moved to the assembler as it arrives, so the loop goes on with the next frame.
             if !frame.is_part {
                 return self.finish_single(frame, rest, at);
             }
@@ -143,7 +151,8 @@ impl Codec {
         }
     }
 
-    /// Takes a header off `src`, judging each byte as soon as it is there.
+    /// Reads a header from `src`, and judges each byte as soon as it has arrived: a peer must not
+    /// be able to delay an error by sending the rest of the header late.
     #[inline]
     fn read_header(
         &mut self,
@@ -153,10 +162,12 @@ impl Codec {
         let deflate = self.deflation.is_some();
         let mut compressed = false;
         if let Some(&first) = src.first() {
+            // RFC 6455, 5.4: a continuation needs a message in progress, a new message needs none.
             self.assembler.expect(FrameHeader::first_byte(first, deflate)?.1)?;
             compressed = FrameHeader::is_compressed(first);
         }
         if let Some(&second) = src.get(1) {
+            // RFC 6455, 5.1
             self.check_mask(FrameHeader::is_masked(second))?;
         }
         let Some((header, end)) = FrameHeader::parse_with(src, deflate)? else {
@@ -172,7 +183,8 @@ impl Codec {
         Ok(Some(PartialFrame { header, is_part, len, done: 0, utf8: Utf8::new() }))
     }
 
-    /// Masked is what comes from a client, and only that (RFC 6455, 5.1).
+    /// Checks that frames from a client are masked and frames from a server are not (RFC 6455,
+    /// 5.1).
     #[inline]
     fn check_mask(&self, masked: bool) -> Result<(), ProtocolError> {
         match (self.role, masked) {
@@ -182,8 +194,8 @@ impl Codec {
         }
     }
 
-    /// Holds a declared length against the limits, before a byte of it is kept. Says whether the frame
-    /// goes to the assembler, too.
+    /// Checks the declared length against the limits, before any of the payload is stored. Returns
+    /// the length, and whether the frame goes to the assembler.
     #[inline]
     fn check_len(
         &mut self,
@@ -193,12 +205,15 @@ impl Codec {
         let limits = self.limits();
         let too_large = ProtocolError::FrameTooLarge { len: header.len, limit: limits.frame };
         let len = usize::try_from(header.len).map_err(|_| too_large.clone())?;
+        // At most 125 bytes, which `FrameHeader` has checked; never part of a message.
         if header.opcode.is_control() {
             return Ok((len, false));
         }
         if len > limits.frame {
             return Err(too_large);
         }
+        // RFC 6455, 5.4, and 7692, 6: neither a fragment nor compressed data is a message as it
+        // lies.
         let is_part = !header.fin || compressed || header.opcode == Opcode::Continuation;
         if is_part {
             self.assembler.begin(header, compressed)?;
@@ -208,8 +223,8 @@ impl Codec {
         Ok((len, is_part))
     }
 
-    /// Gives out a frame that is a message or a control frame as it is, once all of it is there;
-    /// till then it checks what came of it.
+    /// Processes a frame that is a message or a control frame by itself. Returns it once it is
+    /// complete; until then only unmasks and checks what has arrived.
     #[inline]
     fn finish_single(
         &mut self,
@@ -219,6 +234,7 @@ impl Codec {
     ) -> Result<Step, ProtocolError> {
         let fresh = frame.unmask(rest.get_mut(frame.done..).unwrap_or_default());
         let opcode = frame.header.opcode;
+        // RFC 6455, 8.1: invalid text may be refused before the frame is complete.
         if opcode == Opcode::Text && !self.unchecked {
             frame.utf8.feed(fresh)?;
         }
@@ -235,14 +251,16 @@ impl Codec {
         parse_control(opcode, payload).map(Step::Item)
     }
 
-    /// Moves what came of a fragment or a compressed frame to its message, and gives that out when
-    /// it is whole; or the fragment, where that is wanted. `None` if another frame is to follow.
+    /// Moves what has arrived of a fragment or a compressed frame to its message. Returns the
+    /// message once it is complete, or the fragment if fragments are wanted; `None` if another
+    /// frame must follow.
     fn add_part(
         &mut self,
         mut frame: PartialFrame,
         rest: &mut [u8],
         at: &mut usize,
     ) -> Result<Option<Step>, ProtocolError> {
+        // Bytes that were read directly into the message come before those in `rest`.
         if self.assembler.unprocessed_direct() > 0 {
             self.assembler.process_direct(|placed| {
                 frame.unmask(placed);
@@ -250,6 +268,7 @@ impl Codec {
         }
         let fresh = frame.unmask(rest);
         *at += fresh.len();
+        // Of the whole message, not of this frame: the decompressor then checks its end.
         let ends = frame.header.fin && frame.done == frame.len;
         match &mut self.deflation {
             Some(deflation) if self.assembler.is_compressed() => {
@@ -274,14 +293,14 @@ impl Codec {
     }
 }
 
-/// A payload taken off the front of `src`.
+/// Splits a payload off the front of `src`.
 #[inline]
 fn split_payload(src: &mut BytesMut, len: usize) -> Bytes {
-    // An empty one need not keep the buffer.
+    // An empty payload must not hold the buffer.
     if len == 0 { Bytes::new() } else { src.split_to(len).freeze() }
 }
 
-/// What a whole control frame means.
+/// Parses a complete control frame.
 fn parse_control(opcode: Opcode, payload: &[u8]) -> Result<Incoming, ProtocolError> {
     if opcode == Opcode::Close {
         return Ok(Incoming::Close(CloseFrame::read(payload)?));

@@ -1,4 +1,4 @@
-//! Messages and control frames become bytes.
+//! Encoding: messages and control frames become bytes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,10 +12,10 @@ use crate::proto::mask;
 use crate::proto::message::{Outgoing, Payload};
 
 impl Codec {
-    /// Appends a frame to `dst`, masked with a fresh key if we are the client.
+    /// Appends a frame to `dst`. A client's frame is masked with a new key.
     ///
     /// # Errors
-    /// If a Close was encoded before (RFC 6455, 5.5.1); `dst` is then as it was.
+    /// If a Close was encoded before (RFC 6455, 5.5.1); `dst` is then unchanged.
     #[inline]
     pub fn encode(&mut self, item: Outgoing, dst: &mut BytesMut) -> Result<(), SendAfterClose> {
         match item {
@@ -36,8 +36,11 @@ impl Codec {
         Ok(())
     }
 
-    /// As [`encode`](Self::encode), for a data message that is lent; in frames of at most so many bytes,
-    /// if that is given.
+    /// Appends a borrowed data message, as [`encode`](Self::encode) does; in frames of at most
+    /// `fragment` bytes if that is set.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
     #[inline]
     pub(crate) fn encode_data(
         &mut self,
@@ -55,8 +58,8 @@ impl Codec {
         Ok(())
     }
 
-    /// How many bytes [`encode`](Self::encode) appends for a payload of so many; fewer if it can be
-    /// compressed.
+    /// Returns how many bytes [`encode`](Self::encode) appends for a payload of this length; it
+    /// appends fewer if the payload is compressed.
     #[inline]
     #[must_use]
     pub const fn encoded_len(role: Role, payload_len: usize) -> usize {
@@ -72,7 +75,8 @@ impl Codec {
         payload_len.saturating_add(2 + len + key)
     }
 
-    /// As [`encoded_len`](Self::encoded_len), for a message in fragments of at most `size` bytes.
+    /// Returns the same as [`encoded_len`](Self::encoded_len) for a message in fragments of at most
+    /// `size` bytes.
     #[must_use]
     pub const fn fragments_len(role: Role, payload_len: usize, size: usize) -> usize {
         let size = if size == 0 { 1 } else { size };
@@ -87,7 +91,7 @@ impl Codec {
         }
     }
 
-    /// Appends a data message to `dst`, compressed if that was agreed and is worth it.
+    /// Appends a data message, compressed if that was negotiated and makes it smaller.
     #[inline]
     fn write_message(&mut self, payload: &Payload, dst: &mut BytesMut) {
         let opcode = data_opcode(payload);
@@ -100,8 +104,9 @@ impl Codec {
         self.write_single(opcode, payload.as_bytes(), dst);
     }
 
-    /// Appends a data message to `dst` in frames of at most `size` bytes.
+    /// Appends a data message in frames of at most `size` bytes, and at least one.
     fn write_fragments(&mut self, payload: &Payload, size: usize, dst: &mut BytesMut) {
+        // RFC 7692, 6.1: the message is compressed as a whole, then split into frames.
         let compressed = self.compress(payload.as_bytes());
         let bytes = compressed.as_deref().unwrap_or(payload.as_bytes());
         let begin = dst.len();
@@ -113,26 +118,31 @@ impl Codec {
             if rest.is_empty() {
                 break;
             }
+            // RFC 6455, 5.4: only the first frame has the opcode of the message.
             opcode = Opcode::Continuation;
         }
+        // RFC 7692, 6: RSV1 is set on the first frame alone.
         if compressed.is_some() {
             FrameHeader::mark_compressed(&mut dst[begin..]);
         }
     }
 
+    /// Returns the compressed payload, or `None` if it is to be sent as it is.
     #[inline]
     fn compress(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         self.deflation.as_mut()?.deflater.compress(payload)
     }
 
-    /// Appends one whole frame to `dst`.
+    /// Appends a message or control frame in a single frame.
     #[inline]
     fn write_single(&mut self, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
         self.write_frame(true, opcode, payload, dst);
     }
 
+    /// Appends one frame.
     #[inline]
     fn write_frame(&mut self, fin: bool, opcode: Opcode, payload: &[u8], dst: &mut BytesMut) {
+        // RFC 6455, 5.1 and 5.3: only a client masks, with a new key for each frame.
         let mask = match (self.role, &self.keys) {
             (Role::Server, _) => None,
             (Role::Client, None) => Some(mask::key()),
@@ -150,7 +160,7 @@ impl Codec {
         }
     }
 
-    /// A key of the application's.
+    /// Returns a key from the source of the application, or one of our own if the source panics.
     #[cold]
     fn application_key(&mut self, keys: &MaskKeys) -> [u8; 4] {
         catch_unwind(AssertUnwindSafe(|| keys())).unwrap_or_else(|_| {
@@ -160,7 +170,7 @@ impl Codec {
     }
 }
 
-/// What a message's first frame is.
+/// Returns the opcode of the first frame of a message.
 #[inline]
 fn data_opcode(payload: &Payload) -> Opcode {
     match payload {

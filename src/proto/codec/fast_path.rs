@@ -1,35 +1,36 @@
-//! The short way for the frames that most streams are made of.
+//! The fast path of decoding, for the frames that most streams consist of.
 
 use crate::proto::codec::Codec;
 use crate::proto::codec::partial::Receiving;
 use crate::proto::frame::{Opcode, Role};
 use crate::proto::utf8::Utf8;
 
-/// Finds messages in single frames, as long as nothing else comes. It says nothing of what it does not
-/// know: that is for [`Codec::step`].
+/// Finds whole messages in single, unmasked, uncompressed frames. It returns `None` for everything
+/// else, errors included, which [`Codec::step`] then decodes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FastPath {
     /// The most bytes of one message.
     limit: usize,
-    /// The most of those that the second byte of a header can say by itself. A masked frame has more
-    /// there.
+    /// The greatest length that the second byte of a header may have here. The byte is greater if
+    /// it announces a longer length, or if the frame is masked.
     max_short_len: u8,
-    /// Whether text is taken as it is.
+    /// Whether text is accepted without the check that it is UTF-8.
     unchecked: bool,
 }
 
-/// What a message is.
+/// The kind of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageKind {
-    /// Text, checked.
+    /// Text that was checked to be UTF-8.
     Text,
-    /// Text that nobody has checked.
+    /// Text that was not checked.
     Unchecked,
+    /// Any bytes.
     Binary,
 }
 
 impl MessageKind {
-    /// What such a message comes as.
+    /// Returns the opcode of the message's first frame.
     #[inline]
     pub(crate) fn opcode(self) -> Opcode {
         match self {
@@ -39,16 +40,17 @@ impl MessageKind {
     }
 }
 
-/// The first bytes of a whole message that is not compressed.
+/// The first byte of a whole, uncompressed text message: FIN and the opcode.
 const SINGLE_TEXT: u8 = 0x80 | Opcode::Text as u8;
+/// The first byte of a whole, uncompressed binary message.
 const SINGLE_BINARY: u8 = 0x80 | Opcode::Binary as u8;
 
-/// The most bytes of a payload whose length is in the second byte.
+/// The longest payload whose length is in the second byte.
 const MAX_7_BIT_LEN: u8 = 125;
 
 impl Codec {
-    /// What finds plain messages from here on; `None` inside a message, and wherever each frame has to
-    /// be looked at.
+    /// Returns the fast path for the bytes that follow; `None` inside a message, for a server, and
+    /// if an observer has to see each frame.
     #[inline]
     pub(crate) fn fast_path(&mut self) -> Option<FastPath> {
         let between = self.receiving == Receiving::Open
@@ -57,7 +59,7 @@ impl Codec {
         if !between || self.role != Role::Client || self.observer.is_some() {
             return None;
         }
-        // What was left of a header is in front of what comes.
+        // The bytes of an incomplete header are still in front of what follows.
         self.header_begun = false;
         let limits = self.limits();
         let limit = limits.frame.min(limits.message);
@@ -68,8 +70,8 @@ impl Codec {
 }
 
 impl FastPath {
-    /// A message that lies whole at the beginning of `src`: what it is, its payload, and what lies
-    /// behind that.
+    /// Finds a message that lies whole at the beginning of `src`. Returns its kind, its payload,
+    /// and the bytes behind it.
     #[inline]
     pub(crate) fn find(self, src: &[u8]) -> Option<(MessageKind, &[u8], &[u8])> {
         let (&[first, short], rest) = src.split_first_chunk()?;
@@ -81,23 +83,24 @@ impl FastPath {
         let kind = match first {
             SINGLE_BINARY => MessageKind::Binary,
             SINGLE_TEXT => self.text_kind(payload)?,
+            // A fragment, a control frame, compressed data or an error: all are for `step`.
             _ => return None,
         };
         Some((kind, payload, behind))
     }
 
-    /// The length of 16 bits that follows, and what lies behind it.
+    /// Reads a length of 16 bits. Returns it, and the bytes behind it.
     #[inline]
     fn long_len(self, short: u8, rest: &[u8]) -> Option<(usize, &[u8])> {
-        // Else too long for a chunk, or for the limit, or masked.
+        // Otherwise the length has 64 bits or is over the limit, or the frame is masked.
         let (len, rest) =
             if short == MAX_7_BIT_LEN + 1 { rest.split_first_chunk()? } else { return None };
         let len = usize::from(u16::from_be_bytes(*len));
-        // Or not in its shortest form (RFC 6455, 5.2).
+        // RFC 6455, 5.2: a length that fits into 7 bits must not have 16; `step` returns the error.
         (len > usize::from(MAX_7_BIT_LEN) && len <= self.limit).then_some((len, rest))
     }
 
-    /// What a text is, unless it is none.
+    /// Checks a text; `None` if it is not valid UTF-8, for which `step` returns the error.
     #[inline]
     fn text_kind(self, payload: &[u8]) -> Option<MessageKind> {
         if self.unchecked {

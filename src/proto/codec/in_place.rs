@@ -1,11 +1,11 @@
-//! What a reader asks that keeps the buffer, and takes the messages out of it itself.
+//! For a reader that owns the buffer and takes the messages out of it without copying.
 
 use crate::proto::codec::Codec;
 use crate::proto::codec::fast_path::MessageKind;
 use crate::proto::frame::Opcode;
 
 impl Codec {
-    /// What a message of this opcode is that was found whole.
+    /// Returns the kind of a message with this opcode that was found whole.
     #[inline]
     pub(crate) fn kind(&self, opcode: Opcode) -> MessageKind {
         match opcode {
@@ -15,18 +15,21 @@ impl Codec {
         }
     }
 
-    /// How many bytes a message that is found whole still needs, if one is in progress: it stays in
-    /// the buffer until it is all there.
+    /// Returns how many bytes the message in progress still needs, if it is one that stays in the
+    /// buffer until it is complete; otherwise 0.
     #[inline]
     pub(crate) fn missing_in_place(&self) -> usize {
         let whole = self.frame.as_ref().filter(|frame| !frame.is_part);
         whole.map_or(0, |frame| frame.len - frame.done)
     }
 
-    /// Where the rest of a fragment that has `least` bytes or more belongs, and how many it lacks: it
-    /// may be read to there. What came behind it is to be cut off again, and to be in front of what
-    /// the next [`step`](Codec::step) is shown. No room is made for more than `trust` bytes on the
-    /// peer's word alone.
+    /// Returns the buffer of the message in progress and how many bytes the fragment in progress
+    /// lacks, so that these can be read directly into it; `None` if the fragment has fewer than
+    /// `least` bytes or is compressed.
+    ///
+    /// The reader must remove the bytes behind the fragment from the buffer again, and put them in
+    /// front of what it passes to the next [`step`](Codec::step). The buffer has room for at most
+    /// `trust` bytes that have not arrived, or for as many as have.
     #[inline]
     pub(crate) fn direct_buffer(
         &mut self,

@@ -1,4 +1,4 @@
-//! The codec: bytes of one connection become messages and control frames, and back.
+//! The codec: turns the bytes of one connection into messages and control frames, and back.
 
 mod decode;
 mod encode;
@@ -21,18 +21,18 @@ pub(crate) use crate::proto::codec::decode::Step;
 #[cfg(feature = "client")]
 pub(crate) use crate::proto::codec::fast_path::{FastPath, MessageKind};
 
-/// What a peer may make us hold; passing any of them earns it a Close with code 1009.
+/// The limits on what a peer may send. A breach of any is answered with close code 1009.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most bytes of one frame, as it is on the wire; default 16 MiB. Control frames have at most
-    /// 125 in any case.
+    /// The most bytes of one frame's payload, as it is on the wire. Default: 16 MiB. Control frames
+    /// have at most 125 bytes in any case.
     pub frame: usize,
-    /// The most bytes of one message, in fragments or not, and inflated if it is compressed; default
-    /// 16 MiB.
+    /// The most bytes of one message, whether fragmented or not, and after inflating if it is
+    /// compressed. Default: 16 MiB.
     pub message: usize,
-    /// The most frames of one message that is in fragments; default 131,072, as in node's `ws`.
-    /// Without it empty fragments could keep us busy for ever.
+    /// The most frames of one fragmented message. Default: 131,072, as in node's `ws`. Without this
+    /// limit a peer could send empty fragments for ever.
     pub fragments: usize,
 }
 
@@ -42,8 +42,8 @@ impl Default for Limits {
     }
 }
 
-/// Both directions of one connection: it knows where in the stream it is and whether a Close has gone
-/// by.
+/// Encodes and decodes the frames of one connection. It knows the position in the stream and
+/// whether a Close was sent or received.
 ///
 /// ```
 /// use actix_ws_client::proto::codec::{Codec, Limits};
@@ -61,39 +61,41 @@ impl Default for Limits {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Codec {
-    /// Which side masks.
+    /// The side that we are on, which decides who masks.
     role: Role,
-    /// The most bytes of one frame. The limits of a message are with the assembler.
+    /// The most bytes of one frame. The limits of a message are in the assembler.
     max_frame_len: usize,
-    /// Whether anything may still come.
+    /// Whether more frames may arrive.
     receiving: Receiving,
-    /// Whether the last call of `decode` left a part of a header behind.
+    /// Whether the last call of `decode` left an incomplete header.
     header_begun: bool,
-    /// The frame whose header was taken off the buffer, but not yet all of its payload.
+    /// The frame whose header was decoded, but whose payload is not complete.
     frame: Option<PartialFrame>,
-    /// The message in fragments, or compressed, that is in progress.
+    /// The fragmented or compressed message in progress.
     assembler: Assembler,
-    /// What compresses and inflates, where that was agreed.
+    /// The compressor and the decompressor, if compression was negotiated.
     deflation: Option<Box<Deflation>>,
-    /// Whether a message in fragments is given out fragment by fragment.
+    /// Whether a fragmented message is returned fragment by fragment.
     by_fragment: bool,
-    /// Whether text is given out unchecked.
+    /// Whether text is returned without the check that it is UTF-8.
     unchecked: bool,
     /// Whether a Close was encoded.
     close_sent: bool,
-    /// Where masking keys come from, if not from the system's generator.
+    /// The source of masking keys; `None` for the generator of the thread.
     keys: Option<Box<MaskKeys>>,
-    /// Whether that source failed.
+    /// Whether that source has panicked.
     keys_failed: bool,
-    /// Who is told of each frame.
+    /// The closure that is called with each frame.
     observer: Option<Box<Observer>>,
 }
 
+/// A source of masking keys.
 type MaskKeys = Arc<dyn Fn() -> [u8; 4] + Send + Sync>;
 
+/// A closure that is called with the direction, the header and the payload of each frame.
 type Observer = Box<dyn Fn(Way, &FrameHeader, &[u8]) + Send + Sync>;
 
-/// Which way a frame goes.
+/// The direction of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Way {
     /// From the peer.
@@ -103,7 +105,7 @@ pub enum Way {
 }
 
 impl Codec {
-    /// A codec at the first byte after the opening handshake.
+    /// Creates a codec at the first byte after the opening handshake.
     #[must_use]
     pub fn new(role: Role, limits: Limits) -> Self {
         Self {
@@ -123,7 +125,7 @@ impl Codec {
         }
     }
 
-    /// Compresses from here on, if that was agreed in the opening handshake.
+    /// Enables compression, if it was negotiated in the opening handshake.
     #[must_use]
     pub fn with_deflate(mut self, agreed: impl Into<Option<Agreed>>) -> Self {
         let agreed = agreed.into();
@@ -131,19 +133,22 @@ impl Codec {
         self
     }
 
-    /// Whether a message that comes in fragments is given out as it comes, each as an
-    /// [`Incoming::Fragment`](crate::proto::message::Incoming::Fragment), and never whole. One in a
-    /// single frame is given out as ever. The limits hold for the whole message all the same.
-    /// Default `false`.
+    /// Sets whether a fragmented message is returned as it arrives, each fragment as an
+    /// [`Incoming::Fragment`](crate::proto::message::Incoming::Fragment), and never as a whole.
+    /// Default: `false`.
+    ///
+    /// A message in a single frame is always returned whole. The limits hold for the whole message
+    /// either way.
     #[must_use]
     pub fn by_fragment(mut self, by_fragment: bool) -> Self {
         self.by_fragment = by_fragment;
         self
     }
 
-    /// Whether text is taken as it is, without the check that it is UTF-8 (RFC 6455, 8.1): it is
-    /// given out as [`Incoming::Unchecked`](crate::proto::message::Incoming::Unchecked). The reason
-    /// in a Close frame is checked all the same. Default `false`.
+    /// Sets whether text is returned without the check that it is UTF-8 (RFC 6455, 8.1), as
+    /// [`Incoming::Unchecked`](crate::proto::message::Incoming::Unchecked). Default: `false`.
+    ///
+    /// The reason in a Close frame is checked either way.
     #[must_use]
     pub fn unchecked_text(mut self, unchecked: bool) -> Self {
         self.unchecked = unchecked;
@@ -151,31 +156,37 @@ impl Codec {
         self
     }
 
-    /// Takes masking keys from here, and not from the system's generator: for tests that compare
-    /// bytes. Keys that can be guessed let a page in a browser speak HTTP to a proxy (RFC 6455, 10.3).
-    /// A panic in it is caught: the frame has a key of the system's, and
-    /// [`mask_keys_failed`](Self::mask_keys_failed) tells.
+    /// Sets the source of masking keys, for tests that compare bytes. Default: the operating
+    /// system's generator, through that of the thread.
+    ///
+    /// With predictable keys, a page in a browser could make the client send HTTP to a proxy (RFC
+    /// 6455, 10.3). If the source panics, the panic is caught, the frame gets a key from the
+    /// default source, and [`mask_keys_failed`](Self::mask_keys_failed) returns true.
     #[must_use]
     pub fn with_mask_keys(mut self, keys: Arc<dyn Fn() -> [u8; 4] + Send + Sync>) -> Self {
         self.keys = Some(Box::new(keys));
         self
     }
 
+    /// Returns the limits that the codec was created with.
     #[inline]
     fn limits(&self) -> Limits {
         let (message, fragments) = self.assembler.limits();
         Limits { frame: self.max_frame_len, message, fragments }
     }
 
-    /// Whether the source of masking keys has panicked.
+    /// Returns whether the source of masking keys has panicked.
     #[must_use]
     pub fn mask_keys_failed(&self) -> bool {
         self.keys_failed
     }
 
-    /// Tells `observer` of every frame: which way it goes, its header, and its payload, compressed
-    /// if it is. Of a frame that comes it is told once the header is there, with as much of the
-    /// payload as is, masked if it is. For a trace.
+    /// Sets a closure that is called with the direction, the header and the payload of every frame,
+    /// for a trace.
+    ///
+    /// The payload is compressed if the frame is. For an incoming frame the closure is called once
+    /// the header is complete, with as much of the payload as has arrived, which is masked if the
+    /// frame is.
     #[must_use]
     pub fn with_observer(
         mut self,
@@ -185,19 +196,19 @@ impl Codec {
         self
     }
 
-    /// How many more bytes the frame in progress needs, as of the last call of
+    /// Returns how many more bytes the frame in progress needs, as of the last call of
     /// [`decode`](Self::decode); 0 if there is none or its header is not complete.
     ///
-    /// A hint for how much to read, never more than the limits allow. It is the peer's word: to reserve
-    /// all of it at once is to trust the peer with that memory.
+    /// This is a hint for how much to read, never more than the limits allow. The peer declared the
+    /// length: a reader that reserves all of it at once trusts the peer with that memory.
     #[inline]
     #[must_use]
     pub fn wanted(&self) -> usize {
         self.frame.as_ref().map_or(0, |frame| frame.len - frame.done)
     }
 
-    /// Whether the stream is inside a frame or a message, as of the last call of
-    /// [`decode`](Self::decode): if it ended now, something would be lost.
+    /// Returns whether the stream is inside a frame or a message, as of the last call of
+    /// [`decode`](Self::decode). If it ended now, data would be lost.
     #[inline]
     #[must_use]
     pub fn is_partial(&self) -> bool {
@@ -206,7 +217,7 @@ impl Codec {
 }
 
 impl fmt::Debug for Codec {
-    /// Without payloads, which may be secret.
+    /// Shows no payloads, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Codec")
             .field("role", &self.role)

@@ -1,4 +1,4 @@
-//! How far decoding has come: whether more may follow, and the frame in progress.
+//! The state of decoding: whether more may arrive, and the frame in progress.
 
 use crate::proto::frame::FrameHeader;
 use crate::proto::mask;
@@ -9,28 +9,28 @@ use crate::proto::utf8::Utf8;
 pub(super) enum Receiving {
     /// Frames.
     Open,
-    /// Nothing: the peer's Close came.
+    /// Nothing: the peer has sent its Close.
     Closed,
-    /// Nothing, not even an error: one was returned.
+    /// Nothing: an error was returned, and is returned once only.
     Failed,
 }
 
-/// A frame whose header is known.
+/// A frame whose header is complete.
 pub(super) struct PartialFrame {
-    /// Its header.
+    /// The header.
     pub(super) header: FrameHeader,
-    /// Whether it goes to the assembler: a part of a message (RFC 6455, 5.4), or a compressed one.
+    /// Whether the payload goes to the assembler: it is a fragment (RFC 6455, 5.4) or compressed.
     pub(super) is_part: bool,
-    /// Its length, which the limits allow.
+    /// The length of the payload in bytes, which the limits allow.
     pub(super) len: usize,
-    /// How many bytes of its payload were unmasked, and checked if it is text.
+    /// How many bytes of the payload are unmasked, and checked if they are text.
     pub(super) done: usize,
-    /// The check of that text, if it is not a fragment's.
+    /// The UTF-8 check of a text in a single frame; the assembler checks all others.
     pub(super) utf8: Utf8,
 }
 
 impl PartialFrame {
-    /// Unmasks what came of the payload since the last time, and gives it out.
+    /// Unmasks the bytes of the payload that have arrived since the last call, and returns them.
     #[inline]
     pub(super) fn unmask<'a>(&mut self, fresh: &'a mut [u8]) -> &'a mut [u8] {
         let end = fresh.len().min(self.len - self.done);
