@@ -236,7 +236,7 @@ mod tests {
         jar
     }
 
-    /// What is sent to a place.
+    /// The cookies that a request to this URL carries.
     fn sent(jar: &Jar, url: &str) -> String {
         jar.header(place(url), at(0)).unwrap_or_default()
     }

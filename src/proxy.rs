@@ -400,7 +400,7 @@ mod tests {
         assert!(proxy("socks5h://h").check_target(&"n".repeat(256)).is_err());
     }
 
-    /// What curl 7.88.1 does with each of these, run by hand.
+    /// The results of curl 7.88.1 for each of these, run by hand.
     #[test]
     fn hosts_go_past_a_proxy_as_with_curl() {
         let past = [

@@ -185,7 +185,7 @@ mod tests {
         window.dialling(start);
         assert_eq!(window.hold(start), Duration::ZERO);
         window.dialling(start + 10 * SECOND);
-        // Both ends of the window count, so the third begins just after it.
+        // A dial at either end of the window counts, so the third begins just after it.
         assert_eq!(window.hold(start + 20 * SECOND), Duration::from_millis(40_001));
         assert_eq!(window.hold(start + 60 * SECOND), Duration::from_millis(1));
         assert_eq!(window.hold(start + 61 * SECOND), Duration::ZERO);
@@ -200,7 +200,7 @@ mod tests {
         for n in 0..5 {
             window.dialling(start + n * SECOND);
         }
-        // The fourth and the fifth are the two that count.
+        // Only the fourth and the fifth count.
         assert_eq!(window.hold(start + 4 * SECOND), Duration::from_millis(59_001));
     }
 

@@ -458,7 +458,7 @@ mod tests {
         let delays: Vec<_> =
             (0..5_000).map(|_| policy.next(DelayKind::First, &mut rng).unwrap()).collect();
         assert_uniform(&delays, Duration::ZERO, SECOND);
-        // It is not one of the numbered ones: delay 0 follows.
+        // It is not one of the numbered delays: delay 0 follows.
         assert!(policy.next(DelayKind::Next, &mut rng).unwrap() <= SECOND);
     }
 
@@ -619,7 +619,7 @@ mod tests {
 
     #[test]
     fn each_connection_runs_its_own_custom_policy() {
-        /// Counts up, and on a reset by a thousand.
+        /// Counts up by one, and by a thousand on a reset.
         struct Counting(u64);
 
         impl Backoff for Counting {

@@ -256,13 +256,13 @@ mod tests {
             self.schedule.lost(self.now, hint, &mut self.rng)
         }
 
-        /// A dial that fails at once.
+        /// Dials and fails at once.
         fn fail(&mut self) -> Next {
             self.schedule.dialling(self.now);
             self.lost(Hint::default())
         }
 
-        /// A dial that opens a socket, which lasts.
+        /// Dials and opens a socket, which lasts this long.
         fn live(&mut self, lasting: Duration) -> Next {
             self.live_until(lasting, Hint::default())
         }
@@ -274,7 +274,7 @@ mod tests {
             self.lost(hint)
         }
 
-        /// When the dials of so much time begin, if every socket lasts as long as this.
+        /// Returns when dials begin within this time, if every socket lasts as long as `lasting`.
         fn dials(&mut self, lasting: Duration, during: Duration) -> Vec<Duration> {
             let start = self.now;
             let mut dials = Vec::new();
@@ -305,7 +305,7 @@ mod tests {
         Hint { at_least: Some(at_least), ..Hint::default() }
     }
 
-    /// The most dials in any window of this length, both its ends included.
+    /// Returns the most dials in any window of this length, both ends included.
     fn most_within(window: Duration, dials: &[Duration]) -> usize {
         (0..dials.len())
             .map(|i| dials[i..].iter().take_while(|&&dial| dial - dials[i] <= window).count())
@@ -322,7 +322,7 @@ mod tests {
                 let most = most_within(60 * SECOND, &dials);
                 assert!(most <= 16, "{most} dials in a minute of lives of {lasting:?}");
             }
-            // The policy alone is far below the limit: a mean of 15.25 s between dials.
+            // The policy alone stays far below the limit: dials are 15.25 s apart on average.
             let dials = Life::seeded(Reconnect::default(), Guards::default(), seed)
                 .dials(50 * MILLI, 6 * HOUR);
             assert!((1_300..1_550).contains(&dials.len()), "{} dials", dials.len());
@@ -335,7 +335,7 @@ mod tests {
         for seed in 0..4 {
             let dials =
                 Life::seeded(Reconnect::default(), trusting, seed).dials(50 * MILLI, 6 * HOUR);
-            // Exactly, and not only at most: the window is used up.
+            // Exactly 16, not only at most: the window is full.
             assert_eq!(most_within(60 * SECOND, &dials), 16);
             assert!(dials.len() > 5_000, "{} dials", dials.len());
         }
@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(attempt(next), 1);
         assert!(after(next) <= SECOND);
         assert_eq!(life.schedule.attempt(), 0);
-        // From here the policy is at its start: delay 0.
+        // From here on the policy starts over: delay 0.
         let next = life.fail();
         assert_eq!(attempt(next), 2);
         assert!(after(next) <= SECOND);
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(life.schedule.dialling(life.now), 2);
         life.schedule.opened(life.now);
         assert_eq!(life.schedule.dialling(life.now + STABLE), 1);
-        // It is over: what follows is a failed dial, not a second stable life.
+        // That life has ended: what follows is a failed dial, not a second stable life.
         life.now += 3 * STABLE;
         assert_eq!(attempt(life.lost(Hint::default())), 2);
     }

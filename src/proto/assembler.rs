@@ -336,7 +336,7 @@ mod tests {
         FrameHeader { fin, opcode, mask: None, len }
     }
 
-    /// Begins and fills a fragment.
+    /// Begins a fragment and appends all of its payload.
     fn add(assembler: &mut Assembler, opcode: Opcode, piece: &[u8]) -> Result<(), ProtocolError> {
         assembler.begin(&header(false, opcode, piece.len() as u64), false)?;
         assembler.push(piece)
@@ -466,7 +466,7 @@ mod tests {
         assert_eq!(
             room(&mut assembler, 3, 70_000),
             200_000 - 3 + NEXT_HEADER_ROOM,
-            "the last had so many"
+            "the last message had this many"
         );
     }
 

@@ -455,7 +455,7 @@ mod tests {
         let name = "permessage-deflate";
         assert_eq!(agreed(base, name), (true, true, 15, 15));
         assert_eq!(agreed(Compression::new(), name), (true, false, 15, 15));
-        // Not asked for, and allowed all the same (RFC 7692, 7.1.1.1 to 7.1.2.1).
+        // Allowed although it was not asked for (RFC 7692, 7.1.1.1 to 7.1.2.1).
         let unasked = "permessage-deflate;server_no_context_takeover;client_no_context_takeover; \
                        server_max_window_bits=8";
         assert_eq!(agreed(base.client_max_window_bits(None), unasked), (false, false, 8, 15));

@@ -344,7 +344,7 @@ mod tests {
         Deflater::new(AVAILABLE.unwrap(), Context { window_bits, takeover }, tuning)
     }
 
-    /// Inflates a message that comes in these pieces.
+    /// Inflates a message that arrives in these pieces.
     fn inflate(inflater: &mut Inflater, pieces: &[&[u8]]) -> Result<Vec<u8>, ProtocolError> {
         let mut out = Vec::new();
         for piece in pieces {
@@ -353,7 +353,7 @@ mod tests {
         inflater.finish().map(|()| out)
     }
 
-    /// What no compressor makes smaller.
+    /// Bytes that no compressor makes smaller.
     fn noise(len: usize) -> Vec<u8> {
         let mut state = 1_u64;
         let mut next = || {
@@ -451,7 +451,7 @@ mod tests {
             assert!(inflated == payload.as_bytes(), "{bits}");
         }
         assert_eq!(deflater(8, true).compress(payload.as_bytes()), None);
-        // zlib's own, which is of 9 and refers back by no more than 250 bytes.
+        // Compressed by zlib with a window of 9 bits, but with no reference farther back than 250 bytes.
         let compressed = deflater(9, true).compress(payload.as_bytes()).unwrap();
         assert!(inflate(&mut inflater(8, true), &[&compressed]).unwrap() == payload.as_bytes());
     }
@@ -503,7 +503,7 @@ mod tests {
         let (mut deflater, zeros) = (deflater(15, true), vec![0; 1 << 20]);
         let mut next = || [&deflater.compress(&zeros).unwrap()[..], &TAIL].concat();
         let first = next();
-        // From the second on each is the same.
+        // From the second on all are equal.
         let mut bomb = [first, next().repeat(1023)].concat();
         bomb.truncate(bomb.len() - TAIL.len());
         bomb
@@ -530,7 +530,7 @@ mod tests {
     fn what_is_at_the_limit_passes_and_one_byte_more_does_not() {
         for len in [1, 255, 256, 257, 1024, 100_000] {
             let payload = vec![b'x'; len];
-            // Not smaller, where it is so short.
+            // A message this short gets no smaller.
             let compressed = match deflater(15, false).compress(&payload) {
                 Some(compressed) => compressed,
                 None => b"\xaa\x00\x00".to_vec(),
@@ -585,7 +585,7 @@ mod tests {
         bytes.to_vec()
     }
 
-    /// What comes of a stream, then its error if it has one.
+    /// The items that a stream yields, and the error that ends it, if any.
     fn decode(codec: &mut Codec, bytes: &[u8]) -> (Vec<Incoming>, Option<ProtocolError>) {
         let (mut src, mut items) = (BytesMut::from(bytes), vec![]);
         loop {
@@ -640,7 +640,7 @@ mod tests {
                 let (_, err) = decode(&mut codec(role, agreed), &bytes);
                 assert_eq!(err, Some(ProtocolError::ReservedBit), "{first:x}");
             }
-            // Where nothing was agreed it is refused at its first byte.
+            // Without negotiation it is an error at the first byte.
             let mut plain = Codec::new(role, Limits::default());
             assert_eq!(decode(&mut plain, &[0xc1]).1, Some(ProtocolError::ReservedBit));
         }
@@ -649,7 +649,7 @@ mod tests {
     #[test]
     fn inflated_text_is_refused_at_the_piece_that_spoils_it() {
         let mut codec = codec(Role::Client, agreements()[0]);
-        // A stored block, so that its bytes come out one by one.
+        // A stored block, whose bytes are inflated one by one.
         let block = b"\x00\x06\x00\xf9\xffok\xf4\x90\x80\x80\x00";
         let bytes = frame(Role::Client, 0xc1, block);
         let mut src = BytesMut::from(&bytes[..2 + 5 + 3]);
@@ -660,7 +660,7 @@ mod tests {
 
     #[test]
     fn of_two_faults_in_a_piece_the_first_counts() {
-        // A stored block of one byte, which is no text, and a block of the reserved kind.
+        // A stored block with one byte that is not UTF-8, and a block of the reserved kind.
         let bytes = frame(Role::Client, 0xc1, b"\x00\x01\x00\xfe\xff\xff\x07");
         let mut codec = codec(Role::Client, agreements()[0]);
         assert_eq!(decode(&mut codec, &bytes), (vec![], Some(ProtocolError::InvalidUtf8)));
@@ -678,14 +678,14 @@ mod tests {
         assert_eq!(err, Some(ProtocolError::MessageTooLarge { limit: 2_000 }));
         let (_, err) = decode(&mut fresh(), b"\xc2\x7e\x03\xe9");
         assert_eq!(err, Some(ProtocolError::FrameTooLarge { len: 1_001, limit: 1_000 }));
-        // Without compression it has some bytes more than it inflates to.
+        // Stored blocks take a few bytes more than what they inflate to.
         let stored = [&b"\x00\xd0\x07\x2f\xf8"[..], &[1; 2_000], b"\x00"].concat();
         let [first, second, third] = [&stored[..1_000], &stored[1_000..2_000], &stored[2_000..]];
         let parts = [(0x42, first), (0x00, second), (0x80, third)];
         let parts = parts.map(|(byte, part)| frame(Role::Client, byte, part)).concat();
         let (items, err) = decode(&mut fresh(), &parts);
         assert_eq!((items.len(), err), (1, None));
-        // Blocks of nothing, for ever.
+        // Empty blocks, without end.
         let nothing = frame(Role::Client, 0x00, &b"\x00\x00\x00\xff\xff".repeat(200));
         let endless = [frame(Role::Client, 0x42, b""), nothing.repeat(10)].concat();
         let (_, err) = decode(&mut fresh(), &endless);
@@ -768,7 +768,7 @@ mod tests {
             at in any::<Index>(),
             with in prop_oneof![Just(0), any::<u8>()],
         ) {
-            // Noise is seldom DEFLATE data; a message with one byte changed is for a while.
+            // Random bytes are rarely valid DEFLATE data. A valid message with one byte changed is, up to it.
             let text = format!("{bytes:?}");
             let mut spoilt = deflater(15, false).compress(text.as_bytes()).unwrap_or_default();
             if !spoilt.is_empty() {

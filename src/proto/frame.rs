@@ -253,7 +253,7 @@ const LEN_64: u8 = 127;
 mod tests {
     use super::*;
 
-    /// What the first two bytes say, read bit by bit from the figure in RFC 6455, 5.2.
+    /// The error in the first two bytes, read bit by bit from the figure in RFC 6455, 5.2.
     fn by_the_book(first: u8, second: u8) -> Result<(), ProtocolError> {
         let bits = format!("{first:08b}{second:08b}");
         let (fin, rsv, opcode, len) = (&bits[..1], &bits[1..4], &bits[4..8], &bits[9..]);
@@ -273,7 +273,7 @@ mod tests {
         Ok(())
     }
 
-    /// A legal ending for each two bytes: the shortest long lengths, and a key.
+    /// A valid rest of the header for each two bytes: the least long lengths, and a key.
     fn rest(second: u8) -> Vec<u8> {
         let mut rest = match second % 128 {
             126 => vec![0, 126],
@@ -295,7 +295,7 @@ mod tests {
                 for end in 0..bytes.len() {
                     let expected = match end {
                         0 => Ok(None),
-                        // A fault of the second byte alone is not known yet.
+                        // An error in the second byte cannot be known yet.
                         1 => by_the_book(first, 0).map(|()| None),
                         _ => by_the_book(first, second).map(|()| None),
                     };

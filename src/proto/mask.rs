@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn keys_are_fresh() {
         let keys: HashSet<_> = (0..10_000).map(|_| key()).collect();
-        // Of 10,000 of 2^32 about 0.01 are met twice; five would be a matter of 10^-13.
+        // Of 10,000 random values of 32 bits, 0.01 are expected twice; five have a probability of 10^-13.
         assert!(keys.len() > 9_995, "{} of 10,000", keys.len());
     }
 
@@ -174,7 +174,7 @@ mod tests {
                 *ones += key >> bit & 1;
             }
         }
-        // 5,000 with a deviation of 50: eight of them are a matter of 10^-15.
+        // 5,000 are expected, with a deviation of 50; eight deviations have a probability of 10^-15.
         assert!(ones.iter().all(|ones| (4_600..5_400).contains(ones)), "{ones:?}");
     }
 }

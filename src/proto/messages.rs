@@ -344,7 +344,7 @@ fn copy_behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
 mod tests {
     use super::*;
 
-    /// A text, an own binary, an empty binary and an unchecked text, in a buffer that begins at 3.
+    /// A text, a separate binary, an empty binary and an unchecked text, in a buffer that begins at 3.
     fn four() -> Messages {
         let mut messages = Messages::with_capacity(4);
         messages.push(MessageKind::Text, 5..8);
@@ -422,7 +422,7 @@ mod tests {
         assert_eq!(all(&messages), [&b"own"[..], b"", b"\xff"]);
         let front = messages.split_front(2);
         assert_eq!(all(&front), [&b"own"[..], b""]);
-        // A few of them have a copy; what did not lie in the buffer is kept by both.
+        // Few bytes are copied; a separate message is shared by both.
         assert_eq!((front.held(), messages.held()), (3, 12));
         assert_eq!(all(&messages), [b"\xff"]);
         messages.advance();

@@ -157,7 +157,7 @@ mod tests {
         Incoming::Ping(ControlPayload::new("are you there").unwrap())
     }
 
-    /// Holds the closure against code, reason, `clean` and who closed.
+    /// Compares the closure with a code, a reason, `clean` and the side that closed.
     fn assert_closure(session: &Session, code: u16, reason: &str, clean: bool, by: By) {
         let expected = Closure { code: code.into(), reason: reason.into(), clean, by };
         assert_eq!(session.closure(), expected);

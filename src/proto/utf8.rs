@@ -124,8 +124,8 @@ mod tests {
 
     use super::*;
 
-    /// How many bytes of `text` may be fed before the first that cannot be mended, by the standard
-    /// library; `None` if there is no such byte.
+    /// The number of bytes after which the standard library rejects `text` whatever follows; `None` if it
+    /// never does.
     fn lost_at(text: &[u8]) -> Option<usize> {
         (1..=text.len()).find(|&end| match std::str::from_utf8(&text[..end]) {
             Ok(_) => false,
@@ -133,8 +133,8 @@ mod tests {
         })
     }
 
-    /// Feeds `text` in the pieces that end where `cuts` has a bit; says after how many bytes it was
-    /// refused, or whether it may end there.
+    /// Feeds `text` in pieces that end where `cuts` has a bit. Returns after how many bytes it was
+    /// rejected, or whether it may end there.
     fn feed(text: &[u8], cuts: u32) -> Result<bool, usize> {
         let mut utf8 = Utf8::new();
         let mut begin = 0;
@@ -147,12 +147,12 @@ mod tests {
         Ok(utf8.finish().is_ok())
     }
 
-    /// Holds the validator against the standard library, at every split of `text`.
+    /// Compares the validator with the standard library, at every split of `text`.
     fn check(text: &[u8]) {
         let lost = lost_at(text);
         let ends = std::str::from_utf8(text).is_ok();
         for cuts in 0..1 << text.len().saturating_sub(1) {
-            // Refused with the piece that has the bad byte.
+            // Rejected with the piece that has the invalid byte.
             let expected = match lost {
                 None => Ok(ends),
                 Some(lost) => Err((lost..text.len())
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    /// One byte of each kind that Unicode's table 3-7 tells apart, and both ends of each range.
+    /// One byte of each kind in Unicode's table 3-7, and both ends of each range.
     const KINDS: [u8; 28] = [
         0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1,
         0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xfc, 0xfe, 0xff,
@@ -188,8 +188,7 @@ mod tests {
         }
     }
 
-    /// All 16.8 million, at all four splits; those that two bytes doom already are not gone through
-    /// one by one.
+    /// All 16.8 million sequences, at all four splits, but for those whose first two bytes are invalid.
     #[test]
     fn three_bytes_are_judged_as_std_judges_them() {
         for a in 0..=u8::MAX {

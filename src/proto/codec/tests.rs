@@ -15,7 +15,7 @@ use crate::proto::message::{ControlPayload, Fragment, Incoming, Outgoing, Payloa
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
 const KEY: [u8; 4] = *b"\x37\xfa\x21\x3d";
 
-/// All that a stream yields: its items, then its error if it has one.
+/// The items that a stream yields, and the error that ends it, if any.
 type Story = (Vec<Incoming>, Option<ProtocolError>);
 
 /// The first byte of a frame and its payload.
@@ -34,8 +34,8 @@ fn frame(role: Role, first: u8, payload: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// [`story`] by a reader that keeps the buffer, and reads fragments of `least` bytes or more to their
-/// place. Each read brings at most so many bytes, over and over.
+/// [`story`] through a reader that owns the buffer and reads fragments of `least` bytes or more
+/// directly into the message. The sizes of the reads are those of `sizes`, in a cycle.
 #[cfg(feature = "client")]
 fn story_in_place(codec: &mut Codec, mut wire: &[u8], least: usize, sizes: &[usize]) -> Story {
     const MORE: usize = 10;
@@ -147,8 +147,7 @@ fn frames(role: Role, frames: &[Part<'_>]) -> Vec<u8> {
     frames.iter().flat_map(|(first, payload)| frame(role, *first, payload)).collect()
 }
 
-/// Decodes a stream that arrives in the pieces that end at `ends`; checks on the way what holds for
-/// every stream.
+/// Decodes a stream that arrives in pieces that end at `ends`, and checks what holds for every stream.
 fn story(codec: &mut Codec, bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Story {
     let (mut src, mut items, mut begin) = (BytesMut::new(), vec![], 0);
     for end in ends.into_iter().chain([bytes.len()]) {
@@ -243,7 +242,8 @@ fn a_close_is_read_with_and_without_a_code() {
     }
 }
 
-/// What a fresh codec has to say to two bytes, and after how many (RFC 6455, 5.1, 5.2, 5.4, 5.5).
+/// The error that a new codec returns for two bytes, and after how many of them (RFC 6455, 5.1, 5.2,
+/// 5.4, 5.5).
 fn by_the_book(role: Role, first: u8, second: u8) -> Option<(usize, ProtocolError)> {
     let (opcode, masked, len) = (first % 16, second / 128 == 1, second % 128);
     let err = match (first, opcode) {
@@ -312,7 +312,7 @@ fn every_breach_has_its_error() {
 
 #[test]
 fn text_is_refused_before_its_frame_is_whole() {
-    // Autobahn 6.4.3 and 6.4.4: the frame goes on, but its text is lost with the 0x90.
+    // Autobahn 6.4.3 and 6.4.4: the frame goes on, but the 0x90 makes its text invalid.
     for role in ROLES {
         let bytes = frame(role, 0x81, b"ok \xf4\x90\x80\x80edited");
         let bad = bytes.len() - b"\x90\x80\x80edited".len();
@@ -503,7 +503,7 @@ fn a_client_masks_every_frame_with_a_fresh_key() {
             keys.insert(key);
         }
     }
-    // Of 4,000 of 2^32 two are the same in 0.2 % of runs; four hardly ever.
+    // Of 4,000 random values of 32 bits, two are equal in 0.2 % of runs; four are so hardly ever.
     assert!(keys.len() > 3_996, "{} of 4,000", keys.len());
 }
 
@@ -554,7 +554,7 @@ fn outgoing() -> impl Strategy<Value = Outgoing> {
     ]
 }
 
-/// What the peer reads when this is sent.
+/// The frames that the peer reads when this is sent.
 fn arrives(item: Outgoing) -> Incoming {
     match item {
         Outgoing::Message(payload) | Outgoing::Fragments(payload, _) => Incoming::Message(payload),
@@ -564,14 +564,14 @@ fn arrives(item: Outgoing) -> Incoming {
     }
 }
 
-/// Where the pieces of a stream of `len` bytes end.
+/// The ends of the pieces of a stream of `len` bytes.
 fn ends(cuts: &[Index], len: usize) -> Vec<usize> {
     let mut ends: Vec<_> = cuts.iter().map(|cut| cut.index(len + 1)).collect();
     ends.sort_unstable();
     ends
 }
 
-/// Frames most of which are legal, so that a stream of them gets somewhere.
+/// Frames most of which are valid, so that a stream of them does not end at once.
 fn stream(role: Role) -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         20 => prop::sample::select(&[0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a][..]),
@@ -859,7 +859,7 @@ mod short_way {
         for bytes in [too_long, not_minimal, not_text, cut_text, ping, masked] {
             assert_eq!(plain.find(&bytes), None, "{bytes:?}");
         }
-        // A limit below what the second byte can say.
+        // A limit below the greatest length of the second byte.
         let narrow =
             Codec::new(Role::Client, Limits { message: 9, ..Limits::default() }).fast_path();
         let found = |len| narrow.unwrap().find(&frame(Role::Client, 0x82, &vec![7; len])).is_some();
