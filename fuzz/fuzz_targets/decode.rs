@@ -1,7 +1,8 @@
-//! Any bytes, cut anywhere, mean what they mean in one piece; and no peer makes us hold more than the
-//! limits allow.
+//! Any bytes decode to the same items however they are split, and no peer makes the codec hold more
+//! than the limits allow.
 //!
-//! Input: role, limits and ways to give out, the sizes of the pieces, then the stream.
+//! Input: flags for the role, the limits and the options of the codec, the sizes of the pieces, then
+//! the stream.
 
 #![no_main]
 
@@ -28,7 +29,8 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(decode(codec(), limits, stream, &[1]), whole);
 });
 
-/// All that a stream yields when it comes in pieces of these sizes, over and over.
+/// Returns the items of a stream that arrives in pieces of these sizes, in a cycle, and the error that
+/// ends it.
 fn decode(
     mut codec: Codec,
     limits: Limits,

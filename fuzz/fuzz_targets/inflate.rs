@@ -1,8 +1,8 @@
-//! A compressed stream means the same however it is cut, in messages and in fragments, and nobody
-//! makes us hold more of it than the limits allow.
+//! A compressed stream decodes to the same bytes however it is split, as messages and as fragments,
+//! and no peer makes the codec hold more of it than the limits allow.
 //!
-//! Input: flags, the sizes of the pieces and of the fragments, then what the peer has compressed; or,
-//! by a flag, whole frames.
+//! Input: flags, the sizes of the pieces and of the fragments, then compressed payloads; or whole
+//! frames, if a flag says so.
 
 #![no_main]
 
@@ -46,7 +46,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!((joined(by_fragment.0), by_fragment.1), (bytes(whole.0), whole.1));
 });
 
-/// Writes what is compressed as a message in fragments of this size.
+/// Writes a compressed payload as a message in fragments of this size.
 fn message(compressed: &[u8], size: usize, stream: &mut BytesMut) {
     let size = if size == 0 { usize::MAX } else { size };
     let (mut opcode, mut rest) = (Opcode::Binary, compressed);
@@ -67,7 +67,8 @@ fn message(compressed: &[u8], size: usize, stream: &mut BytesMut) {
     }
 }
 
-/// All that a stream yields when it comes in pieces of these sizes, over and over.
+/// Returns the items of a stream that arrives in pieces of these sizes, in a cycle, and the error that
+/// ends it.
 fn decode(
     mut codec: Codec,
     limits: Limits,
@@ -96,7 +97,7 @@ fn decode(
     (items, None)
 }
 
-/// The bytes of whole messages.
+/// Returns the bytes of the whole messages.
 fn bytes(items: Vec<Incoming>) -> Vec<Vec<u8>> {
     let bytes = |item| match item {
         Incoming::Message(payload) => Some(payload.as_bytes().to_vec()),
@@ -105,7 +106,7 @@ fn bytes(items: Vec<Incoming>) -> Vec<Vec<u8>> {
     items.into_iter().filter_map(bytes).collect()
 }
 
-/// The bytes of whole messages, of which some came in fragments.
+/// Returns the bytes of all messages, joined from their fragments.
 fn joined(items: Vec<Incoming>) -> Vec<Vec<u8>> {
     let (mut all, mut message) = (vec![], vec![]);
     for item in items {

@@ -1,4 +1,4 @@
-//! What one role encodes the other decodes, equal and in order, however the bytes are cut.
+//! What one role encodes, the other decodes, equal and in order, however the bytes are split.
 
 #![no_main]
 
@@ -61,7 +61,7 @@ fuzz_target!(|input: Input| {
     assert!(!receiver.is_partial());
 });
 
-/// The item as it is sent and as it arrives, unless it cannot be built.
+/// Returns the item as it is sent and as it arrives; `None` if it cannot be built.
 fn legal(item: Item) -> Option<(Outgoing, Incoming)> {
     let message = |payload: Payload| {
         Some((Outgoing::Message(payload.clone()), Incoming::Message(payload)))
