@@ -1,4 +1,4 @@
-//! What clients made of actors share: a tally that all of them fill, and who waits for its end.
+//! Shared by the clients that are actors: a tally that all handlers fill, and a future for its end.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,14 +21,14 @@ struct Inner {
 }
 
 impl Shared {
-    /// A tally of so many messages, and what resolves when they are there.
+    /// Creates a tally of this many messages, and a future that resolves when they have arrived.
     pub fn new(wanted: u64) -> (Shared, oneshot::Receiver<()>) {
         let (done, wait) = oneshot::channel();
         let inner = Inner { tally: Tally::new(wanted), done: Some(done) };
         (Shared(Rc::new(RefCell::new(inner))), wait)
     }
 
-    /// Lets a handler fill it.
+    /// Gives a handler access to the tally.
     #[inline]
     pub fn fill<T>(&self, fill: impl FnOnce(&mut Tally) -> T) -> T {
         let inner = &mut *self.0.borrow_mut();
@@ -58,7 +58,7 @@ pub struct Echoes {
 }
 
 impl Echoes {
-    /// So many echoes, and what they come to.
+    /// Creates the state for this many echoes, and a future for their result.
     pub fn new(count: u64, size: usize) -> (Echoes, oneshot::Receiver<Result<Outcome>>) {
         let (done, wait) = oneshot::channel();
         let echoes = Echoes {
@@ -79,7 +79,7 @@ impl Echoes {
         self.next()
     }
 
-    /// Takes what came back; the next to send, unless it was the last.
+    /// Counts an echo. Returns the next message to send, unless this was the last.
     pub fn take(&mut self, message: &[u8]) -> Option<Bytes> {
         self.times.push(self.sent.elapsed());
         self.back.add(message);
@@ -100,7 +100,7 @@ impl Echoes {
     }
 }
 
-/// What a handler was to tell.
+/// Waits for the result of a handler.
 pub async fn told<T>(wait: oneshot::Receiver<T>) -> Result<T> {
     wait.await.context("the client ended too early")
 }

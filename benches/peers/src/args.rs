@@ -17,7 +17,7 @@ cargo bench --bench peers -- [OPTIONS]
   --json FILE    the figures as one JSON array in one line
 ";
 
-/// What was asked for.
+/// The parsed arguments.
 #[derive(Debug, Default)]
 pub struct Args {
     pub quick: bool,
@@ -67,7 +67,7 @@ impl Args {
     }
 }
 
-/// Whether a name is among those that were said; any is if none was.
+/// Returns whether a name was given; true for every name if none was.
 fn wants(said: &[String], name: &str) -> bool {
     said.is_empty() || said.iter().any(|one| one == name)
 }

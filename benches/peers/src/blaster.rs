@@ -1,8 +1,8 @@
-//! The other side of every client: a server that does what the path of the request says.
+//! The peer of every client: a server that does what the path of the request says.
 //!
-//! `/flood/CONNECTIONS/SIZE/TEXT/FRAGMENTS/COUNT` sends so many messages over so many connections in
-//! turn; `/sink/COUNT` takes so many and answers with one; `/echo` sends back what it gets. What was
-//! sent or taken is told on stdout, a line for each. It ends with its stdin.
+//! `/flood/CONNECTIONS/SIZE/TEXT/FRAGMENTS/COUNT` sends COUNT messages over CONNECTIONS connections
+//! in turn; `/sink/COUNT` receives COUNT messages and replies with one; `/echo` sends back every message.
+//! For each request it prints on stdout what was sent or received. It ends when its stdin is closed.
 
 use std::cell::RefCell;
 use std::io::Read;
@@ -29,10 +29,10 @@ use crate::frames::{Frames, find, put_head};
 use crate::tally::Digest;
 use crate::works::Load;
 
-/// Messages that a connection gets before it is the turn of the next.
+/// The number of messages that are sent on one connection before the next has its turn.
 const TURN: u64 = 64;
 
-/// Runs the blaster on a processor. Its first line on stdout has its two ports, plain and TLS, the
+/// Runs the blaster on one processor. The first line on stdout has its two ports, plain and TLS, the
 /// second its certificate.
 pub fn run(core: usize) -> Result<()> {
     cores::pin(core)?;
@@ -58,7 +58,7 @@ async fn serve() -> Result<()> {
         };
         let waiting = waiting.clone();
         spawn_local(async move {
-            // A client that went away was done, or tells of it itself.
+            // A client that closes has finished, or reports the error itself.
             let _ = connection(stream, tls, &waiting).await;
         });
     }
@@ -70,7 +70,7 @@ fn listen() -> Result<TcpListener> {
     Ok(socket.listen(4096)?)
 }
 
-/// TLS with a certificate for the loopback address that nobody knows, and that certificate.
+/// Creates a self-signed certificate for the loopback address, and an acceptor that uses it.
 fn tls() -> Result<(TlsAcceptor, Vec<u8>)> {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
@@ -93,7 +93,7 @@ struct Waiting(RefCell<Vec<Box<dyn Stream>>>);
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, waiting: &Waiting) -> Result<()> {
     stream.set_nodelay(true)?;
-    // Tens of thousands of connections a minute would else leave no ports.
+    // Otherwise tens of thousands of connections a minute would use up the ports.
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
     let mut stream: Box<dyn Stream> = match tls {
         Some(acceptor) => Box::new(acceptor.accept(stream).await?),
@@ -142,7 +142,7 @@ async fn upgrade(stream: &mut Box<dyn Stream>) -> Result<String> {
     Ok(path)
 }
 
-/// The answer to a key (RFC 6455, 4.2.2).
+/// Returns the `Sec-WebSocket-Accept` of a key (RFC 6455, 4.2.2).
 pub fn accept(key: &str) -> String {
     let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     BASE64_STANDARD.encode(digest.finalize())
@@ -170,21 +170,21 @@ async fn flood(mut streams: Vec<Box<dyn Stream>>, frames: &Frames, count: u64) -
     Ok(())
 }
 
-/// Waits until the client has gone.
+/// Waits until the client has closed the connection.
 async fn gone(stream: &mut Box<dyn Stream>) -> Result<()> {
     let mut buf = [0; 1024];
     while stream.read(&mut buf).await? > 0 {}
     Ok(())
 }
 
-/// Takes so many messages of one frame each, and says so with a message of its own.
+/// Receives this many messages of one frame each, then replies with one message.
 async fn sink(stream: &mut Box<dyn Stream>, count: u64) -> Result<()> {
     let mut sum = Digest::EMPTY;
     let mut buf = vec![0; 256 << 10];
     let mut filled = 0;
     while sum.count < count {
         let read = stream.read(&mut buf[filled..]).await?;
-        ensure!(read > 0, "the client went away");
+        ensure!(read > 0, "the client closed the connection");
         filled += read;
         let mut done = 0;
         while let Some(frame) = find(&buf[done..filled])
@@ -209,7 +209,7 @@ async fn sink(stream: &mut Box<dyn Stream>, count: u64) -> Result<()> {
 async fn echo(stream: &mut Box<dyn Stream>) -> Result<()> {
     let (mut buf, mut reply) = (Vec::new(), Vec::new());
     loop {
-        ensure!(stream.read_buf(&mut buf).await? > 0, "the client went away");
+        ensure!(stream.read_buf(&mut buf).await? > 0, "the client closed the connection");
         reply.clear();
         let mut done = 0;
         while let Some(frame) = find(&buf[done..])
@@ -217,7 +217,7 @@ async fn echo(stream: &mut Box<dyn Stream>) -> Result<()> {
         {
             let opcode = if frame.opcode == 9 { 10 } else { frame.opcode };
             let payload = &buf[done..][frame.start..frame.end()];
-            let mask = frame.mask.context("a frame that is not masked")?;
+            let mask = frame.mask.context("an unmasked frame from a client")?;
             if opcode != 10 || frame.opcode == 9 {
                 put_head(&mut reply, 0x80 | opcode, false, payload.len());
                 reply.extend(

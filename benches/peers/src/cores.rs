@@ -8,7 +8,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 #[derive(Clone, Copy, Debug)]
 pub struct Cores {
     pub client: usize,
-    /// The same as `client` where there is no other.
+    /// The same as `client` if the process may use only one.
     pub blaster: usize,
 }
 
@@ -20,14 +20,14 @@ pub fn cores() -> Result<Cores> {
     Ok(Cores { client, blaster: usable.next().unwrap_or(client) })
 }
 
-/// Keeps this process, and all threads that it starts from now on, on one processor.
+/// Pins this process, and all threads that it starts from now on, to one processor.
 pub fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     Ok(sched_setaffinity(None, &set)?)
 }
 
-/// Lets this process open as many files as it may.
+/// Raises the soft limit of open files to the hard limit.
 pub fn open_files() -> Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

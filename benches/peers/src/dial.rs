@@ -1,4 +1,4 @@
-//! The way to the blaster, the same for every client that lets us bring the stream.
+//! Connecting to the blaster, for every client that accepts a stream of ours.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,13 +19,13 @@ use tokio_rustls::client::TlsStream;
 
 use crate::blaster::accept;
 
-/// Bytes of the buffers that clients without ones of their own get.
+/// The size in bytes of the buffers for clients that have none of their own.
 const BUFFER: usize = 64 << 10;
 
-/// As many where there are many connections.
+/// The same for works with many connections.
 const SMALL_BUFFER: usize = 4 << 10;
 
-/// Where to dial, and how.
+/// The address to connect to, and how.
 #[derive(Clone, Debug)]
 pub struct Dial {
     port: u16,
@@ -33,9 +33,9 @@ pub struct Dial {
     /// As a program has them that knows where it goes.
     url: String,
     authority: String,
-    /// The one certificate to trust, where TLS is spoken.
+    /// The only trusted certificate; `None` without TLS.
     pub certificate: Option<CertificateDer<'static>>,
-    /// Many connections, and little to read on each.
+    /// Whether there are many connections with little to read on each.
     pub frugal: bool,
 }
 
@@ -64,7 +64,7 @@ impl Dial {
         &self.authority
     }
 
-    /// TLS by ring, trusting the blaster alone.
+    /// Returns a TLS configuration with ring that trusts only the blaster.
     pub fn tls(&self) -> Result<Option<Arc<ClientConfig>>> {
         let Some(certificate) = &self.certificate else { return Ok(None) };
         let mut roots = RootCertStore::empty();
@@ -77,7 +77,7 @@ impl Dial {
         Ok(Some(Arc::new(config)))
     }
 
-    /// An open transport.
+    /// Opens a transport.
     pub async fn io(&self) -> Result<Io> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let stream = TcpStream::connect(address).await?;
@@ -88,12 +88,12 @@ impl Dial {
         Ok(Io::Tls(Box::new(stream)))
     }
 
-    /// An open WebSocket for clients that know nothing of HTTP: the upgrade by hand (RFC 6455, 4.1).
+    /// Opens a WebSocket for clients without HTTP: the upgrade is written by hand (RFC 6455, 4.1).
     pub async fn upgraded(&self) -> Result<Buffered> {
         let buffer = if self.frugal { SMALL_BUFFER } else { BUFFER };
         let io = BufWriter::with_capacity(buffer, self.io().await?);
         let mut io = BufReader::with_capacity(buffer, io);
-        // Any key will do here; what it costs to make one is not what is measured.
+        // A constant key: the cost of a random one is not measured here.
         let key =
             BASE64_STANDARD.encode(self.path.as_bytes().first_chunk::<5>().unwrap_or(&[0; 5]));
         let request = format!(
@@ -114,7 +114,7 @@ impl Dial {
     }
 }
 
-/// A transport with a buffer each way.
+/// A transport with a buffer in each direction.
 pub type Buffered = BufReader<BufWriter<Io>>;
 
 /// TCP, or TLS over it.

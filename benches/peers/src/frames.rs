@@ -1,21 +1,21 @@
-//! What the blaster sends: frames that were made beforehand.
+//! The frames that the blaster sends, encoded in advance.
 
 use crate::tally::Digest;
 use crate::works::Load;
 
-/// As many bytes as go into one write, unless a message is longer.
+/// The most bytes of one write, unless a single message is longer.
 const BATCH: usize = 256 << 10;
 
-/// Long messages of one batch, each another.
+/// The number of different long messages in one batch.
 const LONG: usize = 3;
 
-/// Different messages of one kind, one behind the other as they go over the wire.
+/// Different messages of one kind, in sequence as they are on the wire.
 #[derive(Debug)]
 pub struct Frames {
     pub wire: Vec<u8>,
     /// Bytes of one message on the wire.
     pub stride: usize,
-    /// What the first so many messages come to.
+    /// The digests of the first messages, by their number.
     sums: Vec<Digest>,
 }
 
@@ -40,7 +40,7 @@ impl Frames {
         self.sums.len() - 1
     }
 
-    /// The first so many messages, at most a batch, and what they come to.
+    /// Returns the first messages, at most a batch, and their digest.
     pub fn first(&self, count: u64) -> (&[u8], Digest) {
         let count = self.len().min(count as usize);
         (&self.wire[..count * self.stride], self.sums[count])
@@ -58,7 +58,7 @@ fn pieces(load: Load) -> impl Iterator<Item = usize> {
     (0..load.fragments).map(move |index| piece.min(load.size - index * piece))
 }
 
-/// A message, ASCII where it is text, each with another beginning and end.
+/// Creates a message, ASCII if it is text, with a beginning and an end of its own.
 pub fn message(load: Load, index: usize) -> Vec<u8> {
     let byte = |place: usize| place.wrapping_mul(31).wrapping_add(index.wrapping_mul(17));
     match load.text {
@@ -88,7 +88,7 @@ fn head_length(length: usize) -> usize {
     }
 }
 
-/// Writes the head of a frame (RFC 6455, 5.2). A mask would follow it.
+/// Writes the head of a frame, without a mask (RFC 6455, 5.2).
 pub fn put_head(out: &mut Vec<u8>, first: u8, masked: bool, length: usize) {
     let mask = u8::from(masked) << 7;
     match head_length(length) {
@@ -122,7 +122,7 @@ impl Found {
     }
 }
 
-/// Reads the head of a frame; `None` until it is whole. The payload may be missing.
+/// Parses the head of a frame; `None` until it is complete. The payload may be missing.
 #[inline]
 pub fn find(bytes: &[u8]) -> Option<Found> {
     let [first, second, ..] = *bytes else { return None };

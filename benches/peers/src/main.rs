@@ -1,6 +1,6 @@
-//! actix-ws-client measured beside its peers. `cargo bench --bench peers -- --help` says how.
+//! Compares actix-ws-client with its peers. `cargo bench --bench peers -- --help` says how.
 //!
-//! One program in three roles: it runs itself as the blaster, and as each client in turn.
+//! One program in three roles: it starts itself as the blaster, and as each client in turn.
 
 mod actors;
 mod args;
@@ -29,13 +29,13 @@ use crate::dial::Dial;
 use crate::measure::{Extent, Row, measure};
 use crate::works::{WORKS, Work};
 
-/// How long a client may take for a work. It ends itself then.
+/// The time limit of a client for one work, after which it exits.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
-        // Not by returning it: a backtrace would come with it.
+        // Not returned from `main`, which would print a backtrace.
         Err(err) => {
             eprintln!("{err:#}");
             ExitCode::FAILURE
@@ -56,7 +56,7 @@ fn start() -> Result<()> {
     }
 }
 
-/// Does a work as a client, and tells what it came to.
+/// Runs a work as a client, and prints the result.
 fn client_role(
     client: &str,
     work: &Work,
@@ -78,11 +78,11 @@ fn client_role(
     };
     let dial = Dial::new(port, work.path(count), certificate, work.is_frugal());
     println!("{}", clients::run(client, work, count, &dial)?.line());
-    // What is still open closes with the process.
+    // Connections that are still open are closed with the process.
     process::exit(0)
 }
 
-/// Measures what was asked for, and reports.
+/// Runs the measurements that were requested, and writes the report.
 fn compare(args: Args) -> Result<()> {
     if args.help {
         print!("{}", args::HELP);
@@ -118,7 +118,7 @@ fn compare(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// How often a work is done, and how much of it.
+/// The number of rounds, and the size of a run.
 fn extent(args: &Args, work: &Work) -> Extent {
     let (rounds, count) = match args.quick {
         true => (work.quick_rounds, work.quick_count),

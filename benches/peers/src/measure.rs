@@ -12,7 +12,7 @@ use crate::stats::order;
 use crate::tally::{Digest, Outcome};
 use crate::works::{Figure, Kind, Work};
 
-/// What one run comes to, for one message.
+/// The figures of one run, for each message.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     pub cpu_ns: f64,
@@ -42,7 +42,7 @@ impl Sample {
     }
 }
 
-/// The runs of one client at one work, one for each round; `None` for one that failed.
+/// The runs of one client for one work, one for each round; `None` for a failed one.
 #[derive(Debug)]
 pub struct Row {
     pub client: &'static str,
@@ -50,25 +50,25 @@ pub struct Row {
 }
 
 impl Row {
-    /// The figures of the runs that did not fail.
+    /// Returns the figures of the successful runs.
     pub fn values(&self, of: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
         self.runs.iter().flatten().filter_map(of).collect()
     }
 
-    /// The figure of each round.
+    /// Returns the figure of each round.
     pub fn rounds(&self, figure: Figure) -> Vec<Option<f64>> {
         self.runs.iter().map(|run| run.as_ref()?.figure(figure)).collect()
     }
 }
 
-/// How often, and how much.
+/// The number of rounds, and the size of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     pub rounds: usize,
     pub count: u64,
 }
 
-/// Lets each of the clients do a work once in each round, and the order change from round to round.
+/// Runs a work with each client once in each round, in an order that changes from round to round.
 pub fn measure(
     work: &Work,
     clients: &[&'static str],
@@ -85,7 +85,7 @@ pub fn measure(
                 Ok(outcome) => rows[index].runs[round] = Some(Sample::new(&outcome, count)),
                 Err(err) => {
                     eprintln!("{}, {}: {err:#}", work.name, clients[index]);
-                    // It may still be busy with a client that is no more.
+                    // The old one may still be busy with a client that has exited.
                     blaster = Blaster::start(work, cores)?;
                 }
             }
@@ -94,7 +94,7 @@ pub fn measure(
     Ok(rows)
 }
 
-/// The other side, in a process of its own.
+/// The blaster, in a process of its own.
 struct Blaster {
     child: Child,
     /// It ends when this is closed.
@@ -105,8 +105,8 @@ struct Blaster {
 }
 
 impl Blaster {
-    /// Starts it on the other processor; on the client's own where an echo is timed, for there to
-    /// wake another processor is most of what is seen.
+    /// Starts the blaster on the other processor. For echoes it is the processor of the client, because
+    /// otherwise most of the measured time would be spent on waking the other one.
     fn start(work: &Work, cores: Cores) -> Result<Blaster> {
         let core = match work.kind {
             Kind::Latency { .. } => cores.client,
@@ -128,7 +128,7 @@ impl Blaster {
         Ok(Blaster { child, _stdin: stdin, lines, port, certificate })
     }
 
-    /// Lets a client do a work, and compares what both saw.
+    /// Runs a work with a client, and compares what both sides counted.
     fn serve(&mut self, client: &str, work: &Work, count: u64, cores: Cores) -> Result<Outcome> {
         let output = ourselves()?
             .args(["client", client, work.name, &count.to_string(), &self.port])
@@ -154,7 +154,7 @@ impl Drop for Blaster {
     }
 }
 
-/// This program once more, without proxies.
+/// Returns a command that starts this program again, without proxy variables.
 fn ourselves() -> Result<Command> {
     let mut command = Command::new(env::current_exe()?);
     for (name, _) in env::vars_os() {

@@ -1,4 +1,4 @@
-//! The works, for clients that are asked for one message after the other.
+//! The works, for clients that are polled for one message after the other.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,26 +15,25 @@ use crate::tally::{Digest, Outcome, Stamp, Tally, private_memory};
 use crate::works::{Kind, Load, Work};
 
 /// A client with a loop of its own.
-#[allow(async_fn_in_trait, reason = "nobody else calls it")]
+#[allow(async_fn_in_trait, reason = "the trait is not public")]
 pub trait Pull: Sized + 'static {
-    /// Dials, and upgrades.
+    /// Connects and upgrades.
     async fn open(dial: &Dial) -> Result<Self>;
 
-    /// Reads the next message, or all of them that came at once, and lets the tally look at each.
+    /// Reads the next message, or all that have arrived together, and counts each in the tally.
     async fn read(&mut self, tally: &mut Tally) -> Result<()>;
 
-    /// Gives a binary message away, without waiting until it is on the wire where the client can
-    /// wait with that.
+    /// Sends a binary message. Does not wait until it is written, if the client can buffer it.
     async fn feed(&mut self, message: &Bytes) -> Result<()>;
 
-    /// Sees to it that all is on the wire.
+    /// Flushes what is buffered.
     async fn flush(&mut self) -> Result<()>;
 
-    /// The closing handshake.
+    /// Does the closing handshake.
     async fn close(self) -> Result<()>;
 }
 
-/// Does a work, on a thread and a runtime of one thread.
+/// Runs a work on a single-threaded runtime.
 pub fn run<P: Pull>(work: &Work, count: u64, dial: &Dial) -> Result<Outcome> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
@@ -51,7 +50,7 @@ pub fn run<P: Pull>(work: &Work, count: u64, dial: &Dial) -> Result<Outcome> {
     })
 }
 
-/// Reads so many messages of one connection.
+/// Reads this many messages from one connection.
 async fn flooded<P: Pull>(dial: &Dial, count: u64) -> Result<Tally> {
     let mut socket = P::open(dial).await?;
     let mut tally = Tally::new(count);
@@ -61,7 +60,7 @@ async fn flooded<P: Pull>(dial: &Dial, count: u64) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Reads so many messages of many connections, each in a task.
+/// Reads this many messages from many connections, each in a task.
 async fn many<P: Pull>(dial: &Dial, count: u64, connections: u64) -> Result<Outcome> {
     let each = count / connections;
     let tasks: Vec<JoinHandle<Result<Tally>>> = (0..connections)
@@ -77,7 +76,7 @@ async fn many<P: Pull>(dial: &Dial, count: u64, connections: u64) -> Result<Outc
     Ok(tally.outcome())
 }
 
-/// The messages that go out, which are not all the same, and what they come to.
+/// Returns the messages to send, which differ, and their digest.
 pub struct Outgoing {
     messages: Vec<Bytes>,
     pub sum: Digest,
@@ -97,7 +96,7 @@ impl Outgoing {
     }
 }
 
-/// Sends so many messages, and waits until the blaster has them.
+/// Sends this many messages, and waits until the blaster has received them.
 async fn outbound<P: Pull>(dial: &Dial, count: u64, size: usize) -> Result<Outcome> {
     let mut socket = P::open(dial).await?;
     let mut outgoing = Outgoing::new(size);
@@ -113,7 +112,7 @@ async fn outbound<P: Pull>(dial: &Dial, count: u64, size: usize) -> Result<Outco
     Ok(Outcome { digest: outgoing.sum, cost: start.cost(), ..Outcome::default() })
 }
 
-/// Sends one message after the other, each when the last is back.
+/// Sends one message after the other, each when the echo of the last has arrived.
 async fn latency<P: Pull>(dial: &Dial, count: u64, size: usize) -> Result<Outcome> {
     let mut socket = P::open(dial).await?;
     let mut outgoing = Outgoing::new(size);
@@ -133,7 +132,7 @@ async fn latency<P: Pull>(dial: &Dial, count: u64, size: usize) -> Result<Outcom
     echoed(outgoing.sum, back.digest, start, times)
 }
 
-/// What echoes come to, if all are back as they were.
+/// Returns the result of the echoes, if all are equal to what was sent.
 pub fn echoed(
     sent: Digest,
     back: Digest,
@@ -153,7 +152,7 @@ async fn parked<P: Pull>(dial: &Dial) -> Result<JoinHandle<Result<()>>> {
     Ok(spawn_local(async move { socket.read(&mut Tally::new(1)).await }))
 }
 
-/// A connection that may have gone.
+/// A connection that may be closed already.
 pub trait Alive {
     fn is_alive(&self) -> bool;
 }
@@ -164,12 +163,12 @@ impl Alive for JoinHandle<Result<()>> {
     }
 }
 
-/// Opens so many connections, a few at a time, and weighs them. Each is kept.
+/// Opens this many connections, a few at a time, keeps them open, and measures their memory.
 pub async fn idle<C: Alive, F>(count: u64, open: impl Fn() -> F) -> Result<Outcome>
 where
     F: Future<Output = Result<C>>,
 {
-    // What every process pays once is paid with the first.
+    // The first one pays the costs that a process has only once.
     let mut open_ones = vec![open().await?];
     let (before, start) = (private_memory()?, Stamp::now());
     open_ones.reserve_exact(count as usize);
@@ -178,18 +177,19 @@ where
         let next = (0..left.min(32)).map(|_| open());
         open_ones.extend(futures_util::future::try_join_all(next).await?);
     }
-    // What the openings left to be done is done by then.
+    // By then all work that the openings left behind is done.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let memory = private_memory()?.saturating_sub(before) / count;
     let alive = open_ones.iter().filter(|one| one.is_alive()).count() as u64;
     let digest = Digest { count: alive.saturating_sub(1), ..Digest::EMPTY };
     let outcome = Outcome { digest, cost: start.cost(), median: None, memory: Some(memory) };
-    // The sockets go with the process: to take leave of each would take longer than all of this.
+    // The sockets are closed with the process: a closing handshake for each would take longer than the
+    // measurement.
     std::mem::forget(open_ones);
     Ok(outcome)
 }
 
-/// Does so many handshakes, so many at once.
+/// Does this many handshakes, this many at once.
 pub async fn handshakes<F>(count: u64, at_once: u64, one: impl Fn() -> F) -> Result<Outcome>
 where
     F: Future<Output = Result<()>>,

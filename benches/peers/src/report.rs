@@ -1,4 +1,4 @@
-//! What was measured, as Markdown and as JSON.
+//! The results, as Markdown and as JSON.
 
 use std::fmt::Write;
 
@@ -25,7 +25,7 @@ const CRATES: [&str; 11] = [
     "rustls",
 ];
 
-/// The head of a report: what stands for all works.
+/// Returns the head of a report, which holds for all works.
 pub fn preamble(quick: bool) -> String {
     let versions: Vec<String> =
         CRATES.iter().filter_map(|name| Some(format!("{name} {}", version(name)?))).collect();
@@ -93,7 +93,7 @@ fn cell(row: &Row, of: impl Fn(&Sample) -> Option<f64>) -> String {
     format!("{} ({}–{})", digits(median), digits(low), digits(high))
 }
 
-/// A number with as many digits as mean something.
+/// Formats a number with its significant digits.
 fn digits(number: f64) -> String {
     match number {
         0.0..10.0 => format!("{number:.2}"),
@@ -102,7 +102,7 @@ fn digits(number: f64) -> String {
     }
 }
 
-/// The ratio of ours to theirs in the same rounds, in words where it says nothing.
+/// Formats the ratio of ours to theirs in the same rounds; in words if it is not conclusive.
 fn ratio(ours: &Row, theirs: &Row, figure: Figure) -> String {
     if ours.client == theirs.client {
         return String::new();

@@ -1,4 +1,4 @@
-//! Medians, quartiles, and ratios of runs that belong together.
+//! Medians, quartiles, and ratios of runs of the same round.
 
 /// A median between its quartiles.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,7 +9,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of any number of values but none.
+    /// Returns the median and the quartiles of at least one value.
     pub fn of(values: &[f64]) -> Option<Spread> {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -17,12 +17,12 @@ impl Spread {
         Some(Spread { low: at(0.25)?, median: at(0.5)?, high: at(0.75)? })
     }
 
-    /// Half the distance of the quartiles, as a part of the median.
+    /// Returns half the distance of the quartiles, relative to the median.
     pub fn relative(&self) -> f64 {
         (self.high - self.low) / 2.0 / self.median
     }
 
-    /// Whether a ratio says nothing: its quartiles lie on both sides of 1.
+    /// Returns whether a ratio is inconclusive: its quartiles lie on both sides of 1.
     pub fn is_even(&self) -> bool {
         self.low <= 1.0 && self.high >= 1.0
     }
@@ -35,7 +35,7 @@ fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     Some(below + (above - below) * place.fract())
 }
 
-/// The ratios of the runs of the same rounds. A round that one of both missed is no pair.
+/// Returns the ratios of the runs of the same rounds, without rounds in which one of them failed.
 pub fn paired(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Vec<f64> {
     let pairs = ours.iter().zip(theirs);
     pairs.filter_map(|(ours, theirs)| Some((*ours)? / (*theirs)?)).collect()

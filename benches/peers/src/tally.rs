@@ -1,4 +1,4 @@
-//! What a client saw, and what it cost.
+//! The messages that a client received, and what they cost.
 
 use std::fs;
 use std::str::FromStr;
@@ -12,8 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Digest {
     pub count: u64,
     pub bytes: u64,
-    /// The first bytes in the low half, the last ones in the high half. `None` where nobody looked
-    /// for the messages in the bytes.
+    /// The first bytes in the low half, the last ones in the high half. `None` if the
+    /// messages were not looked for in the bytes.
     pub xor: Option<u16>,
 }
 
@@ -28,14 +28,14 @@ impl Digest {
         self.xor = self.xor.map(|xor| xor ^ u16::from_le_bytes([first, last]));
     }
 
-    /// What both saw together.
+    /// Adds the digest of another connection.
     pub fn merge(&mut self, other: Digest) {
         self.count += other.count;
         self.bytes += other.bytes;
         self.xor = self.xor.zip(other.xor).map(|(one, two)| one ^ two);
     }
 
-    /// Whether it is what the blaster says.
+    /// Returns whether it equals the digest of the blaster.
     pub fn agrees(&self, blaster: &Digest) -> bool {
         let xor = self.xor.is_none() || self.xor == blaster.xor;
         xor && self.count == blaster.count && self.bytes == blaster.bytes
@@ -59,7 +59,7 @@ impl FromStr for Digest {
     }
 }
 
-/// A moment, with what the process had used by then.
+/// A point in time, and the resources that the process had used by then.
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp {
     wall: Instant,
@@ -74,14 +74,14 @@ impl Stamp {
         Stamp { faults, cpu: process_time(), wall: Instant::now() }
     }
 
-    /// What was used since.
+    /// Returns the resources used since then.
     pub fn cost(&self) -> Cost {
         let (wall, cpu) = (self.wall.elapsed(), process_time() - self.cpu);
         Cost { wall, cpu, faults: page_faults() - self.faults }
     }
 }
 
-/// What a run used.
+/// The resources that a run used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
     pub wall: Duration,
@@ -95,7 +95,7 @@ fn process_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Page faults of this process that read no disk; 0 where the system does not tell.
+/// Returns the page faults of this process that read no disk; 0 if the system does not report them.
 fn page_faults() -> u64 {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The second field is a name in brackets, with any bytes; the tenth is looked for.
@@ -103,7 +103,7 @@ fn page_faults() -> u64 {
     fields.split_whitespace().nth(7).and_then(|field| field.parse().ok()).unwrap_or(0)
 }
 
-/// Memory that is this process's own, in bytes: heap, stacks and what else belongs to no file.
+/// Returns the private memory of this process in bytes: heap, stacks and all else without a file.
 pub fn private_memory() -> Result<u64> {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = rollup.lines().find(|line| line.starts_with("Anonymous:"));
@@ -111,7 +111,7 @@ pub fn private_memory() -> Result<u64> {
     Ok(kilobytes.context("smaps_rollup has no Anonymous")?.parse::<u64>()? * 1024)
 }
 
-/// Counts messages, from the first of them on, until there were enough.
+/// Counts messages, and measures from the first one to the last.
 #[derive(Debug)]
 pub struct Tally {
     pub digest: Digest,
@@ -124,7 +124,7 @@ impl Tally {
         Tally { digest: Digest::EMPTY, wanted, start: None }
     }
 
-    /// Takes a message.
+    /// Counts a message.
     #[inline]
     pub fn add(&mut self, message: &[u8]) {
         self.begin();
@@ -132,13 +132,13 @@ impl Tally {
         self.digest.add(message.len(), first.unwrap_or(0), last.unwrap_or(0));
     }
 
-    /// Takes a text, which its type says is UTF-8.
+    /// Counts a text.
     #[inline]
     pub fn add_text(&mut self, text: &str) {
         self.add(text.as_bytes());
     }
 
-    /// Looks at the clock, unless it has begun.
+    /// Starts the measurement, unless it has started.
     #[inline]
     pub fn begin(&mut self) {
         if self.start.is_none() {
@@ -146,13 +146,13 @@ impl Tally {
         }
     }
 
-    /// Whether there were enough.
+    /// Returns whether all messages have arrived.
     #[inline]
     pub fn is_done(&self) -> bool {
         self.digest.count >= self.wanted
     }
 
-    /// Adds what another saw at the same time.
+    /// Adds a tally that was filled at the same time.
     pub fn merge(&mut self, other: Tally) {
         self.digest.merge(other.digest);
         self.start = match (self.start, other.start) {
@@ -161,14 +161,14 @@ impl Tally {
         };
     }
 
-    /// What it took since the first message.
+    /// Returns the resources used since the first message.
     pub fn outcome(&self) -> Outcome {
         let cost = self.start.map(|start| start.cost()).unwrap_or_default();
         Outcome { digest: self.digest, cost, ..Outcome::default() }
     }
 }
 
-/// What a client tells of a run.
+/// The result that a client prints for a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outcome {
     pub digest: Digest,

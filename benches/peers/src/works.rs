@@ -1,4 +1,4 @@
-//! The works: what the clients are asked to do. Sizes are in bytes.
+//! The works: the tasks that every client does. Sizes are in bytes.
 
 /// One work.
 #[derive(Clone, Copy, Debug)]
@@ -7,13 +7,13 @@ pub struct Work {
     pub kind: Kind,
     /// Messages, echoes, connections or handshakes of one run.
     pub count: u64,
-    /// As many in a quick run.
+    /// The same for a quick run.
     pub quick_count: u64,
     /// Rounds of a quick run.
     pub quick_rounds: usize,
 }
 
-/// What a work is about.
+/// The kind of a work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The blaster floods one connection.
@@ -22,11 +22,11 @@ pub enum Kind {
     Many { connections: u64, load: Load },
     /// The client floods the blaster.
     Outbound { size: usize },
-    /// One message there and back at a time.
+    /// One echo at a time.
     Latency { size: usize },
     /// Connections that do nothing.
     Idle,
-    /// Connections opened and closed, so many at once.
+    /// Connections opened and closed, this many at once.
     Handshake { at_once: u64 },
 }
 
@@ -92,7 +92,7 @@ impl Work {
         }
     }
 
-    /// What the blaster is asked for, as the path of the URL.
+    /// Returns the path of the URL, which says what the blaster has to do.
     pub fn path(&self, count: u64) -> String {
         let flood = |load: Load, connections| {
             let Load { size, text, fragments } = load;
@@ -106,7 +106,7 @@ impl Work {
         }
     }
 
-    /// Whether the blaster says what it sent or got.
+    /// Returns whether the blaster prints what it sent or received.
     pub fn is_summed(&self) -> bool {
         self.load().is_some() || matches!(self.kind, Kind::Outbound { .. })
     }
@@ -120,7 +120,7 @@ impl Work {
         }
     }
 
-    /// Whether the page faults of a message are told.
+    /// Returns whether the page faults for each message are reported.
     pub fn tells_faults(&self) -> bool {
         self.load().is_some_and(|load| load.size >= 16 << 10)
     }
@@ -141,7 +141,7 @@ impl Work {
     }
 }
 
-/// The figure that a work is about.
+/// The figure that a work measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
     /// Nanoseconds of the process, user and system.

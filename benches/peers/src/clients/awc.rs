@@ -1,5 +1,5 @@
-//! awc, as it comes: `Framed` over its boxed socket. It does not check text, so that is done here,
-//! and leaves it to us to join fragments.
+//! awc with its defaults: `Framed` over its boxed socket. It neither checks text nor joins fragments,
+//! so both are done here.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub struct Client {
 }
 
 thread_local! {
-    /// One for all connections, as is meant.
+    /// One client for all connections, as awc intends.
     static CLIENT: OnceCell<awc::Client> = const { OnceCell::new() };
 }
 
@@ -54,7 +54,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Lets the tally look at what is whole.
+    /// Counts a message in the tally once it is complete.
     pub fn take(&mut self, frame: Frame, tally: &mut Tally) -> Result<()> {
         match frame {
             Frame::Text(bytes) => tally.add_text(std::str::from_utf8(&bytes)?),
@@ -106,7 +106,7 @@ impl Pull for Client {
     }
 
     async fn flush(&mut self) -> Result<()> {
-        // By its name alone: it has a method of its own that is called so.
+        // By the path of the trait: the type has another method of this name.
         Ok(SinkExt::flush(&mut self.socket).await?)
     }
 

@@ -1,5 +1,4 @@
-//! awc with an actor, as its examples have it: a `StreamHandler` of its frames, a `SinkWrite` for
-//! what goes out.
+//! awc with an actor, as in its examples: a `StreamHandler` for its frames, a `SinkWrite` for sending.
 
 use actix::io::{SinkWrite, WriteHandler};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, StreamHandler, System};
@@ -32,7 +31,7 @@ struct Client {
 enum Job {
     Count(Shared),
     Echo(Box<Echoes>),
-    /// Closes, and tells when it is closed.
+    /// Closes the connection, and reports when it is closed.
     Close(Option<oneshot::Sender<()>>),
 }
 
@@ -47,7 +46,7 @@ impl Client {
     }
 
     fn send(&mut self, message: Message) {
-        // It is refused only by a sink that is closed, and then the stream ends too.
+        // Only a closed sink refuses it, and then the stream ends too.
         let _ = self.sink.write(message);
     }
 }

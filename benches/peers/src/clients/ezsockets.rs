@@ -1,5 +1,5 @@
-//! ezsockets: its own connector, which is tokio-tungstenite's, with heartbeats and reconnection as
-//! they come.
+//! ezsockets: its own connector, which is tokio-tungstenite's, with its default heartbeats and
+//! reconnection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +17,7 @@ use crate::pull::{Alive, Outgoing, handshakes, idle};
 use crate::tally::{Outcome, Stamp, Tally};
 use crate::works::{Kind, Work};
 
-/// Messages that are under way at a time; its queue has no bound of its own.
+/// The most messages in flight: its queue is unbounded.
 const CHUNK: usize = 64;
 
 /// The handler of one connection.
@@ -100,7 +100,7 @@ impl ClientExt for Handler {
 /// An open connection.
 struct Open {
     client: Client<Handler>,
-    /// Ends with the connection.
+    /// Resolves when the connection has ended.
     run: JoinHandle<Result<(), Error>>,
 }
 

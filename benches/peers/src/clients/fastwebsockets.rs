@@ -1,4 +1,4 @@
-//! fastwebsockets: upgraded by hyper, fragments collected. It writes each frame by itself.
+//! fastwebsockets: upgraded by hyper, fragments collected. It writes each frame separately.
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
@@ -32,7 +32,7 @@ impl Pull for Client {
     async fn read(&mut self, tally: &mut Tally) -> Result<()> {
         let frame = self.0.read_frame().await?;
         match frame.opcode {
-            // It has checked that a text is UTF-8, and hands out bytes all the same.
+            // The text is checked already, but returned as bytes.
             OpCode::Text | OpCode::Binary => tally.add(&frame.payload),
             OpCode::Close => bail!("closed"),
             _ => {}

@@ -1,5 +1,5 @@
-//! What an envelope for each message can't be faster than: the loop of `floor`, with nothing but
-//! actix's mailbox between it and who counts.
+//! The lower bound for an envelope for each message: the loop of `floor`, with only actix's mailbox
+//! between it and the actor that counts.
 
 use std::future::poll_fn;
 use std::mem;
@@ -18,16 +18,16 @@ use crate::frames::find;
 use crate::tally::Outcome;
 use crate::works::{Kind, Work};
 
-/// Messages that are handed on before the counter has its turn: so many freed blocks of a size
-/// glibc's allocator keeps at hand. Six take longer, and so do eight, sixteen, or all of a read.
+/// The number of messages that are sent before the counter is polled: as many freed blocks of one size
+/// as glibc's allocator caches. Six take longer, and so do eight, sixteen, or all of a read.
 const TURN: usize = 7;
 
-/// A message with fewer bytes than this has a copy of them. That takes less than a share in what was
-/// read, which is counted up and down by locked operations.
+/// The length in bytes below which a message is copied. A copy costs less than a share of the buffer,
+/// whose counter is changed by atomic operations.
 const SHORT: usize = 256;
 
-/// Bytes in front of such a copy: without them its block would have the size of a place in the mailbox,
-/// and glibc would not have enough of them at hand.
+/// Bytes in front of such a copy: without them its block would have the size of a node of the mailbox,
+/// and glibc would not cache enough of that size.
 const FRONT: usize = 24;
 
 /// A message of its own, checked if it is text.
@@ -35,7 +35,7 @@ const FRONT: usize = 24;
 #[rtype(result = "()")]
 struct Told(Bytes);
 
-/// Who counts.
+/// The actor that counts.
 struct Counter(Shared);
 
 impl Actor for Counter {
@@ -71,7 +71,7 @@ pub fn run(work: &Work, count: u64, to: &Dial) -> Result<Outcome> {
     })
 }
 
-/// Hands on so many messages of one connection.
+/// Sends this many messages of one connection to the counter.
 async fn read(dial: Dial, to: Addr<Counter>, count: u64) -> Result<()> {
     let upgraded = dial.upgraded().await?;
     let mut chunk = BytesMut::from(upgraded.buffer());
@@ -100,7 +100,7 @@ async fn read(dial: Dial, to: Addr<Counter>, count: u64) -> Result<()> {
                 }
                 (opcode, _) => bail!("opcode {opcode}"),
             });
-            // While the mailbox is full it waits.
+            // Waits while the mailbox is full.
             while let Some(back) = offer(&to, told)? {
                 told = back;
                 turned().await;
