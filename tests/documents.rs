@@ -2,13 +2,13 @@
 //!
 //! - `docs/guide.md` names every method of `ConnectionBuilder` once, each option with its default;
 //! - `docs/design.md` gives a reason for every dependency in the manifests of the workspace;
-//! - the table of features in `README.md` has the features of `Cargo.toml`;
 //! - the floors in `docs/architecture.md` are those of `tests/floors.rs`, which compares
 //!   `CONTRIBUTING.md` with them too;
 //! - `docs/architecture.md` lists every file with state that is shared between connections or threads;
 //!   what it calls absent is absent, and the one future of the actor is the only one.
 //!
-//! The names of WebSocketApp and its cases are compared in `tests/websocketapp/papers.rs`.
+//! The names of WebSocketApp and its cases are compared in `tests/websocketapp/papers.rs`, the tables of
+//! features in `tests/features.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,6 @@ use std::path::{Path, PathBuf};
 const OPTIONS: &str = "| option | default | meaning |";
 const METHODS: &str = "| method | what it does |";
 const CRATES: [&str; 2] = ["| crate | for | why it and not another |", "| crate | for |"];
-const FEATURES: &str = "| feature | default | what it brings |";
 const FLOORS: &str = "| floor | modules | what they are |";
 const SHARED: &str = "| file | what it shares | between |";
 const ABSENT: &str = "| absent | why |";
@@ -47,17 +46,6 @@ fn every_dependency_has_its_reason() {
     let named: Vec<_> = named.into_iter().collect();
     let problems = differences(&crates, &named, "dependency of a manifest");
     assert!(problems.is_empty(), "docs/design.md:\n{}", problems.join("\n"));
-}
-
-#[test]
-fn the_tables_of_features_are_those_of_the_manifest() {
-    let features = features(&read("Cargo.toml"));
-    assert!(features.len() > 5, "only {} features were found", features.len());
-    let listed: BTreeSet<_> = rows(&read("README.md"), FEATURES)
-        .iter()
-        .map(|row| (quoted(&row[0]).join(" "), row[1] == "yes"))
-        .collect();
-    assert_eq!(listed, features, "README.md: feature, and whether it is on by default");
 }
 
 #[test]
@@ -311,23 +299,6 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
     found
 }
 
-/// The features of a manifest, and whether each is on by default.
-fn features(manifest: &str) -> BTreeSet<(String, bool)> {
-    let (_, rest) = manifest.split_once("[features]\n").expect("features");
-    let section = rest.split("\n[").next().unwrap_or_default();
-    let entries: Vec<(&str, &str)> = section
-        .lines()
-        .filter(|line| line.starts_with(char::is_alphabetic))
-        .filter_map(|line| line.split_once(" = "))
-        .collect();
-    let default = entries.iter().find(|(name, _)| *name == "default").expect("a default").1;
-    entries
-        .iter()
-        .filter(|(name, _)| *name != "default")
-        .map(|(name, _)| ((*name).to_owned(), default.contains(&format!("\"{name}\""))))
-        .collect()
-}
-
 /// The table `FLOORS` of `tests/floors.rs`.
 fn enforced_floors(source: &str) -> BTreeMap<String, BTreeSet<String>> {
     let (_, rest) = source.split_once("\nconst FLOORS").expect("the table of floors");
@@ -391,12 +362,6 @@ mod tests {
                         c.workspace = true\nown = { path = \".\" }\n[dev-dependencies.d]\nversion = \"1\"\n\
                         [target.'cfg(unix)'.dependencies]\ne-f = \"1\"\n[features]\ng = []\n";
         assert_eq!(dependencies(manifest), set(&["a", "b", "c", "d", "e-f"]));
-    }
-
-    #[test]
-    fn features_are_found_with_their_default() {
-        let manifest = "[features]\ndefault = [\"a\"]\n# b = []\na = [\n    \"dep:x\",\n]\nbc = []\n\n[dependencies]\nd = \"1\"\n";
-        assert_eq!(features(manifest), [("a".to_owned(), true), ("bc".to_owned(), false)].into());
     }
 
     #[test]
