@@ -18,6 +18,8 @@ pub(super) struct Pulse;
 impl ActorFuture<Connection> for Pulse {
     type Output = ();
 
+    /// One function, because the order of its steps is the contract: see `docs/architecture.md`, "The
+    /// one future".
     fn poll(
         self: Pin<&mut Self>,
         connection: &mut Connection,
@@ -64,6 +66,9 @@ impl ActorFuture<Connection> for Pulse {
 
 impl Connection {
     /// Polls the current activity and does what it leads to. `Ready` asks for another call.
+    ///
+    /// One match, so that what each activity leads to stands beside it; the socket's arm is the hot path
+    /// and stays inline.
     fn poll_activity(
         &mut self,
         ctx: &mut Context<Connection>,
