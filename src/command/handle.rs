@@ -36,7 +36,7 @@ impl<C: Message<Result: Send> + Send + Enqueue + 'static> Command for C {}
 /// `connection/commands.rs`.
 pub(crate) trait Enqueue: Message + Sized {
     /// Queues the command. Returns `false` if the actor has ended.
-    fn enqueue(asked: Asked<Self>, lane: &dyn Lane) -> bool;
+    fn enqueue(queued: QueuedCommand<Self>, queue: &dyn CommandQueue) -> bool;
 }
 
 /// Sends commands to a connection without keeping it alive.
@@ -52,27 +52,27 @@ pub(crate) trait Enqueue: Message + Sized {
 /// executed before one that was sent to an `Addr` earlier, unless that one was awaited.
 #[derive(Clone)]
 pub struct Handle {
-    lane: Arc<dyn Lane>,
+    queue: Arc<dyn CommandQueue>,
 }
 
 /// A connection's queue, as its handles see it.
-pub(crate) trait Lane: Any + Send + Sync {
+pub(crate) trait CommandQueue: Any + Send + Sync {
     /// Queues a message. Returns `false` if the actor has ended.
-    fn send(&self, asked: Asked<send::Send>) -> bool;
+    fn send(&self, queued: QueuedCommand<send::Send>) -> bool;
 
     /// Whether the actor has not ended.
     fn is_open(&self) -> bool;
 }
 
 /// A command with the channel for its answer; `None` if the caller does not wait for one.
-pub(crate) struct Asked<C: Message> {
+pub(crate) struct QueuedCommand<C: Message> {
     pub(crate) command: C,
-    pub(crate) asker: Option<oneshot::Sender<C::Result>>,
+    pub(crate) sender: Option<oneshot::Sender<C::Result>>,
 }
 
 impl Handle {
-    pub(crate) fn new(lane: Arc<dyn Lane>) -> Handle {
-        Handle { lane }
+    pub(crate) fn new(queue: Arc<dyn CommandQueue>) -> Handle {
+        Handle { queue }
     }
 
     /// Sends a command without waiting for its answer. Returns `false` if the connection's actor has
@@ -95,19 +95,19 @@ impl Handle {
         &self,
         command: C,
     ) -> impl Future<Output = Result<C::Result, MailboxError>> + Send + 'static {
-        let (asker, answer) = oneshot::channel();
-        // If the actor has ended, this drops `asker`, and `answer` is an error.
-        self.post(command, Some(asker));
+        let (sender, answer) = oneshot::channel();
+        // If the actor has ended, this drops `sender`, and `answer` is an error.
+        self.post(command, Some(sender));
         async move { answer.await.map_err(|_| MailboxError::Closed) }
     }
 
     /// Whether the connection's actor has not ended. Connected does not mean that a socket is open.
     pub fn is_connected(&self) -> bool {
-        self.lane.is_open()
+        self.queue.is_open()
     }
 
-    fn post<C: Command>(&self, command: C, asker: Option<oneshot::Sender<C::Result>>) -> bool {
-        C::enqueue(Asked { command, asker }, &*self.lane)
+    fn post<C: Command>(&self, command: C, sender: Option<oneshot::Sender<C::Result>>) -> bool {
+        C::enqueue(QueuedCommand { command, sender }, &*self.queue)
     }
 }
 

@@ -19,8 +19,8 @@ use crate::command::status::Outcome;
 use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
 use crate::proto::message::ControlPayload;
 
-pub(crate) use crate::command::handle::{Asked, Enqueue, Lane};
 pub use crate::command::handle::{Command, Handle};
+pub(crate) use crate::command::handle::{CommandQueue, Enqueue, QueuedCommand};
 pub(crate) use crate::command::send::Refusal;
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 

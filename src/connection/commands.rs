@@ -3,8 +3,8 @@
 use actix::dev::MessageResponse;
 use actix::{Context, Handler, Message};
 
-use crate::command::{self, Asked, Enqueue, Lane};
-use crate::connection::{Connection, lane};
+use crate::command::{self, CommandQueue, Enqueue, QueuedCommand};
+use crate::connection::{Connection, handle_queue};
 use crate::delivery::Event;
 
 /// What a connection does with a command.
@@ -26,18 +26,18 @@ pub trait Execute<C: Message> {
 macro_rules! command_table {
     ($expand:ident) => {
         $expand! {
-            Send           lane::push_send,
-            SendBatch      lane::push_envelope,
-            Ping           lane::push_envelope,
-            Pong           lane::push_envelope,
-            Close          lane::push_close,
-            Reconnect      lane::push_envelope,
-            Pause          lane::push_envelope,
-            Resume         lane::push_envelope,
-            Status         lane::push_envelope,
-            Watch          lane::push_envelope,
-            Subscribe<E>   lane::push_envelope,
-            Unsubscribe<E> lane::push_envelope,
+            Send           handle_queue::push_send,
+            SendBatch      handle_queue::push_envelope,
+            Ping           handle_queue::push_envelope,
+            Pong           handle_queue::push_envelope,
+            Close          handle_queue::push_close,
+            Reconnect      handle_queue::push_envelope,
+            Pause          handle_queue::push_envelope,
+            Resume         handle_queue::push_envelope,
+            Status         handle_queue::push_envelope,
+            Watch          handle_queue::push_envelope,
+            Subscribe<E>   handle_queue::push_envelope,
+            Unsubscribe<E> handle_queue::push_envelope,
         }
     };
 }
@@ -61,8 +61,8 @@ macro_rules! implement {
 
         impl $(<$E: Event>)? Enqueue for command::$Command $(<$E>)? {
             #[inline]
-            fn enqueue(asked: Asked<Self>, lane: &dyn Lane) -> bool {
-                $push(asked, lane)
+            fn enqueue(queued: QueuedCommand<Self>, queue: &dyn CommandQueue) -> bool {
+                $push(queued, queue)
             }
         }
     )+};

@@ -7,7 +7,7 @@ use actix::dev::OneshotSender;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, Status, Watch};
-use crate::command::{self, Accepted, Asked, Closed, SendError, Unsent};
+use crate::command::{self, Accepted, Closed, QueuedCommand, SendError, Unsent};
 use crate::connection::commands::Execute;
 use crate::connection::live::Live;
 use crate::connection::reply::{Reply, ReplySlot, reply_to};
@@ -114,13 +114,13 @@ impl Connection {
     /// asked for.
     pub(super) fn close_and_reply(
         &mut self,
-        Asked { command: close, asker }: Asked<command::Close>,
+        QueuedCommand { command: close, sender }: QueuedCommand<command::Close>,
     ) {
-        match (self.close(close), asker) {
+        match (self.close(close), sender) {
             (_, None) => {}
-            (Some(outcome), asker) => reply_to(asker, outcome.clone()),
-            (None, asker) => {
-                self.await_outcome(asker);
+            (Some(outcome), sender) => reply_to(sender, outcome.clone()),
+            (None, sender) => {
+                self.await_outcome(sender);
             }
         }
     }
@@ -134,8 +134,8 @@ impl Connection {
     }
 
     /// Registers where the outcome is sent to. The caller may fill the slot later.
-    fn await_outcome(&mut self, asker: Option<OneshotSender<Outcome>>) -> ReplySlot<Outcome> {
-        let reply = ReplySlot::new(asker.into());
+    fn await_outcome(&mut self, sender: Option<OneshotSender<Outcome>>) -> ReplySlot<Outcome> {
+        let reply = ReplySlot::new(sender.into());
         self.close_replies.push(Rc::clone(&reply));
         reply
     }

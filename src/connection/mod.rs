@@ -6,8 +6,8 @@
 
 mod builder;
 mod commands;
+mod handle_queue;
 mod handlers;
-mod lane;
 mod live;
 #[cfg(feature = "testing")]
 mod probed;
@@ -30,7 +30,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::backoff::Schedule;
 use crate::command::Closed;
 use crate::command::status::{Gauge, Outcome, SourceId, Watch};
-use crate::connection::lane::LaneEnd;
+use crate::connection::handle_queue::HandleQueue;
 use crate::connection::live::{Live, Opening};
 use crate::connection::pulse::Pulse;
 use crate::connection::reply::{ReplySlot, reply_to};
@@ -58,7 +58,7 @@ pub struct Connection {
     /// The number of this connection.
     source: SourceId,
     /// Commands that were sent through handles.
-    lane: LaneEnd,
+    handle_queue: HandleQueue,
     /// Figures that other threads read.
     watch: Watch,
     /// The queue of events to the handlers.
@@ -119,7 +119,7 @@ impl Connection {
             plan,
             jar: None,
             source,
-            lane: LaneEnd::default(),
+            handle_queue: HandleQueue::default(),
             watch,
             delivery,
             send_queue: None,
@@ -204,7 +204,7 @@ impl Connection {
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
         let codec = trace::traced(codec, self.source, epoch);
         let opening = Opening { at: now, handshake, attempts, outage };
-        let listener = self.lane.listener();
+        let listener = self.handle_queue.listener();
         let live = Live::new(epoch, opening, link, leftover, codec, options, listener);
         self.activity = Activity::Live(Box::new(live));
         self.carry_out(effects);
@@ -229,7 +229,7 @@ impl Connection {
             source: self.source,
             epoch: self.supervision.epoch(),
             name: self.plan.options.name.clone(),
-            connection: self.lane.handle(),
+            connection: self.handle_queue.handle(),
             handshake: opening.handshake.clone(),
             attempts: opening.attempts,
             outage: opening.outage.as_deref().cloned(),
@@ -303,7 +303,7 @@ impl Actor for Connection {
     fn stopped(&mut self, ctx: &mut Context<Connection>) {
         // Where the supervisor restarts the actor an `Addr` is left, and the queue is kept.
         if !ctx.connected() {
-            self.delivery.hand_over();
+            self.delivery.flush();
         }
     }
 }

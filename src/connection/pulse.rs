@@ -27,12 +27,12 @@ impl ActorFuture<Connection> for Pulse {
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
         // Before the close that follows the last `Addr`, as commands in the mailbox are.
-        connection.poll_lane(ctx, task.waker());
+        connection.poll_handle_queue(ctx, task.waker());
         if !ctx.connected() {
             connection.close_orphaned();
         }
         let yielded = connection.delivery.poll(task);
-        if yielded && connection.delivery.is_brief() {
+        if yielded && connection.delivery.is_exclusive() {
             return Poll::Pending;
         }
         while connection.poll_activity(ctx, task).is_ready() {}
@@ -54,11 +54,11 @@ impl ActorFuture<Connection> for Pulse {
             return Poll::Pending;
         }
         if !ctx.connected() {
-            connection.delivery.hand_over();
+            connection.delivery.flush();
             return Poll::Ready(());
         }
         if connection.delivery.is_empty() {
-            connection.delivery.release();
+            connection.delivery.drop_recipients();
         }
         Poll::Pending
     }

@@ -11,7 +11,7 @@ use actix::dev::MessageResponse;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::command::status::Gauge;
-use crate::command::{self, Accepted, Asked, Refusal, SendError};
+use crate::command::{self, Accepted, QueuedCommand, Refusal, SendError};
 use crate::connection::reply::{Reply, ReplySlot, reply_to};
 use crate::connection::{Activity, Connection};
 
@@ -65,17 +65,17 @@ impl Connection {
     #[inline]
     pub(super) fn send_and_reply(
         &mut self,
-        Asked { command: send, asker }: Asked<command::Send>,
+        QueuedCommand { command: send, sender }: QueuedCommand<command::Send>,
         ctx: &mut Context<Connection>,
     ) {
         match self.try_send(&send) {
             Ok(accepted) => {
                 self.watch.add(Gauge::MessagesOut, 1);
-                reply_to(asker, Ok(accepted));
+                reply_to(sender, Ok(accepted));
             }
             Err(refusal) => {
                 let reply = self.queue_send(send, refusal);
-                MessageResponse::<_, command::Send>::handle(reply, ctx, asker);
+                MessageResponse::<_, command::Send>::handle(reply, ctx, sender);
             }
         }
     }

@@ -68,7 +68,7 @@ pub(crate) struct Delivery {
 /// never full.
 const MESSAGES_PER_POLL: usize = 7;
 
-/// Every so many polls in the middle of a run the time is looked at, see [`Delivery::is_brief`].
+/// Every so many polls in the middle of a run the time is looked at, see [`Delivery::is_exclusive`].
 const POLLS_PER_CHECK: u8 = 4;
 
 /// How long after it was read a run is delivered without polling anything else in between.
@@ -163,12 +163,12 @@ impl Delivery {
 
     /// Whether the entries cost more than `room` bytes.
     pub(crate) fn is_full(&self, room: usize) -> bool {
-        self.left(room).is_none()
+        self.room_left(room).is_none()
     }
 
     /// Returns how many bytes more may wait before it is full, or `None` if it is. While messages are
     /// dropped, that is all of `room`: they make room for what comes.
-    pub(crate) fn left(&self, room: usize) -> Option<usize> {
+    pub(crate) fn room_left(&self, room: usize) -> Option<usize> {
         let left = room.checked_sub(self.cost)?;
         Some(if self.is_dropping() { room } else { left })
     }
@@ -272,7 +272,7 @@ impl Delivery {
     /// Whether a poll in the middle of a run is for delivery alone, which is cheaper. With a slow
     /// handler, every fourth poll is for the socket and the timers too: a ping must be answered, and a
     /// read ahead.
-    pub(crate) fn is_brief(&self) -> bool {
+    pub(crate) fn is_exclusive(&self) -> bool {
         !self.yields.is_multiple_of(POLLS_PER_CHECK)
             || self.queue.front().is_some_and(|(_, head)| match head {
                 Entry::Run(run) => {
@@ -400,7 +400,7 @@ impl Delivery {
 
     /// Delivers all that waits past the bounds of the mailboxes: at the end of the actor nothing can
     /// wait for them. The queue itself bounds how much that is.
-    pub(crate) fn hand_over(&mut self) {
+    pub(crate) fn flush(&mut self) {
         if let Some(pending) = self.pending.take() {
             // Dropping it would take the event back out of the mailbox. What is leaked is one small
             // allocation for each connection that ends while a mailbox is full.
@@ -415,7 +415,7 @@ impl Delivery {
     }
 
     /// Drops all recipients, so that their actors can end.
-    pub(crate) fn release(&mut self) {
+    pub(crate) fn drop_recipients(&mut self) {
         self.handlers = Handlers::default();
     }
 }

@@ -117,7 +117,7 @@ async fn nothing_is_left_of_what_was_dropped() {
         tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
         assert_eq!((delivery.cost(), delivery.events()), (0, 0));
         delivery.push_run(run(200));
-        delivery.hand_over();
+        delivery.flush();
         assert_eq!(seen_late.recv().await.unwrap(), [200, 200]);
         let mut numbers = Vec::new();
         while numbers.last() != Some(&200) {
@@ -177,7 +177,7 @@ async fn each_recipient_gets_an_event_once_though_another_leaves_or_all_ends() {
             go.send(()).unwrap();
             assert_eq!(all(&mut seen).await, [1], "what stood in its mailbox was taken back");
         } else {
-            delivery.hand_over();
+            delivery.flush();
             go.send(()).unwrap();
             assert_eq!(all(&mut seen).await, [1, 1, 2, 2, 3, 3]);
         }
@@ -208,7 +208,7 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
                 if brief.len() == 7 {
                     tokio::time::advance(EXCLUSIVE_TIME).await;
                 }
-                brief.push(delivery.is_brief());
+                brief.push(delivery.is_exclusive());
                 let turn = all(&mut seen).await;
                 assert!(turn.len() == MESSAGES_PER_POLL && turn.is_sorted(), "{turn:?}");
             }

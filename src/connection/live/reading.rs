@@ -362,7 +362,7 @@ impl Live {
             Messages::with_capacity((self.last_read_messages as usize).min(buf.len() / 2));
         let (mut others, mut at, mut cost) = (OtherItems::default(), 0, 0);
         let mut breach = None;
-        let left = delivery.left(room);
+        let left = delivery.room_left(room);
         let is_full = loop {
             // The fast path: single uncompressed frames, where no limit or option needs more than a look at the header.
             if let Some(plain) = self.codec.fast_path()

@@ -11,7 +11,7 @@ use std::task::Waker;
 use actix::dev::{Envelope, EnvelopeProxy};
 use actix::{Context, Handler};
 
-use crate::command::{self, Asked, Command, Handle, Lane};
+use crate::command::{self, Command, CommandQueue, Handle, QueuedCommand};
 use crate::connection::Connection;
 use crate::pinger::{Listener, Signal};
 
@@ -39,7 +39,7 @@ impl Default for State {
 
 /// An item of the queue.
 enum Item {
-    Send(Asked<command::Send>),
+    Send(QueuedCommand<command::Send>),
     /// Boxed, so that an item is no larger than a message: at the size of a `Close` each message
     /// through a handle took a tenth longer.
     Other(Box<OtherItem>),
@@ -47,7 +47,7 @@ enum Item {
 
 /// An item that is not a message.
 enum OtherItem {
-    Close(Asked<command::Close>),
+    Close(QueuedCommand<command::Close>),
     Signal(Signal),
     Envelope(Envelope<Connection>),
 }
@@ -91,9 +91,9 @@ impl Shared {
     }
 }
 
-impl Lane for Shared {
-    fn send(&self, asked: Asked<command::Send>) -> bool {
-        self.push(Item::Send(asked))
+impl CommandQueue for Shared {
+    fn send(&self, queued: QueuedCommand<command::Send>) -> bool {
+        self.push(Item::Send(queued))
     }
 
     fn is_open(&self) -> bool {
@@ -108,37 +108,37 @@ impl Listener for Shared {
 }
 
 impl Shared {
-    /// Adds an item that is not a message. `lane` is always a `Shared`: only a connection makes
+    /// Adds an item that is not a message. `queue` is always a `Shared`: only a connection makes
     /// handles.
-    fn push_other(lane: &dyn Lane, other: OtherItem) -> bool {
-        let any: &dyn Any = lane;
-        any.downcast_ref::<Shared>().is_some_and(|lane| lane.push(Item::Other(Box::new(other))))
+    fn push_other(queue: &dyn CommandQueue, other: OtherItem) -> bool {
+        let any: &dyn Any = queue;
+        any.downcast_ref::<Shared>().is_some_and(|queue| queue.push(Item::Other(Box::new(other))))
     }
 }
 
 /// Queues a message.
 #[inline]
-pub(super) fn push_send(asked: Asked<command::Send>, lane: &dyn Lane) -> bool {
-    lane.send(asked)
+pub(super) fn push_send(queued: QueuedCommand<command::Send>, queue: &dyn CommandQueue) -> bool {
+    queue.send(queued)
 }
 
 /// Queues a close. Not as an envelope, which would have the connection keep a reply for every close,
 /// also where no caller waits for it.
-pub(super) fn push_close(asked: Asked<command::Close>, lane: &dyn Lane) -> bool {
-    Shared::push_other(lane, OtherItem::Close(asked))
+pub(super) fn push_close(queued: QueuedCommand<command::Close>, queue: &dyn CommandQueue) -> bool {
+    Shared::push_other(queue, OtherItem::Close(queued))
 }
 
 /// Queues any other command in the envelope that the mailbox would hold it in.
-pub(super) fn push_envelope<C: Command>(asked: Asked<C>, lane: &dyn Lane) -> bool
+pub(super) fn push_envelope<C: Command>(queued: QueuedCommand<C>, queue: &dyn CommandQueue) -> bool
 where
     Connection: Handler<C>,
 {
-    Shared::push_other(lane, OtherItem::Envelope(Envelope::new(asked.command, asked.asker)))
+    Shared::push_other(queue, OtherItem::Envelope(Envelope::new(queued.command, queued.sender)))
 }
 
 /// The connection's end of the queue.
 #[derive(Default)]
-pub(super) struct LaneEnd {
+pub(super) struct HandleQueue {
     shared: Arc<Shared>,
     /// Whether items are being executed. A command in an envelope is executed as one from the mailbox,
     /// and must not execute what was pushed since before the rest of the items.
@@ -148,7 +148,7 @@ pub(super) struct LaneEnd {
     has_waker: bool,
 }
 
-impl LaneEnd {
+impl HandleQueue {
     /// Returns a new handle of the connection.
     pub(super) fn handle(&self) -> Handle {
         Handle::new(self.shared.clone())
@@ -174,7 +174,7 @@ impl LaneEnd {
     }
 }
 
-impl Drop for LaneEnd {
+impl Drop for HandleQueue {
     fn drop(&mut self) {
         let ended = State { items: None, waker: None };
         let left = mem::replace(&mut *self.shared.lock(), ended);
@@ -188,34 +188,37 @@ impl Connection {
     /// Executes what was sent through handles. Called before each command from the mailbox, so that
     /// this one does not overtake what was sent before it.
     pub(super) fn catch_up(&mut self, ctx: &mut Context<Connection>) {
-        if !self.lane.is_executing && self.lane.shared.waiting.load(Ordering::Acquire) {
-            let items = self.lane.take(None);
+        if !self.handle_queue.is_executing
+            && self.handle_queue.shared.waiting.load(Ordering::Acquire)
+        {
+            let items = self.handle_queue.take(None);
             self.execute_items(items, ctx);
         }
     }
 
     /// Executes what was sent through handles, and registers `waker` for what comes next.
-    pub(super) fn poll_lane(&mut self, ctx: &mut Context<Connection>, waker: &Waker) {
-        if self.lane.has_waker && !self.lane.shared.waiting.load(Ordering::Acquire) {
+    pub(super) fn poll_handle_queue(&mut self, ctx: &mut Context<Connection>, waker: &Waker) {
+        if self.handle_queue.has_waker && !self.handle_queue.shared.waiting.load(Ordering::Acquire)
+        {
             return;
         }
-        let items = self.lane.take(Some(waker));
+        let items = self.handle_queue.take(Some(waker));
         if !items.is_empty() {
             self.execute_items(items, ctx);
         }
     }
 
     fn execute_items(&mut self, mut items: Vec<Item>, ctx: &mut Context<Connection>) {
-        self.lane.is_executing = true;
+        self.handle_queue.is_executing = true;
         for item in items.drain(..) {
             match item {
                 // The caller dropped its future: cancelled. (For an envelope actix does this.)
-                Item::Send(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-                Item::Send(asked) => self.send_and_reply(asked, ctx),
+                Item::Send(QueuedCommand { sender: Some(sender), .. }) if sender.is_closed() => {}
+                Item::Send(queued) => self.send_and_reply(queued, ctx),
                 Item::Other(other) => self.execute_other(*other, ctx),
             }
         }
-        self.lane.is_executing = false;
+        self.handle_queue.is_executing = false;
         if items.capacity() <= MAX_SPARE {
             let _ = SPARE.try_with(|empty| empty.set(items));
         }
@@ -225,8 +228,8 @@ impl Connection {
     #[cold]
     fn execute_other(&mut self, other: OtherItem, ctx: &mut Context<Connection>) {
         match other {
-            OtherItem::Close(Asked { asker: Some(asker), .. }) if asker.is_closed() => {}
-            OtherItem::Close(asked) => self.close_and_reply(asked),
+            OtherItem::Close(QueuedCommand { sender: Some(sender), .. }) if sender.is_closed() => {}
+            OtherItem::Close(queued) => self.close_and_reply(queued),
             OtherItem::Signal(signal) => self.apply_signal(signal),
             OtherItem::Envelope(mut envelope) => envelope.handle(self, ctx),
         }
