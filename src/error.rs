@@ -378,7 +378,8 @@ impl Refusal {
     fn verdict(&self) -> Verdict {
         match self.status {
             // RFC 9110, 15.5.9 and 15.6, RFC 8470, 5.2 and RFC 6585, 4: the statuses of a passing condition.
-            408 | 425 | 429 | 500..=599 => {
+            // RFC 9110, 15: a status outside 100 to 599 counts as one of 5xx.
+            408 | 425 | 429 | 500.. | ..=99 => {
                 Verdict::Retry { at_least: self.retry_after(), from_cap: false }
             }
             _ => Verdict::Stop,
@@ -411,42 +412,47 @@ pub enum RedirectError {
     Way(#[error(not(source))] Arc<str>),
 }
 
-/// Which rule the reply to the upgrade breaks (RFC 6455, 4.1).
+/// Which rule the reply to the upgrade breaks (RFC 6455, 4.1). The text says what came and what was
+/// expected: at most 128 bytes of a value, with escapes for all that is not printable ASCII.
 #[derive(Clone, Debug, Display, DeriveError, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The reply is not HTTP.
-    #[display("it is not HTTP")]
-    NotHttp,
-    /// The reply's version is not HTTP/1.1.
-    #[display("its version is not HTTP/1.1")]
-    Version,
-    /// The reply's head is longer than 32 KiB or has more than 128 lines.
+    /// The reply is not HTTP. The text says how it begins. Check scheme and port of the URL.
+    #[display("it is not HTTP: {_0}")]
+    NotHttp(#[error(not(source))] Arc<str>),
+    /// The version of the reply, here without `HTTP/`, is not HTTP/1.1.
+    #[display("its version is HTTP/{_0}, expected HTTP/1.1")]
+    Version(#[error(not(source))] Arc<str>),
+    /// The reply's head is longer than 32 KiB or has more than 128 lines. The head of a refusal is cut
+    /// instead, so that its status is not lost.
     #[display("its head has more than 32 KiB or 128 lines")]
     HeadTooLong,
-    /// A line ends with LF alone.
-    #[display("a line ends without CR")]
-    BareLf,
-    /// `Upgrade` is missing or does not say `websocket`.
-    #[display("no Upgrade: websocket")]
-    Upgrade,
+    /// A line, which the text names, has NUL in it, or CR without LF (RFC 9110, 5.5).
+    #[display("NUL or CR in {_0}")]
+    NulOrCr(#[error(not(source))] Arc<str>),
+    /// A line, which the text names, ends with LF alone.
+    #[display("{_0} ends without CR")]
+    BareLf(#[error(not(source))] Arc<str>),
+    /// A line that the handshake depends on is malformed. The text quotes its name.
+    #[display("malformed header line {_0}")]
+    Line(#[error(not(source))] Arc<str>),
+    /// `Upgrade` is missing, occurs more than once, or is not `websocket` alone.
+    #[display("{_0}")]
+    Upgrade(#[error(not(source))] Arc<str>),
     /// `Connection` is missing or does not say `Upgrade`.
-    #[display("no Connection: Upgrade")]
-    Connection,
-    /// `Sec-WebSocket-Accept` is missing, occurs twice, or is not the digest of our key.
-    #[display("Sec-WebSocket-Accept is not the digest of our key")]
-    Accept,
+    #[display("{_0}")]
+    Connection(#[error(not(source))] Arc<str>),
+    /// `Sec-WebSocket-Accept` is missing, occurs more than once, or is not the digest of our key.
+    #[display("{_0}")]
+    Accept(#[error(not(source))] Arc<str>),
     /// The server chose a subprotocol that was not offered, more than one, or none although some were
-    /// offered.
-    #[display("none of the subprotocols that were offered, or more than one")]
-    Subprotocol,
+    /// offered. Names of subprotocols are case-sensitive.
+    #[display("{_0}")]
+    Subprotocol(#[error(not(source))] Arc<str>),
     /// The server chose an extension that was not offered, or accepted one with parameters that the
     /// offer does not allow (RFC 7692, 7.1).
-    #[display("an extension that was not offered, or not as it was offered")]
-    Extension,
-    /// A 101 came with `Content-Length` or `Transfer-Encoding` (RFC 9110, 8.6 and RFC 9112, 6.1).
-    #[display("a body announced with a 101")]
-    Body,
+    #[display("{_0}")]
+    Extension(#[error(not(source))] Arc<str>),
     /// More than 8 interim replies came before the final one.
     #[display("more than 8 interim replies")]
     Interim,
@@ -504,7 +510,7 @@ mod tests {
 
     #[test]
     fn statuses_that_may_pass_are_retried() {
-        for status in [408, 425, 429, 500, 502, 503, 504, 599] {
+        for status in [408, 425, 429, 500, 502, 503, 504, 599, 600, 999, 99, 0] {
             assert_eq!(refused(status, None).verdict(), Verdict::RETRY, "{status}");
         }
         for status in [200, 204, 301, 304, 400, 401, 403, 404, 407, 410, 418, 426] {

@@ -192,7 +192,7 @@ async fn any_2xx_opens_the_way_behind_interim_replies_and_for_http_1_0() {
 async fn what_comes_behind_the_proxys_reply_is_the_servers() {
     let outcome = through("http", [Head, say(format!("{OK}SSH-2.0-OpenSSH\r\n")), Silence]).await;
     let error = outcome.error.unwrap();
-    assert!(matches!(error, Error::Handshake(HandshakeError::NotHttp)), "{error:?}");
+    assert!(matches!(error, Error::Handshake(HandshakeError::NotHttp(_))), "{error:?}");
 }
 
 #[actix::test]

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use actix_http::h1::ClientCodec;
+use actix_http::ws::hash_key;
 use actix_http::{ResponseHead, ServiceConfig, StatusCode};
 use actix_service::{Service, always_ready};
 use awc::error::{SendRequestError, WsClientError};
@@ -23,6 +24,7 @@ use awc::{BoxedSocket, Client, ClientResponse, ConnectRequest, ConnectResponse};
 use tokio::runtime;
 use tokio::task::LocalSet;
 
+use crate::dial::redact::quoted;
 use crate::error::HandshakeError;
 use crate::proto::framed::{Framed, unbuffered};
 
@@ -33,6 +35,7 @@ pub(super) type Key = [u8; 24];
 pub(super) struct PendingKey {
     request: Pin<Box<dyn Future<Output = Answer>>>,
     exchange: Rc<Exchange>,
+    key: Key,
 }
 
 type Answer = Result<(ClientResponse, Framed<BoxedSocket, Codec>), WsClientError>;
@@ -47,9 +50,13 @@ impl PendingKey {
             AWC.with(|awc| (awc.client.ws(awc.uri.clone()), awc.exchange.clone()));
         // The server never sees this request. awc would else format a `Host` out of the URI.
         let request = request.set_header(HOST, HeaderValue::from_static("h"));
-        let mut pending = PendingKey { request: Box::pin(request.connect()), exchange };
+        let request = Box::pin(request.connect());
+        let mut pending = PendingKey { request, exchange, key: [0; 24] };
         match (pending.poll(), pending.exchange.key.take()) {
-            (Poll::Pending, Some(key)) => Ok((pending, key)),
+            (Poll::Pending, Some(key)) => {
+                pending.key = key;
+                Ok((pending, key))
+            }
             (Poll::Ready(Err(err)), _) => Err(HandshakeError::Request(err.to_string().into())),
             _ => Err(HandshakeError::Request("awc made no key".into())),
         }
@@ -65,7 +72,15 @@ impl PendingKey {
         self.exchange.accept.set(None);
         match answer {
             Poll::Ready(Ok(_)) => Ok(()),
-            _ => Err(HandshakeError::Accept),
+            _ => {
+                let (came, expected) = (quoted(accept), quoted(&hash_key(&self.key)));
+                Err(HandshakeError::Accept(
+                    format!(
+                        "Sec-WebSocket-Accept is {came}, expected {expected}, the digest of our key"
+                    )
+                    .into(),
+                ))
+            }
         }
     }
 
@@ -196,12 +211,12 @@ mod tests {
         let tasks = LocalSet::new();
         let checked = |right| {
             let (pending, key) = PendingKey::new().unwrap();
-            let digest = actix_http::ws::hash_key(&key);
+            let digest = hash_key(&key);
             pending.check(if right { &digest } else { b"x" })
         };
         let all = async { [true, false, true].map(checked) };
-        let wrong = Err(HandshakeError::Accept);
-        assert_eq!(tasks.run_until(all).await, [Ok(()), wrong, Ok(())]);
+        let checked = tasks.run_until(all).await;
+        assert!(matches!(checked, [Ok(()), Err(HandshakeError::Accept(_)), Ok(())]), "{checked:?}");
         timeout(Duration::from_secs(5), tasks).await.expect("a task is left");
     }
 
@@ -210,7 +225,11 @@ mod tests {
         let (one, one_key) = PendingKey::new().unwrap();
         let (other, other_key) = PendingKey::new().unwrap();
         assert_ne!(one_key, other_key);
-        assert_eq!(one.check(&actix_http::ws::hash_key(&other_key)), Err(HandshakeError::Accept));
-        assert_eq!(other.check(&actix_http::ws::hash_key(&other_key)), Ok(()));
+        let refused = one.check(&hash_key(&other_key)).unwrap_err().to_string();
+        let text = |digest: [u8; 28]| String::from_utf8(digest.to_vec()).unwrap();
+        let (came, expected) = (text(hash_key(&other_key)), text(hash_key(&one_key)));
+        let words = format!("is \"{came}\", expected \"{expected}\"");
+        assert!(refused.contains(&words), "{refused}");
+        assert_eq!(other.check(&hash_key(&other_key)), Ok(()));
     }
 }

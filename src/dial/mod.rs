@@ -10,6 +10,7 @@ pub(crate) mod preview;
 mod proxy;
 mod redact;
 mod refusal;
+mod reply;
 mod resolve;
 mod socket;
 mod socks;

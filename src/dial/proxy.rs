@@ -133,23 +133,39 @@ async fn request_tunnel(
     loop {
         let invalid = |err: &dyn ToString| Error::Proxy(ProxyError::Reply(err.to_string().into()));
         let Some(head) = head::take(&mut inbox).map_err(|err| invalid(&err))? else {
-            if plain.read_buf(&mut inbox).await.map_err(transport_error)? == 0 {
-                let reason = "the proxy ended the connection before its reply";
-                return Err(
-                    transport_error(io::Error::new(io::ErrorKind::UnexpectedEof, reason)).into()
-                );
+            let read = plain.read_buf(&mut inbox).await;
+            if matches!(read, Ok(count) if count > 0) {
+                continue;
             }
-            continue;
+            return Err(broken_off(plain, inbox, read.err()));
         };
         match head.status {
             // A 2xx to CONNECT has no body, whatever its header lines say (RFC 9110, 9.3.6).
-            200..=299 => return Ok(with_unread(plain, inbox)),
+            200..=299 => {
+                head.verify_tunnel().map_err(|err| invalid(&err))?;
+                return Ok(with_unread(plain, inbox));
+            }
             // 101 is a refusal here: no upgrade was requested of the proxy.
             100 | 102..=199 if interim < head::MAX_INTERIM_REPLIES => interim += 1,
             _ => {
                 let refused = UnreadRefusal { head, inbox, link: Link::Plain(plain) };
                 return Err(DialError::RefusedByProxy(Box::new(refused)));
             }
+        }
+    }
+}
+
+/// Returns the error for a reply that broke off: its status, if that had arrived and is a refusal.
+fn broken_off(plain: BaseTransport, mut inbox: BytesMut, err: Option<io::Error>) -> DialError {
+    match head::take_cut(&mut inbox).filter(|head| !matches!(head.status, 200..=299)) {
+        Some(head) => {
+            let refused = UnreadRefusal { head, inbox, link: Link::Plain(plain) };
+            DialError::RefusedByProxy(Box::new(refused))
+        }
+        None => {
+            let reason = "the proxy ended the connection before its reply";
+            let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, reason);
+            transport_error(err.unwrap_or_else(ended)).into()
         }
     }
 }

@@ -24,6 +24,16 @@ const SHOWN: [&str; 15] = [
     "retry-after",
 ];
 
+/// The most bytes of a peer's text that are quoted in an error.
+const MAX_QUOTED: usize = 128;
+
+/// Quotes the text of a peer for an error: bounded, with escapes for all that is not printable ASCII.
+pub(super) fn quoted(text: &[u8]) -> String {
+    let shown = &text[..text.len().min(MAX_QUOTED)];
+    let dots = if shown.len() < text.len() { "\u{2026}" } else { "" };
+    format!("\"{}{dots}\"", shown.escape_ascii())
+}
+
 /// What is secret in the heads of one connection.
 pub(super) struct Redaction {
     /// The names of the lines that the application added. Their values are redacted, whatever the name.
@@ -68,6 +78,13 @@ impl Redaction {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quotation_is_bounded_and_harmless() {
+        assert_eq!(quoted(b"a\x1b[31m\"\xff"), r#""a\x1b[31m\"\xff""#);
+        assert_eq!(quoted(&[b'a'; 128]).len(), 130);
+        assert_eq!(quoted(&[b'a'; 129]), format!("\"{}\u{2026}\"", "a".repeat(128)));
+    }
 
     #[test]
     fn a_secret_is_redacted_and_nothing_else() {

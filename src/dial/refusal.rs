@@ -90,6 +90,8 @@ impl UnreadRefusal {
         match length {
             // RFC 9112, 6.3: these have no body, whatever the header lines say; then chunked goes before a length.
             _ if matches!(self.head.status, 100..=199 | 204 | 304) => Framing::Length(0),
+            // What follows is the rest of the head.
+            _ if self.head.is_cut => Framing::Length(0),
             _ if headers.has_token("transfer-encoding", "chunked") => Framing::Chunked,
             Some(length) => Framing::Length(length),
             None => Framing::Eof,

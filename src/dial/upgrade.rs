@@ -135,14 +135,16 @@ async fn read_reply(
     let mut interim = 0;
     loop {
         let Some(head) = head::take(inbox).map_err(ReplyError::Invalid)? else {
-            if link.read_buf(inbox).await.map_err(ReplyError::Transport)? == 0 {
-                let reason = "the connection ended before the reply did";
-                return Err(ReplyError::Transport(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    reason,
-                )));
+            let read = link.read_buf(inbox).await;
+            if matches!(read, Ok(count) if count > 0) {
+                continue;
             }
-            continue;
+            if let Some(head) = head::take_cut(inbox) {
+                return Ok(head);
+            }
+            let reason = "the connection ended before the reply did";
+            let ended = io::Error::new(io::ErrorKind::UnexpectedEof, reason);
+            return Err(ReplyError::Transport(read.err().unwrap_or(ended)));
         };
         if let Some(trace) = trace {
             trace.log_reply(&head);
