@@ -3,17 +3,22 @@
 //! Two rules are stricter than the RFC's. A cookie without `Domain` is sent only to the port that
 //! set it. A cookie that was received without TLS cannot be `Secure` and cannot replace one that
 //! is. There is no list of public suffixes: a `Domain` of one label is refused, one such as `co.uk`
-//! is not.
+//! is not. Names, values and paths are bytes: they are sent back as they were received, in whatever
+//! encoding.
+
+mod date;
 
 use std::cmp::Reverse;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use cookie::Cookie;
+/// The most bytes of name and value of one cookie. Browsers have the same bound, which RFC 6265, 6.1
+/// demands at least. Attributes do not count.
+const MAX_COOKIE_LEN: usize = 4096;
 
-/// The longest `Set-Cookie` value that is parsed, in bytes (RFC 6265, 6.1).
-const MAX_LINE_LEN: usize = 4096;
+/// The longest value of an attribute that is read, in bytes, as in browsers. A longer one is ignored.
+const MAX_ATTRIBUTE_LEN: usize = 1024;
 
 /// The most cookies that are stored.
 const MAX_COOKIES: usize = 64;
@@ -42,15 +47,15 @@ pub(crate) struct Jar(Vec<StoredCookie>);
 /// A cookie and the requests that carry it.
 struct StoredCookie {
     /// The name, as the server spelled it.
-    name: String,
+    name: Vec<u8>,
     /// The value, as the server sent it, quotes included.
-    value: String,
+    value: Vec<u8>,
     /// The host that set it, or the `Domain` that it was set for.
     domain: String,
     /// The port of the host that set it; `None` if a `Domain` was given.
     port: Option<u16>,
     /// The path at or below which it is sent.
-    path: String,
+    path: Vec<u8>,
     /// Whether it is sent only over TLS.
     secure: bool,
     /// When it expires; `None` if it lasts as long as the jar.
@@ -60,9 +65,7 @@ struct StoredCookie {
 impl Jar {
     /// Stores the cookie of a `Set-Cookie` value. A value that is not valid is ignored.
     pub(crate) fn store(&mut self, from: Destination<'_>, line: &[u8], now: SystemTime) {
-        let kept =
-            std::str::from_utf8(line).ok().and_then(|line| StoredCookie::parse(from, line, now));
-        let Some(new) = kept else {
+        let Some(new) = StoredCookie::parse(from, line, now) else {
             return;
         };
         let domain = new.domain.clone();
@@ -84,14 +87,14 @@ impl Jar {
 
     /// Returns the value of `Cookie` for a request (RFC 6265, 5.4), longer paths first; `None` if
     /// no cookie matches.
-    pub(crate) fn header(&self, to: Destination<'_>, now: SystemTime) -> Option<String> {
+    pub(crate) fn header(&self, to: Destination<'_>, now: SystemTime) -> Option<Vec<u8>> {
         let mut sent: Vec<&StoredCookie> =
             self.0.iter().filter(|kept| !kept.is_expired(now) && kept.matches(to)).collect();
         // A stable sort: among paths of one length the older cookie stays first.
         sent.sort_by_key(|kept| Reverse(kept.path.len()));
-        let pairs: Vec<String> =
-            sent.iter().map(|kept| format!("{}={}", kept.name, kept.value)).collect();
-        Some(pairs.join("; ")).filter(|line| !line.is_empty())
+        let pairs: Vec<Vec<u8>> =
+            sent.iter().map(|kept| [&kept.name[..], b"=", &kept.value].concat()).collect();
+        Some(pairs.join(&b"; "[..])).filter(|line| !line.is_empty())
     }
 
     /// Returns whether no cookie is stored.
@@ -114,25 +117,29 @@ impl fmt::Debug for Jar {
 impl StoredCookie {
     /// Parses a `Set-Cookie` value (RFC 6265, 5.2 and 5.3); `None` if it is too long, malformed, or
     /// not the server's to set.
-    fn parse(from: Destination<'_>, line: &str, now: SystemTime) -> Option<StoredCookie> {
-        if line.len() > MAX_LINE_LEN {
-            return None;
-        }
-        let cookie = Cookie::parse(line).ok()?;
-        let (name, value) = cookie.name_value();
-        let secure = cookie.secure().unwrap_or(false);
+    fn parse(from: Destination<'_>, line: &[u8], now: SystemTime) -> Option<StoredCookie> {
+        let mut parts = line.split(|byte| *byte == b';');
+        let (name, value) = split_pair(parts.next()?);
+        let value = value?;
+        let attributes = Attributes::parse(parts);
         // A control character could end the header line of a later request.
-        if name.bytes().chain(value.bytes()).any(|byte| byte.is_ascii_control())
-            || (secure && !from.secure)
+        if name.is_empty()
+            || name.len() + value.len() > MAX_COOKIE_LEN
+            || name.iter().chain(value).any(u8::is_ascii_control)
+            || (attributes.secure && !from.secure)
         {
             return None;
         }
-        let (domain, port) = scope(from, cookie.domain().unwrap_or_default())?;
-        // RFC 6265, 5.2.4: a path without a leading slash counts as none.
-        let path = cookie.path().filter(|path| path.starts_with('/'));
-        let path = path.unwrap_or_else(|| default_path(from.path)).to_owned();
-        let (name, value) = (name.to_owned(), value.to_owned());
-        Some(StoredCookie { name, value, domain, port, path, secure, expiry: expiry(&cookie, now) })
+        let (domain, port) = scope(from, std::str::from_utf8(attributes.domain).ok()?)?;
+        Some(StoredCookie {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            domain,
+            port,
+            path: attributes.path.unwrap_or(default_path(from.path).as_bytes()).to_owned(),
+            secure: attributes.secure,
+            expiry: attributes.expiry(now),
+        })
     }
 
     /// Returns whether `other` replaces this cookie (RFC 6265, 5.3).
@@ -155,8 +162,90 @@ impl StoredCookie {
             Some(port) => to.host == self.domain && to.port == port,
             None => is_within(to.host, &self.domain),
         };
-        host && (to.secure || !self.secure) && is_below(to.path, &self.path)
+        host && (to.secure || !self.secure) && is_below(to.path.as_bytes(), &self.path)
     }
+}
+
+/// The attributes of a `Set-Cookie` value. Of several of one name the last one counts.
+#[derive(Default)]
+struct Attributes<'a> {
+    /// `Domain` without its leading dot; empty if there is none.
+    domain: &'a [u8],
+    /// `Path`, if it begins with a slash: any other counts as none (RFC 6265, 5.2.4).
+    path: Option<&'a [u8]>,
+    /// Whether there is a `Secure`.
+    secure: bool,
+    /// `Max-Age`, in seconds.
+    max_age: Option<i64>,
+    /// `Expires`, in seconds since 1970.
+    expires: Option<i64>,
+}
+
+impl<'a> Attributes<'a> {
+    /// Parses the attributes (RFC 6265, 5.2). One that is unknown or invalid is ignored.
+    fn parse(parts: impl Iterator<Item = &'a [u8]>) -> Attributes<'a> {
+        let mut read = Attributes::default();
+        for (name, value) in parts.map(split_pair) {
+            let value = value.unwrap_or_default();
+            if value.len() > MAX_ATTRIBUTE_LEN {
+                continue;
+            }
+            match name.to_ascii_lowercase().as_slice() {
+                b"expires" => read.expires = date::parse(value).or(read.expires),
+                b"max-age" => read.max_age = max_age(value).or(read.max_age),
+                b"domain" if !value.is_empty() => {
+                    read.domain = value.strip_prefix(b".").unwrap_or(value);
+                }
+                b"path" => read.path = Some(value).filter(|path| path.starts_with(b"/")),
+                b"secure" => read.secure = true,
+                _ => {}
+            }
+        }
+        read
+    }
+
+    /// Returns when the cookie expires: `Max-Age` takes precedence over `Expires` (RFC 6265, 5.3).
+    fn expiry(&self, now: SystemTime) -> Option<SystemTime> {
+        let (start, seconds) = match (self.max_age, self.expires) {
+            (Some(age), _) => (now, age),
+            (None, Some(date)) => (SystemTime::UNIX_EPOCH, date),
+            (None, None) => return None,
+        };
+        match u64::try_from(seconds) {
+            Ok(0) | Err(_) => Some(SystemTime::UNIX_EPOCH),
+            // A time beyond the range of the clock never comes.
+            Ok(seconds) => start.checked_add(Duration::from_secs(seconds)),
+        }
+    }
+}
+
+/// Splits `name=value` at its first `=`, without the blanks around both. Without `=` there is only a name.
+fn split_pair(part: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match part.iter().position(|byte| *byte == b'=') {
+        Some(at) => (trim(&part[..at]), Some(trim(&part[at + 1..]))),
+        None => (trim(part), None),
+    }
+}
+
+/// Removes the blanks of RFC 6265, 2.2, around a part: no other control character is one.
+fn trim(mut part: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = part {
+        part = rest;
+    }
+    part
+}
+
+/// Parses the value of `Max-Age` (RFC 6265, 5.2.2). A number beyond the range of an `i64` is its limit.
+fn max_age(value: &[u8]) -> Option<i64> {
+    let (negative, digits) = match value.strip_prefix(b"-") {
+        Some(digits) => (true, digits),
+        None => (false, value),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let add = |sum: i64, digit: &u8| sum.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
+    Some(if negative { -1 } else { digits.iter().fold(0, add) })
 }
 
 /// Returns the domain of a cookie, and the port if it is for the sending host alone; `None` if that
@@ -179,9 +268,9 @@ fn is_within(host: &str, domain: &str) -> bool {
 }
 
 /// Returns whether `path` is at or below the path of a cookie (RFC 6265, 5.1.4).
-fn is_below(path: &str, cookie: &str) -> bool {
+fn is_below(path: &[u8], cookie: &[u8]) -> bool {
     let rest = path.strip_prefix(cookie);
-    rest.is_some_and(|rest| rest.is_empty() || cookie.ends_with('/') || rest.starts_with('/'))
+    rest.is_some_and(|rest| rest.is_empty() || cookie.ends_with(b"/") || rest.starts_with(b"/"))
 }
 
 /// Returns the path up to its last slash, without it (RFC 6265, 5.1.4).
@@ -189,22 +278,6 @@ fn default_path(path: &str) -> &str {
     match path.rfind('/') {
         None | Some(0) => "/",
         Some(slash) => &path[..slash],
-    }
-}
-
-/// Returns when a cookie expires: `Max-Age` takes precedence over `Expires` (RFC 6265, 5.3).
-fn expiry(cookie: &Cookie<'_>, now: SystemTime) -> Option<SystemTime> {
-    let past = SystemTime::UNIX_EPOCH;
-    let after = |start: SystemTime, seconds: i64| match u64::try_from(seconds) {
-        // A time beyond the range of the clock never comes.
-        Ok(seconds) => start.checked_add(Duration::from_secs(seconds)),
-        Err(_) => Some(past),
-    };
-    match (cookie.max_age(), cookie.expires_datetime()) {
-        (Some(age), _) if age.whole_seconds() <= 0 => Some(past),
-        (Some(age), _) => after(now, age.whole_seconds()),
-        (None, Some(date)) => after(past, date.unix_timestamp()),
-        (None, None) => None,
     }
 }
 
@@ -238,7 +311,8 @@ mod tests {
 
     /// The cookies that a request to this URL carries.
     fn sent(jar: &Jar, url: &str) -> String {
-        jar.header(place(url), at(0)).unwrap_or_default()
+        let line = jar.header(place(url), at(0)).unwrap_or_default();
+        String::from_utf8(line).unwrap()
     }
 
     #[test]
@@ -314,10 +388,23 @@ mod tests {
         assert_eq!(ends("expires=Thu, 01-Jan-2026 00:01:00 GMT"), minute);
         assert_eq!(ends("Max-Age=60; Expires=Thu, 01 Jan 1970 00:00:00 GMT"), minute);
         assert_eq!(ends("Expires=Thu, 01 Jan 1970 00:00:00 GMT; max-age=60"), minute);
+        // Max-Age that is no number is no attribute: Expires counts.
+        assert_eq!(ends("Expires=Thu, 1 Jan 2026 0:1:0; Max-Age=+5"), minute);
+        // Of several of one attribute the last valid one counts.
+        assert_eq!(ends("Max-Age=0; Max-Age=60; Max-Age=x"), minute);
         for never in ["", "Max-Age=99999999999999999999", "Expires=tomorrow", "Max-Age=soon"] {
             assert_eq!(ends(never), (true, true, true), "{never}");
         }
-        for past in ["Max-Age=0", "Max-Age=-1", "Expires=Wed, 31 Dec 2025 23:59:59 GMT"] {
+        for past in [
+            "Max-Age=0",
+            "Max-Age=-1",
+            "Max-Age=-99999999999999999999",
+            "Expires=Wed, 31 Dec 2025 23:59:59 GMT",
+            "Expires=Thursday, 01-Jan-1970 00:00:00 GMT",
+            "Expires=Thu, 1 Jan 1970 0:0:0 UTC",
+            "Expires=Thu Jan 01 1970 00:00:00 GMT+0000 (Coordinated Universal Time)",
+            "Expires=Fri, 1 January 1960 00:00:00 +0000",
+        ] {
             assert_eq!(ends(past), (false, false, false), "{past}");
         }
     }
@@ -366,8 +453,21 @@ mod tests {
             kept.store(place("ws://h/"), long.as_bytes(), at(0));
         }
         assert!(kept.bytes() <= MAX_BYTES && sent(&kept, "ws://h/").contains("long19="));
-        kept.store(place("ws://h/"), format!("id={}", "x".repeat(MAX_LINE_LEN)).as_bytes(), at(0));
-        assert!(!sent(&kept, "ws://h/").contains("id="));
+    }
+
+    #[test]
+    fn the_bound_of_a_cookie_is_of_its_name_and_value() {
+        let value = "x".repeat(MAX_COOKIE_LEN - 2);
+        let cookie = |more: &str, attributes: &str| {
+            let kept = jar(&[("ws://h/", &format!("id={value}{more}{attributes}"))]);
+            sent(&kept, "ws://h/").len()
+        };
+        let attributes = format!("; Path=/; Comment={}", "y".repeat(8000));
+        assert_eq!(cookie("", &attributes), MAX_COOKIE_LEN + 1);
+        assert_eq!(cookie("x", ""), 0);
+        // What is longer than an attribute may be is ignored, not cut.
+        let path = format!("id=7; Path=/{}", "p".repeat(MAX_ATTRIBUTE_LEN));
+        assert_eq!(sent(&jar(&[("ws://h/", &path)]), "ws://h/"), "id=7");
     }
 
     #[test]
@@ -379,6 +479,21 @@ mod tests {
             assert_eq!(jar(&[("ws://h/", nonsense)]).0.len(), 0, "{nonsense:?}");
         }
         assert!(!format!("{kept:?}").contains("a b"));
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf8_goes_back_as_its_bytes() {
+        let mut kept = Jar::default();
+        for line in [
+            &b"n\xe4me=w\xfcrde; Path=/"[..],
+            b"b=2; Comment=\xff; Path=/a\xff",
+            b"c=3; Domain=\xff",
+        ] {
+            kept.store(place("ws://h/"), line, at(0));
+        }
+        assert_eq!(kept.header(place("ws://h/"), at(0)).unwrap(), b"n\xe4me=w\xfcrde");
+        // A Domain that is no host's is not ours to guess.
+        assert_eq!(kept.0.len(), 2);
     }
 
     proptest! {
@@ -395,9 +510,9 @@ mod tests {
             let mut kept = Jar::default();
             kept.store(place("ws://a.example/x/"), &line, at(0));
             let sent = kept.header(place("ws://a.example/x/y"), at(1)).unwrap_or_default();
-            prop_assert!(!sent.bytes().any(|byte| byte.is_ascii_control()), "{sent:?}");
-            prop_assert!(sent.is_empty() || sent.find('=') > Some(0), "{sent:?}");
-            prop_assert!(!sent.contains(';'), "{sent:?}");
+            prop_assert!(!sent.iter().any(u8::is_ascii_control), "{sent:?}");
+            prop_assert!(sent.is_empty() || sent.iter().position(|byte| *byte == b'=') > Some(0), "{sent:?}");
+            prop_assert!(!sent.contains(&b';'), "{sent:?}");
             prop_assert_eq!(kept.header(place("ws://b.other/x/y"), at(1)), None);
         }
     }

@@ -47,7 +47,6 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["tls/"]),
     ("webpki_roots", &["tls/webpki.rs"]),
     ("pkcs8", &["tls/encrypted.rs"]),
-    ("cookie", &["cookies.rs"]),
     ("tokio_socks", &["dial/socks.rs"]),
     ("actix_codec", &["proto/framed.rs"]),
     ("zlib_rs", &["proto/deflate.rs"]),

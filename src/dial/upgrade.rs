@@ -80,7 +80,7 @@ pub(super) async fn upgrade(
 }
 
 /// Returns the value of `Cookie` for the target, if the jar has any cookie for it.
-fn cookies(plan: &Plan, jar: &Jar) -> Option<String> {
+fn cookies(plan: &Plan, jar: &Jar) -> Option<Vec<u8>> {
     if jar.is_empty() { None } else { jar.header(plan.target.place(), SystemTime::now()) }
 }
 
@@ -90,7 +90,7 @@ fn cookies(plan: &Plan, jar: &Jar) -> Option<String> {
 /// [`HandshakeError::Request`] when path and query are longer than [`MAX_RESOURCE`].
 pub(super) fn request(
     plan: &Plan,
-    cookies: Option<String>,
+    cookies: Option<Vec<u8>>,
     key: &Key,
 ) -> Result<BytesMut, HandshakeError> {
     if plan.target.resource.len() > MAX_RESOURCE {
@@ -98,15 +98,15 @@ pub(super) fn request(
         return Err(HandshakeError::Request(words.into()));
     }
     let mut head = BytesMut::with_capacity(TYPICAL_HEAD);
-    let mut add = |part: &str| head.extend_from_slice(part.as_bytes());
-    ["GET ", &plan.target.resource, " HTTP/1.1\r\n"].into_iter().for_each(&mut add);
+    let mut add = |part: &[u8]| head.extend_from_slice(part);
+    [b"GET ", plan.target.resource.as_bytes(), b" HTTP/1.1\r\n"].into_iter().for_each(&mut add);
     plan.lines(cookies.as_deref(), |name, value| {
-        add(name);
-        add(": ");
+        add(name.as_bytes());
+        add(b": ");
         value.iter().copied().for_each(&mut add);
-        add("\r\n");
+        add(b"\r\n");
     });
-    add("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+    add(b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: ");
     head.extend_from_slice(key);
     head.extend_from_slice(b"\r\n\r\n");

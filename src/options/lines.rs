@@ -3,7 +3,6 @@
 use crate::headers::Headers;
 use crate::options::plan::Plan;
 use crate::options::request::{Auth, HOST, Origin, is_named};
-use crate::options::secret::Secret;
 
 impl Plan {
     /// Calls `emit` for each header line of the request that is not the handshake's own, in order, with its name and the
@@ -11,44 +10,46 @@ impl Plan {
     /// application's. Lines that may hold credentials, and the application's `Host`, are left out unless the application
     /// named the target's origin. `jar_cookies` are the jar's cookies for this target; the application's own follow them
     /// (as in WebSocketApp).
-    pub(crate) fn lines(&self, jar_cookies: Option<&str>, mut emit: impl FnMut(&str, &[&str])) {
+    pub(crate) fn lines(&self, jar_cookies: Option<&[u8]>, mut emit: impl FnMut(&str, &[&[u8]])) {
         let request = self.options.request.if_set();
         let sent = |name: &str| self.trusted || !(Headers::is_secret(name) || is_named(name, HOST));
         let own = || self.options.headers.iter().filter(|(name, _)| sent(name));
-        let mut add = |ours: &str, value: &[&str]| {
+        let mut add = |ours: &str, value: &[&[u8]]| {
             if !own().any(|(name, _)| is_named(name, ours)) {
                 emit(ours, value);
             }
         };
-        add("Host", &[self.host()]);
+        add("Host", &[self.host().as_bytes()]);
         match request.map(|request| &request.origin) {
-            None | Some(Origin::Target) => add("Origin", &self.target.origin()),
+            None | Some(Origin::Target) => {
+                add("Origin", &self.target.origin().map(str::as_bytes));
+            }
             Some(Origin::None) => {}
-            Some(Origin::Own(origin)) => add("Origin", &[origin]),
+            Some(Origin::Own(origin)) => add("Origin", &[origin.as_bytes()]),
         }
-        add("User-Agent", &[USER_AGENT]);
+        add("User-Agent", &[USER_AGENT.as_bytes()]);
         if let Some(offered) = request.map(|request| &request.subprotocols)
             && !offered.is_empty()
         {
-            add("Sec-WebSocket-Protocol", &[&offered.join(", ")]);
+            add("Sec-WebSocket-Protocol", &[offered.join(", ").as_bytes()]);
         }
         if let Some(offer) = self.options.compression.offer() {
-            add("Sec-WebSocket-Extensions", &[&offer]);
+            add("Sec-WebSocket-Extensions", &[offer.as_bytes()]);
         }
         if self.trusted {
             let chosen = request.and_then(|request| request.auth.as_ref()).map(Auth::line);
             if let Some(line) = chosen.as_ref().or(self.target.authorization.as_ref()) {
-                add("Authorization", &[line.reveal()]);
+                add("Authorization", &[line.reveal().as_bytes()]);
             }
         }
         let cookie = request.and_then(|request| request.cookie.as_ref());
-        let cookie = cookie.filter(|_| self.trusted).map(Secret::reveal);
+        let cookie = cookie.filter(|_| self.trusted).map(|cookie| cookie.reveal().as_bytes());
         match (jar_cookies, cookie) {
-            (Some(ours), Some(cookie)) => add("Cookie", &[ours, "; ", cookie]),
+            (Some(ours), Some(cookie)) => add("Cookie", &[ours, b"; ", cookie]),
             (Some(cookie), None) | (None, Some(cookie)) => add("Cookie", &[cookie]),
             (None, None) => {}
         }
-        own().for_each(|(name, value)| emit(name, &[value.reveal()]));
+        own().for_each(|(name, value)| emit(name, &[value.reveal().as_bytes()]));
     }
 
     /// Returns the value of `Host`.

@@ -186,8 +186,8 @@ impl ConnectionBuilder {
     /// two points: a cookie without `Domain` is sent only to the host *and port* that set it, and a
     /// `Secure` one is accepted only over `wss`. There is no list of public suffixes: a `Domain` of one
     /// label, such as `com`, is refused, but `co.uk` is not. The jar holds at most 64 cookies and 16 KiB;
-    /// beyond that the oldest are removed, first those of the same domain. A `Set-Cookie` of more than
-    /// 4 KiB is ignored.
+    /// beyond that the oldest are removed, first those of the same domain. A cookie of more than 4 KiB of
+    /// name and value is ignored. Names and values are sent back as the bytes that were received.
     pub fn cookie_jar(mut self, wanted: bool) -> ConnectionBuilder {
         self.options.cookie_jar = wanted;
         self
