@@ -180,7 +180,7 @@ impl Supervision {
     /// `Error`, `Close`, and the next state.
     pub(crate) fn lost(&mut self, loss: Loss, now: Instant, rng: &mut dyn Rng) -> Effects {
         let then = if let State::Closing(then) = self.state { then } else { Then::Decide };
-        // Read before the decision, which sets it to 0 after a stable life.
+        // Read before the decision, which sets it to 0 if the socket was stable.
         let attempt = self.schedule.attempt();
         let Decision { next, kind, fault } = self.decide(then, &loss, now, rng);
         let cause = Some(loss.cause()).filter(|_| then == Then::Decide);
@@ -408,7 +408,7 @@ impl Supervision {
         self.dials
     }
 
-    /// Returns the number of the newest dial since the last stable life, from 1; 0 before the first.
+    /// Returns the number of the newest dial since the last stable socket, from 1; 0 before the first.
     pub(crate) fn attempt(&self) -> u32 {
         self.schedule.attempt()
     }

@@ -9,8 +9,8 @@ use super::policy::{MAX_DELAY, Reconnect};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guards {
-    /// The number of dials since the last stable life after which the connection gives up. Default:
-    /// `None`, no limit.
+    /// The number of dials since the last stable socket after which the connection gives up.
+    /// Default: `None`, no limit.
     ///
     /// Dials that opened a socket count too, if that socket did not last. With 3, the third failure
     /// in a row is the last. With 1, a connection that was stable is dialled once more; with 0,

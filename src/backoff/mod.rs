@@ -7,12 +7,12 @@
 //! | part | decides | default |
 //! |---|---|---|
 //! | [`Reconnect`] | how long to wait | [`Exponential`] |
-//! | [`Guards`] | what holds under every policy | a life of 10 s is stable; 16 dials in any 60 s |
+//! | [`Guards`] | what holds under every policy | a socket that was open for 10 s is stable; 16 dials in any 60 s |
 //! | [`Hint`] | what the server asked for | nothing |
 //!
 //! Many clients start over as soon as a socket is open: a server that accepts and drops is then
-//! dialled thousands of times a minute. Here only a *stable life*, an open socket that lasted
-//! [`Guards::stable_after`], starts over. An opening that did not last is one more failure.
+//! dialled thousands of times a minute. Here only the loss of a *stable socket*, one that was open
+//! for [`Guards::stable_after`], starts over. An opening that did not last is one more failure.
 //!
 //! ```
 //! use std::time::{Duration, Instant};

@@ -70,8 +70,9 @@ impl Reconnect {
 
     /// Creates a policy from an iterator of delays. It gives up when the iterator ends.
     ///
-    /// `make` is called once for each connection, and again after each stable life. The crates
-    /// `backon` and `exponential-backoff` have such iterators. A delay of zero is kept.
+    /// `make` is called once for each connection, and again after the loss of each stable
+    /// socket. The crates `backon` and `exponential-backoff` have such iterators. A delay of zero is
+    /// kept.
     ///
     /// ```
     /// use std::time::Duration;
@@ -93,7 +94,7 @@ impl Reconnect {
 
     /// Creates a policy of your own. It gives up when [`Backoff::next_backoff`] returns `None`.
     ///
-    /// `make` is called once for each connection. [`Backoff::reset`] is called when a stable life
+    /// `make` is called once for each connection. [`Backoff::reset`] is called when a stable socket
     /// has ended, never at an opening. A delay of zero is kept.
     ///
     /// If you use `ExponentialBackoff` of the `backoff` crate, set its `max_elapsed_time` to
@@ -168,7 +169,7 @@ impl fmt::Debug for Reconnect {
 ///
 /// | delay | uniform between |
 /// |---|---|
-/// | the first after a stable life | 0 and `first` |
+/// | the first after the loss of a stable socket | 0 and `first` |
 /// | the `n`-th after that, from 0, or after the first dial of the connection | `floor` and min(`cap`, `initial` · 2ⁿ) |
 /// | after a close with 1013 (try again later), and from there on | `floor` and `cap` |
 ///
@@ -177,13 +178,13 @@ impl fmt::Debug for Reconnect {
 /// otherwise return to it in waves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exponential {
-    /// The shortest delay, except for the first after a stable life.
+    /// The shortest delay, except for the first after the loss of a stable socket.
     floor: Duration,
     /// The ceiling of delay 0, doubled for each that follows.
     initial: Duration,
     /// The highest ceiling.
     cap: Duration,
-    /// The ceiling of the first delay after a stable life, whose floor is zero.
+    /// The ceiling of the first delay after the loss of a stable socket, whose floor is zero.
     first: Duration,
 }
 
@@ -215,7 +216,8 @@ impl Exponential {
         Exponential { cap, ..self }
     }
 
-    /// Sets the ceiling of the first delay after a stable life. Default: 1 s; at most the cap.
+    /// Sets the ceiling of the first delay after the loss of a stable socket. Default: 1 s; at most
+    /// the cap.
     ///
     /// With zero, the connection dials again at once, and so does every other client of the same
     /// server. For many clients, use the 5 s of RFC 6455, 7.2.3.
@@ -300,14 +302,14 @@ pub(super) enum Running {
 pub(super) enum DelayKind {
     /// The next one.
     Next,
-    /// The first after a stable life.
+    /// The first after the loss of a stable socket.
     First,
     /// One as after many failures; those that follow are too.
     Cap,
 }
 
 impl Running {
-    /// Starts the policy over, after a stable life.
+    /// Starts the policy over, after the loss of a stable socket.
     pub(super) fn reset(&mut self, of: &Reconnect) {
         match self {
             Running::Custom(policy) => policy.reset(),

@@ -22,7 +22,7 @@ pub struct Schedule {
     running: Running,
     /// The dials that count against the dial limit; none if there is no limit.
     dials: Dials,
-    /// The number of dials since the last stable life.
+    /// The number of dials since the last stable socket.
     attempt: u32,
     /// When the open socket was opened; `None` if no socket is open.
     opened: Option<Instant>,
@@ -81,7 +81,7 @@ impl Schedule {
     }
 
     /// Records that a dial begins, whether or not [`lost`](Schedule::lost) scheduled it. Returns
-    /// its number since the last stable life, from 1.
+    /// its number since the last stable socket, from 1.
     ///
     /// If a socket is still open, its life ends here.
     pub fn dialling(&mut self, now: Instant) -> u32 {
@@ -102,7 +102,7 @@ impl Schedule {
     ///
     /// The rules, in this order:
     ///
-    /// 1. If the life was stable, the policy and the count of attempts start over.
+    /// 1. If the socket was stable, the policy and the count of attempts start over.
     /// 2. If [`Guards::max_attempts`] dials have been made, or the policy has ended: give up.
     /// 3. The delay of the policy applies, as from the cap if the hint says so.
     /// 4. The dial is not earlier than the hint allows.
@@ -114,7 +114,7 @@ impl Schedule {
         if self.guards.max_attempts.is_some_and(|max| self.attempt >= max) {
             return Next::GiveUp;
         }
-        // The wish of the server has precedence: after 1013 a stable life does not earn a quick
+        // The wish of the server has precedence: after 1013 a stable socket does not earn a quick
         // retry.
         let kind = match (hint.from_cap, stable) {
             (true, _) => DelayKind::Cap,
@@ -140,9 +140,9 @@ impl Schedule {
         self.limit().map_or(Duration::ZERO, |limit| self.dials.hold(limit, now))
     }
 
-    /// Returns the number of the newest dial since the last stable life; 0 if there was none.
+    /// Returns the number of the newest dial since the last stable socket; 0 if there was none.
     ///
-    /// The loss of a stable life sets it to 0: to know which dial opened the socket, call this
+    /// The loss of a stable socket sets it to 0: to know which dial opened the socket, call this
     /// before [`lost`](Schedule::lost).
     #[must_use]
     pub fn attempt(&self) -> u32 {
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(life.schedule.dialling(life.now), 2);
         life.schedule.opened(life.now);
         assert_eq!(life.schedule.dialling(life.now + STABLE), 1);
-        // That life has ended: what follows is a failed dial, not a second stable life.
+        // That life has ended: what follows is a failed dial, not a second stable socket.
         life.now += 3 * STABLE;
         assert_eq!(attempt(life.lost(Hint::default())), 2);
     }

@@ -170,7 +170,7 @@ pub struct Status {
     pub phase: Phase,
     /// The newest opened socket, from 1; 0 before the first.
     pub epoch: u64,
-    /// The number of the newest dial since the last stable life, from 1; 0 before the first.
+    /// The number of the newest dial since the last stable socket, from 1; 0 before the first.
     pub attempt: u32,
     /// How long it has been in this phase.
     pub since: Duration,

@@ -157,7 +157,8 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Sets how many dials in a row, since the last stable socket, may fail. Default: no limit.
+    /// Sets how many dials in a row may fail, or open a socket that is lost before
+    /// [`stable_after`](ConnectionBuilder::stable_after). Default: no limit.
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> ConnectionBuilder {
         self.options.max_attempts = attempts.into();
         self
