@@ -94,9 +94,9 @@ impl Default for Close {
     }
 }
 
-/// Closes the socket (1000) and dials again at once, but at most once a second, and never while the
-/// first socket is open. A wait for the next dial is cut short, also if `Retry-After` or the policy
-/// asked for it. During a dial or a [`Pause`] it does nothing.
+/// Closes the socket (1000), and dials again as soon as it has ended. A wait for the next dial is cut
+/// short, also if `Retry-After` or the policy asked for it. Such a dial begins at most once a second,
+/// and not before the dial limit has room. During a dial or a [`Pause`] the command does nothing.
 ///
 /// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
@@ -132,7 +132,8 @@ where
 #[rtype(result = "Result<(), Closed>")]
 pub struct Pause;
 
-/// Ends a [`Pause`] and dials at once, but at most once a second. Without a pause it does nothing.
+/// Ends a [`Pause`] and dials at once, within the limits that [`Reconnect`] has. Without a pause it does
+/// nothing.
 ///
 /// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
