@@ -28,9 +28,9 @@ use crate::proto::session::By;
 /// |---|---|---|
 /// | the docs and the second name | the method of `ConnectionBuilder` that registers a recipient | `connection/builder/callbacks.rs` |
 /// | the first name, which is the struct's | the bit of the kind, the variant of `Target`, and `impl Event`, which `Subscribe` and `Unsubscribe` need | `delivery/kinds.rs` |
-/// | `entry` | the variant of `Entry` with that name, and `impl Queued`; `after` names the method that makes the `Data` to deliver before it. An event with `run` instead is made from a run of messages | `delivery/entry.rs` |
+/// | `entry` | the variant of `Entry` with that name, and `impl Queued`. With `after data`, the method `data` of the event makes an `event::Data`, which is delivered just before it. `run` instead of `entry`: the event is not queued itself, but made from a queued run of messages | `delivery/entry.rs` |
 /// | `handler` | the arm for the address of `ConnectionBuilder::handler`, with the method of `HandlerAddr` that returns it | `delivery/kinds.rs` |
-/// | `probe` | the variant of `Seen` and `impl Observed`: the role of the event in the order that `Probe::check` checks, and its word in `Probe::story`. `at` is the field with the source and the epoch, if the event has neither itself | `testing/probe.rs` |
+/// | `probe` | the variant of `Seen` and `impl Observed`. First the event's place in the order that `Probe::check` checks, one of `Role` in that file (`Anytime`: no fixed place); then its word in `Probe::story`, if it has one; last, where the event has no `source` and `epoch` of its own, `at` with the field that has them | `testing/probe.rs` |
 /// | `attach` | whether `Probe::attach` registers for it | `connection/probed.rs` |
 macro_rules! event_table {
     ($expand:ident) => {
