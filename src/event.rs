@@ -17,7 +17,7 @@ use crate::proto::close::CloseCode;
 use crate::proto::frame::Opcode;
 use crate::proto::message::{ControlPayload, Fragment, Payload, View};
 use crate::proto::messages::Messages;
-use crate::proto::session::By;
+use crate::proto::session::{By, PeerClose};
 
 /// The table of events. An event is its struct in this file and its row here.
 ///
@@ -364,6 +364,9 @@ pub struct Close {
     pub clean: bool,
     /// Who sent that frame.
     pub by: By,
+    /// The Close frame that the server sent, whether first or in answer to ours (RFC 6455, 7.1.5); `None` if it
+    /// sent none, or broke the protocol before.
+    pub peer: Option<Box<PeerClose>>,
     /// How long the socket was open.
     pub lasted: Duration,
     /// What comes next.

@@ -198,10 +198,19 @@ impl Supervision {
         if let Some((closure, opened)) = socket {
             self.history().outage = Some((now, cause));
             self.history().last_closure = Some(closure.clone());
-            let Closure { code, reason, clean, by } = closure;
+            let Closure { code, reason, clean, by, peer } = closure;
             let lasted = now.duration_since(opened);
-            let close = event::Close { source, epoch, code, reason, clean, by, lasted, next };
-            effects.push(Effect::Close(close));
+            effects.push(Effect::Close(event::Close {
+                source,
+                epoch,
+                code,
+                reason,
+                clean,
+                by,
+                peer,
+                lasted,
+                next,
+            }));
         }
         match next {
             Next::Retry { after, .. } => {
@@ -355,6 +364,7 @@ impl Supervision {
             error: error.filter(|_| kind != OutcomeKind::Closed),
             close: last.map(|closure| (closure.code, closure.reason.clone())),
             by: last.map_or(By::Nobody, |closure| closure.by),
+            peer: last.and_then(|closure| closure.peer.clone()),
             epochs: self.epoch,
             attempts: self.dials,
         }
@@ -415,6 +425,10 @@ impl Supervision {
 
     pub(crate) fn last_error(&self) -> Option<Error> {
         self.history.as_ref().and_then(|history| history.last_error.clone())
+    }
+
+    pub(crate) fn last_closure(&self) -> Option<Closure> {
+        self.history.as_ref().and_then(|history| history.last_closure.clone())
     }
 
     /// Returns how the run ended, if it has.

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Context, Handler};
-use actix_ws_client::testing::{Gone, Probe, Script, Server};
+use actix_ws_client::proto::session::{By, PeerClose};
+use actix_ws_client::testing::{Gate, Gone, Probe, Script, Server};
 use actix_ws_client::{
     CloseCode, Connection, ConnectionBuilder, Outcome, OutcomeKind, Phase, Reconnect, command,
     event,
@@ -171,6 +172,62 @@ async fn a_second_close_hastens_the_first_and_gets_the_same_answer() {
     assert_eq!(server.closes().len(), 1);
     probe.stopped().await;
     assert_eq!(probe.story(), ["open", "close", "stopped"]);
+}
+
+#[actix::test]
+async fn the_close_of_the_server_is_told_though_we_closed_first() {
+    let frame = |code: u16, reason: &str| Some((code, reason.to_owned()));
+    // What the server sends once it has our Close, and what of it is a Close frame.
+    let cases = [
+        (&b"\x88\x11\x0f\xa1session expired"[..], frame(4001, "session expired"), true),
+        (b"\x88\x02\x03\xe8", frame(1000, ""), true),
+        (b"\x88\x00", frame(1005, ""), true),
+        // A message comes first: the server closed by itself, or answers late.
+        (b"\x81\x04last\x88\x02\x03\xe9", frame(1001, ""), true),
+        // A breach: what follows it is not read (RFC 6455, 7.1.7).
+        (b"\x83\x00\x88\x02\x0f\xa1", None, false),
+        (b"", None, false),
+    ];
+    for (bytes, expected, clean) in cases {
+        let answers = Gate::new();
+        let script = Script::accept().never_answer_close().serve_until(&answers).send_raw(bytes);
+        let server = Server::start(script.stall_forever());
+        let probe = Probe::new();
+        let connection = probe.attach(to(&server)).start().unwrap();
+        probe.next::<event::Open>().await;
+        let ask = command::Close::normal().deadline(Duration::from_millis(300));
+        let outcome = connection.send(ask);
+        server.next_close().await;
+        answers.open();
+        let outcome = outcome.await.unwrap();
+        let close = probe.next::<event::Close>().await;
+        assert_eq!((close.code, close.by, close.clean), (CloseCode::NORMAL, By::Local, clean));
+        let words =
+            |peer: Option<Box<PeerClose>>| peer.map(|it| (it.code.value(), it.reason.to_string()));
+        assert_eq!(words(close.peer), expected, "{bytes:?}");
+        assert_eq!(words(outcome.peer), expected, "{bytes:?}");
+        let status = connection.send(command::Status).await.unwrap();
+        let last = status.last_close.unwrap();
+        assert_eq!((last.code, last.by), (CloseCode::NORMAL, By::Local));
+        assert_eq!(words(last.peer), expected, "{bytes:?}");
+    }
+}
+
+#[actix::test]
+async fn the_close_of_the_server_is_told_where_it_closed_first_and_none_where_none_came() {
+    let cases = [
+        (Script::accept().send_close(4001, "bye"), Some((4001, "bye"))),
+        (Script::accept().send_empty_close(), Some((1005, ""))),
+        (Script::accept().drop_connection(), None),
+        // Our Close for a breach is the first; what the server sends after it is not read.
+        (Script::accept().send_raw(&b"\x83\x00"[..]).send_close(4001, "late"), None),
+    ];
+    for (script, expected) in cases {
+        let server = Server::start(script);
+        let outcome = to(&server).no_reconnect().run().await.unwrap();
+        let peer = outcome.peer.as_ref().map(|peer| (peer.code.value(), &*peer.reason));
+        assert_eq!(peer, expected);
+    }
 }
 
 #[actix::test]

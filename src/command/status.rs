@@ -12,7 +12,7 @@ use derive_more::Display;
 use crate::error::Error;
 use crate::headers::Headers;
 use crate::proto::close::CloseCode;
-use crate::proto::session::By;
+use crate::proto::session::{By, Closure, PeerClose};
 use crate::tls::TlsSession;
 
 /// The number of a connection, unique in the process.
@@ -141,10 +141,13 @@ pub struct Outcome {
     pub kind: OutcomeKind,
     /// The failure that ended the run; `None` where it was closed, or ended by a Close frame.
     pub error: Option<Error>,
-    /// Code and reason of the last socket's end, if one was ever open.
+    /// Code and reason of the first Close frame of the last socket, ours or the server's, if a socket was ever
+    /// open; 1005 if that frame was empty, 1006 if there was none.
     pub close: Option<(CloseCode, ByteString)>,
     /// Who sent the first Close frame of the last socket.
     pub by: By,
+    /// The Close frame that the server sent on the last socket, if it sent one.
+    pub peer: Option<Box<PeerClose>>,
     /// How many sockets were opened.
     pub epochs: u64,
     /// How many dials were made.
@@ -182,6 +185,8 @@ pub struct Status {
     pub blocked: Option<Duration>,
     /// How many recipients of events there are.
     pub handlers: usize,
+    /// How the last socket that has ended was closed.
+    pub last_close: Option<Closure>,
     /// The last failure.
     pub last_error: Option<Error>,
 }

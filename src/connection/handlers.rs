@@ -182,6 +182,7 @@ impl Execute<command::Status> for Connection {
             figures: self.watch.figures_at(now.into_std()),
             blocked: self.delivery.blocked_since().map(|since| now.duration_since(since)),
             handlers: self.delivery.handler_count(),
+            last_close: self.supervision.last_closure(),
             last_error: self.supervision.last_error(),
         })
     }

@@ -147,8 +147,15 @@ impl Connection {
                     self.delivery.push(event);
                 }
                 Effect::Close(close) => {
-                    let event::Close { epoch, code, clean, .. } = &close;
-                    tracing::info!(%source, epoch, %code, clean, "closed");
+                    let event::Close { epoch, code, reason, clean, by, .. } = &close;
+                    let (peer_code, peer_reason) = match &close.peer {
+                        Some(peer) => (Some(peer.code.value()), Some(&*peer.reason)),
+                        None => (None, None),
+                    };
+                    let reason = &**reason;
+                    tracing::info!(
+                        %source, epoch, %code, reason, clean, %by, peer_code, peer_reason, "closed"
+                    );
                     self.delivery.push(close);
                 }
                 Effect::Stopped(stopped) => {

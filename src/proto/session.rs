@@ -1,6 +1,7 @@
 //! The closing handshake, and the replies that the protocol requires (RFC 6455, 5.5 and 7).
 
 use bytestring::ByteString;
+use derive_more::Display;
 
 use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::error::ProtocolError;
@@ -13,27 +14,28 @@ use crate::proto::message::{Incoming, Outgoing};
 pub struct Session {
     /// Whether our Close was returned, to be sent.
     sent: bool,
-    /// Whether the peer's Close was received.
-    received: bool,
     /// Whether the peer broke the protocol.
     breached: bool,
     /// The sender of the first Close frame; `None` if there was none.
     by: Option<By>,
-    /// The code in that frame, if it has one.
-    code: Option<CloseCode>,
-    /// The reason in that frame. Boxed: it is usually absent, and an open connection keeps this
-    /// struct.
-    reason: Option<Box<ByteString>>,
+    /// Our Close frame, if it was the first and is not empty. Boxed, as `peer` is: an open connection
+    /// keeps this struct, and has neither.
+    ours: Option<Box<CloseFrame>>,
+    /// The Close frame that was received, if one was.
+    peer: Option<Box<PeerClose>>,
 }
 
 /// The side that closed a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 pub enum By {
     /// Our side.
+    #[display("local")]
     Local,
     /// The peer.
+    #[display("remote")]
     Remote,
     /// Neither: the connection was lost without a Close frame.
+    #[display("nobody")]
     Nobody,
 }
 
@@ -41,7 +43,7 @@ pub enum By {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closure {
     /// The code of the first Close frame, ours or the peer's; 1005 if that frame was empty, 1006 if
-    /// there was none (RFC 6455, 7.1.5).
+    /// there was none.
     pub code: CloseCode,
     /// The reason in that frame, often empty.
     pub reason: ByteString,
@@ -49,6 +51,27 @@ pub struct Closure {
     pub clean: bool,
     /// The sender of that frame.
     pub by: By,
+    /// The Close frame that the peer sent, first or second. `None` if none was received; nothing is
+    /// received after a breach (RFC 6455, 7.1.7).
+    pub peer: Option<Box<PeerClose>>,
+}
+
+/// A Close frame that was received: the status and the reason of RFC 6455, 7.1.5 and 7.1.6.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerClose {
+    /// The code in the frame; 1005 if the frame was empty.
+    pub code: CloseCode,
+    /// The reason in the frame, often empty.
+    pub reason: ByteString,
+}
+
+impl PeerClose {
+    fn new(frame: Option<&CloseFrame>) -> Self {
+        Self {
+            code: frame.map_or(CloseCode::NO_STATUS, CloseFrame::code),
+            reason: frame.map(|frame| frame.reason().into()).unwrap_or_default(),
+        }
+    }
 }
 
 impl Session {
@@ -66,8 +89,8 @@ impl Session {
             // RFC 6455, 5.5.1: the reply has the code of the peer. None is due if ours was sent
             // first.
             Incoming::Close(frame) => {
-                self.received = true;
-                self.first(By::Remote, frame.as_ref());
+                self.by.get_or_insert(By::Remote);
+                self.peer.get_or_insert_with(|| Box::new(PeerClose::new(frame.as_ref())));
                 self.send(frame.as_ref().map(CloseFrame::echo))
             }
             _ => None,
@@ -77,8 +100,9 @@ impl Session {
     /// Begins the closing handshake, with an empty frame if `frame` is `None`. Returns `None` if
     /// our Close was already sent.
     pub fn close(&mut self, frame: Option<CloseFrame>) -> Option<Outgoing> {
-        if !self.sent {
-            self.first(By::Local, frame.as_ref());
+        if self.by.is_none() {
+            self.by = Some(By::Local);
+            self.ours = frame.clone().map(Box::new);
         }
         self.send(frame)
     }
@@ -103,7 +127,7 @@ impl Session {
     #[inline]
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.sent || self.received
+        self.sent || self.peer.is_some()
     }
 
     /// Returns whether both sides have sent a Close, so that the socket can be closed (RFC 6455,
@@ -111,31 +135,25 @@ impl Session {
     #[inline]
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.sent && self.received
+        self.sent && self.peer.is_some()
     }
 
     /// Returns the outcome of the connection if it ended now.
     #[must_use]
     pub fn closure(&self) -> Closure {
-        // RFC 6455, 7.1.5: 1005 for a Close without a code, 1006 for no Close at all.
-        let none = if self.by.is_some() { CloseCode::NO_STATUS } else { CloseCode::ABNORMAL };
+        let first = match (self.by, &self.peer) {
+            // RFC 6455, 7.1.5: 1006 if there was no Close at all, 1005 for one without a code.
+            (None, _) => PeerClose { code: CloseCode::ABNORMAL, reason: ByteString::new() },
+            (Some(By::Remote), Some(peer)) => (**peer).clone(),
+            _ => PeerClose::new(self.ours.as_deref()),
+        };
         Closure {
-            code: self.code.unwrap_or(none),
-            reason: self.reason.as_deref().cloned().unwrap_or_default(),
+            code: first.code,
+            reason: first.reason,
             clean: self.is_done() && !self.breached,
             by: self.by.unwrap_or(By::Nobody),
+            peer: self.peer.clone(),
         }
-    }
-
-    /// Records a Close frame, unless one was recorded before.
-    fn first(&mut self, by: By, frame: Option<&CloseFrame>) {
-        if self.by.is_some() {
-            return;
-        }
-        self.by = Some(by);
-        self.code = frame.map(CloseFrame::code);
-        let reason = frame.map(CloseFrame::reason).filter(|reason| !reason.is_empty());
-        self.reason = reason.map(|reason| Box::new(reason.into()));
     }
 
     /// Returns our Close frame, the first time only.
@@ -158,9 +176,60 @@ mod tests {
     }
 
     /// Compares the closure with a code, a reason, `clean` and the side that closed.
+    #[track_caller]
     fn assert_closure(session: &Session, code: u16, reason: &str, clean: bool, by: By) {
-        let expected = Closure { code: code.into(), reason: reason.into(), clean, by };
-        assert_eq!(session.closure(), expected);
+        let closure = session.closure();
+        let found = (closure.code.value(), &*closure.reason, closure.clean, closure.by);
+        assert_eq!(found, (code, reason, clean, by));
+    }
+
+    /// Compares the Close frame that was received.
+    #[track_caller]
+    fn assert_peer(session: &Session, expected: Option<(u16, &str)>) {
+        let peer = session.closure().peer;
+        let peer = peer.as_ref().map(|peer| (peer.code.value(), &*peer.reason));
+        assert_eq!(peer, expected);
+    }
+
+    #[test]
+    fn the_close_of_the_peer_is_kept_whoever_was_first() {
+        let mut session = Session::new();
+        assert_peer(&session, None);
+        session.close(frame(1000, "done"));
+        assert_peer(&session, None);
+        session.receive(&Incoming::Close(frame(4001, "session expired")));
+        assert_closure(&session, 1000, "done", true, By::Local);
+        assert_peer(&session, Some((4001, "session expired")));
+
+        let mut session = Session::new();
+        session.receive(&Incoming::Close(frame(4001, "session expired")));
+        session.close(frame(1000, "done"));
+        assert_closure(&session, 4001, "session expired", true, By::Remote);
+        assert_peer(&session, Some((4001, "session expired")));
+    }
+
+    #[test]
+    fn an_empty_close_of_the_peer_is_no_missing_one() {
+        for ours in [None, frame(1000, "")] {
+            let mut session = Session::new();
+            session.close(ours);
+            assert_peer(&session, None);
+            session.receive(&Incoming::Close(None));
+            assert_peer(&session, Some((1005, "")));
+        }
+        let mut session = Session::new();
+        session.receive(&Incoming::Close(None));
+        assert_peer(&session, Some((1005, "")));
+    }
+
+    #[test]
+    fn a_breach_behind_the_close_of_the_peer_leaves_that_close() {
+        let mut session = Session::new();
+        session.close(frame(1000, ""));
+        session.receive(&Incoming::Close(frame(4001, "bye")));
+        assert_eq!(session.fail(&ProtocolError::DataAfterClose), None);
+        assert_closure(&session, 1000, "", false, By::Local);
+        assert_peer(&session, Some((4001, "bye")));
     }
 
     #[test]

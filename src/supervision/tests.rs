@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use bytestring::ByteString;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -9,6 +10,7 @@ use crate::backoff::Reconnect;
 use crate::error::Refusal;
 use crate::headers::Headers;
 use crate::options::RetryIf;
+use crate::proto::session::PeerClose;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -113,13 +115,15 @@ impl Life {
 
     fn closed_by_server(&self, code: u16) -> Loss {
         let reason = "".into();
-        let closure = Closure { code: CloseCode::from(code), reason, clean: true, by: By::Remote };
+        let code = CloseCode::from(code);
+        let peer = Some(Box::new(PeerClose { code, reason: ByteString::new() }));
+        let closure = Closure { code, reason, clean: true, by: By::Remote, peer };
         Loss::Socket { error: None, closure, opened: self.now }
     }
 
     fn broken(&self) -> Loss {
         let (code, reason) = (CloseCode::ABNORMAL, "".into());
-        let closure = Closure { code, reason, clean: false, by: By::Nobody };
+        let closure = Closure { code, reason, clean: false, by: By::Nobody, peer: None };
         let error = Some(Error::PeerSilent { after: SECOND });
         Loss::Socket { error, closure, opened: self.now }
     }

@@ -141,9 +141,10 @@ impl Format for Human {
         let reason = if close.reason.is_empty() { "" } else { ": " };
         let lasted = format_time(close.lasted);
         self.info(format_args!(
-            "{who} after {lasted} with {}{reason}{}; {}",
+            "{who} after {lasted} with {}{reason}{}{}; {}",
             close.code,
             close.reason,
+            answer(close),
             next(close.next)
         ))
     }
@@ -211,6 +212,18 @@ pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
         ),
     };
     Line::Stdout(format!("{request}{delays}\n").into_bytes())
+}
+
+/// Formats the server's answer to our Close, if it is more than an echo of the code.
+fn answer(close: &event::Close) -> String {
+    match &close.peer {
+        Some(peer) if close.by == By::Local => match &*peer.reason {
+            "" if peer.code == close.code => String::new(),
+            "" => format!("; the server answered {}", peer.code),
+            reason => format!("; the server answered {}: {reason}", peer.code),
+        },
+        _ => String::new(),
+    }
 }
 
 fn next(next: Next) -> String {

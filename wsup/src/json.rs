@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use actix_ws_client::proto::session::By;
 use actix_ws_client::{Error, Payload, event};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -91,19 +90,17 @@ impl Format for Json {
     }
 
     fn close(&self, close: &event::Close) -> Line {
-        let by = match close.by {
-            By::Local => "local",
-            By::Remote => "remote",
-            By::Nobody => "nobody",
-        };
+        let peer = close.peer.as_deref();
         Object::new("close", &self.source)
             .key("epoch", close.epoch)
             .key("code", close.code.value())
             .text("reason", &close.reason)
             .key("clean", close.clean)
-            .key("by", by)
+            .key("by", close.by.to_string())
             .key("lasted_ms", millis(close.lasted))
             .key("retry_in_ms", close.next.after().map(millis))
+            .key("peer_code", peer.map(|peer| peer.code.value()))
+            .key("peer_reason", peer.map(|peer| &*peer.reason))
             .end()
     }
 

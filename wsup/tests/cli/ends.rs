@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::process::{Wsup, parse};
 use crate::server::{self, Server};
 
-const CLOSED_BY_US: &str = r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"","clean":true,"by":"local","lasted_ms":#,"retry_in_ms":null}"#;
+const CLOSED_BY_US: &str = r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"","clean":true,"by":"local","lasted_ms":#,"retry_in_ms":null,"peer_code":1000,"peer_reason":""}"#;
 const STOPPED: &str =
     r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":1,"error":null}"#;
 const STOPPED_UNOPENED: &str =
@@ -109,7 +109,7 @@ fn an_unanswered_close_is_bounded() {
     wsup.signal("INT");
     let ended = wsup.end();
     ended.rest_is(&[
-        r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"","clean":false,"by":"local","lasted_ms":#,"retry_in_ms":null}"#,
+        r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"","clean":false,"by":"local","lasted_ms":#,"retry_in_ms":null,"peer_code":null,"peer_reason":null}"#,
         STOPPED,
     ]);
     ended.is(0, "closed");

@@ -1,6 +1,7 @@
 //! Each kind of event, byte for byte.
 
 use std::io::Write;
+use std::process::Stdio;
 use std::sync::mpsc::channel;
 
 use tokio_tungstenite::tungstenite::Message;
@@ -36,7 +37,7 @@ fn every_event_of_a_life_has_the_keys_of_the_contract_in_their_order() {
         r#"{"event":"message","source":"1","epoch":1,"type":"binary","base64":"AP8Q"}"#,
         r#"{"event":"ping","source":"1","epoch":1,"base64":"aGk=","rtt_ms":null}"#,
         r#"{"event":"pong","source":"1","epoch":1,"base64":"dW5hc2tlZA==","rtt_ms":null}"#,
-        r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"bye \"you\"","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null}"#,
+        r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"bye \"you\"","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null,"peer_code":1000,"peer_reason":"bye \"you\""}"#,
         r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":1,"error":null}"#,
     ]);
     ended.is(0, "closed");
@@ -90,7 +91,7 @@ fn a_reopening_tells_its_dials_its_time_and_its_cause() {
         r#"{{"event":"error","source":"1","epoch":1,"attempt":1,"stage":"io","during":null,"status":null,"error":"{ended}","retry_in_ms":50}}"#
     ));
     let close = wsup.expect(
-        r#"{"event":"close","source":"1","epoch":1,"code":1006,"reason":"","clean":false,"by":"nobody","lasted_ms":#,"retry_in_ms":50}"#,
+        r#"{"event":"close","source":"1","epoch":1,"code":1006,"reason":"","clean":false,"by":"nobody","lasted_ms":#,"retry_in_ms":50,"peer_code":null,"peer_reason":null}"#,
     );
     assert_eq!(error["retry_in_ms"], close["retry_in_ms"]);
     wsup.expect(
@@ -105,7 +106,7 @@ fn a_reopening_tells_its_dials_its_time_and_its_cause() {
     wsup.signal("TERM");
     let ended = wsup.end();
     ended.rest_is(&[
-        r#"{"event":"close","source":"1","epoch":2,"code":1000,"reason":"","clean":true,"by":"local","lasted_ms":#,"retry_in_ms":null}"#,
+        r#"{"event":"close","source":"1","epoch":2,"code":1000,"reason":"","clean":true,"by":"local","lasted_ms":#,"retry_in_ms":null,"peer_code":1000,"peer_reason":""}"#,
         r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":2,"error":null}"#,
     ]);
     ended.is(0, "closed");
@@ -139,7 +140,7 @@ fn a_close_frame_from_the_server_is_no_error_whatever_its_code() {
     for (epoch, code) in [(1, 1012), (2, 4000)] {
         wsup.until("open");
         wsup.expect(&format!(
-            r#"{{"event":"close","source":"1","epoch":{epoch},"code":{code},"reason":"later","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":20}}"#
+            r#"{{"event":"close","source":"1","epoch":{epoch},"code":{code},"reason":"later","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":20,"peer_code":{code},"peer_reason":"later"}}"#
         ));
     }
     let open = wsup.until("open");
@@ -147,10 +148,47 @@ fn a_close_frame_from_the_server_is_no_error_whatever_its_code() {
     assert_eq!(open["attempts"], 1);
     let ended = wsup.end();
     ended.rest_is(&[
-        r#"{"event":"close","source":"1","epoch":3,"code":1008,"reason":"go away","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null}"#,
+        r#"{"event":"close","source":"1","epoch":3,"code":1008,"reason":"go away","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null,"peer_code":1008,"peer_reason":"go away"}"#,
         r#"{"event":"stopped","source":"1","outcome":"refused","code":1008,"epochs":3,"error":null}"#,
     ]);
     ended.is(3, "refused");
+}
+
+#[test]
+fn what_the_server_answers_to_our_close_is_shown() {
+    let cases: [(&'static [u8], _, _); 3] = [
+        (
+            b"\x88\x11\x0f\xa1session expired",
+            r#""peer_code":4001,"peer_reason":"session expired""#,
+            true,
+        ),
+        (b"\x88\x00", r#""peer_code":1005,"peer_reason":"""#, true),
+        (b"", r#""peer_code":null,"peer_reason":null"#, false),
+    ];
+    for (answer, peer, clean) in cases {
+        let server = || {
+            Server::raw(move |mut stream| {
+                server::read_close(&mut stream);
+                stream.write_all(answer).unwrap();
+                std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+            })
+        };
+        let args = ["--duration", "100ms", "--close-timeout", "200ms"];
+        let (json, human) = (server(), server());
+        let ended = Wsup::json(&[&[&json.url()[..]], &args[..]].concat()).end();
+        ended.rest_is(&[
+            &ended.rest[0],
+            &format!(
+                r#"{{"event":"close","source":"1","epoch":1,"code":1000,"reason":"","clean":{clean},"by":"local","lasted_ms":#,"retry_in_ms":null,{peer}}}"#
+            ),
+            r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":1,"error":null}"#,
+        ]);
+        ended.is(0, "closed");
+        let ended =
+            Wsup::spawn(&[&[&human.url()[..]], &args[..]].concat(), Stdio::null(), &[]).end();
+        let told = ended.stderr.contains("with 1000; the server answered 4001: session expired;");
+        assert_eq!(told, answer.len() > 2, "{}", ended.stderr);
+    }
 }
 
 #[test]
