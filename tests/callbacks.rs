@@ -7,6 +7,7 @@ use actix::fut::wrap_future;
 use actix::{Actor, AsyncContext, Context, Handler};
 use actix_ws_client::proto::frame::Opcode;
 use actix_ws_client::proto::message::Fragment;
+use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{Connection, Error, OutcomeKind, Reconnect, command, event};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -227,6 +228,21 @@ async fn text_that_is_none_is_taken_where_that_is_wanted() {
     let text = |bytes: &str| format!("Text Binary(b\"{bytes}\")");
     assert_eq!(all, [text("\\xce\\xff"), text("\\xff\\xfe"), "message".into(), "message".into()]);
     connection.send(command::Close::normal()).await.unwrap();
+}
+
+#[actix::test]
+async fn a_close_whose_reason_is_no_utf8_keeps_its_code_where_text_is_not_checked() {
+    let close = b"\x88\x0b\x0f\xa1abgelauf\xe9";
+    for (skip, code, reason, by) in [
+        (true, 4001, "abgelauf\u{fffd}", By::Remote),
+        (false, 1007, "text is not valid UTF-8", By::Local),
+    ] {
+        let server = Server::start(Script::accept().send_raw(close.to_vec()));
+        let builder = Connection::builder(server.url()).skip_utf8_validation(skip);
+        let outcome = builder.no_reconnect().run().await.unwrap();
+        let (got, why) = outcome.close.unwrap();
+        assert_eq!((got.value(), &*why, outcome.by), (code, reason, by));
+    }
 }
 
 #[actix::test]

@@ -126,16 +126,47 @@ impl CloseFrame {
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
-    pub(in crate::proto) fn read(mut payload: &[u8]) -> Result<Option<Self>, InvalidClose> {
+    pub(in crate::proto) fn read(payload: &[u8]) -> Result<Option<Self>, InvalidClose> {
+        let Some((code, reason)) = Self::split(payload)? else {
+            return Ok(None);
+        };
+        // Copied: a reason may be kept for long, and must not hold the buffer that it was read
+        // into.
+        let reason = std::str::from_utf8(reason).map_err(|_| InvalidClose::NotUtf8)?;
+        Self::new(code, reason).map(Some)
+    }
+
+    /// Parses a borrowed payload whose reason need not be UTF-8: what is not is replaced by U+FFFD.
+    /// That makes a reason longer, by two bytes for each byte at most; what then exceeds 123 bytes
+    /// is cut off.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), except for the reason.
+    pub(in crate::proto) fn read_lossy(payload: &[u8]) -> Result<Option<Self>, InvalidClose> {
+        let Some((code, reason)) = Self::split(payload)? else {
+            return Ok(None);
+        };
+        if reason.len() > MAX_REASON {
+            return Err(InvalidClose::ReasonTooLong { len: reason.len() });
+        }
+        let mut reason = String::from_utf8_lossy(reason).into_owned();
+        while reason.len() > MAX_REASON {
+            reason.pop();
+        }
+        Self::new(code, reason).map(Some)
+    }
+
+    /// Splits a payload into its code, which may be on the wire, and its reason; `None` if it is
+    /// empty.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), except for the reason.
+    fn split(mut payload: &[u8]) -> Result<Option<(CloseCode, &[u8])>, InvalidClose> {
         if payload.is_empty() {
             return Ok(None);
         }
         let code = payload.try_get_u16().map_err(|_| InvalidClose::TooShort)?;
-        let code = CloseCode::from(code).sendable()?;
-        // Copied: a reason may be kept for long, and must not hold the buffer that it was read
-        // into.
-        let reason = std::str::from_utf8(payload).map_err(|_| InvalidClose::NotUtf8)?;
-        Self::new(code, reason).map(Some)
+        Ok(Some((CloseCode::from(code).sendable()?, payload)))
     }
 
     /// Writes the payload of this frame into `bytes` and returns the part that it takes.
@@ -303,6 +334,23 @@ mod tests {
         assert_eq!(parse(b"\x03\xe8caf\xc3\xa9").unwrap().unwrap().reason(), "caf\u{e9}");
         assert_eq!(parse(b"\x03\xe8caf\xc3"), Err(InvalidClose::NotUtf8));
         assert_eq!(parse(b"\x03\xe8\xed\xa0\x80"), Err(InvalidClose::NotUtf8));
+    }
+
+    #[test]
+    fn a_reason_that_is_not_utf_8_can_be_taken_and_stays_sendable() {
+        let lossy = |payload: &[u8]| CloseFrame::read_lossy(payload);
+        let reason = |payload: &[u8]| lossy(payload).unwrap().unwrap().reason().to_owned();
+        assert_eq!(reason(b"\x03\xe8caf\xc3\xa9"), "caf\u{e9}");
+        assert_eq!(reason(b"\x03\xe8caf\xe9!"), "caf\u{fffd}!");
+        assert_eq!(reason(&[&b"\x03\xe8"[..], &[0xe9; 123]].concat()), "\u{fffd}".repeat(41));
+        let cut = [&b"\x03\xe8a"[..], &[0xe9; 122]].concat();
+        assert_eq!(reason(&cut), format!("a{}", "\u{fffd}".repeat(40)));
+        assert_eq!(lossy(b""), Ok(None));
+        assert_eq!(lossy(b"\x03"), Err(InvalidClose::TooShort));
+        let code = CloseCode::ABNORMAL;
+        assert_eq!(lossy(b"\x03\xee\xff"), Err(InvalidClose::Code { code }));
+        let long = [&b"\x03\xe8"[..], &[0xe9; 124]].concat();
+        assert_eq!(lossy(&long), Err(InvalidClose::ReasonTooLong { len: 124 }));
     }
 
     #[test]

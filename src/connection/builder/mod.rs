@@ -328,8 +328,8 @@ impl ConnectionBuilder {
     /// Sets whether text is delivered without the check that it is UTF-8 (WebSocketApp's
     /// `skip_utf8_validation`). Default: `false`. Against RFC 6455, 8.1, for a server that is known to send
     /// another encoding. Text then arrives as [`Payload::Binary`](crate::Payload::Binary), and
-    /// [`event::Data`](crate::event::Data) has its real opcode. The reason in a Close frame is always
-    /// checked.
+    /// [`event::Data`](crate::event::Data) has its real opcode. The reason in a Close frame stays text, with
+    /// U+FFFD for what is not UTF-8.
     pub fn skip_utf8_validation(mut self, skip: bool) -> ConnectionBuilder {
         self.options.skip_utf8_validation = skip;
         self

@@ -248,7 +248,7 @@ impl Codec {
         }
         let payload = rest.get(..frame.len).unwrap_or_default();
         *at += payload.len();
-        parse_control(opcode, payload).map(Step::Item)
+        parse_control(opcode, payload, self.unchecked).map(Step::Item)
     }
 
     /// Moves what has arrived of a fragment or a compressed frame to its message. Returns the
@@ -300,10 +300,11 @@ fn split_payload(src: &mut BytesMut, len: usize) -> Bytes {
     if len == 0 { Bytes::new() } else { src.split_to(len).freeze() }
 }
 
-/// Parses a complete control frame.
-fn parse_control(opcode: Opcode, payload: &[u8]) -> Result<Incoming, ProtocolError> {
+/// Parses a complete control frame. If `lossy`, the reason of a Close need not be UTF-8.
+fn parse_control(opcode: Opcode, payload: &[u8], lossy: bool) -> Result<Incoming, ProtocolError> {
     if opcode == Opcode::Close {
-        return Ok(Incoming::Close(CloseFrame::read(payload)?));
+        let read = if lossy { CloseFrame::read_lossy } else { CloseFrame::read };
+        return Ok(Incoming::Close(read(payload)?));
     }
     let payload = ControlPayload::new(Bytes::copy_from_slice(payload))
         .map_err(|_| ProtocolError::ControlTooLong)?;

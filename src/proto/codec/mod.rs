@@ -148,7 +148,8 @@ impl Codec {
     /// Sets whether text is returned without the check that it is UTF-8 (RFC 6455, 8.1), as
     /// [`Incoming::Unchecked`](crate::proto::message::Incoming::Unchecked). Default: `false`.
     ///
-    /// The reason in a Close frame is checked either way.
+    /// A reason in a Close frame that is not UTF-8 is then taken too, with U+FFFD for what cannot be
+    /// read, so that its code is not lost.
     #[must_use]
     pub fn unchecked_text(mut self, unchecked: bool) -> Self {
         self.unchecked = unchecked;

@@ -285,6 +285,21 @@ fn all_65536_beginnings_are_judged_at_the_byte_that_decides() {
 }
 
 #[test]
+fn a_close_keeps_its_code_where_text_is_not_checked() {
+    for role in ROLES {
+        let bytes = frame(role, 0x88, b"\x0f\xa1caf\xe9");
+        let items = |codec: Codec| {
+            let mut codec = codec;
+            codec.decode(&mut BytesMut::from(&bytes[..]))
+        };
+        let codec = || Codec::new(role, Limits::default());
+        assert_eq!(items(codec()), Err(ProtocolError::InvalidUtf8));
+        let close = CloseFrame::new(4001.into(), "caf\u{fffd}").unwrap();
+        assert_eq!(items(codec().unchecked_text(true)), Ok(Some(Incoming::Close(Some(close)))));
+    }
+}
+
+#[test]
 fn every_breach_has_its_error() {
     use ProtocolError as E;
     let code = 1005.into();
@@ -702,8 +717,9 @@ fn text_is_given_out_unchecked_where_that_is_wanted() {
     let (items, err) = story(&mut codec, bytes, [1, 2, 5]);
     let unchecked = |bytes: &'static [u8]| Incoming::Unchecked(Bytes::from_static(bytes));
     let binary = Incoming::Message(Payload::from(vec![0xff]));
-    assert_eq!(items, [unchecked(b"\xff"), unchecked(b"\xce\xff"), binary]);
-    assert_eq!(err, Some(ProtocolError::InvalidUtf8), "a reason is checked all the same");
+    let close = Incoming::Close(CloseFrame::new(1000.into(), "\u{fffd}").ok());
+    assert_eq!(items, [unchecked(b"\xff"), unchecked(b"\xce\xff"), binary, close]);
+    assert_eq!(err, None);
 }
 
 #[test]
