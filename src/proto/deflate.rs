@@ -626,23 +626,32 @@ mod tests {
         for (role, agreed) in ROLES.into_iter().flat_map(|role| agreements().map(|one| (role, one)))
         {
             let begun = frame(role, 0x41, &HELLO[..3]);
-            for (before, first) in [
-                (&[][..], 0xc8),
-                (&[], 0xc9),
-                (&[], 0xca),
-                (&[], 0xe1),
-                (&[], 0xa1),
-                (&[], 0x91),
-                (&begun, 0xc0),
-                (&begun, 0x40),
+            use ProtocolError as E;
+            for (before, first, expected) in [
+                (&[][..], 0xc8, E::CompressedControl),
+                (&[], 0xc9, E::CompressedControl),
+                (&[], 0xca, E::CompressedControl),
+                (&[], 0xc0, E::CompressedContinuation),
+                (&begun, 0xc0, E::CompressedContinuation),
+                (&begun, 0x40, E::CompressedContinuation),
+                (&begun, 0x60, E::ReservedBit),
+                (&[], 0xd8, E::ReservedBit),
+                (&[], 0xc3, E::ReservedBit),
+                (&[], 0xe1, E::ReservedBit),
+                (&[], 0xa1, E::ReservedBit),
+                (&[], 0x91, E::ReservedBit),
             ] {
                 let bytes = [before, &frame(role, first, b"")].concat();
                 let (_, err) = decode(&mut codec(role, agreed), &bytes);
-                assert_eq!(err, Some(ProtocolError::ReservedBit), "{first:x}");
+                assert_eq!(err, Some(expected), "{first:x}");
             }
             // Without negotiation it is an error at the first byte.
             let mut plain = Codec::new(role, Limits::default());
-            assert_eq!(decode(&mut plain, &[0xc1]).1, Some(ProtocolError::ReservedBit));
+            for first in [0xc1, 0xc0, 0xc8] {
+                let err = decode(&mut plain, &[first]).1;
+                assert_eq!(err, Some(ProtocolError::ReservedBit), "{first:x}");
+                plain = Codec::new(role, Limits::default());
+            }
         }
     }
 

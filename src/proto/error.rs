@@ -17,6 +17,17 @@ pub enum ProtocolError {
     #[display("frame with a reserved bit set, which no negotiated extension defines")]
     ReservedBit,
 
+    /// RSV1 was set on a continuation. With permessage-deflate it marks a compressed message, on the
+    /// message's first frame alone (RFC 7692, 6.1). The peer sets it on each fragment, and is at
+    /// fault.
+    #[display("continuation frame with RSV1 set, which only the first frame of a message may have")]
+    CompressedContinuation,
+
+    /// RSV1 was set on a Close, Ping or Pong, which permessage-deflate never compresses (RFC 7692,
+    /// 6.1). The peer is at fault.
+    #[display("control frame with RSV1 set, which must not be compressed")]
+    CompressedControl,
+
     /// The opcode is one of 3 to 7 or 11 to 15 (RFC 6455, 5.2). The peer may speak a newer
     /// protocol, or the bytes may not be WebSocket frames at all.
     #[display("frame with the reserved opcode {opcode}")]
@@ -156,6 +167,8 @@ mod tests {
         let code = CloseCode::from(u16::MAX);
         let table = [
             (ProtocolError::ReservedBit, 1002),
+            (ProtocolError::CompressedContinuation, 1002),
+            (ProtocolError::CompressedControl, 1002),
             (ProtocolError::ReservedOpcode { opcode: 15 }, 1002),
             (ProtocolError::FragmentedControl, 1002),
             (ProtocolError::ControlTooLong, 1002),

@@ -130,7 +130,7 @@ impl FrameHeader {
     pub(super) fn first_byte(first: u8, deflate: bool) -> Result<(bool, Opcode), ProtocolError> {
         // RFC 6455, 5.2: these bits must be zero unless an extension defines them.
         if first & RSV != 0 && !(deflate && Self::begins_compressed(first)) {
-            return Err(ProtocolError::ReservedBit);
+            return Err(Self::reserved_bits(first, deflate));
         }
         let fin = first & FIN != 0;
         let opcode = Opcode::from_wire(first & OPCODE)?;
@@ -160,6 +160,21 @@ impl FrameHeader {
     fn begins_compressed(first: u8) -> bool {
         let opcode = first & OPCODE;
         first & RSV == RSV1 && [Opcode::Text as u8, Opcode::Binary as u8].contains(&opcode)
+    }
+
+    /// Names the breach in a first byte whose reserved bits are not as they must be.
+    #[cold]
+    fn reserved_bits(first: u8, deflate: bool) -> ProtocolError {
+        // RFC 7692, 6.1: RSV1 must not be set on control frames and non-first fragments.
+        match Opcode::from_wire(first & OPCODE) {
+            Ok(Opcode::Continuation) if deflate && first & RSV == RSV1 => {
+                ProtocolError::CompressedContinuation
+            }
+            Ok(opcode) if opcode.is_control() && deflate && first & RSV == RSV1 => {
+                ProtocolError::CompressedControl
+            }
+            _ => ProtocolError::ReservedBit,
+        }
     }
 
     /// Returns whether the second byte of a header announces a masked payload.
@@ -397,7 +412,12 @@ mod tests {
                 FrameHeader::mark_compressed(&mut written);
                 assert_eq!(written[..], [first, 0]);
             } else {
-                assert_eq!(header, FrameHeader::parse(&[first, 0]), "{first:x}");
+                let expected = match first {
+                    0x40 | 0xc0 => Err(ProtocolError::CompressedContinuation),
+                    0x48..=0x4a | 0xc8..=0xca => Err(ProtocolError::CompressedControl),
+                    _ => FrameHeader::parse(&[first, 0]),
+                };
+                assert_eq!(header, expected, "{first:x}");
             }
         }
     }
