@@ -357,22 +357,20 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 impl Refusal {
     /// Returns how long the server asks to wait: `Retry-After`, in seconds or as a date
-    /// (RFC 9110, 10.2.3), at most one hour. `None` if the header is absent or is neither.
+    /// (RFC 9110, 10.2.3), at most one hour. Fractions of a second are rounded up; of several values
+    /// the longest counts. A date is measured against the reply's own `Date` where it has one, so that
+    /// the difference between the clocks does not matter. `None` if no value is either.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after_at(SystemTime::now())
     }
 
     fn retry_after_at(&self, now: SystemTime) -> Option<Duration> {
-        let value = self.headers.get("retry-after")?.trim();
-        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        // More digits than fit in a u64 are still a number, above the maximum.
-        let seconds = || Duration::from_secs(value.parse().unwrap_or(u64::MAX));
-        let after = match digits {
-            true => seconds(),
-            // A date in the past asks for no wait.
-            false => httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default(),
-        };
-        Some(after.min(MAX_RETRY_AFTER))
+        let date = self.headers.get("date").and_then(|date| httpdate::parse_http_date(date).ok());
+        let sent = date.unwrap_or(now);
+        let values = self.headers.get_all("retry-after");
+        let values = values.filter_map(|value| str::from_utf8(value).ok());
+        let longest = values.filter_map(|value| delay(value.trim(), sent)).max()?;
+        Some(longest.min(MAX_RETRY_AFTER))
     }
 
     fn verdict(&self) -> Verdict {
@@ -385,6 +383,31 @@ impl Refusal {
             _ => Verdict::Stop,
         }
     }
+}
+
+/// Parses a value of `Retry-After` in a reply that was sent at `sent`: a date, or seconds, of which a proxy may have
+/// joined several.
+fn delay(value: &str, sent: SystemTime) -> Option<Duration> {
+    match httpdate::parse_http_date(value) {
+        // A date in the past asks for no wait.
+        Ok(date) => Some(date.duration_since(sent).unwrap_or_default()),
+        Err(_) => {
+            let all: Option<Vec<u64>> = value.split(',').map(|part| seconds(part.trim())).collect();
+            Some(Duration::from_secs(all?.into_iter().max()?))
+        }
+    }
+}
+
+/// Parses a number of seconds, and rounds it up.
+fn seconds(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let more = u64::from(fraction.bytes().any(|digit| digit != b'0'));
+    // More digits than fit in a u64 are still a number, above the maximum.
+    Some(whole.parse().unwrap_or(u64::MAX).saturating_add(more))
 }
 
 /// Why a redirect was not followed. No text of it holds the target, which may hold a secret.
@@ -527,7 +550,10 @@ mod tests {
         assert_eq!(floor("7"), Some(Duration::from_secs(7)));
         assert_eq!(floor("86400"), Some(MAX_RETRY_AFTER));
         assert_eq!(floor("99999999999999999999999"), Some(MAX_RETRY_AFTER));
-        for nonsense in ["", "-1", "+5", "soon", "1.5"] {
+        for (value, seconds) in [("1.5", 2), ("0.001", 1), ("2.000", 2), ("3, 9, 4", 9)] {
+            assert_eq!(floor(value), Some(Duration::from_secs(seconds)), "{value}");
+        }
+        for nonsense in ["", "-1", "+5", "soon", "1.", ".5", "1.5.2", "5, soon", "1e3"] {
             assert_eq!(floor(nonsense), None, "{nonsense}");
         }
         assert_eq!(refused(401, Some("1")).verdict(), Verdict::Stop);
@@ -543,6 +569,26 @@ mod tests {
         assert_eq!(before(90), Some(Duration::from_secs(90)));
         assert_eq!(before(86_400), Some(MAX_RETRY_AFTER));
         assert_eq!(refusal.retry_after_at(date + Duration::from_secs(1)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn of_several_values_of_retry_after_the_longest_counts_and_dates_are_measured_by_the_servers_clock()
+     {
+        let lines = [
+            ("Retry-After", "5"),
+            ("Retry-After", "soon"),
+            ("Retry-After", "Sun, 06 Nov 1994 08:50:37 GMT"),
+            ("Retry-After", "Sun, 06 Nov 1994 08:49:30 GMT"),
+        ];
+        let with_date = [("Date", "Sun, 06 Nov 1994 08:49:37 GMT")].into_iter().chain(lines);
+        let refusal = |headers| Refusal { status: 503, headers, body: Bytes::new() };
+        let dated = refusal(with_date.collect());
+        assert_eq!(dated.retry_after(), Some(Duration::from_secs(60)));
+        // By our clock both dates are over.
+        assert_eq!(
+            refusal(lines.into_iter().collect()).retry_after(),
+            Some(Duration::from_secs(5))
+        );
     }
 
     #[test]
