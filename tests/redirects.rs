@@ -47,6 +47,27 @@ async fn each_kind_of_redirect_is_followed() {
 }
 
 #[actix::test]
+async fn a_location_that_is_not_utf_8_is_followed_with_its_bytes_percent_encoded() {
+    let reply = b"HTTP/1.1 302 x\r\nLocation: /caf\xe9?q=\xff\r\n\r\n";
+    let server = Server::start([Script::raw_reply(reply.as_slice()).drop_connection(), done()]);
+    assert_eq!(to(&server).run().await.unwrap().epochs, 1);
+    assert_eq!(server.requests()[1].line(), "GET /caf%E9?q=%FF HTTP/1.1");
+}
+
+#[actix::test]
+async fn two_locations_are_followed_if_they_agree() {
+    for (second, epochs) in [("/next", 1), ("/other", 0)] {
+        let server = Server::start([redirect(302, "/next").header("location", second), done()]);
+        let outcome = to(&server).run().await.unwrap();
+        assert_eq!(outcome.epochs, epochs);
+        if epochs == 0 {
+            let differ = RedirectError::Location("two lines that differ".into());
+            assert_eq!(not_followed(outcome), differ);
+        }
+    }
+}
+
+#[actix::test]
 async fn one_past_the_limit_is_an_error_and_none_is_followed_at_zero() {
     let server = Server::start(redirect(302, "/again"));
     let limit = not_followed(to(&server).run().await.unwrap());

@@ -124,7 +124,8 @@ async fn follow_redirects(
         }
         followed += 1;
         tracing::debug!(status = refused.status(), followed, "redirected");
-        plan = Arc::new(plan.redirected(refused.location()).map_err(Error::Redirect)?);
+        let location = refused.location().map_err(Error::Redirect)?;
+        plan = Arc::new(plan.redirected(location.as_deref()).map_err(Error::Redirect)?);
         clock.set(Stage::Dns);
     }
 }

@@ -1,12 +1,13 @@
 //! Why a dial opened no socket; and the body of a refusal, as far as it arrives.
 
 use bytes::{Bytes, BytesMut};
+use percent_encoding::{CONTROLS, percent_encode};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::dial::head::Head;
 use crate::dial::link::Link;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, RedirectError, Refusal};
 use crate::headers::Headers;
 
 /// The most of a body that is returned, in bytes.
@@ -59,8 +60,20 @@ impl UnreadRefusal {
         &self.head.headers
     }
 
-    pub(super) fn location(&self) -> Option<&str> {
-        self.head.headers.get("location")
+    /// Returns the value of `Location`. Bytes that are not UTF-8 are percent-encoded, as curl and browsers do.
+    ///
+    /// # Errors
+    /// Two lines that differ, which browsers refuse too: one of them may have been injected.
+    pub(super) fn location(&self) -> Result<Option<String>, RedirectError> {
+        let mut values = self.head.headers.get_all("location");
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.any(|other| other != value) {
+            return Err(RedirectError::Location("two lines that differ".into()));
+        }
+        Ok(Some(match str::from_utf8(value) {
+            Ok(text) => text.to_owned(),
+            Err(_) => percent_encode(value, CONTROLS).to_string(),
+        }))
     }
 
     /// Reads the body up to its end, to 64 KiB or until `until`. A failure ends the body; the status is returned in any
