@@ -94,7 +94,7 @@ simulate SEEDS="60":
 
 # Each fuzz target for SECONDS; needs nightly and cargo-fuzz
 fuzz SECONDS="30":
-    for target in cookie_date decode inflate round_trip; do \
+    for target in cookie_date decode heads inflate round_trip; do \
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
 
