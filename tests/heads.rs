@@ -232,6 +232,20 @@ fn each_kind_of_odd_line_has_its_row_in_the_documents() {
     assert_eq!(tested, shown);
 }
 
+#[test]
+fn each_refusal_for_safety_has_its_test() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let design = std::fs::read_to_string(format!("{root}/docs/design.md")).unwrap();
+    let (_, section) = design.split_once("\n## What is refused for safety\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let tests: Vec<_> = section.split('`').filter_map(|word| word.split_once("::")).collect();
+    assert!(tests.len() > 10, "{tests:?}");
+    for (file, name) in tests {
+        let source = std::fs::read_to_string(format!("{root}/tests/{file}.rs")).unwrap();
+        assert!(source.contains(&format!("fn {name}(")), "{file}::{name}");
+    }
+}
+
 #[actix::test]
 async fn an_odd_status_line_is_read_where_the_status_is_plain() {
     for line in ["HTTP/1.1  503 two blanks", "HTTP/1.1\t503\t\x01", "HTTP/2 503", "HTTP/1.1 503"] {
