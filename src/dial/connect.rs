@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::dial::clock::Clock;
 use crate::dial::link::BaseTransport;
-use crate::dial::{closure, resolve, socket};
+use crate::dial::{closure, race, resolve, socket};
 use crate::error::{ConnectError, Error, Stage};
 use crate::options::Plan;
 
@@ -43,11 +43,11 @@ async fn connect_tcp(
     port: u16,
     clock: &Clock,
 ) -> Result<(TcpStream, SocketAddr), Error> {
-    let addrs = resolve::lookup(host, port).await?;
+    let addrs = resolve::resolve(host, port).await?;
     clock.set(Stage::Connect);
     let sockets = plan.options.sockets.get();
     let connect = async |addr| Ok((socket::connect(addr, &sockets).await?, addr));
-    resolve::race(addrs, connect).await.map_err(|tried| {
+    race::race(addrs, connect).await.map_err(|tried| {
         let own = tried.iter().find_map(|(_, err)| wrapped_error(err));
         own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))
     })

@@ -1,17 +1,22 @@
 //! One attempt to open a socket: in stages, under one deadline.
 
+mod addresses;
 mod awc;
 mod clock;
 mod closure;
 mod connect;
 mod head;
+mod hosts;
 mod link;
+mod lookups;
 pub(crate) mod preview;
 mod proxy;
+mod race;
 mod redact;
 mod refusal;
 mod reply;
 mod resolve;
+mod resolver;
 mod socket;
 mod socks;
 mod trace;

@@ -12,6 +12,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
+use crate::dial::addresses::Addresses;
 use crate::dial::clock::Clock;
 use crate::dial::link::{BaseTransport, Link};
 use crate::dial::refusal::{DialError, UnreadRefusal};
@@ -56,17 +57,17 @@ pub(super) async fn tunnel(
 }
 
 /// Resolves the name of the target, for a scheme with which the proxy does not.
-async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Vec<SocketAddr>, Error> {
+async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Addresses, Error> {
     let target = &plan.target;
-    let mut addrs = resolve::lookup(&target.host, target.port).await?;
-    if scheme == Scheme::Socks4 {
-        addrs.retain(SocketAddr::is_ipv4);
+    if scheme != Scheme::Socks4 {
+        return resolve::resolve(&target.host, target.port).await;
     }
+    let addrs = resolve::resolve_v4(&target.host, target.port).await?;
     if addrs.is_empty() {
         let none = io::Error::other("the name has no IPv4 address, and SOCKS4 supports no other");
         return Err(Error::Dns { host: target.host.clone(), source: Arc::new(none) });
     }
-    Ok(addrs)
+    Ok(Addresses::new(addrs, None))
 }
 
 /// Connects to the proxy itself, with TLS if its URL says so.
@@ -102,20 +103,26 @@ async fn socks_by_name(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
 async fn socks_by_address(
     plan: &Plan,
     detour: &Detour,
-    addrs: Vec<SocketAddr>,
+    mut addrs: Addresses,
 ) -> Result<Tunnel, Error> {
-    let mut addrs = addrs.into_iter().peekable();
+    let mut next = addrs.next().await;
     loop {
-        let addr = addrs.next().expect("there is one, and the last one returns");
+        let addr = next.expect("there is one, and the last one returns");
         // After a refusal a SOCKS proxy closes the connection, so that each address needs a new one.
         let (plain, peer) = connect_to_proxy(plan, detour).await?;
-        match socks::connect(plain, &detour.proxy, socks::Target::Addr(addr)).await {
+        let err = match socks::connect(plain, &detour.proxy, socks::Target::Addr(addr)).await {
             Ok(plain) => return Ok((plain, peer)),
-            // The proxy cannot reach this address, or does not support its family. Another address may do. Any other
-            // reply would be the same for all of them.
-            Err(ProxyError::Socks { reply: 1 | 3..=6 | 8 | 91, .. }) if addrs.peek().is_some() => {}
-            Err(err) => return Err(Error::Proxy(err)),
+            Err(err) => err,
+        };
+        // The proxy cannot reach this address, or does not support its family. Another address may do. Any other reply
+        // would be the same for all of them.
+        if matches!(err, ProxyError::Socks { reply: 1 | 3..=6 | 8 | 91, .. }) {
+            next = addrs.next().await;
+            if next.is_some() {
+                continue;
+            }
         }
+        return Err(Error::Proxy(err));
     }
 }
 
@@ -279,7 +286,7 @@ mod tests {
         options.proxy = Some(Secret::new("socks4://p"));
         let mut plan = Plan::new("ws://h/", options).unwrap();
         plan.target.host = "::1".into(); // as if the name led there alone
-        let err = resolve_target(&plan, Scheme::Socks4).await.unwrap_err();
+        let err = resolve_target(&plan, Scheme::Socks4).await.err().unwrap();
         assert!(matches!(&err, Error::Dns { host, .. } if host == "::1"), "{err:?}");
         assert!(resolve_target(&plan, Scheme::Socks5).await.is_ok());
     }
@@ -306,7 +313,8 @@ mod tests {
         }));
         let plan = Plan::new("ws://h/", options).unwrap();
         let addrs = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], 80)));
-        socks_by_address(&plan, plan.detour.as_ref().unwrap(), addrs.into()).await
+        let addrs = Addresses::new(addrs.into(), None);
+        socks_by_address(&plan, plan.detour.as_ref().unwrap(), addrs).await
     }
 
     #[tokio::test]
