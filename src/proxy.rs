@@ -125,7 +125,8 @@ impl Scheme {
             "https" => Scheme::Https,
             "socks4" => Scheme::Socks4,
             "socks4a" => Scheme::Socks4a,
-            "socks5" => Scheme::Socks5,
+            // What `socks` means differs: version 4 for curl, the newer one for Python and most others.
+            "socks5" | "socks" => Scheme::Socks5,
             "socks5h" => Scheme::Socks5h,
             _ => return None,
         })
@@ -170,6 +171,14 @@ impl Credentials {
             Scheme::Http | Scheme::Https if self.user.contains(':') => {
                 Err(BadProxy("a colon in the user name, where HTTP ends it"))
             }
+            // RFC 7617, 2, and the same as for `basic_auth`.
+            Scheme::Http | Scheme::Https
+                if [&self.user, &self.password]
+                    .iter()
+                    .any(|word| word.bytes().any(|byte| byte.is_ascii_control())) =>
+            {
+                Err(BadProxy("a control character in the user name or the password"))
+            }
             Scheme::Http | Scheme::Https => Ok(()),
             // A zero byte ends the user name on the wire.
             Scheme::Socks4 | Scheme::Socks4a if password > 0 => {
@@ -194,15 +203,16 @@ impl Credentials {
 
 /// Returns the environment variable that names the proxy for a connection, and its value.
 ///
-/// The rules are curl's: the variable of the scheme before the general one, lower case before upper
-/// case, and an empty value counts as unset. `HTTP_PROXY` is not read: a client of a CGI program
-/// could set it with a header `Proxy`.
+/// The rules are curl's: the variable of the scheme `ws` or `wss` first, then that of `http` or `https`,
+/// then the general one; lower case before upper case, and an empty value counts as unset. `HTTP_PROXY`
+/// is not read: a client of a CGI program could set it with a header `Proxy`.
 pub(crate) fn from_env(
     secure: bool,
     variable: impl Fn(&str) -> Option<String>,
 ) -> Option<(&'static str, String)> {
-    const PLAIN: &[&str] = &["http_proxy", "all_proxy", "ALL_PROXY"];
-    const SECURE: &[&str] = &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    const PLAIN: &[&str] = &["ws_proxy", "WS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"];
+    const SECURE: &[&str] =
+        &["wss_proxy", "WSS_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
     first_set(if secure { SECURE } else { PLAIN }, variable)
 }
 
@@ -240,6 +250,8 @@ enum HostPattern {
     All,
     /// A name and all names below it.
     Named(String),
+    /// `*.` and a name: all names below it, without the name.
+    Below(String),
     /// The addresses that share this many leading bits with this one.
     Network(IpAddr, u32),
 }
@@ -264,6 +276,9 @@ impl NoProxy {
                         is_in_network(*net, addr, *bits)
                     }
                     (HostPattern::Named(parent), None) => is_below(&name, parent),
+                    (HostPattern::Below(parent), None) => {
+                        name != *parent && is_below(&name, parent)
+                    }
                     _ => false,
                 }
         };
@@ -281,11 +296,29 @@ impl Rule {
         if let Some((net, bits)) = parse_network(word) {
             return Some(Rule { host: HostPattern::Network(net, bits), port });
         }
-        // `.example.com` means the same as `example.com`, as it does for curl.
         let name = word.strip_suffix('.').unwrap_or(word);
-        let name = name.strip_prefix('.').unwrap_or(name).to_ascii_lowercase();
-        (!name.is_empty()).then_some(Rule { host: HostPattern::Named(name), port })
+        let host = match name.strip_prefix("*.") {
+            Some(name) => HostPattern::Below(ascii_name(name)),
+            // `.example.com` means the same as `example.com`, as it does for curl.
+            None => HostPattern::Named(ascii_name(name.strip_prefix('.').unwrap_or(name))),
+        };
+        match &host {
+            HostPattern::Named(name) | HostPattern::Below(name) if name.is_empty() => None,
+            _ => Some(Rule { host, port }),
+        }
     }
+}
+
+/// Returns a name in lower case, and in its ASCII form if it is an internationalised one: hosts are
+/// compared in the form in which they are dialled.
+fn ascii_name(name: &str) -> String {
+    // Not for ASCII: the URL standard would take `192.168.1` for an address.
+    if !name.is_ascii()
+        && let Ok(Host::Domain(ascii)) = Host::parse(name)
+    {
+        return ascii.strip_suffix('.').unwrap_or(&ascii).to_owned();
+    }
+    name.to_ascii_lowercase()
 }
 
 /// Splits `host:port`. An IPv6 address needs brackets to have a port.
@@ -359,9 +392,10 @@ mod tests {
     fn each_scheme_has_its_port() {
         let port = |scheme: &str| proxy(&format!("{scheme}://h")).port;
         assert_eq!((port("http"), port("https")), (80, 443));
-        for scheme in ["socks4", "socks4a", "socks5", "socks5h"] {
+        for scheme in ["socks", "socks4", "socks4a", "socks5", "socks5h"] {
             assert_eq!(port(scheme), 1080, "{scheme}");
         }
+        assert_eq!(proxy("socks://h").scheme, Scheme::Socks5);
     }
 
     #[test]
@@ -386,6 +420,8 @@ mod tests {
             "socks4://u:hunter2@h",
             "socks4://u%00@h",
             "http://u%3A:hunter2@h",
+            "http://u%0a:hunter2@h",
+            "https://u:hunter2%00@h",
             "http://u:%ff@h",
             &long,
             &long4,
@@ -400,7 +436,8 @@ mod tests {
         assert!(proxy("socks5h://h").check_target(&"n".repeat(256)).is_err());
     }
 
-    /// The results of curl 7.88.1 for each of these, run by hand.
+    /// The results of curl 7.88.1 for each of these, run by hand; only `*.b.com`, which it does not know,
+    /// is in a test of its own.
     #[test]
     fn hosts_go_past_a_proxy_as_with_curl() {
         let past = [
@@ -428,7 +465,6 @@ mod tests {
             ("b.com", "evilb.com"),
             (".b.com", "evilb.com"),
             ("a.b.com", "b.com"),
-            ("*.b.com", "a.b.com"),
             (".", "x.com"),
             ("", "x.com"),
             (" , ,", "x.com"),
@@ -461,6 +497,50 @@ mod tests {
     }
 
     #[test]
+    fn an_asterisk_stands_for_the_names_below() {
+        let matches = |list: &str, host| NoProxy::parse(list).matches(host, 80);
+        for (list, host) in [
+            ("*.b.com", "a.b.com"),
+            ("*.B.com.", "x.a.b.COM."),
+            ("a.com, *.b.com:80", "a.b.com"),
+            ("*.b\u{fc}cher.example", "a.xn--bcher-kva.example"),
+        ] {
+            assert!(matches(list, host), "{list:?} {host}");
+        }
+        for (list, host) in [
+            ("*.b.com", "b.com"),
+            ("*.b.com", "evilb.com"),
+            ("*.b.com", "a.b.com.evil"),
+            ("*.b.com:81", "a.b.com"),
+            ("*b.com", "a.b.com"),
+            ("a.*.com", "a.b.com"),
+            ("*.", "x.com"),
+            ("*.0.0.1", "127.0.0.1"),
+        ] {
+            assert!(!matches(list, host), "{list:?} {host}");
+        }
+    }
+
+    #[test]
+    fn an_internationalised_name_is_compared_in_its_ascii_form() {
+        let matches = |list: &str, host| NoProxy::parse(list).matches(host, 80);
+        for list in [
+            "b\u{fc}cher.example",
+            "B\u{dc}CHER.example",
+            ".b\u{fc}cher.example",
+            "b\u{fc}cher\u{3002}example",
+            "b\u{fc}cher.example:80",
+            "XN--bcher-kva.example",
+        ] {
+            assert!(matches(list, "xn--bcher-kva.example"), "{list}");
+            assert!(matches(list, "a.xn--bcher-kva.example"), "{list}");
+        }
+        assert!(!matches("b\u{fc}cher.example", "bucher.example"));
+        // Digits of another script do not become an address.
+        assert!(!matches("\u{ff11}.2.3.4", "1.2.3.4"));
+    }
+
+    #[test]
     fn the_environment_is_read_as_by_curl() {
         let env = |set: &'static [(&str, &str)]| {
             move |name: &str| {
@@ -477,6 +557,21 @@ mod tests {
         assert_eq!(found(false, &[("https_proxy", "a")]), None);
         assert_eq!(found(true, &[("http_proxy", "a")]), None);
         assert_eq!(found(false, &[("HTTP_PROXY", "a")]), None);
+        let all = &[
+            ("ws_proxy", "a"),
+            ("WS_PROXY", "b"),
+            ("http_proxy", "c"),
+            ("wss_proxy", "d"),
+            ("WSS_PROXY", "e"),
+            ("https_proxy", "f"),
+        ];
+        assert_eq!(found(false, all), is("ws_proxy", "a"));
+        assert_eq!(found(false, &all[1..]), is("WS_PROXY", "b"));
+        assert_eq!(found(false, &all[2..]), is("http_proxy", "c"));
+        assert_eq!(found(true, all), is("wss_proxy", "d"));
+        assert_eq!(found(true, &all[4..]), is("WSS_PROXY", "e"));
+        assert_eq!(found(true, &all[5..]), is("https_proxy", "f"));
+        assert_eq!(found(true, &all[..3]), None);
         assert_eq!(found(true, &[("HTTPS_PROXY", "a")]), is("HTTPS_PROXY", "a"));
         assert_eq!(found(false, &[("http_proxy", ""), ("ALL_PROXY", "b")]), is("ALL_PROXY", "b"));
         assert_eq!(

@@ -21,7 +21,9 @@ impl Program {
         let example = test.ancestors().nth(2).unwrap().join("examples").join(name);
         let example = example.with_extension(std::env::consts::EXE_EXTENSION);
         let mut command = Command::new(&example);
-        for proxy in ["http_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"] {
+        for proxy in
+            ["ws_proxy", "WS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"]
+        {
             command.env_remove(proxy);
         }
         let mut child = command

@@ -320,6 +320,28 @@ async fn a_line_of_the_applications_own_replaces_ours() {
 }
 
 #[actix::test]
+async fn an_empty_value_leaves_a_line_of_ours_out() {
+    let request = sent(|builder| {
+        let builder = builder.origin("http://a").cookie("a=1").bearer_auth("a");
+        let builder = builder.header("origin", "").header("Cookie", " ");
+        builder.header_lines(["User-Agent:", "X-Empty:"]).headers([("AUTHORIZATION", Some(""))])
+    })
+    .await;
+    for name in ["origin", "cookie", "user-agent", "authorization"] {
+        assert_eq!(request.header(name), None, "{name}");
+    }
+    assert_eq!(request.header("x-empty"), Some(""));
+    let made =
+        sent(|builder| builder.headers_with(async |_| Ok::<_, String>([("User-Agent", "")])));
+    assert_eq!(made.await.header("user-agent"), None);
+    // There is no request without Host (RFC 9112, 3.2), and `None` is no value, but no line.
+    let refused = Connection::builder("ws://h/").header("Host", "").check().unwrap_err();
+    assert_eq!(refused.to_string(), "header: \"Host\": not a host with an optional port");
+    let none = sent(|builder| builder.headers([("User-Agent", None::<String>)]));
+    assert!(none.await.header("user-agent").unwrap().starts_with("actix-ws-client/"));
+}
+
+#[actix::test]
 async fn headers_come_as_a_list_a_map_or_whole_lines() {
     let map = BTreeMap::from([("X-Map", Some("1")), ("X-None", None)]);
     let request = sent(|builder| {

@@ -164,14 +164,31 @@ async fn an_http_proxy_is_asked_for_host_and_port_and_told_who_asks() {
     greets(to(&url).proxy(proxy.url("http", "us%40er:hunter2@"))).await;
     let addr = server.addr();
     let expected = format!(
-        "CONNECT {addr} HTTP/1.1\r\nHost: {addr}\r\n\
-         Proxy-Authorization: Basic dXNAZXI6aHVudGVyMg==\r\n\r\n"
+        "CONNECT {addr} HTTP/1.1\r\nHost: {addr}\r\nUser-Agent: actix-ws-client/{}\r\n\
+         Proxy-Authorization: Basic dXNAZXI6aHVudGVyMg==\r\n\r\n",
+        env!("CARGO_PKG_VERSION")
     );
     assert_eq!(proxy.read(), [expected.into_bytes()]);
     // The header lines for the proxy are not sent to the server.
     let request = &server.requests()[0];
     assert_eq!(request.header("proxy-authorization"), None);
     assert_eq!(request.header("host"), Some(addr.to_string().as_str()));
+}
+
+#[actix::test]
+async fn a_user_agent_of_the_applications_own_is_the_servers_and_a_proxy_sees_none_that_is_left_out()
+ {
+    for (given, proxied, sent) in [
+        ("me/1", Some(concat!("actix-ws-client/", env!("CARGO_PKG_VERSION"))), Some("me/1")),
+        ("", None, None),
+    ] {
+        let server = greeting();
+        let proxy = Proxy::start([Head, say(OK), Pipe(server.addr())]).await;
+        greets(to(server.url()).proxy(proxy.url("http", "")).header("User-Agent", given)).await;
+        let head = String::from_utf8(proxy.read().remove(0)).unwrap();
+        let line = head.lines().find_map(|line| line.strip_prefix("User-Agent: "));
+        assert_eq!((line, server.requests()[0].header("user-agent")), (proxied, sent));
+    }
 }
 
 #[actix::test]
@@ -553,6 +570,9 @@ async fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
     let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
     for variable in ["http_proxy", "https_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"]
     {
+        child.env_remove(variable);
+    }
+    for variable in ["ws_proxy", "WS_PROXY", "wss_proxy", "WSS_PROXY"] {
         child.env_remove(variable);
     }
     // No server listens there: what arrives came through the proxy.

@@ -44,7 +44,7 @@ pub(super) async fn tunnel(
         match (detour.proxy.scheme, addrs) {
             (Scheme::Http | Scheme::Https, _) => {
                 let (plain, peer) = connect_to_proxy(plan, detour).await?;
-                Ok((request_tunnel(plain, &detour.proxy, &plan.target).await?, peer))
+                Ok((request_tunnel(plain, &detour.proxy, plan).await?, peer))
             }
             (_, None) => Ok(socks_by_name(plan, detour).await?),
             (_, Some(addrs)) => Ok(socks_by_address(plan, detour, addrs).await?),
@@ -130,9 +130,9 @@ async fn socks_by_address(
 async fn request_tunnel(
     mut plain: BaseTransport,
     proxy: &Proxy,
-    target: &Target,
+    plan: &Plan,
 ) -> Result<BaseTransport, DialError> {
-    let request = request(proxy, target);
+    let request = request(proxy, &plan.target, plan.proxy_user_agent());
     plain.write_all(request.as_bytes()).await.map_err(transport_error)?;
     plain.flush().await.map_err(transport_error)?;
     let mut inbox = BytesMut::new();
@@ -179,13 +179,16 @@ fn broken_off(plain: BaseTransport, mut inbox: BytesMut, err: Option<io::Error>)
 
 /// Makes the head of the request. The credentials are all that the application chose of it, and they are encoded, so that
 /// no line can be injected.
-fn request(proxy: &Proxy, target: &Target) -> String {
+fn request(proxy: &Proxy, target: &Target, user_agent: Option<&str>) -> String {
     let (host, port) = (&target.host, target.port);
     let authority = match host.parse() {
         Ok(IpAddr::V6(addr)) => format!("[{addr}]:{port}"),
         _ => format!("{host}:{port}"),
     };
     let mut head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
+    if let Some(agent) = user_agent {
+        head.push_str(&format!("User-Agent: {agent}\r\n"));
+    }
     if let Some(credentials) = &proxy.credentials {
         // RFC 7617, 2
         let pair = STANDARD.encode(format!("{}:{}", credentials.user, credentials.password));
@@ -259,14 +262,14 @@ mod tests {
     use crate::options::{Options, Secret, TransportFactory};
 
     fn asked(proxy: &str, url: &str) -> String {
-        request(&Proxy::parse(proxy).unwrap(), &Target::parse(url).unwrap())
+        request(&Proxy::parse(proxy).unwrap(), &Target::parse(url).unwrap(), Some("a/1"))
     }
 
     #[test]
     fn a_request_names_host_and_port_and_brackets_ipv6() {
         assert_eq!(
             asked("http://p", "ws://example.com/secret?x"),
-            "CONNECT example.com:80 HTTP/1.1\r\nHost: example.com:80\r\n\r\n"
+            "CONNECT example.com:80 HTTP/1.1\r\nHost: example.com:80\r\nUser-Agent: a/1\r\n\r\n"
         );
         let v6 = asked("http://p", "wss://[::1]/");
         assert!(v6.starts_with("CONNECT [::1]:443 HTTP/1.1\r\nHost: [::1]:443\r\n"), "{v6}");
@@ -274,8 +277,8 @@ mod tests {
 
     #[test]
     fn credentials_are_decoded_and_encoded() {
-        let head = asked("http://us%40er:p%0D%0Aw@p", "ws://u:other@h/");
-        let pair = STANDARD.encode("us@er:p\r\nw");
+        let head = asked("http://us%40er:p%C3%BC:w@p", "ws://u:other@h/");
+        let pair = STANDARD.encode("us@er:p\u{fc}:w");
         assert!(head.ends_with(&format!("Proxy-Authorization: Basic {pair}\r\n\r\n")), "{head}");
         assert!(asked("http://u@p", "ws://h").contains(&STANDARD.encode("u:")));
     }

@@ -37,9 +37,6 @@ pub(super) struct Upgraded {
 /// The initial capacity for a head, in bytes: most requests and most replies fit.
 const TYPICAL_HEAD: usize = 768;
 
-/// The longest path and query that is sent, in bytes. No server is known to accept more.
-const MAX_RESOURCE: usize = 64 << 10;
-
 /// Upgrades `link` to a WebSocket. The request carries the cookies of `jar`.
 ///
 /// # Errors
@@ -53,7 +50,7 @@ pub(super) async fn upgrade(
     let (pending, key) = PendingKey::new().map_err(Error::Handshake)?;
     let trace = Trace::new(&plan.options);
     let cookies = jar.and_then(|jar| cookies(plan, &jar.borrow()));
-    let request = request(plan, cookies, &key).map_err(Error::Handshake)?;
+    let request = request(plan, cookies, &key);
     // A server that refuses a request may reply and hang up before it has read all of it. So a failed write does not
     // end the attempt: there may be a reply to read.
     let write_error = write_request(&mut link, &request).await.err();
@@ -85,18 +82,7 @@ fn cookies(plan: &Plan, jar: &Jar) -> Option<Vec<u8>> {
 }
 
 /// Makes the head of the request (RFC 6455, 4.1), with `Host` first (RFC 9110, 7.2).
-///
-/// # Errors
-/// [`HandshakeError::Request`] when path and query are longer than [`MAX_RESOURCE`].
-pub(super) fn request(
-    plan: &Plan,
-    cookies: Option<Vec<u8>>,
-    key: &Key,
-) -> Result<BytesMut, HandshakeError> {
-    if plan.target.resource.len() > MAX_RESOURCE {
-        let words = "the URL is too long: more than 64 KiB of path and query";
-        return Err(HandshakeError::Request(words.into()));
-    }
+pub(super) fn request(plan: &Plan, cookies: Option<Vec<u8>>, key: &Key) -> BytesMut {
     let mut head = BytesMut::with_capacity(TYPICAL_HEAD);
     let mut add = |part: &[u8]| head.extend_from_slice(part);
     [b"GET ", plan.target.resource.as_bytes(), b" HTTP/1.1\r\n"].into_iter().for_each(&mut add);
@@ -110,7 +96,7 @@ pub(super) fn request(
          Sec-WebSocket-Key: ");
     head.extend_from_slice(key);
     head.extend_from_slice(b"\r\n\r\n");
-    Ok(head)
+    head
 }
 
 async fn write_request(link: &mut Link, request: &[u8]) -> io::Result<()> {
@@ -201,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_request_has_its_lines_in_order() {
-        let request = request(&plan(), Some("kept=2".into()), b"KEY=KEY=KEY=KEY=KEY=KEY=").unwrap();
+        let request = request(&plan(), Some("kept=2".into()), b"KEY=KEY=KEY=KEY=KEY=KEY=");
         let agent = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "GET /a?b HTTP/1.1\r\nHost: h:81\r\nOrigin: http://h:81\r\n\
@@ -214,8 +200,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_reply_is_read_behind_a_request_of_any_length() {
-        for length in [1, 2 * TYPICAL_HEAD, MAX_RESOURCE - 1] {
-            let (ours, theirs) = duplex(MAX_RESOURCE / 2);
+        for length in [1, 2 * TYPICAL_HEAD, (64 << 10) - 1] {
+            let (ours, theirs) = duplex(32 << 10);
             let target = format!("ws://h:81/{}", "a".repeat(length));
             let plan = Plan::new(&target, Options::new(Reconnect::never())).unwrap();
             let served = async {

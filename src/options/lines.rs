@@ -2,12 +2,13 @@
 
 use crate::headers::Headers;
 use crate::options::plan::Plan;
-use crate::options::request::{Auth, HOST, Origin, is_named};
+use crate::options::request::{Auth, HOST, Origin, is_named, leaves_out};
+use crate::options::secret::Secret;
 
 impl Plan {
     /// Calls `emit` for each header line of the request that is not the handshake's own, in order, with its name and the
-    /// pieces of its value: first this crate's lines, without those that the application replaces, then the
-    /// application's. Lines that may hold credentials, and the application's `Host`, are left out unless the application
+    /// pieces of its value: first this crate's lines, without those that the application replaces or leaves out
+    /// with an empty value, then the application's. Lines that may hold credentials, and the application's `Host`, are left out unless the application
     /// named the target's origin. `jar_cookies` are the jar's cookies for this target; the application's own follow them
     /// (as in WebSocketApp).
     pub(crate) fn lines(&self, jar_cookies: Option<&[u8]>, mut emit: impl FnMut(&str, &[&[u8]])) {
@@ -49,7 +50,18 @@ impl Plan {
             (Some(cookie), None) | (None, Some(cookie)) => add("Cookie", &[cookie]),
             (None, None) => {}
         }
-        own().for_each(|(name, value)| emit(name, &[value.reveal().as_bytes()]));
+        let sent = own().filter(|(name, value)| !leaves_out(name, value));
+        sent.for_each(|(name, value)| emit(name, &[value.reveal().as_bytes()]));
+    }
+
+    /// Returns the value of `User-Agent` for a proxy (RFC 9110, 10.1.5); `None` if the application left that line out.
+    /// A value of the application's own is for the server alone.
+    pub(crate) fn proxy_user_agent(&self) -> Option<&'static str> {
+        let headers = &self.options.headers;
+        let left_out = |(name, value): &(String, Secret)| {
+            is_named(name, "user-agent") && leaves_out(name, value)
+        };
+        (!headers.iter().any(left_out)).then_some(USER_AGENT)
     }
 
     /// Returns the value of `Host`.

@@ -33,7 +33,7 @@ use crate::tls::Tls;
 pub use crate::options::per_dial::{Attempt, HeaderText};
 pub(crate) use crate::options::plan::{Detour, Plan};
 pub(crate) use crate::options::secret::Secret;
-pub(crate) use crate::options::target::Target;
+pub(crate) use crate::options::target::{Target, warn_of_fragment};
 pub(crate) use crate::options::transport::{BoxedTransport, TransportFactory};
 
 /// All options of one connection, as the builder collects them. Defaults and details: the builder's methods of the

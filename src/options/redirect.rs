@@ -41,6 +41,8 @@ fn resolve(target: &Target, location: &str) -> Result<Target, RedirectError> {
     let refuse = |err: &dyn ToString| RedirectError::Location(err.to_string().into());
     let base = Url::parse(&base).map_err(|err| refuse(&err))?;
     let mut url = base.join(location).map_err(|err| refuse(&err))?;
+    // Ignored, and so not checked either. Both fail only where there can be no user info.
+    let _ = (url.set_username(""), url.set_password(None));
     let ours = match url.scheme() {
         "http" => "ws",
         "https" => "wss",
@@ -81,6 +83,7 @@ mod tests {
             ("ws://h/", "HTTPS://h/c", "wss://h/c"),
             ("wss://h/", "https://h:443/c", "wss://h/c"),
             ("ws://h/", "wss://[::1]:8/", "wss://[::1]:8/"),
+            ("ws://h/", "ws://u%3A%0a:p@g/", "ws://g/"),
         ] {
             assert_eq!(led(from, location), Ok(expected.to_owned()), "{from} {location}");
         }

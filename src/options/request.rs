@@ -51,10 +51,8 @@ impl Request {
     /// [`ConfigError::Option`] with the name of the first invalid option.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         check_subprotocols(&self.subprotocols)?;
-        if let Some(host) = &self.host
-            && (host.is_empty() || !host.bytes().all(is_host))
-        {
-            return Err(ConfigError::option("host", "not a host with an optional port"));
+        if let Some(host) = &self.host {
+            check_host(host).map_err(|reason| ConfigError::option("host", reason))?;
         }
         if let Origin::Own(origin) = &self.origin
             && (origin.is_empty() || !origin.bytes().all(|byte| byte.is_ascii_graphic()))
@@ -74,13 +72,9 @@ impl Auth {
     fn check(&self) -> Result<(), ConfigError> {
         match self {
             Auth::Basic { user, password } => {
-                // RFC 7617, 2
-                if user.reveal().contains(':') {
-                    return Err(ConfigError::option("basic_auth", "a colon in the user's name"));
-                }
-                if [user, password].iter().any(|word| word.reveal().bytes().any(is_control)) {
-                    return Err(ConfigError::option("basic_auth", "a control character"));
-                }
+                let checked =
+                    check_credentials(user.reveal().as_bytes(), password.reveal().as_bytes());
+                checked.map_err(|reason| ConfigError::option("basic_auth", reason))?;
             }
             Auth::Bearer(token) => {
                 // RFC 6750, 2.1
@@ -102,6 +96,28 @@ impl Auth {
             }
             Auth::Bearer(token) => format!("Bearer {}", token.reveal()),
         })
+    }
+}
+
+/// Checks that a user and a password can be sent (RFC 7617, 2).
+///
+/// # Errors
+/// Which rule they break.
+pub(super) fn check_credentials(user: &[u8], password: &[u8]) -> Result<(), &'static str> {
+    if user.contains(&b':') {
+        return Err("a colon in the user's name");
+    }
+    match [user, password].iter().any(|word| word.iter().any(u8::is_ascii_control)) {
+        true => Err("a control character in the user's name or the password"),
+        false => Ok(()),
+    }
+}
+
+/// Checks a value of `Host`.
+fn check_host(value: &str) -> Result<(), &'static str> {
+    match !value.is_empty() && value.bytes().all(is_host) {
+        true => Ok(()),
+        false => Err("not a host with an optional port"),
     }
 }
 
@@ -134,6 +150,13 @@ const HANDSHAKE_HEADERS: [&str; 4] =
 /// Headers that a request may have only once (RFC 9110, 5.3). Of two, a server may believe either.
 const SINGLETON_HEADERS: [&str; 5] = [HOST, "origin", "user-agent", "authorization", "cookie"];
 
+/// Whether a line says that the request has no such header: an empty value of one of ours that can be left
+/// out. None of these can be empty on the wire (RFC 9110, 10.1.5 and 11.6.2; RFC 6454, 7.1; RFC 6265, 4.2.1).
+pub(super) fn leaves_out(name: &str, value: &Secret) -> bool {
+    value.reveal().trim_ascii().is_empty()
+        && SINGLETON_HEADERS.iter().any(|ours| *ours != HOST && is_named(name, ours))
+}
+
 /// Checks the application's header lines, each alone and all together.
 ///
 /// # Errors
@@ -162,6 +185,9 @@ fn check_header(name: &str, value: &str) -> Result<(), ConfigError> {
     }
     if HANDSHAKE_HEADERS.contains(&lower.as_str()) || lower.starts_with("sec-websocket-") {
         return refuse("set by the handshake itself");
+    }
+    if lower == HOST {
+        return check_host(value).or_else(refuse);
     }
     Ok(())
 }
@@ -202,6 +228,10 @@ mod tests {
         }
         assert!(check_header("Sec-WebSocket-Key", "x").is_err());
         assert!(check_header("Connection", "close").is_err());
+        for host in ["", "a b", "h/x", "u@h", "h\t", "\u{e9}", "h#", "h,g\0"] {
+            assert!(check_header("hOST", host).is_err(), "{host:?}");
+        }
+        assert!(check_header("Host", "[::1]:81").is_ok());
         assert!(check_header("X-Token", "a b\tc \u{e9}").is_ok());
     }
 

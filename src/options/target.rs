@@ -7,6 +7,7 @@ use url::{Host, Url};
 
 use crate::cookies::Destination;
 use crate::error::ConfigError;
+use crate::options::request::check_credentials;
 use crate::options::secret::Secret;
 
 /// The target of a connection: the parts of a `ws` or `wss` URL (RFC 6455, 3).
@@ -26,11 +27,26 @@ pub(crate) struct Target {
     pub(crate) authorization: Option<Secret>,
 }
 
+/// The longest path and query that is sent, in bytes. No server is known to accept more.
+const MAX_RESOURCE: usize = 64 << 10;
+
+/// Logs a warning if a URL has a fragment, which is dropped: RFC 6455, 3 forbids one, and a `#` that is
+/// part of a path or a query is written `%23`.
+pub(crate) fn warn_of_fragment(url: &str) {
+    // The URL is not shown: it may hold a secret.
+    if url.contains('#') {
+        tracing::warn!(
+            "the URL has a fragment, which is not sent: write %23 for a # in path or query"
+        );
+    }
+}
+
 impl Target {
     /// Parses a URL by the URL standard. The fragment is dropped.
     ///
     /// # Errors
-    /// [`ConfigError::Url`] unless it is `ws` or `wss` with a host and a port that can be dialled.
+    /// [`ConfigError::Url`] unless it is `ws` or `wss` with a host and a port that can be dialled, a path
+    /// and a query of at most 64 KiB, and user info that `Authorization` can carry.
     pub(crate) fn parse(text: &str) -> Result<Target, ConfigError> {
         let refuse = |reason: &str| ConfigError::Url { reason: reason.to_owned() };
         // `ws:///feed` has no host, but the URL standard would take `feed` for it.
@@ -62,7 +78,10 @@ impl Target {
             Some(query) => format!("{}?{query}", url.path()),
             None => url.path().to_owned(),
         };
-        let authorization = user_info(&url);
+        if resource.len() > MAX_RESOURCE {
+            return Err(refuse("path and query are longer than 64 KiB"));
+        }
+        let authorization = user_info(&url).map_err(refuse)?;
         Ok(Target { secure, host, port, resource, authority, authorization })
     }
 
@@ -78,15 +97,19 @@ impl Target {
     }
 }
 
-/// Returns Basic credentials (RFC 7617) from `user:password@`, percent-decoded.
-fn user_info(url: &Url) -> Option<Secret> {
+/// Returns Basic credentials (RFC 7617) from `user:password@`, percent-decoded; `None` without any.
+///
+/// # Errors
+/// As for `ConnectionBuilder::basic_auth`.
+fn user_info(url: &Url) -> Result<Option<Secret>, &'static str> {
     if url.username().is_empty() && url.password().is_none() {
-        return None;
+        return Ok(None);
     }
-    let mut pair = percent_decode_str(url.username()).collect::<Vec<u8>>();
-    pair.push(b':');
-    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
-    Some(Secret::new(format!("Basic {}", STANDARD.encode(pair))))
+    let user: Vec<u8> = percent_decode_str(url.username()).collect();
+    let password: Vec<u8> = percent_decode_str(url.password().unwrap_or_default()).collect();
+    check_credentials(&user, &password)?;
+    let pair = STANDARD.encode([&user[..], b":", &password].concat());
+    Ok(Some(Secret::new(format!("Basic {pair}"))))
 }
 
 #[cfg(test)]
@@ -182,6 +205,32 @@ mod tests {
         // Bytes that are no UTF-8 are sent as they are.
         let latin = parsed("ws://us:p%E4ss@h/").authorization.unwrap();
         assert_eq!(latin.reveal(), format!("Basic {}", STANDARD.encode(b"us:p\xe4ss")));
+    }
+
+    #[test]
+    fn user_info_is_checked_as_credentials_are() {
+        for url in
+            ["ws://u%3As:hunter2@h/", "ws://u%0a:hunter2@h/", "ws://u:hunter2%7F@h/", "ws://%00@h/"]
+        {
+            let refused = Target::parse(url).unwrap_err().to_string();
+            assert!(refused.starts_with("url: a co"), "{url}: {refused}");
+            assert!(!refused.contains("hunter2"), "{refused}");
+        }
+        let colon = parsed("ws://u:pass%3Aword:x@h/").authorization.unwrap();
+        assert_eq!(colon.reveal(), format!("Basic {}", STANDARD.encode("u:pass:word:x")));
+    }
+
+    #[test]
+    fn a_path_and_a_query_of_more_than_64_kib_are_refused() {
+        let target = |length: usize| Target::parse(&format!("ws://h/?{}", "a".repeat(length - 2)));
+        assert!(target(MAX_RESOURCE).is_ok());
+        let refused = target(MAX_RESOURCE + 1).unwrap_err().to_string();
+        assert_eq!(refused, "url: path and query are longer than 64 KiB");
+        // The length on the wire counts.
+        assert!(
+            Target::parse(&format!("ws://h/{}", "\u{fc}".repeat(MAX_RESOURCE / 6 + 1))).is_err()
+        );
+        assert!(Target::parse(&format!("ws://h/#{}", "a".repeat(MAX_RESOURCE))).is_ok());
     }
 
     #[test]

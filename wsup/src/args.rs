@@ -28,7 +28,7 @@ use crate::value::{
 /// Sends each line of stdin as a text message, prints the messages that it receives, and reconnects
 /// with backoff when the connection is lost.
 #[derive(Parser)]
-#[command(name = "wsup", version, after_help = AFTER_HELP)]
+#[command(name = "wsup", version, after_help = AFTER_HELP, args_override_self = true)]
 pub(crate) struct Args {
     /// The server: ws://host:port/path or wss://…; the default port is 80 or 443; of several URLs, each
     /// failed dial moves on to the next
@@ -38,7 +38,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) output: OutputFlags,
 
-    /// Add a header line to the upgrade request; repeatable; @FILE: the lines of a file
+    /// Add a header line to the upgrade request; repeatable; @FILE: the lines of a file;
+    /// 'User-Agent:' sends none
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
@@ -171,7 +172,7 @@ pub(crate) struct Args {
     #[arg(long)]
     key_log: bool,
 
-    /// Connect through this proxy: http, https, socks4, socks4a, socks5 or socks5h
+    /// Connect through this proxy: http, https, socks4, socks4a, socks5 (socks) or socks5h
     /// [default: that of the environment, as for curl]; @FILE: the content of a file
     // Without a parser of clap: it repeats a value that it refuses, and this one may have a password.
     #[arg(short, long, value_name = "URL")]
@@ -201,6 +202,7 @@ pub(crate) struct Args {
 
 const AFTER_HELP: &str = "\
 Times are written 500ms, 10s, 2m or 1h; sizes 4096, 256k or 16m.
+Of a flag that is not repeatable the last one counts.
 RUST_LOG selects the log records on stderr [default: warnings].
 
 Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 aborted by a second signal.";

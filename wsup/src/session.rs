@@ -1,5 +1,7 @@
 //! One run, from its flags to its exit status.
 
+#[cfg(unix)]
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
 use std::pin::pin;
@@ -54,6 +56,9 @@ pub(crate) fn main(began: Instant) -> Status {
         return complete(shell);
     }
     log(&args);
+    if let Err(err) = enough_files() {
+        return cannot("start", &err);
+    }
     let system = System::new();
     let status = match system.block_on(run(&args, began)) {
         Ok(status) => status,
@@ -66,6 +71,22 @@ pub(crate) fn main(began: Instant) -> Status {
     std::mem::forget(system);
     status
 }
+
+/// Checks that the process may open as many files as it needs beside its socket. The runtimes panic where
+/// they cannot open theirs.
+fn enough_files() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let files: io::Result<Vec<_>> = (0..FILES).map(|_| File::open("/dev/null")).collect();
+        files.map_err(|err| io::Error::other(format!("{err}; raise `ulimit -n`")))?;
+    }
+    Ok(())
+}
+
+/// The most files that a start opens: those of two runtimes, of signals, of the streams, and of the system's
+/// certificates and resolver.
+#[cfg(unix)]
+const FILES: usize = 24;
 
 /// Prints the completion script of a shell.
 fn complete(shell: Shell) -> Status {

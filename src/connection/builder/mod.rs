@@ -26,8 +26,10 @@ use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::Connection;
 use crate::delivery::Handlers;
 use crate::dial::preview;
-use crate::error::{ConfigError, Error, HandshakeError, Verdict};
-use crate::options::{MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory};
+use crate::error::{ConfigError, Error, Verdict};
+use crate::options::{
+    MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory, warn_of_fragment,
+};
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
 use crate::socket::SocketOptions;
@@ -194,10 +196,11 @@ impl ConnectionBuilder {
     /// | `https://` | CONNECT, under TLS with the proxy | the proxy | 443 |
     /// | `socks4://` | SOCKS4, IPv4 only | this crate | 1080 |
     /// | `socks4a://` | SOCKS4a | the proxy | 1080 |
-    /// | `socks5://` | SOCKS5 | this crate | 1080 |
+    /// | `socks5://`, `socks://` | SOCKS5 | this crate | 1080 |
     /// | `socks5h://` | SOCKS5 | the proxy | 1080 |
     ///
-    /// `user:password@` is percent-decoded, and never shown. A refusal by the proxy is
+    /// `user:password@` is percent-decoded, and never shown. CONNECT carries this crate's `User-Agent`,
+    /// unless [`header`](ConnectionBuilder::header) leaves that line out. A refusal by the proxy is
     /// [`Error::Proxy`](crate::error::Error::Proxy), also when its status is 401. Hosts in
     /// [`no_proxy`](ConnectionBuilder::no_proxy) are dialled directly. With
     /// [`transport_with`](ConnectionBuilder::transport_with) the closure makes the transport to
@@ -210,8 +213,9 @@ impl ConnectionBuilder {
     /// Sets whether the environment is read for a proxy when [`proxy`](ConnectionBuilder::proxy) is not
     /// set. Default: `true`, as in curl and WebSocketApp.
     ///
-    /// It is read when the connection is started, by curl's rules: `http_proxy` for `ws`, `https_proxy` or
-    /// `HTTPS_PROXY` for `wss`, then `all_proxy` or `ALL_PROXY`. An empty variable counts as none.
+    /// It is read when the connection is started, by curl's rules: for `ws` the variables `ws_proxy`,
+    /// `WS_PROXY` and `http_proxy`, for `wss` `wss_proxy`, `WSS_PROXY`, `https_proxy` and `HTTPS_PROXY`,
+    /// then `all_proxy` and `ALL_PROXY`; the first that is set counts. An empty variable counts as none.
     /// `HTTP_PROXY` is not read: where request headers become variables, as in CGI, any client could set
     /// it. `start` refuses a value without a scheme, and names the variable. With `false`, `no_proxy` and
     /// `NO_PROXY` are not read either. No proxy is taken from the environment if
@@ -225,8 +229,8 @@ impl ConnectionBuilder {
     /// blanks. Default: `no_proxy` or `NO_PROXY` of the environment; an empty list is none.
     ///
     /// An entry is a name, which includes its subdomains (`example.com` and `.example.com` alike, never
-    /// `notexample.com`), an address, or a network (`10.0.0.0/8`, `fe80::/10`), each with `:port` for that
-    /// port alone; or `*` for all hosts. The list applies to every kind of proxy, also to one from the
+    /// `notexample.com`; `*.example.com` for the subdomains alone), an address, or a network (`10.0.0.0/8`, `fe80::/10`), each with `:port` for that
+    /// port alone; or `*` for all hosts. An internationalised name matches its ASCII form. The list applies to every kind of proxy, also to one from the
     /// environment.
     pub fn no_proxy(mut self, list: impl Into<String>) -> ConnectionBuilder {
         self.options.no_proxy = Some(list.into());
@@ -403,12 +407,10 @@ impl ConnectionBuilder {
     /// ```
     ///
     /// # Errors
-    /// As [`check`](ConnectionBuilder::check), and [`ConfigError::Url`] when path and query are longer
-    /// than 64 KiB.
+    /// As [`check`](ConnectionBuilder::check).
     pub fn request_head(&self) -> Result<String, ConfigError> {
         let plan = Plan::new(&self.url, self.options.clone())?;
-        let refuse = |err: HandshakeError| ConfigError::Url { reason: err.to_string() };
-        preview::request_head(&plan).map_err(refuse)
+        Ok(preview::request_head(&plan))
     }
 
     /// Checks the URL and every option as [`start`](ConnectionBuilder::start) would, without starting
@@ -450,6 +452,7 @@ impl ConnectionBuilder {
     pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
         let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
         let (plan, schedule) = plan(&url, self.options)?;
+        warn_of_fragment(&url);
         let addr = Supervisor::start_in_arbiter(arbiter, move |_| {
             Connection::new(plan, schedule, source, watch, handlers, None)
         });
@@ -501,6 +504,7 @@ impl ConnectionBuilder {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ConfigError::NoRuntime);
         }
+        warn_of_fragment(&url);
         let make = move || Connection::new(plan, schedule, source, watch, handlers, ended);
         let start = move || Supervisor::start(move |_| make());
         // tokio has no way to ask for a `LocalSet`: spawning panics where there is none.

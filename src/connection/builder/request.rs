@@ -9,10 +9,15 @@ use crate::options::{Attempt, HeaderText, Secret};
 
 impl ConnectionBuilder {
     /// Adds a header line to the upgrade request (WebSocketApp's `header`). Several of one name are all
-    /// sent. `Host`, `Origin`, `User-Agent`, `Authorization` and `Cookie` replace this crate's own, also
-    /// the jar's cookies, and cannot be given twice. The value is never shown in a log. `start` refuses a
-    /// name that is not a token, a control character in the value, and the headers that the handshake
-    /// itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`, and those that describe a body.
+    /// sent. The value is never shown in a log.
+    ///
+    /// `Host`, `Origin`, `User-Agent`, `Authorization` and `Cookie` replace this crate's own, also the
+    /// jar's cookies, and cannot be given twice. An empty value of one of the last four leaves that line
+    /// out, as curl's `-H 'User-Agent:'` does. `Host` is checked as [`host`](ConnectionBuilder::host) is.
+    ///
+    /// `start` refuses a name that is not a token, a control character in the value, and the headers that
+    /// the handshake itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`, and those that describe a
+    /// body.
     pub fn header(
         mut self,
         name: impl Into<String>,
@@ -23,7 +28,8 @@ impl ConnectionBuilder {
     }
 
     /// Adds the header lines of a list or a map, each as [`header`](ConnectionBuilder::header) would
-    /// (WebSocketApp's `header` as a dict). A pair whose value is `None` adds no line.
+    /// (WebSocketApp's `header` as a dict). A pair whose value is `None` adds no line: this
+    /// crate's own line of that name, if there is one, is still sent.
     ///
     /// ```
     /// use actix_ws_client::Connection;

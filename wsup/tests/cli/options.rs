@@ -9,11 +9,16 @@ use crate::server::{self, Server};
 #[test]
 fn what_cannot_be_is_named_on_stderr_and_nothing_is_dialled() {
     let url = "ws://127.0.0.1:1";
+    let long = format!("{url}/{}", "a".repeat(64 << 10));
     for (args, named) in [
         (&[][..], "URL"),
         (&["http://h/"], "url"),
         (&["ws://"], "url"),
         (&["ws://h:0"], "url"),
+        (&["ws://u%3Aser:pw@h/"], "url"),
+        (&["ws://user:p%0Aw@h/"], "url"),
+        (&[&long], "url"),
+        (&[url, &long], "url"),
         (&[url, "--no-such-flag"], "--no-such-flag"),
         (&[url, "--ping-timeout", "0"], "--ping-timeout"),
         (&[url, "--connect-timeout", "0"], "--connect-timeout"),
@@ -30,6 +35,8 @@ fn what_cannot_be_is_named_on_stderr_and_nothing_is_dialled() {
         (&[url, "--cacert", "/dev/null", "--insecure"], "--insecure"),
         (&[url, "-H", "Connection: close"], "--header"),
         (&[url, "-H", "no colon"], "--header"),
+        (&[url, "-H", "Host: a/b"], "--header"),
+        (&[url, "-H", "Host:"], "--header"),
         (&[url, "-H", "Host: a", "-H", "host: b"], "--header"),
         (&[url, "--cookie", ""], "--cookie"),
         (&[url, "--origin", "a b"], "--origin"),
@@ -50,6 +57,71 @@ fn what_cannot_be_is_named_on_stderr_and_nothing_is_dialled() {
         assert!(ended.rest.is_empty(), "{args:?}: {:?}", ended.rest);
         assert!(ended.stderr.contains(named), "{args:?}: {}", ended.stderr);
     }
+}
+
+#[test]
+fn of_a_flag_that_is_given_twice_the_last_one_counts() {
+    let args = ["--dry-run", "--dry-run", "--json", "ws://h/", "--origin", "http://a"];
+    let more =
+        ["--host", "a", "--reconnect", "never", "--no-deflate", "--no-deflate", "--host", "b"];
+    let last =
+        ["--reconnect", "5s", "--max-attempts", "9", "--max-attempts", "3", "--origin", "http://b"];
+    let ended = Wsup::json(&[&args[..], &more, &last].concat()).end();
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    let plan = parse(&ended.rest[0]);
+    let request = plan["request"].as_str().unwrap();
+    assert_eq!(server::header(request, "origin"), Some("http://b"));
+    assert_eq!(server::header(request, "host"), Some("b"));
+    assert_eq!(plan["delays_ms"], serde_json::json!([5000, 5000]));
+}
+
+#[test]
+fn a_header_of_ours_without_a_value_is_left_out() {
+    let args =
+        ["--dry-run", "ws://u:p@h/", "-H", "User-Agent:", "-H", "origin: ", "-H", "X-Other:"];
+    let ended = Wsup::json(&args).end();
+    let plan = parse(&ended.rest[0]);
+    let request = plan["request"].as_str().unwrap();
+    assert_eq!(server::header(request, "user-agent"), None, "{request}");
+    assert_eq!(server::header(request, "origin"), None, "{request}");
+    assert!(server::header(request, "x-other").is_some(), "{request}");
+}
+
+#[test]
+fn a_fragment_is_warned_of_once() {
+    for (end, warnings) in [("#part", 1), ("?a#b#c", 1), ("%23", 0)] {
+        for form in ["--json", "--color=never"] {
+            let url = format!("ws://127.0.0.1:1/secret{end}");
+            let args = [form, &url, "--reconnect", "1ms", "--max-attempts", "3"];
+            let ended = Wsup::spawn(&args, Stdio::null(), &[]).end();
+            let said = ended.stderr.matches("fragment").count();
+            assert_eq!((ended.status, said), (1, warnings), "{end} {form}: {}", ended.stderr);
+            assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+        }
+    }
+}
+
+/// The runtimes, the signals and the resolver need files of their own.
+#[cfg(unix)]
+#[test]
+fn too_few_files_are_an_error_and_no_panic() {
+    let mut refused = 0;
+    for files in (4..48).step_by(2) {
+        let script =
+            format!("ulimit -n {files} && exec \"$0\" --json --reconnect never ws://127.0.0.1:1");
+        let wsup = env!("CARGO_BIN_EXE_wsup");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, wsup])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{files}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{files}: {stderr}");
+        refused += usize::from(stderr.contains("wsup: cannot start: "));
+        assert_eq!(output.stdout.is_empty(), stderr.contains("ulimit -n"), "{files}: {stderr}");
+    }
+    assert!((1..22).contains(&refused), "{refused}");
 }
 
 #[test]

@@ -12,7 +12,11 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the developer's environment may have and the tests must not see.
-pub(crate) const DEVELOPERS: [&str; 17] = [
+pub(crate) const DEVELOPERS: [&str; 21] = [
+    "ws_proxy",
+    "WS_PROXY",
+    "wss_proxy",
+    "WSS_PROXY",
     "NO_COLOR",
     "WSUP_USER",
     "WSUP_BEARER",
