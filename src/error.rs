@@ -35,7 +35,7 @@ pub enum Error {
     #[display("TLS: {_0}")]
     Tls(TlsError),
     /// The server answered the upgrade with a status other than 101.
-    #[display("the server refused the upgrade with status {}", _0.status)]
+    #[display("the server refused the upgrade with {}", _0.text(Refuser::Server))]
     Refused(Arc<Refusal>),
     /// The server sent a redirect that is forbidden, or one more than are followed.
     #[display("redirect: {_0}")]
@@ -250,12 +250,13 @@ pub enum ProxyError {
     #[display("TLS: {_0}")]
     Tls(TlsError),
     /// An HTTP proxy answered CONNECT with a status other than 2xx. 407, and with some proxies 401,
-    /// means that the credentials in the proxy's URL are missing or wrong.
-    #[display("refused with status {}", _0.status)]
+    /// means that the credentials in the proxy's URL are missing or wrong, or that the proxy wants a
+    /// scheme other than Basic, which is the only one that is sent; the text says which.
+    #[display("refused with {}", _0.text(Refuser::Proxy))]
     Status(Arc<Refusal>),
-    /// A SOCKS proxy answered with this code: for version 5 that of RFC 1928, 6; for version 4
-    /// from 91 on.
-    #[display("SOCKS{version} reply {reply}: {}", socks_reply_text(*reply))]
+    /// A SOCKS proxy answered with this code: for version 5 that of RFC 1928, 6, or one of the proxy's
+    /// own; for version 4 from 91 on.
+    #[display("SOCKS{version} reply {reply}: {}", socks_reply_text(*version, *reply))]
     Socks {
         /// 4 or 5.
         version: u8,
@@ -274,20 +275,20 @@ pub enum ProxyError {
     Io(Arc<io::Error>),
 }
 
-fn socks_reply_text(reply: u8) -> &'static str {
-    match reply {
-        1 => "general failure",
-        2 => "not allowed by the ruleset",
-        3 => "network unreachable",
-        4 => "host unreachable",
-        5 => "connection refused",
-        6 => "TTL expired",
-        7 => "command not supported",
-        8 => "address type not supported",
-        91 => "rejected or failed",
-        92 => "the proxy cannot ask our identd",
-        93 => "identd says another user",
-        _ => "unknown",
+fn socks_reply_text(version: u8, reply: u8) -> &'static str {
+    match (version, reply) {
+        (5, 1) => "general failure",
+        (5, 2) => "not allowed by the ruleset",
+        (5, 3) => "network unreachable",
+        (5, 4) => "host unreachable",
+        (5, 5) => "connection refused",
+        (5, 6) => "TTL expired",
+        (5, 7) => "command not supported",
+        (5, 8) => "address type not supported",
+        (4, 91) => "rejected or failed",
+        (4, 92) => "the proxy cannot ask our identd",
+        (4, 93) => "identd says another user",
+        _ => "a code that is not defined",
     }
 }
 
@@ -310,7 +311,8 @@ impl ProxyError {
             // them. The other codes mean that the proxy will not do it.
             ProxyError::Unreachable(_)
             | ProxyError::Io(_)
-            | ProxyError::Socks { reply: 1 | 3..=6 | 91, .. } => Verdict::RETRY,
+            | ProxyError::Socks { version: 5, reply: 1 | 3..=6 }
+            | ProxyError::Socks { version: 4, reply: 91 } => Verdict::RETRY,
             ProxyError::Tls(err) if err.is_broken_off() => Verdict::RETRY,
             ProxyError::Tls(_)
             | ProxyError::Socks { .. }
@@ -346,6 +348,11 @@ impl TlsError {
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
+    /// The reason phrase of the status line, with what is not UTF-8 replaced; empty if there is none.
+    pub reason: String,
+    /// Whether the request carried credentials for who refused it: `Authorization` for the server,
+    /// `Proxy-Authorization` for a proxy.
+    pub authorized: bool,
     /// The reply's header lines.
     pub headers: Headers,
     /// The body: as much as arrived within 2 s, up to 64 KiB.
@@ -371,6 +378,76 @@ impl Refusal {
         let values = values.filter_map(|value| str::from_utf8(value).ok());
         let longest = values.filter_map(|value| delay(value.trim(), sent)).max()?;
         Some(longest.min(MAX_RETRY_AFTER))
+    }
+
+    /// Returns the names of the authentication schemes that a 401 or 407 asks for (RFC 9110, 11.6.1
+    /// and 11.7.1), in order and each once: those of `Proxy-Authenticate` for 407, else of
+    /// `WWW-Authenticate`. At most eight are returned.
+    pub fn schemes(&self) -> Vec<&str> {
+        let name = if self.status == 407 { "proxy-authenticate" } else { "www-authenticate" };
+        let mut schemes: Vec<&str> = Vec::new();
+        for scheme in self.headers.get_all(name).flat_map(challenges) {
+            let is_new = !schemes.iter().any(|known| known.eq_ignore_ascii_case(scheme));
+            if is_new && schemes.len() < MAX_SCHEMES {
+                schemes.push(scheme);
+            }
+        }
+        schemes
+    }
+
+    /// Returns the status and its reason phrase, made safe for one line of a terminal, and for a 401 or
+    /// 407 what credentials are wanted.
+    fn text(&self, by: Refuser) -> String {
+        let mut text = format!("status {}", self.status);
+        let reason = self.reason.trim();
+        if !reason.is_empty() {
+            text.push(' ');
+            for c in reason.chars().take(MAX_REASON) {
+                match c.is_control() {
+                    true => text.extend(c.escape_default()),
+                    false => text.push(c),
+                }
+            }
+        }
+        if matches!((self.status, by), (401 | 407, Refuser::Proxy) | (401, Refuser::Server)) {
+            text.push_str(": ");
+            text.push_str(&self.wanted(by));
+        }
+        text
+    }
+
+    /// Describes the credentials that a 401 or 407 asks for, and whether any were sent.
+    fn wanted(&self, by: Refuser) -> String {
+        let schemes = self.schemes();
+        let wants = match schemes.is_empty() {
+            true => "credentials".to_owned(),
+            false => schemes.join(" or "),
+        };
+        let speaks = |scheme: &&str| {
+            let is = |other: &str| scheme.eq_ignore_ascii_case(other);
+            is("basic") || (by == Refuser::Server && is("bearer"))
+        };
+        let unknown = !schemes.is_empty() && !schemes.iter().any(speaks);
+        match (by, unknown, self.authorized) {
+            (Refuser::Proxy, true, _) => {
+                format!("it wants {wants}, which is not supported; only Basic is sent to a proxy")
+            }
+            (Refuser::Proxy, false, true) => {
+                format!("it wants {wants}, and did not accept the credentials in the proxy's URL")
+            }
+            (Refuser::Proxy, false, false) => {
+                format!("it wants {wants}, and the proxy's URL has no user:password@")
+            }
+            (Refuser::Server, true, _) => format!(
+                "it wants {wants}, which is not supported; set the header Authorization yourself"
+            ),
+            (Refuser::Server, false, true) => {
+                format!("it wants {wants}, and did not accept the credentials that were sent")
+            }
+            (Refuser::Server, false, false) => {
+                format!("it wants {wants}, and no credentials were sent")
+            }
+        }
     }
 
     fn verdict(&self) -> Verdict {
@@ -408,6 +485,50 @@ fn seconds(text: &str) -> Option<u64> {
     let more = u64::from(fraction.bytes().any(|digit| digit != b'0'));
     // More digits than fit in a u64 are still a number, above the maximum.
     Some(whole.parse().unwrap_or(u64::MAX).saturating_add(more))
+}
+
+/// Who refused a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refuser {
+    Server,
+    Proxy,
+}
+
+/// The most characters of a reason phrase that are shown.
+const MAX_REASON: usize = 64;
+
+/// The most schemes of authentication that are named.
+const MAX_SCHEMES: usize = 8;
+
+/// The longest name of a scheme, in bytes. A longer one is not a scheme that anybody has defined.
+const MAX_SCHEME_LEN: usize = 32;
+
+/// Returns an iterator over the names of the schemes in a list of challenges (RFC 9110, 11.6.1). Commas
+/// separate challenges as well as their parameters: an element that begins with `name =` is a parameter.
+fn challenges(list: &[u8]) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let elements = list.split(move |byte| {
+        escaped = match byte {
+            _ if escaped => false,
+            b'"' => {
+                quoted = !quoted;
+                false
+            }
+            _ => quoted && *byte == b'\\',
+        };
+        *byte == b',' && !quoted
+    });
+    elements.filter_map(|element| {
+        let element = std::str::from_utf8(element.trim_ascii()).ok()?;
+        let end = element.find([' ', '\t', '=']).unwrap_or(element.len());
+        let (name, rest) = element.split_at(end);
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_scheme = !rest.trim_start().starts_with('=')
+            && (1..=MAX_SCHEME_LEN).contains(&name.len())
+            && name.bytes().all(is_token);
+        is_scheme.then_some(name)
+    })
 }
 
 /// Why a redirect was not followed. No text of it holds the target, which may hold a secret.
@@ -524,7 +645,13 @@ mod tests {
     fn refused(status: u16, retry_after: Option<&'static str>) -> Error {
         let line = retry_after.map(|value| ("Retry-After".to_owned(), Bytes::from(value)));
         let headers = line.into_iter().collect();
-        Error::Refused(Arc::new(Refusal { status, headers, body: Bytes::new() }))
+        Error::Refused(Arc::new(Refusal {
+            status,
+            reason: String::new(),
+            authorized: false,
+            headers,
+            body: Bytes::new(),
+        }))
     }
 
     fn closed(code: u16) -> Error {
@@ -569,6 +696,103 @@ mod tests {
         assert_eq!(before(90), Some(Duration::from_secs(90)));
         assert_eq!(before(86_400), Some(MAX_RETRY_AFTER));
         assert_eq!(refusal.retry_after_at(date + Duration::from_secs(1)), Some(Duration::ZERO));
+    }
+
+    fn challenged(status: u16, authorized: bool, lines: &[(&str, &str)]) -> Refusal {
+        let headers = lines.iter().copied().collect();
+        Refusal { status, reason: "Denied".into(), authorized, headers, body: Bytes::new() }
+    }
+
+    #[test]
+    fn the_schemes_of_a_challenge_are_found_among_its_parameters() {
+        for (value, expected) in [
+            ("Basic", &["Basic"][..]),
+            ("Basic realm=\"a, b\", charset=\"UTF-8\"", &["Basic"]),
+            (
+                "Digest realm=\"a\\\", Fake x\", nonce=b, qop=\"auth, auth-int\", Basic realm=x",
+                &["Digest", "Basic"],
+            ),
+            (
+                "Negotiate, NTLM TlRMTVNTUAAC==,, basic realm = \"x\", stale = true",
+                &["Negotiate", "NTLM", "basic"],
+            ),
+            ("Bearer error=\"invalid_token\"\t,BEARER", &["Bearer"]),
+            ("", &[]),
+            ("=x, \"y\", a\u{1b}b", &[]),
+            ("a,b,c,d,e,f,g,h,i,j", &["a", "b", "c", "d", "e", "f", "g", "h"]),
+        ] {
+            let lines = [("WWW-Authenticate", value), ("Proxy-Authenticate", "Other")];
+            assert_eq!(challenged(401, false, &lines).schemes(), expected, "{value}");
+        }
+        let two =
+            [("Proxy-Authenticate", "Digest a=b"), ("proxy-authenticate", "Basic realm=\"\"")];
+        assert_eq!(challenged(407, false, &two).schemes(), ["Digest", "Basic"]);
+    }
+
+    #[test]
+    fn a_407_names_what_the_proxy_wants_and_whether_it_was_sent() {
+        let text = |sent, challenge: &str| {
+            let refusal = challenged(407, sent, &[("Proxy-Authenticate", challenge)]);
+            Error::Proxy(ProxyError::Status(Arc::new(refusal))).to_string()
+        };
+        for (sent, challenge, expected) in [
+            (
+                false,
+                "Basic realm=\"x\"",
+                "it wants Basic, and the proxy's URL has no user:password@",
+            ),
+            (
+                true,
+                "Basic realm=\"x\"",
+                "it wants Basic, and did not accept the credentials in the proxy's URL",
+            ),
+            (
+                false,
+                "Negotiate, NTLM",
+                "it wants Negotiate or NTLM, which is not supported; only Basic is sent to a proxy",
+            ),
+            (
+                true,
+                "Digest nonce=1",
+                "it wants Digest, which is not supported; only Basic is sent to a proxy",
+            ),
+            (
+                false,
+                "Digest nonce=1, Basic",
+                "it wants Digest or Basic, and the proxy's URL has no user:password@",
+            ),
+            (false, "", "it wants credentials, and the proxy's URL has no user:password@"),
+        ] {
+            assert_eq!(
+                text(sent, challenge),
+                format!("proxy: refused with status 407 Denied: {expected}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_shows_its_reason_phrase_and_what_a_401_wants() {
+        let text = |refusal: Refusal| Error::Refused(Arc::new(refusal)).to_string();
+        let start = "the server refused the upgrade with status";
+        assert_eq!(text(challenged(403, true, &[])), format!("{start} 403 Denied"));
+        let wild = Refusal {
+            reason: format!("\u{1b}[2J\n{}", "x".repeat(99)),
+            ..challenged(500, false, &[])
+        };
+        assert_eq!(text(wild), format!("{start} 500 \\u{{1b}}[2J\\n{}", "x".repeat(59)));
+        let bearer = [("WWW-Authenticate", "Bearer")];
+        assert_eq!(
+            text(challenged(401, false, &bearer)),
+            format!("{start} 401 Denied: it wants Bearer, and no credentials were sent")
+        );
+        assert_eq!(
+            text(challenged(401, true, &bearer)),
+            format!(
+                "{start} 401 Denied: it wants Bearer, and did not accept the credentials that were sent"
+            )
+        );
+        let ntlm = text(challenged(401, true, &[("WWW-Authenticate", "NTLM")]));
+        assert!(ntlm.contains("it wants NTLM, which is not supported"), "{ntlm}");
     }
 
     #[test]
@@ -622,6 +846,15 @@ mod tests {
             assert_eq!(socks(5, reply), Verdict::Stop, "{reply}");
         }
         assert_eq!((socks(4, 91), socks(4, 92)), (Verdict::RETRY, Verdict::Stop));
+        assert_eq!((socks(4, 5), socks(5, 91)), (Verdict::Stop, Verdict::Stop));
+        let text = |version, reply| ProxyError::Socks { version, reply }.to_string();
+        assert_eq!(text(5, 5), "SOCKS5 reply 5: connection refused");
+        for (version, reply) in [(5, 9), (5, 91), (5, 255), (4, 5), (4, 0)] {
+            assert_eq!(
+                text(version, reply),
+                format!("SOCKS{version} reply {reply}: a code that is not defined")
+            );
+        }
         assert_eq!(socks(4, 93), Verdict::Stop);
         let status = |status| match refused(status, Some("7")) {
             Error::Refused(refusal) => Error::Proxy(ProxyError::Status(refusal)),

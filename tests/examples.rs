@@ -121,7 +121,9 @@ fn proxy_goes_through_and_past_as_it_was_told() {
     let [chosen, wrong, listed, env, env_past] = parts[..] else { panic!("{text}") };
     assert!(through(chosen) && through(env), "{text}");
     assert!(past(listed) && past(env_past), "{text}");
-    assert!(wrong.contains("error: proxy: refused with status 407\n"), "{text}");
+    let refused = "error: proxy: refused with status 407 Proxy Authentication Required: it wants Basic, \
+        and did not accept the credentials in the proxy's URL\n";
+    assert!(wrong.contains(refused), "{text}");
     assert!(!text.contains("guess"), "{text}");
 }
 

@@ -374,16 +374,22 @@ async fn socks4_carries_a_user_and_the_address_or_its_name() {
 
 #[actix::test]
 async fn each_reply_of_a_socks_proxy_has_its_verdict() {
-    for reply in 1..=8 {
+    for reply in (1..=9).chain([91, 255]) {
         let turns =
             [Bytes(4), say([5, 0]), Bytes(18), say([5, reply, 0, 1, 0, 0, 0, 0, 0, 0]), Silence];
         let (err, kind) = failure("socks5h", turns).await;
         let is_it = matches!(err, ProxyError::Socks { version: 5, reply: told } if told == reply);
         assert!(is_it, "{err:?}");
-        let stops = matches!(reply, 2 | 7 | 8);
+        assert!(err.to_string().starts_with(&format!("SOCKS5 reply {reply}: ")), "{err}");
+        let stops = matches!(reply, 2 | 7..);
         assert_eq!(kind == OutcomeKind::Refused, stops, "{reply}");
     }
-    for reply in 91..=93 {
+    // Behind a password too.
+    let turns =
+        [Bytes(4), say([5, 2]), Bytes(14), say([1, 0]), Bytes(18), say([5, 42, 0, 1]), Silence];
+    let (err, _) = failure("socks5h", turns).await;
+    assert_eq!(err.to_string(), "SOCKS5 reply 42: a code that is not defined");
+    for reply in (91..=94).chain([5]) {
         let proxy = Proxy::start([Bytes(21), say([0, reply, 0, 0, 0, 0, 0, 0])]).await;
         let builder = to("ws://example.com/").proxy(proxy.url("socks4a", ""));
         let outcome = builder.run().await.unwrap();
@@ -401,12 +407,23 @@ async fn refused_credentials_stop() {
     {
         let (err, kind) = failure("socks5h", turns).await;
         assert!(matches!(err, ProxyError::Auth(_)), "{err:?}");
+        assert!(!err.to_string().contains("has no user"), "{err}");
         assert_eq!(kind, OutcomeKind::Refused);
     }
+    // RFC 1928, 3: 1 is GSSAPI.
+    let (err, _) = failure("socks5h", [Bytes(4), say([5, 1]), Silence]).await;
+    assert_eq!(err.to_string(), "authentication: the proxy chose method 1, which was not offered");
     // A proxy that requires credentials, and a URL without.
     let proxy = Proxy::start([Bytes(3), say([5, 2])]).await;
     let outcome = to("ws://h/").proxy(proxy.url("socks5h", "")).run().await.unwrap();
     assert!(matches!(outcome.error, Some(Error::Proxy(ProxyError::Auth(_)))), "{outcome:?}");
+    let proxy = Proxy::start([Bytes(3), say([5, 0xff])]).await;
+    let outcome = to("ws://h/").proxy(proxy.url("socks5h", "")).run().await.unwrap();
+    let text = outcome.error.unwrap().to_string();
+    assert!(
+        text.ends_with("the proxy wants credentials, and its URL has no user:password@"),
+        "{text}"
+    );
 }
 
 #[actix::test]
@@ -488,6 +505,44 @@ async fn an_https_proxy_is_verified_whatever_is_said_of_the_server() {
     let outcome = to(server.url()).proxy(plain.url("https", "")).run().await.unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Failed);
     assert!(matches!(outcome.error, Some(Error::Proxy(ProxyError::Tls(_)))), "{outcome:?}");
+}
+
+#[actix::test]
+async fn https_before_a_plain_proxy_is_named() {
+    for (turns, kind, expected) in [
+        (
+            vec![Bytes(1), say("HTTP/1.1 400 Bad Request\r\n\r\n"), Silence],
+            OutcomeKind::Refused,
+            "proxy: TLS: the proxy does not speak TLS: write http:// in its URL",
+        ),
+        (
+            vec![Bytes(1)],
+            OutcomeKind::Failed,
+            "; if the proxy speaks no TLS, write http:// in its URL",
+        ),
+    ] {
+        let plain = Proxy::start(turns).await;
+        let outcome = to("ws://example.com/").proxy(plain.url("https", "")).run().await.unwrap();
+        let text = outcome.error.unwrap().to_string();
+        assert!(outcome.kind == kind && text.ends_with(expected), "{text}");
+    }
+}
+
+#[actix::test]
+async fn a_407_knows_whether_credentials_were_sent() {
+    let reply =
+        "HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic realm=\"a\"\r\nContent-Length: 0\r\n\r\n";
+    for (credentials, authorized) in [("", false), ("u:p@", true)] {
+        let proxy = Proxy::start([Head, say(reply)]).await;
+        // Those of the server are not the proxy's.
+        let builder = to("ws://u:p@example.com/").proxy(proxy.url("http", credentials));
+        let Some(Error::Proxy(ProxyError::Status(refusal))) = builder.run().await.unwrap().error
+        else {
+            panic!()
+        };
+        assert_eq!((refusal.authorized, refusal.reason.as_str()), (authorized, "Who"));
+        assert_eq!(refusal.schemes(), ["Basic"]);
+    }
 }
 
 #[actix::test]

@@ -18,6 +18,8 @@ pub(super) const MAX_INTERIM_REPLIES: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: u16,
+    /// The reason phrase of a refusal, lossily as text.
+    pub(super) reason: String,
     pub(super) headers: Headers,
     /// Whether lines are missing, because the head exceeds a bound or ended too early. Then there is no body.
     pub(super) is_cut: bool,
@@ -55,6 +57,14 @@ pub(super) fn take_cut(inbox: &mut BytesMut) -> Option<Head> {
     (!matches!(head.status, 100..=199)).then_some(head)
 }
 
+/// Returns the reason phrase of a status line (RFC 9112, 4), given what follows its version.
+fn reason(behind_version: &[u8]) -> String {
+    let line = behind_version.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let status = line.trim_ascii_start();
+    let digits = status.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    String::from_utf8_lossy(status[digits..].trim_ascii()).into_owned()
+}
+
 /// Describes bytes that are no reply.
 fn not_http(inbox: &[u8]) -> Arc<str> {
     let line = inbox.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -87,6 +97,11 @@ impl Head {
         });
         Head {
             status: reply.status,
+            reason: match reply.status {
+                // No other is shown.
+                300.. => reason(&buf[reply.version.end..]),
+                _ => String::new(),
+            },
             headers: Headers::of(lines.map(|line| (text(&line.name), &buf[line.value.clone()]))),
             is_cut: reply.is_cut,
             other_version: (version != "1.1").then(|| version.into()),

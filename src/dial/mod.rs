@@ -12,6 +12,7 @@ mod lookups;
 pub(crate) mod preview;
 mod proxy;
 mod race;
+mod record;
 mod redact;
 mod refusal;
 mod reply;
@@ -113,7 +114,15 @@ async fn follow_redirects(
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let result = open(&plan, jar, clock).await;
+        let mut result = open(&plan, jar, clock).await;
+        match &mut result {
+            Err(DialError::Refused(refused)) => refused.authorized = plan.is_authorized(),
+            Err(DialError::RefusedByProxy(refused)) => {
+                let proxy = plan.detour.as_ref().map(|detour| &detour.proxy);
+                refused.authorized = proxy.is_some_and(|proxy| proxy.credentials.is_some());
+            }
+            _ => {}
+        }
         match &result {
             Ok(opened) => store_cookies(&plan, jar, &opened.handshake.headers),
             Err(DialError::Refused(refused)) => store_cookies(&plan, jar, refused.headers()),

@@ -15,9 +15,10 @@ use tokio::time::{Instant, timeout};
 use crate::dial::addresses::Addresses;
 use crate::dial::clock::Clock;
 use crate::dial::link::{BaseTransport, Link};
+use crate::dial::record::{Record, Recorded};
 use crate::dial::refusal::{DialError, UnreadRefusal};
 use crate::dial::{connect, head, resolve, socks};
-use crate::error::{Error, ProxyError, Stage};
+use crate::error::{Error, ProxyError, Stage, TlsError};
 use crate::options::{Detour, Plan, Target};
 use crate::proxy::{Proxy, Scheme};
 use crate::tls;
@@ -83,11 +84,30 @@ async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error>
     let Some(tls) = &detour.tls else {
         return Ok((plain, peer));
     };
+    let record = Record::default();
+    let plain = Recorded::new(plain, record.clone());
     let secured = tls.connect(&proxy.host, plain).await.map_err(|err| match err {
-        Error::Tls(err) => Error::Proxy(ProxyError::Tls(err)),
+        Error::Tls(err) => Error::Proxy(ProxyError::Tls(hint_at_plain_proxy(err, &record))),
         err => err,
     })?;
     Ok((BaseTransport::Custom(Box::new(secured)), peer))
+}
+
+/// Names a proxy that does not speak TLS as the reason why the handshake failed, as far as its first byte shows that.
+fn hint_at_plain_proxy(err: TlsError, record: &Record) -> TlsError {
+    match record.get(0) {
+        // RFC 8446, 5.1: the types of records, from change_cipher_spec to heartbeat.
+        Some(20..=24) => err,
+        Some(_) => {
+            let reason = "the proxy does not speak TLS: write http:// in its URL";
+            TlsError::new(io::Error::other(reason), false)
+        }
+        None if err.is_broken_off() => {
+            let reason = format!("{err}; if the proxy speaks no TLS, write http:// in its URL");
+            TlsError::new(io::Error::other(reason), true)
+        }
+        None => err,
+    }
 }
 
 /// Opens a SOCKS tunnel to a host whose name the proxy resolves.
@@ -155,7 +175,7 @@ async fn request_tunnel(
             // 101 is a refusal here: no upgrade was requested of the proxy.
             100 | 102..=199 if interim < head::MAX_INTERIM_REPLIES => interim += 1,
             _ => {
-                let refused = UnreadRefusal { head, inbox, link: Link::Plain(plain) };
+                let refused = UnreadRefusal::new(head, inbox, Link::Plain(plain));
                 return Err(DialError::RefusedByProxy(Box::new(refused)));
             }
         }
@@ -166,7 +186,7 @@ async fn request_tunnel(
 fn broken_off(plain: BaseTransport, mut inbox: BytesMut, err: Option<io::Error>) -> DialError {
     match head::take_cut(&mut inbox).filter(|head| !matches!(head.status, 200..=299)) {
         Some(head) => {
-            let refused = UnreadRefusal { head, inbox, link: Link::Plain(plain) };
+            let refused = UnreadRefusal::new(head, inbox, Link::Plain(plain));
             DialError::RefusedByProxy(Box::new(refused))
         }
         None => {

@@ -36,6 +36,8 @@ pub(crate) struct UnreadRefusal {
     pub(super) inbox: BytesMut,
     /// The transport that the rest is read from.
     pub(super) link: Link,
+    /// Whether the request had credentials for who refused it.
+    pub(super) authorized: bool,
 }
 
 /// How the end of a body is found (RFC 9112, 6.3).
@@ -47,6 +49,10 @@ enum Framing {
 }
 
 impl UnreadRefusal {
+    pub(super) fn new(head: Head, inbox: BytesMut, link: Link) -> UnreadRefusal {
+        UnreadRefusal { head, inbox, link, authorized: false }
+    }
+
     pub(super) fn status(&self) -> u16 {
         self.head.status
     }
@@ -80,7 +86,8 @@ impl UnreadRefusal {
     /// case.
     pub(super) async fn read_body(mut self, until: Instant) -> Refusal {
         let framing = self.framing();
-        let status = self.head.status;
+        let (status, authorized) = (self.head.status, self.authorized);
+        let reason = std::mem::take(&mut self.head.reason);
         // Chunk headers come on top of the body; twice its bound is room for them.
         while !complete(&framing, &self.inbox) && self.inbox.len() < 2 * MAX_BODY {
             match timeout_at(until, self.link.read_buf(&mut self.inbox)).await {
@@ -94,7 +101,7 @@ impl UnreadRefusal {
             Framing::Eof => self.inbox.freeze(),
         };
         let body = body.slice(..body.len().min(MAX_BODY));
-        Refusal { status, headers: self.head.headers, body }
+        Refusal { status, reason, authorized, headers: self.head.headers, body }
     }
 
     fn framing(&self) -> Framing {
@@ -164,7 +171,7 @@ mod tests {
         theirs.write_all(&rest).await.unwrap();
         let open = (!then_eof).then_some(theirs);
         let link = Link::Plain(BaseTransport::Custom(Box::new(ours)));
-        let refused = UnreadRefusal { head, inbox, link };
+        let refused = UnreadRefusal::new(head, inbox, link);
         let refusal = refused.read_body(Instant::now() + std::time::Duration::from_secs(2)).await;
         drop(open);
         refusal

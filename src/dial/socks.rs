@@ -6,6 +6,7 @@ use tokio_socks::TargetAddr;
 use tokio_socks::tcp::{Socks4Stream, Socks5Stream};
 
 use crate::dial::link::BaseTransport;
+use crate::dial::record::{Record, Recorded};
 use crate::error::ProxyError;
 use crate::proxy::{Proxy, Scheme};
 
@@ -33,6 +34,9 @@ pub(super) async fn connect(
         },
     };
     let credentials = proxy.credentials.as_ref();
+    let record = Record::default();
+    let plain = Recorded::new(plain, record.clone());
+    let error = |version, err| proxy_error(version, err, &record, credentials.is_some());
     // SOCKS4 has a user and no password.
     if matches!(proxy.scheme, Scheme::Socks4 | Scheme::Socks4a) {
         let opened = match credentials {
@@ -41,7 +45,8 @@ pub(super) async fn connect(
                 Socks4Stream::connect_with_userid_and_socket(plain, target, &known.user).await
             }
         };
-        return opened.map(Socks4Stream::into_inner).map_err(|err| proxy_error(4, err));
+        let opened = opened.map_err(|err| error(4, err))?;
+        return Ok(opened.into_inner().into_inner());
     }
     let opened = match credentials {
         None => Socks5Stream::connect_with_socket(plain, target).await,
@@ -50,18 +55,40 @@ pub(super) async fn connect(
             Socks5Stream::connect_with_password_and_socket(plain, target, user, password).await
         }
     };
-    opened.map(Socks5Stream::into_inner).map_err(|err| proxy_error(5, err))
+    Ok(opened.map_err(|err| error(5, err))?.into_inner().into_inner())
 }
 
 /// Converts an error of tokio-socks into the code that the proxy sent (RFC 1928, 6; those of version 4 begin at 91).
-fn proxy_error(version: u8, err: tokio_socks::Error) -> ProxyError {
+fn proxy_error(
+    version: u8,
+    err: tokio_socks::Error,
+    record: &Record,
+    has_credentials: bool,
+) -> ProxyError {
     use tokio_socks::Error as Socks;
     let reply = match err {
         Socks::Io(err) => return ProxyError::Io(err.into()),
-        Socks::NoAcceptableAuthMethods
-        | Socks::AuthorizationRequired
-        | Socks::PasswordAuthFailure(_)
-        | Socks::InvalidAuthValues(_) => return ProxyError::Auth(err.to_string().into()),
+        Socks::NoAcceptableAuthMethods | Socks::AuthorizationRequired => {
+            return ProxyError::Auth(match has_credentials {
+                true => "the proxy accepts no user and password".into(),
+                false => "the proxy wants credentials, and its URL has no user:password@".into(),
+            });
+        }
+        Socks::PasswordAuthFailure(_) => {
+            return ProxyError::Auth(
+                "the proxy did not accept the user and password of its URL".into(),
+            );
+        }
+        Socks::InvalidAuthValues(_) => return ProxyError::Auth(err.to_string().into()),
+        // Also the error for a reply with a code that no RFC defines, whose value only the bytes tell.
+        Socks::UnknownAuthMethod => match (unknown_reply(version, record), record.get(1)) {
+            (Some(reply), _) => reply,
+            (None, method) => {
+                let method = method.unwrap_or_default();
+                let text = format!("the proxy chose method {method}, which was not offered");
+                return ProxyError::Auth(text.into());
+            }
+        },
         Socks::GeneralSocksServerFailure if version == 4 => 91,
         Socks::IdentdAuthFailure => 92,
         Socks::InvalidUserIdAuthFailure => 93,
@@ -73,8 +100,19 @@ fn proxy_error(version: u8, err: tokio_socks::Error) -> ProxyError {
         Socks::TtlExpired => 6,
         Socks::CommandNotSupported => 7,
         Socks::AddressTypeNotSupported => 8,
-        // Codes that no RFC defines are among these: tokio-socks does not report their value.
         err => return ProxyError::Reply(err.to_string().into()),
     };
     ProxyError::Socks { version, reply }
+}
+
+/// Returns the code of the reply to the request, if one was read.
+fn unknown_reply(version: u8, record: &Record) -> Option<u8> {
+    const PASSWORD: u8 = 2;
+    let start = match (version, record.get(1)?) {
+        (4, _) => 0,
+        // Behind the method; and behind the answer to the password (RFC 1929, 2).
+        (_, PASSWORD) => 4,
+        _ => 2,
+    };
+    record.get(start + 1)
 }

@@ -65,7 +65,7 @@ pub(super) async fn upgrade(
         Err(ReplyError::Transport(err)) => return Err(transport_error(write_error, err).into()),
     };
     if head.status != 101 {
-        return Err(DialError::Refused(Box::new(UnreadRefusal { head, inbox, link })));
+        return Err(DialError::Refused(Box::new(UnreadRefusal::new(head, inbox, link))));
     }
     let options = &plan.options;
     let offered = options.request.if_set().map_or(&[][..], |request| &request.subprotocols);

@@ -54,6 +54,13 @@ impl Plan {
         sent.for_each(|(name, value)| emit(name, &[value.reveal().as_bytes()]));
     }
 
+    /// Returns whether the request has an `Authorization`.
+    pub(crate) fn is_authorized(&self) -> bool {
+        let mut found = false;
+        self.lines(None, |name, _| found |= is_named(name, "authorization"));
+        found
+    }
+
     /// Returns the value of `User-Agent` for a proxy (RFC 9110, 10.1.5); `None` if the application left that line out.
     /// A value of the application's own is for the server alone.
     pub(crate) fn proxy_user_agent(&self) -> Option<&'static str> {

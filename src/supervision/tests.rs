@@ -191,7 +191,9 @@ impl Lost {
 
 fn status(status: u16) -> Error {
     let (headers, body) = (Headers::default(), Default::default());
-    Error::Refused(Refusal { status, headers, body }.into())
+    Error::Refused(
+        Refusal { status, reason: String::new(), authorized: false, headers, body }.into(),
+    )
 }
 
 /// The effects, separated by commas.
