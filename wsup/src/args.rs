@@ -17,6 +17,7 @@ use crate::history::History;
 use crate::input::Kind;
 use crate::output::OutputFlags;
 use crate::retry::RetryLists;
+use crate::secrets::Secrets;
 use crate::upgrade::Upgrade;
 use crate::usage::{KEY_PASSWORD, Usage};
 use crate::value::{
@@ -34,6 +35,10 @@ pub(crate) struct Args {
     /// failed dial moves on to the next
     #[arg(value_name = "URL", required_unless_present = "completions")]
     urls: Vec<String>,
+
+    /// The secrets among the values of the flags, once the builder was made.
+    #[arg(skip)]
+    pub(crate) secrets: Secrets,
 
     #[command(flatten)]
     pub(crate) output: OutputFlags,
@@ -227,6 +232,7 @@ impl Args {
     }
 
     fn builder_to(&self, url: &str) -> Result<ConnectionBuilder, Usage> {
+        self.secrets.note_url(url);
         let mut builder = Connection::builder(url)
             .close_timeout(self.close_timeout.0)
             .reconnect(self.reconnect)
@@ -235,6 +241,7 @@ impl Args {
             .skip_utf8_validation(self.skip_utf8)
             .tls(self.tls()?);
         for Header { name, value } in self.header_lines()? {
+            self.secrets.note_header(&name, &value);
             builder = builder.header(name, value);
         }
         if let Some(name) = &self.name {
@@ -254,7 +261,7 @@ impl Args {
             1 => builder.retry_if(move |error| lists.verdict(error)),
             _ => failover::dial_in_turn(builder, &self.urls, move |error| lists.verdict(error)),
         };
-        self.route(self.timeouts(self.upgrade.apply(builder)?))
+        self.route(self.timeouts(self.upgrade.apply(builder, &self.secrets)?))
     }
 
     /// Returns the lines of `--header`, then those of `--headers`.
@@ -282,7 +289,14 @@ impl Args {
     fn route(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
         if let Some(url) = &self.proxy {
             let url = from_file::line(url).map_err(|why| Usage(format!("--proxy: {why}")))?;
+            self.secrets.note_url(&url);
             builder = builder.proxy(url);
+        }
+        let proxies = |name: &str| name.to_ascii_lowercase().ends_with("_proxy");
+        for (name, url) in std::env::vars_os() {
+            if proxies(&name.to_string_lossy()) {
+                self.secrets.note_url(&url.to_string_lossy());
+            }
         }
         if let Some(list) = &self.no_proxy {
             builder = builder.no_proxy(list.as_str());

@@ -14,12 +14,16 @@ use tokio::time::Instant;
 use crate::inflate;
 use crate::output::Paint;
 use crate::print::{Format, Line};
+use crate::refusal::Refused;
+use crate::secrets::Secrets;
 use crate::slash::TypedPings;
 
 /// Formats events for people.
 pub(crate) struct Human {
     /// The name of the connection, or its number.
     pub(crate) source: String,
+    /// The secrets that no line about an error shows.
+    pub(crate) secrets: Secrets,
     /// Whether stdout is a terminal, so that control characters in messages are escaped.
     pub(crate) terminal: bool,
     /// Whether only the payload of messages is printed.
@@ -129,7 +133,13 @@ impl Format for Human {
     }
 
     fn error(&self, error: &event::Error) -> Line {
-        self.failure(format_args!("{}; {}", error.error, next(error.next)))
+        let words = self.secrets.hide(&error.error.to_string());
+        let line = self.failure(format_args!("{words}; {}", next(error.next)));
+        let refused = Refused::of(&error.error, &self.secrets);
+        let details = refused.map(|refused| refused.details()).unwrap_or_default();
+        details
+            .iter()
+            .fold(line, |line, detail| line.and_below(self.info(format_args!("  {detail}"))))
     }
 
     fn close(&self, close: &event::Close) -> Line {
@@ -237,11 +247,17 @@ fn format_time(span: Duration) -> String {
     format!("{span:.1?}")
 }
 
+/// Whether a character controls a terminal, or the direction of the text on it (UAX #9, 2).
+fn controls(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\t' && c != '\n') || turns
+}
+
 /// Escapes control characters, except tabs and line ends.
 fn escape_controls(text: &str) -> String {
     let mut escape_controls = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\t' && c != '\n' {
+        if controls(c) {
             escape_controls.extend(c.escape_default());
         } else {
             escape_controls.push(c);
@@ -257,5 +273,6 @@ mod tests {
     #[test]
     fn a_message_cannot_steer_the_terminal() {
         assert_eq!(escape_controls("a\tb\u{1b}[2Jé\r"), "a\tb\\u{1b}[2Jé\\r");
+        assert_eq!(escape_controls("a\u{202e}b\u{2069}"), "a\\u{202e}b\\u{2069}");
     }
 }

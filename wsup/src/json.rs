@@ -9,16 +9,25 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::print::{Format, Line};
+use crate::refusal::Refused;
+use crate::secrets::Secrets;
 
 /// Formats each event as one object on a line.
 pub(crate) struct Json {
     /// The name of the connection, or its number.
     pub(crate) source: String,
+    /// The secrets that no line shows.
+    pub(crate) secrets: Secrets,
     /// Whether each `open` is followed by a `timings`.
     pub(crate) timings: bool,
 }
 
 impl Json {
+    /// Returns the text of an error.
+    fn words(&self, error: &Error) -> String {
+        self.secrets.hide(&error.to_string())
+    }
+
     fn timings(&self, open: &event::Open) -> Line {
         let timings = &open.handshake.timings;
         Object::new("timings", &self.source)
@@ -44,7 +53,10 @@ impl Format for Json {
             .key("peer", handshake.peer.map(|peer| peer.to_string()))
             .key("attempts", open.attempts)
             .key("down_ms", outage.map(|outage| millis(outage.duration)))
-            .key("cause", outage.and_then(|outage| outage.cause.as_ref()).map(Error::to_string))
+            .key(
+                "cause",
+                outage.and_then(|outage| outage.cause.as_ref()).map(|err| self.words(err)),
+            )
             .end();
         if self.timings { line.and(self.timings(open)) } else { line }
     }
@@ -78,14 +90,16 @@ impl Format for Json {
             Error::Timeout(stage) => Some(stage.to_string()),
             _ => None,
         };
+        let refusal = Refused::of(&error.error, &self.secrets).map(|refused| refused.json());
         Object::new("error", &self.source)
             .key("epoch", error.epoch)
             .key("attempt", error.attempt)
             .key("stage", error.error.stage())
             .key("during", during)
             .key("status", error.error.status())
-            .key("error", error.error.to_string())
+            .key("error", self.words(&error.error))
             .key("retry_in_ms", error.next.after().map(millis))
+            .raw("refusal", refusal.as_deref().unwrap_or("null").as_bytes())
             .end()
     }
 
@@ -117,7 +131,7 @@ impl Format for Json {
             .key("outcome", outcome.kind.to_string())
             .key("code", outcome.close.as_ref().map(|(code, _)| code.value()))
             .key("epochs", outcome.epochs)
-            .key("error", outcome.error.as_ref().map(Error::to_string))
+            .key("error", outcome.error.as_ref().map(|err| self.words(err)))
             .end()
     }
 }

@@ -44,6 +44,14 @@ impl Line {
         }
     }
 
+    /// Appends another line for stderr, if both are. Otherwise returns the first.
+    pub(crate) fn and_below(self, more: Line) -> Line {
+        match (self, more) {
+            (Line::Stderr(line), Line::Stderr(more)) => Line::Stderr(format!("{line}\n{more}")),
+            (line, _) => line,
+        }
+    }
+
     /// Writes the line to its stream and flushes it.
     pub(crate) fn write(&self) -> io::Result<()> {
         match self {

@@ -5,6 +5,8 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::secrets::Secrets;
+
 /// The functions of a prompt that output needs.
 pub(crate) struct Prompt {
     /// Prints whole lines above the prompt. Returns `false` if the prompt is gone.
@@ -74,12 +76,12 @@ fn err(lines: &[u8]) {
     }
 }
 
-/// The writer of the log, to stderr. Each write is one whole line.
-pub(crate) struct Log;
+/// The writer of the log, to stderr, without these secrets. Each write is one whole line.
+pub(crate) struct Log(pub(crate) Secrets);
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        err(line);
+        err(self.0.hide(&String::from_utf8_lossy(line)).as_bytes());
         Ok(line.len())
     }
 

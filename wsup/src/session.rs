@@ -104,9 +104,10 @@ fn log(args: &Args) {
         (_, false) => "warn,actix_ws_client::connection=error",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let secrets = args.secrets.clone();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| screen::Log)
+        .with_writer(move || screen::Log(secrets.clone()))
         .with_ansi(args.output.colour(&io::stderr()))
         .log_internal_errors(false)
         .init();
@@ -178,12 +179,14 @@ fn print(
     (began, asked): (Instant, TypedPings),
 ) -> ConnectionBuilder {
     let (output, source) = (&args.output, args.source(&builder));
+    let secrets = args.secrets.clone();
     let (verbose, prompts) = (output.verbose > 0, output.prompts());
     let form: Box<dyn Format + Send> = if output.json {
-        Box::new(Json { source, timings: output.timings })
+        Box::new(Json { source, secrets, timings: output.timings })
     } else {
         Box::new(Human {
             source,
+            secrets,
             terminal: io::stdout().is_terminal(),
             raw: output.raw,
             prefix: if prompts { "< " } else { "" },

@@ -3,6 +3,7 @@
 use actix_ws_client::ConnectionBuilder;
 
 use crate::from_file;
+use crate::secrets::Secrets;
 use crate::usage::Usage;
 
 /// The flags of the request, except those for whole header lines. None has a parser of clap: clap repeats
@@ -55,20 +56,32 @@ const USER: &str = "WSUP_USER";
 /// The environment variable with the default of --bearer.
 const BEARER: &str = "WSUP_BEARER";
 
-fn basic(builder: ConnectionBuilder, from: &str, pair: &str) -> Result<ConnectionBuilder, Usage> {
+fn basic(
+    builder: ConnectionBuilder,
+    secrets: &Secrets,
+    from: &str,
+    pair: &str,
+) -> Result<ConnectionBuilder, Usage> {
     let (user, password) =
         pair.split_once(':').ok_or_else(|| Usage(format!("{from}: expected USER:PASSWORD")))?;
+    secrets.note_basic(user, password);
     Ok(builder.basic_auth(user, password))
 }
 
 impl Upgrade {
-    /// Applies the flags to a builder.
-    pub(crate) fn apply(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
+    /// Applies the flags to a builder. Notes the secrets among their values.
+    pub(crate) fn apply(
+        &self,
+        mut builder: ConnectionBuilder,
+        secrets: &Secrets,
+    ) -> Result<ConnectionBuilder, Usage> {
         let read = |flag: &str, given: &str| {
             from_file::line(given).map_err(|why| Usage(format!("{flag}: {why}")))
         };
         if let Some(cookie) = &self.cookie {
-            builder = builder.cookie(read("--cookie", cookie)?);
+            let cookie = read("--cookie", cookie)?;
+            secrets.note_cookies(&cookie);
+            builder = builder.cookie(cookie);
         }
         if let Some(origin) = &self.origin {
             builder = builder.origin(origin.as_str());
@@ -79,16 +92,20 @@ impl Upgrade {
         if let Some(host) = &self.host {
             builder = builder.host(host.as_str());
         }
+        let bearer = |builder: ConnectionBuilder, token: String| {
+            secrets.note_token(&token);
+            builder.bearer_auth(token)
+        };
         builder = match (&self.user, &self.bearer) {
-            (Some(pair), _) => basic(builder, "--user", &read("--user", pair)?)?,
-            (None, Some(token)) => builder.bearer_auth(read("--bearer", token)?),
+            (Some(pair), _) => basic(builder, secrets, "--user", &read("--user", pair)?)?,
+            (None, Some(token)) => bearer(builder, read("--bearer", token)?),
             // Not a flag: other users may see the arguments of a process.
             (None, None) => match (std::env::var(USER), std::env::var(BEARER)) {
                 (Ok(_), Ok(_)) => {
                     return Err(Usage(format!("{USER} and {BEARER}: only one of them may be set")));
                 }
-                (Ok(pair), _) => basic(builder, USER, &pair)?,
-                (_, Ok(token)) => builder.bearer_auth(token),
+                (Ok(pair), _) => basic(builder, secrets, USER, &pair)?,
+                (_, Ok(token)) => bearer(builder, token),
                 _ => builder,
             },
         };

@@ -58,7 +58,7 @@ fn duration_ends_a_dial() {
 fn duration_ends_a_backoff() {
     let ended = Wsup::json(&["ws://127.0.0.1:1", "--reconnect", "1h", "--duration", "300ms"]).end();
     ended.rest_is(&[&ended.rest[0], STOPPED_UNOPENED]);
-    assert!(ended.rest[0].ends_with(r#""retry_in_ms":3600000}"#));
+    assert!(ended.rest[0].contains(r#""retry_in_ms":3600000,"#));
     assert!(ended.took < Duration::from_secs(5), "{:?}", ended.took);
     ended.is(0, "closed");
 }

@@ -88,14 +88,14 @@ fn a_reopening_tells_its_dials_its_time_and_its_cause() {
     wsup.until("open");
     let ended = "transport: the connection ended without a Close frame";
     let error = wsup.expect(&format!(
-        r#"{{"event":"error","source":"1","epoch":1,"attempt":1,"stage":"io","during":null,"status":null,"error":"{ended}","retry_in_ms":50}}"#
+        r#"{{"event":"error","source":"1","epoch":1,"attempt":1,"stage":"io","during":null,"status":null,"error":"{ended}","retry_in_ms":50,"refusal":null}}"#
     ));
     let close = wsup.expect(
         r#"{"event":"close","source":"1","epoch":1,"code":1006,"reason":"","clean":false,"by":"nobody","lasted_ms":#,"retry_in_ms":50,"peer_code":null,"peer_reason":null}"#,
     );
     assert_eq!(error["retry_in_ms"], close["retry_in_ms"]);
     wsup.expect(
-        r#"{"event":"error","source":"1","epoch":1,"attempt":2,"stage":"refused","during":null,"status":503,"error":"the server refused the upgrade with status 503","retry_in_ms":50}"#,
+        r#"{"event":"error","source":"1","epoch":1,"attempt":2,"stage":"refused","during":null,"status":503,"error":"the server refused the upgrade with status 503 Busy","retry_in_ms":50,"refusal":{"status":503,"reason":"Busy","headers":{},"body":""}}"#,
     );
     let open = wsup.expect(&format!(
         r#"{{"event":"open","source":"1","epoch":2,"status":101,"subprotocol":null,"extensions":null,"peer":"127.0.0.1:{}","attempts":2,"down_ms":#,"cause":"{ended}"}}"#,
@@ -225,14 +225,14 @@ fn dials_are_numbered_until_the_attempts_are_used_up() {
     let ended = Wsup::json(&[&url, "--reconnect", "20ms", "--max-attempts", "3"]).end();
     let error = |attempt, retry| {
         format!(
-            r#"{{"event":"error","source":"1","epoch":0,"attempt":{attempt},"stage":"refused","during":null,"status":502,"error":"the server refused the upgrade with status 502","retry_in_ms":{retry}}}"#
+            r#"{{"event":"error","source":"1","epoch":0,"attempt":{attempt},"stage":"refused","during":null,"status":502,"error":"the server refused the upgrade with status 502 Bad","retry_in_ms":{retry},"refusal":{{"status":502,"reason":"Bad","headers":{{}},"body":""}}}}"#
         )
     };
     ended.rest_is(&[
         &error(1, "20"),
         &error(2, "20"),
         &error(3, "null"),
-        r#"{"event":"stopped","source":"1","outcome":"gave_up","code":null,"epochs":0,"error":"the server refused the upgrade with status 502"}"#,
+        r#"{"event":"stopped","source":"1","outcome":"gave_up","code":null,"epochs":0,"error":"the server refused the upgrade with status 502 Bad"}"#,
     ]);
     ended.is(1, "gave_up");
 }

@@ -15,6 +15,7 @@ mod process;
 mod proxies;
 #[cfg(unix)]
 mod pty;
+mod refusals;
 mod server;
 mod shown;
 mod stages;

@@ -68,17 +68,19 @@ fn hosts_of_no_proxy_are_dialled_directly_whoever_chose_the_proxy() {
 
 #[test]
 fn a_refusal_of_the_proxys_has_its_status_and_ends_by_its_verdict() {
-    for (reply, status, exit, outcome) in [
-        ("HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", 407, 3, "refused"),
-        ("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", 403, 3, "refused"),
-        ("HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", 502, 1, "failed"),
+    const WANTS: &str =
+        ": it wants credentials, and did not accept the credentials in the proxy's URL";
+    for (reply, status, reason, more, exit, outcome) in [
+        ("HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n", 407, "Who", WANTS, 3, "refused"),
+        ("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", 403, "No", "", 3, "refused"),
+        ("HTTP/1.1 502 Bad\r\nContent-Length: 0\r\n\r\n", 502, "Bad", "", 1, "failed"),
     ] {
         let proxy = Server::reply(reply);
         let ended = fails(&[TARGET, "--proxy", &url(&proxy)], "proxy", "null", exit, outcome);
         assert_like(
             &ended.rest[0],
             &format!(
-                r#"{{"event":"error","source":"1","epoch":0,"attempt":1,"stage":"proxy","during":null,"status":{status},"error":"proxy: refused with status {status}","retry_in_ms":null}}"#
+                r#"{{"event":"error","source":"1","epoch":0,"attempt":1,"stage":"proxy","during":null,"status":{status},"error":"proxy: refused with status {status} {reason}{more}","retry_in_ms":null,"refusal":{{"status":{status},"reason":"{reason}","headers":{{"content-length":"0"}},"body":""}}}}"#
             ),
         );
     }

@@ -109,7 +109,7 @@ fn timeout_during_the_upgrade() {
     let ended = fails(&[&url, "--connect-timeout", "1s"], "timeout", "upgrade", 1, "failed");
     assert_like(
         &ended.rest[0],
-        r#"{"event":"error","source":"1","epoch":0,"attempt":1,"stage":"timeout","during":"upgrade","status":null,"error":"timed out during upgrade","retry_in_ms":null}"#,
+        r#"{"event":"error","source":"1","epoch":0,"attempt":1,"stage":"timeout","during":"upgrade","status":null,"error":"timed out during upgrade","retry_in_ms":null,"refusal":null}"#,
     );
 }
 

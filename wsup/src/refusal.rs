@@ -1,0 +1,108 @@
+//! What a server or a proxy said when it refused: status, headers and body, without secrets.
+
+use actix_ws_client::error::{Error, ProxyError, Refusal};
+use actix_ws_client::headers::Headers;
+use serde_json::{Map, Value};
+
+use crate::secrets::Secrets;
+
+/// The most of a body that is shown, in bytes.
+const MAX_BODY: usize = 2 << 10;
+
+/// Headers that may carry a secret elsewhere, but in a refusal only say what the client has to send.
+const CHALLENGES: [&str; 2] = ["www-authenticate", "proxy-authenticate"];
+
+/// A refusal, and the secrets that are hidden in it.
+pub(crate) struct Refused<'a> {
+    refusal: &'a Refusal,
+    secrets: &'a Secrets,
+}
+
+impl<'a> Refused<'a> {
+    /// Returns the refusal that an error is about, if it is about one.
+    pub(crate) fn of(error: &'a Error, secrets: &'a Secrets) -> Option<Refused<'a>> {
+        match error {
+            Error::Refused(refusal) | Error::Proxy(ProxyError::Status(refusal)) => {
+                Some(Refused { refusal, secrets })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the refusal as a JSON object. Values of headers that may be secrets are `***`; several lines of
+    /// one name are one value, separated by commas.
+    pub(crate) fn json(&self) -> String {
+        let mut headers = Map::new();
+        for (name, value) in self.refusal.headers.iter() {
+            let name = name.to_ascii_lowercase();
+            let value = match Headers::is_secret(&name) && !CHALLENGES.contains(&name.as_str()) {
+                true => "***".to_owned(),
+                false => self.secrets.hide(&String::from_utf8_lossy(value)),
+            };
+            let joined = match headers.get(&name) {
+                Some(Value::String(before)) => format!("{before}, {value}"),
+                _ => value,
+            };
+            headers.insert(name, joined.into());
+        }
+        // By hand: a `Map` would sort its keys.
+        format!(
+            r#"{{"status":{},"reason":{},"headers":{},"body":{}}}"#,
+            self.refusal.status,
+            Value::from(self.secrets.hide(&self.refusal.reason)),
+            Value::from(headers),
+            Value::from(self.body())
+        )
+    }
+
+    /// Returns the lines that are shown to people, below that of the error: the challenge, the body, and
+    /// which flag may help.
+    pub(crate) fn details(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (name, value) in self.refusal.headers.iter() {
+            if CHALLENGES.iter().any(|challenge| challenge.eq_ignore_ascii_case(name)) {
+                let value = self.secrets.hide(&String::from_utf8_lossy(value));
+                lines.push(format!("{name}: {value}"));
+            }
+        }
+        let body = self.body();
+        lines.extend(body.trim().lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+        if self.refusal.status == 403 && names_origin(&body) {
+            lines.push("--no-origin sends no Origin, --origin another one".to_owned());
+        }
+        lines
+    }
+
+    /// Returns the first 2 KiB of the body as text.
+    fn body(&self) -> String {
+        let mut body = self.secrets.hide(&String::from_utf8_lossy(&self.refusal.body));
+        if body.len() > MAX_BODY {
+            let end = (0..=MAX_BODY).rev().find(|end| body.is_char_boundary(*end));
+            body.truncate(end.unwrap_or_default());
+        }
+        body
+    }
+}
+
+/// Whether a text has the word `origin` or `origins`, in any case.
+fn names_origin(text: &str) -> bool {
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| ["origin", "origins"].iter().any(|name| word.eq_ignore_ascii_case(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origin_is_a_word() {
+        for text in
+            ["Origin not allowed", "bad origin: x", "{\"error\":\"invalid_origin\"}", "ORIGINS"]
+        {
+            assert!(names_origin(text), "{text}");
+        }
+        for text in ["", "original", "aboriginal", "no"] {
+            assert!(!names_origin(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Why a server refused is shown, safely and without secrets.
+
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::process::{Ended, Wsup, parse};
+use crate::server::Server;
+
+const NEVER: [&str; 2] = ["--reconnect", "never"];
+
+/// Runs for people against a server with this reply.
+fn shown(reply: &'static str, args: &[&str]) -> Ended {
+    let url = Server::reply(reply).url();
+    Wsup::spawn(&[&[&*url][..], &NEVER, args].concat(), Stdio::null(), &[]).end()
+}
+
+#[test]
+fn people_see_status_reason_challenge_and_body() {
+    let reply = "HTTP/1.1 401 Go Away\r\nWWW-Authenticate: Bearer realm=\"feed\", Basic\r\n\
+        Set-Cookie: id=hunter2\r\nContent-Length: 24\r\n\r\n{\"why\":\n\n \"no token\"}\r\n  \r\n";
+    let ended = shown(reply, &[]);
+    let expected = "\
+        wsup 1: the server refused the upgrade with status 401 Go Away: it wants Bearer or Basic, \
+        and no credentials were sent; no further dial\n\
+        wsup 1:   WWW-Authenticate: Bearer realm=\"feed\", Basic\n\
+        wsup 1:   {\"why\":\n\
+        wsup 1:    \"no token\"}\n";
+    assert!(ended.stderr.starts_with(expected), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+}
+
+#[test]
+fn json_has_the_refusal_as_an_object() {
+    let url = Server::reply(
+        "HTTP/1.1 403 F\u{f6}rbidden \"x\"\r\nX-Id: 7\r\nx-id: 8\r\nSet-Cookie: id=hunter2\r\n\
+         Location: /hunter3\r\nWWW-Authenticate: Basic\r\nContent-Length: 5\r\n\r\na\n\u{1b}[m",
+    )
+    .url();
+    let ended = Wsup::json(&[&[&*url][..], &NEVER].concat()).end();
+    let error = parse(&ended.rest[0]);
+    let headers = json!({
+        "x-id": "7, 8",
+        "set-cookie": "***",
+        "location": "***",
+        "www-authenticate": "Basic",
+        "content-length": "5",
+    });
+    let refusal = json!({
+        "status": 403, "reason": "F\u{f6}rbidden \"x\"", "headers": headers, "body": "a\n\u{1b}[m",
+    });
+    assert_eq!(error["refusal"], refusal);
+    assert!(ended.rest[0].contains(r#""refusal":{"status":403,"reason":"#), "{}", ended.rest[0]);
+}
+
+#[test]
+fn a_body_is_bounded_and_cannot_steer_the_terminal() {
+    let reply = "HTTP/1.1 403 \x1b[2J\u{202e}\r\n\r\n\x1b]0;t\x07\u{202e}\r\x00x\n";
+    let ended = shown(reply, &["--color", "never"]);
+    let safe = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(ended.stderr.chars().all(safe), "{:?}", ended.stderr);
+    assert!(ended.stderr.contains("403 \\u{1b}[2J\\u{202e}; no"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("\\u{1b}]0;t\\u{7}\\u{202e}"), "{}", ended.stderr);
+
+    let long: &str = Box::leak(format!("HTTP/1.1 500 x\r\n\r\n{}", "\u{e9}".repeat(3000)).into());
+    assert_eq!(shown(long, &[]).stderr.matches('\u{e9}').count(), 1024);
+    let odd: &str = Box::leak(format!("HTTP/1.1 500 x\r\n\r\na{}", "\u{e9}".repeat(3000)).into());
+    let ended = Wsup::json(&[&[&*Server::reply(odd).url()][..], &NEVER].concat()).end();
+    let body = parse(&ended.rest[0])["refusal"]["body"].as_str().unwrap().to_owned();
+    assert_eq!(body, format!("a{}", "\u{e9}".repeat(1023)));
+}
+
+#[test]
+fn secrets_that_a_server_repeats_stay_hidden() {
+    let reply = "HTTP/1.1 400 hunter1\r\nX-Echo: hunter2\r\nWWW-Authenticate: Basic realm=\"hunter3\"\r\n\r\n\
+        hunter1 bWU6aHVudGVyMQ== hunter2 hunter3 hunter4 visible";
+    let args = ["--user", "me:hunter1", "-H", "X-Key: hunter2", "--cookie", "id=hunter3"];
+    let env = [("http_proxy", ""), ("all_proxy", "http://u:hunter4@h"), ("no_proxy", "127.0.0.1")];
+    let url = Server::reply(reply).url();
+    for form in ["--json", "--timings"] {
+        let args = [&[&*url, form][..], &NEVER, &args].concat();
+        let ended = Wsup::spawn(&args, Stdio::null(), &env).end();
+        let said = ended.rest.join("\n") + &ended.stderr;
+        assert!(said.contains("visible") && said.contains("*** *** *** *** ***"), "{said}");
+        assert!(!said.contains("hunter") && !said.contains("bWU6"), "{said}");
+    }
+}
+
+#[test]
+fn a_403_that_speaks_of_origin_names_the_flag() {
+    let origin = "HTTP/1.1 403 No\r\n\r\n<p>Origin not allowed</p>";
+    assert!(shown(origin, &[]).stderr.contains("--no-origin"));
+    for other in ["HTTP/1.1 403 No\r\n\r\noriginal", "HTTP/1.1 401 No\r\n\r\nOrigin"] {
+        assert!(!shown(other, &[]).stderr.contains("--no-origin"), "{other}");
+    }
+}
+
+#[test]
+fn a_407_says_what_the_proxy_wants() {
+    for (reply, proxy, expected) in [
+        (
+            "HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n",
+            "http://",
+            "407 Who: it wants Basic, and the proxy's URL has no user:password@; no further dial\n\
+             wsup 1:   Proxy-Authenticate: Basic realm=\"x\"\n",
+        ),
+        (
+            "HTTP/1.1 407 Who\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: NTLM\r\n\r\n",
+            "http://u:hunter2@",
+            "407 Who: it wants Negotiate or NTLM, which is not supported; only Basic is sent to a proxy",
+        ),
+    ] {
+        let proxy = format!("{proxy}127.0.0.1:{}", Server::reply(reply).port);
+        let args = [&["ws://feed.invalid/", "--proxy", &proxy][..], &NEVER].concat();
+        let ended = Wsup::spawn(&args, Stdio::null(), &[]).end();
+        assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    }
+}
