@@ -322,18 +322,33 @@ impl ProxyError {
     }
 }
 
-/// Why the TLS handshake failed.
+/// Why the TLS handshake failed. The text says what is wrong with which certificate, whose it is, and which
+/// option of [`Tls`](crate::tls::Tls) mends it.
 #[derive(Clone, Debug, Display, DeriveError)]
-#[display("{source}")]
+#[display("{text}")]
 pub struct TlsError {
-    source: Arc<io::Error>,
+    text: Arc<str>,
+    /// Not a source: the text says all of it.
+    #[error(not(source))]
+    err: Arc<io::Error>,
     /// Whether another attempt may succeed.
     broken_off: bool,
 }
 
 impl TlsError {
-    pub(crate) fn new(source: io::Error, broken_off: bool) -> TlsError {
-        TlsError { source: Arc::new(source), broken_off }
+    pub(crate) fn new(text: impl Into<Arc<str>>, err: io::Error, broken_off: bool) -> TlsError {
+        TlsError { text: text.into(), err: Arc::new(err), broken_off }
+    }
+
+    /// Replaces the text.
+    pub(crate) fn with_text(self, text: impl Into<Arc<str>>) -> TlsError {
+        TlsError { text: text.into(), ..self }
+    }
+
+    /// Returns the transport's error, or one that wraps a `rustls::Error`, for programs. Its own text is
+    /// rustls's, with the values of its types.
+    pub fn io_error(&self) -> &io::Error {
+        &self.err
     }
 
     /// Whether the handshake was only interrupted (the transport ended, or the server had an internal
@@ -830,7 +845,7 @@ mod tests {
     #[test]
     fn a_certificate_that_is_wrong_stops_and_a_cut_handshake_does_not() {
         let err = |broken_off| {
-            Error::Tls(TlsError::new(io::Error::other("certificate"), broken_off)).verdict()
+            Error::Tls(TlsError::new("certificate", io::Error::other("x"), broken_off)).verdict()
         };
         assert_eq!(err(false), Verdict::Stop);
         assert_eq!(err(true), Verdict::RETRY);
@@ -877,7 +892,8 @@ mod tests {
         assert_eq!(verdict(ProxyError::Io(Arc::new(io::Error::other("x")))), Verdict::RETRY);
         assert_eq!(verdict(ProxyError::Auth("x".into())), Verdict::Stop);
         assert_eq!(verdict(ProxyError::Reply("x".into())), Verdict::Stop);
-        let tls = |broken_off| ProxyError::Tls(TlsError::new(io::Error::other("x"), broken_off));
+        let tls =
+            |broken_off| ProxyError::Tls(TlsError::new("x", io::Error::other("x"), broken_off));
         assert_eq!((verdict(tls(true)), verdict(tls(false))), (Verdict::RETRY, Verdict::Stop));
     }
 

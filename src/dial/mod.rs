@@ -191,13 +191,16 @@ async fn open(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, 
         }
         None => Link::Plain(transport),
     };
-    let session = match &link {
-        Link::Tls(stream) => tls::session(stream),
-        Link::Plain(_) => None,
+    let (session, certificate_wanted) = match &link {
+        Link::Tls(stream) => (tls::session(stream), tls::client_certificate_wanted(stream)),
+        Link::Plain(_) => (None, false),
     };
     clock.set(Stage::Upgrade);
     let Upgraded { link, leftover, status, headers, deflate } =
-        upgrade::upgrade(plan, Some(jar), link).await?;
+        upgrade::upgrade(plan, Some(jar), link).await.map_err(|err| match (&plan.tls, err) {
+            (Some(tls), DialError::Failed(err)) => tls.explain_late(err, certificate_wanted).into(),
+            (_, err) => err,
+        })?;
     let extensions = deflate.is_some().then(|| headers.list("Sec-WebSocket-Extensions"));
     // The upgrade has verified that it is one of those offered.
     let subprotocol = headers.get("Sec-WebSocket-Protocol").map(str::to_owned);

@@ -114,7 +114,8 @@ impl Plan {
         let tls = tls.map(Box::new);
         let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
         let detour = proxy.map(|proxy| {
-            let make = || clients.proxy.get_or_make(|| options.proxy_tls.get().client(variable));
+            let client = || options.proxy_tls.get().client(variable).map(TlsClient::for_proxy);
+            let make = || clients.proxy.get_or_make(client);
             let tls = (proxy.scheme == Scheme::Https).then(make).transpose()?;
             Ok::<_, ConfigError>(Box::new(Detour { proxy, tls }))
         });

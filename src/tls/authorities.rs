@@ -5,12 +5,16 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+#[cfg(feature = "webpki-roots")]
+use rustls::pki_types::TrustAnchor;
 
 use crate::error::ConfigError;
+use crate::tls::certificate::Certificate;
+use crate::tls::pem;
 
 /// The most bytes of a file, or of all files of a directory. A system's bundle has about 200 KiB.
 const MAX_BYTES: u64 = 16 << 20;
@@ -35,33 +39,77 @@ fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Adds every certificate of a text that the application has chosen. All have to be valid.
-///
-/// # Errors
-/// A text, also when there is no certificate.
-pub(super) fn add_pem(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
-    let before = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|err| err.to_string())?;
-        roots.add(certificate).map_err(|err| err.to_string())?;
+/// Certificate authorities, and the certificates that they were read from: a server may send exactly one of these.
+#[derive(Clone, Debug)]
+pub(super) struct Authorities {
+    roots: Arc<RootCertStore>,
+    certificates: HashSet<CertificateDer<'static>>,
+    /// What they were read from, for error texts.
+    source: &'static str,
+}
+
+impl Authorities {
+    pub(super) fn new() -> Authorities {
+        Authorities {
+            roots: Arc::new(RootCertStore::empty()),
+            certificates: HashSet::new(),
+            source: "the authorities that were set",
+        }
     }
-    require_new(roots, before)
-}
 
-/// Adds every certificate in the files of a directory.
-///
-/// # Errors
-/// A text that names the directory, also when there is no certificate.
-pub(super) fn add_dir(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
-    let before = roots.len();
-    let mut bundle = Bundle::default();
-    bundle.add_dir(path)?;
-    bundle.add_to(roots);
-    require_new(roots, before).map_err(|err| format!("{}: {err}", path.display()))
-}
+    pub(super) fn roots(&self) -> Arc<RootCertStore> {
+        self.roots.clone()
+    }
 
-fn require_new(roots: &RootCertStore, before: usize) -> Result<(), String> {
-    if roots.len() == before { Err("no certificate found".to_owned()) } else { Ok(()) }
+    pub(super) fn len(&self) -> usize {
+        self.roots.len()
+    }
+
+    pub(super) fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// Whether this certificate is one of them.
+    pub(super) fn contains(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.certificates.contains(certificate)
+    }
+
+    /// Adds authorities that are no certificates.
+    #[cfg(feature = "webpki-roots")]
+    pub(super) fn add_anchors(&mut self, anchors: &[TrustAnchor<'static>]) {
+        Arc::make_mut(&mut self.roots).extend(anchors.iter().cloned());
+    }
+
+    /// Adds every certificate of a file that the application has chosen. All have to be valid.
+    ///
+    /// # Errors
+    /// A text, also when there is no certificate.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let roots = Arc::make_mut(&mut self.roots);
+        for (index, certificate) in pem::certificates(bytes)?.into_iter().enumerate() {
+            let certificate = certificate?;
+            roots.add(certificate.clone()).map_err(|_| {
+                let read = Certificate::read(&certificate);
+                let title = read.as_ref().map_or("without a name", Certificate::title);
+                format!(
+                    "certificate {}, {title}, cannot be an authority: it breaks RFC 5280",
+                    index + 1
+                )
+            })?;
+            self.certificates.insert(certificate);
+        }
+        Ok(())
+    }
+
+    /// Adds every certificate in the files of a directory.
+    ///
+    /// # Errors
+    /// A text that names the directory, also when there is no certificate.
+    pub(super) fn add_dir(&mut self, path: &Path) -> Result<(), String> {
+        let mut bundle = Bundle::default();
+        bundle.add_dir(path)?;
+        bundle.add_to(self)
+    }
 }
 
 /// Reads the authorities that the environment names, if it names any.
@@ -70,7 +118,7 @@ fn require_new(roots: &RootCertStore, before: usize) -> Result<(), String> {
 /// The name of the variable whose file or directories cannot be read or hold no certificate.
 pub(super) fn from_env(
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<RootCertStore>, ConfigError> {
+) -> Result<Option<Authorities>, ConfigError> {
     const BUNDLE: &str = "WEBSOCKET_CLIENT_CA_BUNDLE";
     const FILE: &str = "SSL_CERT_FILE";
     const DIR: &str = "SSL_CERT_DIR";
@@ -98,10 +146,9 @@ pub(super) fn from_env(
     let Some(source) = source else {
         return Ok(None);
     };
-    let mut roots = RootCertStore::empty();
-    bundle.add_to(&mut roots);
-    require_new(&roots, 0).map_err(named(source))?;
-    Ok(Some(roots))
+    let mut authorities = Authorities { source, ..Authorities::new() };
+    bundle.add_to(&mut authorities).map_err(named(source))?;
+    Ok(Some(authorities))
 }
 
 /// The certificates of a store that the application does not maintain: what cannot be read is skipped. A set, because
@@ -111,11 +158,13 @@ struct Bundle {
     certificates: HashSet<CertificateDer<'static>>,
     /// Files and certificates that could not be read.
     skipped: usize,
+    /// Why the last place that was read gave no certificate.
+    reason: Option<String>,
 }
 
 impl Bundle {
-    fn add_pem(&mut self, pem: &[u8]) {
-        for certificate in CertificateDer::pem_slice_iter(pem) {
+    fn add_bytes(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for certificate in pem::certificates(bytes)? {
             match certificate {
                 Ok(certificate) => {
                     self.certificates.insert(certificate);
@@ -123,10 +172,12 @@ impl Bundle {
                 Err(_) => self.skipped += 1,
             }
         }
+        Ok(())
     }
 
     fn add_file(&mut self, path: &Path) -> Result<(), String> {
-        self.add_pem(&read(path)?);
+        let added = self.add_bytes(&read(path)?);
+        self.reason = added.err().map(|reason| format!("{}: {reason}", path.display()));
         Ok(())
     }
 
@@ -145,20 +196,33 @@ impl Bundle {
             match read_up_to(&path, left) {
                 Ok(pem) => {
                     left -= pem.len() as u64;
-                    self.add_pem(&pem);
+                    // A directory may hold other files too.
+                    let _ = self.add_bytes(&pem);
                 }
                 Err(err) if err.kind() == io::ErrorKind::FileTooLarge => return Err(in_path(err)),
                 Err(_) => self.skipped += 1,
             }
         }
+        self.reason = Some(format!("{}: no certificate found in its files", path.display()));
         Ok(())
     }
 
-    fn add_to(self, roots: &mut RootCertStore) {
-        let (_, unreadable) = roots.add_parsable_certificates(self.certificates);
+    /// # Errors
+    /// A text, if there is no certificate that can be used.
+    fn add_to(self, authorities: &mut Authorities) -> Result<(), String> {
+        let roots = Arc::make_mut(&mut authorities.roots);
+        let certificates = self.certificates.iter().cloned();
+        let (added, unreadable) = roots.add_parsable_certificates(certificates);
+        if added == 0 {
+            return Err(self
+                .reason
+                .unwrap_or_else(|| "no certificate found that is whole".to_owned()));
+        }
+        authorities.certificates.extend(self.certificates);
         let skipped = self.skipped + unreadable;
         if skipped > 0 {
             tracing::debug!(skipped, "some certificates of the store could not be read");
         }
+        Ok(())
     }
 }

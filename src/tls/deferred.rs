@@ -15,11 +15,14 @@ pub(crate) struct DeferWriteErrors<S> {
     failed: Option<io::Error>,
     /// Whether the handshake is over, so that failures are returned at once.
     over: bool,
+    /// Whether the peer requested a client certificate and there was none to send. It has its place here because the
+    /// transport stays with the session.
+    pub(super) client_certificate_wanted: bool,
 }
 
 impl<S> DeferWriteErrors<S> {
     pub(super) fn new(io: S) -> DeferWriteErrors<S> {
-        DeferWriteErrors { io, failed: None, over: false }
+        DeferWriteErrors { io, failed: None, over: false, client_certificate_wanted: false }
     }
 
     /// Ends the deferral. The next write returns a failure that was not returned yet.

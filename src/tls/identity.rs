@@ -1,17 +1,18 @@
 //! The client certificate and its key.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{Error as RustlsError, InconsistentKeys, SignatureScheme};
 
 use crate::error::ConfigError;
-use crate::tls::encrypted;
+use crate::tls::certificate::{Certificate, P521, date};
+use crate::tls::pem::{self, Key};
+use crate::tls::{encrypted, explain, seen};
 
 /// The names of the options in errors.
 pub(super) const CERT: &str = "client_cert";
@@ -22,78 +23,103 @@ pub(super) const PASSWORD: &str = "client_key_password";
 pub(super) struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: Key,
-}
-
-enum Key {
-    Plain(PrivateKeyDer<'static>),
-    /// PKCS#8's EncryptedPrivateKeyInfo (RFC 5958, 3).
-    Encrypted(Vec<u8>),
+    /// The files that they were read from, if they were.
+    files: Option<(PathBuf, PathBuf)>,
 }
 
 impl Identity {
-    /// Parses a chain and a key from PEM texts.
-    pub(super) fn parse(chain: &[u8], key: &[u8]) -> Result<Identity, ConfigError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
-        let chain = chain.map_err(|err| ConfigError::option(CERT, err))?;
-        if chain.is_empty() {
-            return Err(ConfigError::option(CERT, "no certificate found"));
-        }
-        let key = Key::parse(key).map_err(|reason| ConfigError::option(KEY, reason))?;
-        Ok(Identity { chain, key })
+    /// Parses a chain and a key, PEM or DER, which `files` names.
+    pub(super) fn parse(
+        chain: &[u8],
+        key: &[u8],
+        files: Option<(&Path, &Path)>,
+    ) -> Result<Identity, ConfigError> {
+        let named = |path: Option<&Path>, reason| match path {
+            Some(path) => format!("{}: {reason}", path.display()),
+            None => reason,
+        };
+        let (chain_file, key_file) = files.unzip();
+        let refuse = |option, path, reason| ConfigError::option(option, named(path, reason));
+        let chain = pem::certificates(chain)
+            .and_then(|chain| chain.into_iter().collect())
+            .map_err(|reason| refuse(CERT, chain_file, reason))?;
+        let key = pem::private_key(key).map_err(|reason| refuse(KEY, key_file, reason))?;
+        let files = files.map(|(chain, key)| (chain.to_owned(), key.to_owned()));
+        Ok(Identity { chain, key, files })
     }
 
-    /// Returns the chain and the key, decrypted if it is encrypted.
-    pub(super) fn open(
+    /// Returns what sends the certificate, with its key, decrypted if it is encrypted.
+    ///
+    /// # Errors
+    /// When the key cannot be decrypted or used, or does not belong to the certificate.
+    pub(super) fn resolver(
         &self,
         password: Option<&str>,
-    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), ConfigError> {
-        let key = match &self.key {
-            Key::Plain(key) => key.clone_key(),
+        provider: &CryptoProvider,
+    ) -> Result<Arc<dyn ResolvesClientCert>, ConfigError> {
+        let key = self.open(password)?;
+        let signing =
+            provider.key_provider.load_private_key(key).map_err(|_| self.unusable_key())?;
+        let certified = CertifiedKey::new(self.chain.clone(), signing);
+        match certified.keys_match() {
+            // `Unknown`: the provider cannot tell. The server will.
+            Ok(()) | Err(RustlsError::InconsistentKeys(InconsistentKeys::Unknown)) => {
+                Ok(Arc::new(SingleCertAndKey::from(certified)))
+            }
+            Err(RustlsError::InconsistentKeys(_)) => {
+                let files = self.files.as_ref().map(|(chain, key)| {
+                    format!(": {} has the certificate, {} the key", chain.display(), key.display())
+                });
+                let reason = format!(
+                    "the key does not belong to the certificate {}{}",
+                    self.described(),
+                    files.unwrap_or_default()
+                );
+                Err(ConfigError::option(CERT, reason))
+            }
+            Err(_) => {
+                let reason = format!("the certificate {} cannot be parsed", self.described());
+                Err(ConfigError::option(CERT, reason))
+            }
+        }
+    }
+
+    fn open(&self, password: Option<&str>) -> Result<PrivateKeyDer<'static>, ConfigError> {
+        match &self.key {
+            Key::Plain(key) => Ok(key.clone_key()),
             Key::Encrypted(der) => {
                 let missing =
                     || ConfigError::option(PASSWORD, "the key is encrypted: set its password");
                 encrypted::decrypt(der, password.ok_or_else(missing)?)
-                    .map_err(|reason| ConfigError::option(PASSWORD, reason))?
+                    .map_err(|reason| ConfigError::option(PASSWORD, reason))
             }
+        }
+    }
+
+    /// Returns the error for a key that the provider does not load.
+    fn unusable_key(&self) -> ConfigError {
+        let file = self.files.as_ref().map(|(_, key)| format!("{}: ", key.display()));
+        let read = self.chain.first().and_then(|certificate| Certificate::read(certificate));
+        let reason = match read {
+            Some(read) if read.key == P521 => {
+                format!("the certificate is for a P-521 key. {}", explain::what_ring_can_do())
+            }
+            _ => format!(
+                "the key is damaged, or of a kind that is not supported. {}",
+                explain::what_ring_can_do()
+            ),
         };
-        Ok((self.chain.clone(), key))
+        ConfigError::option(KEY, file.unwrap_or_default() + &reason)
     }
-}
 
-impl Key {
-    /// Parses the first private key of a PEM text. The error holds nothing of it.
-    fn parse(text: &[u8]) -> Result<Key, &'static str> {
-        // The encryption of RFC 1421, whose key is an MD5 of the password. It is not supported.
-        if contains(text, b"Proc-Type: 4,ENCRYPTED") {
-            return Err(
-                "encrypted as in RFC 1421, which is not supported: convert it by openssl pkcs8 -topk8",
-            );
-        }
-        match PrivateKeyDer::from_pem_slice(text) {
-            Ok(key) => Ok(Key::Plain(key)),
-            Err(pem::Error::NoItemsFound) => match encrypted_section(text) {
-                Some(body) => {
-                    Ok(Key::Encrypted(body.ok_or("the encrypted private key is not base64")?))
-                }
-                None => Err("no private key found"),
-            },
-            Err(_) => Err("the private key cannot be parsed"),
-        }
+    /// Returns the subject, the issuer and the end of the certificate, for error texts.
+    pub(super) fn described(&self) -> String {
+        let read = self.chain.first().and_then(|certificate| Certificate::read(certificate));
+        read.map_or_else(String::new, |read| {
+            let (subject, issuer, end) = (read.title(), &read.issuer, date(read.not_after));
+            format!("{subject} ({} key, issued by {issuer}, valid until {end})", read.key)
+        })
     }
-}
-
-/// Finds the section of an encrypted key, which rustls does not parse. The inner `None` means that its content is not
-/// base64.
-fn encrypted_section(text: &[u8]) -> Option<Option<Vec<u8>>> {
-    let text = String::from_utf8_lossy(text);
-    let (_, rest) = text.split_once("-----BEGIN ENCRYPTED PRIVATE KEY-----")?;
-    let body = rest.split_once("-----END ENCRYPTED PRIVATE KEY-----").map(|(body, _)| body);
-    let packed = body.map(|body| body.split_ascii_whitespace().collect::<String>());
-    Some(packed.and_then(|packed| STANDARD.decode(packed).ok()))
-}
-
-fn contains(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|window| window == words)
 }
 
 /// Sends no client certificate, whatever the server requests.
@@ -102,6 +128,7 @@ pub(super) struct NoClientCert;
 
 impl ResolvesClientCert for NoClientCert {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        seen::certificate_wanted();
         None
     }
 

@@ -1,14 +1,18 @@
 //! TLS by rustls over any transport: its options, what is trusted, and the client certificate.
 
 mod authorities;
+mod certificate;
 mod deferred;
 #[cfg(feature = "encrypted-keys")]
 mod encrypted;
 #[cfg(not(feature = "encrypted-keys"))]
 #[path = "no_encrypted.rs"]
 mod encrypted;
+mod explain;
 mod identity;
+mod pem;
 mod provider;
+mod seen;
 #[cfg(feature = "testing")]
 pub(crate) mod server;
 mod session;
@@ -23,15 +27,19 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, KeyLogFile, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, KeyLogFile, SupportedProtocolVersion};
 
 use crate::error::ConfigError;
+use crate::tls::authorities::Authorities;
+use crate::tls::explain::Peer;
 use crate::tls::identity::{Identity, NoClientCert};
 use crate::tls::verify::Verify;
 
 pub use crate::tls::session::TlsSession;
 
-pub(crate) use crate::tls::session::{LazyTlsClient, TlsClient, TlsStream, alert, session};
+pub(crate) use crate::tls::session::{
+    LazyTlsClient, TlsClient, TlsStream, alert, client_certificate_wanted, session,
+};
 
 /// Options for TLS, which secures `wss` connections.
 ///
@@ -59,7 +67,7 @@ pub(crate) use crate::tls::session::{LazyTlsClient, TlsClient, TlsStream, alert,
 #[derive(Clone, Default)]
 pub struct Tls {
     /// The certificate authorities that are trusted instead of the platform's store.
-    authorities: Option<Arc<RootCertStore>>,
+    authorities: Option<Arc<Authorities>>,
     /// The client certificate and its key.
     identity: Option<Arc<Identity>>,
     /// The password that decrypts the key.
@@ -110,26 +118,35 @@ impl Tls {
         Tls { config: Some(config), ..Tls::default() }
     }
 
-    /// Trusts the certificate authorities in this PEM text instead of the platform's store. Further
-    /// calls, also of [`ca_file`](Tls::ca_file) and [`ca_dir`](Tls::ca_dir), add to them.
+    /// Trusts the certificate authorities in this text instead of the platform's store. Further calls,
+    /// also of [`ca_file`](Tls::ca_file) and [`ca_dir`](Tls::ca_dir), add to them.
+    ///
+    /// The text is PEM as it is usually found: `CERTIFICATE`, `X509 CERTIFICATE` and OpenSSL's
+    /// `TRUSTED CERTIFICATE` sections, any number of them, with other text around; or one certificate
+    /// as DER. A server's own certificate can be given too: a server that sends exactly that certificate
+    /// is trusted, whoever issued it. Its dates and its name are still verified.
     ///
     /// # Errors
-    /// When the text holds no certificate, or one that cannot be parsed.
+    /// When the text holds no certificate, or one that cannot be parsed. PKCS#12, PKCS#7 and UTF-16 are
+    /// named as such.
     pub fn ca_pem(self, pem: &[u8]) -> Result<Tls, ConfigError> {
-        self.add_authorities(|roots| authorities::add_pem(roots, pem))
+        self.add_authorities(|authorities| authorities.add(pem))
     }
 
-    /// Trusts the certificate authorities in this PEM file of at most 16 MiB, as
+    /// Trusts the certificate authorities in this file of at most 16 MiB, as
     /// [`ca_pem`](Tls::ca_pem) does (WebSocketApp's `sslopt["ca_certs"]`).
     ///
     /// # Errors
-    /// When the file cannot be read or is larger, or as `ca_pem`.
+    /// When the file cannot be read or is larger, or as `ca_pem`; the text names the file.
     pub fn ca_file(self, path: impl AsRef<Path>) -> Result<Tls, ConfigError> {
-        let pem = authorities::read(path.as_ref());
-        self.add_authorities(|roots| authorities::add_pem(roots, &pem?))
+        let path = path.as_ref();
+        let pem = authorities::read(path);
+        self.add_authorities(|authorities| {
+            authorities.add(&pem?).map_err(|reason| format!("{}: {reason}", path.display()))
+        })
     }
 
-    /// Trusts every PEM certificate in the files of this directory, as [`ca_pem`](Tls::ca_pem) does
+    /// Trusts every certificate in the files of this directory, as [`ca_pem`](Tls::ca_pem) does
     /// (WebSocketApp's `sslopt["ca_cert_path"]`; names need not be hashes, and all files are read at
     /// once). Subdirectories are not read. What is not a certificate, or cannot be read, is skipped;
     /// how many were skipped is logged at level `DEBUG`.
@@ -138,30 +155,34 @@ impl Tls {
     /// When the directory cannot be read, holds no certificate, or more than 4,096 entries or
     /// 16 MiB.
     pub fn ca_dir(self, path: impl AsRef<Path>) -> Result<Tls, ConfigError> {
-        self.add_authorities(|roots| authorities::add_dir(roots, path.as_ref()))
+        self.add_authorities(|authorities| authorities.add_dir(path.as_ref()))
     }
 
     /// Adds to the certificate authorities.
     fn add_authorities(
         mut self,
-        add: impl FnOnce(&mut RootCertStore) -> Result<(), String>,
+        add: impl FnOnce(&mut Authorities) -> Result<(), String>,
     ) -> Result<Tls, ConfigError> {
-        let mut roots = self.authorities.as_deref().cloned().unwrap_or_else(RootCertStore::empty);
-        add(&mut roots).map_err(|reason| ConfigError::option("ca", reason))?;
-        self.authorities = Some(Arc::new(roots));
+        let mut authorities = self.authorities.as_deref().cloned().unwrap_or_else(Authorities::new);
+        add(&mut authorities).map_err(|reason| ConfigError::option("ca", reason))?;
+        self.authorities = Some(Arc::new(authorities));
         Ok(self)
     }
 
     /// Sets the client certificate, with its chain, which is sent if the server requests one
-    /// (WebSocketApp's `sslopt["certfile"]` and `["keyfile"]`). Chain and key are PEM; the key is
-    /// PKCS#8, SEC1 or PKCS#1, or encrypted PKCS#8 with
+    /// (WebSocketApp's `sslopt["certfile"]` and `["keyfile"]`). Chain and key are PEM, or one
+    /// certificate and one key as DER; the key is PKCS#8, SEC1 or PKCS#1, or encrypted PKCS#8 with
     /// [`client_key_password`](Tls::client_key_password). One text that holds both can be given for
     /// both. `start` checks that the key belongs to the certificate.
     ///
+    /// With the cryptography of ring, the default, the key is P-256, P-384, Ed25519 or RSA of 2,048 to
+    /// 4,096 bits; the feature `aws-lc-rs` adds P-521 and longer RSA keys.
+    ///
     /// # Errors
-    /// When `chain` holds no certificate or `key` no private key, or they cannot be parsed.
+    /// When `chain` holds no certificate or `key` no private key, or they cannot be parsed. PKCS#12,
+    /// PKCS#7 and UTF-16 are named as such.
     pub fn client_cert_pem(mut self, chain: &[u8], key: &[u8]) -> Result<Tls, ConfigError> {
-        self.identity = Some(Arc::new(Identity::parse(chain, key)?));
+        self.identity = Some(Arc::new(Identity::parse(chain, key, None)?));
         Ok(self)
     }
 
@@ -169,18 +190,19 @@ impl Tls {
     /// most 16 MiB. One file that holds both can be given for both.
     ///
     /// # Errors
-    /// When a file cannot be read or is larger, or as `client_cert_pem`.
+    /// When a file cannot be read or is larger, or as `client_cert_pem`; the text names the file.
     pub fn client_cert_file(
-        self,
+        mut self,
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Tls, ConfigError> {
         let read = |option, path| {
             authorities::read(path).map_err(|reason| ConfigError::option(option, reason))
         };
-        let chain = read(identity::CERT, chain.as_ref())?;
-        let key = read(identity::KEY, key.as_ref())?;
-        self.client_cert_pem(&chain, &key)
+        let files = (chain.as_ref(), key.as_ref());
+        let (chain, key) = (read(identity::CERT, files.0)?, read(identity::KEY, files.1)?);
+        self.identity = Some(Arc::new(Identity::parse(&chain, &key, Some(files))?));
+        Ok(self)
     }
 
     /// Sets the password of an encrypted client key (WebSocketApp's `sslopt["password"]`): PKCS#8 with
@@ -286,20 +308,35 @@ impl Tls {
             })
         });
         let name = name.transpose()?;
-        let config = match &self.config {
+        let own = self.identity.as_ref().map(|identity| identity.described());
+        let (config, trusted) = match &self.config {
             Some(own) => {
                 self.check_nothing_beside_config()?;
-                own.clone()
+                (own.clone(), "the authorities of that configuration")
             }
-            None => Arc::new(self.build(variable)?),
+            None => {
+                let authorities = self.trusted(variable)?;
+                let trusted = authorities.as_ref().map_or("the system's store", |it| it.source());
+                (Arc::new(self.build(authorities)?), trusted)
+            }
         };
-        Ok(TlsClient::new(config, self.verify, name))
+        Ok(TlsClient::new(config, self.verify, name, Peer::new(trusted, own)))
     }
 
-    fn build(
+    /// Returns what is trusted. `None` is the platform's store, or nothing if nothing is verified.
+    fn trusted(
         &self,
         variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<ClientConfig, ConfigError> {
+    ) -> Result<Option<Arc<Authorities>>, ConfigError> {
+        match &self.authorities {
+            Some(authorities) => Ok(Some(authorities.clone())),
+            // A store that is not used is not read, and cannot fail.
+            None if self.verify == Verify::Nothing => Ok(None),
+            None => Ok(authorities::from_env(variable)?.map(Arc::new)),
+        }
+    }
+
+    fn build(&self, trusted: Option<Arc<Authorities>>) -> Result<ClientConfig, ConfigError> {
         let versions = self.versions()?;
         let provider = provider::with_suites(self.cipher_suites.as_deref())?;
         // Not `builder()`, which panics if two providers are compiled in and none is installed.
@@ -309,28 +346,18 @@ impl Tls {
                 Some(_) => {
                     ConfigError::option("cipher_suites", "none is for a version that is accepted")
                 }
-                None => ConfigError::option("tls", err),
+                None => ConfigError::option("tls", explain::words(&err)),
             })?;
-        let roots = match &self.authorities {
-            Some(roots) => Some(roots.clone()),
-            // A store that is not used is not read, and cannot fail.
-            None if self.verify == Verify::Nothing => None,
-            None => authorities::from_env(variable)?.map(Arc::new),
-        };
-        let verifier = verify::verifier(self.verify, roots, provider)?;
+        let verifier = verify::verifier(self.verify, trusted, provider.clone())?;
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match (&self.identity, &self.key_password) {
-            (Some(identity), password) => {
-                let (chain, key) = identity.open(password.as_deref())?;
-                builder
-                    .with_client_auth_cert(chain, key)
-                    .map_err(|err| ConfigError::option(identity::CERT, err))?
-            }
+            (Some(identity), password) => builder
+                .with_client_cert_resolver(identity.resolver(password.as_deref(), &provider)?),
             (None, Some(_)) => {
                 let reason = "set without a client certificate";
                 return Err(ConfigError::option(identity::PASSWORD, reason));
             }
-            (None, None) => builder.with_no_client_auth(),
+            (None, None) => builder.with_client_cert_resolver(Arc::new(NoClientCert)),
         };
         config.alpn_protocols = self.alpn_protocols()?;
         if self.key_log {
@@ -409,6 +436,8 @@ impl fmt::Debug for Tls {
 
 #[cfg(test)]
 mod tests {
+    use rustls::RootCertStore;
+
     use super::*;
 
     fn refused(tls: Tls) -> String {
@@ -428,7 +457,7 @@ mod tests {
 
     #[test]
     fn alpn_offers_http_1_1_alone_by_default() {
-        let offered = |tls: Tls| tls.build(|_| None).unwrap().alpn_protocols;
+        let offered = |tls: Tls| tls.build(None).unwrap().alpn_protocols;
         assert_eq!(offered(any()), [b"http/1.1".to_vec()]);
         assert_eq!(offered(any().alpn(["wamp"])), [b"wamp".to_vec()]);
         assert!(offered(any().alpn([""; 0])).is_empty());

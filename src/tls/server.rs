@@ -7,12 +7,13 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier};
-use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use rustls::{HandshakeKind, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::tls::{authorities, provider};
+use crate::tls::authorities::Authorities;
+use crate::tls::provider;
 
 /// How a [`testing::Server`](crate::testing::Server) speaks TLS: its certificate, and whether a
 /// client needs one.
@@ -55,10 +56,10 @@ impl ServerTls {
     /// # Panics
     /// As `from_pem`, and if `authorities` holds no certificate or one that cannot be read.
     pub fn from_pem_with_client_ca(chain: &[u8], key: &[u8], authorities: &[u8]) -> ServerTls {
-        let mut roots = RootCertStore::empty();
-        authorities::add_pem(&mut roots, authorities).expect("the client authorities can be read");
+        let mut clients = Authorities::new();
+        clients.add(authorities).expect("the client authorities can be read");
         let provider = provider::with_suites(None).expect("a cryptography provider");
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = WebPkiClientVerifier::builder_with_provider(clients.roots(), provider);
         let verifier = verifier.build().expect("there is a client authority");
         ServerTls::with_verifier(chain, key, verifier)
     }

@@ -11,8 +11,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::error::{ConfigError, Error, TlsError};
 use crate::tls::deferred::DeferWriteErrors;
-use crate::tls::provider;
+use crate::tls::explain::Peer;
 use crate::tls::verify::Verify;
+use crate::tls::{provider, seen};
 
 /// A transport under TLS.
 pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<DeferWriteErrors<S>>;
@@ -24,6 +25,8 @@ pub(crate) struct TlsClient {
     verify: Verify,
     /// The name that the peer's certificate has to be for, if not the host that is dialled.
     name: Option<ServerName<'static>>,
+    /// What error texts say of the peer and of us.
+    peer: Arc<Peer>,
 }
 
 impl fmt::Debug for TlsClient {
@@ -71,8 +74,15 @@ impl TlsClient {
         config: Arc<ClientConfig>,
         verify: Verify,
         name: Option<ServerName<'static>>,
+        peer: Peer,
     ) -> TlsClient {
-        TlsClient { config, verify, name }
+        TlsClient { config, verify, name, peer: Arc::new(peer) }
+    }
+
+    /// Makes error texts speak of a proxy, and name the options for it.
+    pub(crate) fn for_proxy(mut self) -> TlsClient {
+        self.peer = Arc::new(Arc::unwrap_or_clone(self.peer).proxy());
+        self
     }
 
     /// Makes the TLS handshake with `host` (a name, or an IP address without brackets) over `stream`.
@@ -90,25 +100,76 @@ impl TlsClient {
             }
             Verify::Nothing => tracing::warn!(host, "the server's certificate is not verified"),
         }
-        let refuse = |err| Error::Tls(TlsError::new(err, false));
+        let refuse = |text: String| {
+            let err = io::Error::new(io::ErrorKind::InvalidData, text.clone());
+            Error::Tls(TlsError::new(text, err, false))
+        };
         let name = match &self.name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned())
-                .map_err(|err| refuse(io::Error::other(err)))?,
+                .map_err(|_| refuse(format!("{host} is no name that a certificate can be for")))?,
         };
         let connector = TlsConnector::from(self.config.clone());
-        let connected = connector.connect(name, DeferWriteErrors::new(stream)).await;
-        let mut stream = connected.map_err(|err| Error::Tls(classify(err)))?;
-        stream.get_mut().0.handshake_over();
+        let handshake = connector.connect(name, DeferWriteErrors::new(stream));
+        let (connected, seen) = seen::record(handshake).await;
+        let mut stream = connected.map_err(|err| {
+            let is_rustls = err.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+            let failed = explained(err, |inner| self.peer.explain(inner, host, &seen.refused));
+            Error::Tls(match seen.certificate_wanted && !is_rustls {
+                true => failed.with_text(self.peer.certificate_suspected()),
+                false => failed,
+            })
+        })?;
+        let io = stream.get_mut().0;
+        io.handshake_over();
+        io.client_certificate_wanted = seen.certificate_wanted;
         match stream.get_ref().1.alpn_protocol() {
             // Only a configuration of the application's can offer these: `alpn` refuses them.
             Some(chosen) if is_other_http(chosen) => {
-                let words = "the server chose HTTP/2 or HTTP/3 by ALPN";
-                Err(refuse(io::Error::new(io::ErrorKind::InvalidData, words)))
+                Err(refuse("the server chose HTTP/2 or HTTP/3 by ALPN".to_owned()))
             }
             _ => Ok(stream),
         }
     }
+
+    /// Explains a failure after the handshake and before the reply to the upgrade: with TLS 1.3 the peer judges our
+    /// certificate, or the lack of one, only then. `wanted`: as [`client_certificate_wanted`].
+    pub(crate) fn explain_late(&self, err: Error, wanted: bool) -> Error {
+        match err {
+            Error::Tls(err) => Error::Tls(self.explain_alert(err)),
+            Error::Io(err) if wanted && is_end(err.kind()) => {
+                let text = format!("{err}; {}", self.peer.certificate_suspected());
+                Error::Io(Arc::new(io::Error::new(err.kind(), text)))
+            }
+            other => other,
+        }
+    }
+
+    fn explain_alert(&self, err: TlsError) -> TlsError {
+        let inner = err.io_error().get_ref().and_then(|inner| inner.downcast_ref());
+        let text = match inner {
+            Some(rustls::Error::AlertReceived(alert)) => self.peer.alert(*alert),
+            _ => return err,
+        };
+        err.with_text(text)
+    }
+}
+
+/// Whether a transport ended, and did not fail in another way.
+fn is_end(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind;
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+    )
+}
+
+/// Whether the peer requested a client certificate in its handshake and there was none to send.
+pub(crate) fn client_certificate_wanted<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().0.client_certificate_wanted
 }
 
 /// Whether this is ALPN's name of an HTTP version that has no upgrade to a WebSocket.
@@ -127,16 +188,22 @@ pub(crate) fn session<S>(stream: &TlsStream<S>) -> Option<TlsSession> {
     Some(TlsSession { version, cipher })
 }
 
-/// Decides whether a handshake was only interrupted, so that another may succeed, or will fail again.
-fn classify(err: io::Error) -> TlsError {
+/// Decides whether a handshake was only interrupted, so that another may succeed, or will fail again. `words` explains an
+/// error of rustls.
+fn explained(err: io::Error, words: impl FnOnce(&rustls::Error) -> String) -> TlsError {
     let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let broken_off = match inner {
+    let (text, broken_off) = match inner {
         // Not an error of rustls: the transport failed or ended.
-        None => true,
-        Some(rustls::Error::AlertReceived(alert)) => *alert == AlertDescription::InternalError,
-        Some(_) => false,
+        None if err.kind() == io::ErrorKind::UnexpectedEof => {
+            ("the peer ended the connection during the handshake".to_owned(), true)
+        }
+        None => (format!("the transport failed during the handshake: {err}"), true),
+        Some(inner) => {
+            let internal = rustls::Error::AlertReceived(AlertDescription::InternalError);
+            (words(inner), *inner == internal)
+        }
     };
-    TlsError::new(err, broken_off)
+    TlsError::new(text, err, broken_off)
 }
 
 /// Returns the alert that ended a session, if `err` is one. With TLS 1.3 the alert of a server that requires a client
@@ -145,8 +212,8 @@ pub(crate) fn alert(err: &io::Error) -> Option<TlsError> {
     let inner = err.get_ref()?.downcast_ref::<rustls::Error>()?;
     match inner {
         rustls::Error::AlertReceived(alert) => {
-            let broken_off = *alert == AlertDescription::InternalError;
-            Some(TlsError::new(io::Error::other(inner.clone()), broken_off))
+            let words = |_: &rustls::Error| Peer::new("", None).alert(*alert);
+            Some(explained(io::Error::other(inner.clone()), words))
         }
         _ => None,
     }
@@ -158,6 +225,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_handshake_is_not_a_wrong_certificate() {
+        let classify = |err| explained(err, |_| String::new());
         assert!(classify(io::ErrorKind::UnexpectedEof.into()).is_broken_off());
         let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let wrapped = |err: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, err);

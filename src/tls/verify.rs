@@ -1,16 +1,19 @@
 //! How much of a server's certificate is verified.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme,
-};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error as RustlsError, SignatureScheme};
 
 use crate::error::ConfigError;
+use crate::tls::authorities::Authorities;
+use crate::tls::certificate::Certificate;
+use crate::tls::{explain, seen};
 
 /// How much is verified, from the strictest on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,19 +29,19 @@ pub(super) enum Verify {
 /// Makes a verifier that trusts these authorities, or the platform's store.
 ///
 /// # Errors
-/// When the store cannot be read, or cannot verify a certificate without the name.
+/// When the store is empty or cannot be read, or cannot verify a certificate without the name.
 pub(super) fn verifier(
     verify: Verify,
-    roots: Option<Arc<RootCertStore>>,
+    trusted: Option<Arc<Authorities>>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, ConfigError> {
     if verify == Verify::Nothing {
         return Ok(Arc::new(NoVerification(provider)));
     }
-    let full: Arc<dyn ServerCertVerifier> = match roots {
-        Some(roots) => WebPkiServerVerifier::builder_with_provider(roots, provider)
+    let chains: Arc<dyn ServerCertVerifier> = match &trusted {
+        Some(trusted) => WebPkiServerVerifier::builder_with_provider(trusted.roots(), provider)
             .build()
-            .map_err(|err| ConfigError::option("ca", err))?,
+            .map_err(|_| ConfigError::option("ca", "no certificate authority is set"))?,
         None if verify == Verify::CertificateOnly && !PLATFORM_NAMES_LAST => {
             let reason =
                 "the platform's store verifies the name too: set authorities, as by `ca_file`";
@@ -46,13 +49,23 @@ pub(super) fn verifier(
         }
         None => {
             let verifier = rustls_platform_verifier::Verifier::new(provider);
-            Arc::new(verifier.map_err(|err| ConfigError::option("tls", err))?)
+            Arc::new(verifier.map_err(|err| no_store(&err))?)
         }
     };
-    Ok(match verify {
-        Verify::CertificateOnly => Arc::new(AnyName(full)),
-        _ => full,
-    })
+    Ok(Arc::new(Verifier { chains, trusted, any_name: verify == Verify::CertificateOnly }))
+}
+
+/// Returns the error for a platform's store that cannot be used.
+fn no_store(err: &RustlsError) -> ConfigError {
+    let words = match err {
+        // All that it reports on systems whose store is files.
+        RustlsError::General(_) => "the system's store holds no certificate authority".to_owned(),
+        other => format!("the system's store cannot be read: {}", explain::words(other)),
+    };
+    let cure = "install the system's certificates (often the package ca-certificates), name a file with \
+        `Tls::ca_file`, `--cacert` or the variable SSL_CERT_FILE, or use `Tls::webpki_roots` of the feature \
+        `webpki-roots`";
+    ConfigError::option("ca", format!("{words}: {cure}"))
 }
 
 /// Whether the platform's verifier is rustls's own over the store's files, which checks the name after everything else.
@@ -60,11 +73,76 @@ pub(super) fn verifier(
 const PLATFORM_NAMES_LAST: bool =
     cfg!(all(unix, not(target_os = "android"), not(target_vendor = "apple")));
 
-/// Verifies everything except the name.
+/// Verifies a chain of certificates; or that a certificate is exactly one that the application trusts.
 #[derive(Debug)]
-struct AnyName(Arc<dyn ServerCertVerifier>);
+struct Verifier {
+    chains: Arc<dyn ServerCertVerifier>,
+    /// `None` for the platform's store, which does not show its certificates.
+    trusted: Option<Arc<Authorities>>,
+    /// Whether the name is not verified.
+    any_name: bool,
+}
 
-impl ServerCertVerifier for AnyName {
+impl Verifier {
+    /// Verifies a certificate that is trusted itself, as many a server's own is, with `CA:TRUE` or without. Its issuer
+    /// and its signature do not matter then; its dates, purposes and names do.
+    ///
+    /// # Errors
+    /// `refused` if it is not trusted itself.
+    fn verify_own(
+        &self,
+        certificate: &CertificateDer<'_>,
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+        refused: RustlsError,
+    ) -> Result<ServerCertVerified, RustlsError> {
+        let is_own = self.trusted.as_ref().is_some_and(|trusted| trusted.contains(certificate));
+        let own =
+            if is_own && is_about_issuer(&refused) { Certificate::read(certificate) } else { None };
+        let Some(own) = own else {
+            return Err(refused);
+        };
+        let time = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let unix = |seconds: i64| {
+            UnixTime::since_unix_epoch(Duration::from_secs(seconds.try_into().unwrap_or_default()))
+        };
+        // The name is checked last, so that accepting any name does not hide another failure.
+        if time < own.not_before {
+            let not_before = unix(own.not_before);
+            return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
+        }
+        if time > own.not_after {
+            let not_after = unix(own.not_after);
+            return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
+        }
+        if own.not_for_servers {
+            return Err(CertificateError::InvalidPurpose.into());
+        }
+        rustls::client::verify_server_name(
+            &ParsedCertificate::try_from(certificate)?,
+            server_name,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+}
+
+/// Whether a certificate was refused for its issuer alone, and not for its dates, names or purposes.
+fn is_about_issuer(err: &RustlsError) -> bool {
+    #[allow(deprecated)]
+    let is_about_issuer = matches!(
+        err,
+        RustlsError::InvalidCertificate(
+            CertificateError::UnknownIssuer
+                | CertificateError::BadSignature
+                | CertificateError::UnsupportedSignatureAlgorithm
+                | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+        )
+    );
+    is_about_issuer || explain::is_authority_as_server(err)
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -73,14 +151,20 @@ impl ServerCertVerifier for AnyName {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, RustlsError> {
-        let verified =
-            self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verified = self
+            .chains
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            .or_else(|err| self.verify_own(end_entity, server_name, now, err));
         match verified {
             // The name is checked last: nothing else is wrong with the certificate.
             Err(RustlsError::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
+            Err(err) => {
+                seen::refused(end_entity, intermediates);
+                Err(err)
+            }
+            verified => verified,
         }
     }
 
@@ -90,7 +174,8 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        let verified = self.chains.verify_tls12_signature(message, certificate, signed);
+        verified.inspect_err(|_| seen::refused(certificate, &[]))
     }
 
     fn verify_tls13_signature(
@@ -99,11 +184,12 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, RustlsError> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        let verified = self.chains.verify_tls13_signature(message, certificate, signed);
+        verified.inspect_err(|_| seen::refused(certificate, &[]))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.chains.supported_verify_schemes()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix_ws_client::testing::{Script, Server, ServerTls, TlsHandshake};
-use rcgen::{CertificateParams, DnType};
+use rcgen::{CertificateParams, DnType, Issuer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -35,6 +35,10 @@ pub(crate) struct Setup {
     clients: Option<(Ask, Vec<String>)>,
     /// Connections that are dropped instead of their handshake.
     refused: usize,
+    /// A certificate and its key as PEM, instead of new ones.
+    fixed: Option<&'static str>,
+    /// The name of an authority that issues the certificate, which is self-signed without one.
+    issuer: Option<&'static str>,
 }
 
 impl Setup {
@@ -46,13 +50,44 @@ impl Setup {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         params.distinguished_name.push(DnType::CommonName, format!("server {number}"));
         let (versions, alpn) = (rustls::ALL_VERSIONS, Vec::new());
-        Setup { params, versions, alpn, clients: None, refused: 0 }
+        Setup { params, versions, alpn, clients: None, refused: 0, fixed: None, issuer: None }
     }
 
     pub(crate) fn expired(mut self) -> Setup {
         self.params.not_before = rcgen::date_time_ymd(2001, 1, 1);
         self.params.not_after = rcgen::date_time_ymd(2002, 1, 1);
         self
+    }
+
+    pub(crate) fn not_yet_valid(mut self) -> Setup {
+        self.params.not_before = rcgen::date_time_ymd(2901, 1, 1);
+        self.params.not_after = rcgen::date_time_ymd(2902, 1, 1);
+        self
+    }
+
+    /// As an authority's, like those that `openssl req -x509` makes.
+    pub(crate) fn authority(mut self) -> Setup {
+        self.params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        self
+    }
+
+    /// For the authentication of clients alone.
+    pub(crate) fn for_clients(mut self) -> Setup {
+        self.params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        self
+    }
+
+    pub(crate) fn common_name(mut self, name: &str) -> Setup {
+        self.params.distinguished_name.push(DnType::CommonName, name);
+        self
+    }
+
+    pub(crate) fn issued_by(self, issuer: &'static str) -> Setup {
+        Setup { issuer: Some(issuer), ..self }
+    }
+
+    pub(crate) fn fixed(self, pem: &'static str) -> Setup {
+        Setup { fixed: Some(pem), ..self }
     }
 
     pub(crate) fn versions(self, versions: Versions) -> Setup {
@@ -76,9 +111,7 @@ impl Setup {
 
     /// The configuration, and the certificate as PEM.
     fn config(&self) -> (ServerConfig, String) {
-        let signing = rcgen::KeyPair::generate().unwrap();
-        let made = self.params.self_signed(&signing).unwrap();
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing.serialize_der()));
+        let (chain, key, pem) = self.identity();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.versions)
@@ -99,9 +132,30 @@ impl Setup {
                 builder.with_client_cert_verifier(verifier.build().unwrap())
             }
         };
-        let mut config = builder.with_single_cert(vec![made.der().clone()], key).unwrap();
+        let mut config = builder.with_single_cert(vec![chain], key).unwrap();
         config.alpn_protocols = self.alpn.clone();
-        (config, made.pem())
+        (config, pem)
+    }
+
+    /// The certificate, its key, and the certificate as PEM.
+    fn identity(&self) -> (CertificateDer<'static>, PrivateKeyDer<'static>, String) {
+        if let Some(pem) = self.fixed {
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
+            return (certificate, key, pem.to_owned());
+        }
+        let signing = rcgen::KeyPair::generate().unwrap();
+        let made = match self.issuer {
+            None => self.params.self_signed(&signing).unwrap(),
+            Some(name) => {
+                let mut authority = CertificateParams::default();
+                authority.distinguished_name.push(DnType::CommonName, name);
+                let issuer = Issuer::new(authority, rcgen::KeyPair::generate().unwrap());
+                self.params.signed_by(&signing, &issuer).unwrap()
+            }
+        };
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signing.serialize_der()));
+        (made.der().clone(), key, made.pem())
     }
 
     /// Serves this script on loopback.

@@ -2,11 +2,13 @@
 // Clippy allows an unwrap only in the test function itself, not in its helpers.
 #![allow(clippy::unwrap_used)]
 
+mod forms;
 mod identity;
 mod scratch;
 mod server;
 mod session;
 mod trust;
+mod words;
 
 use std::time::Duration;
 

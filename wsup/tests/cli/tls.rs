@@ -132,7 +132,11 @@ fn a_variable_that_leads_to_no_authority_is_named() {
     }
     cannot_be(&[], &[("WEBSOCKET_CLIENT_CA_BUNDLE", empty.path())], "WEBSOCKET_CLIENT_CA_BUNDLE: ");
     cannot_be(&[], &[("SSL_CERT_DIR", empty.path())], "SSL_CERT_DIR: ");
-    cannot_be(&[], &[("SSL_CERT_FILE", "/dev/null")], "SSL_CERT_FILE: no certificate");
+    cannot_be(
+        &[],
+        &[("SSL_CERT_FILE", "/dev/null")],
+        "SSL_CERT_FILE: /dev/null: no certificate found: it is empty",
+    );
 }
 
 /// A server that wants to see the certificate of the fixtures.
@@ -197,7 +201,7 @@ fn what_cannot_be_is_named() {
     let none = "/no/such/file";
     for (flags, named) in [
         (&["--cert", none][..], "--cert: /no/such/file"),
-        (&["--cert", CERT], "--key: no private key"),
+        (&["--cert", CERT], "ec.pem: no private key found: its first PEM section is CERTIFICATE"),
         (&["--cert", CERT, "--key", none], "--key: /no/such/file"),
         (&["--key", KEY], "--cert"),
         (&["--cert", CERT, "--key", LOCKED], "WSUP_KEY_PASSWORD: "),
@@ -209,4 +213,46 @@ fn what_cannot_be_is_named() {
     }
     let locked = ["--insecure", "--cert", CERT, "--key", LOCKED];
     cannot_be(&locked, &[("WSUP_KEY_PASSWORD", "hunter3")], "WSUP_KEY_PASSWORD: ");
+}
+
+/// Checks the text of an error that ends the run, which shows no value as a program does.
+#[track_caller]
+fn ends_with(server: &Server, flags: &[&str], parts: &[&str]) {
+    let ended = once(server, flags, &[]);
+    let error = ended.rest.iter().find(|line| line.contains(r#""event":"error""#));
+    let error = error.unwrap_or_else(|| panic!("no error in {:?}", ended.rest));
+    let (_, text) = error.split_once(r#""error":""#).unwrap();
+    let text = text.split('"').next().unwrap();
+    for part in parts {
+        assert!(text.contains(part), "no {part} in: {text}");
+    }
+    for mark in ["{", "[", "0x", "docs.rs", "Some("] {
+        assert!(!text.contains(mark), "{mark} in: {text}");
+    }
+    ended.is(3, "refused");
+}
+
+#[test]
+fn an_error_says_what_is_wrong_and_which_flag_mends_it() {
+    let scratch = Scratch::new("words");
+    let (server, _) = server::tls_echo();
+    let (_, other) = server::tls_echo();
+    let ca = scratch.write("ca.pem", &other);
+    ends_with(&server, &["--cacert", &ca], &["the certificate of localhost", "--cacert"]);
+    let (server, pem) = Secure { name: "feed.example", ..Secure::default() }.echo();
+    let ca = scratch.write("name.pem", &pem);
+    ends_with(&server, &["--cacert", &ca], &["feed.example", "localhost", "--servername"]);
+    ends_with(&asking(), &["--insecure"], &["certificate_required", "--cert"]);
+}
+
+#[test]
+fn a_key_that_does_not_fit_names_both_files() {
+    let rsa = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tls/keys/rsa.pem");
+    let ended = Wsup::spawn(
+        &["--json", "wss://127.0.0.1:1", "--insecure", "--cert", rsa, "--key", KEY],
+        Stdio::null(),
+        &[],
+    );
+    let stderr = ended.end().stderr;
+    assert!(stderr.contains("rsa.pem") && stderr.contains("ec-sec1.pem"), "{stderr}");
 }
