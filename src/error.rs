@@ -820,7 +820,13 @@ mod tests {
             ("Retry-After", "Sun, 06 Nov 1994 08:49:30 GMT"),
         ];
         let with_date = [("Date", "Sun, 06 Nov 1994 08:49:37 GMT")].into_iter().chain(lines);
-        let refusal = |headers| Refusal { status: 503, headers, body: Bytes::new() };
+        let refusal = |headers| Refusal {
+            status: 503,
+            reason: String::new(),
+            authorized: false,
+            headers,
+            body: Bytes::new(),
+        };
         let dated = refusal(with_date.collect());
         assert_eq!(dated.retry_after(), Some(Duration::from_secs(60)));
         // By our clock both dates are over.

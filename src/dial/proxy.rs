@@ -100,11 +100,11 @@ fn hint_at_plain_proxy(err: TlsError, record: &Record) -> TlsError {
         Some(20..=24) => err,
         Some(_) => {
             let reason = "the proxy does not speak TLS: write http:// in its URL";
-            TlsError::new(io::Error::other(reason), false)
+            TlsError::new(reason, io::Error::other(err), false)
         }
         None if err.is_broken_off() => {
             let reason = format!("{err}; if the proxy speaks no TLS, write http:// in its URL");
-            TlsError::new(io::Error::other(reason), true)
+            TlsError::new(reason, io::Error::other(err), true)
         }
         None => err,
     }
