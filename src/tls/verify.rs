@@ -233,3 +233,19 @@ impl ServerCertVerifier for NoVerification {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_store_names_every_way_to_have_one() {
+        // The text of rustls-platform-verifier for a system without certificates.
+        let empty = RustlsError::General("No CA certificates were loaded from the system".into());
+        let text = no_store(&empty).to_string();
+        assert!(text.starts_with("ca: the system's store holds no certificate"), "{text}");
+        for way in ["--cacert", "SSL_CERT_FILE", "`webpki-roots`", "`Tls::ca_file`"] {
+            assert!(text.contains(way), "{way}: {text}");
+        }
+    }
+}

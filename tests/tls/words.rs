@@ -173,6 +173,8 @@ async fn a_proxys_certificate_is_said_to_be_the_proxys() {
     let other = Setup::new(&["localhost"]).serve(Script::accept());
     let server = Server::start(Script::accept());
     let builder = actix_ws_client::Connection::builder(server.url())
+        // The `no_proxy` of the environment would have the server dialled directly.
+        .proxy_from_env(false)
         .proxy(format!("https://localhost:{}", proxy.port))
         .proxy_tls(trusting(&other.pem))
         .no_reconnect();
