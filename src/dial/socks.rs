@@ -81,14 +81,16 @@ fn proxy_error(
         }
         Socks::InvalidAuthValues(_) => return ProxyError::Auth(err.to_string().into()),
         // Also the error for a reply with a code that no RFC defines, whose value only the bytes tell.
-        Socks::UnknownAuthMethod => match (unknown_reply(version, record), record.get(1)) {
-            (Some(reply), _) => reply,
-            (None, method) => {
-                let method = method.unwrap_or_default();
-                let text = format!("the proxy chose method {method}, which was not offered");
-                return ProxyError::Auth(text.into());
+        Socks::UnknownAuthMethod | Socks::UnknownError => {
+            match (unknown_reply(version, record), record.get(1)) {
+                (Some(reply), _) => reply,
+                (None, method) => {
+                    let method = method.unwrap_or_default();
+                    let text = format!("the proxy chose method {method}, which was not offered");
+                    return ProxyError::Auth(text.into());
+                }
             }
-        },
+        }
         Socks::GeneralSocksServerFailure if version == 4 => 91,
         Socks::IdentdAuthFailure => 92,
         Socks::InvalidUserIdAuthFailure => 93,
