@@ -30,7 +30,8 @@ pub(super) async fn connect(
             .map(|transport| (BaseTransport::Custom(transport), None))
             .map_err(|err| wrapped_error(&err).unwrap_or_else(|| Error::Io(err.into())));
     }
-    let (tcp, addr) = connect_tcp(plan, host, port, clock).await?;
+    // Boxed, because the futures of a direct dial and of each kind of proxy contain this one.
+    let (tcp, addr) = Box::pin(connect_tcp(plan, host, port, clock)).await?;
     // A socket connected to 0.0.0.0 or [::] has reached some address of this host; the system knows which.
     let known = Some(addr).filter(|addr| !addr.ip().to_canonical().is_unspecified());
     let peer = known.or_else(|| tcp.peer_addr().ok());
