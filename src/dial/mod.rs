@@ -182,7 +182,10 @@ fn store_cookies(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
 async fn open(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, DialError> {
     let (transport, peer) = match &plan.detour {
         Some(detour) => proxy::tunnel(plan, detour, clock).await?,
-        None => connect::connect(plan, &plan.target.host, plan.target.port, clock).await?,
+        None => {
+            let host = plan.target.zoned_host();
+            connect::connect(plan, &host, plan.target.port, clock).await?
+        }
     };
     let link = match &plan.tls {
         Some(tls) => {

@@ -61,7 +61,7 @@ pub(super) async fn tunnel(
 async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Addresses, Error> {
     let target = &plan.target;
     if scheme != Scheme::Socks4 {
-        return resolve::resolve(&target.host, target.port).await;
+        return resolve::resolve(&target.zoned_host(), target.port).await;
     }
     let addrs = resolve::resolve_v4(&target.host, target.port).await?;
     if addrs.is_empty() {

@@ -24,7 +24,9 @@ impl Plan {
         // Also a redirect back to the first origin gets no credentials: a foreign server chose its URL.
         let trusted = self.trusted && same;
         let authorization = self.target.authorization.clone().filter(|_| trusted);
-        let target = Target { authorization, ..target };
+        // The same host is at the same interface. A server does not know our zones, so it names none.
+        let zone = self.target.zone.clone().filter(|_| self.target.host == target.host);
+        let target = Target { authorization, zone, ..target };
         let no_way = |err: &dyn ToString| RedirectError::Way(err.to_string().into());
         if self.options.transport.as_ref().is_some_and(TransportFactory::is_once) {
             return Err(no_way(&"the transport is for one server"));
@@ -98,6 +100,16 @@ mod tests {
             let refused = led("ws://h/", location);
             assert!(matches!(refused, Err(RedirectError::Location(_))), "{location}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn the_same_host_is_behind_the_same_interface() {
+        let zoned = plan("ws://[fe80::1%eth0]/");
+        let host =
+            |location| zoned.redirected(Some(location)).unwrap().target.zoned_host().into_owned();
+        assert_eq!(host("/b"), "fe80::1%eth0");
+        assert_eq!(host("ws://[fe80::1]:81/"), "fe80::1%eth0");
+        assert_eq!(host("ws://[fe80::2]/"), "fe80::2");
     }
 
     #[test]

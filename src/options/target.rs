@@ -1,5 +1,7 @@
 //! The target of a connection, parsed from its URL.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
@@ -17,6 +19,9 @@ pub(crate) struct Target {
     pub(crate) secure: bool,
     /// A name in its ASCII form, or an IP address without brackets.
     pub(crate) host: String,
+    /// The zone of an IPv6 address: the name or number of the interface that leads to it. Of use on this machine alone, so
+    /// it is part of no header (RFC 6874, 4).
+    pub(crate) zone: Option<Box<str>>,
     /// The port of the URL, or the default one of its scheme; never 0.
     pub(crate) port: u16,
     /// Path and query, percent-encoded, from the first slash on.
@@ -53,7 +58,11 @@ impl Target {
         if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
             return Err(refuse("no host"));
         }
-        let url = Url::parse(text).map_err(|err| refuse(&err.to_string()))?;
+        let (text, zone) = split_zone(text);
+        if zone.as_deref().is_some_and(|zone| !is_zone(zone)) {
+            return Err(refuse("the zone of the IPv6 address is no name of an interface"));
+        }
+        let url = Url::parse(&text).map_err(|err| refuse(&err.to_string()))?;
         let secure = match url.scheme() {
             "ws" => false,
             "wss" => true,
@@ -82,7 +91,15 @@ impl Target {
             return Err(refuse("path and query are longer than 64 KiB"));
         }
         let authorization = user_info(&url).map_err(refuse)?;
-        Ok(Target { secure, host, port, resource, authority, authorization })
+        Ok(Target { secure, host, zone, port, resource, authority, authorization })
+    }
+
+    /// Returns the host to dial: an IPv6 address with its zone.
+    pub(crate) fn zoned_host(&self) -> Cow<'_, str> {
+        match &self.zone {
+            Some(zone) => format!("{}%{zone}", self.host).into(),
+            None => self.host.as_str().into(),
+        }
     }
 
     /// Returns the value of `Origin` as browsers and WebSocketApp derive it from the target, in two pieces.
@@ -95,6 +112,31 @@ impl Target {
         let path = self.resource.split('?').next().unwrap_or_default();
         Destination { secure: self.secure, host: &self.host, port: self.port, path }
     }
+}
+
+/// Takes the zone out of an IPv6 address in brackets, because the URL standard knows none. Behind the address stands `%25`
+/// (RFC 6874, 2) or, as people write it, `%`.
+fn split_zone(text: &str) -> (Cow<'_, str>, Option<Box<str>>) {
+    let split = || {
+        let begin = text.find("://")? + 3;
+        let end = text[begin..].find(['/', '?', '#', '\\']).map_or(text.len(), |end| begin + end);
+        // Behind the user info, which may have brackets too.
+        let begin = text[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+        let inner = text[begin..end].strip_prefix('[')?;
+        let (addr, zone) = inner[..inner.find(']')?].split_once('%')?;
+        let rest = begin + 1 + addr.len();
+        let rest = &text[rest + 1 + zone.len()..];
+        let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
+        let zone = percent_decode_str(zone).decode_utf8_lossy().into();
+        Some((format!("{}{rest}", &text[..begin + 1 + addr.len()]).into(), Some(zone)))
+    };
+    split().unwrap_or((text.into(), None))
+}
+
+/// Returns whether an interface may be named like this: printable, and no longer than any system's.
+fn is_zone(zone: &str) -> bool {
+    let is_valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'/');
+    (1..=64).contains(&zone.len()) && zone.bytes().all(is_valid)
 }
 
 /// Returns Basic credentials (RFC 7617) from `user:password@`, percent-decoded; `None` without any.
@@ -139,7 +181,7 @@ mod tests {
             if let Ok(target) = Target::parse(&url) {
                 let scheme = if target.secure { "wss" } else { "ws" };
                 let written = format!("{scheme}://{}{}", target.authority, target.resource);
-                let target = Target { authorization: None, ..target };
+                let target = Target { authorization: None, zone: None, ..target };
                 prop_assert_eq!(Target::parse(&written).ok(), Some(target));
             }
         }
@@ -194,6 +236,28 @@ mod tests {
     fn ipv6_keeps_its_brackets_in_host_only() {
         let target = parsed("wss://[::1]:9443/");
         assert_eq!((target.host.as_str(), target.authority.as_str()), ("::1", "[::1]:9443"));
+    }
+
+    #[test]
+    fn a_zone_is_dialled_and_stays_out_of_host() {
+        for url in ["ws://u:p@[fe80::1%eth0]:81/a%b?[x%y]", "ws://[FE80::1%25eth0]:81/a%b?[x%y]"] {
+            let target = parsed(url);
+            assert_eq!(target.zoned_host(), "fe80::1%eth0");
+            assert_eq!(
+                (target.host.as_str(), target.authority.as_str()),
+                ("fe80::1", "[fe80::1]:81")
+            );
+            assert_eq!(target.resource, "/a%b?[x%y]");
+        }
+        assert_eq!(parsed("ws://[fe80::1%25]/").zoned_host(), "fe80::1%25");
+        assert_eq!(parsed("ws://[fe80::1%252]/").zoned_host(), "fe80::1%2");
+        assert_eq!(parsed("ws://[fe80::1%25br%2Dlan]").zoned_host(), "fe80::1%br-lan");
+        assert_eq!(parsed("ws://[fe80::1]/?[::1%x]").zoned_host(), "fe80::1");
+        let long = format!("ws://[fe80::1%{}]/", "x".repeat(65));
+        for url in ["ws://[fe80::1%]/", "ws://[fe80::1%a%00]/", "ws://[fe80::1%a%2Fb]/", &long] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+        assert!(Target::parse("ws://[127.0.0.1%eth0]/").is_err());
     }
 
     #[test]
