@@ -177,14 +177,14 @@ mod tests {
     fn resolver() -> (Resolver, Names) {
         let ((v6, answer6), (v4, answer4)) = (mpsc::channel(), mpsc::channel());
         let answers = (Mutex::new(answer6), Mutex::new(answer4));
-        let resolver = Resolver::new(move |lookup| {
+        let look_up = move |lookup: &Lookup| {
             let answer = match lookup.family {
                 Family::V6 => &answers.0,
                 Family::V4 => &answers.1,
             };
             answer.lock().unwrap().recv().unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        });
-        (resolver, Names { v6, v4 })
+        };
+        (Resolver::new(look_up, resolver::spawn), Names { v6, v4 })
     }
 
     fn taken(addresses: &mut Addresses) -> Vec<SocketAddr> {

@@ -29,8 +29,11 @@ pub(super) type Answer = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 /// A function that looks one name up. It may block.
 type LookUp = dyn Fn(&Lookup) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
+/// A function that runs its argument on a new thread.
+type Spawn = fn(Box<dyn FnOnce() + Send>) -> io::Result<()>;
+
 /// The resolver of the process.
-pub(super) static SYSTEM: LazyLock<Resolver> = LazyLock::new(|| Resolver::new(look_up));
+pub(super) static SYSTEM: LazyLock<Resolver> = LazyLock::new(|| Resolver::new(look_up, spawn));
 
 /// Runs look-ups on its threads. Clones share them.
 #[derive(Clone)]
@@ -40,6 +43,7 @@ pub(super) struct Resolver {
 
 struct Shared {
     look_up: Box<LookUp>,
+    spawn: Spawn,
     state: Mutex<State>,
     /// Notified when an idle thread gets a look-up.
     assigned: Condvar,
@@ -64,12 +68,13 @@ struct Caller<'a> {
 }
 
 impl Resolver {
-    /// Creates a resolver that looks names up with this function.
+    /// Creates a resolver that looks names up with this function, on threads that it spawns with the other.
     pub(super) fn new(
         look_up: impl Fn(&Lookup) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+        spawn: Spawn,
     ) -> Resolver {
-        let (state, assigned) = (Mutex::default(), Condvar::new());
-        Resolver { shared: Arc::new(Shared { look_up: Box::new(look_up), state, assigned }) }
+        let (look_up, state, assigned) = (Box::new(look_up), Mutex::default(), Condvar::new());
+        Resolver { shared: Arc::new(Shared { look_up, spawn, state, assigned }) }
     }
 
     /// Looks a name up, or joins the look-up of it that runs or waits already.
@@ -132,9 +137,7 @@ impl Shared {
                 continue;
             }
             let (shared, first) = (Arc::clone(self), lookup.clone());
-            let thread = thread::Builder::new().name("actix-ws-dns".to_owned());
-            // Not `thread::spawn`, which panics where the system gives no thread.
-            if let Err(err) = thread.spawn(move || shared.serve(first)) {
+            if let Err(err) = (self.spawn)(Box::new(move || shared.serve(first))) {
                 let err = io::Error::new(err.kind(), format!("no thread for the look-up: {err}"));
                 state.lookups.cancel(&lookup);
                 state.publish(&lookup, Err(Arc::new(err)));
@@ -176,6 +179,11 @@ impl State {
             sender.send_replace(Some(answer));
         }
     }
+}
+
+/// Spawns a thread. Not with `thread::spawn`, which panics where the system gives none.
+pub(super) fn spawn(life: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    thread::Builder::new().name("actix-ws-dns".to_owned()).spawn(life).map(drop)
 }
 
 /// Looks a name up with the system's resolver, which knows the hosts file, search domains, and a `resolv.conf` that has
@@ -237,15 +245,15 @@ mod tests {
         let (release, hang) = mpsc::channel::<()>();
         let (asked, names) = mpsc::channel();
         let hang = Mutex::new(hang);
-        let resolver = Resolver::new(move |lookup| {
+        let look_up = move |lookup: &Lookup| {
             let _ = asked.send(lookup.name.to_string());
             if lookup.name.starts_with("hang") {
                 // The first waits for the sender, the others for the lock.
                 let _ = hang.lock().unwrap().recv();
             }
             Ok(vec![addr()])
-        });
-        (resolver, release, names)
+        };
+        (Resolver::new(look_up, spawn), release, names)
     }
 
     fn poll<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
@@ -277,7 +285,7 @@ mod tests {
         assert!(resolver.look_up(of("good")).await.is_ok());
         assert!(tokio::task::spawn_blocking(|| true).await.unwrap());
         assert!(names.try_iter().count() <= THREADS);
-        // Look-ups that nobody waits for any more do not wait either.
+        // What waits is dropped with its last caller.
         drop(all);
         let state = resolver.shared.lock();
         assert!(state.answers.len() <= THREADS, "{}", state.answers.len());
@@ -298,18 +306,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_without_addresses_is_not_found() {
-        let resolver = Resolver::new(|_| Ok(Vec::new()));
+        let resolver = Resolver::new(|_| Ok(Vec::new()), spawn);
         let err = resolver.look_up(of("a")).await.unwrap_err();
         assert_eq!(err.kind(), io::ErrorKind::NotFound);
     }
 
     #[tokio::test]
+    async fn without_a_thread_a_look_up_fails() {
+        let no_thread: Spawn = |_| Err(io::ErrorKind::WouldBlock.into());
+        let resolver = Resolver::new(|_| Ok(vec![addr()]), no_thread);
+        for _ in 0..2 {
+            let err = resolver.look_up(of("a")).await.unwrap_err();
+            assert!(err.to_string().starts_with("no thread for the look-up: "), "{err}");
+        }
+    }
+
+    #[tokio::test]
     async fn threads_serve_one_look_up_after_the_other() {
         let (asked, threads) = mpsc::channel();
-        let resolver = Resolver::new(move |_| {
+        let look_up = move |_: &Lookup| {
             asked.send(thread::current().id()).unwrap();
             Ok(vec![addr()])
-        });
+        };
+        let resolver = Resolver::new(look_up, spawn);
         for name in 0..100 {
             resolver.look_up(of(name)).await.unwrap();
         }
