@@ -2,6 +2,7 @@
 //!
 //! `just lab` runs them. The server is this very executable, started again in the other namespace.
 
+mod names;
 mod net;
 
 use std::io::{BufRead, BufReader, Write};
@@ -35,11 +36,48 @@ fn a_half_open_connection_is_found_in_a_real_network_while_sending() {
     assert!(found <= BOUND, "found after {found:?}");
 }
 
+/// A resolver that waits for both families needs 10 s for each look-up here, as long as a dial may take.
+#[test]
+#[ignore = "needs root: just lab"]
+fn a_name_opens_at_once_where_queries_for_ipv6_are_dropped() {
+    let pair = Pair::new("name");
+    // Of the second name no server is asked: 127.0.0.9 would refuse, and the server has another address for it.
+    pair.look_up_at_server("10.77.0.2 listed.test\n127.0.0.9 other.test\n");
+    let _server = Ended(server(&pair));
+    for (name, stage) in [("asked.test", "open"), ("listed.test", "open"), ("other.test", "error")]
+    {
+        let begin = Instant::now();
+        let (_client, lines) = client(&pair, name);
+        wait_for(&lines, &format!("\"event\":\"{stage}\""));
+        let took = begin.elapsed();
+        println!("{name}: {stage} after {took:?}");
+        assert!(took < Duration::from_secs(1), "{name}: {took:?}");
+    }
+}
+
+/// The look-up itself goes on for 10 s.
+#[test]
+#[ignore = "needs root: just lab"]
+fn a_look_up_without_an_answer_does_not_delay_the_end() {
+    let pair = Pair::new("hang");
+    pair.look_up_at_server("");
+    let _server = Ended(server(&pair));
+    let begin = Instant::now();
+    let url = format!("ws://{}.test:{PORT}/", names::UNANSWERED);
+    let mut command = pair.command(net::CLIENT, env!("CARGO_BIN_EXE_wsup"));
+    let status =
+        command.args(["--json", "--duration", "500ms", &url]).stdin(Stdio::null()).status();
+    assert!(status.expect("wsup starts").success());
+    let took = begin.elapsed();
+    println!("the end after {took:?}");
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+}
+
 /// Opens a connection, cuts the network both ways, and says how long it took to be found.
 fn black_hole(name: &str, sending: bool) -> Duration {
     let pair = Pair::new(name);
     let _server = Ended(server(&pair));
-    let (mut client, lines) = client(&pair);
+    let (mut client, lines) = client(&pair, net::SERVER_ADDRESS);
     let input = client.0.stdin.take().expect("stdin is piped");
     wait_for(&lines, "\"event\":\"open\"");
     let sender = sending.then(|| send_for_ever(input));
@@ -93,11 +131,11 @@ impl Drop for Ended {
     }
 }
 
-fn client(pair: &Pair) -> (Ended, mpsc::Receiver<String>) {
+fn client(pair: &Pair, host: &str) -> (Ended, mpsc::Receiver<String>) {
     let mut child = pair
         .command(net::CLIENT, env!("CARGO_BIN_EXE_wsup"))
         .args(["--json", "--ping-interval", "1s", "--ping-timeout", "1s"])
-        .arg(format!("ws://{}:{PORT}/", net::SERVER_ADDRESS))
+        .arg(format!("ws://{host}:{PORT}/"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -140,6 +178,8 @@ fn serve() {
         return;
     }
     let listener = TcpListener::bind(("0.0.0.0", PORT)).expect("the port is free");
+    let names = names::bind();
+    thread::spawn(move || names::serve(&names));
     println!("listening");
     while let Ok((stream, _)) = listener.accept() {
         thread::spawn(move || {

@@ -1,5 +1,7 @@
 //! Two hosts with a cable between them.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run;
@@ -40,6 +42,21 @@ impl Pair {
         command
     }
 
+    /// Has the client look names up at the server's address, and gives it these lines of a hosts file.
+    pub(crate) fn look_up_at_server(&self, hosts: &str) {
+        let place = self.client_files();
+        fs::create_dir_all(&place).expect("a folder for the client's files");
+        // `ip netns exec` mounts these over those of /etc.
+        let resolv = format!("nameserver {SERVER_ADDRESS}\n");
+        for (file, text) in [("resolv.conf", resolv.as_str()), ("hosts", hosts)] {
+            fs::write(place.join(file), text).expect("a file of the client's");
+        }
+    }
+
+    fn client_files(&self) -> PathBuf {
+        Path::new("/etc/netns").join(self.host(CLIENT))
+    }
+
     /// Drops every further packet in both directions, without an error to either side.
     pub(crate) fn cut(&self) {
         for chain in ["INPUT", "OUTPUT"] {
@@ -56,5 +73,6 @@ impl Drop for Pair {
             // What is left of a namespace is no reason to fail twice.
             let _ = Command::new("ip").args(["netns", "del", &self.host(end)]).status();
         }
+        let _ = fs::remove_dir_all(self.client_files());
     }
 }
