@@ -14,6 +14,10 @@ use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::error::ProtocolError;
 
 /// Why a connection failed, named by the stage at which it did.
+///
+/// The text of an error includes that of the error that it wraps, if it wraps one, so that it is complete
+/// by itself. [`source`](std::error::Error::source) is therefore the cause of that wrapped error: what
+/// prints the text and all sources prints nothing twice.
 #[derive(Clone, Debug, Display)]
 #[non_exhaustive]
 pub enum Error {
@@ -87,14 +91,15 @@ fn close_suffix(frame: &Option<CloseFrame>) -> String {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        // The text of each has the text of what it wraps; the chain goes on behind that.
         match self {
-            Error::Dns { source, .. } | Error::Io(source) => Some(source.as_ref()),
-            Error::Connect(err) => Some(err),
-            Error::Proxy(err) => Some(err),
-            Error::Tls(err) => Some(err),
-            Error::Redirect(err) => Some(err),
-            Error::Handshake(err) => Some(err),
-            Error::Protocol(err) => Some(err),
+            Error::Dns { source, .. } | Error::Io(source) => source.source(),
+            Error::Connect(err) => err.source(),
+            Error::Proxy(err) => err.source(),
+            Error::Tls(err) => err.source(),
+            Error::Redirect(err) => err.source(),
+            Error::Handshake(err) => err.source(),
+            Error::Protocol(err) => err.source(),
             _ => None,
         }
     }
@@ -232,18 +237,14 @@ impl std::fmt::Display for ConnectError {
     }
 }
 
-impl StdError for ConnectError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.tried.first().map(|(_, err)| err as &(dyn StdError + 'static))
-    }
-}
+/// Has no source: the text lists the error of each address.
+impl StdError for ConnectError {}
 
 /// Why there is no connection through a proxy. No text of it holds credentials.
 #[derive(Clone, Debug, Display)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// The proxy's name did not resolve, or none of its addresses accepted the connection; the source
-    /// says which.
+    /// The proxy's name did not resolve, or none of its addresses accepted the connection.
     #[display("unreachable: {_0}")]
     Unreachable(Arc<Error>),
     /// The TLS handshake with the proxy itself failed, for a URL with `https`.
@@ -295,9 +296,9 @@ fn socks_reply_text(version: u8, reply: u8) -> &'static str {
 impl StdError for ProxyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            ProxyError::Unreachable(err) => Some(err.as_ref()),
-            ProxyError::Tls(err) => Some(err),
-            ProxyError::Io(err) => Some(err.as_ref()),
+            ProxyError::Unreachable(err) => err.source(),
+            ProxyError::Tls(err) => err.source(),
+            ProxyError::Io(err) => err.source(),
             _ => None,
         }
     }
@@ -671,6 +672,117 @@ mod tests {
 
     fn closed(code: u16) -> Error {
         Error::Closed(Some(CloseFrame::new(CloseCode::from(code), "").unwrap()))
+    }
+
+    /// An error with a cause: its text does not have the cause's.
+    #[derive(Debug, Display, DeriveError)]
+    #[display("outer")]
+    struct Outer {
+        source: Inner,
+    }
+
+    #[derive(Debug, Display, DeriveError)]
+    #[display("inner")]
+    struct Inner;
+
+    fn layered() -> io::Error {
+        io::Error::other(Outer { source: Inner })
+    }
+
+    /// One error of each variant, and how often "outer" and "inner" must stand in its chain.
+    fn of_each_variant() -> Vec<(Error, usize)> {
+        let tls = || TlsError::new("certificate", layered(), false);
+        let io = || Arc::new(layered());
+        let addr = SocketAddr::from(([127, 0, 0, 1], 1));
+        let connect = || ConnectError { tried: [(addr, io::Error::other("refused"))].into() };
+        let refusal =
+            || Arc::new(Refusal { status: 503, headers: Headers::default(), body: Bytes::new() });
+        let proxy = Error::Proxy;
+        vec![
+            (Error::Dns { host: "h".into(), source: io() }, 1),
+            (Error::Connect(connect()), 0),
+            (
+                proxy(ProxyError::Unreachable(
+                    Error::Dns { host: "p".into(), source: io() }.into(),
+                )),
+                1,
+            ),
+            (proxy(ProxyError::Unreachable(Error::Connect(connect()).into())), 0),
+            (proxy(ProxyError::Tls(tls())), 0),
+            (proxy(ProxyError::Status(refusal())), 0),
+            (proxy(ProxyError::Socks { version: 5, reply: 1 }), 0),
+            (proxy(ProxyError::Auth("x".into())), 0),
+            (proxy(ProxyError::Reply("x".into())), 0),
+            (proxy(ProxyError::Io(io())), 1),
+            (Error::Tls(tls()), 0),
+            (Error::Refused(refusal()), 0),
+            (Error::Redirect(RedirectError::Way("x".into())), 0),
+            (Error::Redirect(RedirectError::Missing), 0),
+            (Error::Handshake(HandshakeError::Request("x".into())), 0),
+            (Error::Protocol(ProtocolError::InvalidUtf8), 0),
+            (Error::Io(io()), 1),
+            (Error::Timeout(Stage::Dns), 0),
+            (Error::PeerSilent { after: Duration::from_secs(1) }, 0),
+            (Error::Closed(None), 0),
+            (Error::Headers("x".into()), 0),
+            (Error::Url("x".into()), 0),
+            (Error::Handler("x".into()), 0),
+        ]
+    }
+
+    /// The text of an error and of all its sources.
+    fn chain(err: &dyn StdError) -> Vec<String> {
+        let mut texts = vec![err.to_string()];
+        let mut next = err.source();
+        while let Some(err) = next {
+            texts.push(err.to_string());
+            next = err.source();
+        }
+        texts
+    }
+
+    #[test]
+    fn no_error_repeats_its_cause_and_none_is_lost() {
+        for (error, layers) in of_each_variant() {
+            let texts = chain(&error);
+            let whole = texts.join(" | ");
+            for word in ["outer", "inner"] {
+                assert_eq!(whole.matches(word).count(), layers, "{whole}");
+            }
+            // What is wrapped directly is in the text.
+            assert_eq!(texts[0].contains("outer"), layers > 0, "{whole}");
+            for (at, text) in texts.iter().enumerate() {
+                assert!(texts[..at].iter().all(|before| !before.contains(text)), "{whole}");
+            }
+        }
+        // A variant that is not in the list above has no arm here.
+        for (error, _) in of_each_variant() {
+            match error {
+                Error::Dns { .. }
+                | Error::Connect(_)
+                | Error::Proxy(
+                    ProxyError::Unreachable(_)
+                    | ProxyError::Tls(_)
+                    | ProxyError::Status(_)
+                    | ProxyError::Socks { .. }
+                    | ProxyError::Auth(_)
+                    | ProxyError::Reply(_)
+                    | ProxyError::Io(_),
+                )
+                | Error::Tls(_)
+                | Error::Refused(_)
+                | Error::Redirect(_)
+                | Error::Handshake(_)
+                | Error::Protocol(_)
+                | Error::Io(_)
+                | Error::Timeout(_)
+                | Error::PeerSilent { .. }
+                | Error::Closed(_)
+                | Error::Headers(_)
+                | Error::Url(_)
+                | Error::Handler(_) => {}
+            }
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl SendBatch {
 #[display("{error}, {} more behind it", rest.len())]
 pub struct Unsent {
     /// The refusal of the first refused message, with that message.
-    #[error(source)]
+    #[error(not(source))]
     pub error: SendError,
     /// The messages after it, none of which was tried.
     pub rest: Vec<Payload>,
@@ -162,5 +162,20 @@ impl SendError {
             | SendError::TooLarge(payload)
             | SendError::Closed(payload) => payload,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn what_is_unsent_names_the_refusal_once() {
+        let error = SendError::Full(Payload::from("x"));
+        let unsent = Unsent { error, rest: vec![Payload::from("y")] };
+        assert_eq!(unsent.to_string(), "the send buffer is full, 1 more behind it");
+        assert!(unsent.source().is_none());
     }
 }

@@ -1,12 +1,13 @@
 //! The codec as an implementation of actix-codec's traits, for `Framed`, `FramedRead` and
 //! `FramedWrite`.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
 use actix_codec::{Decoder, Encoder, FramedParts};
 use bytes::BytesMut;
-use derive_more::{Display, Error};
+use derive_more::Display;
 
 use crate::proto::codec::Codec;
 use crate::proto::error::{ProtocolError, SendAfterClose};
@@ -15,20 +16,31 @@ use crate::proto::message::{Incoming, Outgoing};
 pub(crate) use actix_codec::Framed;
 
 /// Why a framed WebSocket stream ended.
-#[derive(Clone, Debug, Display, Error)]
+#[derive(Clone, Debug, Display)]
 #[non_exhaustive]
 pub enum FramedError {
     /// The peer broke the protocol: send a Close with the code of the error, then drop the socket.
-    #[display("the peer broke the WebSocket protocol")]
+    #[display("the peer broke the WebSocket protocol: {_0}")]
     Protocol(ProtocolError),
 
     /// A frame was to be sent after a Close: send it on the next connection.
-    #[display("a frame was not sent")]
+    #[display("a frame was not sent: {_0}")]
     SendAfterClose(SendAfterClose),
 
     /// The transport failed, or ended inside a message (`UnexpectedEof`): drop it.
-    #[display("the transport failed")]
+    #[display("the transport failed: {_0}")]
     Io(Arc<io::Error>),
+}
+
+/// The text has that of what is wrapped; the source is the cause of that.
+impl Error for FramedError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Protocol(err) => err.source(),
+            Self::SendAfterClose(err) => err.source(),
+            Self::Io(err) => err.source(),
+        }
+    }
 }
 
 impl From<ProtocolError> for FramedError {
@@ -107,6 +119,19 @@ mod tests {
         assert_eq!(&dst[..2], b"\x88\x80");
         let err = Encoder::encode(&mut codec, Outgoing::Close(None), &mut dst).unwrap_err();
         assert!(matches!(err, FramedError::SendAfterClose(SendAfterClose)));
+    }
+
+    #[test]
+    fn an_error_has_the_text_of_what_it_wraps_and_no_source_that_repeats_it() {
+        let cases: [(FramedError, &str); 3] = [
+            (ProtocolError::InvalidUtf8.into(), "text is not valid UTF-8"),
+            (SendAfterClose.into(), "a close frame was sent"),
+            (io::Error::other("broken").into(), "broken"),
+        ];
+        for (err, text) in cases {
+            assert!(err.to_string().contains(text), "{err}");
+            assert!(err.source().is_none(), "{err}");
+        }
     }
 
     #[test]
