@@ -4,6 +4,7 @@
 //! A handler receives `Open (Message | Ping | Pong …)* Error? Close` for each opened socket, in that
 //! order, and [`Stopped`] once, last of all.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -337,6 +338,8 @@ pub struct Error {
     pub source: SourceId,
     /// The newest opened socket; 0 before the first.
     pub epoch: u64,
+    /// The connection's name, if the builder gave one.
+    pub name: Option<Arc<str>>,
     /// What failed, by its stage.
     pub error: Failure,
     /// The number of the dial that failed, or that opened the socket that failed, since the last stable
@@ -354,6 +357,10 @@ pub struct Close {
     pub source: SourceId,
     /// The opened socket that has ended.
     pub epoch: u64,
+    /// The connection's name, if the builder gave one.
+    pub name: Option<Arc<str>>,
+    /// The number of the dial that opened the socket, since the last stable socket, from 1.
+    pub attempt: u32,
     /// The code of the first Close frame, ours or the server's; 1005 if it had none, 1006 if there was
     /// no such frame.
     pub code: CloseCode,
@@ -386,6 +393,16 @@ pub enum Next {
     },
     /// It does not dial: for good, or until `command::Resume`.
     Stop,
+}
+
+impl fmt::Display for Next {
+    /// Writes `dial 3 in 1.2s` or `no further dial`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Next::Retry { after, attempt } => write!(f, "dial {attempt} in {after:.1?}"),
+            Next::Stop => f.write_str("no further dial"),
+        }
+    }
 }
 
 impl Next {

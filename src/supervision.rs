@@ -193,7 +193,8 @@ impl Supervision {
         let (source, epoch, mut effects) = (self.source, self.epoch, Vec::with_capacity(4));
         if let Some(error) = error.clone().filter(|_| then != Then::Close) {
             self.history().last_error = Some(error.clone());
-            effects.push(Effect::Error(event::Error { source, epoch, error, attempt, next }));
+            let name = self.options.name.clone();
+            effects.push(Effect::Error(event::Error { source, epoch, name, error, attempt, next }));
         }
         if let Some((closure, opened)) = socket {
             self.history().outage = Some((now, cause));
@@ -203,6 +204,8 @@ impl Supervision {
             effects.push(Effect::Close(event::Close {
                 source,
                 epoch,
+                name: self.options.name.clone(),
+                attempt,
                 code,
                 reason,
                 clean,

@@ -4,18 +4,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix_ws_client::proto::message::ControlPayload;
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{Connection, ConnectionBuilder, command, event};
+use actix_ws_client::{Attempt, Connection, ConnectionBuilder, Reconnect, command, event};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 /// One log record: its fields, with the text as `message`.
 type Fields = BTreeMap<&'static str, String>;
@@ -42,9 +45,18 @@ impl Log {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Log {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
+    fn on_new_span(&self, attrs: &Attributes<'_>, id: &Id, ctx: Context<'_, S>) {
         let mut taken = Taken::default();
+        attrs.record(&mut taken);
+        ctx.span(id).unwrap().extensions_mut().insert(taken.0);
+    }
+
+    fn on_event(&self, event: &Event<'_>, ctx: Context<'_, S>) {
+        let mut taken = Taken::default();
+        for span in ctx.event_scope(event).into_iter().flatten() {
+            taken.0.extend(span.extensions().get::<Fields>().unwrap().clone());
+        }
         event.record(&mut taken);
         self.0.lock().unwrap().push((event.metadata().target().to_owned(), taken.0));
     }
@@ -215,4 +227,73 @@ async fn without_a_listener_no_frame_and_no_head_is_logged() {
     connection.send(command::Close::normal()).await.unwrap();
     assert!(!log.0.lock().unwrap().is_empty());
     assert_eq!(frames(&log), [[""; 5]; 0]);
+}
+
+/// The fields without which no record of a dial or of a close can be told from another connection's.
+const WHOSE: [&str; 4] = ["source", "name", "host", "attempt"];
+
+#[actix::test]
+async fn each_record_of_a_dial_and_of_a_close_says_whose_it_is() {
+    let (log, _guard) = Log::start("actix_ws_client=debug");
+    let refusing = Server::start(Script::refuse(503));
+    let closing = Server::start(Script::accept().send_close(4001, "session expired"));
+    let redirecting = Script::refuse(302).header("Location", closing.url());
+    let redirecting = Server::start(redirecting);
+    // The first dial fails, the second is redirected, and the third has nowhere to go.
+    let urls = [refusing.url(), redirecting.url(), "ws://localhost:1/".into()];
+    let builder = to("ws://nowhere.invalid/").name("btc").reconnect(Reconnect::fixed(TICK));
+    let builder = builder.max_attempts(3).stable_after(Duration::from_secs(60));
+    let probe = Probe::new();
+    let builder = builder.url_with(move |attempt: Attempt| {
+        let url = urls[attempt.number as usize - 1].clone();
+        async move { Ok::<_, String>(url) }
+    });
+    probe.attach(builder).run().await.unwrap();
+    let records = [log.under("actix_ws_client::connection"), log.under("actix_ws_client::dial")];
+    let records: Vec<Fields> = records.into_iter().flatten().collect();
+    let of = |text: &str| -> Vec<&Fields> {
+        records.iter().filter(|fields| fields["message"] == text).collect()
+    };
+    let (failed, open, closed) = (of("failed"), of("open"), of("closed"));
+    assert_eq!((failed.len(), open.len(), closed.len(), of("redirected").len()), (2, 1, 1, 1));
+    for record in [&failed[..], &open, &closed, &of("redirected")].concat() {
+        assert!(WHOSE.iter().all(|field| record.contains_key(field)), "{record:?}");
+        assert_eq!(record["name"], "btc");
+    }
+    let hosts: Vec<&str> = failed.iter().map(|fields| &*fields["host"]).collect();
+    assert_eq!(hosts, ["127.0.0.1", "localhost"]);
+    assert_eq!((&*failed[0]["attempt"], &*failed[0]["next"]), ("1", "dial 2 in 1.0ms"));
+    assert_eq!((&*failed[1]["attempt"], &*failed[1]["next"]), ("3", "no further dial"));
+    let [closed] = closed[..] else { panic!("{closed:?}") };
+    for (field, value) in [("attempt", "2"), ("by", "remote"), ("peer_code", "4001")] {
+        assert_eq!(closed[field], value);
+    }
+    assert_eq!(
+        (&*closed["reason"], &*closed["peer_reason"]),
+        ("session expired", "session expired")
+    );
+    // A structure's `Debug` has braces.
+    for record in records.iter().flat_map(|fields| fields.values()) {
+        assert!(!record.contains(['{', '}']), "{record}");
+    }
+    let (error, close) = (probe.next::<event::Error>().await, probe.next::<event::Close>().await);
+    assert_eq!((error.name.as_deref(), error.attempt), (Some("btc"), 1));
+    assert_eq!((close.name.as_deref(), close.attempt), (Some("btc"), 2));
+}
+
+const TICK: Duration = Duration::from_millis(1);
+
+#[actix::test]
+async fn a_refused_message_is_logged_with_the_count_of_all() {
+    let (log, _guard) = Log::start("actix_ws_client=warn");
+    let connection = to("ws://127.0.0.1:1/").name("btc").start().unwrap();
+    for _ in 0..3 {
+        assert!(connection.send(command::Send::text("x")).await.unwrap().is_err());
+    }
+    let records = log.under("actix_ws_client::connection::handlers");
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(
+        (&*record["refused"], &*record["name"], &*record["host"]),
+        ("1", "btc", "127.0.0.1")
+    );
 }

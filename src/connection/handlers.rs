@@ -11,6 +11,7 @@ use crate::command::{self, Accepted, Closed, QueuedCommand, SendError, Unsent};
 use crate::connection::commands::Execute;
 use crate::connection::live::Live;
 use crate::connection::reply::{Reply, ReplySlot, reply_to};
+use crate::connection::trace::record;
 use crate::connection::{Activity, Connection};
 use crate::delivery::Event;
 use crate::pinger::{Action, Signal};
@@ -31,7 +32,8 @@ impl Connection {
     pub(super) fn count_refused(&mut self, err: &SendError) {
         self.watch.add(Gauge::SendsRefused, 1);
         if self.warnings.refused_send() {
-            tracing::warn!(source = %self.source, %err, "a message was refused");
+            let refused = self.watch.figures().sends_refused;
+            record!(warn, self, refused, %err, "a message was refused");
         }
     }
 }

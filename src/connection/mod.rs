@@ -26,6 +26,7 @@ use std::sync::Arc;
 use actix::{Actor, AsyncContext, Context, Supervised};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::Instrument;
 
 use crate::backoff::Schedule;
 use crate::command::Closed;
@@ -35,10 +36,11 @@ use crate::connection::live::{Live, Opening};
 use crate::connection::pulse::Pulse;
 use crate::connection::reply::{ReplySlot, reply_to};
 use crate::connection::send_queue::SendQueue;
+use crate::connection::trace::record;
 use crate::connection::warnings::Warnings;
 use crate::delivery::{Delivery, Handlers};
-use crate::dial::{Clock, Opened, SharedJar, dial};
-use crate::error::{Error, Stage};
+use crate::dial::{Clock, Dialled, Opened, SharedJar, dial};
+use crate::error::Stage;
 use crate::event;
 use crate::options::{Attempt, Plan};
 use crate::proto::close::{CloseCode, CloseFrame};
@@ -65,6 +67,8 @@ pub struct Connection {
     delivery: Delivery,
     /// Messages that wait for room in the send buffer; `None` while there is none.
     send_queue: Option<Box<SendQueue>>,
+    /// The host of the newest dial, if `url_with` or a redirect led to another than the plan's.
+    other_host: Option<Box<str>>,
     /// The state of the connection, and what follows it.
     supervision: Supervision,
     /// What that state makes the task poll.
@@ -88,7 +92,7 @@ enum Activity {
     /// A dial begins when the timer fires.
     DialLater(Pin<Box<Sleep>>),
     /// The one dial that is under way.
-    Dialling(Pin<Box<dyn Future<Output = Result<Opened, Error>>>>),
+    Dialling(Pin<Box<dyn Future<Output = Dialled>>>),
     /// The open socket.
     Live(Box<Live>),
 }
@@ -123,6 +127,7 @@ impl Connection {
             watch,
             delivery,
             send_queue: None,
+            other_host: None,
             supervision: Supervision::new(source, options, schedule, Instant::now()),
             activity: Activity::Idle,
             run_reply,
@@ -133,29 +138,20 @@ impl Connection {
 
     /// Carries out what the supervision decided, in its order: one arm for each effect.
     fn carry_out(&mut self, effects: Effects) {
-        let source = self.source;
         for effect in effects {
             match effect {
                 Effect::State(state) => {
-                    tracing::debug!(%source, phase = %state.phase, epoch = state.epoch, "phase");
+                    record!(debug, self, phase = %state.phase, epoch = state.epoch, "phase");
                     self.watch.set_phase(state.phase);
                     self.delivery.push(state);
                 }
                 Effect::Error(event) => {
-                    let event::Error { attempt, error, next, .. } = &event;
-                    tracing::warn!(%source, attempt, %error, ?next, "failed");
+                    let event::Error { epoch, attempt, error, next, .. } = &event;
+                    record!(warn, self, epoch, attempt, %error, %next, "failed");
                     self.delivery.push(event);
                 }
                 Effect::Close(close) => {
-                    let event::Close { epoch, code, reason, clean, by, .. } = &close;
-                    let (peer_code, peer_reason) = match &close.peer {
-                        Some(peer) => (Some(peer.code.value()), Some(&*peer.reason)),
-                        None => (None, None),
-                    };
-                    let reason = &**reason;
-                    tracing::info!(
-                        %source, epoch, %code, reason, clean, %by, peer_code, peer_reason, "closed"
-                    );
+                    self.log_close(&close);
                     self.delivery.push(close);
                 }
                 Effect::Stopped(stopped) => {
@@ -176,6 +172,23 @@ impl Connection {
         }
     }
 
+    /// Logs the end of a socket, with both Close frames.
+    fn log_close(&self, close: &event::Close) {
+        let event::Close { epoch, attempt, code, clean, by, .. } = close;
+        let peer = close.peer.as_deref();
+        let peer_code = peer.map(|peer| peer.code.value());
+        let peer_reason = peer.map(|peer| &*peer.reason);
+        let reason = &*close.reason;
+        record!(
+            info, self, epoch, attempt, %code, reason, clean, %by, peer_code, peer_reason, "closed"
+        );
+    }
+
+    /// Returns the host of the newest dial: that of the URL, until a dial has ended.
+    fn host(&self) -> &str {
+        self.other_host.as_deref().unwrap_or(&self.plan.target.host)
+    }
+
     /// Arranges that the next dial begins when it is due.
     fn schedule_dial(&mut self) {
         // Without a runtime, which is gone where the system ends, a timer would panic.
@@ -192,7 +205,12 @@ impl Connection {
         self.watch.set(Gauge::Attempts, self.supervision.dials());
         let jar = self.jar.get_or_insert_default().clone();
         let clock = Clock::new(Stage::Dns, self.supervision.since());
-        self.activity = Activity::Dialling(Box::pin(dial(self.plan.clone(), attempt, jar, clock)));
+        // All that is logged within the dial, also by TLS, has these fields.
+        let name = self.plan.options.name.as_deref();
+        let span =
+            tracing::error_span!("dial", source = %self.source, name, attempt = attempt.number);
+        let dial = dial(self.plan.clone(), attempt, jar, clock);
+        self.activity = Activity::Dialling(Box::pin(dial.instrument(span)));
     }
 
     /// Makes the open socket of a dial that succeeded, and delivers its events.
@@ -204,8 +222,8 @@ impl Connection {
         let epoch = self.supervision.epoch();
         self.watch.set_epoch(epoch);
         self.jar.take_if(|jar| jar.borrow().is_empty());
-        let name = self.plan.options.name.as_deref();
-        tracing::info!(source = %self.source, name, epoch, attempts, "open");
+        let attempt = self.supervision.attempt();
+        record!(info, self, epoch, attempt, attempts, "open");
         let options = self.plan.options.clone();
         let (link, leftover) = (opened.link, opened.leftover);
         let codec = options.codec(opened.deflate, self.delivery.by_fragment());
@@ -271,7 +289,7 @@ impl Connection {
     fn store_figures(&mut self) {
         let dropped = self.delivery.dropped();
         if self.warnings.dropped_more(dropped) {
-            tracing::warn!(source = %self.source, dropped, "handlers are too slow");
+            record!(warn, self, dropped, "handlers are too slow");
         }
         let watch = &self.watch;
         watch.set(Gauge::QueuedEvents, self.delivery.events() as u64);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::command::status::Phase;
 use crate::connection::{Activity, Connection, MAX_EVENTS_BEFORE_DIAL};
+use crate::dial::Dialled;
 use crate::supervision::Loss;
 
 /// Polled after the mailbox, in every poll of the context.
@@ -93,17 +94,18 @@ impl Connection {
                 self.carry_out(effects);
                 Poll::Ready(())
             }
-            Activity::Dialling(dial) => match ready!(dial.as_mut().poll(task)) {
-                Ok(opened) => {
-                    self.opened(opened);
-                    Poll::Ready(())
+            Activity::Dialling(dial) => {
+                let Dialled { result, other_host } = ready!(dial.as_mut().poll(task));
+                self.other_host = other_host;
+                match result {
+                    Ok(opened) => self.opened(opened),
+                    Err(error) => {
+                        self.activity = Activity::Idle;
+                        self.lost(Loss::Dial(error), Instant::now());
+                    }
                 }
-                Err(error) => {
-                    self.activity = Activity::Idle;
-                    self.lost(Loss::Dial(error), Instant::now());
-                    Poll::Ready(())
-                }
-            },
+                Poll::Ready(())
+            }
             Activity::Live(live) => {
                 let polled = live.poll(&mut self.delivery, &self.watch, self.source, task);
                 if live.is_closing() && self.supervision.phase() == Phase::Open {

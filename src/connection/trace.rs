@@ -1,4 +1,5 @@
-//! Log records of each frame, where they are enabled (WebSocketApp's `enableTrace`).
+//! Log records: the fields that all of a connection have, and a record of each frame where those are enabled
+//! (WebSocketApp's `enableTrace`).
 
 use std::fmt;
 
@@ -6,7 +7,22 @@ use crate::command::status::SourceId;
 use crate::proto::codec::{Codec, Way};
 use crate::proto::frame::{FrameHeader, Opcode};
 
-/// The target of these events.
+/// Writes a log record with the fields that say whose it is: the connection's number, its name if it has one,
+/// and the host of its newest dial.
+macro_rules! record {
+    ($level:ident, $connection:expr, $($fields:tt)+) => {
+        tracing::$level!(
+            source = %$connection.source,
+            name = $connection.plan.options.name.as_deref(),
+            host = $connection.host(),
+            $($fields)+
+        )
+    };
+}
+
+pub(super) use record;
+
+/// The target of the records of frames.
 const TARGET: &str = "actix_ws_client::frames";
 
 /// The most bytes of a payload in a log record.

@@ -57,6 +57,13 @@ pub(crate) struct Opened {
     pub(crate) handshake: Arc<Handshake>,
 }
 
+/// How a dial ended.
+pub(crate) struct Dialled {
+    pub(crate) result: Result<Opened, Error>,
+    /// The host that was dialled last, if `url_with` or a redirect led to another than the plan's.
+    pub(crate) other_host: Option<Box<str>>,
+}
+
 /// How long the body of a refusal may take to arrive, within the deadline of the dial.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -65,24 +72,37 @@ pub(crate) type SharedJar = Rc<RefCell<Jar>>;
 
 /// Makes one attempt. Its deadline, `connect_timeout`, begins when the stage of `clock` did.
 ///
-/// # Errors
-/// Each stage has its own; `Timeout` names the stage in which the deadline passed.
+/// Each stage has its own error; `Timeout` names the stage in which the deadline passed.
 pub(crate) async fn dial(
-    plan: Arc<Plan>,
+    mut plan: Arc<Plan>,
     attempt: Attempt,
     jar: SharedJar,
     clock: Clock,
-) -> Result<Opened, Error> {
+) -> Dialled {
+    let asked = plan.clone();
     let deadline = clock.since().checked_add(plan.options.connect_timeout);
-    let mut opening = pin!(follow_redirects(plan, &attempt, &jar, &clock));
-    let opened = match deadline {
-        Some(deadline) => {
-            let opened = timeout_at(deadline, opening.as_mut()).await;
-            opened.map_err(|_| Error::Timeout(clock.get()))?
+    let opened = {
+        let opening = pin!(follow_redirects(&mut plan, &attempt, &jar, &clock));
+        match deadline {
+            Some(deadline) => {
+                let opened = timeout_at(deadline, opening).await;
+                opened.unwrap_or_else(|_| Err(Error::Timeout(clock.get()).into()))
+            }
+            // Beyond the range of the clock: no deadline.
+            None => opening.await,
         }
-        // Beyond the range of the clock: no deadline.
-        None => opening.as_mut().await,
     };
+    let other_host =
+        (plan.target.host != asked.target.host).then(|| plan.target.host.as_str().into());
+    drop((plan, asked));
+    Dialled { result: finish(opened, deadline).await, other_host }
+}
+
+/// Reads the body of a refusal, if it is one.
+async fn finish(
+    opened: Result<Opened, DialError>,
+    deadline: Option<Instant>,
+) -> Result<Opened, Error> {
     match opened {
         Ok(opened) => Ok(opened),
         Err(DialError::Failed(err)) => Err(err),
@@ -104,17 +124,18 @@ async fn read_refusal(refused: Box<UnreadRefusal>, deadline: Option<Instant>) ->
 }
 
 /// Opens a socket to the plan's URL, or to where redirects lead from there: all of it is one dial, under one deadline.
+/// Leaves the plan of the newest try in `plan`.
 async fn follow_redirects(
-    mut plan: Arc<Plan>,
+    plan: &mut Arc<Plan>,
     attempt: &Attempt,
     jar: &RefCell<Jar>,
     clock: &Clock,
 ) -> Result<Opened, DialError> {
-    plan = call_closures(plan, attempt, clock).await?;
+    *plan = call_closures(plan.clone(), attempt, clock).await?;
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let mut result = open(&plan, jar, clock).await;
+        let mut result = open(plan, jar, clock).await;
         match &mut result {
             Err(DialError::Refused(refused)) => refused.authorized = plan.is_authorized(),
             Err(DialError::RefusedByProxy(refused)) => {
@@ -124,8 +145,8 @@ async fn follow_redirects(
             _ => {}
         }
         match &result {
-            Ok(opened) => store_cookies(&plan, jar, &opened.handshake.headers),
-            Err(DialError::Refused(refused)) => store_cookies(&plan, jar, refused.headers()),
+            Ok(opened) => store_cookies(plan, jar, &opened.handshake.headers),
+            Err(DialError::Refused(refused)) => store_cookies(plan, jar, refused.headers()),
             // The cookies of a proxy are not the server's.
             Err(DialError::Failed(_) | DialError::RefusedByProxy(_)) => {}
         }
@@ -137,9 +158,10 @@ async fn follow_redirects(
             return Err(Error::Redirect(RedirectError::TooMany { limit }).into());
         }
         followed += 1;
-        tracing::debug!(status = refused.status(), followed, "redirected");
+        let (host, status) = (plan.target.host.as_str(), refused.status());
+        tracing::debug!(host, status, followed, "redirected");
         let location = refused.location().map_err(Error::Redirect)?;
-        plan = Arc::new(plan.redirected(location.as_deref()).map_err(Error::Redirect)?);
+        *plan = Arc::new(plan.redirected(location.as_deref()).map_err(Error::Redirect)?);
         clock.set(Stage::Dns);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_ws_client::command::status::{Figures, Status, Timings};
-use actix_ws_client::event::{self, Next};
+use actix_ws_client::event;
 use actix_ws_client::proto::session::By;
 use actix_ws_client::{OutcomeKind, Payload};
 use base64::Engine;
@@ -134,7 +134,7 @@ impl Format for Human {
 
     fn error(&self, error: &event::Error) -> Line {
         let words = self.secrets.hide(&error.error.to_string());
-        let line = self.failure(format_args!("{words}; {}", next(error.next)));
+        let line = self.failure(format_args!("{words}; {}", error.next));
         let refused = Refused::of(&error.error, &self.secrets);
         let details = refused.map(|refused| refused.details()).unwrap_or_default();
         details
@@ -155,7 +155,7 @@ impl Format for Human {
             close.code,
             close.reason,
             answer(close),
-            next(close.next)
+            close.next
         ))
     }
 
@@ -233,13 +233,6 @@ fn answer(close: &event::Close) -> String {
             reason => format!("; the server answered {}: {reason}", peer.code),
         },
         _ => String::new(),
-    }
-}
-
-fn next(next: Next) -> String {
-    match next {
-        Next::Retry { after, attempt } => format!("dial {attempt} in {}", format_time(after)),
-        Next::Stop => "no further dial".into(),
     }
 }
 

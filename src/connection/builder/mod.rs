@@ -62,8 +62,8 @@ impl ConnectionBuilder {
         }
     }
 
-    /// Sets a name for the connection, shown in `event::Open`, `Status` and the log's `open`. Default:
-    /// none; the connection's number is always shown.
+    /// Sets a name for the connection, shown in `event::Open`, `event::Error`, `event::Close`, `Status` and log
+    /// records. Default: none; the connection's number is always shown.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
         self.options.name = Some(name.into());
         self

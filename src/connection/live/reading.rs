@@ -194,7 +194,8 @@ impl Live {
     #[cold]
     fn close_for_overflow(&mut self, source: SourceId) {
         let reason = "handlers are too slow";
-        tracing::warn!(%source, epoch = self.epoch(), "closing the socket: {reason}");
+        let (name, epoch) = (self.options.name.as_deref(), self.epoch());
+        tracing::warn!(%source, name, epoch, "closing the socket: {reason}");
         let frame = CloseFrame::new(CloseCode::GOING_AWAY, reason);
         self.close(frame.ok(), self.options.close_timeout, self.now());
     }
