@@ -695,8 +695,15 @@ mod tests {
         let io = || Arc::new(layered());
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
         let connect = || ConnectError { tried: [(addr, io::Error::other("refused"))].into() };
-        let refusal =
-            || Arc::new(Refusal { status: 503, headers: Headers::default(), body: Bytes::new() });
+        let refusal = || {
+            Arc::new(Refusal {
+                status: 503,
+                reason: String::new(),
+                authorized: false,
+                headers: Headers::default(),
+                body: Bytes::new(),
+            })
+        };
         let proxy = Error::Proxy;
         vec![
             (Error::Dns { host: "h".into(), source: io() }, 1),
