@@ -203,7 +203,8 @@ fn store_cookies(plan: &Plan, jar: &RefCell<Jar>, headers: &Headers) {
 /// Goes through the stages once: the transport to the server, TLS, the upgrade.
 async fn open(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, DialError> {
     let (transport, peer) = match &plan.detour {
-        Some(detour) => proxy::tunnel(plan, detour, clock).await?,
+        // Boxed, so that a dial without a proxy does not reserve the memory of one through a proxy.
+        Some(detour) => Box::pin(proxy::tunnel(plan, detour, clock)).await?,
         None => {
             let host = plan.target.zoned_host();
             connect::connect(plan, &host, plan.target.port, clock).await?

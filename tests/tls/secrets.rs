@@ -607,6 +607,8 @@ async fn a_query_is_shown_by_the_trace_of_the_handshake_alone() {
     let with_it: Vec<&str> =
         logged.lines().filter(|line| found(TICKET, &packed(line)).is_some()).collect();
     assert_eq!(with_it.len(), 2, "{with_it:#?}");
-    let is_traced = |line: &&str| line.contains(" TRACE actix_ws_client::handshake: request ");
+    let is_traced = |line: &&str| {
+        line.contains(" TRACE ") && line.contains(": actix_ws_client::handshake: request ")
+    };
     assert!(with_it.iter().all(is_traced), "{with_it:#?}");
 }
