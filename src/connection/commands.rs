@@ -30,7 +30,7 @@ macro_rules! command_table {
             SendBatch      handle_queue::push_envelope,
             Ping           handle_queue::push_envelope,
             Pong           handle_queue::push_envelope,
-            Close          handle_queue::push_close,
+            Close          handle_queue::push_envelope,
             Reconnect      handle_queue::push_envelope,
             Pause          handle_queue::push_envelope,
             Resume         handle_queue::push_envelope,

@@ -2,7 +2,6 @@
 //! lies beside the mailbox, and a message in it needs no envelope.
 
 use std::any::Any;
-use std::cell::Cell;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -40,25 +39,9 @@ impl Default for State {
 /// An item of the queue.
 enum Item {
     Send(QueuedCommand<command::Send>),
-    /// Boxed, so that an item is no larger than a message: at the size of a `Close` each message
-    /// through a handle took a tenth longer.
-    Other(Box<OtherItem>),
-}
-
-/// An item that is not a message.
-enum OtherItem {
-    Close(QueuedCommand<command::Close>),
     Signal(Signal),
+    /// Any other command, in the envelope that the mailbox would hold it in.
     Envelope(Envelope<Connection>),
-}
-
-/// The largest capacity that a thread keeps for the next queue, in items.
-const MAX_SPARE: usize = 1024;
-
-thread_local! {
-    // The buffer of an emptied queue, for the next queue of this thread that is pushed to. It saves an
-    // idle connection the memory, and a busy one an allocation for each poll.
-    static SPARE: Cell<Vec<Item>> = const { Cell::new(Vec::new()) };
 }
 
 impl Shared {
@@ -75,9 +58,6 @@ impl Shared {
             return false;
         };
         if items.is_empty() {
-            if items.capacity() == 0 {
-                *items = SPARE.try_with(Cell::take).unwrap_or_default();
-            }
             self.waiting.store(true, Ordering::Release);
         }
         items.push(item);
@@ -103,16 +83,7 @@ impl CommandQueue for Shared {
 
 impl Listener for Shared {
     fn notify(&self, signal: Signal) -> bool {
-        self.push(Item::Other(Box::new(OtherItem::Signal(signal))))
-    }
-}
-
-impl Shared {
-    /// Adds an item that is not a message. `queue` is always a `Shared`: only a connection makes
-    /// handles.
-    fn push_other(queue: &dyn CommandQueue, other: OtherItem) -> bool {
-        let any: &dyn Any = queue;
-        any.downcast_ref::<Shared>().is_some_and(|queue| queue.push(Item::Other(Box::new(other))))
+        self.push(Item::Signal(signal))
     }
 }
 
@@ -122,18 +93,15 @@ pub(super) fn push_send(queued: QueuedCommand<command::Send>, queue: &dyn Comman
     queue.send(queued)
 }
 
-/// Queues a close. Not as an envelope, which would have the connection keep a reply for every close,
-/// also where no caller waits for it.
-pub(super) fn push_close(queued: QueuedCommand<command::Close>, queue: &dyn CommandQueue) -> bool {
-    Shared::push_other(queue, OtherItem::Close(queued))
-}
-
-/// Queues any other command in the envelope that the mailbox would hold it in.
+/// Queues any other command.
 pub(super) fn push_envelope<C: Command>(queued: QueuedCommand<C>, queue: &dyn CommandQueue) -> bool
 where
     Connection: Handler<C>,
 {
-    Shared::push_other(queue, OtherItem::Envelope(Envelope::new(queued.command, queued.sender)))
+    // Always `Some`: only a connection makes handles.
+    let queue = (queue as &dyn Any).downcast_ref::<Shared>();
+    let envelope = Envelope::new(queued.command, queued.sender);
+    queue.is_some_and(|queue| queue.push(Item::Envelope(envelope)))
 }
 
 /// The connection's end of the queue.
@@ -208,30 +176,17 @@ impl Connection {
         }
     }
 
-    fn execute_items(&mut self, mut items: Vec<Item>, ctx: &mut Context<Connection>) {
+    fn execute_items(&mut self, items: Vec<Item>, ctx: &mut Context<Connection>) {
         self.handle_queue.is_executing = true;
-        for item in items.drain(..) {
+        for item in items {
             match item {
                 // The caller dropped its future: cancelled. (For an envelope actix does this.)
                 Item::Send(QueuedCommand { sender: Some(sender), .. }) if sender.is_closed() => {}
                 Item::Send(queued) => self.send_and_reply(queued, ctx),
-                Item::Other(other) => self.execute_other(*other, ctx),
+                Item::Signal(signal) => self.apply_signal(signal),
+                Item::Envelope(mut envelope) => envelope.handle(self, ctx),
             }
         }
         self.handle_queue.is_executing = false;
-        if items.capacity() <= MAX_SPARE {
-            let _ = SPARE.try_with(|empty| empty.set(items));
-        }
-    }
-
-    // Cold: the loop above is for messages.
-    #[cold]
-    fn execute_other(&mut self, other: OtherItem, ctx: &mut Context<Connection>) {
-        match other {
-            OtherItem::Close(QueuedCommand { sender: Some(sender), .. }) if sender.is_closed() => {}
-            OtherItem::Close(queued) => self.close_and_reply(queued),
-            OtherItem::Signal(signal) => self.apply_signal(signal),
-            OtherItem::Envelope(mut envelope) => envelope.handle(self, ctx),
-        }
     }
 }

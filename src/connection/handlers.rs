@@ -1,16 +1,13 @@
 //! What each command does: its handler translates, asks, acts.
 
-use std::rc::Rc;
-
 use actix::MessageResult;
-use actix::dev::OneshotSender;
 use tokio::time::Instant;
 
-use crate::command::status::{Gauge, Outcome, Status, Watch};
-use crate::command::{self, Accepted, Closed, QueuedCommand, SendError, Unsent};
+use crate::command::status::{Gauge, Outcome, Status};
+use crate::command::{self, Accepted, Closed, SendError, Unsent};
 use crate::connection::commands::Execute;
 use crate::connection::live::Live;
-use crate::connection::reply::{Reply, ReplySlot, reply_to};
+use crate::connection::reply::{Reply, ReplySlot};
 use crate::connection::trace::record;
 use crate::connection::{Activity, Connection};
 use crate::delivery::Event;
@@ -104,42 +101,17 @@ impl Execute<command::Close> for Connection {
     type Answer = Reply<Outcome>;
 
     fn execute(&mut self, close: command::Close) -> Self::Answer {
-        match self.close(close) {
-            Some(outcome) => Reply::now(outcome.clone()),
-            None => Reply::later(self.await_outcome(None)),
-        }
-    }
-}
-
-impl Connection {
-    /// Does what the handler does, and replies once the run has ended. Costs nothing where no reply is
-    /// asked for.
-    pub(super) fn close_and_reply(
-        &mut self,
-        QueuedCommand { command: close, sender }: QueuedCommand<command::Close>,
-    ) {
-        match (self.close(close), sender) {
-            (_, None) => {}
-            (Some(outcome), sender) => reply_to(sender, outcome.clone()),
-            (None, sender) => {
-                self.await_outcome(sender);
-            }
-        }
-    }
-
-    /// Begins to close for good. Returns the outcome of the run if it has ended.
-    fn close(&mut self, close: command::Close) -> Option<&Outcome> {
         let deadline = close.deadline.unwrap_or(self.plan.options.close_timeout);
         // An error says that the connection is closed already.
         let _ = self.ask(Ask::Close { frame: close.frame, deadline });
-        self.supervision.outcome()
-    }
-
-    /// Registers where the outcome is sent to. The caller may fill the slot later.
-    fn await_outcome(&mut self, sender: Option<OneshotSender<Outcome>>) -> ReplySlot<Outcome> {
-        let reply = ReplySlot::new(sender.into());
-        self.close_replies.push(Rc::clone(&reply));
-        reply
+        if let Some(outcome) = self.supervision.outcome() {
+            return Reply::Now(outcome.clone());
+        }
+        // A last slot that is still empty belongs to a close that no caller awaits.
+        self.close_replies.pop_if(|slot| slot.borrow().is_none());
+        let slot = ReplySlot::default();
+        self.close_replies.push(slot.clone());
+        Reply::Later(slot)
     }
 }
 
@@ -194,8 +166,7 @@ impl Execute<command::Watch> for Connection {
     type Answer = MessageResult<command::Watch>;
 
     fn execute(&mut self, _: command::Watch) -> Self::Answer {
-        let watch: Watch = self.watch.clone();
-        MessageResult(watch)
+        MessageResult(self.watch.clone())
     }
 }
 

@@ -54,7 +54,7 @@ impl Connection {
         match self.try_send(&send) {
             Ok(accepted) => {
                 self.watch.add(Gauge::MessagesOut, 1);
-                Reply::now(Ok(accepted))
+                Reply::Now(Ok(accepted))
             }
             Err(refusal) => self.queue_send(send, refusal),
         }
@@ -75,7 +75,7 @@ impl Connection {
             }
             Err(refusal) => {
                 let reply = self.queue_send(send, refusal);
-                MessageResponse::<_, command::Send>::handle(reply, ctx, sender);
+                MessageResponse::<Connection, command::Send>::handle(reply, ctx, sender);
             }
         }
     }
@@ -88,11 +88,11 @@ impl Connection {
         match (send.patience(), refusal(send.payload)) {
             (Some(wait), SendError::Full(payload)) if room => {
                 send.payload = payload;
-                Reply::later(self.send_queue.get_or_insert_default().push(send, wait))
+                Reply::Later(self.send_queue.get_or_insert_default().push(send, wait))
             }
             (_, err) => {
                 self.count_refused(&err);
-                Reply::now(Err(err))
+                Reply::Now(Err(err))
             }
         }
     }
