@@ -323,19 +323,23 @@ const SEPARATE_BIT: u64 = 1 << 62;
 fn copy_of(bytes: &[u8]) -> Bytes {
     match bytes.len() {
         0 => Bytes::new(),
-        1..=24 => copy_behind([0; 24], bytes),
-        73..=88 => copy_behind([0; 16], bytes),
+        1..=24 => copy_behind::<24, 48>(bytes),
+        73..=88 => copy_behind::<16, 104>(bytes),
         _ => Bytes::copy_from_slice(bytes),
     }
 }
 
-/// Copies bytes behind a prefix that is not part of the result but makes the allocation larger.
+/// Copies at most `MAX - N` bytes behind a prefix of `N`, which is not part of the result but makes the
+/// allocation larger.
+///
+/// Put together on the stack: with a `Vec` that was extended twice, a message of 16 bytes took 165
+/// instructions more.
 #[inline]
-fn copy_behind<const N: usize>(front: [u8; N], bytes: &[u8]) -> Bytes {
-    let mut block = Vec::with_capacity(N + bytes.len());
-    block.extend_from_slice(&front);
-    block.extend_from_slice(bytes);
-    let mut copy = Bytes::from(block);
+fn copy_behind<const N: usize, const MAX: usize>(bytes: &[u8]) -> Bytes {
+    let mut block = [0; MAX];
+    let end = N + bytes.len();
+    block[N..end].copy_from_slice(bytes);
+    let mut copy = Bytes::copy_from_slice(&block[..end]);
     copy.advance(N);
     copy
 }
