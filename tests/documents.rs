@@ -234,7 +234,7 @@ fn methods(source: &str) -> Vec<(String, bool)> {
         let name = signature.split(['(', '<']).next().unwrap_or_default();
         // A macro makes those of the events, see `event_methods`.
         if !name.starts_with('$') {
-            found.push((name.to_owned(), signature.contains("-> ConnectionBuilder")));
+            found.push((name.to_owned(), signature.contains("-> Self")));
         }
     }
     found
@@ -324,9 +324,9 @@ mod tests {
 
     #[test]
     fn methods_are_found_with_what_they_give_back() {
-        let source = "/// pub fn not() {}\npub fn a(mut self) -> ConnectionBuilder {\n}\n\
-                      pub fn b<T>(\n    self,\n) -> ConnectionBuilder\nwhere\n    T: Send,\n{\n}\n\
-                      pub async fn c(&self) -> u8 {}\nfn d() {}\npub(super) fn e() {}\npub fn $on(self) -> ConnectionBuilder {}\n\
+        let source = "/// pub fn not() {}\npub fn a(mut self) -> Self {\n}\n\
+                      pub fn b<T>(\n    self,\n) -> Self\nwhere\n    T: Send,\n{\n}\n\
+                      pub async fn c(&self) -> u8 {}\nfn d() {}\npub(super) fn e() {}\npub fn $on(self) -> Self {}\n\
                       #[cfg(test)]\nmod tests {\n    pub fn f() {}\n}\n";
         let expected = [("a", true), ("b", true), ("c", false)];
         assert_eq!(methods(source), expected.map(|(name, is_option)| (name.to_owned(), is_option)));

@@ -33,10 +33,6 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
     ("socket", "error", "a panic of the closure for sockets is told where it is caught"),
 ];
 
-/// Folders whose files still import each other, and who mends it. An entry that is no longer needed
-/// fails the test too.
-const CIRCLES: &[(&str, &str)] = &[("connection", "goes when the supervision is a value")];
-
 /// One foreign thing, one file: a crate, and the file or folder that alone may name it.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("awc", &["dial/awc.rs"]),
@@ -109,18 +105,7 @@ fn wsup_has_no_code_for_tests_alone() {
 fn no_file_imports_itself_by_way_of_others() {
     let sources = source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let found = circles::circles(&sources);
-    let is_in = |circle: &[String], folder: &str| {
-        circle.iter().all(|file| file.split('/').next() == Some(folder))
-    };
-    let unlisted: Vec<_> = found
-        .iter()
-        .filter(|circle| !CIRCLES.iter().any(|(folder, _)| is_in(circle, folder)))
-        .collect();
-    assert!(unlisted.is_empty(), "files that import each other: {unlisted:#?}");
-    for (folder, _) in CIRCLES {
-        let is_needed = found.iter().any(|circle| is_in(circle, folder));
-        assert!(is_needed, "no circle is left in `{folder}`: take it off CIRCLES");
-    }
+    assert!(found.is_empty(), "files that import each other: {found:#?}");
 }
 
 #[test]

@@ -1,11 +1,16 @@
-//! The table of commands: how each comes out of the mailbox, and into the queue of the handles.
+//! The table of commands: how each comes out of the mailbox, and through the queue of the handles.
 
-use actix::dev::MessageResponse;
+use std::any::Any;
+use std::task::Waker;
+
+use actix::dev::{Envelope, EnvelopeProxy, MessageResponse};
 use actix::{Context, Handler, Message};
 
-use crate::command::{self, CommandQueue, Enqueue, QueuedCommand};
-use crate::connection::{Connection, handle_queue};
+use crate::command::{self, Command, CommandQueue, Enqueue, QueuedCommand};
+use crate::connection::actor::{Connection, Item};
+use crate::connection::handle_queue::Shared;
 use crate::delivery::Event;
+use crate::pinger::{Listener, Signal};
 
 /// What a connection does with a command.
 ///
@@ -26,18 +31,18 @@ pub trait Execute<C: Message> {
 macro_rules! command_table {
     ($expand:ident) => {
         $expand! {
-            Send           handle_queue::push_send,
-            SendBatch      handle_queue::push_envelope,
-            Ping           handle_queue::push_envelope,
-            Pong           handle_queue::push_envelope,
-            Close          handle_queue::push_envelope,
-            Reconnect      handle_queue::push_envelope,
-            Pause          handle_queue::push_envelope,
-            Resume         handle_queue::push_envelope,
-            Status         handle_queue::push_envelope,
-            Watch          handle_queue::push_envelope,
-            Subscribe<E>   handle_queue::push_envelope,
-            Unsubscribe<E> handle_queue::push_envelope,
+            Send           push_send,
+            SendBatch      push_envelope,
+            Ping           push_envelope,
+            Pong           push_envelope,
+            Close          push_envelope,
+            Reconnect      push_envelope,
+            Pause          push_envelope,
+            Resume         push_envelope,
+            Status         push_envelope,
+            Watch          push_envelope,
+            Subscribe<E>   push_envelope,
+            Unsubscribe<E> push_envelope,
         }
     };
 }
@@ -69,6 +74,72 @@ macro_rules! implement {
 }
 
 command_table!(implement);
+
+/// Queues a message.
+#[inline]
+fn push_send(queued: QueuedCommand<command::Send>, queue: &dyn CommandQueue) -> bool {
+    queue.send(queued)
+}
+
+/// Queues any other command.
+fn push_envelope<C: Command>(queued: QueuedCommand<C>, queue: &dyn CommandQueue) -> bool
+where
+    Connection: Handler<C>,
+{
+    // Always `Some`: only a connection makes handles.
+    let queue = (queue as &dyn Any).downcast_ref::<Shared<Item>>();
+    let envelope = Envelope::new(queued.command, queued.sender);
+    queue.is_some_and(|queue| queue.push(Item::Envelope(envelope)))
+}
+
+impl CommandQueue for Shared<Item> {
+    fn send(&self, queued: QueuedCommand<command::Send>) -> bool {
+        self.push(Item::Send(queued))
+    }
+
+    fn is_open(&self) -> bool {
+        Shared::is_open(self)
+    }
+}
+
+impl Listener for Shared<Item> {
+    fn notify(&self, signal: Signal) -> bool {
+        self.push(Item::Signal(signal))
+    }
+}
+
+impl Connection {
+    /// Executes what was sent through handles. Called before each command from the mailbox, so that
+    /// this one does not overtake what was sent before it.
+    fn catch_up(&mut self, ctx: &mut Context<Connection>) {
+        if !self.handle_queue.is_executing && self.handle_queue.is_waiting() {
+            let items = self.handle_queue.take(None);
+            self.execute_items(items, ctx);
+        }
+    }
+
+    /// Executes what was sent through handles, and registers `waker` for what comes next.
+    pub(super) fn poll_handle_queue(&mut self, ctx: &mut Context<Connection>, waker: &Waker) {
+        let items = self.handle_queue.poll(waker);
+        if !items.is_empty() {
+            self.execute_items(items, ctx);
+        }
+    }
+
+    fn execute_items(&mut self, items: Vec<Item>, ctx: &mut Context<Connection>) {
+        self.handle_queue.is_executing = true;
+        for item in items {
+            match item {
+                // The caller dropped its future: cancelled. (For an envelope actix does this.)
+                Item::Send(QueuedCommand { sender: Some(sender), .. }) if sender.is_closed() => {}
+                Item::Send(queued) => self.send_and_reply(queued, ctx),
+                Item::Envelope(mut envelope) => envelope.handle(self, ctx),
+                Item::Signal(signal) => self.apply_signal(signal),
+            }
+        }
+        self.handle_queue.is_executing = false;
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,11 @@ use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, Status};
 use crate::command::{self, Accepted, Closed, SendError, Unsent};
+use crate::connection::actor::{Activity, Connection};
 use crate::connection::commands::Execute;
 use crate::connection::live::Live;
 use crate::connection::reply::{Reply, ReplySlot};
 use crate::connection::trace::record;
-use crate::connection::{Activity, Connection};
 use crate::delivery::Event;
 use crate::pinger::{Action, Signal};
 use crate::proto::message::{ControlPayload, Payload};

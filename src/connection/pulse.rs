@@ -1,20 +1,46 @@
-//! The one future in a connection's context. It borrows the actor, and polls what its fields hold.
+//! The life of the actor in its context: its start, its end, and the one future in between, which
+//! borrows the actor and polls what its fields hold.
 
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
-use actix::{ActorContext, ActorFuture, Context};
+use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Supervised};
 use tokio::time::Instant;
 
 use crate::command::status::Phase;
-use crate::connection::{Activity, Connection, MAX_EVENTS_BEFORE_DIAL};
+use crate::connection::actor::{Activity, Connection};
 use crate::dial::Dialled;
 use crate::supervision::Loss;
 
+/// No dial begins while more events than this wait for the handlers.
+const MAX_EVENTS_BEFORE_DIAL: usize = 32;
+
+impl Actor for Connection {
+    type Context = Context<Connection>;
+
+    fn started(&mut self, ctx: &mut Context<Connection>) {
+        self.schedule_dial();
+        ctx.spawn(Pulse);
+    }
+
+    fn stopped(&mut self, ctx: &mut Context<Connection>) {
+        // Where the supervisor restarts the actor an `Addr` is left, and the queue is kept.
+        if !ctx.connected() {
+            self.delivery.flush();
+        }
+    }
+}
+
+impl Supervised for Connection {
+    fn restarting(&mut self, _ctx: &mut Context<Connection>) {
+        self.activity = Activity::Idle;
+    }
+}
+
 /// Polled after the mailbox, in every poll of the context.
-pub(super) struct Pulse;
+struct Pulse;
 
 impl ActorFuture<Connection> for Pulse {
     type Output = ();

@@ -1,21 +1,16 @@
-//! Sending messages, and the queue of those that wait for room in the send buffer.
+//! The queue of the messages that wait for room in the send buffer.
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Context;
 use std::time::Duration;
 
-use actix::Context;
-use actix::dev::MessageResponse;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::command::status::Gauge;
-use crate::command::{self, Accepted, QueuedCommand, Refusal, SendError};
-use crate::connection::reply::{Reply, ReplySlot, reply_to};
-use crate::connection::{Activity, Connection};
-
-type Answer = Result<Accepted, SendError>;
+use crate::command::{self, Accepted, SendError};
+use crate::connection::reply::ReplySlot;
 
 /// Used in place of a wait that is too long for the clock: 30 years.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -26,13 +21,22 @@ const MAX_QUEUED_SENDS: usize = 1024;
 /// Messages in the order in which they were sent, each with its own deadline.
 #[derive(Default)]
 pub(super) struct SendQueue {
-    queue: VecDeque<QueuedSend>,
+    pub(super) queue: VecDeque<QueuedSend>,
     /// The timer of the earliest deadline; made anew after a message was queued, and after it fired.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl SendQueue {
-    fn push(&mut self, send: command::Send, wait: Duration) -> ReplySlot<Answer> {
+    /// Whether one more message may wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.len() < MAX_QUEUED_SENDS
+    }
+
+    pub(super) fn push(
+        &mut self,
+        send: command::Send,
+        wait: Duration,
+    ) -> ReplySlot<Result<Accepted, SendError>> {
         let now = Instant::now();
         let deadline = now.checked_add(wait).unwrap_or_else(|| now + LONGEST_WAIT);
         let reply = ReplySlot::default();
@@ -40,164 +44,28 @@ impl SendQueue {
         self.timer = None;
         reply
     }
-}
 
-struct QueuedSend {
-    send: command::Send,
-    deadline: Instant,
-    reply: ReplySlot<Answer>,
-}
-
-impl Connection {
-    /// Puts a message into the send buffer, or into the queue if it may wait for room.
-    pub(super) fn send_or_queue(&mut self, send: command::Send) -> Reply<Answer> {
-        match self.try_send(&send) {
-            Ok(accepted) => {
-                self.watch.add(Gauge::MessagesOut, 1);
-                Reply::Now(Ok(accepted))
+    /// Takes out the messages whose deadline passed.
+    pub(super) fn take_late(&mut self, cx: &mut Context<'_>) -> VecDeque<QueuedSend> {
+        let mut late = VecDeque::new();
+        while let Some(next) = self.queue.iter().map(|queued| queued.deadline).min() {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+            if timer.as_mut().poll(cx).is_pending() {
+                break;
             }
-            Err(refusal) => self.queue_send(send, refusal),
-        }
-    }
-
-    /// Does what [`send_or_queue`](Self::send_or_queue) does, and replies. Most messages ask for no
-    /// reply; none is made for them.
-    #[inline]
-    pub(super) fn send_and_reply(
-        &mut self,
-        QueuedCommand { command: send, sender }: QueuedCommand<command::Send>,
-        ctx: &mut Context<Connection>,
-    ) {
-        match self.try_send(&send) {
-            Ok(accepted) => {
-                self.watch.add(Gauge::MessagesOut, 1);
-                reply_to(sender, Ok(accepted));
-            }
-            Err(refusal) => {
-                let reply = self.queue_send(send, refusal);
-                MessageResponse::<Connection, command::Send>::handle(reply, ctx, sender);
-            }
-        }
-    }
-
-    /// Queues a refused message if it may wait, or gives it back.
-    #[cold]
-    fn queue_send(&mut self, mut send: command::Send, refusal: Refusal) -> Reply<Answer> {
-        let room =
-            self.send_queue.as_ref().is_none_or(|others| others.queue.len() < MAX_QUEUED_SENDS);
-        match (send.patience(), refusal(send.payload)) {
-            (Some(wait), SendError::Full(payload)) if room => {
-                send.payload = payload;
-                Reply::Later(self.send_queue.get_or_insert_default().push(send, wait))
-            }
-            (_, err) => {
-                self.count_refused(&err);
-                Reply::Now(Err(err))
-            }
-        }
-    }
-
-    /// Puts a message into the send buffer, unless others wait for room there.
-    ///
-    /// # Errors
-    /// With the message, when it is refused.
-    pub(super) fn send(&mut self, send: command::Send) -> Answer {
-        self.try_send(&send).map_err(|refusal| refusal(send.payload))
-    }
-
-    /// Does what [`send`](Self::send) does with a borrowed message, which stays with the caller if it is
-    /// refused.
-    #[inline]
-    fn try_send(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
-        match &mut self.activity {
-            Activity::Live(live) if live.can_send() && self.send_queue.is_some() => {
-                Err(SendError::Full)
-            }
-            Activity::Live(live) => {
-                live.send(send).map(|()| Accepted::new(self.supervision.epoch()))
-            }
-            _ => Err(self.refusal_without_socket()),
-        }
-    }
-
-    /// Returns how a message is refused while no socket is open.
-    #[cold]
-    pub(super) fn refusal_without_socket(&self) -> Refusal {
-        if self.supervision.outcome().is_some() { SendError::Closed } else { SendError::NotOpen }
-    }
-
-    /// Counts a message that was sent or refused; the caller may have asked for no reply.
-    pub(super) fn count_answer(&mut self, answer: &Answer) {
-        match answer {
-            Ok(_) => self.watch.add(Gauge::MessagesOut, 1),
-            Err(err) => self.count_refused(err),
-        }
-    }
-
-    /// Sends queued messages that there is room for now, and gives back those whose deadline passed or
-    /// whose socket is gone.
-    #[inline]
-    pub(super) fn poll_send_queue(&mut self, cx: &mut TaskContext<'_>) {
-        // Taken out of the field, because `try_send` refuses every message while there is a queue.
-        if let Some(queue) = self.send_queue.take() {
-            self.drain_send_queue(queue, cx);
-        }
-    }
-
-    /// Sends from the front until the buffer is full. The order holds because nothing behind a message
-    /// that finds no room is tried, also if it is shorter.
-    #[cold]
-    fn drain_send_queue(&mut self, mut queue: Box<SendQueue>, cx: &mut TaskContext<'_>) {
-        let mut taken = false;
-        while let Some(mut queued) = queue.queue.pop_front() {
-            let answer = match self.try_send(&queued.send) {
-                Ok(accepted) => Ok(accepted),
-                // Only a full buffer is waited for: a closing or lost socket gives all of them back.
-                Err(refusal) => match refusal(queued.send.payload) {
-                    SendError::Full(payload) => {
-                        queued.send.payload = payload;
-                        queue.queue.push_front(queued);
-                        break;
-                    }
-                    err => Err(err),
-                },
-            };
-            taken |= answer.is_ok();
-            self.count_answer(&answer);
-            reply_to(queued.reply.take(), answer);
-        }
-        if taken {
-            // The socket was flushed earlier in this poll: the next one writes what was encoded here.
-            cx.waker().wake_by_ref();
-        }
-        self.expire_queued_sends(&mut queue, cx);
-        if !queue.queue.is_empty() {
-            self.send_queue = Some(queue);
-        }
-    }
-
-    /// Gives back the messages whose deadline passed.
-    fn expire_queued_sends(&mut self, queue: &mut SendQueue, cx: &mut TaskContext<'_>) {
-        while let Some(next) = queue.queue.iter().map(|queued| queued.deadline).min() {
-            let timer = queue.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
-            if timer.as_mut().poll(cx) == Poll::Pending {
-                return;
-            }
-            queue.timer = None;
+            self.timer = None;
             let now = Instant::now();
-            let all = std::mem::take(&mut queue.queue);
-            let (late, rest): (VecDeque<_>, _) =
-                all.into_iter().partition(|queued| queued.deadline <= now);
-            queue.queue = rest;
-            if !late.is_empty() {
-                // The message behind them may be short enough for the room there is.
-                cx.waker().wake_by_ref();
-            }
-            for queued in late {
-                let answer = Err(SendError::Full(queued.send.payload));
-                self.count_answer(&answer);
-                reply_to(queued.reply.take(), answer);
-            }
+            let all = mem::take(&mut self.queue).into_iter();
+            let (passed, rest): (VecDeque<_>, _) = all.partition(|queued| queued.deadline <= now);
+            self.queue = rest;
+            late.extend(passed);
         }
+        late
     }
+}
+
+pub(super) struct QueuedSend {
+    pub(super) send: command::Send,
+    deadline: Instant,
+    pub(super) reply: ReplySlot<Result<Accepted, SendError>>,
 }

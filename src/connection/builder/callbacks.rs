@@ -15,7 +15,7 @@ impl ConnectionBuilder {
     ///
     /// The connection keeps the actor alive until `Stopped` was delivered. If the actor keeps the
     /// connection's `Addr` in turn, neither ever ends: let it keep `event::Open::connection`.
-    pub fn handler<A>(mut self, addr: impl Borrow<Addr<A>>) -> ConnectionBuilder
+    pub fn handler<A>(mut self, addr: impl Borrow<Addr<A>>) -> Self
     where
         A: Actor
             + Handler<event::Open>
@@ -31,7 +31,7 @@ impl ConnectionBuilder {
         self
     }
 
-    fn on<M: Event>(mut self, recipient: Recipient<M>) -> ConnectionBuilder {
+    fn on<M: Event>(mut self, recipient: Recipient<M>) -> Self {
         self.handlers.add(recipient);
         self
     }
@@ -48,7 +48,7 @@ macro_rules! methods {
         impl ConnectionBuilder {
             $(
                 $(#[$doc])*
-                pub fn $on(self, recipient: Recipient<event::$Event>) -> ConnectionBuilder {
+                pub fn $on(self, recipient: Recipient<event::$Event>) -> Self {
                     self.on(recipient)
                 }
             )+

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
-use crate::connection::Connection;
+use crate::connection::actor::Connection;
 use crate::delivery::Handlers;
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
@@ -51,7 +51,7 @@ pub struct ConnectionBuilder {
 }
 
 impl ConnectionBuilder {
-    pub(super) fn new(url: String) -> ConnectionBuilder {
+    pub(super) fn new(url: String) -> Self {
         ConnectionBuilder {
             url,
             options: Options::new(default_reconnect()),
@@ -64,14 +64,14 @@ impl ConnectionBuilder {
 
     /// Sets a name for the connection, shown in `event::Open`, `event::Error`, `event::Close`, `Status` and log
     /// records. Default: none; the connection's number is always shown.
-    pub fn name(mut self, name: impl Into<Arc<str>>) -> ConnectionBuilder {
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.options.name = Some(name.into());
         self
     }
 
     /// Sets the deadline for one whole dial: name resolution, TCP, TLS and the upgrade together. Default:
     /// 10 s.
-    pub fn connect_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
     }
@@ -79,20 +79,20 @@ impl ConnectionBuilder {
     /// Sets the deadline for the closing handshake, no matter which side begins it. When it passes, the
     /// socket is dropped. Default: 3 s, as WebSocketApp's `close(timeout=3)`. Zero drops the socket without
     /// waiting for an answer.
-    pub fn close_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.options.close_timeout = timeout;
         self
     }
 
     /// Sets how long the peer may accept no byte while bytes wait to be written. Default: 10 s.
-    pub fn write_timeout(mut self, timeout: Duration) -> ConnectionBuilder {
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.options.write_timeout = timeout;
         self
     }
 
     /// Sets the time between two pings. The cadence is fixed, and the first ping is sent after one interval.
     /// Default: 20 s; `None` sends none.
-    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> ConnectionBuilder {
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.options.ping_interval = interval.into();
         self
     }
@@ -100,33 +100,33 @@ impl ConnectionBuilder {
     /// Sets the time after a ping in which some byte, of whatever kind, must arrive. Otherwise the socket is
     /// aborted with [`Error::PeerSilent`]. It may exceed the interval. Default: 10 s; with `None` pings
     /// are sent, and silence has no effect. Without `ping_interval` this option has no effect.
-    pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
+    pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.ping_timeout = timeout.into();
         self
     }
 
     /// Sets the payload of every ping, at most 125 bytes. Default: each ping carries a number of its own.
-    pub fn ping_payload(mut self, payload: impl Into<Bytes>) -> ConnectionBuilder {
+    pub fn ping_payload(mut self, payload: impl Into<Bytes>) -> Self {
         self.options.ping_payload = Some(payload.into());
         self
     }
 
     /// Sets how long no data message may arrive, no matter what else does, before the socket is aborted
     /// with [`Error::PeerSilent`]. Default: off.
-    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.idle_timeout = timeout.into();
         self
     }
 
     /// Sets the delays between dials (WebSocketApp's `reconnect`). Default: exponential with jitter,
     /// without end; see [`Reconnect`].
-    pub fn reconnect(mut self, policy: impl Into<Reconnect>) -> ConnectionBuilder {
+    pub fn reconnect(mut self, policy: impl Into<Reconnect>) -> Self {
         self.options.reconnect = policy.into();
         self
     }
 
     /// Turns reconnection off: the run ends with the first lost socket or failed dial.
-    pub fn no_reconnect(self) -> ConnectionBuilder {
+    pub fn no_reconnect(self) -> Self {
         self.reconnect(Reconnect::never())
     }
 
@@ -144,44 +144,41 @@ impl ConnectionBuilder {
     ///     other => other.verdict(),
     /// });
     /// ```
-    pub fn retry_if(
-        mut self,
-        judge: impl Fn(&Error) -> Verdict + Send + Sync + 'static,
-    ) -> ConnectionBuilder {
+    pub fn retry_if(mut self, judge: impl Fn(&Error) -> Verdict + Send + Sync + 'static) -> Self {
         self.options.retry_if = Some(RetryIf::new(judge));
         self
     }
 
     /// Sets whether a clean close by the server leads to another dial. Default: `true`. With `false` it
     /// ends the run as `Closed`, or as `Refused` if the close code says that another dial would fail too.
-    pub fn reconnect_on_close(mut self, comes_back: bool) -> ConnectionBuilder {
+    pub fn reconnect_on_close(mut self, comes_back: bool) -> Self {
         self.options.reconnect_on_close = comes_back;
         self
     }
 
     /// Sets how many dials in a row may fail, or open a socket that is lost before
     /// [`stable_after`](ConnectionBuilder::stable_after). Default: no limit.
-    pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> ConnectionBuilder {
+    pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
         self.options.max_attempts = attempts.into();
         self
     }
 
     /// Sets how long a socket must have been open for the backoff to start over. Default: 10 s.
-    pub fn stable_after(mut self, life: Duration) -> ConnectionBuilder {
+    pub fn stable_after(mut self, life: Duration) -> Self {
         self.options.stable_after = life;
         self
     }
 
     /// Limits the dials in any window of time. Default: 16 in any 60 s, but no limit under a fixed or
     /// custom policy.
-    pub fn dial_limit(mut self, limit: impl Into<Option<DialLimit>>) -> ConnectionBuilder {
+    pub fn dial_limit(mut self, limit: impl Into<Option<DialLimit>>) -> Self {
         self.options.dial_limit = limit.into().into();
         self
     }
 
     /// Sets how TLS verifies the server under `wss`. Default: in full, against the platform's certificate
     /// store.
-    pub fn tls(mut self, tls: Tls) -> ConnectionBuilder {
+    pub fn tls(mut self, tls: Tls) -> Self {
         self.options.tls.set(tls);
         self
     }
@@ -205,7 +202,7 @@ impl ConnectionBuilder {
     /// [`no_proxy`](ConnectionBuilder::no_proxy) are dialled directly. With
     /// [`transport_with`](ConnectionBuilder::transport_with) the closure makes the transport to
     /// the proxy, and receives its host and port.
-    pub fn proxy(mut self, url: impl Into<String>) -> ConnectionBuilder {
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.options.proxy = Some(Secret::new(url));
         self
     }
@@ -220,7 +217,7 @@ impl ConnectionBuilder {
     /// it. `start` refuses a value without a scheme, and names the variable. With `false`, `no_proxy` and
     /// `NO_PROXY` are not read either. No proxy is taken from the environment if
     /// [`transport_with`](ConnectionBuilder::transport_with) is set.
-    pub fn proxy_from_env(mut self, wanted: bool) -> ConnectionBuilder {
+    pub fn proxy_from_env(mut self, wanted: bool) -> Self {
         self.options.proxy_from_env = wanted;
         self
     }
@@ -232,7 +229,7 @@ impl ConnectionBuilder {
     /// `notexample.com`; `*.example.com` for the subdomains alone), an address, or a network (`10.0.0.0/8`, `fe80::/10`), each with `:port` for that
     /// port alone; or `*` for all hosts. An internationalised name matches its ASCII form. The list applies to every kind of proxy, also to one from the
     /// environment.
-    pub fn no_proxy(mut self, list: impl Into<String>) -> ConnectionBuilder {
+    pub fn no_proxy(mut self, list: impl Into<String>) -> Self {
         self.options.no_proxy = Some(list.into());
         self
     }
@@ -240,27 +237,27 @@ impl ConnectionBuilder {
     /// Sets the deadline for connecting to the proxy and for the proxy to connect to the host, within
     /// [`connect_timeout`](ConnectionBuilder::connect_timeout) (WebSocketApp's
     /// `http_proxy_timeout`, here for every kind of proxy). Default: `None`, no deadline of its own.
-    pub fn proxy_timeout(mut self, timeout: impl Into<Option<Duration>>) -> ConnectionBuilder {
+    pub fn proxy_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.proxy_timeout = timeout.into();
         self
     }
 
     /// Sets how TLS verifies an `https` proxy. Default: in full, against the platform's certificate store.
     /// Independent of [`tls`](ConnectionBuilder::tls), which is for the server.
-    pub fn proxy_tls(mut self, tls: Tls) -> ConnectionBuilder {
+    pub fn proxy_tls(mut self, tls: Tls) -> Self {
         self.options.proxy_tls.set(tls);
         self
     }
 
     /// Sets the options of each TCP socket (WebSocketApp's `sockopt`).
-    pub fn socket_options(mut self, options: SocketOptions) -> ConnectionBuilder {
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
         self.options.sockets.get_mut().options = options;
         self
     }
 
     /// Sets the local address that sockets are bound to. Hosts are then dialled by addresses of its family
     /// only. Default: the system's choice.
-    pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> ConnectionBuilder {
+    pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> Self {
         self.options.sockets.get_mut().bind = Some(ip.into());
         self
     }
@@ -270,7 +267,7 @@ impl ConnectionBuilder {
     /// policy becomes [`no_reconnect`](ConnectionBuilder::no_reconnect): a dial after the first one
     /// would end the run with [`Error::Handler`](crate::error::Error::Handler), and a redirect ends
     /// it with [`Error::Redirect`](crate::error::Error::Redirect), whatever its target.
-    pub fn transport<T>(mut self, stream: T) -> ConnectionBuilder
+    pub fn transport<T>(mut self, stream: T) -> Self
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -280,7 +277,7 @@ impl ConnectionBuilder {
 
     /// Declares that the application's own transport is secure already: under `wss`, no TLS is set up over
     /// it. `start` refuses this where TCP or a proxy would be used.
-    pub fn transport_is_secure(mut self) -> ConnectionBuilder {
+    pub fn transport_is_secure(mut self) -> Self {
         self.options.transport_is_secure = true;
         self
     }
@@ -301,7 +298,7 @@ impl ConnectionBuilder {
     ///     .transport_with(|_, _| UnixStream::connect("/run/feed.sock"));
     /// # }
     /// ```
-    pub fn transport_with<F, Fut, T>(mut self, make: F) -> ConnectionBuilder
+    pub fn transport_with<F, Fut, T>(mut self, make: F) -> Self
     where
         F: Fn(String, u16) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = io::Result<T>> + 'static,
@@ -324,7 +321,7 @@ impl ConnectionBuilder {
     ///
     /// Where a secret is compressed together with data that an attacker chooses, it can be guessed from the
     /// length of the messages, also under TLS. Turn compression off where that matters.
-    pub fn compression(mut self, compression: Compression) -> ConnectionBuilder {
+    pub fn compression(mut self, compression: Compression) -> Self {
         self.options.compression = compression;
         self
     }
@@ -334,7 +331,7 @@ impl ConnectionBuilder {
     /// another encoding. Text then arrives as [`Payload::Binary`](crate::Payload::Binary), and
     /// [`event::Data`](crate::event::Data) has its real opcode. The reason in a Close frame stays text, with
     /// U+FFFD for what is not UTF-8.
-    pub fn skip_utf8_validation(mut self, skip: bool) -> ConnectionBuilder {
+    pub fn skip_utf8_validation(mut self, skip: bool) -> Self {
         self.options.skip_utf8_validation = skip;
         self
     }
@@ -343,10 +340,7 @@ impl ConnectionBuilder {
     /// that compare bytes. Default: the system's cryptographically secure generator, as RFC 6455, 10.3,
     /// requires: if keys can be predicted, an attacker who chooses messages chooses the bytes on the wire.
     /// A panic in the closure ends the run with `Error::Handler`.
-    pub fn mask_key(
-        mut self,
-        key: impl Fn() -> [u8; 4] + Send + Sync + 'static,
-    ) -> ConnectionBuilder {
+    pub fn mask_key(mut self, key: impl Fn() -> [u8; 4] + Send + Sync + 'static) -> Self {
         self.options.mask_key = Some(MaskKey::new(key));
         self
     }
@@ -354,14 +348,14 @@ impl ConnectionBuilder {
     /// Sets the limits of messages received, after decompression. A message that exceeds one is refused
     /// with 1009, at its header or while it is decompressed. Default: 16 MiB for a frame and for a message,
     /// 131,072 fragments. A message in one frame must obey both of the first two.
-    pub fn limits(mut self, limits: Limits) -> ConnectionBuilder {
+    pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
     }
 
     /// Sets how many bytes of data frames, headers included, may wait to be written. Default: 1 MiB.
     /// Further sends are refused.
-    pub fn send_buffer(mut self, bytes: usize) -> ConnectionBuilder {
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.options.send_buffer = bytes;
         self
     }
@@ -369,13 +363,13 @@ impl ConnectionBuilder {
     /// Sets how many bytes of data may wait for a busy handler while reading continues, so that pings are
     /// still answered. Beyond it reading stops. Default: 256 KiB. A message counts 32 bytes more than its
     /// length, any other event some 300.
-    pub fn read_ahead(mut self, bytes: usize) -> ConnectionBuilder {
+    pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.options.read_ahead = bytes;
         self
     }
 
     /// Sets what happens to data beyond `read_ahead`. Default: [`Overflow::Wait`], it waits at the peer.
-    pub fn overflow(mut self, overflow: Overflow) -> ConnectionBuilder {
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.options.overflow = overflow;
         self
     }
@@ -450,12 +444,8 @@ impl ConnectionBuilder {
     /// have ended. If it ends a moment later, the address answers no command.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start_in(self, arbiter: &ArbiterHandle) -> Result<Addr<Connection>, ConfigError> {
-        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
-        let (plan, schedule) = plan(&url, self.options)?;
-        warn_of_fragment(&url);
-        let addr = Supervisor::start_in_arbiter(arbiter, move |_| {
-            Connection::new(plan, schedule, source, watch, handlers, None)
-        });
+        let make = self.actor(None)?;
+        let addr = Supervisor::start_in_arbiter(arbiter, move |_| make());
         // An arbiter that has ended drops the closure, and with it the mailbox.
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
@@ -464,7 +454,7 @@ impl ConnectionBuilder {
     /// `close_timeout`, as WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default: `false`. With
     /// `true`, Ctrl-C (SIGINT) no longer ends the process, also not after the run. `start` handles no
     /// signals.
-    pub fn close_on_ctrl_c(mut self, close: bool) -> ConnectionBuilder {
+    pub fn close_on_ctrl_c(mut self, close: bool) -> Self {
         self.close_on_ctrl_c = close;
         self
     }
@@ -497,18 +487,26 @@ impl ConnectionBuilder {
 
     fn start_with(
         self,
-        ended: Option<oneshot::Sender<Outcome>>,
+        run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Result<Addr<Connection>, ConfigError> {
-        let (url, source, watch, handlers) = (self.url, self.source, self.watch, self.handlers);
-        let (plan, schedule) = plan(&url, self.options)?;
+        let make = self.actor(run_reply)?;
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(ConfigError::NoRuntime);
         }
-        warn_of_fragment(&url);
-        let make = move || Connection::new(plan, schedule, source, watch, handlers, ended);
         let start = move || Supervisor::start(move |_| make());
         // tokio has no way to ask for a `LocalSet`: spawning panics where there is none.
         catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
+    }
+
+    /// Checks the URL and all options, and returns what makes the actor on its thread.
+    fn actor(
+        self,
+        run_reply: Option<oneshot::Sender<Outcome>>,
+    ) -> Result<impl FnOnce() -> Connection + Send, ConfigError> {
+        let ConnectionBuilder { url, options, handlers, source, watch, .. } = self;
+        let (plan, schedule) = plan(&url, options)?;
+        warn_of_fragment(&url);
+        Ok(move || Connection::new(plan, schedule, source, watch, handlers, run_reply))
     }
 }
 

@@ -18,11 +18,7 @@ impl ConnectionBuilder {
     /// `start` refuses a name that is not a token, a control character in the value, and the headers that
     /// the handshake itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`, and those that describe a
     /// body.
-    pub fn header(
-        mut self,
-        name: impl Into<String>,
-        value: impl Into<String>,
-    ) -> ConnectionBuilder {
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.headers.push(header_line(name, value));
         self
     }
@@ -38,7 +34,7 @@ impl ConnectionBuilder {
     /// let builder = Connection::builder("wss://feed.example/")
     ///     .headers([("X-Token", token), ("X-Client", Some("desk 7".into()))]);
     /// ```
-    pub fn headers<N, V>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> ConnectionBuilder
+    pub fn headers<N, V>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,
         V: HeaderText,
@@ -57,7 +53,7 @@ impl ConnectionBuilder {
     /// let builder = Connection::builder("wss://feed.example/")
     ///     .header_lines(["X-Client: desk 7", "X-Mode: replay"]);
     /// ```
-    pub fn header_lines<L>(mut self, lines: impl IntoIterator<Item = L>) -> ConnectionBuilder
+    pub fn header_lines<L>(mut self, lines: impl IntoIterator<Item = L>) -> Self
     where
         L: AsRef<str>,
     {
@@ -94,7 +90,7 @@ impl ConnectionBuilder {
     ///     Ok::<_, std::io::Error>([("Authorization", format!("Bearer {token}"))])
     /// });
     /// ```
-    pub fn headers_with<F, H, N, V, E>(mut self, make: F) -> ConnectionBuilder
+    pub fn headers_with<F, H, N, V, E>(mut self, make: F) -> Self
     where
         F: AsyncFn(Attempt) -> Result<H, E> + Send + Sync + 'static,
         H: IntoIterator<Item = (N, V)>,
@@ -127,7 +123,7 @@ impl ConnectionBuilder {
     ///     Ok::<_, std::io::Error>(SERVERS[(attempt.number as usize - 1) % SERVERS.len()])
     /// });
     /// ```
-    pub fn url_with<F, U, E>(mut self, make: F) -> ConnectionBuilder
+    pub fn url_with<F, U, E>(mut self, make: F) -> Self
     where
         F: AsyncFn(Attempt) -> Result<U, E> + Send + Sync + 'static,
         U: Into<String>,
@@ -145,10 +141,7 @@ impl ConnectionBuilder {
     /// with two, or with none ends the run with
     /// [`HandshakeError::Subprotocol`](crate::error::HandshakeError::Subprotocol), as browsers do.
     /// `start` refuses a name that is not a token (RFC 9110, 5.6.2), and a duplicate.
-    pub fn subprotocols<S: Into<String>>(
-        mut self,
-        list: impl IntoIterator<Item = S>,
-    ) -> ConnectionBuilder {
+    pub fn subprotocols<S: Into<String>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
         self.options.request.get_mut().subprotocols = list.into_iter().map(Into::into).collect();
         self
     }
@@ -156,14 +149,14 @@ impl ConnectionBuilder {
     /// Sets the value of `Host` (WebSocketApp's `host`): a host, with `:port` where needed. Default: that
     /// of the URL, without the scheme's default port. The URL alone still decides which address is dialled
     /// and which name TLS verifies. `start` refuses characters that no host has.
-    pub fn host(mut self, value: impl Into<String>) -> ConnectionBuilder {
+    pub fn host(mut self, value: impl Into<String>) -> Self {
         self.options.request.get_mut().host = Some(value.into());
         self
     }
 
     /// Sets the value of `Origin` (WebSocketApp's `origin`). Default: `http://` or `https://` with the
     /// URL's host. `start` refuses blanks, control characters and an empty value.
-    pub fn origin(mut self, value: impl Into<String>) -> ConnectionBuilder {
+    pub fn origin(mut self, value: impl Into<String>) -> Self {
         self.options.request.get_mut().origin = Origin::Own(value.into());
         self
     }
@@ -171,7 +164,7 @@ impl ConnectionBuilder {
     /// Omits `Origin` (WebSocketApp's `suppress_origin`). Of this and
     /// [`origin`](ConnectionBuilder::origin) the later call counts; an `Origin` set by
     /// [`header`](ConnectionBuilder::header) is still sent.
-    pub fn suppress_origin(mut self) -> ConnectionBuilder {
+    pub fn suppress_origin(mut self) -> Self {
         self.options.request.get_mut().origin = Origin::None;
         self
     }
@@ -179,7 +172,7 @@ impl ConnectionBuilder {
     /// Sets cookies to send, as `name=value; other=value` (WebSocketApp's `cookie`). In `Cookie` they
     /// follow those of the [`cookie_jar`](ConnectionBuilder::cookie_jar). Default: none. They are never
     /// shown in a log. `start` refuses control characters and an empty value.
-    pub fn cookie(mut self, cookie: impl Into<String>) -> ConnectionBuilder {
+    pub fn cookie(mut self, cookie: impl Into<String>) -> Self {
         self.options.request.get_mut().cookie = Some(Secret::new(cookie));
         self
     }
@@ -194,7 +187,7 @@ impl ConnectionBuilder {
     /// label, such as `com`, is refused, but `co.uk` is not. The jar holds at most 64 cookies and 16 KiB;
     /// beyond that the oldest are removed, first those of the same domain. A cookie of more than 4 KiB of
     /// name and value is ignored. Names and values are sent back as the bytes that were received.
-    pub fn cookie_jar(mut self, wanted: bool) -> ConnectionBuilder {
+    pub fn cookie_jar(mut self, wanted: bool) -> Self {
         self.options.cookie_jar = wanted;
         self
     }
@@ -202,11 +195,7 @@ impl ConnectionBuilder {
     /// Sets `Authorization: Basic` (RFC 7617), in place of the URL's user info. It is never shown in a log.
     /// `start` refuses control characters, and a colon in the user's name. Of this and
     /// [`bearer_auth`](ConnectionBuilder::bearer_auth) the later call counts.
-    pub fn basic_auth(
-        mut self,
-        user: impl Into<String>,
-        password: impl Into<String>,
-    ) -> ConnectionBuilder {
+    pub fn basic_auth(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let (user, password) = (Secret::new(user), Secret::new(password));
         self.options.request.get_mut().auth = Some(Auth::Basic { user, password });
         self
@@ -223,7 +212,7 @@ impl ConnectionBuilder {
     ///     .subprotocols(["feed.v2", "feed.v1"]);
     /// assert!(!format!("{builder:?}").contains("eyJ"));
     /// ```
-    pub fn bearer_auth(mut self, token: impl Into<String>) -> ConnectionBuilder {
+    pub fn bearer_auth(mut self, token: impl Into<String>) -> Self {
         self.options.request.get_mut().auth = Some(Auth::Bearer(Secret::new(token)));
         self
     }
@@ -241,7 +230,7 @@ impl ConnectionBuilder {
     /// [`header`](ConnectionBuilder::header) is, and user info in `Location` is ignored. Cookies of the jar
     /// are sent by its own rules. The proxy is determined for each target. The next dial begins at the URL
     /// again. A [`transport`](ConnectionBuilder::transport) for one use cannot be redirected.
-    pub fn redirects(mut self, limit: u32) -> ConnectionBuilder {
+    pub fn redirects(mut self, limit: u32) -> Self {
         self.options.redirects = limit;
         self
     }

@@ -1,0 +1,308 @@
+//! The actor: what it owns, and how it carries out what the supervision decides.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+
+use actix::dev::Envelope;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::Instrument;
+
+use crate::backoff::Schedule;
+use crate::command::status::{Gauge, Outcome, SourceId, Watch};
+use crate::command::{self, Closed, Handle, QueuedCommand};
+use crate::connection::handle_queue::{HandleQueue, Shared};
+use crate::connection::live::{Live, Opening};
+use crate::connection::reply::{ReplySlot, reply_to};
+use crate::connection::send_queue::SendQueue;
+use crate::connection::trace::{record, traced};
+use crate::connection::warnings::Warnings;
+use crate::delivery::{Delivery, Handlers};
+use crate::dial::{Clock, Dialled, Opened, SharedJar, dial};
+use crate::error::Stage;
+use crate::event;
+use crate::options::{Attempt, Plan};
+use crate::pinger::Signal;
+use crate::proto::close::{CloseCode, CloseFrame};
+use crate::supervision::{self, Ask, Due, Effect, Effects, Loss, Supervision};
+
+/// A WebSocket connection that stays: it owns the socket, and comes back with backoff.
+///
+/// Built by [`Connection::builder`]. It lives as long as an `Addr` of it does; when the last one is
+/// dropped it closes with 1001 and ends.
+pub struct Connection {
+    /// The target, and how to reach it.
+    pub(super) plan: Arc<Plan>,
+    /// Cookies for later dials, if there are any.
+    pub(super) jar: Option<SharedJar>,
+    /// The number of this connection.
+    pub(super) source: SourceId,
+    /// Commands that were sent through handles.
+    pub(super) handle_queue: HandleQueue<Item>,
+    /// Figures that other threads read.
+    pub(super) watch: Watch,
+    /// The queue of events to the handlers.
+    pub(super) delivery: Delivery,
+    /// Messages that wait for room in the send buffer; `None` while there is none.
+    pub(super) send_queue: Option<Box<SendQueue>>,
+    /// The host of the newest dial, if `url_with` or a redirect led to another than the plan's.
+    pub(super) other_host: Option<Box<str>>,
+    /// The state of the connection, and what follows it.
+    pub(super) supervision: Supervision,
+    /// What that state makes the task poll.
+    pub(super) activity: Activity,
+    /// The reply to `ConnectionBuilder::run`, sent at the end of the run.
+    pub(super) run_reply: Option<oneshot::Sender<Outcome>>,
+    /// The replies to each `command::Close`, sent at the end of the run.
+    pub(super) close_replies: Vec<ReplySlot<Outcome>>,
+    /// Limits for warnings that may repeat.
+    pub(super) warnings: Warnings,
+}
+
+/// What reaches the connection beside its mailbox.
+pub(super) enum Item {
+    Send(QueuedCommand<command::Send>),
+    /// Any other command, in the envelope that the mailbox would hold it in.
+    Envelope(Envelope<Connection>),
+    /// What the pinger found to be due.
+    Signal(Signal),
+}
+
+/// What the connection's task polls in the current state of its supervision.
+pub(super) enum Activity {
+    /// Nothing: the connection is paused, closed, or not started.
+    Idle,
+    /// The context is to be stopped, so that the supervisor starts the next one.
+    Restart,
+    /// A dial begins in this poll.
+    DialNow,
+    /// A dial begins when the timer fires.
+    DialLater(Pin<Box<Sleep>>),
+    /// The one dial that is under way.
+    Dialling(Pin<Box<dyn Future<Output = Dialled>>>),
+    /// The open socket.
+    Live(Box<Live>),
+}
+
+impl Connection {
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        schedule: Schedule,
+        source: SourceId,
+        watch: Watch,
+        handlers: Handlers,
+        run_reply: Option<oneshot::Sender<Outcome>>,
+    ) -> Connection {
+        let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
+        let delivery = Delivery::new(handlers, overflow, room);
+        let options = plan.options.clone();
+        Connection {
+            plan,
+            jar: None,
+            source,
+            handle_queue: HandleQueue::new(),
+            watch,
+            delivery,
+            send_queue: None,
+            other_host: None,
+            supervision: Supervision::new(source, options, schedule, Instant::now()),
+            activity: Activity::Idle,
+            run_reply,
+            close_replies: Vec::new(),
+            warnings: Warnings::default(),
+        }
+    }
+
+    /// Carries out what the supervision decided, in its order: one arm for each effect.
+    pub(super) fn carry_out(&mut self, effects: Effects) {
+        for effect in effects {
+            match effect {
+                Effect::State(state) => {
+                    record!(debug, self, phase = %state.phase, epoch = state.epoch, "phase");
+                    self.watch.set_phase(state.phase);
+                    self.delivery.push(state);
+                }
+                Effect::Error(event) => {
+                    let event::Error { epoch, attempt, error, next, .. } = &event;
+                    record!(warn, self, epoch, attempt, %error, %next, "failed");
+                    self.delivery.push(event);
+                }
+                Effect::Close(close) => {
+                    self.log_close(&close);
+                    self.delivery.push(close);
+                }
+                Effect::Stopped(stopped) => {
+                    reply_to(self.run_reply.take(), stopped.outcome.clone());
+                    reply_to_all(mem::take(&mut self.close_replies), &stopped.outcome);
+                    self.delivery.push(stopped);
+                }
+                Effect::Schedule => self.schedule_dial(),
+                Effect::Dial(attempt) => self.dial(attempt),
+                Effect::CloseSocket { frame, deadline } => {
+                    if let Activity::Live(live) = &mut self.activity {
+                        live.close(frame, deadline, Instant::now());
+                    }
+                }
+                Effect::Cancel => self.activity = Activity::Idle,
+                Effect::Restart => self.activity = Activity::Restart,
+            }
+        }
+    }
+
+    /// Logs the end of a socket, with both Close frames.
+    fn log_close(&self, close: &event::Close) {
+        let event::Close { epoch, attempt, code, clean, by, .. } = close;
+        let peer = close.peer.as_deref();
+        let peer_code = peer.map(|peer| peer.code.value());
+        let peer_reason = peer.map(|peer| &*peer.reason);
+        let reason = &*close.reason;
+        record!(
+            info, self, epoch, attempt, %code, reason, clean, %by, peer_code, peer_reason, "closed"
+        );
+    }
+
+    /// Returns the host of the newest dial: that of the URL, until a dial has ended.
+    pub(super) fn host(&self) -> &str {
+        self.other_host.as_deref().unwrap_or(&self.plan.target.host)
+    }
+
+    /// Arranges that the next dial begins when it is due.
+    pub(super) fn schedule_dial(&mut self) {
+        // Without a runtime, which is gone where the system ends, a timer would panic.
+        let has_runtime = tokio::runtime::Handle::try_current().is_ok();
+        self.activity = match self.supervision.next_dial().filter(|_| has_runtime) {
+            None => Activity::Idle,
+            Some(Due::AtOnce) => Activity::DialNow,
+            Some(Due::At(at)) => Activity::DialLater(Box::pin(sleep_until(at))),
+        };
+    }
+
+    /// Begins a dial.
+    fn dial(&mut self, attempt: Attempt) {
+        self.watch.set(Gauge::Attempts, self.supervision.dials());
+        let jar = self.jar.get_or_insert_default().clone();
+        let clock = Clock::new(Stage::Dns, self.supervision.since());
+        // All that is logged within the dial, also by TLS, has these fields.
+        let name = self.plan.options.name.as_deref();
+        let span =
+            tracing::error_span!("dial", source = %self.source, name, attempt = attempt.number);
+        let dial = dial(self.plan.clone(), attempt, jar, clock);
+        self.activity = Activity::Dialling(Box::pin(dial.instrument(span)));
+    }
+
+    /// Makes the open socket of a dial that succeeded, and delivers its events.
+    pub(super) fn opened(&mut self, opened: Opened) {
+        let handshake = opened.handshake;
+        // The clock was read when the last stage ended, in this poll.
+        let now = self.supervision.since() + handshake.timings.sum();
+        let supervision::Opened { attempts, outage, effects } = self.supervision.opened(now);
+        let epoch = self.supervision.epoch();
+        self.watch.set_epoch(epoch);
+        self.jar.take_if(|jar| jar.borrow().is_empty());
+        let attempt = self.supervision.attempt();
+        record!(info, self, epoch, attempt, attempts, "open");
+        let options = self.plan.options.clone();
+        let (link, leftover) = (opened.link, opened.leftover);
+        let codec = options.codec(opened.deflate, self.delivery.by_fragment());
+        let codec = traced(codec, self.source, epoch);
+        let opening = Opening { at: now, handshake, attempts, outage };
+        let shared: Weak<Shared<Item>> = Arc::downgrade(self.handle_queue.shared());
+        let live = Live::new(epoch, opening, link, leftover, codec, options, shared);
+        self.activity = Activity::Live(Box::new(live));
+        self.carry_out(effects);
+        let Some(open) = self.open_event() else {
+            return;
+        };
+        if epoch > 1 {
+            self.delivery.push(event::Reconnect(open.clone()));
+        }
+        self.delivery.push(open);
+    }
+
+    /// Returns how the open socket was opened.
+    pub(super) fn opening(&self) -> Option<&Opening> {
+        if let Activity::Live(live) = &self.activity { Some(live.opening()) } else { None }
+    }
+
+    /// Returns the `Open` event of the open socket, also for late subscribers.
+    pub(super) fn open_event(&self) -> Option<event::Open> {
+        let opening = self.opening()?;
+        Some(event::Open {
+            source: self.source,
+            epoch: self.supervision.epoch(),
+            name: self.plan.options.name.clone(),
+            connection: Handle::new(self.handle_queue.shared().clone()),
+            handshake: opening.handshake.clone(),
+            attempts: opening.attempts,
+            outage: opening.outage.as_deref().cloned(),
+        })
+    }
+
+    /// Reports a failed dial or an ended socket: the one way that every loss takes.
+    pub(super) fn lost(&mut self, loss: Loss, now: Instant) {
+        let effects = self.supervision.lost(loss, now, &mut rand::rng());
+        self.carry_out(effects);
+    }
+
+    /// Asks the supervision for what a command wants.
+    ///
+    /// # Errors
+    /// When the connection is closed, or closing for good.
+    pub(super) fn ask(&mut self, ask: Ask) -> Result<(), Closed> {
+        let effects = self.supervision.asked(ask, Instant::now())?;
+        self.carry_out(effects);
+        Ok(())
+    }
+
+    /// Closes with 1001, since the last `Addr` was dropped. Called in each poll until the end.
+    pub(super) fn close_orphaned(&mut self) {
+        let frame = CloseFrame::new(CloseCode::GOING_AWAY, "").expect("1001 may be sent");
+        let deadline = self.plan.options.close_timeout;
+        // An error says that the connection is closed already.
+        let _ = self.ask(Ask::Close { frame: Some(frame), deadline });
+    }
+
+    /// Stores the figures that `Watch` reads, and warns of dropped messages.
+    pub(super) fn store_figures(&mut self) {
+        let dropped = self.delivery.dropped();
+        if self.warnings.dropped_more(dropped) {
+            record!(warn, self, dropped, "handlers are too slow");
+        }
+        let watch = &self.watch;
+        watch.set(Gauge::QueuedEvents, self.delivery.events() as u64);
+        watch.set(Gauge::QueuedBytes, self.delivery.cost() as u64);
+        watch.set(Gauge::Dropped, dropped);
+        let unsent = if let Activity::Live(live) = &self.activity { live.unsent() } else { 0 };
+        watch.set(Gauge::UnsentBytes, unsent as u64);
+    }
+}
+
+/// Sends the outcome to each `command::Close` that waits for it.
+fn reply_to_all(replies: Vec<ReplySlot<Outcome>>, outcome: &Outcome) {
+    for reply in replies {
+        reply_to(reply.take(), outcome.clone());
+    }
+}
+
+impl Drop for Connection {
+    /// Replies to each `command::Close` where the actix system ends before the run does.
+    fn drop(&mut self) {
+        let replies = mem::take(&mut self.close_replies);
+        if !replies.is_empty() {
+            reply_to_all(replies, &self.supervision.closed_now());
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("source", &self.source)
+            .field("phase", &self.supervision.phase())
+            .field("epoch", &self.supervision.epoch())
+            .finish_non_exhaustive()
+    }
+}
