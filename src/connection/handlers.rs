@@ -16,14 +16,6 @@ use crate::proto::message::{ControlPayload, Payload};
 use crate::supervision::Ask;
 
 impl Connection {
-    /// Returns the open socket, if it is that of `epoch`.
-    fn live(&mut self, epoch: u64) -> Option<&mut Live> {
-        match &mut self.activity {
-            Activity::Live(live) if live.epoch() == epoch => Some(live),
-            _ => None,
-        }
-    }
-
     /// Counts a refused message, and warns of it at most once a second: a caller that uses `do_send` gets
     /// no error.
     pub(super) fn count_refused(&mut self, err: &SendError) {
@@ -89,10 +81,10 @@ impl Connection {
         send: impl FnOnce(&mut Live, ControlPayload) -> Result<(), SendError>,
     ) -> Result<Accepted, SendError> {
         match &mut self.activity {
-            Activity::Live(live) => {
+            Activity::Live(live) if live.can_send() => {
                 send(live, payload).map(|()| Accepted::new(self.supervision.epoch()))
             }
-            _ => Err(self.refusal_without_socket()(Payload::Binary(payload.into_bytes()))),
+            _ => Err(self.refusal()(Payload::Binary(payload.into_bytes()))),
         }
     }
 }
@@ -195,12 +187,13 @@ impl Connection {
     /// Carries out what the pinger found to be due for a socket, unless that socket is gone.
     pub(super) fn apply_signal(&mut self, signal: Signal) {
         let now = Instant::now();
-        let Some(live) = self.live(signal.epoch) else {
-            return;
+        let live = match &mut self.activity {
+            Activity::Live(live) if live.epoch() == signal.epoch => live,
+            _ => return,
         };
         match signal.action {
             Action::Ping => {
-                if live.beat().is_ok() {
+                if live.can_send() && live.beat().is_ok() {
                     self.watch.stamp(Gauge::LastPing, now.into_std());
                 }
             }

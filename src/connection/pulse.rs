@@ -142,7 +142,7 @@ impl Connection {
                 let Activity::Live(live) = mem::replace(&mut self.activity, Activity::Idle) else {
                     return Poll::Pending;
                 };
-                let (closure, opened, now) = (live.closure(), live.opened(), live.now());
+                let (closure, opened, now) = (live.closure(), live.opening().at, live.now());
                 // First of all, so that nothing that follows can reach the old socket.
                 drop(live);
                 self.lost(Loss::Socket { error, closure, opened }, now);

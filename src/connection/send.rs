@@ -74,19 +74,17 @@ impl Connection {
     #[inline]
     fn try_send(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
         match &mut self.activity {
-            Activity::Live(live) if live.can_send() && self.send_queue.is_some() => {
-                Err(SendError::Full)
-            }
-            Activity::Live(live) => {
-                live.send(send).map(|()| Accepted::new(self.supervision.epoch()))
-            }
-            _ => Err(self.refusal_without_socket()),
+            Activity::Live(live) if live.can_send() => match self.send_queue {
+                None => live.send(send).map(|()| Accepted::new(self.supervision.epoch())),
+                Some(_) => Err(SendError::Full),
+            },
+            _ => Err(self.refusal()),
         }
     }
 
-    /// Returns how a message is refused while no socket is open.
+    /// Returns how a message is refused while no socket is open, or while it closes.
     #[cold]
-    pub(super) fn refusal_without_socket(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> Refusal {
         if self.supervision.outcome().is_some() { SendError::Closed } else { SendError::NotOpen }
     }
 

@@ -26,7 +26,7 @@ use crate::pinger::{Listener, Registration, Silence};
 use crate::proto::close::CloseFrame;
 use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
-use crate::proto::message::{ControlPayload, Outgoing, Payload};
+use crate::proto::message::{ControlPayload, Outgoing};
 use crate::proto::session::{Closure, Session};
 use crate::writer::{self, Writer};
 
@@ -184,10 +184,6 @@ impl Live {
         self.writer.unsent()
     }
 
-    pub(super) fn opened(&self) -> Instant {
-        self.opening.at
-    }
-
     pub(super) fn closure(&self) -> Closure {
         self.session.closure()
     }
@@ -223,7 +219,7 @@ impl Live {
         }
     }
 
-    /// Whether data can be sent.
+    /// Whether frames can be queued for the application: `send`, `ping`, `pong` and `beat` are called only then.
     pub(super) fn can_send(&self) -> bool {
         self.session.can_send()
     }
@@ -234,20 +230,14 @@ impl Live {
     /// The constructor of the error that returns the message to the caller.
     #[inline]
     pub(super) fn send(&mut self, send: &command::Send) -> Result<(), Refusal> {
-        if !self.can_send() {
-            return Err(SendError::NotOpen);
-        }
         self.writer.queue_data(&mut self.codec, send)
     }
 
     /// Queues a Ping, and notes when, for the round trip.
     ///
     /// # Errors
-    /// `NotOpen` or `Full`, with the payload.
+    /// `Full`, with the payload.
     pub(super) fn ping(&mut self, payload: ControlPayload) -> Result<(), SendError> {
-        if !self.can_send() {
-            return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
-        }
         self.writer.try_queue_control(&mut self.codec, Outgoing::Ping(payload.clone()))?;
         let Pings(pings) = &mut **self.pings.get_or_insert_default();
         if pings.len() >= MAX_PINGS {
@@ -262,9 +252,6 @@ impl Live {
     /// # Errors
     /// As [`ping`](Live::ping).
     pub(super) fn pong(&mut self, payload: ControlPayload) -> Result<(), SendError> {
-        if !self.can_send() {
-            return Err(SendError::NotOpen(Payload::Binary(payload.into_bytes())));
-        }
         self.writer.try_queue_control(&mut self.codec, Outgoing::Pong(payload))
     }
 

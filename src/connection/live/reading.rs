@@ -135,10 +135,7 @@ impl Live {
     ) -> Result<ReadState, Error> {
         let mut budget = READ_BUDGET;
         loop {
-            while self.inbox_undecoded && !to.delivery.is_full(self.backlog_limit()) {
-                let inbox = ReadBuffer::Own(std::mem::take(&mut self.inbox));
-                self.process(inbox, to);
-            }
+            self.process_inbox(to);
             if self.breach.as_ref().is_some_and(|breach| !breach.answered) {
                 // Nothing more is read before the Close is queued. Then reading resumes, for the peer's end alone.
                 return Ok(ReadState::Open);
@@ -204,6 +201,11 @@ impl Live {
     /// it hung up must not be lost with it.
     pub(super) fn process_remaining(&mut self, to: &mut Consumers<'_>) {
         self.ended = true;
+        self.process_inbox(to);
+    }
+
+    /// Processes what was left because the queue was full, as far as there is room now.
+    fn process_inbox(&mut self, to: &mut Consumers<'_>) {
         while self.inbox_undecoded && !to.delivery.is_full(self.backlog_limit()) {
             let inbox = ReadBuffer::Own(std::mem::take(&mut self.inbox));
             self.process(inbox, to);
