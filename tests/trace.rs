@@ -249,7 +249,8 @@ async fn each_record_of_a_dial_and_of_a_close_says_whose_it_is() {
         async move { Ok::<_, String>(url) }
     });
     probe.attach(builder).run().await.unwrap();
-    let records = [log.under("actix_ws_client::connection"), log.under("actix_ws_client::dial")];
+    let records =
+        [log.under("actix_ws_client::connection::actor"), log.under("actix_ws_client::dial")];
     let records: Vec<Fields> = records.into_iter().flatten().collect();
     let of = |text: &str| -> Vec<&Fields> {
         records.iter().filter(|fields| fields["message"] == text).collect()
