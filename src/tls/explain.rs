@@ -94,34 +94,12 @@ impl Peer {
             }
             CertificateError::NotValidForName => self.wrong_name(&of_host, None),
             CertificateError::UnknownIssuer => self.unknown_issuer(host, &chain),
-            CertificateError::BadSignature => {
-                let short = chain.iter().find(|one| is_short_rsa(&one.key));
-                let issuer = chain.first().map(|one| format!(" of {}", one.issuer));
-                let why = match short {
-                    Some(one) => format!(
-                        "its key, {}, has fewer than the 2,048 bits that are needed",
-                        one.key
-                    ),
-                    None => format!(
-                        "its signature is not by the key{} that is trusted: it was changed, or another authority has the same name",
-                        issuer.unwrap_or_default()
-                    ),
-                };
-                format!("{of_host} is not accepted: {why}. {}", self.trust_it())
-            }
+            CertificateError::BadSignature => self.bad_signature(&of_host, &chain),
             #[allow(deprecated)]
             CertificateError::UnsupportedSignatureAlgorithm
             | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-                let named = Named::find(host, &chain, |one| !is_of_ring(one));
-                let what = named
-                    .certificate
-                    .map(|one| format!(" ({} signature, {} key)", one.signature, one.key));
-                format!(
-                    "{named} uses an algorithm that cannot be verified{}. {}",
-                    what.unwrap_or_default(),
-                    what_ring_can_do()
-                )
+                unsupported_algorithm(host, &chain)
             }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
                 format!(
@@ -148,6 +126,21 @@ impl Peer {
             }
             other => format!("{of_host} is not accepted: {}", spaced(other)),
         }
+    }
+
+    fn bad_signature(&self, of_host: &Named<'_>, chain: &[Certificate]) -> String {
+        let short = chain.iter().find(|one| is_short_rsa(&one.key));
+        let issuer = chain.first().map(|one| format!(" of {}", one.issuer));
+        let why = match short {
+            Some(one) => {
+                format!("its key, {}, has fewer than the 2,048 bits that are needed", one.key)
+            }
+            None => format!(
+                "its signature is not by the key{} that is trusted: it was changed, or another authority has the same name",
+                issuer.unwrap_or_default()
+            ),
+        };
+        format!("{of_host} is not accepted: {why}. {}", self.trust_it())
     }
 
     fn wrong_name(&self, named: &Named<'_>, expected: Option<&str>) -> String {
@@ -284,6 +277,17 @@ impl Peer {
             self.option("client_cert_file", "--cert")
         )
     }
+}
+
+fn unsupported_algorithm(host: &str, chain: &[Certificate]) -> String {
+    let named = Named::find(host, chain, |one| !is_of_ring(one));
+    let what =
+        named.certificate.map(|one| format!(" ({} signature, {} key)", one.signature, one.key));
+    format!(
+        "{named} uses an algorithm that cannot be verified{}. {}",
+        what.unwrap_or_default(),
+        what_ring_can_do()
+    )
 }
 
 /// A certificate of a chain, in an error text.
