@@ -80,7 +80,7 @@ fn proxy_error(
             );
         }
         Socks::InvalidAuthValues(_) => return ProxyError::Auth(err.to_string().into()),
-        // Also the error for a reply with a code that no RFC defines, whose value only the bytes tell.
+        // Also the error for a reply with a code that no RFC defines, whose value stands only in the bytes.
         Socks::UnknownAuthMethod | Socks::UnknownError => {
             match (unknown_reply(version, record), record.get(1)) {
                 (Some(reply), _) => reply,

@@ -62,6 +62,7 @@ impl Peer {
         }
     }
 
+    /// Explains why a certificate was refused. Over 40 lines: one arm for each kind of error that has words of its own.
     fn certificate(
         &self,
         err: &CertificateError,

@@ -62,7 +62,7 @@ impl Identity {
             provider.key_provider.load_private_key(key).map_err(|_| self.unusable_key())?;
         let certified = CertifiedKey::new(self.chain.clone(), signing);
         match certified.keys_match() {
-            // `Unknown`: the provider cannot tell. The server will.
+            // `Unknown`: the provider cannot compare them. The server rejects a wrong pair.
             Ok(()) | Err(RustlsError::InconsistentKeys(InconsistentKeys::Unknown)) => {
                 Ok(Arc::new(SingleCertAndKey::from(certified)))
             }

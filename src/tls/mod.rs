@@ -124,7 +124,7 @@ impl Tls {
     /// The text is PEM as it is usually found: `CERTIFICATE`, `X509 CERTIFICATE` and OpenSSL's
     /// `TRUSTED CERTIFICATE` sections, any number of them, with other text around; or one certificate
     /// as DER. A server's own certificate can be given too: a server that sends exactly that certificate
-    /// is trusted, whoever issued it. Its dates and its name are still verified.
+    /// is trusted, whatever its issuer is. Its dates and its name are still verified.
     ///
     /// # Errors
     /// When the text holds no certificate, or one that cannot be parsed. PKCS#12, PKCS#7 and UTF-16 are

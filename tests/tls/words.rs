@@ -39,7 +39,7 @@ fn says(text: &str, parts: &[&str]) {
     }
 }
 
-/// Returns how the handshake with a server fails that trusts nobody but these.
+/// Returns the error of a handshake with a server if only these authorities are trusted.
 async fn said(setup: Setup, trusted: Option<&str>) -> String {
     let peer = setup.serve(Script::accept());
     refused(to("localhost", peer.port, trusting(trusted.unwrap_or(&peer.pem)))).await
