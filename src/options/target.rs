@@ -84,8 +84,9 @@ impl Target {
             None => bracketed.to_owned(),
         };
         let resource = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
+            // RFC 6455, 3: a question mark only before a query that is not empty.
+            Some(query) if !query.is_empty() => format!("{}?{query}", url.path()),
+            _ => url.path().to_owned(),
         };
         if resource.len() > MAX_RESOURCE {
             return Err(refuse("path and query are longer than 64 KiB"));
@@ -191,6 +192,12 @@ mod tests {
     fn a_query_without_a_path_gets_its_slash() {
         assert_eq!(parsed("ws://h?x").resource, "/?x");
         assert_eq!(parsed("wss://h").resource, "/");
+    }
+
+    #[test]
+    fn an_empty_query_has_no_question_mark() {
+        assert_eq!(parsed("ws://h/a?").resource, "/a");
+        assert_eq!(parsed("ws://h?").resource, "/");
     }
 
     #[test]
