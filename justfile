@@ -81,7 +81,7 @@ autobahn-full:
     tests/autobahn/run full
 
 # Servers, proxies and certificates of other projects; installs them, so needs root and the network
-interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate names":
+interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate names differential":
     failed=0; for script in {{ SCRIPTS }}; do "tests/interop/$script" || failed=1; done; exit $failed
 
 # Tests that need root or tools that cargo cannot install
