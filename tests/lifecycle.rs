@@ -15,6 +15,7 @@ use actix_ws_client::{
 };
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 /// A connection that comes back soon.
@@ -253,11 +254,53 @@ fn start_without_a_runtime_says_so() {
     assert!(matches!(started, Err(ConfigError::NoRuntime)));
 }
 
+/// In a program that is built with `panic = "abort"` a panic that is caught ends the process too.
+#[test]
+fn without_a_runtime_nothing_panics() {
+    static PANICS: AtomicU32 = AtomicU32::new(0);
+    let this = std::thread::current().id();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().id() == this {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+        }
+        before(info);
+    }));
+    let on_open = event::call(|_: event::Open| {});
+    assert!(!on_open.connected());
+    let started = Connection::builder("ws://127.0.0.1:1/").on_open(on_open).start();
+    assert!(matches!(started, Err(ConfigError::NoRuntime)));
+    let local = LocalSet::new();
+    let on_stopped = event::call_on(&local, |_: event::Stopped| {});
+    let builder = Connection::builder("ws://127.0.0.1:1/").on_stopped(on_stopped);
+    drop(builder.start_on(&local).unwrap());
+    drop(local);
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_connection_and_its_closures_start_on_a_local_set_from_outside() {
+    let server = Server::start(Script::accept().send_close(1000, "done"));
+    let local = LocalSet::new();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let mut sender = Some(sender);
+    let on_stopped = event::call_on(&local, move |stopped: event::Stopped| {
+        sender.take().unwrap().send(stopped.outcome).unwrap();
+    });
+    let builder = to(&server).no_reconnect().on_stopped(on_stopped);
+    let connection = builder.start_on(&local).unwrap();
+    assert_eq!(server.dials(), 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let outcome = local.block_on(&runtime, receiver).unwrap();
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 1));
+    drop(connection);
+}
+
 #[test]
 fn a_local_set_is_enough_to_start_in() {
     let server = Server::start(Script::accept().send_close(1000, ""));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let local = tokio::task::LocalSet::new();
+    let local = LocalSet::new();
     let outcome = local.block_on(&runtime, to(&server).no_reconnect().run()).unwrap();
     assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 1));
 }

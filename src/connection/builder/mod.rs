@@ -18,6 +18,7 @@ use actix_rt::ArbiterHandle;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
@@ -27,6 +28,7 @@ use crate::connection::actor::Connection;
 use crate::delivery::Handlers;
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
+use crate::event;
 use crate::options::{
     MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory, warn_of_fragment,
 };
@@ -429,12 +431,49 @@ impl ConnectionBuilder {
 
     /// Starts the connection on this thread. It lives until the last clone of its address is dropped.
     ///
+    /// tokio cannot be asked whether a `LocalSet` is there. So on a thread with a tokio runtime, but without an
+    /// actix `System` or arbiter, the start is tried: without a `LocalSet` it panics within tokio. The panic is
+    /// caught, but the panic hook has printed it, and a program that is built with `panic = "abort"` ends. There
+    /// use [`start_on`](ConnectionBuilder::start_on), which never panics.
+    ///
     /// # Errors
     /// As [`check`](ConnectionBuilder::check), and [`ConfigError::NoRuntime`] outside an actix `System` or a
     /// tokio `LocalSet`.
     #[must_use = "a connection whose last address is dropped closes"]
     pub fn start(self) -> Result<Addr<Connection>, ConfigError> {
         self.start_with(None)
+    }
+
+    /// Starts the connection on this `LocalSet` of tokio's, without a runtime too: it begins to dial when the
+    /// set is first polled, inside a tokio runtime with its I/O and time drivers. Never panics.
+    ///
+    /// ```
+    /// use actix_ws_client::testing::{Script, Server};
+    /// use actix_ws_client::{Connection, event};
+    /// use tokio::task::LocalSet;
+    ///
+    /// # let server = Server::start(Script::accept().send_text("hi"));
+    /// # let url = server.url();
+    /// let local = LocalSet::new();
+    /// let (sender, mut messages) = tokio::sync::mpsc::unbounded_channel();
+    /// let on_message = event::call_on(&local, move |message: event::Message| {
+    ///     let _ = sender.send(message.payload);
+    /// });
+    /// let connection = Connection::builder(url).on_message(on_message).start_on(&local).unwrap();
+    ///
+    /// let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// let payload = local.block_on(&runtime, messages.recv()).unwrap();
+    /// assert_eq!(payload.as_text(), Some("hi"));
+    /// # drop(connection);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`check`](ConnectionBuilder::check).
+    #[must_use = "a connection whose last address is dropped closes"]
+    pub fn start_on(self, local: &LocalSet) -> Result<Addr<Connection>, ConfigError> {
+        let make = self.actor(None)?;
+        let _entered = local.enter();
+        Ok(Supervisor::start(move |_| make()))
     }
 
     /// Starts the connection on another arbiter.
@@ -490,12 +529,7 @@ impl ConnectionBuilder {
         run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Result<Addr<Connection>, ConfigError> {
         let make = self.actor(run_reply)?;
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(ConfigError::NoRuntime);
-        }
-        let start = move || Supervisor::start(move |_| make());
-        // tokio has no way to ask for a `LocalSet`: spawning panics where there is none.
-        catch_unwind(AssertUnwindSafe(start)).map_err(|_| ConfigError::NoRuntime)
+        event::try_start(move || Supervisor::start(move |_| make())).ok_or(ConfigError::NoRuntime)
     }
 
     /// Checks the URL and all options, and returns what makes the actor on its thread.
