@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example echo -- [URL]`; without a URL it starts an echo server itself.
 
+use std::time::Duration;
+
 use actix::prelude::*;
 use actix_ws_client::{Connection, command, event};
 use futures_util::{StreamExt, TryStreamExt};
@@ -78,11 +80,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => echo_server().await?,
     };
     let echoes = Echoes::default().start();
-    // Without `max_attempts` it would dial for ever.
-    let run = Connection::builder(url).max_attempts(2).handler(&echoes).run();
-    let outcome = tokio::time::timeout(std::time::Duration::from_secs(20), run)
-        .await
-        .map_err(|_| "not every line was echoed within 20 s")??;
+    let mut late = false;
+    let limit = async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        late = true;
+    };
+    let outcome = Connection::builder(url)
+        .max_attempts(2) // without it, it would dial for ever
+        .handler(&echoes)
+        .close_on_ctrl_c(true)
+        .run_until(limit)
+        .await?;
+    if late {
+        return Err("not every line was echoed within 20 s".into());
+    }
     if let Some(error) = outcome.error {
         return Err(error.into());
     }

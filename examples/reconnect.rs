@@ -11,7 +11,7 @@ use actix_ws_client::{Connection, OutcomeKind, Reconnect, command, event};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
@@ -92,8 +92,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .ping_interval(millis(500))
         .ping_timeout(millis(500))
         .handler(Narrator.start())
-        .run();
-    let outcome = timeout(Duration::from_secs(10), run).await??;
+        .run_until(sleep(Duration::from_secs(10)));
+    let outcome = run.await?;
     println!(
         "outcome: {} after {} openings and {} dials",
         outcome.kind, outcome.epochs, outcome.attempts

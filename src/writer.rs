@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -228,6 +228,23 @@ impl Writer {
             self.stall_timer = None;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes the bytes that the transport takes at once. For a socket that is about to be dropped: nothing waits, and
+    /// no error is reported.
+    pub(crate) fn write_now<T>(&mut self, io: &mut T)
+    where
+        T: AsyncWrite + Unpin,
+    {
+        // `poll_flush` would make a timer, which needs a runtime.
+        let mut cx = Context::from_waker(Waker::noop());
+        while !self.buf.is_empty() {
+            match Pin::new(&mut *io).poll_write(&mut cx, &self.buf) {
+                Poll::Ready(Ok(count)) if count > 0 => self.advance(count),
+                _ => return,
+            }
+        }
+        let _ = Pin::new(io).poll_flush(&mut cx);
     }
 
     fn unsent_data(&self) -> usize {

@@ -4,19 +4,21 @@ use std::future::{pending, ready};
 use std::io;
 use std::iter::repeat;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use actix::{Actor, Arbiter, Context, Handler};
+use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Gate, Gone, Probe, Script, Seen, Server};
 use actix_ws_client::{
     ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect, command,
     event,
 };
 use tokio::io::DuplexStream;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// A connection that comes back soon.
 fn to(server: &Server) -> ConnectionBuilder {
@@ -252,6 +254,53 @@ fn start_without_a_runtime_says_so() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let started = runtime.block_on(async { start() });
     assert!(matches!(started, Err(ConfigError::NoRuntime)));
+}
+
+#[actix::test]
+async fn a_run_closes_and_waits_when_a_future_completes() {
+    let server = Server::start(Script::accept().echo());
+    let opened = Arc::new(Notify::new());
+    let opens = opened.clone();
+    let builder = to(&server).on_open(event::call(move |_: event::Open| opens.notify_one()));
+    let outcome = builder.run_until(opened.notified()).await.unwrap();
+    assert_eq!((outcome.kind, outcome.by), (OutcomeKind::Closed, By::Local));
+    assert!(outcome.peer.is_some(), "{outcome:?}");
+    assert_eq!(server.next_close().await.unwrap().code().value(), 1000);
+    // A future that never completes changes nothing.
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let outcome = to(&server).no_reconnect().run_until(pending::<()>()).await.unwrap();
+    assert_eq!((outcome.kind, outcome.by), (OutcomeKind::Closed, By::Remote));
+}
+
+#[actix::test]
+async fn the_close_at_the_end_of_a_run_is_bounded() {
+    let gate = Gate::new();
+    let server = Server::start(Script::accept().stall_until(&gate));
+    let opened = Arc::new(Notify::new());
+    let opens = opened.clone();
+    let builder = to(&server).on_open(event::call(move |_: event::Open| opens.notify_one()));
+    let run = builder.close_timeout(Duration::from_millis(50)).run_until(opened.notified());
+    let outcome = timeout(Duration::from_secs(2), run).await.unwrap().unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    gate.open();
+}
+
+/// The system drops all actors at once, and polls none of them again.
+#[test]
+fn a_socket_that_ends_with_its_system_sends_a_close() {
+    let server = Server::start(Script::accept().echo());
+    actix::System::new().block_on(async {
+        let opened = Arc::new(Notify::new());
+        let opens = opened.clone();
+        let builder = to(&server).on_open(event::call(move |_: event::Open| opens.notify_one()));
+        tokio::select! {
+            outcome = builder.run() => panic!("{outcome:?}"),
+            () = opened.notified() => {}
+        }
+    });
+    let close = async { timeout(Duration::from_secs(10), server.next_close()).await };
+    let close = actix::System::new().block_on(close);
+    assert_eq!(close.unwrap().unwrap().code().value(), 1001);
 }
 
 /// In a program that is built with `panic = "abort"` a panic that is caught ends the process too.

@@ -259,7 +259,7 @@ impl Connection {
 
     /// Closes with 1001, since the last `Addr` was dropped. Called in each poll until the end.
     pub(super) fn close_orphaned(&mut self) {
-        let frame = CloseFrame::new(CloseCode::GOING_AWAY, "").expect("1001 may be sent");
+        let frame = going_away();
         let deadline = self.plan.options.close_timeout;
         // An error says that the connection is closed already.
         let _ = self.ask(Ask::Close { frame: Some(frame), deadline });
@@ -280,6 +280,11 @@ impl Connection {
     }
 }
 
+/// Returns the Close frame of a connection that ends without a command.
+fn going_away() -> CloseFrame {
+    CloseFrame::new(CloseCode::GOING_AWAY, "").expect("1001 may be sent")
+}
+
 /// Sends the outcome to each `command::Close` that waits for it.
 fn reply_to_all(replies: Vec<ReplySlot<Outcome>>, outcome: &Outcome) {
     for reply in replies {
@@ -288,8 +293,15 @@ fn reply_to_all(replies: Vec<ReplySlot<Outcome>>, outcome: &Outcome) {
 }
 
 impl Drop for Connection {
-    /// Replies to each `command::Close` where the actix system ends before the run does.
+    /// Ends the run where the actix system, the arbiter or the `LocalSet` ends first: sends a Close frame if the socket
+    /// takes it at once, and replies to each `command::Close` that waits.
     fn drop(&mut self) {
+        // After a panic of the connection's own code the state of the socket is not known.
+        if let Activity::Live(live) = &mut self.activity
+            && !std::thread::panicking()
+        {
+            live.close_now(going_away());
+        }
         let replies = mem::take(&mut self.close_replies);
         if !replies.is_empty() {
             reply_to_all(replies, &self.supervision.closed_now());

@@ -2,15 +2,15 @@
 
 mod callbacks;
 mod request;
+mod signals;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix::{Addr, Supervisor};
@@ -489,34 +489,62 @@ impl ConnectionBuilder {
         if addr.connected() { Ok(addr) } else { Err(ConfigError::ArbiterGone) }
     }
 
-    /// Sets whether [`run`](ConnectionBuilder::run) ends on Ctrl-C, with a clean close (1000) within
-    /// `close_timeout`, as WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default: `false`. With
-    /// `true`, Ctrl-C (SIGINT) no longer ends the process, also not after the run. `start` handles no
-    /// signals.
+    /// Sets whether [`run`](ConnectionBuilder::run) and [`run_until`](ConnectionBuilder::run_until) end on Ctrl-C
+    /// (SIGINT), and on SIGTERM where the system has it: with a clean close (1000) within `close_timeout`, as
+    /// WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default: `false`. With `true`, these signals no
+    /// longer end the process, also not after the run. `start` handles no signals.
     pub fn close_on_ctrl_c(mut self, close: bool) -> Self {
         self.close_on_ctrl_c = close;
         self
     }
 
     /// Runs the connection to its end (WebSocketApp's `run_forever`) and returns its outcome. A handler may
-    /// still be handling `Stopped` when this returns. Dropping the future closes the connection, unless
-    /// another clone of its address is held.
+    /// still be handling `Stopped` when this returns.
+    ///
+    /// Dropping the future closes the connection with 1001, unless another clone of its address is held. The close
+    /// goes on in the background. If the program ends at once, as it does after a `select!` at the end of `main`, only
+    /// the Close frame is sent, where the socket takes it without waiting, and the server's answer is not awaited. To end
+    /// the run when something else happens, use [`run_until`](ConnectionBuilder::run_until) or
+    /// [`close_on_ctrl_c`](ConnectionBuilder::close_on_ctrl_c).
     ///
     /// # Errors
     /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if the system ends
     /// before the run does.
     pub async fn run(self) -> Result<Outcome, ConfigError> {
-        let mut asked = self.close_on_ctrl_c;
+        self.run_until(pending::<()>()).await
+    }
+
+    /// Does what [`run`](ConnectionBuilder::run) does, and closes the connection (1000) when a future completes. The
+    /// close takes at most `close_timeout`, 3 s by default. The future's output is dropped, and so is the future where
+    /// the run ends first.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use actix_ws_client::Connection;
+    ///
+    /// # async fn watch() -> Result<(), actix_ws_client::ConfigError> {
+    /// let hour = tokio::time::sleep(Duration::from_secs(3600));
+    /// let outcome = Connection::builder("wss://feed.example/").run_until(hour).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](ConnectionBuilder::run).
+    pub async fn run_until<F: Future>(self, end: F) -> Result<Outcome, ConfigError> {
+        let by_signal = self.close_on_ctrl_c;
         let (ended, mut outcome) = oneshot::channel();
         let addr = self.start_with(Some(ended))?;
+        let mut end = pin!(end);
         // Polled, and so registered, before the connection's first dial can begin.
-        let mut ctrl_c = pin!(actix_rt::signal::ctrl_c());
+        let mut signal = pin!(signals::wait());
+        let mut asked = false;
         let outcome = poll_fn(|cx| {
-            if asked && let Poll::Ready(signal) = ctrl_c.as_mut().poll(cx) {
-                asked = false;
-                match signal {
-                    Ok(()) => addr.do_send(command::Close::normal()),
-                    Err(err) => tracing::warn!(%err, "cannot listen for Ctrl-C"),
+            if !asked {
+                asked = end.as_mut().poll(cx).is_ready()
+                    || by_signal && signal.as_mut().poll(cx).is_ready();
+                if asked {
+                    addr.do_send(command::Close::normal());
                 }
             }
             Pin::new(&mut outcome).poll(cx)

@@ -282,6 +282,15 @@ impl Live {
         self.close_within(deadline, now);
     }
 
+    /// Sends what is queued and a Close frame, as far as the transport takes it at once: for a socket that is dropped
+    /// with the tasks of its thread, and not polled again.
+    pub(super) fn close_now(&mut self, frame: CloseFrame) {
+        if let Some(close) = self.session.close(Some(frame)) {
+            self.writer.queue_close(&mut self.codec, close);
+        }
+        self.writer.write_now(&mut self.link);
+    }
+
     /// Returns the time of the current or last poll. A poll that has read something has read the clock for it.
     pub(super) fn now(&self) -> Instant {
         if self.has_read { self.signs.byte.get() } else { Instant::now() }
