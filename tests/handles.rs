@@ -1,17 +1,21 @@
 //! Commands sent through handles are executed in the order in which they were sent, and dropped with
 //! their connection.
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
 use actix::{MailboxError, System};
+use actix_ws_client::command::{SendError, Unsent};
 use actix_ws_client::error::Verdict;
 use actix_ws_client::proto::close::CloseCode;
 use actix_ws_client::proto::message::{ControlPayload, Incoming};
 use actix_ws_client::testing::{Gate, Probe, Script, Server};
 use actix_ws_client::{
-    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Reconnect, command, event,
+    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Reconnect, SocketOptions, command,
+    event,
 };
 use bytes::Bytes;
 
@@ -107,10 +111,26 @@ async fn what_was_sent_before_the_last_address_went_is_done_before_the_end() {
     tokio::time::timeout(10 * SECOND, gone).await.expect("its actor ends");
     assert!(!handle.do_send(command::Send::text("nobody is there")));
     assert!(!handle.do_send(command::Reconnect));
-    let answer = handle.send(command::Send::text("nobody is there")).await;
-    assert_eq!(answer, Err(MailboxError::Closed));
     let answer = handle.send(command::Status).await;
     assert!(matches!(answer, Err(MailboxError::Closed)), "{answer:?}");
+    assert_all_come_back(handle.clone()).await;
+}
+
+/// What each command with messages is answered with, sent one after the other and then awaited.
+async fn assert_all_come_back(handle: Handle) {
+    let closed = |text: &'static str| SendError::Closed(Payload::from(text));
+    let frame = |payload: &'static str| Payload::Binary(Bytes::from(payload));
+    let payload = |payload| ControlPayload::new(payload).unwrap();
+    let batch = command::SendBatch::new(["2", "3", "4"].map(command::Send::text));
+    let one = handle.send(command::Send::text("1"));
+    let many = handle.send(batch);
+    let ping = handle.send(command::Ping { payload: payload("5") });
+    let pong = handle.send(command::Pong { payload: payload("6") });
+    assert_eq!(one.await, Ok(Err(closed("1"))));
+    let unsent = Unsent { error: closed("2"), rest: texts(["3", "4"]) };
+    assert_eq!(many.await, Ok(Err(unsent)));
+    assert_eq!(ping.await, Ok(Err(SendError::Closed(frame("5")))));
+    assert_eq!(pong.await, Ok(Err(SendError::Closed(frame("6")))));
 }
 
 #[actix::test]
@@ -217,9 +237,59 @@ fn what_waits_goes_with_its_connection() {
     let closed = handle.send(command::Close::new(CloseCode::NORMAL, "").unwrap());
     assert_eq!(Arc::strong_count(&owner), 3);
     drop((connection, system));
-    assert_eq!(Arc::strong_count(&owner), 1);
+    // The one that an answer gives back.
+    assert_eq!(Arc::strong_count(&owner), 2);
     assert!(!handle.is_connected() && !handle.do_send(message()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    assert_eq!(runtime.block_on(answer), Err(MailboxError::Closed));
+    let returned = runtime.block_on(answer);
+    assert!(matches!(returned, Ok(Err(SendError::Closed(_)))), "{returned:?}");
+    drop(returned);
+    assert_eq!(Arc::strong_count(&owner), 1);
     assert!(matches!(runtime.block_on(closed), Err(MailboxError::Closed)));
+}
+
+#[test]
+fn what_was_not_executed_comes_back_when_the_system_ends() {
+    let system = System::new();
+    let server = system.block_on(async { Server::start(Script::accept()) });
+    let (handle, _connection) = system.block_on(async {
+        let probe = Probe::new();
+        let connection = probe.attach(to(&server)).start().unwrap();
+        (probe.next::<event::Open>().await.connection, connection)
+    });
+    let mut answers = pin!(assert_all_come_back(handle));
+    // Sends, and waits for the answers.
+    let polled = answers.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    drop(system);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(answers);
+}
+
+/// A message that waits for room in the send buffer.
+#[test]
+fn a_message_that_waits_comes_back_when_the_system_ends() {
+    let gate = Gate::new();
+    let system = System::new();
+    let server = system.block_on(async { Server::start(Script::accept().stall_until(&gate)) });
+    let (waiting, _connection) = system.block_on(async {
+        let probe = Probe::new();
+        let builder = to(&server).send_buffer(1 << 20).write_timeout(3600 * SECOND);
+        let small = SocketOptions::new().send_buffer(4 << 10).user_timeout(None);
+        let connection = probe.attach(builder.socket_options(small)).start().unwrap();
+        let handle = probe.next::<event::Open>().await.connection;
+        let large = || command::Send::binary(vec![0; 1 << 19]);
+        while handle.send(large()).await.unwrap().is_ok() {}
+        let waiting = handle.send(large().wait(3600 * SECOND));
+        handle.send(command::Status).await.unwrap();
+        (waiting, connection)
+    });
+    drop(system);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let answer = runtime.block_on(waiting);
+    let Ok(Err(SendError::Closed(payload))) = answer else {
+        panic!("{answer:?}");
+    };
+    assert_eq!(payload.len(), 1 << 19);
+    gate.open();
 }

@@ -35,8 +35,11 @@ impl<C: Message<Result: Send> + Send + Enqueue + 'static> Command for C {}
 /// How a command gets into the queue of a connection. Implemented by the table of commands in
 /// `connection/commands.rs`.
 pub(crate) trait Enqueue: Message + Sized {
-    /// Queues the command. Returns `false` if the actor has ended.
+    /// Queues the command. Returns `false` if the actor has ended; the command is then refused.
     fn enqueue(queued: QueuedCommand<Self>, queue: &dyn CommandQueue) -> bool;
+
+    /// Returns the answer of an actor that has ended; `None` for a command that has none.
+    fn refuse(self) -> Option<Self::Result>;
 }
 
 /// Sends commands to a connection without keeping it alive.
@@ -57,7 +60,7 @@ pub struct Handle {
 
 /// A connection's queue, as its handles see it.
 pub(crate) trait CommandQueue: Any + Send + Sync {
-    /// Queues a message. Returns `false` if the actor has ended.
+    /// Queues a message. Returns `false` if the actor has ended; the message is then refused.
     fn send(&self, queued: QueuedCommand<send::Send>) -> bool;
 
     /// Whether the actor has not ended.
@@ -68,6 +71,19 @@ pub(crate) trait CommandQueue: Any + Send + Sync {
 pub(crate) struct QueuedCommand<C: Message> {
     pub(crate) command: C,
     pub(crate) sender: Option<oneshot::Sender<C::Result>>,
+}
+
+impl<C: Enqueue> QueuedCommand<C> {
+    /// Answers that the actor has ended. Without an answer the channel is dropped, which is one too.
+    #[cold]
+    pub(crate) fn refuse(self) {
+        if let Some(sender) = self.sender
+            && let Some(answer) = self.command.refuse()
+        {
+            // An error says that the caller dropped its future.
+            let _ = sender.send(answer);
+        }
+    }
 }
 
 impl Handle {
@@ -89,12 +105,16 @@ impl Handle {
     /// polled. If the future is dropped before the connection executes the command, the command is
     /// cancelled.
     ///
+    /// If the connection's actor has ended, or ends before it executes the command, the answer to a command
+    /// that has messages, or the payload of a control frame, gives them back: `SendError::Closed`, in `Unsent` for a
+    /// `SendBatch`. (An `Addr` drops them, and answers with an error of actix's.)
+    ///
     /// # Errors
-    /// [`MailboxError::Closed`] if the connection's actor has ended.
+    /// [`MailboxError::Closed`] if the connection's actor has ended, for all other commands.
     pub fn send<C: Command>(
         &self,
         command: C,
-    ) -> impl Future<Output = Result<C::Result, MailboxError>> + Send + 'static {
+    ) -> impl Future<Output = Result<C::Result, MailboxError>> + Send + 'static + use<C> {
         let (sender, answer) = oneshot::channel();
         // If the actor has ended, this drops `sender`, and `answer` is an error.
         self.post(command, Some(sender));

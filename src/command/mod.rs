@@ -17,12 +17,12 @@ use bytestring::ByteString;
 
 use crate::command::status::Outcome;
 use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
-use crate::proto::message::ControlPayload;
+use crate::proto::message::{ControlPayload, Payload};
 
 pub use crate::command::handle::{Command, Handle};
 pub(crate) use crate::command::handle::{CommandQueue, Enqueue, QueuedCommand};
-pub(crate) use crate::command::send::Refusal;
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
+pub(crate) use crate::command::send::{GiveBack, Refusal};
 
 /// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers it is delivered as
 /// [`event::Pong`](crate::event::Pong), with the round-trip time.
@@ -45,6 +45,18 @@ pub struct Ping {
 pub struct Pong {
     /// The payload, at most 125 bytes.
     pub payload: ControlPayload,
+}
+
+impl GiveBack for Ping {
+    fn give_back(self) -> Option<Result<Accepted, SendError>> {
+        Some(Err(SendError::Closed(Payload::Binary(self.payload.into_bytes()))))
+    }
+}
+
+impl GiveBack for Pong {
+    fn give_back(self) -> Option<Result<Accepted, SendError>> {
+        Some(Err(SendError::Closed(Payload::Binary(self.payload.into_bytes()))))
+    }
 }
 
 /// Closes the connection for good (WebSocketApp's `close`), in every phase. A dial and a wait for the

@@ -150,6 +150,26 @@ pub enum SendError {
     Closed(#[error(not(source))] Payload),
 }
 
+/// A command whose answer can return its messages.
+pub(crate) trait GiveBack: Message {
+    /// Returns the answer of a connection that is closed; `None` if there is no message to return.
+    fn give_back(self) -> Option<Self::Result>;
+}
+
+impl GiveBack for Send {
+    fn give_back(self) -> Option<Result<Accepted, SendError>> {
+        Some(Err(SendError::Closed(self.payload)))
+    }
+}
+
+impl GiveBack for SendBatch {
+    fn give_back(self) -> Option<Result<Accepted, Unsent>> {
+        let mut payloads = self.messages.into_iter().map(|message| message.payload);
+        let error = SendError::Closed(payloads.next()?);
+        Some(Err(Unsent { error, rest: payloads.collect() }))
+    }
+}
+
 /// Makes the error that returns a refused message.
 pub(crate) type Refusal = fn(Payload) -> SendError;
 

@@ -6,14 +6,14 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use actix::dev::Envelope;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::backoff::Schedule;
 use crate::command::status::{Gauge, Outcome, SourceId, Watch};
-use crate::command::{self, Closed, Handle, QueuedCommand};
+use crate::command::{self, Closed, Handle, QueuedCommand, SendError};
+use crate::connection::commands::AnyCommand;
 use crate::connection::handle_queue::{HandleQueue, Shared};
 use crate::connection::live::{Live, Opening};
 use crate::connection::reply::{ReplySlot, reply_to};
@@ -65,8 +65,8 @@ pub struct Connection {
 /// What reaches the connection beside its mailbox.
 pub(super) enum Item {
     Send(QueuedCommand<command::Send>),
-    /// Any other command, in the envelope that the mailbox would hold it in.
-    Envelope(Envelope<Connection>),
+    /// Any other command.
+    Command(Box<dyn AnyCommand>),
     /// What the pinger found to be due.
     Signal(Signal),
 }
@@ -294,13 +294,19 @@ fn reply_to_all(replies: Vec<ReplySlot<Outcome>>, outcome: &Outcome) {
 
 impl Drop for Connection {
     /// Ends the run where the actix system, the arbiter or the `LocalSet` ends first: sends a Close frame if the socket
-    /// takes it at once, and replies to each `command::Close` that waits.
+    /// takes it at once, and replies to each command that waits for its reply.
     fn drop(&mut self) {
         // After a panic of the connection's own code the state of the socket is not known.
         if let Activity::Live(live) = &mut self.activity
             && !std::thread::panicking()
         {
             live.close_now(going_away());
+        }
+        for item in self.handle_queue.close() {
+            item.refuse();
+        }
+        for queued in self.send_queue.take().into_iter().flat_map(|queue| queue.queue) {
+            reply_to(queued.reply.take(), Err(SendError::Closed(queued.send.payload)));
         }
         let replies = mem::take(&mut self.close_replies);
         if !replies.is_empty() {

@@ -3,10 +3,10 @@
 use std::any::Any;
 use std::task::Waker;
 
-use actix::dev::{Envelope, EnvelopeProxy, MessageResponse};
+use actix::dev::MessageResponse;
 use actix::{Context, Handler, Message};
 
-use crate::command::{self, Command, CommandQueue, Enqueue, QueuedCommand};
+use crate::command::{self, Command, CommandQueue, Enqueue, GiveBack, QueuedCommand};
 use crate::connection::actor::{Connection, Item};
 use crate::connection::handle_queue::Shared;
 use crate::delivery::Event;
@@ -24,25 +24,26 @@ pub trait Execute<C: Message> {
     fn execute(&mut self, command: C) -> Self::Answer;
 }
 
-/// One row for each command: its name, and the function that pushes it into the queue of the handles.
+/// One row for each command: its name, the function that pushes it into the queue of the handles, and the one
+/// that answers it if the actor has ended.
 ///
 /// `command_table!(expand)` expands to `expand! { rows }`. A row with `<E>` stands for the commands for
 /// all kinds of event.
 macro_rules! command_table {
     ($expand:ident) => {
         $expand! {
-            Send           push_send,
-            SendBatch      push_envelope,
-            Ping           push_envelope,
-            Pong           push_envelope,
-            Close          push_envelope,
-            Reconnect      push_envelope,
-            Pause          push_envelope,
-            Resume         push_envelope,
-            Status         push_envelope,
-            Watch          push_envelope,
-            Subscribe<E>   push_envelope,
-            Unsubscribe<E> push_envelope,
+            Send           push_send  give_back,
+            SendBatch      push_boxed give_back,
+            Ping           push_boxed give_back,
+            Pong           push_boxed give_back,
+            Close          push_boxed no_answer,
+            Reconnect      push_boxed no_answer,
+            Pause          push_boxed no_answer,
+            Resume         push_boxed no_answer,
+            Status         push_boxed no_answer,
+            Watch          push_boxed no_answer,
+            Subscribe<E>   push_boxed no_answer,
+            Unsubscribe<E> push_boxed no_answer,
         }
     };
 }
@@ -50,7 +51,7 @@ macro_rules! command_table {
 /// Expands to an `impl Handler` for each command, which executes what was sent through handles first,
 /// and to the `impl Enqueue` that lets a `Handle` send the command.
 macro_rules! implement {
-    ($($Command:ident $(<$E:ident>)? $push:path,)+) => {$(
+    ($($Command:ident $(<$E:ident>)? $push:ident $refuse:ident,)+) => {$(
         impl $(<$E: Event>)? Handler<command::$Command $(<$E>)?> for Connection {
             type Result = <Connection as Execute<command::$Command $(<$E>)?>>::Answer;
 
@@ -69,6 +70,10 @@ macro_rules! implement {
             fn enqueue(queued: QueuedCommand<Self>, queue: &dyn CommandQueue) -> bool {
                 $push(queued, queue)
             }
+
+            fn refuse(self) -> Option<Self::Result> {
+                $refuse(self)
+            }
         }
     )+};
 }
@@ -82,19 +87,79 @@ fn push_send(queued: QueuedCommand<command::Send>, queue: &dyn CommandQueue) -> 
 }
 
 /// Queues any other command.
-fn push_envelope<C: Command>(queued: QueuedCommand<C>, queue: &dyn CommandQueue) -> bool
+fn push_boxed<C: Command>(queued: QueuedCommand<C>, queue: &dyn CommandQueue) -> bool
 where
     Connection: Handler<C>,
 {
     // Always `Some`: only a connection makes handles.
     let queue = (queue as &dyn Any).downcast_ref::<Shared<Item>>();
-    let envelope = Envelope::new(queued.command, queued.sender);
-    queue.is_some_and(|queue| queue.push(Item::Envelope(envelope)))
+    queue.is_some_and(|queue| queue.accept(Item::Command(Box::new(queued))))
+}
+
+/// Answers with the command's messages.
+fn give_back<C: GiveBack>(command: C) -> Option<C::Result> {
+    command.give_back()
+}
+
+/// Does not answer: the caller gets `MailboxError::Closed`.
+fn no_answer<C: Message>(_: C) -> Option<C::Result> {
+    None
+}
+
+/// A command of any kind, with the channel for its answer.
+pub(super) trait AnyCommand: Send {
+    /// Executes the command, unless the caller has dropped its future, and answers.
+    fn execute(self: Box<Self>, connection: &mut Connection, ctx: &mut Context<Connection>);
+
+    /// Answers that the actor has ended.
+    fn refuse(self: Box<Self>);
+}
+
+impl<C: Command> AnyCommand for QueuedCommand<C>
+where
+    Connection: Handler<C>,
+{
+    fn execute(self: Box<Self>, connection: &mut Connection, ctx: &mut Context<Connection>) {
+        let QueuedCommand { command, sender } = *self;
+        if !sender.as_ref().is_some_and(|sender| sender.is_closed()) {
+            connection.handle(command, ctx).handle(ctx, sender);
+        }
+    }
+
+    fn refuse(self: Box<Self>) {
+        QueuedCommand::refuse(*self);
+    }
+}
+
+impl Item {
+    /// Answers a command that is not executed, because the actor has ended.
+    #[cold]
+    pub(super) fn refuse(self) {
+        match self {
+            Item::Send(queued) => queued.refuse(),
+            Item::Command(queued) => queued.refuse(),
+            Item::Signal(_) => {}
+        }
+    }
+}
+
+impl Shared<Item> {
+    /// Adds an item, or answers that the actor has ended and returns `false`.
+    #[inline]
+    fn accept(&self, item: Item) -> bool {
+        match self.push(item) {
+            Ok(()) => true,
+            Err(item) => {
+                item.refuse();
+                false
+            }
+        }
+    }
 }
 
 impl CommandQueue for Shared<Item> {
     fn send(&self, queued: QueuedCommand<command::Send>) -> bool {
-        self.push(Item::Send(queued))
+        self.accept(Item::Send(queued))
     }
 
     fn is_open(&self) -> bool {
@@ -104,7 +169,7 @@ impl CommandQueue for Shared<Item> {
 
 impl Listener for Shared<Item> {
     fn notify(&self, signal: Signal) -> bool {
-        self.push(Item::Signal(signal))
+        self.accept(Item::Signal(signal))
     }
 }
 
@@ -130,10 +195,10 @@ impl Connection {
         self.handle_queue.is_executing = true;
         for item in items {
             match item {
-                // The caller dropped its future: cancelled. (For an envelope actix does this.)
+                // The caller dropped its future: cancelled.
                 Item::Send(QueuedCommand { sender: Some(sender), .. }) if sender.is_closed() => {}
                 Item::Send(queued) => self.send_and_reply(queued, ctx),
-                Item::Envelope(mut envelope) => envelope.handle(self, ctx),
+                Item::Command(command) => command.execute(self, ctx),
                 Item::Signal(signal) => self.apply_signal(signal),
             }
         }
@@ -221,7 +286,7 @@ mod tests {
     }
 
     macro_rules! send_all {
-        ($($Command:ident $(<$E:ident>)? $push:path,)+) => {
+        ($($Command:ident $(<$E:ident>)? $push:ident $refuse:ident,)+) => {
             $(send_both_ways::<command::$Command $(<$E>)?>().await;)+
         };
     }

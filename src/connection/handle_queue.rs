@@ -31,12 +31,15 @@ impl<T> Shared<T> {
         self.lock().items.is_some()
     }
 
-    /// Adds an item, and wakes the connection if it has looked since the last wake. Returns `false` if
-    /// the actor has ended.
-    pub(super) fn push(&self, item: T) -> bool {
+    /// Adds an item, and wakes the connection if it has looked since the last wake.
+    ///
+    /// # Errors
+    /// The item, if the actor has ended.
+    #[inline]
+    pub(super) fn push(&self, item: T) -> Result<(), T> {
         let mut state = self.lock();
         let Some(items) = &mut state.items else {
-            return false;
+            return Err(item);
         };
         if items.is_empty() {
             self.waiting.store(true, Ordering::Release);
@@ -48,7 +51,7 @@ impl<T> Shared<T> {
         if let Some(waker) = waker {
             waker.wake();
         }
-        true
+        Ok(())
     }
 }
 
@@ -103,12 +106,13 @@ impl<T> HandleQueue<T> {
     }
 }
 
-impl<T> Drop for HandleQueue<T> {
-    fn drop(&mut self) {
+impl<T> HandleQueue<T> {
+    /// Ends the queue, so that nothing can be pushed any more, and returns the items that are left.
+    pub(super) fn close(&mut self) -> Vec<T> {
         let ended = State { items: None, waker: None };
-        let left = mem::replace(&mut *self.shared.lock(), ended);
-        // Not under the lock: the application's own code may run when the bytes of a message are
+        // Not dropped under the lock: the application's own code may run when the bytes of a message are
         // dropped.
-        drop(left);
+        let left = mem::replace(&mut *self.shared.lock(), ended);
+        left.items.unwrap_or_default()
     }
 }
