@@ -5,7 +5,6 @@
 
 mod effect;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use crate::backoff::{self, Hint, Schedule};
+use crate::closure;
 use crate::command::Closed;
 use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId};
 use crate::error::{Error, Verdict};
@@ -223,7 +223,10 @@ impl Supervision {
                 self.enter(State::Waiting { due, asked }, now, &mut effects);
                 effects.push(Effect::Restart);
             }
-            Next::Stop if then == Then::Pause => self.enter(State::Paused, now, &mut effects),
+            // Unless the policy panicked.
+            Next::Stop if then == Then::Pause && kind == OutcomeKind::Closed => {
+                self.enter(State::Paused, now, &mut effects)
+            }
             Next::Stop => self.stop(self.outcome_of(kind, error), now, &mut effects),
         }
         effects
@@ -237,19 +240,27 @@ impl Supervision {
             let fault = Some(Error::Handler(text.into()));
             Decision { fault, ..stop(OutcomeKind::Refused) }
         };
+        let policy_panicked = || panicked("the reconnect policy panicked");
         let mut hint = Hint::default();
         match then {
-            Then::Close | Then::Pause => return stop(OutcomeKind::Closed),
+            Then::Close => return stop(OutcomeKind::Closed),
+            // The life of the socket ends here, and not at the next dial: the pause is none of it.
+            Then::Pause => {
+                return match closure::contain(|| self.schedule.paused(now.into_std())) {
+                    Some(()) => stop(OutcomeKind::Closed),
+                    None => policy_panicked(),
+                };
+            }
             // A command asked for this dial: no verdict and no `reconnect_on_close` forbids it.
             Then::Dial => {}
-            Then::Decide => match catch_unwind(AssertUnwindSafe(|| self.judge(&loss.cause()))) {
-                Err(_) => return panicked("`retry_if` panicked"),
-                Ok(Verdict::Stop) => return stop(OutcomeKind::Refused),
+            Then::Decide => match closure::contain(|| self.judge(&loss.cause())) {
+                None => return panicked("`retry_if` panicked"),
+                Some(Verdict::Stop) => return stop(OutcomeKind::Refused),
                 // After the verdict: a close code that refuses us ends the run as refused.
-                Ok(_) if !self.options.reconnect_on_close && loss.is_clean_remote() => {
+                Some(_) if !self.options.reconnect_on_close && loss.is_clean_remote() => {
                     return stop(OutcomeKind::Closed);
                 }
-                Ok(Verdict::Retry { at_least, from_cap }) => {
+                Some(Verdict::Retry { at_least, from_cap }) => {
                     hint.at_least = at_least;
                     hint.from_cap = from_cap;
                 }
@@ -257,12 +268,11 @@ impl Supervision {
         }
         // Asked also before a dial that a command asked for: it ends the life that was lost, and
         // that dial is one of the policy's.
-        let policy = AssertUnwindSafe(|| self.schedule.lost(now.into_std(), hint, rng));
-        let after = match catch_unwind(policy) {
-            Err(_) => return panicked("the reconnect policy panicked"),
-            Ok(_) if then == Then::Dial => self.hold(now),
-            Ok(backoff::Next::Retry { after, .. }) => after,
-            Ok(backoff::Next::GiveUp) => return stop(self.given_up(loss)),
+        let after = match closure::contain(|| self.schedule.lost(now.into_std(), hint, rng)) {
+            None => return policy_panicked(),
+            Some(_) if then == Then::Dial => self.hold(now),
+            Some(backoff::Next::Retry { after, .. }) => after,
+            Some(backoff::Next::GiveUp) => return stop(self.given_up(loss)),
         };
         let attempt = self.schedule.attempt().saturating_add(1);
         Decision { next: Next::Retry { after, attempt }, kind: OutcomeKind::Failed, fault: None }

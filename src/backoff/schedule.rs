@@ -12,7 +12,8 @@ use super::policy::{DelayKind, Reconnect, Running};
 ///
 /// Call [`dialling`](Schedule::dialling) when a dial begins, [`opened`](Schedule::opened) if it
 /// succeeds, and [`lost`](Schedule::lost) when it fails or the socket is lost; `lost` returns when
-/// the next dial is due.
+/// the next dial is due. If none is to follow for now, call [`paused`](Schedule::paused) instead: the pause
+/// would count as a part of the socket's life otherwise.
 pub struct Schedule {
     /// The delays between dials, as configured.
     policy: Reconnect,
@@ -129,6 +130,12 @@ impl Schedule {
             after: delay.max(asked).max(self.hold(now)),
             attempt: self.attempt.saturating_add(1),
         }
+    }
+
+    /// Records that the open socket has ended, and that no dial is to follow for now. If the socket was stable, the
+    /// policy and the count of attempts start over.
+    pub fn paused(&mut self, now: Instant) {
+        self.end_life(now);
     }
 
     /// Returns how long the dial limit delays a dial that would begin now; zero if it does not.

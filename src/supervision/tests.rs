@@ -397,6 +397,58 @@ fn a_short_life_does_not_reset_the_backoff_and_a_stable_one_does() {
 }
 
 #[test]
+fn a_pause_is_not_a_part_of_the_life_before_it() {
+    let mut life = Life::new();
+    life.fail(status(503));
+    life.now += 5 * SECOND;
+    life.open();
+    life.now += SECOND / 2;
+    life.apply("pause");
+    life.lost(life.broken());
+    life.now += 3600 * SECOND;
+    life.apply("resume");
+    life.dial();
+    assert_eq!(life.supervision.attempt(), 3);
+    // A stable life before the pause starts over at its end, as any does.
+    life.supervision.opened(life.now);
+    life.now += 10 * SECOND;
+    life.apply("pause");
+    life.lost(life.broken());
+    assert_eq!(life.supervision.attempt(), 0);
+}
+
+/// A policy that panics in `reset`.
+struct PanicsInReset;
+
+impl crate::backoff::Backoff for PanicsInReset {
+    fn reset(&mut self) {
+        panic!("as the test wants it")
+    }
+
+    fn next_backoff(&mut self) -> Option<Duration> {
+        Some(SECOND)
+    }
+}
+
+#[test]
+fn a_policy_that_panics_when_it_starts_over_ends_the_run() {
+    for paused in [true, false] {
+        let mut life =
+            Life::with(|options| options.reconnect = Reconnect::custom(|| PanicsInReset));
+        life.open();
+        life.now += 10 * SECOND;
+        if paused {
+            life.apply("pause");
+        }
+        let effects = Lost(life.lost(life.broken()));
+        let outcome = effects.outcome();
+        assert_eq!(outcome.kind, OutcomeKind::Refused, "paused: {paused}");
+        assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
+        assert_eq!((effects.close().is_some(), effects.next()), (true, Next::Stop));
+    }
+}
+
+#[test]
 fn an_overloaded_server_is_given_the_longest_delays() {
     let policy = Reconnect::exponential().floor(MILLI).initial(MILLI).first(MILLI);
     let mut life = Life::with(|options| options.reconnect = policy.into());
