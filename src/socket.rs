@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::closure::Closure;
+use crate::closure::{self, Closure};
 use crate::error::{ConfigError, Error};
 
 /// The options of each TCP socket, set before it connects (WebSocketApp's `sockopt`).
@@ -202,9 +201,10 @@ impl SocketOptions {
             return Ok(());
         };
         // A panic of the application must not unwind into the connection's actor.
-        catch_unwind(AssertUnwindSafe(|| hook(socket))).unwrap_or_else(|_| {
-            Err(io::Error::other(Error::Handler("the closure for sockets panicked".into())))
-        })
+        let panicked = || Error::Handler("the closure for sockets panicked".into());
+        closure::contain(|| hook(socket))
+            .unwrap_or_else(|| Err(io::Error::other(panicked())))
+            .map_err(closure::checked)
     }
 
     /// Sets the options that only Linux has.

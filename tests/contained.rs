@@ -1,7 +1,10 @@
 //! A panic in what an application hands in takes nothing down but itself.
 
+use std::fmt;
 use std::io;
+use std::iter::{from_fn, repeat};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,9 +12,12 @@ use actix::{Actor, Arbiter, Handler, Recipient};
 use actix_ws_client::backoff::Backoff;
 use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{
-    ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Reconnect, command, event,
+    ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect,
+    SocketOptions, command, event,
 };
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// A policy that panics when it is asked for a delay.
@@ -201,6 +207,194 @@ async fn a_policy_that_panics_ends_the_run_as_refused() {
         assert!(matches!(errors.last().unwrap().error, Error::Handler(_)), "{errors:?}");
         assert!(connection.connected());
         probe.check().unwrap();
+    }
+}
+
+/// Refuses, or drops a socket, or closes one for `command::Pause`.
+#[actix::test]
+async fn a_policy_that_panics_when_it_starts_over_ends_the_run_as_refused() {
+    let delays = || {
+        let iterators = AtomicU32::new(0);
+        Reconnect::delays(move || {
+            assert_eq!(iterators.fetch_add(1, Ordering::Relaxed), 0, "as the test wants it");
+            repeat(Duration::from_millis(20))
+        })
+    };
+    let empty = Reconnect::delays(|| from_fn(|| panic!("as the test wants it")));
+    for (policy, paused) in [(delays(), true), (delays(), false), (empty, false)] {
+        let script = Script::accept().expect_text("go").drop_connection();
+        let server = Server::start(script);
+        let probe = Probe::new();
+        let builder = Connection::builder(server.url()).reconnect(policy);
+        let connection = probe.attach(builder.stable_after(Duration::ZERO)).start().unwrap();
+        probe.next::<event::Open>().await;
+        match paused {
+            true => connection.send(command::Pause).await.unwrap().unwrap(),
+            false => drop(connection.send(command::Send::text("go")).await.unwrap().unwrap()),
+        }
+        let outcome = probe.stopped().await;
+        assert_eq!(outcome.kind, OutcomeKind::Refused);
+        assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
+        probe.check().unwrap();
+    }
+}
+
+/// Panics when it is dropped.
+struct DropBomb;
+
+impl Drop for DropBomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("as the test wants it");
+        }
+    }
+}
+
+impl AsRef<[u8]> for DropBomb {
+    fn as_ref(&self) -> &[u8] {
+        b"boom"
+    }
+}
+
+/// A transport that never comes.
+struct Never(DropBomb);
+
+impl Future for Never {
+    type Output = io::Result<Broken>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<Broken>> {
+        Poll::Pending
+    }
+}
+
+#[actix::test]
+async fn a_dial_whose_future_panics_when_it_is_dropped_does_not_keep_the_run_from_its_end() {
+    let builder = || Connection::builder("ws://peer/").transport_with(|_, _| Never(DropBomb));
+    let probe = Probe::new();
+    let connection = probe.attach(builder()).start().unwrap();
+    probe.next_where(|state: &event::State| state.phase == Phase::Connecting).await;
+    connection.send(command::Pause).await.unwrap().unwrap();
+    connection.send(command::Resume).await.unwrap().unwrap();
+    probe.next_where(|state: &event::State| state.phase == Phase::Connecting).await;
+    let outcome = connection.send(command::Close::normal()).await.unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    probe.stopped().await;
+
+    let probe = Probe::new();
+    let late = builder().connect_timeout(Duration::from_millis(20));
+    let connection = probe.attach(late).start().unwrap();
+    let outcome = probe.stopped().await;
+    assert_eq!(outcome.kind, OutcomeKind::Refused);
+    assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
+    assert!(connection.connected());
+}
+
+/// A TCP stream that panics when it is dropped.
+struct Stream(TcpStream, #[expect(dead_code, reason = "dropped with it")] DropBomb);
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[actix::test]
+async fn a_transport_that_panics_when_it_is_dropped_does_not_keep_the_connection_from_coming_back()
+{
+    let server = Server::start([Script::accept().drop_connection(), Script::accept().echo()]);
+    let addr = server.addr();
+    let probe = Probe::new();
+    let builder = Connection::builder(server.url())
+        .reconnect(Reconnect::fixed(Duration::from_millis(20)))
+        .transport_with(move |_, _| async move {
+            Ok(Stream(TcpStream::connect(addr).await?, DropBomb))
+        });
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    let outcome = connection.send(command::Close::normal()).await.unwrap();
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 2));
+    probe.stopped().await;
+    probe.check().unwrap();
+}
+
+#[actix::test]
+async fn a_message_whose_owner_panics_when_it_is_dropped_ends_the_run_with_all_its_events() {
+    let server = Server::start(Script::accept().echo());
+    let probe = Probe::new();
+    let connection = probe.attach(Connection::builder(server.url())).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    assert!(handle.do_send(command::Send::binary(Bytes::from_owner(DropBomb))));
+    let outcome = probe.stopped().await;
+    assert_eq!(outcome.kind, OutcomeKind::Refused);
+    assert!(matches!(outcome.error, Some(Error::Handler(_))), "{outcome:?}");
+    assert_eq!(probe.story(), ["open", "error", "close", "stopped"]);
+    probe.check().unwrap();
+    // Commands are still answered.
+    let outcome = handle.send(command::Close::normal()).await.unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Refused);
+    assert!(connection.connected());
+}
+
+/// An error that has no text.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("as the test wants it")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[actix::test]
+async fn an_error_whose_text_panics_is_reported_as_any_other() {
+    // Without a subscriber no text is made.
+    let sink = tracing_subscriber::fmt().with_writer(io::sink).finish();
+    let _logged = tracing::subscriber::set_default(sink);
+    let fails = || io::Error::new(io::ErrorKind::ConnectionRefused, Unspeakable);
+    let url = Connection::builder("ws://127.0.0.1:9/").no_reconnect();
+    let hook = SocketOptions::new().with(move |_| Err(fails()));
+    let cases = [
+        url.socket_options(hook),
+        Connection::builder("ws://peer/")
+            .no_reconnect()
+            .transport_with(move |_, _| async move { Err::<Broken, _>(fails()) }),
+        Connection::builder("ws://peer/")
+            .no_reconnect()
+            .headers_with(async |_| Err::<Vec<(String, String)>, _>(Unspeakable)),
+        Connection::builder("ws://peer/")
+            .no_reconnect()
+            .url_with(async |_| Err::<String, _>(Unspeakable)),
+    ];
+    for builder in cases {
+        let probe = Probe::new();
+        let _connection = probe.attach(builder).start().unwrap();
+        let outcome = probe.stopped().await;
+        assert!(outcome.error.is_some(), "{outcome:?}");
+        assert_eq!(probe.story(), ["error", "stopped"]);
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::backoff::Schedule;
+use crate::closure;
 use crate::command::status::{Gauge, Outcome, SourceId, Watch};
 use crate::command::{self, Closed, Handle, QueuedCommand, SendError};
 use crate::connection::commands::AnyCommand;
@@ -22,7 +23,7 @@ use crate::connection::trace::{record, traced};
 use crate::connection::warnings::Warnings;
 use crate::delivery::{Delivery, Handlers};
 use crate::dial::{Clock, Dialled, Opened, SharedJar, dial};
-use crate::error::Stage;
+use crate::error::{Error, Stage};
 use crate::event;
 use crate::options::{Attempt, Plan};
 use crate::pinger::Signal;
@@ -146,10 +147,16 @@ impl Connection {
                         live.close(frame, deadline, Instant::now());
                     }
                 }
-                Effect::Cancel => self.activity = Activity::Idle,
+                Effect::Cancel => self.cancel(),
                 Effect::Restart => self.activity = Activity::Restart,
             }
         }
+    }
+
+    /// Drops the dial that is under way, or the timer of the next one.
+    fn cancel(&mut self) {
+        // A dial holds futures of the application's.
+        closure::drop_contained(mem::replace(&mut self.activity, Activity::Idle));
     }
 
     /// Logs the end of a socket, with both Close frames.
@@ -245,6 +252,27 @@ impl Connection {
     pub(super) fn lost(&mut self, loss: Loss, now: Instant) {
         let effects = self.supervision.lost(loss, now, &mut rand::rng());
         self.carry_out(effects);
+    }
+
+    /// Ends the dial or the socket in whose poll code of the application's panicked, where no other place could catch
+    /// it: a verifier of TLS, the `Drop` of a message's owner or of a future.
+    #[cold]
+    pub(super) fn panicked(&mut self) {
+        self.handle_queue.is_executing = false;
+        let error =
+            Error::Handler("code of the application's panicked within the connection".into());
+        let loss = match mem::replace(&mut self.activity, Activity::Idle) {
+            Activity::Live(live) => {
+                let (closure, opened) = (live.closure(), live.opening().at);
+                closure::drop_contained(live);
+                Loss::Socket { error: Some(error), closure, opened }
+            }
+            other => {
+                closure::drop_contained(other);
+                Loss::Dial(error)
+            }
+        };
+        self.lost(loss, Instant::now());
     }
 
     /// Asks the supervision for what a command wants.

@@ -9,6 +9,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Supervised};
 use tokio::time::Instant;
 
+use crate::closure;
 use crate::command::status::Phase;
 use crate::connection::actor::{Activity, Connection};
 use crate::dial::Dialled;
@@ -45,53 +46,72 @@ struct Pulse;
 impl ActorFuture<Connection> for Pulse {
     type Output = ();
 
-    /// One function, because the order of its steps is the contract: see `docs/architecture.md`, "The
-    /// one future".
     fn poll(
         self: Pin<&mut Self>,
         connection: &mut Connection,
         ctx: &mut Context<Connection>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        // Without this a panic of the application's code, in one of the few places where nothing else can catch it, would
+        // end the actor without `Stopped`.
+        closure::contain(|| connection.poll_pulse(ctx, task)).unwrap_or_else(|| {
+            if connection.supervision.outcome().is_some() {
+                return Poll::Ready(());
+            }
+            connection.panicked();
+            task.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+}
+
+impl Connection {
+    /// Does in order what is due: commands, events, the dial or the socket.
+    ///
+    /// One function, because the order of its steps is the contract: see `docs/architecture.md`, "The
+    /// one future".
+    fn poll_pulse(
+        &mut self,
+        ctx: &mut Context<Connection>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
         // Before the close that follows the last `Addr`, as commands in the mailbox are.
-        connection.poll_handle_queue(ctx, task.waker());
+        self.poll_handle_queue(ctx, task.waker());
         if !ctx.connected() {
-            connection.close_orphaned();
+            self.close_orphaned();
         }
-        let yielded = connection.delivery.poll(task);
-        if yielded && connection.delivery.is_exclusive() {
+        let yielded = self.delivery.poll(task);
+        if yielded && self.delivery.is_exclusive() {
             return Poll::Pending;
         }
-        while connection.poll_activity(ctx, task).is_ready() {}
-        connection.poll_send_queue(task);
+        while self.poll_activity(ctx, task).is_ready() {}
+        self.poll_send_queue(task);
         if !yielded {
-            connection.delivery.poll(task);
+            self.delivery.poll(task);
         }
-        if let Activity::Live(live) = &connection.activity
-            && (live.can_resume(&connection.delivery) || live.must_disconnect(&connection.delivery))
+        if let Activity::Live(live) = &self.activity
+            && (live.can_resume(&self.delivery) || live.must_disconnect(&self.delivery))
         {
             // The queue has room again, or the handlers are too slow for this socket: no mailbox wakes
             // the task for either.
             task.waker().wake_by_ref();
         }
-        connection.store_figures();
+        self.store_figures();
         // The activity first: in most polls a socket is open.
-        let is_idle = matches!(connection.activity, Activity::Idle);
-        if !is_idle || connection.supervision.phase() != Phase::Closed {
+        let is_idle = matches!(self.activity, Activity::Idle);
+        if !is_idle || self.supervision.phase() != Phase::Closed {
             return Poll::Pending;
         }
         if !ctx.connected() {
-            connection.delivery.flush();
+            self.delivery.flush();
             return Poll::Ready(());
         }
-        if connection.delivery.is_empty() {
-            connection.delivery.drop_recipients();
+        if self.delivery.is_empty() {
+            self.delivery.drop_recipients();
         }
         Poll::Pending
     }
-}
 
-impl Connection {
     /// Polls the current activity and does what it leads to. `Ready` asks for another call.
     ///
     /// One match, so that what each activity leads to stands beside it; the socket's arm is the hot path
@@ -143,8 +163,9 @@ impl Connection {
                     return Poll::Pending;
                 };
                 let (closure, opened, now) = (live.closure(), live.opening().at, live.now());
-                // First of all, so that nothing that follows can reach the old socket.
-                drop(live);
+                // First of all, so that nothing that follows can reach the old socket. It may hold a transport of the
+                // application's.
+                closure::drop_contained(live);
                 self.lost(Loss::Socket { error, closure, opened }, now);
                 Poll::Ready(())
             }

@@ -1,13 +1,13 @@
 //! The transport that carries frames: TCP or the application's own, with or without TLS.
 
 use std::io::{self, IoSlice};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::closure;
 use crate::options::BoxedTransport;
 use crate::tls::TlsStream;
 
@@ -26,9 +26,12 @@ pub(crate) enum Link {
 /// Polls the application's transport. A panic in it becomes an error of this transport, and harms no other connection of
 /// the thread.
 fn catch_panic<T>(poll: impl FnOnce() -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-    // `AssertUnwindSafe`: an error ends the socket, so that the transport is not polled again.
-    let panicked = |_| Poll::Ready(Err(io::Error::other("the application's transport panicked")));
-    catch_unwind(AssertUnwindSafe(poll)).unwrap_or_else(panicked)
+    // An error ends the socket, so that the transport is not polled again.
+    let panicked = || Poll::Ready(Err(io::Error::other("the application's transport panicked")));
+    match closure::contain(poll).unwrap_or_else(panicked) {
+        Poll::Ready(Err(err)) => Poll::Ready(Err(closure::checked(err))),
+        other => other,
+    }
 }
 
 impl AsyncRead for BaseTransport {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::closure::Closure;
+use crate::closure::{self, Closure};
 use crate::error::Error;
 
 /// A transport that the application provides.
@@ -38,7 +38,10 @@ impl TransportFactory {
     {
         let boxed = move |host, port| {
             let made = make(host, port);
-            Box::pin(async move { Ok(Box::new(made.await?) as BoxedTransport) }) as TransportFuture
+            Box::pin(async move {
+                let transport = made.await.map_err(closure::checked)?;
+                Ok(Box::new(transport) as BoxedTransport)
+            }) as TransportFuture
         };
         TransportFactory { make: Closure::new(Arc::new(boxed)), once: false }
     }
