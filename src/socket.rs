@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::closure::{self, Closure};
 use crate::error::{ConfigError, Error};
@@ -36,8 +36,8 @@ pub struct SocketOptions {
     keepalive_interval: Duration,
     /// The number of unanswered probes after which the connection is lost.
     keepalive_probes: u32,
-    /// How long sent bytes may stay unacknowledged; `None` is the default of the system.
-    user_timeout: Option<Duration>,
+    /// How long sent bytes may stay unacknowledged.
+    user_timeout: UserTimeout,
     /// The size of the receive buffer in bytes; `None` lets the system choose.
     receive_buffer: Option<usize>,
     /// The size of the send buffer in bytes; `None` lets the system choose.
@@ -50,6 +50,39 @@ pub struct SocketOptions {
     hook: Option<Closure<Hook>>,
 }
 
+/// The setting of `TCP_USER_TIMEOUT`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum UserTimeout {
+    /// [`USER_TIMEOUT`], or longer where `write_timeout` is.
+    Default,
+    /// The default of the system.
+    System,
+    After(Duration),
+}
+
+impl UserTimeout {
+    /// Returns the timeout to set, if one is to be set.
+    fn within(self, write_timeout: Duration) -> Option<Duration> {
+        match self {
+            UserTimeout::Default => {
+                Some(USER_TIMEOUT.max(write_timeout.saturating_add(USER_TIMEOUT_MARGIN)))
+            }
+            UserTimeout::System => None,
+            UserTimeout::After(timeout) => Some(timeout),
+        }
+    }
+}
+
+/// The default of `TCP_USER_TIMEOUT`.
+const USER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How much longer than `write_timeout` the default is at least: the system begins to count when the peer's window
+/// closes, which is before our buffer is full.
+const USER_TIMEOUT_MARGIN: Duration = Duration::from_secs(10);
+
+/// The longest user timeout that Linux takes: 2³¹ − 1 ms, 24 days.
+const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
 type Hook = dyn Fn(SockRef<'_>) -> io::Result<()> + Send + Sync;
 
 impl Default for SocketOptions {
@@ -59,7 +92,7 @@ impl Default for SocketOptions {
             keepalive: Some(Duration::from_secs(30)),
             keepalive_interval: Duration::from_secs(10),
             keepalive_probes: 3,
-            user_timeout: Some(Duration::from_secs(60)),
+            user_timeout: UserTimeout::Default,
             receive_buffer: None,
             send_buffer: None,
             device: None,
@@ -102,13 +135,17 @@ impl SocketOptions {
         self
     }
 
-    /// Sets `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged. Default: 60 s. `None`
+    /// Sets `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged, and how long a peer that reads
+    /// nothing is waited for. Default: 60 s, or 10 s more than `write_timeout` if that is longer. `None`
     /// leaves the default of the system, about 15 minutes.
+    ///
+    /// A user timeout that is set here ends the connection before a longer `write_timeout` does. `start` refuses
+    /// it if `write_timeout` is longer than its default of 10 s too.
     ///
     /// Keepalive does not cover this case: the system sends no probes while bytes are
     /// unacknowledged. Linux only; has no effect elsewhere.
     pub fn user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> SocketOptions {
-        self.user_timeout = timeout.into();
+        self.user_timeout = timeout.into().map_or(UserTimeout::System, UserTimeout::After);
         self
     }
 
@@ -154,9 +191,10 @@ impl SocketOptions {
     /// Checks the options that would fail for every socket.
     ///
     /// # Errors
-    /// If a value is zero where that is not possible, or the option does not exist on this system.
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |reason| Err(ConfigError::option("socket_options", reason));
+    /// If a value is zero where that is not possible, the option does not exist on this system, the system refuses the
+    /// value, or the user timeout makes `write_timeout` void.
+    pub(crate) fn check(&self, write_timeout: Duration) -> Result<(), ConfigError> {
+        let refuse = |reason: &str| Err(ConfigError::option("socket_options", reason));
         let zero = Duration::ZERO;
         if self.keepalive == Some(zero) || self.keepalive_interval == zero {
             return refuse("a keepalive of zero; use None for off");
@@ -164,13 +202,43 @@ impl SocketOptions {
         if self.keepalive_probes == 0 {
             return refuse("zero keepalive probes; use keepalive(None) for off");
         }
-        if self.user_timeout == Some(zero) {
+        if self.user_timeout == UserTimeout::After(zero) {
             return refuse("a user timeout of zero; use None for the system's");
         }
         if !cfg!(target_os = "linux") && (self.device.is_some() || self.mark.is_some()) {
             return refuse("device and mark are there only on Linux");
         }
-        Ok(())
+        if let UserTimeout::After(timeout) = self.user_timeout
+            && cfg!(target_os = "linux")
+            && write_timeout > DEFAULT_WRITE_TIMEOUT.max(timeout)
+        {
+            let reason = format!(
+                "a user timeout of {timeout:?} would end the connection before `write_timeout`, {write_timeout:?}: \
+                 expected at least as much, or None for the system's"
+            );
+            return refuse(&reason);
+        }
+        // The defaults are known to work.
+        if *self == SocketOptions::default() { Ok(()) } else { self.try_out(write_timeout) }
+    }
+
+    /// Sets the options on a socket that is not connected, all but the closure.
+    ///
+    /// # Errors
+    /// The option that the system refuses, unless that can change: the interface of `device` may be missing for now. No
+    /// error if there is no socket to try it with.
+    fn try_out(&self, write_timeout: Duration) -> Result<(), ConfigError> {
+        let new = |domain| Socket::new(domain, Type::STREAM, None);
+        let Ok(socket) = new(Domain::IPV4).or_else(|_| new(Domain::IPV6)) else {
+            return Ok(());
+        };
+        match self.set((&socket).into(), write_timeout) {
+            Err(refused) if refused.option != "device" => Err(ConfigError::option(
+                "socket_options",
+                format!("{}: the system refuses the value: {}", refused.option, refused.err),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Sets all options on a socket.
@@ -178,25 +246,8 @@ impl SocketOptions {
     /// # Errors
     /// What the system or the closure returns; [`Error::Handler`] as the source if the closure
     /// panicked.
-    pub(crate) fn apply(&self, socket: SockRef<'_>) -> io::Result<()> {
-        // Options that are off in a new socket are not set.
-        if self.nodelay {
-            socket.set_tcp_nodelay(true)?;
-        }
-        if let Some(idle) = self.keepalive {
-            let keepalive =
-                TcpKeepalive::new().with_time(idle).with_interval(self.keepalive_interval);
-            #[cfg(not(windows))]
-            let keepalive = keepalive.with_retries(self.keepalive_probes);
-            socket.set_tcp_keepalive(&keepalive)?;
-        }
-        if let Some(bytes) = self.receive_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        if let Some(bytes) = self.send_buffer {
-            socket.set_send_buffer_size(bytes)?;
-        }
-        self.apply_linux(&socket)?;
+    pub(crate) fn apply(&self, socket: SockRef<'_>, write_timeout: Duration) -> io::Result<()> {
+        self.set(SockRef::from(&*socket), write_timeout).map_err(|refused| refused.err)?;
         let Some(hook) = &self.hook else {
             return Ok(());
         };
@@ -207,25 +258,58 @@ impl SocketOptions {
             .map_err(closure::checked)
     }
 
+    /// Sets all options but the closure.
+    fn set(&self, socket: SockRef<'_>, write_timeout: Duration) -> Result<(), Refused> {
+        // Options that are off in a new socket are not set.
+        if self.nodelay {
+            socket.set_tcp_nodelay(true).map_err(refused("nodelay"))?;
+        }
+        if let Some(idle) = self.keepalive {
+            let keepalive =
+                TcpKeepalive::new().with_time(idle).with_interval(self.keepalive_interval);
+            #[cfg(not(windows))]
+            let keepalive = keepalive.with_retries(self.keepalive_probes);
+            socket.set_tcp_keepalive(&keepalive).map_err(refused("keepalive"))?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes).map_err(refused("receive_buffer"))?;
+        }
+        if let Some(bytes) = self.send_buffer {
+            socket.set_send_buffer_size(bytes).map_err(refused("send_buffer"))?;
+        }
+        self.set_linux(&socket, write_timeout)
+    }
+
     /// Sets the options that only Linux has.
     #[cfg(target_os = "linux")]
-    fn apply_linux(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        if let Some(timeout) = self.user_timeout {
-            socket.set_tcp_user_timeout(Some(timeout))?;
+    fn set_linux(&self, socket: &SockRef<'_>, write_timeout: Duration) -> Result<(), Refused> {
+        if let Some(timeout) = self.user_timeout.within(write_timeout) {
+            let timeout = timeout.min(MAX_USER_TIMEOUT);
+            socket.set_tcp_user_timeout(Some(timeout)).map_err(refused("user_timeout"))?;
         }
         if let Some(name) = &self.device {
-            socket.bind_device(Some(name.as_bytes()))?;
+            socket.bind_device(Some(name.as_bytes())).map_err(refused("device"))?;
         }
         match self.mark {
-            Some(mark) => socket.set_mark(mark),
+            Some(mark) => socket.set_mark(mark).map_err(refused("mark")),
             None => Ok(()),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn apply_linux(&self, _socket: &SockRef<'_>) -> io::Result<()> {
+    fn set_linux(&self, _socket: &SockRef<'_>, _: Duration) -> Result<(), Refused> {
         Ok(())
     }
+}
+
+/// The option that the system refused.
+struct Refused {
+    option: &'static str,
+    err: io::Error,
+}
+
+fn refused(option: &'static str) -> impl FnOnce(io::Error) -> Refused {
+    move |err| Refused { option, err }
 }
 
 impl fmt::Debug for SocketOptions {
@@ -242,6 +326,9 @@ impl fmt::Debug for SocketOptions {
             .finish_non_exhaustive()
     }
 }
+
+/// The default of `write_timeout`.
+pub(crate) const DEFAULT_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How TCP sockets are created.
 #[derive(Clone, Debug, Default, PartialEq)]

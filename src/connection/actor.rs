@@ -259,8 +259,9 @@ impl Connection {
     #[cold]
     pub(super) fn panicked(&mut self) {
         self.handle_queue.is_executing = false;
-        let error =
-            Error::Handler("code of the application's panicked within the connection".into());
+        let text = "code of the application's panicked within the connection";
+        record!(error, self, "{text}");
+        let error = Error::Handler(text.into());
         let loss = match mem::replace(&mut self.activity, Activity::Idle) {
             Activity::Live(live) => {
                 let (closure, opened) = (live.closure(), live.opening().at);

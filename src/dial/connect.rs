@@ -46,8 +46,8 @@ async fn connect_tcp(
 ) -> Result<(TcpStream, SocketAddr), Error> {
     let addrs = resolve::resolve(host, port).await?;
     clock.set(Stage::Connect);
-    let sockets = plan.options.sockets.get();
-    let connect = async |addr| Ok((socket::connect(addr, &sockets).await?, addr));
+    let (sockets, write_timeout) = (plan.options.sockets.get(), plan.options.write_timeout);
+    let connect = async |addr| Ok((socket::connect(addr, &sockets, write_timeout).await?, addr));
     race::race(addrs, connect).await.map_err(|tried| {
         let own = tried.iter().find_map(|(_, err)| wrapped_error(err));
         own.unwrap_or_else(|| Error::Connect(ConnectError { tried: tried.into() }))

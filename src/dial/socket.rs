@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -11,14 +12,18 @@ use crate::socket::Sockets;
 ///
 /// # Errors
 /// Those of the system; and when the local address is of another family than `addr`.
-pub(super) async fn connect(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpStream> {
-    open(addr, sockets)?.connect(addr).await
+pub(super) async fn connect(
+    addr: SocketAddr,
+    sockets: &Sockets,
+    write_timeout: Duration,
+) -> io::Result<TcpStream> {
+    open(addr, sockets, write_timeout)?.connect(addr).await
 }
 
 /// Creates a socket for `addr`, with its options and bound to its address.
-fn open(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpSocket> {
+fn open(addr: SocketAddr, sockets: &Sockets, write_timeout: Duration) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
-    sockets.options.apply((&socket).into())?;
+    sockets.options.apply((&socket).into(), write_timeout)?;
     if let Some(ip) = sockets.bind {
         if ip.is_ipv6() != addr.is_ipv6() {
             return Err(io::Error::other(format!(
@@ -33,7 +38,6 @@ fn open(addr: SocketAddr, sockets: &Sockets) -> io::Result<TcpSocket> {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-    use std::time::Duration;
 
     use socket2::SockRef;
     use tokio::net::TcpListener;
@@ -44,7 +48,7 @@ mod tests {
 
     async fn connected(sockets: Sockets) -> io::Result<TcpStream> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        connect(listener.local_addr().unwrap(), &sockets).await
+        connect(listener.local_addr().unwrap(), &sockets, Duration::from_secs(10)).await
     }
 
     fn having(options: SocketOptions) -> Sockets {
@@ -85,6 +89,28 @@ mod tests {
         assert!(!SockRef::from(&off).keepalive().unwrap());
         #[cfg(target_os = "linux")]
         assert_eq!(SockRef::from(&off).tcp_user_timeout().unwrap(), None);
+    }
+
+    /// `TCP_USER_TIMEOUT` would end a write earlier.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_user_timeout_follows_the_write_timeout() {
+        let seconds = Duration::from_secs;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        for (write_timeout, expected) in [
+            (seconds(10), seconds(60)),
+            (seconds(50), seconds(60)),
+            (seconds(90), seconds(100)),
+            (Duration::MAX, Duration::from_millis(i32::MAX as u64)),
+        ] {
+            let stream = connect(addr, &Sockets::default(), write_timeout).await.unwrap();
+            let timeout = SockRef::from(&stream).tcp_user_timeout().unwrap();
+            assert_eq!(timeout, Some(expected), "{write_timeout:?}");
+        }
+        let own = having(SocketOptions::new().user_timeout(seconds(5)));
+        let stream = connect(addr, &own, seconds(10)).await.unwrap();
+        assert_eq!(SockRef::from(&stream).tcp_user_timeout().unwrap(), Some(seconds(5)));
     }
 
     #[tokio::test]

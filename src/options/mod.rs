@@ -27,7 +27,7 @@ use crate::proto::compression::{Agreed, Compression};
 use crate::proto::frame::Role;
 use crate::proto::message::ControlPayload;
 use crate::proxy::{self, NoProxy, Proxy};
-use crate::socket::Sockets;
+use crate::socket::{DEFAULT_WRITE_TIMEOUT, Sockets};
 use crate::tls::Tls;
 
 pub use crate::options::per_dial::{Attempt, HeaderText};
@@ -171,7 +171,7 @@ impl Options {
             redirects: 3,
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(3),
-            write_timeout: Duration::from_secs(10),
+            write_timeout: DEFAULT_WRITE_TIMEOUT,
             ping_interval: Some(Duration::from_secs(20)),
             ping_timeout: Some(Duration::from_secs(10)),
             ping_payload: None,
@@ -239,7 +239,7 @@ impl Options {
         if self.send_buffer == 0 {
             return Err(ConfigError::option("send_buffer", "zero; expected at least one byte"));
         }
-        self.sockets.get().options.check()?;
+        self.sockets.get().options.check(self.write_timeout)?;
         if self.transport_is_secure && (self.transport.is_none() || self.proxy.is_some()) {
             // It would send plain text under a `wss` URL.
             let reason = "expected a transport of your own, and no proxy";

@@ -86,7 +86,9 @@ impl ConnectionBuilder {
         self
     }
 
-    /// Sets how long the peer may accept no byte while bytes wait to be written. Default: 10 s.
+    /// Sets how long the peer may accept no byte while bytes wait to be written. Default: 10 s. Where it is
+    /// longer than 50 s, `TCP_USER_TIMEOUT` follows it, unless
+    /// [`SocketOptions::user_timeout`] is set.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.options.write_timeout = timeout;
         self
