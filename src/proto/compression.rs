@@ -52,6 +52,8 @@ pub struct Compression {
     level: u8,
     /// The memory level, 1 to 9.
     mem_level: u8,
+    /// The first value that was out of its range, and was not set.
+    invalid: Option<InvalidCompression>,
 }
 
 impl Compression {
@@ -68,6 +70,7 @@ impl Compression {
             threshold: 1024,
             level: 6,
             mem_level: 8,
+            invalid: None,
         }
     }
 
@@ -103,7 +106,10 @@ impl Compression {
     /// It saves no memory on our side. A server that cannot obey will not compress at all.
     #[must_use]
     pub fn server_max_window_bits(mut self, bits: impl Into<Option<u8>>) -> Self {
-        self.server_max_window_bits = bits.into();
+        let bits = bits.into();
+        if self.allows("server_max_window_bits", bits, WINDOW_BITS) {
+            self.server_max_window_bits = bits;
+        }
         self
     }
 
@@ -114,7 +120,10 @@ impl Compression {
     /// the window is 15.
     #[must_use]
     pub fn client_max_window_bits(mut self, bits: impl Into<Option<u8>>) -> Self {
-        self.client_max_window_bits = bits.into();
+        let bits = bits.into();
+        if self.allows("client_max_window_bits", bits, WINDOW_BITS) {
+            self.client_max_window_bits = bits;
+        }
         self
     }
 
@@ -131,7 +140,9 @@ impl Compression {
     /// Sets the compression level, from 1, the fastest, to 9, the smallest. Default: 6.
     #[must_use]
     pub fn level(mut self, level: u8) -> Self {
-        self.level = level;
+        if self.allows("level", Some(level), LEVELS) {
+            self.level = level;
+        }
         self
     }
 
@@ -139,30 +150,28 @@ impl Compression {
     /// See the table above.
     #[must_use]
     pub fn mem_level(mut self, level: u8) -> Self {
-        self.mem_level = level;
+        if self.allows("mem_level", Some(level), LEVELS) {
+            self.mem_level = level;
+        }
         self
     }
 
-    /// Checks the values.
+    /// Checks that every value that was set was in its range. One that was not has changed nothing.
     ///
     /// # Errors
-    /// If a value is out of its range; the error names the first such value.
+    /// The first value that was out of its range.
     pub fn check(&self) -> Result<(), InvalidCompression> {
-        let window = 8..=15;
-        let level = 1..=9;
-        let values = [
-            ("server_max_window_bits", self.server_max_window_bits, &window),
-            ("client_max_window_bits", self.client_max_window_bits, &window),
-            ("level", Some(self.level), &level),
-            ("mem_level", Some(self.mem_level), &level),
-        ];
-        for (name, value, range) in values {
-            if value.is_some_and(|value| !range.contains(&value)) {
-                let (least, most) = (*range.start(), *range.end());
-                return Err(InvalidCompression { name, least, most });
-            }
+        self.invalid.map_or(Ok(()), Err)
+    }
+
+    /// Returns whether a value is in its range, and notes the first one that is not.
+    fn allows(&mut self, name: &'static str, value: Option<u8>, range: (u8, u8)) -> bool {
+        let (least, most) = range;
+        let allowed = value.is_none_or(|value| (least..=most).contains(&value));
+        if !allowed && self.invalid.is_none() {
+            self.invalid = Some(InvalidCompression { name, least, most });
         }
-        Ok(())
+        allowed
     }
 
     /// Returns the value of `Sec-WebSocket-Extensions` in the request (RFC 7692, 7.1); `None` if
@@ -258,6 +267,12 @@ impl Compression {
         }
     }
 }
+
+/// The least and the greatest window, as a power of two.
+const WINDOW_BITS: (u8, u8) = (8, 15);
+
+/// The least and the greatest level.
+const LEVELS: (u8, u8) = (1, 9);
 
 impl Default for Compression {
     fn default() -> Self {
@@ -508,6 +523,26 @@ mod tests {
         refused(base.client_max_window_bits(10), "permessage-deflate; client_max_window_bits=11");
         assert_eq!(base.agree([&b"permessage-deflate; \xff"[..]]), Err(NotAsOffered));
         assert_eq!(base.agree([name.as_bytes(), name.as_bytes()]), Err(NotAsOffered));
+    }
+
+    /// Without `check` too, which only `start` is known to call.
+    #[test]
+    fn values_out_of_range_are_not_used() {
+        let payload = [b'x'; 2048];
+        for value in 0..=u8::MAX {
+            let compression = Compression::new()
+                .level(value)
+                .mem_level(value)
+                .server_max_window_bits(value)
+                .client_max_window_bits(value)
+                .threshold(0);
+            let bits = compression.server_max_window_bits.unwrap_or(15);
+            let answer = format!("permessage-deflate; server_max_window_bits={bits}");
+            let agreed = agree(compression, &answer).unwrap().unwrap();
+            let mut deflation = agreed.deflation(Role::Client);
+            let compressed = deflation.deflater.compress(&payload);
+            assert_eq!(compressed.is_some(), agreed.client.window_bits > 8, "{value}");
+        }
     }
 
     #[test]
