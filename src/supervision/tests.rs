@@ -591,6 +591,24 @@ fn a_clean_close_by_the_server_can_be_the_end() {
 }
 
 #[test]
+fn a_close_that_is_not_a_clean_one_by_the_server_is_a_loss() {
+    for (clean, by) in [(false, By::Remote), (true, By::Local), (false, By::Nobody)] {
+        let lost = |set: fn(&mut Options)| {
+            let mut life = Life::with(set);
+            life.open();
+            let (code, reason) = (CloseCode::GOING_AWAY, ByteString::new());
+            let closure = Closure { code, reason, clean, by, peer: None };
+            let opened = life.now;
+            Lost(life.lost(Loss::Socket { error: None, closure, opened }))
+        };
+        let stays = lost(|options| options.reconnect_on_close = false);
+        assert!(stays.next().after().is_some(), "clean: {clean}, by {by:?}");
+        let once = lost(|options| options.reconnect = Reconnect::never());
+        assert_eq!(once.kind(), OutcomeKind::Failed, "clean: {clean}, by {by:?}");
+    }
+}
+
+#[test]
 fn an_opening_reports_the_outage_before_it() {
     let mut life = Life::new();
     let first = life.open();
