@@ -1,13 +1,14 @@
 //! Redirects of the upgrade: followed up to a limit within one dial, over TLS and through proxies
 //! too, and credentials stay with their origin.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_ws_client::error::{RedirectError, Stage};
-use actix_ws_client::testing::{Script, Server, ServerTls};
-use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, Tls};
+use actix_ws_client::testing::{Request, Script, Server, ServerTls};
+use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind, Reconnect, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -110,7 +111,99 @@ async fn credentials_go_to_the_same_origin_alone() {
         assert_eq!(request.header(name), None, "{name}");
     }
     assert_eq!(request.header("host"), Some(other.addr().to_string().as_str()));
-    assert_eq!(request.header("x-own"), Some("kept"));
+    assert_eq!(request.header("x-own"), None);
+}
+
+/// The values that a header has in the four requests of a dial: to the first origin, to the same one, to another and
+/// back to the first.
+async fn journey(name: &str, builder: ConnectionBuilder, last: Script) -> Vec<Vec<String>> {
+    let server = Server::start([
+        redirect(302, "/same"),
+        redirect(307, "ws://b.example/"),
+        redirect(303, "ws://a.example/"),
+        last,
+    ]);
+    let addr = server.addr();
+    let outcome = builder.transport_with(move |_, _| TcpStream::connect(addr)).run().await.unwrap();
+    assert_eq!(outcome.epochs, 1, "{outcome:?}");
+    let values = |request: &Request| request.headers(name).map(String::from).collect();
+    server.requests().iter().map(values).collect()
+}
+
+/// A connection whose every host is the server of [`journey`].
+fn from_a() -> ConnectionBuilder {
+    Connection::builder("ws://a.example/").no_reconnect().proxy_from_env(false)
+}
+
+#[actix::test]
+async fn header_lines_of_ones_own_go_to_the_same_origin_alone() {
+    let own = || from_a().header("X-Api-Key", "k").headers([("x-api-key", "l")]);
+    let made = || {
+        from_a()
+            .headers_with(async |_| Ok::<_, io::Error>([("X-API-KEY", "k"), ("X-Api-Key", "l")]))
+    };
+    for builder in [own(), made()] {
+        let seen = journey("x-api-key", builder, done()).await;
+        assert_eq!(seen, [&["k", "l"][..], &["k", "l"], &[], &[]]);
+    }
+    // The next dial begins at the origin that the application named.
+    let server = Server::start([redirect(302, "ws://b.example/"), Script::refuse(503), done()]);
+    let addr = server.addr();
+    let builder = own().reconnect(Reconnect::fixed(Duration::from_millis(1)));
+    let builder = builder.transport_with(move |_, _| TcpStream::connect(addr)).max_attempts(2);
+    builder.run().await.unwrap();
+    let keys: Vec<_> =
+        server.requests().iter().map(|it| it.header("x-api-key").is_some()).collect();
+    assert_eq!(keys, [true, false, true]);
+}
+
+#[actix::test]
+async fn the_names_that_the_builder_lists_go_to_any_origin() {
+    let builder = || {
+        from_a()
+            .header("X-Client", "desk 7")
+            .headers_with(async |_| Ok::<_, io::Error>([("X-Api-Key", "k"), ("X-Made", "m")]))
+            .cross_origin_headers(["x-CLIENT", "X-Made"])
+    };
+    assert_eq!(journey("x-client", builder(), done()).await, [["desk 7"]; 4]);
+    assert_eq!(journey("x-made", builder(), done()).await, [["m"]; 4]);
+    assert_eq!(journey("x-api-key", builder(), done()).await, [&["k"][..], &["k"], &[], &[]]);
+    for name in ["Authorization", "proxy-authorization", "COOKIE", "Host", "a b", ""] {
+        let err = from_a().cross_origin_headers([name]).check().unwrap_err().to_string();
+        assert!(err.starts_with("cross_origin_headers: "), "{err}");
+    }
+}
+
+#[actix::test]
+async fn what_describes_the_client_goes_to_any_origin() {
+    let agent = from_a().header("User-Agent", "desk/7");
+    assert_eq!(journey("user-agent", agent, done()).await, [["desk/7"]; 4]);
+    let origin = || from_a().origin("https://desk.example");
+    assert_eq!(journey("origin", origin(), done()).await, [["https://desk.example"]; 4]);
+    let line = from_a().header("Origin", "https://desk.example");
+    assert_eq!(journey("origin", line, done()).await, [["https://desk.example"]; 4]);
+    let derived = ["http://a.example", "http://a.example", "http://b.example", "http://a.example"];
+    assert_eq!(journey("origin", from_a(), done()).await, derived.map(|origin| [origin]));
+    let offer = from_a().subprotocols(["v2", "v1"]);
+    let chosen = done().header("Sec-WebSocket-Protocol", "v1");
+    assert_eq!(journey("sec-websocket-protocol", offer, chosen).await, [["v2, v1"]; 4]);
+}
+
+#[actix::test]
+async fn a_line_that_is_left_out_is_left_out_everywhere() {
+    for name in ["User-Agent", "Origin", "Cookie"] {
+        let server = Server::start([
+            redirect(302, "ws://b.example/").header("Set-Cookie", "a=1; Domain=b.example"),
+            redirect(302, "/again").header("Set-Cookie", "b=2"),
+            done(),
+        ]);
+        let addr = server.addr();
+        let builder =
+            from_a().header(name, "").transport_with(move |_, _| TcpStream::connect(addr));
+        builder.run().await.unwrap();
+        assert!(server.requests().iter().all(|it| it.header(name).is_none()), "{name}");
+        assert_eq!(server.dials(), 3);
+    }
 }
 
 #[actix::test]

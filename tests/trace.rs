@@ -298,3 +298,26 @@ async fn a_refused_message_is_logged_with_the_count_of_all() {
         ("1", "btc", "127.0.0.1")
     );
 }
+
+#[actix::test]
+async fn the_header_lines_that_a_redirect_leaves_out_are_logged_by_their_names() {
+    let (log, _guard) = Log::start("actix_ws_client=info");
+    let there = Server::start(Script::accept().send_close(1000, ""));
+    let same = Script::refuse(302).header("Location", "/same");
+    let away = || Script::refuse(302).header("Location", there.url());
+    let here = Server::start([same, away(), away()]);
+    let builder = to(here.url().replace("://", "://user:hunter2@"));
+    let builder = builder.header("X-Api-Key", "hunter2").header("x-api-key", "hunter2");
+    let builder = builder.header("X-Client", "hunter2").cross_origin_headers(["X-Client"]);
+    builder.cookie("a=hunter2").header("User-Agent", "me").host("h").run().await.unwrap();
+    let logged = log.under("actix_ws_client::dial");
+    let found: Vec<_> = logged.iter().filter_map(|record| record.get("left_out")).collect();
+    assert_eq!(found, ["Authorization, Cookie, X-Api-Key"], "{logged:?}");
+    assert!(!format!("{logged:?}").contains("hunter2"), "{logged:?}");
+    // Nothing is left out, nothing is logged.
+    to(here.url()).run().await.unwrap();
+    assert_eq!(
+        log.under("actix_ws_client::dial").iter().filter(|it| it.contains_key("left_out")).count(),
+        1
+    );
+}

@@ -161,7 +161,13 @@ async fn follow_redirects(
         let (host, status) = (plan.target.host.as_str(), refused.status());
         tracing::debug!(host, status, followed, "redirected");
         let location = refused.location().map_err(Error::Redirect)?;
-        *plan = Arc::new(plan.redirected(location.as_deref()).map_err(Error::Redirect)?);
+        let redirected = plan.redirected(location.as_deref()).map_err(Error::Redirect)?;
+        let left_out = plan.lines_left_out(&redirected).join(", ");
+        if !left_out.is_empty() {
+            let host = redirected.target.host.as_str();
+            tracing::info!(host, left_out, "redirected to another origin, without these headers");
+        }
+        *plan = Arc::new(redirected);
         clock.set(Stage::Dns);
     }
 }

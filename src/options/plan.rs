@@ -23,8 +23,8 @@ pub(crate) struct Plan {
     pub(crate) tls: Option<Box<TlsClient>>,
     /// The proxy to dial through, if any.
     pub(crate) detour: Option<Box<Detour>>,
-    /// Whether the application named the target's origin. Credentials are sent to no other: `false` from the first redirect
-    /// to another origin on.
+    /// Whether the application named the target's origin. Credentials and most header lines of the application's are sent
+    /// to no other: `false` from the first redirect to another origin on.
     pub(super) trusted: bool,
     /// TLS clients, shared by all plans of a connection, so that sessions are resumed.
     pub(super) clients: Arc<TlsClients>,

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::error::ConfigError;
+use crate::headers::Headers;
 use crate::options::secret::Secret;
 
 /// The options of the upgrade request, except whole header lines.
@@ -21,6 +22,8 @@ pub(crate) struct Request {
     pub(crate) cookie: Option<Secret>,
     /// The value of `Authorization`, in place of the URL's user info.
     pub(crate) auth: Option<Auth>,
+    /// The names of the application's header lines that are sent to any origin.
+    pub(crate) cross_origin_headers: Vec<String>,
 }
 
 /// The value of `Origin`.
@@ -64,6 +67,7 @@ impl Request {
         {
             return Err(ConfigError::option("cookie", "empty, or a control character"));
         }
+        check_cross_origin(&self.cross_origin_headers)?;
         self.auth.as_ref().map_or(Ok(()), Auth::check)
     }
 }
@@ -111,6 +115,22 @@ pub(super) fn check_credentials(user: &[u8], password: &[u8]) -> Result<(), &'st
         true => Err("a control character in the user's name or the password"),
         false => Ok(()),
     }
+}
+
+/// Checks the names of header lines that are sent to any origin: credentials are for one origin, and each has its own
+/// `Host`.
+fn check_cross_origin(names: &[String]) -> Result<(), ConfigError> {
+    let refuse = |reason: String| Err(ConfigError::option("cross_origin_headers", reason));
+    for name in names {
+        if !is_name(name) {
+            // The name is not shown, because it may be a value in the wrong place.
+            return refuse("a name that is not a token".to_owned());
+        }
+        if Headers::is_secret(name) || is_named(name, HOST) {
+            return refuse(format!("{name:?}: sent to the origin of the URL only"));
+        }
+    }
+    Ok(())
 }
 
 /// Checks a value of `Host`.

@@ -225,13 +225,38 @@ impl ConnectionBuilder {
     /// [`Error::Redirect`](crate::error::Error::Redirect) if `Location` is missing or invalid, if it leads
     /// from `wss` to `ws`, or if there is one redirect too many.
     ///
-    /// From the first redirect to another origin (scheme, host or port) on, the application's `Cookie`,
-    /// `Authorization` and `Host` and the credentials in the URL are no longer sent; any other
-    /// [`header`](ConnectionBuilder::header) is, and user info in `Location` is ignored. Cookies of the jar
-    /// are sent by its own rules. The proxy is determined for each target. The next dial begins at the URL
-    /// again. A [`transport`](ConnectionBuilder::transport) for one use cannot be redirected.
+    /// From the first redirect to another origin (scheme, host or port) on, the rest of the dial is without
+    /// the credentials of the application and those in the URL, its `Host`, its cookies, and its header
+    /// lines, also those of [`headers_with`](ConnectionBuilder::headers_with), except for `Origin`,
+    /// `User-Agent` and those that
+    /// [`cross_origin_headers`](ConnectionBuilder::cross_origin_headers) lists. The log has the names of
+    /// what is left out. Subprotocols are still offered, cookies of the jar are sent by its own rules, and
+    /// user info in `Location` is ignored. The proxy is determined for each target. The next dial begins at
+    /// the URL again. A [`transport`](ConnectionBuilder::transport) for one use cannot be redirected.
     pub fn redirects(mut self, limit: u32) -> Self {
         self.options.redirects = limit;
+        self
+    }
+
+    /// Sets the names of those [`header`](ConnectionBuilder::header) lines, also of
+    /// [`headers_with`](ConnectionBuilder::headers_with), that are sent to every origin that a redirect
+    /// leads to. Default: none, so that an API key stays with the origin (scheme, host and port) of the URL.
+    /// A later call replaces the list. `start` refuses `Authorization`, `Cookie`, `Host` and other names
+    /// whose values are for one origin only.
+    ///
+    /// ```
+    /// use actix_ws_client::Connection;
+    ///
+    /// let builder = Connection::builder("wss://feed.example/")
+    ///     .headers([("X-Api-Key", "abc"), ("Accept-Language", "de")])
+    ///     .cross_origin_headers(["Accept-Language"]);
+    /// ```
+    pub fn cross_origin_headers<N>(mut self, names: impl IntoIterator<Item = N>) -> Self
+    where
+        N: Into<String>,
+    {
+        let names = names.into_iter().map(Into::into).collect();
+        self.options.request.get_mut().cross_origin_headers = names;
         self
     }
 }
