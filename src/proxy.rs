@@ -1,6 +1,7 @@
 //! Which proxy a connection uses: proxy URLs, the environment variables that name one, and the
 //! hosts that are reached without a proxy. Nothing here does I/O.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -201,15 +202,23 @@ impl Credentials {
     }
 }
 
+/// An environment variable whose value is not UTF-8. To ignore it would mean to go past the proxy. The value is not shown,
+/// because it may hold a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotUtf8(pub(crate) &'static str);
+
 /// Returns the environment variable that names the proxy for a connection, and its value.
 ///
 /// The rules are curl's: the variable of the scheme `ws` or `wss` first, then that of `http` or `https`,
 /// then the general one; lower case before upper case, and an empty value counts as unset. `HTTP_PROXY`
 /// is not read: a client of a CGI program could set it with a header `Proxy`.
+///
+/// # Errors
+/// If the value of that variable is not UTF-8.
 pub(crate) fn from_env(
     secure: bool,
-    variable: impl Fn(&str) -> Option<String>,
-) -> Option<(&'static str, String)> {
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<(&'static str, String)>, NotUtf8> {
     const PLAIN: &[&str] = &["ws_proxy", "WS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY"];
     const SECURE: &[&str] =
         &["wss_proxy", "WSS_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
@@ -217,17 +226,28 @@ pub(crate) fn from_env(
 }
 
 /// Returns the list of hosts that are reached without a proxy, from the environment.
-pub(crate) fn no_proxy_from_env(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    first_set(&["no_proxy", "NO_PROXY"], variable).map(|(_, list)| list)
+///
+/// # Errors
+/// If it is not UTF-8.
+pub(crate) fn no_proxy_from_env(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<String>, NotUtf8> {
+    Ok(first_set(&["no_proxy", "NO_PROXY"], variable)?.map(|(_, list)| list))
 }
 
 /// Returns the first of these variables that is set and not blank.
 fn first_set(
     names: &[&'static str],
-    variable: impl Fn(&str) -> Option<String>,
-) -> Option<(&'static str, String)> {
-    let value = |name: &&'static str| Some((*name, variable(name)?.trim().to_owned()));
-    names.iter().filter_map(value).find(|(_, value)| !value.is_empty())
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<(&'static str, String)>, NotUtf8> {
+    for name in names {
+        let Some(value) = variable(name) else { continue };
+        let value = value.into_string().map_err(|_| NotUtf8(name))?;
+        if !value.trim().is_empty() {
+            return Ok(Some((*name, value.trim().to_owned())));
+        }
+    }
+    Ok(None)
 }
 
 /// The hosts that are reached without a proxy.
@@ -545,10 +565,10 @@ mod tests {
         let env = |set: &'static [(&str, &str)]| {
             move |name: &str| {
                 let found = set.iter().find(|(other, _)| *other == name);
-                found.map(|(_, value)| (*value).to_owned())
+                found.map(|(_, value)| OsString::from(*value))
             }
         };
-        let found = |secure, set| from_env(secure, env(set));
+        let found = |secure, set| from_env(secure, env(set)).unwrap();
         let is = |name, value: &str| Some((name, value.to_owned()));
         assert_eq!(
             found(false, &[("http_proxy", " a "), ("all_proxy", "b")]),
@@ -580,8 +600,8 @@ mod tests {
         );
         assert_eq!(
             no_proxy_from_env(env(&[("no_proxy", ""), ("NO_PROXY", "h")])),
-            Some("h".into())
+            Ok(Some("h".into()))
         );
-        assert_eq!(no_proxy_from_env(env(&[("no_proxy", "")])), None);
+        assert_eq!(no_proxy_from_env(env(&[("no_proxy", "")])), Ok(None));
     }
 }

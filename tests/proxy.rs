@@ -2,6 +2,7 @@
 //!
 //! The proxies here are scripts, for what no real one does on demand. Real ones are in tests/interop.
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -620,7 +621,18 @@ async fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
     }
     let server = greeting();
     let proxy = Proxy::start([Head, say(OK), Pipe(server.addr())]).await;
-    let name = "the_proxy_of_the_environment_is_used_unless_told_otherwise";
+    // No server listens there: what arrives came through the proxy.
+    let environment = [
+        (CHILD, OsString::from("ws://127.0.0.1:9/")),
+        ("http_proxy", proxy.url("http", "").into()),
+        ("https_proxy", "127.0.0.1:3128".into()),
+    ];
+    again("the_proxy_of_the_environment_is_used_unless_told_otherwise", environment).await;
+    assert_eq!(proxy.read().len(), 1);
+}
+
+/// Runs one test once more, in a process of its own with these variables and no other proxy.
+async fn again<const N: usize>(name: &str, environment: [(&str, OsString); N]) {
     let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
     for variable in ["http_proxy", "https_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"]
     {
@@ -629,14 +641,42 @@ async fn the_proxy_of_the_environment_is_used_unless_told_otherwise() {
     for variable in ["ws_proxy", "WS_PROXY", "wss_proxy", "WSS_PROXY"] {
         child.env_remove(variable);
     }
-    // No server listens there: what arrives came through the proxy.
-    child.env(CHILD, "ws://127.0.0.1:9/").env("http_proxy", proxy.url("http", ""));
-    child.env("https_proxy", "127.0.0.1:3128").args([name, "--exact", "--nocapture"]);
+    child.envs(environment).args([name, "--exact", "--nocapture"]);
     let output = child.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(told.contains("1 passed"), "{told}");
-    assert_eq!(proxy.read().len(), 1);
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(printed.contains("1 passed"), "{printed}");
+}
+
+/// Past the proxy a connection might show what it must not.
+#[cfg(unix)]
+#[actix::test]
+async fn a_variable_that_is_not_utf8_is_refused_by_its_name_and_not_passed_over() {
+    use std::os::unix::ffi::OsStringExt;
+
+    const CHILD: &str = "PROXY_TEST_BYTES";
+    if let Ok(server) = std::env::var(CHILD) {
+        let err = Connection::builder(&server).start().unwrap_err().to_string();
+        assert!(err.starts_with("http_proxy: not UTF-8"), "{err}");
+        let err = to(&server).proxy_from_env(true).proxy("http://p:1").start().unwrap_err();
+        assert!(err.to_string().starts_with("no_proxy: not UTF-8"), "{err}");
+        assert!(!format!("{err} {err:?}").contains("hunter2"), "{err:?}");
+        // Where no variable is read, none can be wrong.
+        to(&server).run().await.unwrap();
+        let listed = to(&server).proxy_from_env(true).proxy("http://p:1").no_proxy("127.0.0.1");
+        listed.run().await.unwrap();
+        return;
+    }
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let bytes = |text: &[u8]| OsString::from_vec(text.to_vec());
+    let environment = [
+        (CHILD, server.url().into()),
+        ("http_proxy", bytes(b"http://us\xe9r:hunter2@127.0.0.1:9")),
+        ("no_proxy", bytes(b"hunter2.\xff")),
+    ];
+    again("a_variable_that_is_not_utf8_is_refused_by_its_name_and_not_passed_over", environment)
+        .await;
+    assert_eq!(server.dials(), 2);
 }
 
 /// Connects for `transport_with`, and fails.

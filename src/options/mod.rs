@@ -11,6 +11,7 @@ mod shared;
 mod target;
 mod transport;
 
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use crate::proto::codec::{Codec, Limits};
 use crate::proto::compression::{Agreed, Compression};
 use crate::proto::frame::Role;
 use crate::proto::message::ControlPayload;
-use crate::proxy::{self, NoProxy, Proxy};
+use crate::proxy::{self, NoProxy, NotUtf8, Proxy};
 use crate::socket::{DEFAULT_WRITE_TIMEOUT, Sockets};
 use crate::tls::Tls;
 
@@ -259,24 +260,36 @@ impl Options {
     /// hosts that are dialled directly (curl's order).
     ///
     /// # Errors
-    /// [`ConfigError::Option`] with the name of the option or the variable whose value is not a proxy's URL, or whose
-    /// proxy cannot serve the target.
+    /// [`ConfigError::Option`] with the name of the option or the variable whose value is not UTF-8 or not a proxy's URL, or
+    /// whose proxy cannot serve the target.
     pub(crate) fn proxy_for(
         &self,
         target: &Target,
-        environment: impl Fn(&str) -> Option<String>,
+        environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Option<Proxy>, ConfigError> {
         let variable = |name: &str| environment(name).filter(|_| self.proxy_from_env);
         // The application's own transport decides for itself where it leads.
         let from_env = || match self.transport {
-            Some(_) => None,
+            Some(_) => Ok(None),
             None => proxy::from_env(target.secure, variable),
         };
-        let chosen = self.proxy.as_ref().map(|url| ("proxy", url.reveal().to_owned()));
-        let Some((option, url)) = chosen.or_else(from_env) else {
+        let unreadable = |NotUtf8(name)| {
+            ConfigError::option(
+                name,
+                "not UTF-8: write other bytes as %XX, and names of hosts as UTF-8",
+            )
+        };
+        let chosen = match &self.proxy {
+            Some(url) => Some(("proxy", url.reveal().to_owned())),
+            None => from_env().map_err(unreadable)?,
+        };
+        let Some((option, url)) = chosen else {
             return Ok(None);
         };
-        let list = self.no_proxy.clone().or_else(|| proxy::no_proxy_from_env(variable));
+        let list = match &self.no_proxy {
+            Some(list) => Some(list.clone()),
+            None => proxy::no_proxy_from_env(variable).map_err(unreadable)?,
+        };
         if NoProxy::parse(&list.unwrap_or_default()).matches(&target.host, target.port) {
             return Ok(None);
         }
@@ -322,7 +335,7 @@ mod tests {
         change(&mut options);
         let variable = |name: &str| {
             let found = environment.iter().find(|(other, _)| *other == name);
-            found.map(|(_, value)| (*value).to_owned())
+            found.map(|(_, value)| OsString::from(*value))
         };
         let proxy = options
             .proxy_for(&Target::parse(url).unwrap(), variable)

@@ -112,7 +112,7 @@ impl Plan {
             false => None,
         };
         let tls = tls.map(Box::new);
-        let proxy = options.proxy_for(&target, |name| std::env::var(name).ok())?;
+        let proxy = options.proxy_for(&target, variable)?;
         let detour = proxy.map(|proxy| {
             let client = || options.proxy_tls.get().client(variable).map(TlsClient::for_proxy);
             let make = || clients.proxy.get_or_make(client);

@@ -19,7 +19,7 @@ use crate::output::OutputFlags;
 use crate::retry::RetryLists;
 use crate::secrets::Secrets;
 use crate::upgrade::Upgrade;
-use crate::usage::{KEY_PASSWORD, Usage};
+use crate::usage::{KEY_PASSWORD, Usage, variable};
 use crate::value::{
     Header, OptionalTime, OptionalTimeout, PingPayload, Policy, PositiveTime, Size, Time, Version,
 };
@@ -340,7 +340,7 @@ impl Args {
         if let Some(cert) = &self.cert {
             tls = tls.client_cert_file(cert, self.key.as_ref().unwrap_or(cert))?;
             // Not a flag: other users may see the arguments of a process.
-            if let Ok(password) = std::env::var(KEY_PASSWORD) {
+            if let Some(password) = variable(KEY_PASSWORD)? {
                 tls = tls.client_key_password(password);
             }
         }

@@ -4,7 +4,7 @@ use actix_ws_client::ConnectionBuilder;
 
 use crate::from_file;
 use crate::secrets::Secrets;
-use crate::usage::Usage;
+use crate::usage::{Usage, variable};
 
 /// The flags of the request, except those for whole header lines. None has a parser of clap: clap repeats
 /// a value that it refuses, and these may be secrets.
@@ -100,12 +100,12 @@ impl Upgrade {
             (Some(pair), _) => basic(builder, secrets, "--user", &read("--user", pair)?)?,
             (None, Some(token)) => bearer(builder, read("--bearer", token)?),
             // Not a flag: other users may see the arguments of a process.
-            (None, None) => match (std::env::var(USER), std::env::var(BEARER)) {
-                (Ok(_), Ok(_)) => {
+            (None, None) => match (variable(USER)?, variable(BEARER)?) {
+                (Some(_), Some(_)) => {
                     return Err(Usage(format!("{USER} and {BEARER}: only one of them may be set")));
                 }
-                (Ok(pair), _) => basic(builder, secrets, USER, &pair)?,
-                (_, Ok(token)) => bearer(builder, token),
+                (Some(pair), _) => basic(builder, secrets, USER, &pair)?,
+                (_, Some(token)) => bearer(builder, token),
                 _ => builder,
             },
         };

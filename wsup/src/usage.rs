@@ -1,5 +1,7 @@
 //! Errors in the arguments.
 
+use std::ffi::OsString;
+
 use actix_ws_client::ConfigError;
 
 /// Why the arguments are not valid. The text never repeats a header or a URL.
@@ -7,6 +9,15 @@ pub(crate) struct Usage(pub(crate) String);
 
 /// The environment variable with the password of --key.
 pub(crate) const KEY_PASSWORD: &str = "WSUP_KEY_PASSWORD";
+
+/// Returns the value of an environment variable, if it is set.
+///
+/// # Errors
+/// If it is not UTF-8: to ignore it would send no credentials.
+pub(crate) fn variable(name: &str) -> Result<Option<String>, Usage> {
+    let value = std::env::var_os(name).map(OsString::into_string).transpose();
+    value.map_err(|_| Usage(format!("{name}: not UTF-8")))
+}
 
 impl From<ConfigError> for Usage {
     fn from(err: ConfigError) -> Usage {

@@ -164,6 +164,30 @@ fn credentials_can_stand_in_a_file_or_in_the_environment() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_utf8_is_refused_by_its_name() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::process::Command;
+
+    let value = OsStr::from_bytes(b"u:hunter2\xff");
+    let keys = |name| format!("{}/../tests/tls/keys/{name}", env!("CARGO_MANIFEST_DIR"));
+    let (cert, key) = (keys("ec.pem"), keys("ec-scrypt.pem"));
+    let cert = ["--cert", &cert, "--key", &key];
+    for (name, flags) in
+        [("WSUP_USER", &[][..]), ("WSUP_BEARER", &[]), ("WSUP_KEY_PASSWORD", &cert)]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wsup"));
+        let command = command.args(["ws://127.0.0.1:1", "--no-proxy", "*", "--reconnect", "never"]);
+        let ended = command.args(flags).env(name, value).stdin(Stdio::null()).output().unwrap();
+        let stderr = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), ended.stdout.len()), (Some(2), 0), "{stderr}");
+        assert!(stderr.contains(&format!("{name}: not UTF-8")), "{stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
+    }
+}
+
 #[test]
 fn a_proxy_can_stand_in_a_file() {
     let (sender, receiver) = channel();
