@@ -113,6 +113,14 @@ async fn interim_replies_are_passed_over() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
     let reply = [interim.as_bytes(), GOOD.as_bytes(), b"\x81\x02hi\x88\x02\x03\xe8"].concat();
     assert_eq!(dialled(reply).await.epochs, 1);
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    let most = [early.repeat(8).as_bytes(), GOOD.as_bytes(), b"\x88\x02\x03\xe8"].concat();
+    assert_eq!(dialled(most).await.epochs, 1);
+    let one_more = dialled([early.repeat(9), GOOD.to_owned()].concat()).await;
+    assert!(
+        matches!(one_more.error, Some(Error::Handshake(HandshakeError::Interim))),
+        "{one_more:?}"
+    );
     let endless = dialled(interim.repeat(100)).await;
     assert!(
         matches!(endless.error, Some(Error::Handshake(HandshakeError::Interim))),

@@ -200,6 +200,27 @@ mod tests {
         assert_eq!(read(&broken, true).await.body.as_ref(), b"hello");
     }
 
+    /// A read may bring more than is kept.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_came_with_the_head_is_cut_too() {
+        let long = "a".repeat(100_000);
+        for reply in [
+            format!("HTTP/1.1 500 x\r\n\r\n{long}"),
+            format!("HTTP/1.1 500 x\r\nContent-Length: 100000\r\n\r\n{long}"),
+            format!(
+                "HTTP/1.1 500 x\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{long}",
+                long.len()
+            ),
+        ] {
+            let mut inbox = BytesMut::from(reply.as_str());
+            let head = head::take(&mut inbox).unwrap().unwrap();
+            let (ours, _theirs) = tokio::io::duplex(64);
+            let link = Link::Plain(BaseTransport::Custom(Box::new(ours)));
+            let refused = UnreadRefusal::new(head, inbox, link);
+            assert_eq!(refused.read_body(Instant::now()).await.body.len(), 65_536);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_is_bounded() {
         let long = format!("HTTP/1.1 500 x\r\n\r\n{}", "a".repeat(3 * MAX_BODY));
