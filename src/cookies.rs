@@ -1,10 +1,13 @@
 //! The cookies that servers have set, and which of them a request carries (RFC 6265, 5).
 //!
-//! Two rules are stricter than the RFC's. A cookie without `Domain` is sent only to the port that
-//! set it. A cookie that was received without TLS cannot be `Secure` and cannot replace one that
-//! is. There is no list of public suffixes: a `Domain` of one label is refused, one such as `co.uk`
-//! is not. Names, values and paths are bytes: they are sent back as they were received, in whatever
-//! encoding.
+//! Whoever can change what comes without TLS must not change what is sent over TLS. So a cookie that
+//! was received without TLS cannot be `Secure`, cannot take the place of one that is, and evicts none
+//! that was received over TLS; and the prefixes `__Secure-` and `__Host-` are obeyed (RFC 6265bis, 5.4
+//! and 5.7).
+//!
+//! One rule is stricter than the RFC's: a cookie without `Domain` is sent only to the port that set it.
+//! There is no list of public suffixes: a `Domain` of one label is refused, one such as `co.uk` is not.
+//! Names, values and paths are bytes: they are sent back as they were received, in whatever encoding.
 
 mod date;
 
@@ -26,6 +29,9 @@ const MAX_COOKIES: usize = 64;
 /// The most bytes of names and values that are stored. One request may have to carry all of them.
 const MAX_BYTES: usize = 16 << 10;
 
+/// What a cookie counts beyond its name and value where domains are compared: with it, both bounds are the same.
+const COOKIE_OVERHEAD: usize = MAX_BYTES / MAX_COOKIES;
+
 /// The destination of a request, as far as cookies depend on it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Destination<'a> {
@@ -39,8 +45,8 @@ pub(crate) struct Destination<'a> {
     pub(crate) path: &'a str,
 }
 
-/// A bounded store of cookies, ordered by the time when each was first set. At a bound the oldest
-/// cookie of the same domain is dropped, or the oldest of all if there is none.
+/// A bounded store of cookies, ordered by the time when each was first set. What is dropped at a bound:
+/// [`Jar::evict`].
 #[derive(Default)]
 pub(crate) struct Jar(Vec<StoredCookie>);
 
@@ -58,21 +64,27 @@ struct StoredCookie {
     path: Vec<u8>,
     /// Whether it is sent only over TLS.
     secure: bool,
+    /// Whether it was received over TLS.
+    over_tls: bool,
     /// When it expires; `None` if it lasts as long as the jar.
     expiry: Option<SystemTime>,
 }
 
 impl Jar {
-    /// Stores the cookie of a `Set-Cookie` value. A value that is not valid is ignored.
+    /// Stores the cookie of a `Set-Cookie` value. A value that is not valid is ignored, and so is one that came without TLS
+    /// and would be sent in the place of a `Secure` cookie.
     pub(crate) fn store(&mut self, from: Destination<'_>, line: &[u8], now: SystemTime) {
         let Some(new) = StoredCookie::parse(from, line, now) else {
             return;
         };
-        let domain = new.domain.clone();
         self.0.retain(|old| !old.is_expired(now));
+        // A reply that came without TLS may be forged (RFC 6265bis, 5.7).
+        if self.0.iter().any(|old| new.imitates(old)) {
+            return;
+        }
+        // The same in the other order, which the RFC leaves to prefixes.
+        self.0.retain(|old| !old.imitates(&new));
         match self.0.iter_mut().find(|old| old.is_replaced_by(&new)) {
-            // A reply that came without TLS may be forged: it must not replace a secure cookie.
-            Some(old) if old.secure && !from.secure => return,
             // In the position of the old one, which keeps its age (RFC 6265, 5.3).
             Some(old) => *old = new,
             None => self.0.push(new),
@@ -80,8 +92,23 @@ impl Jar {
         // A cookie that is set with a past expiry deletes the old one.
         self.0.retain(|old| !old.is_expired(now));
         while self.0.len() > MAX_COOKIES || self.bytes() > MAX_BYTES {
-            let oldest = self.0.iter().position(|old| old.domain == domain);
-            self.0.remove(oldest.unwrap_or(0));
+            self.evict();
+        }
+    }
+
+    /// Drops a cookie: one that came without TLS if there is any, so that such a cookie never drives out one that came with
+    /// it. Of these one of the domain that has the most, so that no domain drives out the cookies of another; then one that
+    /// is not `Secure` (RFC 6265bis, 5.7), then the oldest.
+    fn evict(&mut self) {
+        let size = |kept: &StoredCookie| COOKIE_OVERHEAD + kept.name.len() + kept.value.len();
+        let weight = |domain: &str| -> usize {
+            self.0.iter().filter(|kept| kept.domain == domain).map(size).sum()
+        };
+        let rank =
+            |kept: &StoredCookie| (kept.over_tls, Reverse(weight(&kept.domain)), kept.secure);
+        // Of equal ones the first, which is the oldest.
+        if let Some(at) = (0..self.0.len()).min_by_key(|at| rank(&self.0[*at])) {
+            self.0.remove(at);
         }
     }
 
@@ -131,6 +158,9 @@ impl StoredCookie {
             return None;
         }
         let (domain, port) = scope(from, std::str::from_utf8(attributes.domain).ok()?)?;
+        if !keeps_prefix(name, &attributes, port.is_some()) {
+            return None;
+        }
         Some(StoredCookie {
             name: name.to_owned(),
             value: value.to_owned(),
@@ -138,6 +168,7 @@ impl StoredCookie {
             port,
             path: attributes.path.unwrap_or(default_path(from.path).as_bytes()).to_owned(),
             secure: attributes.secure,
+            over_tls: from.secure,
             expiry: attributes.expiry(now),
         })
     }
@@ -149,6 +180,17 @@ impl StoredCookie {
             && self.path == other.path
             && self.domain == other.domain
             && ports.is_none_or(|(one, other)| one == other)
+    }
+
+    /// Returns whether this cookie came without TLS and would be sent in the place of `secure`, which is a `Secure` one
+    /// (RFC 6265bis, 5.7): they have the same name, one's domain is within the other's, and the path of this one is at or
+    /// below that of the other.
+    fn imitates(&self, secure: &StoredCookie) -> bool {
+        secure.secure
+            && !self.over_tls
+            && self.name == secure.name
+            && (is_within(&self.domain, &secure.domain) || is_within(&secure.domain, &self.domain))
+            && is_below(&self.path, &secure.path)
     }
 
     /// Returns whether the cookie has expired.
@@ -217,6 +259,17 @@ impl<'a> Attributes<'a> {
             Ok(seconds) => start.checked_add(Duration::from_secs(seconds)),
         }
     }
+}
+
+/// Returns whether a cookie is what the prefix of its name promises, if it has one (RFC 6265bis, 5.4). `host_only`: whether
+/// it is for the sending host alone.
+fn keeps_prefix(name: &[u8], attributes: &Attributes<'_>, host_only: bool) -> bool {
+    let has = |prefix: &[u8]| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    let is_for_all_paths = attributes.path == Some(b"/");
+    (!has(b"__Secure-") || attributes.secure)
+        && (!has(b"__Host-") || (attributes.secure && host_only && is_for_all_paths))
 }
 
 /// Splits `name=value` at its first `=`, without the blanks around both. Without `=` there is only a name.
@@ -436,6 +489,138 @@ mod tests {
             kept.store(place("ws://a.example/"), forged.as_bytes(), at(0));
             assert_eq!(sent(&kept, "wss://a.example/"), "id=7", "{forged}");
         }
+    }
+
+    #[test]
+    fn what_came_without_tls_does_not_stand_in_for_a_secure_cookie() {
+        fn both<'a>(url: &'a str, plain: &'a str) -> [(&'a str, &'a str); 2] {
+            let secure = "id=7; Secure; Path=/p; Domain=b.a.example";
+            [("wss://b.a.example/", secure), (url, plain)]
+        }
+        let to = |jar: &Jar| sent(jar, "wss://b.a.example/p/q");
+        for (url, plain) in [
+            ("ws://b.a.example/", "id=evil; Path=/p"),
+            ("ws://b.a.example/", "id=evil; Path=/p/q; Domain=b.a.example"),
+            ("ws://a.example/", "id=evil; Path=/p; Domain=a.example"),
+            ("ws://c.b.a.example/", "id=evil; Path=/p/q; Domain=b.a.example"),
+            ("ws://b.a.example/p/q/r", "id=evil"),
+        ] {
+            // In both orders: a cookie may be planted in advance.
+            let [first, second] = both(url, plain);
+            assert_eq!(to(&jar(&[first, second])), "id=7", "{plain}");
+            assert_eq!(to(&jar(&[second, first])), "id=7", "{plain}");
+        }
+        for (plain, expected) in [
+            // Behind the secure one, as RFC 6265bis allows.
+            ("id=other; Path=/", "id=7; id=other"),
+            ("ID=other; Path=/p/q", "ID=other; id=7"),
+            ("jd=other; Path=/p", "id=7; jd=other"),
+        ] {
+            let plain = format!("{plain}; Domain=b.a.example");
+            assert_eq!(to(&jar(&both("ws://b.a.example/", &plain))), expected);
+        }
+        // A server may have both kinds, if it sets both over TLS.
+        let [secure, own] = both("wss://b.a.example/", "id=8; Path=/p/q");
+        assert_eq!(to(&jar(&[secure, own])), "id=8; id=7");
+        assert_eq!(to(&jar(&[own, secure])), "id=8; id=7");
+    }
+
+    #[test]
+    fn a_name_with_a_prefix_is_what_it_promises() {
+        for (url, line, is_kept) in [
+            ("wss://h.example/", "__Secure-id=1; Secure; Domain=h.example; Path=/x", true),
+            ("wss://h.example/", "__Secure-id=1", false),
+            ("wss://h.example/", "__SECURE-id=1", false),
+            ("ws://h.example/", "__Secure-id=1; Secure", false),
+            ("wss://h.example/a/b", "__Host-id=1; Secure; Path=/", true),
+            ("wss://h.example/", "__Host-id=1; Secure", false),
+            ("wss://h.example/", "__host-id=1; Secure; Path=/; Domain=h.example", false),
+            ("wss://h.example/", "__Host-id=1; Secure; Path=/x", false),
+            ("wss://h.example/", "__Host-id=1; Path=/", false),
+            ("ws://h.example/", "__HOST-id=1; Path=/", false),
+            ("ws://h.example/", "__Hostile=1", true),
+        ] {
+            assert_eq!(jar(&[(url, line)]).0.len(), usize::from(is_kept), "{url} {line}");
+        }
+    }
+
+    #[test]
+    fn what_came_without_tls_drives_out_nothing_that_came_with_it() {
+        for session in ["session=7; Secure", "session=7"] {
+            let mut kept = jar(&[("wss://a.example|80/", session)]);
+            for number in 0..80 {
+                let short = format!("n{number}=x");
+                let long = format!("l{number}={}; Domain=a.example", "x".repeat(4000));
+                kept.store(place("ws://a.example/"), short.as_bytes(), at(0));
+                kept.store(place("ws://a.example/"), long.as_bytes(), at(0));
+            }
+            assert!(sent(&kept, "wss://a.example|80/").contains("session=7"), "{session}");
+            assert!(kept.0.len() <= MAX_COOKIES && kept.bytes() <= MAX_BYTES);
+        }
+        // Also where there is nothing else to drop.
+        let mut kept = Jar::default();
+        for number in 0..MAX_COOKIES {
+            let line = format!("n{number}=x; Secure");
+            kept.store(place("wss://a.example/"), line.as_bytes(), at(0));
+        }
+        kept.store(place("ws://evil.example/"), b"id=1", at(0));
+        assert!(kept.0.iter().all(|kept| kept.secure) && kept.0.len() == MAX_COOKIES);
+    }
+
+    /// A server, whether over TLS, and what it sets: few names and places, so that they meet, and long values, so that the
+    /// jar is full soon.
+    fn settings() -> impl Strategy<Value = Vec<(bool, usize, char, usize, String)>> {
+        let long = prop_oneof![1..4_usize, 3000..4000_usize];
+        let attributes = "(; Domain=(a|b.a).example)?(; Path=/(p|p/q)?)?(; Max-Age=0)?";
+        let one = (any::<bool>(), 0..3_usize, prop_oneof![Just('a'), Just('b')], long, attributes);
+        proptest::collection::vec(one, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn what_came_without_tls_changes_no_secure_cookie(settings in settings()) {
+            let (mut mixed, mut alone) = (Jar::default(), Jar::default());
+            for (over_tls, host, name, long, attributes) in settings {
+                let host = ["a.example", "b.a.example", "other.example"][host];
+                let from = Destination { secure: over_tls, host, port: 80, path: "/p/q" };
+                let secure = if over_tls { "; Secure" } else { "" };
+                let line = format!("{name}={}{attributes}{secure}", "x".repeat(long));
+                mixed.store(from, line.as_bytes(), at(0));
+                if over_tls {
+                    alone.store(from, line.as_bytes(), at(0));
+                }
+            }
+            let secure = |jar: &Jar| -> Vec<_> {
+                let kept = jar.0.iter().filter(|kept| kept.secure);
+                let parts = kept.map(|it| (it.name.clone(), it.value.len(), it.domain.clone(), it.path.clone()));
+                parts.collect()
+            };
+            prop_assert_eq!(secure(&mixed), secure(&alone));
+        }
+    }
+
+    #[test]
+    fn secure_cookies_are_the_last_that_a_domain_loses() {
+        let mut kept = jar(&[("wss://h/", "session=7; Secure"), ("wss://h/", "first=1")]);
+        for number in 0..80 {
+            kept.store(place("wss://h/"), format!("n{number}=x").as_bytes(), at(0));
+        }
+        let line = sent(&kept, "wss://h/");
+        assert!(line.starts_with("session=7; ") && !line.contains("first"), "{line}");
+    }
+
+    #[test]
+    fn a_full_jar_has_room_for_another_domain() {
+        let mut kept = Jar::default();
+        for number in 0..80 {
+            kept.store(place("wss://h/"), format!("n{number}=x; Secure").as_bytes(), at(0));
+        }
+        // Without TLS it would cost one that came with it.
+        kept.store(place("ws://a.example/"), b"id=7", at(0));
+        assert_eq!(sent(&kept, "ws://a.example/"), "");
+        kept.store(place("wss://a.example/"), b"id=7", at(0));
+        assert_eq!(sent(&kept, "wss://a.example/"), "id=7");
+        assert_eq!(kept.0.len(), MAX_COOKIES);
     }
 
     #[test]

@@ -182,11 +182,16 @@ impl ConnectionBuilder {
     /// has a jar of its own, in memory only and for the connection's lifetime.
     ///
     /// The jar follows RFC 6265: `Domain`, `Path`, `Max-Age` before `Expires`, `Secure`. It is stricter in
-    /// two points: a cookie without `Domain` is sent only to the host *and port* that set it, and a
-    /// `Secure` one is accepted only over `wss`. There is no list of public suffixes: a `Domain` of one
-    /// label, such as `com`, is refused, but `co.uk` is not. The jar holds at most 64 cookies and 16 KiB;
-    /// beyond that the oldest are removed, first those of the same domain. A cookie of more than 4 KiB of
-    /// name and value is ignored. Names and values are sent back as the bytes that were received.
+    /// one point: a cookie without `Domain` is sent only to the host *and port* that set it. There is no list
+    /// of public suffixes: a `Domain` of one label, such as `com`, is refused, but `co.uk` is not. A cookie of
+    /// more than 4 KiB of name and value is ignored. Names and values are sent back as the bytes that were
+    /// received.
+    ///
+    /// A cookie that comes over `ws` cannot be `Secure`, is not sent in the place of a `Secure` one of its
+    /// name, and drives out none that came over `wss`; the prefixes `__Secure-` and `__Host-` of a name are
+    /// obeyed (RFC 6265bis, 5.4 and 5.7). The jar holds at most 64 cookies and 16 KiB; beyond that
+    /// cookies that came over `ws` are dropped, then those of the domain that has the most, those without
+    /// `Secure` and then the oldest first.
     pub fn cookie_jar(mut self, wanted: bool) -> Self {
         self.options.cookie_jar = wanted;
         self
