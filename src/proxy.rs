@@ -1,6 +1,9 @@
 //! Which proxy a connection uses: proxy URLs, the environment variables that name one, and the
 //! hosts that are reached without a proxy. Nothing here does I/O.
 
+pub(crate) mod zone;
+
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +12,8 @@ use derive_more::Display;
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
+use crate::proxy::zone::INVALID_ZONE;
+
 /// The parts of a proxy URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Proxy {
@@ -16,6 +21,8 @@ pub(crate) struct Proxy {
     pub(crate) scheme: Scheme,
     /// A host name or an IP address, without brackets.
     pub(crate) host: String,
+    /// The zone of an IPv6 address.
+    zone: Option<Box<str>>,
     /// The port; the default of the scheme if the URL has none.
     pub(crate) port: u16,
     /// The user name and the password, if the URL has any.
@@ -79,7 +86,8 @@ impl Proxy {
                 "no scheme: write http://, https://, socks4(a):// or socks5(h)://",
             ));
         }
-        let url = Url::parse(text).map_err(|_| BadProxy("not a URL"))?;
+        let (text, zone) = zone::split(text).map_err(|_| BadProxy(INVALID_ZONE))?;
+        let url = Url::parse(&text).map_err(|_| BadProxy("not a URL"))?;
         let scheme = Scheme::parse(url.scheme()).ok_or(BadProxy(
             "the scheme is none of http, https, socks4, socks4a, socks5, socks5h",
         ))?;
@@ -97,7 +105,12 @@ impl Proxy {
         if let Some(credentials) = &credentials {
             credentials.check(scheme)?;
         }
-        Ok(Proxy { scheme, host, port, credentials })
+        Ok(Proxy { scheme, host, zone, port, credentials })
+    }
+
+    /// Returns the host to dial: an IPv6 address with its zone.
+    pub(crate) fn zoned_host(&self) -> Cow<'_, str> {
+        zone::join(&self.host, self.zone.as_deref())
     }
 
     /// Checks that the proxy can be asked for this host.
@@ -406,6 +419,18 @@ mod tests {
         assert!(!shown.contains("us@er") && !shown.contains("p:w"), "{shown}");
         let v6 = proxy("socks5h://[::1]:9050");
         assert_eq!((v6.scheme, v6.host.as_str(), v6.port), (Scheme::Socks5h, "::1", 9050));
+    }
+
+    #[test]
+    fn the_zone_of_an_address_is_dialled() {
+        for url in ["http://u:p@[fe80::1%25eth0]:3128/x", "http://u:p@[fe80::1%eth0]:3128"] {
+            let parsed = proxy(url);
+            assert_eq!((parsed.host.as_str(), parsed.port), ("fe80::1", 3128));
+            assert_eq!(parsed.zoned_host(), "fe80::1%eth0");
+        }
+        assert_eq!(proxy("socks5://[fe80::1]").zoned_host(), "fe80::1");
+        let err = Proxy::parse("http://[fe80::1%a%2Fb]").unwrap_err().to_string();
+        assert!(err.contains("zone"), "{err}");
     }
 
     #[test]

@@ -75,7 +75,7 @@ async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Addresses, Error>
 async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
     let proxy = &detour.proxy;
     let within = Clock::new(Stage::Proxy, Instant::now());
-    let reached = connect::connect(plan, &proxy.host, proxy.port, &within).await;
+    let reached = connect::connect(plan, &proxy.zoned_host(), proxy.port, &within).await;
     let (plain, peer) = reached.map_err(|err| match err {
         // A closure of the application's failed, not the proxy.
         Error::Handler(_) => err,

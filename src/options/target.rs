@@ -11,6 +11,7 @@ use crate::cookies::Destination;
 use crate::error::ConfigError;
 use crate::options::request::check_credentials;
 use crate::options::secret::Secret;
+use crate::proxy::zone::{self, INVALID_ZONE};
 
 /// The target of a connection: the parts of a `ws` or `wss` URL (RFC 6455, 3).
 #[derive(Clone, Debug, PartialEq)]
@@ -58,10 +59,7 @@ impl Target {
         if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
             return Err(refuse("no host"));
         }
-        let (text, zone) = split_zone(text);
-        if zone.as_deref().is_some_and(|zone| !is_zone(zone)) {
-            return Err(refuse("the zone of the IPv6 address is no name of an interface"));
-        }
+        let (text, zone) = zone::split(text).map_err(|_| refuse(INVALID_ZONE))?;
         let url = Url::parse(&text).map_err(|err| refuse(&err.to_string()))?;
         let secure = match url.scheme() {
             "ws" => false,
@@ -97,10 +95,7 @@ impl Target {
 
     /// Returns the host to dial: an IPv6 address with its zone.
     pub(crate) fn zoned_host(&self) -> Cow<'_, str> {
-        match &self.zone {
-            Some(zone) => format!("{}%{zone}", self.host).into(),
-            None => self.host.as_str().into(),
-        }
+        zone::join(&self.host, self.zone.as_deref())
     }
 
     /// Returns the value of `Origin` as browsers and WebSocketApp derive it from the target, in two pieces.
@@ -113,31 +108,6 @@ impl Target {
         let path = self.resource.split('?').next().unwrap_or_default();
         Destination { secure: self.secure, host: &self.host, port: self.port, path }
     }
-}
-
-/// Takes the zone out of an IPv6 address in brackets, because the URL standard knows none. Behind the address stands `%25`
-/// (RFC 6874, 2) or, as people write it, `%`.
-fn split_zone(text: &str) -> (Cow<'_, str>, Option<Box<str>>) {
-    let split = || {
-        let begin = text.find("://")? + 3;
-        let end = text[begin..].find(['/', '?', '#', '\\']).map_or(text.len(), |end| begin + end);
-        // Behind the user info, which may have brackets too.
-        let begin = text[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
-        let inner = text[begin..end].strip_prefix('[')?;
-        let (addr, zone) = inner[..inner.find(']')?].split_once('%')?;
-        let rest = begin + 1 + addr.len();
-        let rest = &text[rest + 1 + zone.len()..];
-        let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
-        let zone = percent_decode_str(zone).decode_utf8_lossy().into();
-        Some((format!("{}{rest}", &text[..begin + 1 + addr.len()]).into(), Some(zone)))
-    };
-    split().unwrap_or((text.into(), None))
-}
-
-/// Returns whether an interface may be named like this: printable, and no longer than any system's.
-fn is_zone(zone: &str) -> bool {
-    let is_valid = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'/');
-    (1..=64).contains(&zone.len()) && zone.bytes().all(is_valid)
 }
 
 /// Returns Basic credentials (RFC 7617) from `user:password@`, percent-decoded; `None` without any.
