@@ -321,3 +321,29 @@ async fn the_header_lines_that_a_redirect_leaves_out_are_logged_by_their_names()
         1
     );
 }
+
+#[actix::test]
+async fn a_fragment_is_warned_of_wherever_its_url_comes_from() {
+    let (log, _guard) = Log::start("actix_ws_client=warn");
+    let warnings = || {
+        let logged = log.0.lock().unwrap().clone();
+        let about = |record: &&(String, Fields)| {
+            record.1.get("message").is_some_and(|text| text.contains("fragment"))
+        };
+        assert!(!format!("{logged:?}").contains("hunter2"), "{logged:?}");
+        logged.iter().filter(about).count()
+    };
+    let server = Server::start(Script::accept().send_close(1000, ""));
+    let with_fragment = format!("{}#hunter2", server.url());
+    to(&with_fragment).run().await.unwrap();
+    assert_eq!(warnings(), 1);
+    let url = with_fragment.clone();
+    let made = to(server.url()).url_with(move |_: Attempt| {
+        let url = url.clone();
+        async move { Ok::<_, String>(url) }
+    });
+    made.run().await.unwrap();
+    assert_eq!(warnings(), 2);
+    to(server.url()).run().await.unwrap();
+    assert_eq!(warnings(), 2);
+}

@@ -8,7 +8,7 @@ use crate::options::per_dial::Lines;
 use crate::options::request::check_headers;
 use crate::options::secret::Secret;
 use crate::options::shared::shared;
-use crate::options::target::Target;
+use crate::options::target::{Target, warn_of_fragment};
 use crate::proxy::{Proxy, Scheme};
 use crate::tls::{LazyTlsClient, TlsClient};
 
@@ -73,6 +73,7 @@ impl Plan {
     /// # Errors
     /// As [`Target::parse`] and [`Options::proxy_for`], and when TLS cannot be set up.
     pub(crate) fn with_url(&self, made: &Secret) -> Result<Plan, ConfigError> {
+        warn_of_fragment(made.reveal());
         self.with_target(Target::parse(made.reveal())?)
     }
 
