@@ -2,10 +2,14 @@
 //!
 //! The table is that of docs/design.md, "Odd lines in the head of a reply": a row here for each row there.
 
-use actix_ws_client::error::ProxyError;
-use actix_ws_client::testing::{Script, Server};
-use actix_ws_client::{Connection, Error, Outcome, OutcomeKind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_ws_client::error::{ProxyError, Refusal, Stage};
+use actix_ws_client::testing::{Journal, Script, Server};
+use actix_ws_client::{Connection, ConnectionBuilder, Error, Outcome, OutcomeKind};
 use bytes::Bytes;
+use tokio::time::Instant;
 
 /// A kind of odd line, and what becomes of a reply that has one.
 struct Row {
@@ -285,5 +289,100 @@ async fn a_status_that_is_none_counts_as_a_failure_of_the_server() {
         let outcome = dialled(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n")).await;
         assert_eq!(outcome.kind, OutcomeKind::Failed, "{status}");
         assert_eq!(outcome.error.unwrap().status(), status.parse().ok());
+    }
+}
+
+/// A connection, over pipes in memory, whose first host plays this script. For a paused clock, which jumps to the next
+/// timer.
+fn simulated(script: Script) -> ConnectionBuilder {
+    let builder = Connection::builder("ws://h/").no_reconnect().proxy_from_env(false);
+    builder.transport_with(move |_, _| {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let script = script.clone();
+        actix::spawn(async move { script.play(&mut theirs, 0, &Journal::new()).await });
+        async { Ok(ours) }
+    })
+}
+
+#[actix::test]
+async fn a_body_that_does_not_come_costs_two_seconds_and_not_the_whole_dial() {
+    tokio::time::pause();
+    let reply = "HTTP/1.1 503 Busy\r\nContent-Length: 99\r\n\r\nbusy";
+    let builder = simulated(Script::raw_reply(reply).stall_forever());
+    let begin = Instant::now();
+    let refusal = refusal(builder.run().await.unwrap());
+    assert_eq!((refusal.status, &refusal.body[..]), (503, &b"busy"[..]));
+    let took = begin.elapsed();
+    assert!((2.0..2.2).contains(&took.as_secs_f64()), "{took:?}");
+}
+
+#[actix::test]
+async fn the_status_of_a_head_that_stalls_is_not_lost_to_the_deadline() {
+    tokio::time::pause();
+    let seconds = Duration::from_secs;
+    let builder = || {
+        simulated(Script::raw_reply("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nX-Mo").stall_forever())
+    };
+    let begin = Instant::now();
+    let refused = refusal(builder().connect_timeout(seconds(5)).run().await.unwrap());
+    assert_eq!((refused.status, refused.retry_after()), (503, Some(seconds(7))));
+    assert!((5.0..5.2).contains(&begin.elapsed().as_secs_f64()), "{:?}", begin.elapsed());
+
+    // A redirect whose target is not known in time may work the next time.
+    let away = "HTTP/1.1 302 x\r\nLocation: /next\r\nX-Mo";
+    let error = simulated(Script::raw_reply(away).stall_forever()).run().await.unwrap().error;
+    assert!(matches!(error, Some(Error::Timeout(Stage::Upgrade))), "{error:?}");
+
+    // As soon as the status is known, and not before; and what begins an open connection is no refusal.
+    for (head, status) in [
+        ("HTTP/1.1 40", None),
+        ("HTTP/1.1 404", None),
+        ("HTTP/1.1 404 ", Some(404)),
+        ("HTTP/1.1 302 x\r\nLoca", Some(302)),
+        ("HTTP/1.1 101 x\r\nUpgrade: web", None),
+        ("HTTP/1.1 103 x\r\n\r\nHTTP/1.1 10", None),
+        ("HTTP/1.1 103 x\r\n\r\nHTTP/1.1 429 x\r\n", Some(429)),
+    ] {
+        let builder = simulated(Script::raw_reply(head).stall_forever());
+        let error = builder.redirects(0).run().await.unwrap().error.unwrap();
+        match status {
+            Some(_) => assert_eq!(error.status(), status, "{head}"),
+            None => assert!(matches!(error, Error::Timeout(Stage::Upgrade)), "{head}: {error}"),
+        }
+    }
+}
+
+#[actix::test]
+async fn the_status_of_a_proxys_head_that_stalls_is_not_lost_either() {
+    tokio::time::pause();
+    let seconds = Duration::from_secs;
+    for (head, status) in [
+        ("HTTP/1.1 407 Who\r\nProxy-Auth", Some(407)),
+        ("HTTP/1.1 101 x\r\n", None),
+        ("HTTP/1.1 200 OK\r\n", None),
+        ("HTTP/1.1 100 x\r\n", None),
+    ] {
+        for limits in [(seconds(5), None), (seconds(9), Some(seconds(3)))] {
+            let builder = simulated(Script::raw_reply(head).stall_forever()).proxy("http://p");
+            let builder = builder.connect_timeout(limits.0).proxy_timeout(limits.1);
+            let begin = Instant::now();
+            let error = builder.run().await.unwrap().error.unwrap();
+            match (status, &error) {
+                (Some(status), Error::Proxy(ProxyError::Status(refusal))) => {
+                    assert_eq!(refusal.status, status);
+                }
+                (None, Error::Timeout(Stage::Proxy)) => {}
+                _ => panic!("{head}: {error}"),
+            }
+            let limit = limits.1.unwrap_or(limits.0);
+            assert!(begin.elapsed() < limit + Duration::from_millis(200), "{head}");
+        }
+    }
+}
+
+fn refusal(outcome: Outcome) -> Arc<Refusal> {
+    match outcome.error {
+        Some(Error::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
     }
 }

@@ -9,6 +9,8 @@ use crate::error::Stage;
 
 /// The clock of one dial. Cells, because the stages and the deadline around them share it.
 pub(crate) struct Clock {
+    /// When the dial has to end; `None` for never.
+    deadline: Option<Instant>,
     stage: Cell<Stage>,
     /// When the current stage began.
     since: Cell<Instant>,
@@ -19,7 +21,18 @@ pub(crate) struct Clock {
 impl Clock {
     /// Begins the first stage.
     pub(crate) fn new(stage: Stage, now: Instant) -> Clock {
-        Clock { stage: Cell::new(stage), since: Cell::new(now), spent: Cell::default() }
+        let (stage, since) = (Cell::new(stage), Cell::new(now));
+        Clock { deadline: None, stage, since, spent: Cell::default() }
+    }
+
+    /// Sets when the dial has to end.
+    pub(crate) fn until(self, deadline: Option<Instant>) -> Clock {
+        Clock { deadline, ..self }
+    }
+
+    /// Returns when the dial has to end; `None` for never.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Returns the current stage.

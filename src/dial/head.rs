@@ -1,9 +1,12 @@
-//! The head of an HTTP reply, verified as the reply to an upgrade or to CONNECT. Pure.
+//! The head of an HTTP reply, verified as the reply to an upgrade or to CONNECT.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
 
 use crate::dial::redact::quoted;
 use crate::dial::reply::{self, Flaw};
@@ -29,6 +32,19 @@ pub(super) struct Head {
     flaw: Option<HandshakeError>,
 }
 
+/// Reads more of a head. Returns `None` if nothing has come at the deadline.
+pub(super) async fn read_more<S: AsyncRead + Unpin>(
+    transport: &mut S,
+    inbox: &mut BytesMut,
+    deadline: Option<Instant>,
+) -> Option<io::Result<usize>> {
+    let read = transport.read_buf(inbox);
+    match deadline {
+        Some(deadline) => timeout_at(deadline, read).await.ok(),
+        None => Some(read.await),
+    }
+}
+
 /// Removes a head from the front of `inbox` and parses it. Returns `None` if it has not arrived in full.
 ///
 /// # Errors
@@ -48,8 +64,8 @@ pub(super) fn take(inbox: &mut BytesMut) -> Result<Option<Head>, HandshakeError>
     Ok(Some(head))
 }
 
-/// Returns the head of a refusal that ended before its empty line: its status must not be lost. Returns `None` if the
-/// status is missing too, or is none of a refusal.
+/// Returns the head of a refusal that ended, or came to a halt, before its empty line: its status must not be lost. Returns
+/// `None` if the status is missing too, or is none of a refusal.
 pub(super) fn take_cut(inbox: &mut BytesMut) -> Option<Head> {
     let reply = reply::read(inbox, true).ok().flatten()?;
     let head = Head::new(&reply, inbox);

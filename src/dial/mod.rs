@@ -81,6 +81,7 @@ pub(crate) async fn dial(
 ) -> Dialled {
     let asked = plan.clone();
     let deadline = clock.since().checked_add(plan.options.connect_timeout);
+    let clock = clock.until(deadline);
     let opened = {
         let opening = pin!(follow_redirects(&mut plan, &attempt, &jar, &clock));
         match deadline {
@@ -154,6 +155,10 @@ async fn follow_redirects(
             Err(DialError::Refused(refused)) if limit > 0 && refused.is_redirect() => refused,
             result => return result,
         };
+        // Its head came to no end, so that the deadline passed.
+        if clock.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+            return Err(Error::Timeout(clock.get()).into());
+        }
         if followed == limit {
             return Err(Error::Redirect(RedirectError::TooMany { limit }).into());
         }
@@ -229,9 +234,13 @@ async fn open(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, 
     };
     clock.set(Stage::Upgrade);
     let Upgraded { link, leftover, status, headers, deflate } =
-        upgrade::upgrade(plan, Some(jar), link).await.map_err(|err| match (&plan.tls, err) {
-            (Some(tls), DialError::Failed(err)) => tls.explain_late(err, certificate_wanted).into(),
-            (_, err) => err,
+        upgrade::upgrade(plan, Some(jar), link, clock.deadline()).await.map_err(|err| {
+            match (&plan.tls, err) {
+                (Some(tls), DialError::Failed(err)) => {
+                    tls.explain_late(err, certificate_wanted).into()
+                }
+                (_, err) => err,
+            }
         })?;
     let extensions = deflate.is_some().then(|| headers.list("Sec-WebSocket-Extensions"));
     // The upgrade has verified that it is one of those offered.

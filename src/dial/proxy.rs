@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout_at};
 
 use crate::dial::addresses::Addresses;
 use crate::dial::clock::Clock;
@@ -41,18 +41,20 @@ pub(super) async fn tunnel(
         _ => None,
     };
     stage.set(Stage::Proxy);
+    let limit = plan.options.proxy_timeout.and_then(|limit| Instant::now().checked_add(limit));
+    let deadline = limit.into_iter().chain(stage.deadline()).min();
     let opened = async {
         match (detour.proxy.scheme, addrs) {
             (Scheme::Http | Scheme::Https, _) => {
-                let (plain, peer) = connect_to_proxy(plan, detour).await?;
-                Ok((request_tunnel(plain, &detour.proxy, plan).await?, peer))
+                let (reached, peer) = connect_to_proxy(plan, detour).await?;
+                Ok((request_tunnel(reached, detour, plan, deadline).await?, peer))
             }
             (_, None) => Ok(socks_by_name(plan, detour).await?),
             (_, Some(addrs)) => Ok(socks_by_address(plan, detour, addrs).await?),
         }
     };
-    match plan.options.proxy_timeout {
-        Some(limit) => timeout(limit, opened).await.map_err(|_| Error::Timeout(Stage::Proxy))?,
+    match limit {
+        Some(limit) => timeout_at(limit, opened).await.map_err(|_| Error::Timeout(Stage::Proxy))?,
         None => opened.await,
     }
 }
@@ -149,10 +151,11 @@ async fn socks_by_address(
 /// Requests a tunnel from an HTTP proxy, and reads the head of its reply.
 async fn request_tunnel(
     mut plain: BaseTransport,
-    proxy: &Proxy,
+    detour: &Detour,
     plan: &Plan,
+    deadline: Option<Instant>,
 ) -> Result<BaseTransport, DialError> {
-    let request = request(proxy, &plan.target, plan.proxy_user_agent());
+    let request = request(&detour.proxy, &plan.target, plan.proxy_user_agent());
     plain.write_all(request.as_bytes()).await.map_err(transport_error)?;
     plain.flush().await.map_err(transport_error)?;
     let mut inbox = BytesMut::new();
@@ -160,11 +163,11 @@ async fn request_tunnel(
     loop {
         let invalid = |err: &dyn ToString| Error::Proxy(ProxyError::Reply(err.to_string().into()));
         let Some(head) = head::take(&mut inbox).map_err(|err| invalid(&err))? else {
-            let read = plain.read_buf(&mut inbox).await;
-            if matches!(read, Ok(count) if count > 0) {
-                continue;
+            match head::read_more(&mut plain, &mut inbox, deadline).await {
+                Some(Ok(count)) if count > 0 => continue,
+                Some(read) => return Err(broken_off(plain, inbox, read.err())),
+                None => return Err(stalled(plain, inbox)),
             }
-            return Err(broken_off(plain, inbox, read.err()));
         };
         match head.status {
             // A 2xx to CONNECT has no body, whatever its header lines say (RFC 9110, 9.3.6).
@@ -183,18 +186,24 @@ async fn request_tunnel(
 }
 
 /// Returns the error for a reply that broke off: its status, if that had arrived and is a refusal.
-fn broken_off(plain: BaseTransport, mut inbox: BytesMut, err: Option<io::Error>) -> DialError {
-    match head::take_cut(&mut inbox).filter(|head| !matches!(head.status, 200..=299)) {
-        Some(head) => {
-            let refused = UnreadRefusal::new(head, inbox, Link::Plain(plain));
-            DialError::RefusedByProxy(Box::new(refused))
-        }
-        None => {
-            let reason = "the proxy ended the connection before its reply";
-            let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, reason);
-            transport_error(err.unwrap_or_else(ended)).into()
-        }
-    }
+fn broken_off(plain: BaseTransport, inbox: BytesMut, err: Option<io::Error>) -> DialError {
+    cut_refusal(plain, inbox).unwrap_or_else(|| {
+        let reason = "the proxy ended the connection before its reply";
+        let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, reason);
+        transport_error(err.unwrap_or_else(ended)).into()
+    })
+}
+
+/// Returns the error for a reply whose head was not there at the deadline.
+fn stalled(plain: BaseTransport, inbox: BytesMut) -> DialError {
+    cut_refusal(plain, inbox).unwrap_or_else(|| Error::Timeout(Stage::Proxy).into())
+}
+
+/// Returns the refusal that a head which is cut is, if its status had arrived.
+fn cut_refusal(plain: BaseTransport, mut inbox: BytesMut) -> Option<DialError> {
+    let head = head::take_cut(&mut inbox).filter(|head| !matches!(head.status, 200..=299))?;
+    let refused = UnreadRefusal::new(head, inbox, Link::Plain(plain));
+    Some(DialError::RefusedByProxy(Box::new(refused)))
 }
 
 /// Makes the head of the request. The credentials are all that the application chose of it, and they are encoded, so that
@@ -275,7 +284,7 @@ impl AsyncWrite for Unread {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
     use crate::backoff::Reconnect;

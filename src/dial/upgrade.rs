@@ -8,7 +8,8 @@ use std::io;
 use std::time::SystemTime;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
 
 use crate::cookies::Jar;
 use crate::dial::awc::{Key, PendingKey};
@@ -16,7 +17,7 @@ use crate::dial::head::{self, Head};
 use crate::dial::link::Link;
 use crate::dial::refusal::{DialError, UnreadRefusal};
 use crate::dial::trace::Trace;
-use crate::error::{Error, HandshakeError};
+use crate::error::{Error, HandshakeError, Stage};
 use crate::headers::Headers;
 use crate::options::Plan;
 use crate::proto::compression::Agreed;
@@ -40,12 +41,13 @@ const TYPICAL_HEAD: usize = 768;
 /// Upgrades `link` to a WebSocket. The request carries the cookies of `jar`.
 ///
 /// # Errors
-/// `Refused` for a status other than 101; `Handshake` for a reply that breaks a rule; `Io` or `Tls` for a transport
-/// that failed.
+/// `Refused` for a status other than 101, also if the rest of its head has not come at the deadline; `Handshake` for a
+/// reply that breaks a rule; `Io` or `Tls` for a transport that failed; `Timeout`.
 pub(super) async fn upgrade(
     plan: &Plan,
     jar: Option<&RefCell<Jar>>,
     mut link: Link,
+    deadline: Option<Instant>,
 ) -> Result<Upgraded, DialError> {
     let (pending, key) = PendingKey::new().map_err(Error::Handshake)?;
     let trace = Trace::new(&plan.options);
@@ -59,8 +61,9 @@ pub(super) async fn upgrade(
     }
     drop(request);
     let mut inbox = BytesMut::with_capacity(TYPICAL_HEAD);
-    let head = match read_reply(&mut link, &mut inbox, trace.as_ref()).await {
+    let head = match read_reply(&mut link, &mut inbox, trace.as_ref(), deadline).await {
         Ok(head) => head,
+        Err(ReplyError::Timeout) => return Err(Error::Timeout(Stage::Upgrade).into()),
         Err(ReplyError::Invalid(err)) => return Err(Error::Handshake(err).into()),
         Err(ReplyError::Transport(err)) => return Err(transport_error(write_error, err).into()),
     };
@@ -110,6 +113,8 @@ enum ReplyError {
     Invalid(HandshakeError),
     /// The transport failed or ended first.
     Transport(io::Error),
+    /// The deadline passed first.
+    Timeout,
 }
 
 /// Reads the head of the final reply, and skips interim ones.
@@ -117,20 +122,24 @@ async fn read_reply(
     link: &mut Link,
     inbox: &mut BytesMut,
     trace: Option<&Trace>,
+    deadline: Option<Instant>,
 ) -> Result<Head, ReplyError> {
     let mut interim = 0;
     loop {
         let Some(head) = head::take(inbox).map_err(ReplyError::Invalid)? else {
-            let read = link.read_buf(inbox).await;
-            if matches!(read, Ok(count) if count > 0) {
+            let read = head::read_more(link, inbox, deadline).await;
+            if matches!(read, Some(Ok(count)) if count > 0) {
                 continue;
             }
             if let Some(head) = head::take_cut(inbox) {
                 return Ok(head);
             }
             let reason = "the connection ended before the reply did";
-            let ended = io::Error::new(io::ErrorKind::UnexpectedEof, reason);
-            return Err(ReplyError::Transport(read.err().unwrap_or(ended)));
+            let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, reason);
+            return Err(match read {
+                None => ReplyError::Timeout,
+                Some(read) => ReplyError::Transport(read.err().unwrap_or_else(ended)),
+            });
         };
         if let Some(trace) = trace {
             trace.log_reply(&head);
@@ -169,7 +178,7 @@ mod tests {
     use std::pin::pin;
     use std::task::Poll;
 
-    use tokio::io::{AsyncBufReadExt, BufReader, duplex};
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, duplex};
 
     use super::*;
     use crate::backoff::Reconnect;
@@ -221,7 +230,7 @@ mod tests {
                 theirs
             };
             let link = Link::Plain(BaseTransport::Custom(Box::new(ours)));
-            let (upgraded, _theirs) = tokio::join!(upgrade(&plan, None, link), served);
+            let (upgraded, _theirs) = tokio::join!(upgrade(&plan, None, link, None), served);
             let upgraded = upgraded.ok().unwrap();
             assert_eq!((upgraded.status, &upgraded.leftover[..]), (101, &b"rest"[..]));
             assert!(upgraded.leftover.capacity() <= TYPICAL_HEAD, "{length}");
@@ -235,7 +244,7 @@ mod tests {
         let asked = async || {
             let (ours, mut theirs) = duplex(1 << 10);
             let link = Link::Plain(BaseTransport::Custom(Box::new(ours)));
-            let mut upgrade = pin!(upgrade(&plan, None, link));
+            let mut upgrade = pin!(upgrade(&plan, None, link, None));
             let early = poll_fn(|cx| Poll::Ready(upgrade.as_mut().poll(cx))).await;
             assert!(early.is_pending());
             tokio::task::yield_now().await;
