@@ -46,7 +46,8 @@ pub(super) async fn tunnel(
     let opened = async {
         match (detour.proxy.scheme, addrs) {
             (Scheme::Http | Scheme::Https, _) => {
-                let (reached, peer) = connect_to_proxy(plan, detour).await?;
+                let reached = connect_to_proxy(plan, detour).await?;
+                let peer = reached.peer;
                 Ok((request_tunnel(reached, detour, plan, deadline).await?, peer))
             }
             (_, None) => Ok(socks_by_name(plan, detour).await?),
@@ -73,8 +74,17 @@ async fn resolve_target(plan: &Plan, scheme: Scheme) -> Result<Addresses, Error>
     Ok(Addresses::new(addrs, None))
 }
 
+/// The transport to the proxy itself.
+struct Reached {
+    plain: BaseTransport,
+    /// The address of the proxy, if it is known.
+    peer: Option<SocketAddr>,
+    /// Whether the proxy requested a client certificate and there was none to send.
+    certificate_wanted: bool,
+}
+
 /// Connects to the proxy itself, with TLS if its URL says so.
-async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
+async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Reached, Error> {
     let proxy = &detour.proxy;
     let within = Clock::new(Stage::Proxy, Instant::now());
     let reached = connect::connect(plan, &proxy.zoned_host(), proxy.port, &within).await;
@@ -84,7 +94,7 @@ async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error>
         err => Error::Proxy(ProxyError::Unreachable(Arc::new(err))),
     })?;
     let Some(tls) = &detour.tls else {
-        return Ok((plain, peer));
+        return Ok(Reached { plain, peer, certificate_wanted: false });
     };
     let record = Record::default();
     let plain = Recorded::new(plain, record.clone());
@@ -92,7 +102,9 @@ async fn connect_to_proxy(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error>
         Error::Tls(err) => Error::Proxy(ProxyError::Tls(hint_at_plain_proxy(err, &record))),
         err => err,
     })?;
-    Ok((BaseTransport::Custom(Box::new(secured)), peer))
+    let certificate_wanted = tls::client_certificate_wanted(&secured);
+    let plain = BaseTransport::Custom(Box::new(secured));
+    Ok(Reached { plain, peer, certificate_wanted })
 }
 
 /// Names a proxy that does not speak TLS as the reason why the handshake failed, as far as its first byte shows that.
@@ -114,7 +126,7 @@ fn hint_at_plain_proxy(err: TlsError, record: &Record) -> TlsError {
 
 /// Opens a SOCKS tunnel to a host whose name the proxy resolves.
 async fn socks_by_name(plan: &Plan, detour: &Detour) -> Result<Tunnel, Error> {
-    let (plain, peer) = connect_to_proxy(plan, detour).await?;
+    let Reached { plain, peer, .. } = connect_to_proxy(plan, detour).await?;
     let target = socks::Target::Name(&plan.target.host, plan.target.port);
     let plain = socks::connect(plain, &detour.proxy, target).await.map_err(Error::Proxy)?;
     Ok((plain, peer))
@@ -131,7 +143,7 @@ async fn socks_by_address(
     loop {
         let addr = next.expect("there is one, and the last one returns");
         // After a refusal a SOCKS proxy closes the connection, so that each address needs a new one.
-        let (plain, peer) = connect_to_proxy(plan, detour).await?;
+        let Reached { plain, peer, .. } = connect_to_proxy(plan, detour).await?;
         let err = match socks::connect(plain, &detour.proxy, socks::Target::Addr(addr)).await {
             Ok(plain) => return Ok((plain, peer)),
             Err(err) => err,
@@ -150,24 +162,31 @@ async fn socks_by_address(
 
 /// Requests a tunnel from an HTTP proxy, and reads the head of its reply.
 async fn request_tunnel(
-    mut plain: BaseTransport,
+    reached: Reached,
     detour: &Detour,
     plan: &Plan,
     deadline: Option<Instant>,
 ) -> Result<BaseTransport, DialError> {
+    let Reached { mut plain, certificate_wanted, .. } = reached;
+    let failed = |err| transport_error(err, detour, certificate_wanted);
     let request = request(&detour.proxy, &plan.target, plan.proxy_user_agent());
-    plain.write_all(request.as_bytes()).await.map_err(transport_error)?;
-    plain.flush().await.map_err(transport_error)?;
+    plain.write_all(request.as_bytes()).await.map_err(failed)?;
+    plain.flush().await.map_err(failed)?;
     let mut inbox = BytesMut::new();
     let mut interim = 0;
     loop {
         let invalid = |err: &dyn ToString| Error::Proxy(ProxyError::Reply(err.to_string().into()));
         let Some(head) = head::take(&mut inbox).map_err(|err| invalid(&err))? else {
-            match head::read_more(&mut plain, &mut inbox, deadline).await {
-                Some(Ok(count)) if count > 0 => continue,
-                Some(read) => return Err(broken_off(plain, inbox, read.err())),
-                None => return Err(stalled(plain, inbox)),
+            let read = head::read_more(&mut plain, &mut inbox, deadline).await;
+            if matches!(read, Some(Ok(count)) if count > 0) {
+                continue;
             }
+            let error = match read {
+                Some(read) => failed(read.err().unwrap_or_else(ended_early)),
+                None => Error::Timeout(Stage::Proxy),
+            };
+            // The status of a refusal is not lost to what ended its head.
+            return Err(cut_refusal(plain, inbox).unwrap_or_else(|| error.into()));
         };
         match head.status {
             // A 2xx to CONNECT has no body, whatever its header lines say (RFC 9110, 9.3.6).
@@ -185,18 +204,10 @@ async fn request_tunnel(
     }
 }
 
-/// Returns the error for a reply that broke off: its status, if that had arrived and is a refusal.
-fn broken_off(plain: BaseTransport, inbox: BytesMut, err: Option<io::Error>) -> DialError {
-    cut_refusal(plain, inbox).unwrap_or_else(|| {
-        let reason = "the proxy ended the connection before its reply";
-        let ended = || io::Error::new(io::ErrorKind::UnexpectedEof, reason);
-        transport_error(err.unwrap_or_else(ended)).into()
-    })
-}
-
-/// Returns the error for a reply whose head was not there at the deadline.
-fn stalled(plain: BaseTransport, inbox: BytesMut) -> DialError {
-    cut_refusal(plain, inbox).unwrap_or_else(|| Error::Timeout(Stage::Proxy).into())
+/// Returns the error for a proxy that ended the connection.
+fn ended_early() -> io::Error {
+    let reason = "the proxy ended the connection before its reply";
+    io::Error::new(io::ErrorKind::UnexpectedEof, reason)
 }
 
 /// Returns the refusal that a head which is cut is, if its status had arrived.
@@ -227,10 +238,21 @@ fn request(proxy: &Proxy, target: &Target, user_agent: Option<&str>) -> String {
     head
 }
 
-fn transport_error(err: io::Error) -> Error {
-    Error::Proxy(match tls::alert(&err) {
-        Some(alert) => ProxyError::Tls(alert),
-        None => ProxyError::Io(err.into()),
+/// Returns the error for a transport to the proxy that failed before its reply. With TLS 1.3 the proxy judges our
+/// certificate only then.
+fn transport_error(err: io::Error, detour: &Detour, certificate_wanted: bool) -> Error {
+    let err = match tls::alert(&err) {
+        Some(alert) => Error::Tls(alert),
+        None => Error::Io(err.into()),
+    };
+    let explained = match &detour.tls {
+        Some(tls) => tls.explain_late(err, certificate_wanted),
+        None => err,
+    };
+    Error::Proxy(match explained {
+        Error::Tls(err) => ProxyError::Tls(err),
+        Error::Io(err) => ProxyError::Io(err),
+        other => ProxyError::Unreachable(Arc::new(other)),
     })
 }
 

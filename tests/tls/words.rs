@@ -184,6 +184,32 @@ async fn a_proxys_certificate_is_said_to_be_the_proxys() {
     says(&error.to_string(), &["localhost", "self-signed", "`Tls::ca_file` in `proxy_tls`"]);
 }
 
+/// With TLS 1.3 the proxy judges our certificate behind the handshake: its answer to CONNECT is an alert, or none.
+#[actix::test]
+async fn what_a_proxy_thinks_of_our_certificate_is_said_to_be_the_proxys() {
+    for (versions, ask) in
+        [(OLD, Ask::Required), (NEW, Ask::Required), (OLD, Ask::Optional), (NEW, Ask::Optional)]
+    {
+        let setup = Setup::new(&["localhost"]).versions(versions);
+        let alerts = matches!(ask, Ask::Required);
+        let proxy = setup.clients(ask, &[EC]).serve(Script::raw_reply("").drop_connection());
+        let builder = actix_ws_client::Connection::builder("ws://feed.invalid/")
+            .proxy_from_env(false)
+            .proxy(format!("https://localhost:{}", proxy.port))
+            .proxy_tls(trusting(&proxy.pem))
+            .no_reconnect();
+        let run = tokio::time::timeout(std::time::Duration::from_secs(30), builder.run());
+        let error = run.await.expect("the run ends").unwrap().error.unwrap();
+        assert_eq!(error.stage(), "proxy", "{error}");
+        let words = if alerts {
+            "the proxy ended the handshake with the alert certificate_required"
+        } else {
+            "requested a client certificate"
+        };
+        says(&error.to_string(), &[words, "proxy", "`Tls::client_cert_file` in `proxy_tls`"]);
+    }
+}
+
 #[test]
 fn a_key_that_does_not_fit_names_both_files() {
     let scratch = Scratch::new("both-files");
