@@ -18,12 +18,16 @@ pub struct Headers {
 const LEN_BYTES: usize = size_of::<u32>();
 
 /// Names of headers whose values are never shown in `Debug`, logs or errors.
-const SECRET_NAMES: [&str; 6] = [
+const SECRET_NAMES: [&str; 9] = [
     "authorization",
     "proxy-authorization",
     "cookie",
     "set-cookie",
+    // Challenges, and answers to credentials: with a nonce, a digest or a token of a scheme.
     "www-authenticate",
+    "proxy-authenticate",
+    "authentication-info",
+    "proxy-authentication-info",
     // A redirect may contain user info or a ticket.
     "location",
 ];
@@ -178,8 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn debug_hides_cookies_and_locations() {
-        let secrets = [("Set-Cookie", "id=hunter2"), ("location", "ws://us:hunter2@h")];
+    fn debug_hides_cookies_locations_and_challenges() {
+        let secrets = [
+            ("Set-Cookie", "id=hunter2"),
+            ("location", "ws://us:hunter2@h"),
+            ("Proxy-Authenticate", "NTLM hunter2"),
+            ("Authentication-Info", "rspauth=hunter2"),
+        ];
         let headers: Headers = [("Upgrade", "websocket")].into_iter().chain(secrets).collect();
         let shown = format!("{headers:?}");
         assert!(shown.contains("websocket") && !shown.contains("hunter2"), "{shown}");

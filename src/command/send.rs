@@ -1,5 +1,6 @@
 //! Sending a message.
 
+use std::fmt;
 use std::time::Duration;
 
 use actix::Message;
@@ -20,7 +21,10 @@ use crate::proto::message::Payload;
 ///
 /// let subscribe = command::Send::text(r#"{"op":"subscribe"}"#);
 /// ```
-#[derive(Clone, Debug, Message)]
+///
+/// `Debug` shows only the length of the message, and so does that of [`SendError`] and [`Unsent`]: a
+/// first message often holds a key, and `unwrap` prints what it panics on.
+#[derive(Clone, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Send {
     pub(crate) payload: Payload,
@@ -108,7 +112,7 @@ impl SendBatch {
 }
 
 /// The part of a batch that was refused. All messages before it were accepted.
-#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+#[derive(Clone, Display, Error, PartialEq, Eq)]
 #[display("{error}, {} more behind it", rest.len())]
 pub struct Unsent {
     /// The refusal of the first refused message, with that message.
@@ -133,7 +137,7 @@ impl Accepted {
 }
 
 /// Why a message was refused. Each variant returns the message.
-#[derive(Clone, Debug, Display, Error, PartialEq, Eq)]
+#[derive(Clone, Display, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// No socket is open. Wait for the next `event::Open`.
@@ -182,6 +186,46 @@ impl SendError {
             | SendError::TooLarge(payload)
             | SendError::Closed(payload) => payload,
         }
+    }
+}
+
+/// A message whose `Debug` shows its kind and its length.
+struct Hidden<'a>(&'a Payload);
+
+impl fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.0.as_text().is_some() { "Text" } else { "Binary" };
+        write!(f, "{kind}({} bytes)", self.0.len())
+    }
+}
+
+impl fmt::Debug for Send {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Send")
+            .field("payload", &Hidden(&self.payload))
+            .field("more", &self.more)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unsent")
+            .field("error", &self.error)
+            .field("rest", &format_args!("{} messages", self.rest.len()))
+            .finish()
+    }
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, payload) = match self {
+            SendError::NotOpen(payload) => ("NotOpen", payload),
+            SendError::Full(payload) => ("Full", payload),
+            SendError::TooLarge(payload) => ("TooLarge", payload),
+            SendError::Closed(payload) => ("Closed", payload),
+        };
+        f.debug_tuple(name).field(&Hidden(payload)).finish()
     }
 }
 

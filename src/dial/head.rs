@@ -92,7 +92,17 @@ fn not_http(inbox: &[u8]) -> Arc<str> {
         }
         // RFC 8446, 5.1: a record of TLS with an alert, or of its handshake.
         [0x15 | 0x16, 3, ..] => "it is TLS, so the URL needs wss, or https for a proxy".into(),
-        line => format!("it begins with {}", quoted(line)).into(),
+        // A server of another protocol may quote our request line, and the URL begins with a slash.
+        line => {
+            let skipped = if line.starts_with(b"HTTP/") { b"HTTP/".len() } else { 0 };
+            let slash = line[skipped..].iter().position(|&byte| byte == b'/');
+            match slash {
+                Some(slash) => {
+                    format!("it begins with {}\u{2026}", quoted(&line[..skipped + slash])).into()
+                }
+                None => format!("it begins with {}", quoted(line)).into(),
+            }
+        }
     }
 }
 
@@ -380,6 +390,16 @@ mod tests {
     fn what_is_not_http_is_refused_at_its_first_bytes() {
         let refused = |text: &str| take(&mut BytesMut::from(text)).unwrap_err().to_string();
         assert_eq!(refused("SSH-2.0\r\nx"), "it is not HTTP: it begins with \"SSH-2.0\"");
+        for quoting in [
+            "-ERR unknown command 'GET', with args: '/?token=hunter2' 'HTTP/1.1'\r\n",
+            "500 what is GET /hunter2?\r\n",
+            "HTTP/1.1 /hunter2\r\n",
+            "HTTP/hunter\r\n",
+        ] {
+            let text = refused(quoting);
+            assert!(text.starts_with("it is not HTTP: it begins with \""), "{text}");
+            assert!(!text.contains("hunter2"), "{text}");
+        }
         let echo = refused("GET /?token=hunter2 HTTP/1.1\r\n");
         assert_eq!(echo, "it is not HTTP: our own request came back, so the peer echoes");
         assert!(refused("\x15\x03\x01").contains("wss"));

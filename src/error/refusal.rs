@@ -1,5 +1,6 @@
 //! What a server or proxy refused with: its reply, how long it asks to wait, and what credentials it wants.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -7,7 +8,10 @@ use bytes::Bytes;
 use crate::headers::Headers;
 
 /// A reply to the upgrade that was not 101, or a proxy's reply to CONNECT that was not 2xx.
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows only the length of the body: a server may repeat there what it received, credentials
+/// included.
+#[derive(Clone)]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,
@@ -111,6 +115,18 @@ impl Refusal {
                 format!("it wants {wants}, and no credentials were sent")
             }
         }
+    }
+}
+
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refusal")
+            .field("status", &self.status)
+            .field("reason", &self.reason)
+            .field("authorized", &self.authorized)
+            .field("headers", &self.headers)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
     }
 }
 

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use actix_ws_client::error::Verdict;
 use actix_ws_client::testing::{Probe, Script, Server, ServerTls};
 use actix_ws_client::{
     Attempt, ConfigError, Connection, ConnectionBuilder, Error, Outcome, Reconnect, Tls, command,
@@ -77,15 +78,15 @@ impl io::Write for &Log {
     }
 }
 
-/// What one test was shown, beside the log.
+/// What one test was shown, beside the log; and the types that `looks_at` was shown.
 #[derive(Clone)]
-struct Shown(Arc<Mutex<String>>);
+struct Shown(Arc<Mutex<String>>, Arc<Mutex<BTreeSet<String>>>);
 
 impl Shown {
     /// From here on all is logged too.
     fn new() -> Shown {
         log();
-        Shown(Arc::default())
+        Shown(Arc::default(), Arc::default())
     }
 
     fn text(&self) -> String {
@@ -94,6 +95,14 @@ impl Shown {
 
     fn debug(&self, what: &dyn Debug) {
         writeln!(self.0.lock().unwrap(), "{what:?}\n{what:#?}").unwrap();
+    }
+
+    /// A value of this crate's, whose type is noted.
+    fn looks_at<T: Debug>(&self, what: &T) {
+        let name = std::any::type_name::<T>();
+        let name = name.strip_prefix("actix_ws_client::").unwrap_or(name);
+        self.1.lock().unwrap().insert(name.to_owned());
+        self.debug(what);
     }
 
     fn words(&self, what: &(impl Debug + Display)) {
@@ -359,6 +368,259 @@ async fn a_run_that_is_refused_or_misled_shows_none() {
         b"refused-own-s3cr3t",
         b"refused-kept-s3cr3t",
         b"refused-nonce-s3cr3t",
+    ]);
+}
+
+/// What people send to a server that has an echo in it: each of these is text of the server's, which may be repeated only
+/// where nothing else could be read of it.
+#[actix::test]
+async fn what_a_peer_repeats_of_a_request_is_not_shown() {
+    let shown = Shown::new();
+    let cases = [
+        // As servers for debugging do.
+        (Script::refuse(401).body("no user for X-Token: repeated-token-s3cr3t"), "refused"),
+        (
+            Script::raw_reply("-ERR unknown command 'GET' '/?repeated-ticket-s3cr3t'\r\n"),
+            "handshake",
+        ),
+        (Script::raw_reply("500 what is /?repeated-ticket-s3cr3t\r\n"), "handshake"),
+        (Script::raw_reply("GET /?repeated-ticket-s3cr3t HTTP/1.1\r\n\r\n"), "handshake"),
+        (Script::raw_reply("HTTP/1.1 /?repeated-ticket-s3cr3t\r\n\r\n"), "handshake"),
+    ];
+    for (script, stage) in cases {
+        let server = Server::start(script);
+        let builder = to(server.url()).header("X-Token", "repeated-token-s3cr3t");
+        let outcome = shown.run(builder).await;
+        assert_eq!(outcome.error.unwrap().stage(), stage);
+    }
+    shown.hold_no(&[b"repeated-token-s3cr3t", b"repeated-ticket-s3cr3t"]);
+}
+
+/// A refused message is in its error, and `unwrap` prints that.
+#[actix::test]
+async fn a_message_that_is_not_sent_is_not_shown() {
+    const KEY: &str = r#"{"key":"message-key-s3cr3t"}"#;
+    let shown = Shown::new();
+    let server = Server::start(Script::no_reply());
+    let connection = to(server.url()).start().unwrap();
+    let text = || command::Send::text(KEY);
+    let batch = || command::SendBatch::new([text(), command::Send::binary(KEY), text()]);
+    shown.looks_at(&text());
+    shown.looks_at(&batch());
+    let refused = connection.send(text()).await.unwrap().unwrap_err();
+    shown.looks_at(&refused);
+    shown.words(&refused);
+    let unsent = connection.send(batch()).await.unwrap().unwrap_err();
+    shown.looks_at(&unsent);
+    shown.words(&unsent);
+    assert_eq!(unsent.error.clone().into_payload().as_text(), Some(KEY));
+    assert_eq!(unsent.rest[0].len(), KEY.len());
+    shown.hold_no(&[b"message-key-s3cr3t"]);
+}
+
+#[actix::test]
+async fn a_redirect_to_another_origin_names_the_lines_that_it_leaves_out_and_no_more() {
+    let shown = Shown::new();
+    let there = Server::start(Script::accept().send_text("hi"));
+    let here = Server::start(Script::refuse(302).header("Location", there.url()));
+    let proxy = connecting_proxy().await;
+    for through in [None, Some(format!("http://away-user-s3cr3t:away-word-s3cr3t@{proxy}"))] {
+        let url = with_user_info(&here, "away-name-s3cr3t:away-pass-s3cr3t");
+        let line = "away-made-s3cr3t";
+        let builder = to(url)
+            .header("X-Api-Key", "away-key-s3cr3t")
+            .headers_with(async move |_| Ok::<_, io::Error>([("X-Made", line)]))
+            .cookie("a=away-own-s3cr3t")
+            .no_reconnect();
+        let builder = through.iter().fold(builder, |it, proxy| it.proxy(proxy).no_proxy(""));
+        let outcome = shown.run(builder).await;
+        assert!(outcome.error.is_none(), "{outcome:?}");
+    }
+    for request in there.requests() {
+        for name in ["x-api-key", "x-made", "cookie", "authorization", "proxy-authorization"] {
+            assert_eq!(request.header(name), None);
+        }
+    }
+    assert_eq!((here.dials(), there.dials()), (2, 2));
+    assert!(here.requests().iter().all(|it| it.header("x-made") == Some("away-made-s3cr3t")));
+    let logged = log().text();
+    assert!(logged.contains("Authorization, Cookie, X-Api-Key, X-Made"), "the names are missing");
+    shown.hold_no(&[
+        b"away-key-s3cr3t",
+        b"away-made-s3cr3t",
+        b"away-own-s3cr3t",
+        b"away-name-s3cr3t",
+        b"away-pass-s3cr3t",
+        b"away-user-s3cr3t",
+        b"away-word-s3cr3t",
+    ]);
+}
+
+/// A proxy for CONNECT that goes to the address that it is asked for.
+async fn connecting_proxy() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    actix::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            actix::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await?);
+                }
+                let head = String::from_utf8_lossy(&head).into_owned();
+                let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                let mut there = TcpStream::connect(target).await?;
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                copy_bidirectional(&mut stream, &mut there).await
+            });
+        }
+    });
+    addr
+}
+
+/// The public types that hold a secret, or stand so near to one that their `Debug` might show it: those of the table in
+/// docs/security.md. The test below looks at a value of each.
+const NEAR_SECRETS: [&str; 30] = [
+    "command::handle::Handle",
+    "command::send::Send",
+    "command::send::SendBatch",
+    "command::send::SendError",
+    "command::send::Unsent",
+    "command::status::Handshake",
+    "command::status::Outcome",
+    "command::status::Status",
+    "command::status::Watch",
+    "connection::builder::ConnectionBuilder",
+    "error::ConfigError",
+    "error::ConnectError",
+    "error::Error",
+    "error::HandshakeError",
+    "error::ProxyError",
+    "error::RedirectError",
+    "error::TlsError",
+    "error::refusal::Refusal",
+    "event::Close",
+    "event::Error",
+    "event::Next",
+    "event::Open",
+    "event::Outage",
+    "event::Reconnect",
+    "event::State",
+    "event::Stopped",
+    "headers::Headers",
+    "options::per_dial::Attempt",
+    "tls::Tls",
+    "tls::server::ServerTls",
+];
+
+#[actix::test]
+async fn every_public_type_near_a_secret_is_looked_at() {
+    let shown = Shown::new();
+    let (user, word) = ("every-user-s3cr3t", "every-word-s3cr3t");
+    let cookie = |script: Script| script.header("Set-Cookie", "id=every-kept-s3cr3t");
+    let challenge = "Digest nonce=every-nonce-s3cr3t";
+    let (pem, key) = {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    shown.looks_at(&ServerTls::from_pem(pem.as_bytes(), key.as_bytes()));
+    let tls = Tls::new().ca_pem(pem.as_bytes()).unwrap();
+    let tls = tls.client_cert_pem(EC.as_bytes(), EC_SCRYPT.as_bytes()).unwrap();
+    let tls = tls.client_key_password("every-lock-s3cr3t");
+    shown.looks_at(&tls);
+
+    // A refusal, a socket that is lost, another one.
+    let refused = || cookie(Script::refuse(503)).header("WWW-Authenticate", challenge);
+    let lost = cookie(Script::accept()).send_raw(&b"\x83\x00"[..]);
+    let server = Server::start([refused(), lost, cookie(Script::accept())]);
+    let probe = Probe::new();
+    let attempts = shown.clone();
+    let builder = to(with_user_info(&server, &format!("{user}:{word}")))
+        .tls(tls)
+        .header("X-Token", "every-token-s3cr3t")
+        .cookie("a=every-own-s3cr3t")
+        .retry_if(|_| Verdict::RETRY)
+        .headers_with(async move |attempt: Attempt| {
+            attempts.looks_at(&attempt);
+            Ok::<_, io::Error>([("X-Made", "every-made-s3cr3t")])
+        });
+    let builder = probe.attach(builder);
+    let reconnected = shown.clone();
+    let builder = builder.on_reconnect(event::call(move |event: event::Reconnect| {
+        reconnected.looks_at(&event);
+    }));
+    shown.looks_at(&builder);
+    shown.looks_at(&builder.watch());
+    shown.words(&builder.request_head().unwrap());
+    let connection = builder.start().unwrap();
+    let refusal = probe.next::<event::Error>().await;
+    shown.looks_at(&refusal);
+    shown.looks_at(&refusal.error);
+    shown.looks_at(&refusal.next);
+    let Error::Refused(refused) = &refusal.error else { panic!("{refusal:?}") };
+    shown.looks_at(&**refused);
+    shown.looks_at(&refused.headers);
+    let open = probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    shown.looks_at(&open);
+    shown.looks_at(open.outage.as_ref().unwrap());
+    shown.looks_at(&*open.handshake);
+    shown.looks_at(&open.connection);
+    shown.looks_at(&connection.send(command::Status).await.unwrap());
+    let full = command::Send::text("every-key-s3cr3t".repeat(1 << 18));
+    shown.looks_at(&full);
+    let refused = connection.send(full.clone()).await.unwrap().unwrap_err();
+    shown.looks_at(&refused);
+    let batch = command::SendBatch::new([full.clone(), full]);
+    shown.looks_at(&batch);
+    shown.looks_at(&connection.send(batch).await.unwrap().unwrap_err());
+    let outcome = connection.send(command::Close::normal()).await.unwrap();
+    shown.looks_at(&outcome);
+    shown.looks_at(&probe.next::<event::Close>().await);
+    probe.stopped().await;
+    probe.all::<event::Stopped>().iter().for_each(|event| shown.looks_at(event));
+    probe.all::<event::State>().iter().for_each(|event| shown.looks_at(event));
+
+    // Each kind of error that a dial can end with.
+    shown.looks_at(&to(format!("http://{user}:{word}@h/")).start().unwrap_err());
+    let ended = async |builder: ConnectionBuilder| {
+        let outcome = builder.cookie("a=every-own-s3cr3t").no_reconnect().run().await.unwrap();
+        outcome.error.unwrap()
+    };
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let Error::Connect(err) = ended(to(format!("ws://{user}:{word}@{closed}/"))).await else {
+        panic!("something listens there")
+    };
+    shown.looks_at(&err);
+    let no_http = Server::start(Script::raw_reply("every-noise\r\n"));
+    let Error::Handshake(err) = ended(to(with_user_info(&no_http, word))).await else {
+        panic!("noise is a reply")
+    };
+    shown.looks_at(&err);
+    let away = Script::refuse(302).header("Location", format!("ftp://{user}:{word}@h/"));
+    let away = Server::start(away);
+    let Error::Redirect(err) = ended(to(away.url())).await else { panic!("followed") };
+    shown.looks_at(&err);
+    let wants = "HTTP/1.1 407 No\r\nProxy-Authenticate: Digest nonce=every-nonce-s3cr3t\r\n\r\n";
+    let asked = proxy(&[(HEAD, wants.as_bytes())], None).await;
+    let through = to("ws://feed.invalid/").proxy(format!("http://{user}:{word}@{asked}"));
+    let Error::Proxy(err) = ended(through).await else { panic!("let through") };
+    shown.looks_at(&err);
+    let (_, stranger) = secure(Script::accept());
+    let Error::Tls(err) = ended(to(stranger.url())).await else { panic!("trusted") };
+    shown.looks_at(&err);
+
+    let looked_at = shown.1.lock().unwrap().clone();
+    assert_eq!(looked_at, BTreeSet::from(NEAR_SECRETS.map(String::from)));
+    shown.hold_no(&[
+        user.as_bytes(),
+        word.as_bytes(),
+        b"every-token-s3cr3t",
+        b"every-made-s3cr3t",
+        b"every-own-s3cr3t",
+        b"every-kept-s3cr3t",
+        b"every-nonce-s3cr3t",
+        b"every-lock-s3cr3t",
+        b"every-key-s3cr3t",
     ]);
 }
 
