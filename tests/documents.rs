@@ -4,6 +4,8 @@
 //! - `docs/design.md` gives a reason for every dependency in the manifests of the workspace;
 //! - the floors in `docs/architecture.md` are those of `tests/floors.rs`, which compares
 //!   `CONTRIBUTING.md` with them too;
+//! - `docs/security.md` lists every file that holds a secret or writes to the log, and every public type; its tests
+//!   exist, and the test of `Debug` looks at the types that it names;
 //! - `docs/architecture.md` lists every file with state that is shared between connections or threads;
 //!   what it calls absent is absent, and the one future of the actor is the only one.
 //!
@@ -20,6 +22,10 @@ const METHODS: &str = "| method | what it does |";
 const CRATES: [&str; 2] = ["| crate | for | why it and not another |", "| crate | for |"];
 const FLOORS: &str = "| floor | modules | what they are |";
 const SHARED: &str = "| file | what it shares | between |";
+const SECRETS: &str = "| secret | held in | sent to | shown as |";
+const WAYS_OUT: &str = "| file | what goes out | what keeps secrets out of it | test |";
+const NEAR_SECRETS: &str = "| type | why |";
+const OTHERS: &str = "| module | types |";
 const ABSENT: &str = "| absent | why |";
 
 #[test]
@@ -73,6 +79,97 @@ fn what_is_shared_is_listed() {
     let listed = column(&read("docs/architecture.md"), SHARED, 0);
     let problems = differences(&shared, &listed, "file with shared state");
     assert!(problems.is_empty(), "docs/architecture.md:\n{}", problems.join("\n"));
+}
+
+#[test]
+fn what_holds_a_secret_is_listed() {
+    let words = [
+        "Secret",
+        "Credentials",
+        "credentials",
+        "StoredCookie",
+        "PrivateKeyDer",
+        "KeyLogFile",
+        "client_key_password",
+    ];
+    let holds = |text: &str| words.iter().any(|word| has_word(text, word));
+    // These have the word in the text of an error, or ask whether there are any; and one is the type itself.
+    let others = ["error/refusal.rs", "dial/mod.rs", "options/secret.rs"];
+    let holding: BTreeSet<String> = library()
+        .into_iter()
+        .filter(|(file, text)| holds(text) && !others.contains(&file.as_str()))
+        .map(|(file, _)| file)
+        .collect();
+    assert!(holding.len() > 12, "only {holding:?}");
+    let listed: BTreeSet<String> =
+        column(&read("docs/security.md"), SECRETS, 1).into_iter().collect();
+    assert_eq!(listed, holding, "docs/security.md");
+}
+
+#[test]
+fn what_writes_to_the_log_is_listed() {
+    let levels = ["trace!", "debug!", "info!", "warn!", "error!", "$level!", "event!"];
+    let logs = |text: &str| levels.iter().any(|level| text.contains(&format!("tracing::{level}(")));
+    let logging = library().into_iter().filter(|(_, text)| logs(text)).map(|(file, _)| file);
+    let logging: BTreeSet<String> = logging.collect();
+    assert!(logging.len() > 5, "only {logging:?}");
+    let security = read("docs/security.md");
+    let listed: BTreeSet<String> = column(&security, WAYS_OUT, 0).into_iter().collect();
+    let missing: Vec<_> = logging.difference(&listed).collect();
+    assert!(missing.is_empty(), "docs/security.md has no row for {missing:?}");
+    // A macro that is imported would not be found.
+    assert!(
+        library()
+            .iter()
+            .all(|(_, text)| !text.contains("use tracing::{") && !text.contains("println!"))
+    );
+    for file in listed {
+        assert!(root().join("src").join(&file).is_file(), "docs/security.md: no src/{file}");
+    }
+    for test in column(&security, WAYS_OUT, 3) {
+        let (file, name) = test.split_once("::").expect("a file and a test");
+        assert!(read(file).contains(&format!("fn {name}()")), "docs/security.md: no {test}");
+    }
+}
+
+#[test]
+fn every_public_type_is_near_a_secret_or_is_not() {
+    let types: BTreeSet<String> = library()
+        .iter()
+        .flat_map(|(file, text)| {
+            let module = file.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+            let named = move |line: &str| {
+                let line = line.trim_start();
+                let rest = line.strip_prefix("pub struct ").or(line.strip_prefix("pub enum "))?;
+                let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+                Some(format!("{module}::{}", &rest[..end]))
+            };
+            text.lines().filter_map(named).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(types.len() > 80, "only {} types were found", types.len());
+    let security = read("docs/security.md");
+    let near = column(&security, NEAR_SECRETS, 0);
+    let others = rows(&security, OTHERS).into_iter().flat_map(|row| quoted(&row[1]));
+    let listed: Vec<String> = near.iter().cloned().chain(others).collect();
+    let problems = differences(&types, &listed, "public type");
+    assert!(problems.is_empty(), "docs/security.md:\n{}", problems.join("\n"));
+    let test = read("tests/tls/secrets.rs");
+    let looked_at =
+        test.split("const NEAR_SECRETS").nth(1).and_then(|rest| rest.split("];").next());
+    let looked_at: Vec<String> =
+        looked_at.expect("the list").split('"').skip(1).step_by(2).map(String::from).collect();
+    let near: BTreeSet<String> = near.into_iter().collect();
+    let problems = differences(&near, &looked_at, "type near a secret");
+    assert!(problems.is_empty(), "tests/tls/secrets.rs:\n{}", problems.join("\n"));
+}
+
+/// Whether a word stands in a text by itself.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(at, _)| {
+        !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part)
+    })
 }
 
 #[test]
