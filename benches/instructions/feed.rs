@@ -10,12 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// See above. It fills every read as far as there is room, as a loaded socket does.
+/// See above. It fills every read as far as there is room, as a loaded socket does, or
+/// one piece at a time.
 pub(crate) struct Feed {
     /// The request, as far as it came; `None` once it was answered.
     request: Option<Vec<u8>>,
     /// What it sends once it has accepted.
-    wire: Bytes,
+    wire: Vec<Bytes>,
     /// What may be read. No read goes from one into the next.
     readable: VecDeque<Bytes>,
     /// How many bytes of frames are still to be written, and whom to tell then.
@@ -26,14 +27,19 @@ pub(crate) struct Feed {
 impl Feed {
     /// Sends `wire`.
     pub(crate) fn new(wire: Bytes) -> Feed {
+        Feed::in_pieces(vec![wire])
+    }
+
+    /// Sends pieces, each of which is a read.
+    pub(crate) fn in_pieces(wire: Vec<Bytes>) -> Feed {
         let (request, readable) = (Some(Vec::new()), VecDeque::new());
         Feed { request, wire, readable, expected: None, reader: None }
     }
 
-    /// Sends `wire` at once, without a request.
-    pub(crate) fn bare(wire: Bytes) -> Feed {
-        let readable = VecDeque::from([wire]);
-        Feed { request: None, wire: Bytes::new(), readable, expected: None, reader: None }
+    /// Sends pieces at once, without a request.
+    pub(crate) fn bare(wire: Vec<Bytes>) -> Feed {
+        let readable = VecDeque::from(wire);
+        Feed { request: None, wire: Vec::new(), readable, expected: None, reader: None }
     }
 
     /// Sends nothing, and tells when so many bytes of frames were written.
@@ -57,7 +63,8 @@ impl Feed {
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Accept: {accept}\r\n\r\n"
         );
-        self.readable.extend([Bytes::from(reply), std::mem::take(&mut self.wire)]);
+        self.readable.push_back(Bytes::from(reply));
+        self.readable.extend(std::mem::take(&mut self.wire));
         if let Some(reader) = self.reader.take() {
             reader.wake();
         }

@@ -34,14 +34,15 @@ struct Case {
 }
 
 /// What is counted, with the bytes of a message, and the empty loops of the same run. `decode` and
-/// `encode` are the codec alone. `batch`, `message` and `send` are a whole connection over a transport
-/// in memory: its actor, the mailboxes, and the handler or sender.
+/// `encode` are the codec alone. The others are a whole connection over a transport in memory: its
+/// actor, the mailboxes, and the handler or sender. `drop-oldest` has a read for each message.
 #[rustfmt::skip]
 const CASES: &[Case] = &[
     Case { name: "loop", empty: None, prepare: work::empty_loop },
     Case { name: "feed-16", empty: None, prepare: |n| work::empty_feed(binary(16), n) },
     Case { name: "feed-128", empty: None, prepare: |n| work::empty_feed(binary(128), n) },
     Case { name: "feed-1024", empty: None, prepare: |n| work::empty_feed(binary(1024), n) },
+    Case { name: "pieces-16", empty: None, prepare: |n| work::empty_pieces(binary(16), n) },
 
     Case { name: "decode-16-binary", empty: Some("loop"), prepare: |n| work::decode(binary(16), n) },
     Case { name: "decode-128-binary", empty: Some("loop"), prepare: |n| work::decode(binary(128), n) },
@@ -57,6 +58,7 @@ const CASES: &[Case] = &[
     Case { name: "message-16-binary", empty: Some("feed-16"), prepare: |n| work::message(binary(16), n) },
     Case { name: "message-128-binary", empty: Some("feed-128"), prepare: |n| work::message(binary(128), n) },
     Case { name: "message-128-text", empty: Some("feed-128"), prepare: |n| work::message(text(128), n) },
+    Case { name: "drop-oldest-16-binary", empty: Some("pieces-16"), prepare: |n| work::drop_oldest(binary(16), n) },
     Case { name: "send-128-binary", empty: Some("loop"), prepare: |n| work::send(binary(128), n) },
     Case { name: "send-by-handle-128-binary", empty: Some("loop"), prepare: |n| work::send_by_handle(binary(128), n) },
     Case { name: "send-batch-128-binary", empty: Some("loop"), prepare: |n| work::send_batch(binary(128), n) },

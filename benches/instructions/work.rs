@@ -2,12 +2,13 @@
 
 use std::hint::black_box;
 
-use actix::{Addr, System};
+use actix::fut::wrap_future;
+use actix::{Actor, Addr, AsyncContext, Context, Handler, System};
 use actix_ws_client::proto::codec::{Codec, Limits};
 use actix_ws_client::proto::frame::Role;
 use actix_ws_client::proto::message::{Incoming, Outgoing};
-use actix_ws_client::{Connection, ConnectionBuilder, Handle, Payload, command, event};
-use bytes::BytesMut;
+use actix_ws_client::{Connection, ConnectionBuilder, Handle, Overflow, Payload, command, event};
+use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::sync::oneshot;
 
@@ -41,6 +42,13 @@ fn wire(payload: &Payload, messages: usize) -> BytesMut {
     wire
 }
 
+/// So many frames, each in a piece of its own.
+fn pieces(payload: &Payload, messages: usize) -> Vec<Bytes> {
+    let mut wire = wire(payload, messages).freeze();
+    let len = wire.len() / messages;
+    (0..messages).map(|_| wire.split_to(len)).collect()
+}
+
 /// A loop that does nothing.
 pub(crate) fn empty_loop(messages: usize) -> Work {
     let payload = binary(128);
@@ -53,10 +61,19 @@ pub(crate) fn empty_loop(messages: usize) -> Work {
 
 /// Reads what a connection would read, and does nothing with it.
 pub(crate) fn empty_feed(payload: Payload, messages: usize) -> Work {
-    let wire = wire(&payload, messages).freeze();
+    empty(vec![wire(&payload, messages).freeze()])
+}
+
+/// Does what [`empty_feed`] does, with a read for each message.
+pub(crate) fn empty_pieces(payload: Payload, messages: usize) -> Work {
+    empty(pieces(&payload, messages))
+}
+
+fn empty(wire: Vec<Bytes>) -> Work {
     Box::new(move || {
         System::new().block_on(async {
-            let (mut left, mut feed) = (wire.len(), Feed::bare(wire));
+            let mut left: usize = wire.iter().map(Bytes::len).sum();
+            let mut feed = Feed::bare(wire);
             let mut chunk = BytesMut::with_capacity(64 << 10);
             while left > 0 {
                 left -= feed.read_buf(&mut chunk).await.expect("it never fails");
@@ -125,6 +142,43 @@ pub(crate) fn message(payload: Payload, messages: usize) -> Work {
             seen.see(message.payload.as_bytes());
         }))
     })
+}
+
+/// A read for each message, and a handler that takes none: the oldest of a full queue are dropped.
+pub(crate) fn drop_oldest(payload: Payload, messages: usize) -> Work {
+    let wire = pieces(&payload, messages);
+    Box::new(move || {
+        System::new().block_on(async {
+            let builder = Connection::builder("ws://localhost/").overflow(Overflow::DropOldest);
+            let builder = builder.transport(Feed::in_pieces(wire)).ping_interval(None);
+            let builder = builder.on_message(Stuck.start().recipient());
+            let watch = builder.watch();
+            let connection = builder.start().expect("nothing is wrong with it");
+            while watch.figures().messages_in < messages as u64 {
+                tokio::task::yield_now().await;
+            }
+            assert!(watch.figures().dropped > 0, "{watch:?}");
+            drop(connection);
+        });
+    })
+}
+
+/// A handler whose mailbox is full after one message.
+struct Stuck;
+
+impl Actor for Stuck {
+    type Context = Context<Stuck>;
+
+    fn started(&mut self, ctx: &mut Context<Stuck>) {
+        ctx.set_mailbox_capacity(1);
+        ctx.wait(wrap_future(std::future::pending()));
+    }
+}
+
+impl Handler<event::Message> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Message, _: &mut Context<Stuck>) {}
 }
 
 /// What a handler has seen so far.
