@@ -168,7 +168,7 @@ impl Assembler {
         let most = len.max(trust);
         // Not for `NEXT_HEADER_ROOM` alone: the buffer that is full except for that would be
         // copied.
-        if partial.bytes.capacity() - len < wanted.min(MAX_UNUSED_CAPACITY) {
+        if partial.bytes.capacity() - len < wanted.min(DIRECT_READ_ROOM) {
             let more = wanted.max(last_len.saturating_sub(len)).min(most);
             partial.reserve(more + NEXT_HEADER_ROOM, limit);
         }
@@ -291,22 +291,22 @@ impl PartialMessage {
         }
     }
 
-    /// Takes the bytes received so far out of the buffer. The result is shrunk if it has much
-    /// unused capacity, because the application may keep it for long.
+    /// Takes the bytes received so far out of the buffer. The result is shrunk if more than a fifth of
+    /// its capacity is unused: it may wait for a handler, or be kept by one, and is counted by its
+    /// length.
     fn take_bytes(&mut self) -> Bytes {
         let mut bytes = std::mem::take(&mut self.bytes);
         self.processed = 0;
-        if bytes.capacity() - bytes.len() > bytes.len().max(MAX_UNUSED_CAPACITY) {
+        if bytes.capacity() - bytes.len() > bytes.len() / 4 {
             bytes.shrink_to_fit();
         }
         bytes.into()
     }
 }
 
-/// The most unused capacity of a message that is handed out, unless the message itself is longer,
-/// in bytes. Also the room that is always enough for `direct_buffer`, which grows the buffer only
-/// when less is left.
-const MAX_UNUSED_CAPACITY: usize = 32 << 10;
+/// The room that is always enough for `direct_buffer`, in bytes: the buffer grows only when less is
+/// left.
+const DIRECT_READ_ROOM: usize = 32 << 10;
 
 /// Room behind a message for the bytes that are read with its end, the header of the next frame, in
 /// bytes.
@@ -498,7 +498,7 @@ mod tests {
             assembler.process_direct(|_| ()).unwrap();
             let (_, bytes) = assembler.finish().unwrap();
             let kept = bytes.try_into_mut().unwrap().capacity();
-            assert!((len..=len + MAX_UNUSED_CAPACITY.max(len)).contains(&kept), "{kept} for {len}");
+            assert!((len..=len + DIRECT_READ_ROOM.max(len)).contains(&kept), "{kept} for {len}");
         }
     }
 
