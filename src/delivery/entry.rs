@@ -1,15 +1,18 @@
-//! The entries of the queue: runs of messages, and single events.
+//! The events that are queued one by one, and how the rest of the queue is delivered at the end.
 
 use std::mem;
 
+use crate::command::status::Handshake;
+use crate::delivery::cost::{self, BLOCK};
 use crate::delivery::handlers::{BATCH, Cursors, DATA, EVENT, Handlers, Pending};
 use crate::delivery::kinds::{Event, KindSet};
 use crate::delivery::run::Run;
+use crate::error::Error;
 use crate::event::{self, event_table};
 use crate::proto::message::Payload;
 
 /// An event that is an entry of its own in the queue. Messages are queued in runs.
-pub(crate) trait Queued: Event {
+pub(crate) trait Queued: Event + Held {
     /// The kinds whose recipients are notified of it.
     const KINDS: KindSet = Self::BIT;
 
@@ -33,9 +36,8 @@ macro_rules! entries {
         delivery { $(run)? $(entry $Entry:ident $(after $before:ident)?)? $(; handler $member:ident)? }
         probe $probe:tt
     )+) => {
-        /// An entry of the queue.
+        /// An event in the queue that is not a message.
         pub(crate) enum Entry {
-            Run(Run),
             $($($Entry(event::$Event),)?)+
         }
 
@@ -54,8 +56,7 @@ macro_rules! entries {
         })?)+
 
         impl Entry {
-            /// Offers a clone of the event to every recipient that the cursors have not passed. Does
-            /// nothing for a run, which `Delivery::step_run` delivers.
+            /// Offers a clone of the event to every recipient that the cursors have not passed.
             #[inline]
             pub(super) fn offer(
                 &self,
@@ -64,7 +65,6 @@ macro_rules! entries {
                 number: u64,
             ) -> Option<Box<Pending>> {
                 match self {
-                    Entry::Run(_) => None,
                     $($(Entry::$Entry(event) => offer_copy(handlers, cursors, number, event),)?)+
                 }
             }
@@ -72,8 +72,14 @@ macro_rules! entries {
             /// Delivers it to the rest of its recipients, past the bounds of their mailboxes.
             pub(super) fn deliver_unbounded(self, handlers: &Handlers, cursors: Cursors, number: u64) {
                 match self {
-                    Entry::Run(run) => deliver_run_unbounded(handlers, cursors, number, run),
                     $($(Entry::$Entry(event) => deliver_unbounded(handlers, cursors, number, &event),)?)+
+                }
+            }
+
+            /// Returns what it costs in the queue, in bytes.
+            pub(super) fn cost(&self) -> usize {
+                match self {
+                    $($(Entry::$Entry(event) => EVENT_COST + event.held(),)?)+
                 }
             }
         }
@@ -104,17 +110,76 @@ fn deliver_unbounded<E: Queued>(handlers: &Handlers, cursors: Cursors, number: u
     handlers.deliver_unbounded(cursors[EVENT], number, event);
 }
 
-/// What any other event costs in the queue, in bytes, with its payload of at most 125.
-pub(crate) const EVENT_COST: usize = size_of::<Entry>() + 96;
+/// What an event costs in the queue beside what it holds, in bytes.
+pub(crate) const EVENT_COST: usize = cost::of_entry::<Entry>();
 
-impl Entry {
-    /// Returns what it costs in the queue, in bytes.
-    pub(super) fn cost(&self) -> usize {
-        match self {
-            Entry::Run(run) => run.cost(),
-            Entry::Continuation(event) => EVENT_COST + event.fragment.bytes.len(),
-            _ => EVENT_COST,
+/// An event that says how much memory it keeps. Each queued event has to.
+pub(crate) trait Held {
+    /// Returns the bytes of memory behind the event's pointers that nothing else may keep.
+    fn held(&self) -> usize;
+}
+
+/// Returns what a block with so many bytes takes: nothing if it is empty.
+fn block(len: usize) -> usize {
+    if len == 0 { 0 } else { len + BLOCK }
+}
+
+impl Held for event::Open {
+    fn held(&self) -> usize {
+        let lines = self.handshake.headers.iter();
+        size_of::<Handshake>() + lines.map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+}
+
+impl Held for event::Reconnect {
+    fn held(&self) -> usize {
+        // The `Open` that follows it keeps the same.
+        0
+    }
+}
+
+impl Held for event::Continuation {
+    fn held(&self) -> usize {
+        block(self.fragment.bytes.len())
+    }
+}
+
+impl Held for event::Ping {
+    fn held(&self) -> usize {
+        block(self.payload.len())
+    }
+}
+
+impl Held for event::Pong {
+    fn held(&self) -> usize {
+        block(self.payload.len())
+    }
+}
+
+impl Held for event::Error {
+    fn held(&self) -> usize {
+        match &self.error {
+            Error::Refused(refusal) => block(refusal.body.len()),
+            _ => 0,
         }
+    }
+}
+
+impl Held for event::Close {
+    fn held(&self) -> usize {
+        block(self.reason.len()) + self.peer.as_ref().map_or(0, |peer| block(peer.reason.len()))
+    }
+}
+
+impl Held for event::State {
+    fn held(&self) -> usize {
+        0
+    }
+}
+
+impl Held for event::Stopped {
+    fn held(&self) -> usize {
+        0
     }
 }
 
@@ -128,7 +193,12 @@ impl event::Continuation {
 }
 
 /// Delivers the rest of a run in the order in which `Delivery::step_run` does.
-fn deliver_run_unbounded(handlers: &Handlers, mut cursors: Cursors, number: u64, mut run: Run) {
+pub(super) fn deliver_run_unbounded(
+    handlers: &Handlers,
+    mut cursors: Cursors,
+    number: u64,
+    mut run: Run,
+) {
     if handlers.next::<event::Batch>(cursors[BATCH]).is_some() {
         handlers.deliver_unbounded(cursors[BATCH], number, &run.batch());
     }

@@ -3,15 +3,16 @@
 //! `Delivery::poll` offers the head of the queue to its recipients, one after the other. The first full
 //! mailbox stops it, and with it all that is behind, so that every recipient gets its events in order.
 
+mod cost;
 mod entry;
 mod handlers;
 mod kinds;
 mod outlet;
+mod queue;
 mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::mem;
 use std::ops::ControlFlow;
 use std::task::Context;
@@ -20,10 +21,11 @@ use std::time::Duration;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::entry::Entry;
+use crate::delivery::entry::deliver_run_unbounded;
 use crate::delivery::handlers::{BATCH, Cursors, DATA, EVENT, Pending, send_to_full};
 use crate::delivery::kinds::Target;
 use crate::delivery::outlet::Outlet;
+use crate::delivery::queue::{Queue, Taken};
 use crate::event;
 use crate::options::Overflow;
 
@@ -36,20 +38,11 @@ pub(crate) use crate::delivery::run::{Run, cost};
 #[derive(Default)]
 pub(crate) struct Delivery {
     handlers: Handlers,
-    /// The entries that wait, each with its number.
-    queue: VecDeque<(u64, Entry)>,
-    /// The number of the next entry: how many came before it.
-    number: u64,
-    /// What the entries cost, in bytes.
-    cost: usize,
-    /// The number of events in the entries: a run has many.
-    events: usize,
+    queue: Queue,
     /// What happens to messages beyond `room`.
     overflow: Overflow,
     /// The cost from which on messages are dropped, in bytes.
     room: usize,
-    /// The number of messages dropped so far.
-    dropped: u64,
     /// The next recipient of the head. All zero if no recipient has it yet.
     cursors: Cursors,
     /// Whether the last step ended in the middle of a run, so that the handler gets its turn of the
@@ -91,7 +84,7 @@ impl Delivery {
             // Past the bound of the mailbox, by one event for each subscription.
             recipient.do_send(open);
         }
-        self.handlers.add_from::<E>(target, self.number);
+        self.handlers.add_from::<E>(target, self.queue.number());
     }
 
     /// Returns the number of recipients.
@@ -130,24 +123,18 @@ impl Delivery {
         let mut event = Some(event);
         // Most events come while the queue is empty. Those spare the queue, and its memory.
         if E::IS_ALONE && self.is_empty() {
-            self.pending = self.handlers.offer(&mut self.cursors, EVENT, self.number, &mut event);
+            let number = self.queue.number();
+            self.pending = self.handlers.offer(&mut self.cursors, EVENT, number, &mut event);
             if self.pending.is_none() || event.is_none() {
                 self.cursors = Cursors::default();
-                self.number += 1;
+                self.queue.pass();
                 return;
             }
             // A mailbox in the middle was full: the event is queued for the recipients behind it.
         }
         if let Some(event) = event {
-            self.events += 1;
-            self.enqueue(event.into_entry());
+            self.queue.push(event.into_entry());
         }
-    }
-
-    fn enqueue(&mut self, entry: Entry) {
-        self.cost += entry.cost();
-        self.queue.push_back((self.number, entry));
-        self.number += 1;
     }
 
     /// Queues a run of messages. If a handler is too slow for them, drops messages as `overflow` says.
@@ -156,8 +143,7 @@ impl Delivery {
         if !self.handlers.wants_any(kinds) || run.messages.is_empty() {
             return;
         }
-        self.events += run.messages.len();
-        self.enqueue(Entry::Run(run));
+        self.queue.push_run(run);
         self.shed();
     }
 
@@ -169,7 +155,7 @@ impl Delivery {
     /// Returns how many bytes more may wait before it is full, or `None` if it is. While messages are
     /// dropped, that is all of `room`: they make room for what comes.
     pub(crate) fn room_left(&self, room: usize) -> Option<usize> {
-        let left = room.checked_sub(self.cost)?;
+        let left = room.checked_sub(self.queue.cost)?;
         Some(if self.is_dropping() { room } else { left })
     }
 
@@ -186,53 +172,27 @@ impl Delivery {
 
     /// Drops messages until the rest costs at most `room`, if messages are to be dropped at all.
     fn shed(&mut self) {
-        if !self.is_dropping() {
-            return;
-        }
-        // What some recipients of the head have, the others must get too: of a run its first message,
-        // or all of it if it was sent as a batch. Those are kept.
-        let head = if self.cursors[BATCH] > 0 { usize::MAX } else { 1 };
-        let runs = self.queue.iter_mut().enumerate().filter_map(|(index, entry)| match entry {
-            (_, Entry::Run(run)) => Some((if index == 0 { head } else { 0 }, run)),
-            _ => None,
-        });
-        let oldest = self.overflow == Overflow::DropOldest;
-        let runs: &mut dyn Iterator<Item = _> = match oldest {
-            true => &mut { runs },
-            false => &mut runs.rev(),
-        };
-        let before = self.dropped;
-        // From the end at which messages are dropped, run by run.
-        for (kept, run) in runs {
-            if self.cost <= self.room {
-                break;
-            }
-            let others = self.cost - run.cost();
-            let dropped = run.shed(kept, oldest, |cost| others + cost <= self.room);
-            self.cost = others + run.cost();
-            self.events -= dropped;
-            self.dropped += dropped as u64;
-        }
-        if self.dropped > before {
-            // An empty run would be delivered as an empty batch. And where every new run is dropped
-            // whole, empty ones would fill the queue.
-            self.queue.retain(|(_, it)| !matches!(it, Entry::Run(run) if run.messages.is_empty()));
+        if self.queue.cost > self.room && self.is_dropping() {
+            // What some recipients of the head have, the others must get too: of a run its first message,
+            // or all of it if it was sent as a batch. Those are kept.
+            let kept = if self.cursors[BATCH] > 0 { usize::MAX } else { 1 };
+            self.queue.shed(self.room, kept, self.overflow == Overflow::DropOldest);
         }
     }
 
     /// Returns the number of messages dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+        self.queue.dropped()
     }
 
     /// Returns what the waiting events cost, in bytes.
     pub(crate) fn cost(&self) -> usize {
-        self.cost
+        self.queue.cost
     }
 
     /// Returns the number of waiting events.
     pub(crate) fn events(&self) -> usize {
-        self.events
+        self.queue.events
     }
 
     /// Whether nothing waits, neither in the queue nor in a full mailbox.
@@ -274,35 +234,26 @@ impl Delivery {
     /// read ahead.
     pub(crate) fn is_exclusive(&self) -> bool {
         !self.yields.is_multiple_of(POLLS_PER_CHECK)
-            || self.queue.front().is_some_and(|(_, head)| match head {
-                Entry::Run(run) => {
-                    let now = tokio::time::Instant::now().into_std();
-                    now.saturating_duration_since(run.received) < EXCLUSIVE_TIME
-                }
-                _ => false,
+            || self.queue.head_run().is_some_and(|run| {
+                let now = tokio::time::Instant::now().into_std();
+                now.saturating_duration_since(run.received) < EXCLUSIVE_TIME
             })
     }
 
     /// Offers the head to its next recipients. Returns `false` if the queue is empty.
     fn step(&mut self) -> bool {
-        let Some((number, head)) = self.queue.front_mut() else {
-            return false;
-        };
-        if let Entry::Run(_) = head {
+        if self.queue.is_run_first() {
             return self.step_run();
         }
+        let Some((number, head)) = self.queue.first_event() else {
+            return false;
+        };
         let blocked = head.offer(&mut self.handlers, &mut self.cursors, *number);
         match blocked {
             Some(pending) => self.pending = Some(pending),
             None => {
-                self.cost -= head.cost();
-                self.events -= 1;
-                self.drop_head();
-                if self.queue.is_empty() {
-                    // Frees the buffer: this is how a connection becomes idle, after an `Open` or a
-                    // Pong.
-                    self.queue = VecDeque::new();
-                }
+                self.cursors = Cursors::default();
+                self.queue.pop_event();
             }
         }
         true
@@ -314,7 +265,7 @@ impl Delivery {
     /// It is over 40 lines because it is the path of every message: in parts it took three instructions
     /// more for each message of a batch. Whenever it returns early, the cursors say where to go on.
     fn step_run(&mut self) -> bool {
-        let Some((number, Entry::Run(run))) = self.queue.front_mut() else {
+        let Some((number, run)) = self.queue.runs.front_mut().map(|entry| &mut **entry) else {
             return true;
         };
         let (handlers, number) = (&mut self.handlers, *number);
@@ -326,9 +277,11 @@ impl Delivery {
             // the run, and so what the run costs is subtracted here.
             let is_last = batch_only && handlers.next::<event::Batch>(at + 1).is_none();
             let mut batch = Some(if is_last {
-                self.cost -= run.cost();
-                self.events -= run.messages.len();
-                run.take_batch()
+                let before = run.cost();
+                self.queue.events -= run.messages.len();
+                let batch = run.take_batch();
+                self.queue.cost -= before - run.cost();
+                batch
             } else {
                 run.batch()
             });
@@ -347,10 +300,9 @@ impl Delivery {
             && let Some((from, only)) = handlers.at::<event::Message>(at)
             && from <= number
         {
-            let (cost, count) = (run.cost(), run.messages.len());
+            let count = run.messages.len();
             let delivered = deliver_to_only(&only, at, run);
-            self.cost -= cost - run.cost();
-            self.events -= count - run.messages.len();
+            self.queue.events -= count - run.messages.len();
             (self.pending, self.yielded) = match delivered {
                 ControlFlow::Continue(()) => (None, !run.messages.is_empty()),
                 ControlFlow::Break(pending) => (pending, false),
@@ -377,25 +329,16 @@ impl Delivery {
             }
             // All recipients have it, or the last one has it pending: the next message begins.
             (cursors[EVENT], cursors[DATA]) = (0, 0);
-            let before = run.cost();
             run.messages.advance();
-            self.cost -= before - run.cost();
-            self.events -= 1;
+            self.queue.events -= 1;
             if self.pending.is_some() && !run.messages.is_empty() {
                 return true;
             }
         }
         // Nothing is left of it, unless the only recipient of batches has ended: its messages stayed.
-        self.cost -= run.cost();
-        self.events -= run.messages.len();
-        self.drop_head();
-        true
-    }
-
-    /// Drops the head. All recipients have it, but the last one may have it pending.
-    fn drop_head(&mut self) {
         self.cursors = Cursors::default();
-        self.queue.pop_front();
+        self.queue.pop_run();
+        true
     }
 
     /// Delivers all that waits past the bounds of the mailboxes: at the end of the actor nothing can
@@ -407,11 +350,13 @@ impl Delivery {
             mem::forget(pending.receipt);
         }
         let mut skip = mem::take(&mut self.cursors);
-        for (number, entry) in mem::take(&mut self.queue) {
-            entry.deliver_unbounded(&self.handlers, mem::take(&mut skip), number);
+        for (number, entry) in self.queue.drain() {
+            let (handlers, cursors) = (&self.handlers, mem::take(&mut skip));
+            match entry {
+                Taken::Run(run) => deliver_run_unbounded(handlers, cursors, number, run),
+                Taken::Event(event) => event.deliver_unbounded(handlers, cursors, number),
+            }
         }
-        self.cost = 0;
-        self.events = 0;
     }
 
     /// Drops all recipients, so that their actors can end.

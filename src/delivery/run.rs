@@ -4,6 +4,7 @@ use std::mem;
 use std::time::Instant;
 
 use crate::command::status::SourceId;
+use crate::delivery::cost::{self, BLOCK};
 use crate::event;
 use crate::proto::frame::Opcode;
 use crate::proto::message::Payload;
@@ -19,9 +20,13 @@ pub(crate) struct Run {
     pub(crate) messages: Messages,
 }
 
-/// What a message costs in the queue beside its payload, in bytes: its entry in a buffer that may be
-/// half empty.
-const MESSAGE_COST: usize = 32;
+/// What a message costs in the queue beside its payload, in bytes: its place in a list that may be half
+/// empty.
+const MESSAGE_COST: usize = 16;
+
+/// What a run costs beside its messages and their bytes: its own block, and those of its buffer and its
+/// list of messages.
+const RUN_COST: usize = cost::of_entry::<Run>() + 2 * BLOCK;
 
 /// Returns what a message with a payload of `len` bytes costs in the queue, in bytes.
 #[inline]
@@ -42,14 +47,11 @@ impl Run {
         event::Message { source, epoch, payload, received }
     }
 
-    /// Returns what its messages cost in the queue, in bytes: the whole buffer in which they lie, until
-    /// the last one is delivered.
+    /// Returns what it costs in the queue, in bytes. Delivered messages are part of that: the buffer and
+    /// the list are freed with the last one.
     #[inline]
     pub(super) fn cost(&self) -> usize {
-        match self.messages.len() {
-            0 => 0,
-            left => self.messages.held() + MESSAGE_COST * left,
-        }
+        RUN_COST + self.messages.footprint(BLOCK)
     }
 
     /// Returns all messages as a batch.
@@ -70,29 +72,33 @@ impl Run {
         event::Data { source, epoch, payload, opcode, fin: true }
     }
 
-    /// Drops messages until `is_enough` accepts what the rest costs: the oldest first, or the newest.
-    /// Keeps the first `kept` in any case. Returns the number of dropped messages.
+    /// Drops messages until `is_enough` accepts what the rest costs, and at least `least` of them: the
+    /// oldest first, or the newest. Keeps the first `kept` in any case. Returns the number of dropped
+    /// messages.
     pub(super) fn shed(
         &mut self,
         kept: usize,
         oldest: bool,
+        least: usize,
         is_enough: impl Fn(usize) -> bool,
     ) -> usize {
-        // `cost` counts the whole buffer, which does not shrink by dropping messages from it. So this
-        // counts as if the rest lay in a buffer of its own, and below it is copied into one if that
-        // saves memory.
-        let lens = |index| self.messages.bytes(index).map_or(0, <[u8]>::len);
-        let mut cost_left: usize = (0..self.messages.len()).map(lens).map(cost).sum();
-        let droppable = self.messages.len().saturating_sub(kept);
+        let len = self.messages.len();
+        let droppable = len.saturating_sub(kept);
+        if droppable == 0 || is_enough(self.cost()) {
+            return 0;
+        }
+        // Dropping messages frees nothing of the buffer. So this counts as if the rest lay in a buffer of
+        // its own, and below it is copied into one.
+        let mut left =
+            RUN_COST + (0..len).map(|at| self.messages.own_footprint(at, BLOCK)).sum::<usize>();
         let mut dropped = 0;
-        while dropped < droppable && !is_enough(cost_left) {
-            let index = if oldest { kept + dropped } else { self.messages.len() - 1 - dropped };
-            cost_left -= cost(lens(index));
+        while dropped < droppable && (dropped < least || !is_enough(left)) {
+            let index = if oldest { kept + dropped } else { len - 1 - dropped };
+            left -= self.messages.own_footprint(index, BLOCK);
             dropped += 1;
         }
-        let at = if oldest { kept } else { self.messages.len() - dropped };
-        self.messages.remove(at, dropped);
-        if self.cost() > cost_left {
+        self.messages.remove(if oldest { kept } else { len - dropped }, dropped);
+        if self.cost() > left {
             self.messages.compact();
         }
         dropped

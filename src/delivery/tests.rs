@@ -102,7 +102,7 @@ async fn nothing_is_left_of_what_was_dropped() {
             .await;
         }
         assert!(delivery.blocked_since().is_some() && delivery.cost() <= 3000);
-        assert!(delivery.queue.len() <= 4, "{} entries", delivery.queue.len());
+        assert!(delivery.queue.runs.len() <= 4, "{} runs", delivery.queue.runs.len());
         // A late subscriber gets the next run, whatever was dropped before.
         let (late, mut seen_late) = mpsc::unbounded_channel();
         let (go_late, wait) = oneshot::channel();
@@ -235,18 +235,18 @@ async fn an_event_in_an_empty_queue_is_delivered_at_once_and_once_to_each_recipi
     tokio::task::yield_now().await;
     let source = SourceId::next();
     let push = |delivery: &mut Delivery| {
-        let payload = ControlPayload::new(vec![delivery.number as u8]).unwrap();
+        let payload = ControlPayload::new(vec![delivery.queue.number() as u8]).unwrap();
         delivery.push(event::Pong { source, epoch: 1, payload, round_trip: None });
     };
     for _ in 0..10 {
         if delivery.blocked_since().is_none() {
-            assert_eq!(delivery.queue.capacity(), 0);
+            assert!(delivery.queue.is_empty());
             push(&mut delivery);
         }
     }
     // The third does not have it yet, nor what comes after it.
-    assert_eq!((delivery.queue.len(), delivery.cursors[EVENT]), (1, 2));
-    assert!(delivery.number > 1);
+    assert_eq!((delivery.events(), delivery.cursors[EVENT]), (1, 2));
+    assert!(delivery.queue.number() > 1);
     (0..2).for_each(|_| push(&mut delivery));
     let (late, mut seen_late) = mpsc::unbounded_channel();
     let late = event::call(move |it: event::Pong| late.send(it.payload.to_vec()).unwrap());
@@ -257,7 +257,7 @@ async fn an_event_in_an_empty_queue_is_delivered_at_once_and_once_to_each_recipi
         if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     });
     tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
-    let numbers: Vec<u8> = (0..delivery.number as u8).collect();
+    let numbers: Vec<u8> = (0..delivery.queue.number() as u8).collect();
     for seen in [&mut seen_first, &mut seen, &mut seen_last] {
         assert_eq!(all(seen).await, numbers);
     }

@@ -144,7 +144,8 @@ impl RetryIf {
 ///
 /// Only whole messages are ever dropped, never an `Open`, a `Close` or a fragment for `on_continuation`, nor
 /// the message that is being delivered to the full mailbox. Dropped messages are counted in
-/// `Figures::dropped` and logged at most once a second.
+/// `Figures::dropped` and logged at most once a second. If only some messages of an earlier read have to
+/// be dropped, an eighth of that read is at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {

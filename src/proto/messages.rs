@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use bytestring::ByteString;
 
 use crate::proto::codec::MessageKind;
@@ -89,10 +89,20 @@ impl Messages {
         self.len() == 0
     }
 
-    /// Returns the bytes of memory that are held until the last message is dropped.
+    /// Returns the bytes of memory that are held until the last message is dropped, with the lists of
+    /// messages, where each block of memory takes `block` bytes more than was asked for. It does not
+    /// change while messages are consumed.
     #[inline]
-    pub(crate) fn held(&self) -> usize {
-        self.held
+    pub(crate) fn footprint(&self, block: usize) -> usize {
+        let separate = self.separate.capacity() * size_of::<Bytes>() + self.separate.len() * block;
+        self.held + self.spans.capacity() * size_of::<Span>() + separate
+    }
+
+    /// Returns what a message contributes to the footprint of messages that were compacted.
+    pub(crate) fn own_footprint(&self, index: usize, block: usize) -> usize {
+        let is_separate = self.span(index).is_some_and(Span::is_separate);
+        let separate = if is_separate { size_of::<Bytes>() + block } else { 0 };
+        size_of::<Span>() + separate + self.bytes(index).map_or(0, <[u8]>::len)
     }
 
     /// Returns the span of a message, counted from the first that is left.
@@ -221,9 +231,11 @@ impl Messages {
     /// Copies the messages that are left into a buffer of their own, so that no more memory is held
     /// than they need.
     pub(crate) fn compact(&mut self) {
-        let mut left = Self::with_capacity(self.len());
-        let mut buffer = BytesMut::new();
-        for &span in &self.spans[self.consumed..] {
+        let spans = &self.spans[self.consumed..];
+        let mut left = Self::with_capacity(spans.len());
+        left.separate.reserve_exact(spans.iter().filter(|span| span.is_separate()).count());
+        let mut buffer = Vec::with_capacity(spans.iter().map(|span| span.len()).sum());
+        for &span in spans {
             if span.is_separate() {
                 left.push_separate(span.kind(), self.separate[span.start()].clone());
             } else {
@@ -233,7 +245,7 @@ impl Messages {
             }
         }
         let held = buffer.len();
-        left.seal(buffer.freeze(), 0, held);
+        left.seal(buffer.into(), 0, held);
         *self = left;
     }
 }
@@ -396,7 +408,7 @@ mod tests {
         let opcodes: Vec<_> = (0..4).filter_map(|index| messages.opcode(index)).collect();
         assert_eq!(opcodes, [Opcode::Text, Opcode::Binary, Opcode::Binary, Opcode::Text]);
         assert!(messages.payload(4).is_none() && messages.bytes(usize::MAX).is_none());
-        assert_eq!(messages.held(), 12);
+        assert_eq!(messages.held, 12);
     }
 
     #[test]
@@ -427,7 +439,7 @@ mod tests {
         let front = messages.split_front(2);
         assert_eq!(all(&front), [&b"own"[..], b""]);
         // Few bytes are copied; a separate message is shared by both.
-        assert_eq!((front.held(), messages.held()), (3, 12));
+        assert_eq!((front.held, messages.held), (3, 12));
         assert_eq!(all(&messages), [b"\xff"]);
         messages.advance();
         messages.advance();
@@ -445,13 +457,13 @@ mod tests {
             messages
         };
         let mut messages = chunk();
-        assert_eq!(messages.split_front(3).held(), 1000, "nothing is left to answer for it");
-        assert!(messages.is_empty() && messages.held() == 0);
+        assert_eq!(messages.split_front(3).held, 1000, "nothing is left to answer for it");
+        assert!(messages.is_empty() && messages.held == 0);
         let mut messages = chunk();
         let most = messages.split_front(1);
-        assert_eq!((most.held(), messages.held()), (300, 700));
+        assert_eq!((most.held, messages.held), (300, 700));
         let few = messages.split_front(1);
-        assert_eq!((few.held(), messages.held()), (10, 700));
+        assert_eq!((few.held, messages.held), (10, 700));
         assert!(few.buffer.is_unique(), "it keeps nothing of the chunk");
         assert_eq!((all(&few), all(&messages)), (vec![vec![7; 10]], vec![vec![7; 90]]));
     }
@@ -464,9 +476,9 @@ mod tests {
         assert_eq!(all(&messages), [&b"own"[..], b"\xff"]);
         messages.compact();
         assert_eq!(all(&messages), [&b"own"[..], b"\xff"]);
-        assert_eq!(messages.held(), 4);
+        assert_eq!(messages.held, 4);
         messages.remove(0, 9);
         messages.compact();
-        assert_eq!((messages.len(), messages.held()), (0, 0));
+        assert_eq!((messages.len(), messages.held), (0, 0));
     }
 }

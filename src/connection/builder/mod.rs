@@ -365,8 +365,8 @@ impl ConnectionBuilder {
     }
 
     /// Sets how many bytes of data may wait for a busy handler while reading continues, so that pings are
-    /// still answered. Beyond it reading stops. Default: 256 KiB. A message counts 32 bytes more than its
-    /// length, any other event some 300.
+    /// still answered. Beyond it reading stops. Default: 256 KiB. What counts is the memory that
+    /// waits, within a factor of 1.5: some 220 bytes for each read, and its messages.
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.options.read_ahead = bytes;
         self

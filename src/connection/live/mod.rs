@@ -90,7 +90,7 @@ const SERVER_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(100);
 const BREACH_DELIVERY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How far the queue may exceed its bound when a socket has ended, in bytes. A chunk of 64 KiB can hold 32,768
-/// empty messages, which cost about this much in the queue.
+/// empty messages, which cost a quarter of this in the queue.
 const FINAL_BACKLOG: usize = 2 << 20;
 
 /// What consumes a read: the queue to the handlers, and the figures of `Watch`.
