@@ -82,6 +82,11 @@ pub enum Error {
     /// A closure of the application's panicked, or returned something invalid.
     #[display("a user's closure failed: {_0}")]
     Handler(Arc<str>),
+    /// The actors of all handlers of these kinds of event have ended, and
+    /// [`end_when_unheard`](crate::ConnectionBuilder::end_when_unheard) asks to end the run then. Look for a panic in
+    /// a handler.
+    #[display("no handler is left for {_0}: the last one has ended")]
+    Unheard(Arc<str>),
 }
 
 fn close_suffix(frame: &Option<CloseFrame>) -> String {
@@ -124,7 +129,7 @@ impl Error {
             Error::Timeout(_) => "timeout",
             Error::PeerSilent { .. } => "silent",
             Error::Closed(_) => "closed",
-            Error::Headers(_) | Error::Url(_) | Error::Handler(_) => "handler",
+            Error::Headers(_) | Error::Url(_) | Error::Handler(_) | Error::Unheard(_) => "handler",
         }
     }
 
@@ -157,9 +162,11 @@ impl Error {
                 close_verdict(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code))
             }
             // What the application or the server has to correct first.
-            Error::Tls(_) | Error::Redirect(_) | Error::Handshake(_) | Error::Handler(_) => {
-                Verdict::Stop
-            }
+            Error::Tls(_)
+            | Error::Redirect(_)
+            | Error::Handshake(_)
+            | Error::Handler(_)
+            | Error::Unheard(_) => Verdict::Stop,
         }
     }
 }
@@ -563,6 +570,7 @@ mod tests {
             (Error::Headers("x".into()), 0),
             (Error::Url("x".into()), 0),
             (Error::Handler("x".into()), 0),
+            (Error::Unheard("Message".into()), 0),
         ]
     }
 
@@ -616,7 +624,8 @@ mod tests {
                 | Error::Closed(_)
                 | Error::Headers(_)
                 | Error::Url(_)
-                | Error::Handler(_) => {}
+                | Error::Handler(_)
+                | Error::Unheard(_) => {}
             }
         }
     }

@@ -90,6 +90,8 @@ struct History {
     last_closure: Option<Closure>,
     /// When the newest dial began that a command asked for.
     asked_dial: Option<Instant>,
+    /// Why the run is ended, if no command and no loss ended it.
+    fault: Option<Error>,
     outcome: Option<Outcome>,
 }
 
@@ -335,6 +337,18 @@ impl Supervision {
         Ok(effects)
     }
 
+    /// Ends the run as refused, with this error, because events have no handler any more. An open socket is
+    /// closed with 1001. Does nothing where the run ends already.
+    pub(crate) fn unheard(&mut self, error: Error, now: Instant) -> Effects {
+        if matches!(self.state, State::Closed | State::Closing(Then::Close)) {
+            return Vec::new();
+        }
+        self.history().fault = Some(error);
+        let frame = CloseFrame::new(CloseCode::GOING_AWAY, "no handler is left");
+        let ask = Ask::Close { frame: frame.ok(), deadline: self.options.close_timeout };
+        self.asked(ask, now).unwrap_or_default()
+    }
+
     /// Closes the open socket with 1000, for something other than the end.
     fn close_socket(&mut self, then: Then, now: Instant, effects: &mut Effects) {
         let frame = CloseFrame::new(CloseCode::NORMAL, "").expect("1000 may be sent");
@@ -372,6 +386,9 @@ impl Supervision {
     /// Returns the outcome of a run that ends now. Only a failed run has an error.
     fn outcome_of(&self, kind: OutcomeKind, error: Option<Error>) -> Outcome {
         let last = self.history.as_ref().and_then(|history| history.last_closure.as_ref());
+        let fault = self.history.as_ref().and_then(|history| history.fault.clone());
+        let kind = if fault.is_some() { OutcomeKind::Refused } else { kind };
+        let error = fault.or(error);
         Outcome {
             kind,
             error: error.filter(|_| kind != OutcomeKind::Closed),

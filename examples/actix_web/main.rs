@@ -25,6 +25,10 @@ struct Feed {
 #[get("/health")]
 async fn health(feed: web::Data<Feed>) -> impl Responder {
     match feed.watch.phase() {
+        // The socket is open, but an actor that handles its events has ended: a panic, most likely.
+        Phase::Open if feed.watch.figures().unheard > 0 => {
+            HttpResponse::ServiceUnavailable().body("unheard")
+        }
         Phase::Open => HttpResponse::Ok().body("open"),
         phase => HttpResponse::ServiceUnavailable().body(phase.to_string()),
     }

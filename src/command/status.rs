@@ -224,6 +224,12 @@ pub struct Figures {
     /// Messages that were dropped because the handlers were too slow, see
     /// [`Overflow`](crate::Overflow).
     pub dropped: u64,
+    /// Recipients of events whose actor has ended, by a panic or because it stopped. It is found out by the next
+    /// event for it, at our next ping, or by `command::Status`.
+    pub handlers_ended: u64,
+    /// Kinds of event that no handler receives any more, because the last one that was registered for them has ended; 0
+    /// if all is well. A new subscription takes its kind out. One that unsubscribed is not counted.
+    pub unheard: u64,
 }
 
 /// A connection's live figures, read from any thread without its mailbox.
@@ -263,10 +269,12 @@ pub(crate) enum Gauge {
     UnsentBytes,
     SendsRefused,
     Dropped,
+    HandlersEnded,
+    Unheard,
 }
 
 impl Gauge {
-    const COUNT: usize = Gauge::Dropped as usize + 1;
+    const COUNT: usize = Gauge::Unheard as usize + 1;
 }
 
 impl Watch {
@@ -316,6 +324,8 @@ impl Watch {
             unsent_bytes: get(Gauge::UnsentBytes),
             sends_refused: get(Gauge::SendsRefused),
             dropped: get(Gauge::Dropped),
+            handlers_ended: get(Gauge::HandlersEnded),
+            unheard: get(Gauge::Unheard),
         }
     }
 

@@ -304,6 +304,8 @@ impl Connection {
         watch.set(Gauge::QueuedEvents, self.delivery.events() as u64);
         watch.set(Gauge::QueuedBytes, self.delivery.cost() as u64);
         watch.set(Gauge::Dropped, dropped);
+        watch.set(Gauge::HandlersEnded, self.delivery.ended_count().into());
+        watch.set(Gauge::Unheard, self.delivery.unheard_count().into());
         let unsent = if let Activity::Live(live) = &self.activity { live.unsent() } else { 0 };
         watch.set(Gauge::UnsentBytes, unsent as u64);
     }

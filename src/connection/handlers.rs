@@ -136,6 +136,7 @@ impl Execute<command::Status> for Connection {
 
     fn execute(&mut self, _: command::Status) -> Self::Answer {
         let now = Instant::now();
+        self.check_handlers();
         self.store_figures();
         MessageResult(Status {
             source: self.source,
@@ -187,6 +188,9 @@ impl Connection {
     /// Carries out what the pinger found to be due for a socket, unless that socket is gone.
     pub(super) fn apply_signal(&mut self, signal: Signal) {
         let now = Instant::now();
+        if let Action::Ping = signal.action {
+            self.check_handlers();
+        }
         let live = match &mut self.activity {
             Activity::Live(live) if live.epoch() == signal.epoch => live,
             _ => return,

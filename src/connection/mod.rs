@@ -17,6 +17,7 @@ mod reply;
 mod send;
 mod send_queue;
 mod trace;
+mod unheard;
 mod warnings;
 
 pub use crate::connection::actor::Connection;

@@ -96,6 +96,11 @@ impl Connection {
             // the task for either.
             task.waker().wake_by_ref();
         }
+        if self.delivery.has_ended() {
+            self.report_ended();
+            // That may have ended the run.
+            task.waker().wake_by_ref();
+        }
         self.store_figures();
         // The activity first: in most polls a socket is open.
         let is_idle = matches!(self.activity, Activity::Idle);

@@ -5,7 +5,7 @@ use std::mem;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{Event, KindSet, Target};
+use crate::delivery::kinds::{Event, KindSet, Target, names};
 use crate::delivery::outlet::{HandlerAddr, Outlet, Receipt};
 use crate::event;
 
@@ -15,6 +15,20 @@ pub(crate) struct Handlers {
     registrations: Box<[Registration]>,
     /// The kinds for which there is a recipient.
     wanted: KindSet,
+    /// The kinds whose last recipient has ended. A new one takes its kind out.
+    unheard: KindSet,
+    /// The kinds of the recipients that have ended since `take_ended` was called.
+    ended: KindSet,
+    /// The number of recipients that have ended.
+    ended_count: u32,
+}
+
+/// Recipients whose actor has ended.
+pub(crate) struct Ended {
+    /// The names of their kinds of event.
+    pub(crate) kinds: String,
+    /// The names of all kinds that had recipients, and have none any more because their actors have ended.
+    pub(crate) unheard: String,
 }
 
 /// A registered recipient.
@@ -76,6 +90,7 @@ impl Handlers {
     fn set(&mut self, registrations: Vec<Registration>) {
         self.registrations = registrations.into();
         self.wanted = self.registrations.iter().fold(0, |wanted, it| wanted | it.kinds);
+        self.unheard &= !self.wanted;
     }
 
     /// Whether this kind has a recipient.
@@ -136,6 +151,47 @@ impl Handlers {
         is_dropped
     }
 
+    /// Removes registration `at`, because its actor has ended.
+    #[cold]
+    fn remove_ended(&mut self, at: u32, cursors: &mut Cursors) {
+        let kinds = self.registrations.get(at as usize).map_or(0, |it| it.kinds);
+        self.remove(at, kinds, cursors);
+        self.ended |= kinds;
+        self.ended_count = self.ended_count.saturating_add(kinds.count_ones());
+        self.unheard |= kinds & !self.wanted;
+    }
+
+    /// Removes the first registration whose actor has ended. Returns its index.
+    pub(super) fn remove_first_ended(&mut self, cursors: &mut Cursors) -> Option<u32> {
+        let at = self.registrations.iter().position(|it| !it.target.connected())? as u32;
+        self.remove_ended(at, cursors);
+        Some(at)
+    }
+
+    /// Whether recipients have ended since `take_ended` was called.
+    #[inline]
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended != 0
+    }
+
+    /// Returns what has ended since the last call.
+    pub(super) fn take_ended(&mut self) -> Option<Ended> {
+        match mem::take(&mut self.ended) {
+            0 => None,
+            kinds => Some(Ended { kinds: names(kinds), unheard: names(self.unheard) }),
+        }
+    }
+
+    /// Returns the number of recipients that have ended, counted as by [`count`](Handlers::count).
+    pub(super) fn ended_count(&self) -> u32 {
+        self.ended_count
+    }
+
+    /// Returns the number of kinds whose last recipient has ended.
+    pub(super) fn unheard_count(&self) -> u32 {
+        self.unheard.count_ones()
+    }
+
     /// Returns the number of recipients: an address that was registered for four kinds counts as four.
     pub(crate) fn count(&self) -> usize {
         self.registrations.iter().map(|it| it.kinds.count_ones() as usize).sum()
@@ -166,7 +222,7 @@ impl Handlers {
                 // The actor has ended, for all kinds of event. The cursor stays: the next registration
                 // moves to this index.
                 Err(SendError::Closed(_)) => {
-                    self.remove(at, KindSet::MAX, cursors);
+                    self.remove_ended(at, cursors);
                 }
                 Err(SendError::Full(own)) => {
                     // It is in the mailbox now: this recipient must not be offered it again.

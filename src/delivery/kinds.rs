@@ -22,7 +22,7 @@ pub(crate) trait Event:
     fn outlet(target: &Target) -> Option<Outlet<'_, Self>>;
 }
 
-/// Expands to `Target` and to an `impl Event` for each row. `Row` numbers the rows, for the bits.
+/// Expands to `Target`, to `names`, and to an `impl Event` for each row. `Row` numbers the rows, for the bits.
 macro_rules! kinds {
     ($(
         $(#[$doc:meta])*
@@ -40,6 +40,23 @@ macro_rules! kinds {
             /// One address for the four kinds of `ConnectionBuilder::handler`: four recipients of one
             /// actor would take four times the memory.
             Addr(Box<dyn HandlerAddr>),
+        }
+
+        impl Target {
+            /// Whether its actor has not ended.
+            pub(super) fn connected(&self) -> bool {
+                match self {
+                    $(Target::$Event(recipient) => recipient.connected(),)+
+                    Target::Addr(addr) => addr.open().connected(),
+                }
+            }
+        }
+
+        /// Returns the names of some kinds, with commas between.
+        pub(super) fn names(kinds: KindSet) -> String {
+            let all = [$((event::$Event::BIT, stringify!($Event)),)+];
+            let some = all.into_iter().filter(|(kind, _)| kinds & kind != 0);
+            some.map(|(_, name)| name).collect::<Vec<_>>().join(", ")
         }
 
         $(impl Event for event::$Event {

@@ -30,7 +30,7 @@ use crate::event;
 use crate::options::Overflow;
 
 pub(crate) use crate::delivery::entry::{EVENT_COST, Queued};
-pub(crate) use crate::delivery::handlers::Handlers;
+pub(crate) use crate::delivery::handlers::{Ended, Handlers};
 pub(crate) use crate::delivery::kinds::Event;
 pub(crate) use crate::delivery::run::{Run, cost};
 
@@ -106,13 +106,48 @@ impl Delivery {
             // Takes the event back out of the full mailbox, and the other recipients go on.
             self.pending = None;
         }
-        if self.handlers.remove(at, E::BIT, &mut self.cursors)
-            && let Some(pending) = &mut self.pending
+        if self.handlers.remove(at, E::BIT, &mut self.cursors) {
+            self.move_pending(at);
+        }
+        true
+    }
+
+    /// Adjusts what is pending after registration `at` was removed.
+    fn move_pending(&mut self, at: u32) {
+        if let Some(pending) = &mut self.pending
             && at < pending.to.0
         {
             pending.to.0 -= 1;
         }
-        true
+    }
+
+    /// Removes every recipient whose actor has ended. Without this, only an event for it finds that out.
+    pub(crate) fn drop_ended(&mut self) {
+        while let Some(at) = self.handlers.remove_first_ended(&mut self.cursors) {
+            self.pending.take_if(|pending| pending.to.0 == at);
+            self.move_pending(at);
+        }
+    }
+
+    /// Whether recipients have ended since `take_ended` was called.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.handlers.has_ended()
+    }
+
+    /// Returns which recipients have ended since the last call.
+    pub(crate) fn take_ended(&mut self) -> Option<Ended> {
+        self.handlers.take_ended()
+    }
+
+    /// Returns the number of recipients that have ended.
+    pub(crate) fn ended_count(&self) -> u32 {
+        self.handlers.ended_count()
+    }
+
+    /// Returns the number of kinds of event whose last recipient has ended.
+    pub(crate) fn unheard_count(&self) -> u32 {
+        self.handlers.unheard_count()
     }
 
     /// Queues an event. If nothing is before it, sends it to its recipients at once.

@@ -22,6 +22,8 @@ pub(crate) trait EventAddr<M: Message<Result = ()> + Send + 'static> {
     fn try_send(&self, event: M) -> Result<(), SendError<M>>;
     fn do_send(&self, event: M);
     fn send(&self, event: M) -> Receipt;
+    /// Whether the actor has not ended.
+    fn connected(&self) -> bool;
     /// Whether `recipient` sends to the same mailbox.
     fn is_of(&self, recipient: &Recipient<M>) -> bool;
 }
@@ -75,6 +77,9 @@ where
     }
     fn send(&self, event: M) -> Receipt {
         receipt(Addr::send(self, event))
+    }
+    fn connected(&self) -> bool {
+        Addr::connected(self)
     }
     fn is_of(&self, recipient: &Recipient<M>) -> bool {
         *recipient == self.clone().recipient()

@@ -75,6 +75,8 @@ pub(crate) struct Options {
     pub(crate) retry_if: Option<RetryIf>,
     /// Whether a clean close by the server leads to another dial.
     pub(crate) reconnect_on_close: bool,
+    /// Whether the run ends when the last handler of some kind of event has ended.
+    pub(crate) end_when_unheard: bool,
     /// The number of dials in a row that may fail.
     pub(crate) max_attempts: Option<u32>,
     /// How long a socket must have been open for the backoff to start over.
@@ -181,6 +183,7 @@ impl Options {
             reconnect,
             retry_if: None,
             reconnect_on_close: true,
+            end_when_unheard: false,
             max_attempts: None,
             stable_after: Duration::from_secs(10),
             dial_limit: DialGuard::default(),

@@ -160,6 +160,19 @@ impl ConnectionBuilder {
         self
     }
 
+    /// Sets whether the run ends when the last handler of some kind of event has ended, by a panic or because
+    /// it stopped. Default: `false`, the connection goes on with the other handlers, or without any. With
+    /// `true` an open socket is closed with 1001, and the [`Outcome`] is `Refused` with
+    /// [`Error::Unheard`]. A handler that unsubscribes does not end the run.
+    ///
+    /// An ended handler is found out by the next event for it, at our next ping, or by
+    /// [`command::Status`](crate::command::Status); it is logged, and counted in
+    /// [`Figures`](crate::command::status::Figures).
+    pub fn end_when_unheard(mut self, ends: bool) -> Self {
+        self.options.end_when_unheard = ends;
+        self
+    }
+
     /// Sets how many dials in a row may fail, or open a socket that is lost before
     /// [`stable_after`](ConnectionBuilder::stable_after). Default: no limit.
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
