@@ -251,3 +251,100 @@ pub(super) fn send_to_full<M: Event>(outlet: &Outlet<'_, M>, at: u32, event: M) 
     let since = tokio::time::Instant::now();
     Box::new(Pending { receipt: outlet.send(event), since, to: (at, M::BIT) })
 }
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, ActorContext, Context, Handler};
+
+    use super::*;
+
+    /// An actor that stops with the first message.
+    struct Brief;
+
+    impl Actor for Brief {
+        type Context = Context<Brief>;
+    }
+
+    impl<M: actix::Message<Result = ()>> Handler<M> for Brief {
+        type Result = ();
+
+        fn handle(&mut self, _: M, ctx: &mut Context<Brief>) {
+            ctx.stop();
+        }
+    }
+
+    fn ping() -> Recipient<event::Ping> {
+        event::call(|_| ())
+    }
+
+    fn pong() -> Recipient<event::Pong> {
+        event::call(|_| ())
+    }
+
+    #[actix::test]
+    async fn a_cursor_stays_at_its_registration_when_another_is_removed() {
+        // The cursors before, at and behind the one that is removed.
+        for (at, after) in [(0, [0, 0, 1]), (1, [0, 1, 1]), (2, [0, 1, 2]), (3, [0, 1, 2])] {
+            let mut handlers = Handlers::default();
+            (0..4).for_each(|_| handlers.add(ping()));
+            let mut cursors = [0, 1, 2];
+            assert!(handlers.remove(at, KindSet::MAX, &mut cursors), "{at}");
+            assert_eq!((cursors, handlers.count()), (after, 3), "{at}");
+        }
+        let mut handlers = Handlers::default();
+        assert!(!handlers.remove(7, KindSet::MAX, &mut [0, 1, 2]));
+    }
+
+    #[actix::test]
+    async fn a_registration_stays_while_it_has_a_kind_left() {
+        let mut handlers = Handlers::default();
+        handlers.add_addr(Brief.start());
+        handlers.add(pong());
+        let mut cursors = [2, 1, 2];
+        assert_eq!(handlers.count(), 5);
+        assert!(!handlers.remove(0, event::Open::BIT | event::Close::BIT, &mut cursors));
+        assert_eq!((cursors, handlers.count()), ([2, 1, 2], 3));
+        assert!(handlers.wants::<event::Message>() && !handlers.wants::<event::Open>());
+        assert_eq!(
+            (handlers.next::<event::Open>(0), handlers.next::<event::Error>(0)),
+            (None, Some(0))
+        );
+        assert_eq!(
+            (handlers.next::<event::Pong>(0), handlers.next::<event::Error>(1)),
+            (Some(1), None)
+        );
+        assert!(handlers.remove(0, KindSet::MAX, &mut cursors));
+        assert_eq!((cursors, handlers.count()), ([1, 0, 1], 1));
+        assert!(!handlers.has_ended() && handlers.take_ended().is_none(), "it was removed by wish");
+        assert_eq!((handlers.ended_count(), handlers.unheard_count()), (0, 0));
+    }
+
+    #[actix::test]
+    async fn what_has_ended_is_reported_once_and_its_kinds_until_they_have_a_recipient() {
+        let (mut handlers, brief) = (Handlers::default(), Brief.start());
+        handlers.add(ping());
+        handlers.add_addr(brief.clone());
+        handlers.add(event::call(|_: event::Message| ()));
+        let mut cursors = [2, 2, 3];
+        assert_eq!(handlers.remove_first_ended(&mut cursors), None);
+        brief.send(failed()).await.unwrap();
+        assert_eq!(handlers.remove_first_ended(&mut cursors), Some(1));
+        assert_eq!(handlers.remove_first_ended(&mut cursors), None);
+        assert_eq!((cursors, handlers.count()), ([1, 1, 2], 2));
+        assert!(handlers.has_ended());
+        let Ended { kinds, unheard } = handlers.take_ended().unwrap();
+        assert_eq!(kinds, "Open, Message, Error, Close");
+        assert_eq!(unheard, "Open, Error, Close", "another recipient of messages is left");
+        assert!(!handlers.has_ended() && handlers.take_ended().is_none());
+        assert_eq!((handlers.ended_count(), handlers.unheard_count()), (4, 3));
+        handlers.add(event::call(|_: event::Error| ()));
+        assert_eq!((handlers.ended_count(), handlers.unheard_count()), (4, 2));
+    }
+
+    /// An event that a `Brief` ends with.
+    fn failed() -> event::Error {
+        let source = crate::command::status::SourceId::next();
+        let (error, next) = (crate::error::Error::Url("none".into()), event::Next::Stop);
+        event::Error { source, epoch: 0, name: None, error, attempt: 1, next }
+    }
+}

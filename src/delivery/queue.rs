@@ -271,9 +271,29 @@ mod tests {
             fresh.push_run(run(0, 80, 100));
             fresh.shed(fresh.cost - 1, 0, oldest);
             assert_eq!((fresh.dropped(), fresh.events), (1, 79));
+            // With two messages fewer, of 108 bytes each, it costs exactly as much as there is room.
+            let room = fresh.cost - 2 * 108;
+            fresh.shed(room, 0, oldest);
+            assert_eq!((fresh.dropped(), fresh.cost), (3, room));
             let mut old = queue(&[80], 100);
             old.shed(old.cost - 1, 0, oldest);
             assert_eq!((old.dropped(), old.events), (10, 71));
+        }
+    }
+
+    #[test]
+    fn the_lengths_of_what_is_dropped_are_what_makes_room() {
+        for (oldest, lens) in [(true, [1000, 4, 4]), (false, [4, 4, 1000])] {
+            let (mut messages, mut end) = (Messages::with_capacity(3), 0);
+            for len in lens {
+                messages.push(MessageKind::Binary, end..end + len);
+                end += len;
+            }
+            messages.seal(vec![7; end].into(), 0, end);
+            let mut queue = Queue::default();
+            queue.push_run(Run { messages, ..run(0, 1, 4) });
+            queue.shed(queue.cost - 500, 0, oldest);
+            assert_eq!((queue.dropped(), queue.events), (1, 2), "{oldest}");
         }
     }
 

@@ -264,3 +264,153 @@ async fn an_event_in_an_empty_queue_is_delivered_at_once_and_once_to_each_recipi
     assert!(all(&mut seen_late).await.is_empty(), "what was there before it came");
     assert_eq!((delivery.cost(), delivery.events()), (0, 0));
 }
+
+/// A handler whose mailbox is full, and a queue that it holds up.
+async fn blocked(overflow: Overflow, room: usize) -> (Delivery, oneshot::Sender<()>) {
+    let (go, wait) = oneshot::channel();
+    let (told, _) = mpsc::unbounded_channel();
+    let mut handlers = Handlers::default();
+    handlers.add::<event::Message>(Stuck { go: Some(wait), told }.start().recipient());
+    let mut delivery = Delivery::new(handlers, overflow, room);
+    tokio::task::yield_now().await;
+    while delivery.blocked_since().is_none() {
+        delivery.push_run(run(0));
+        poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
+    }
+    delivery.push_run(run(0));
+    (delivery, go)
+}
+
+#[actix::test]
+async fn the_queue_is_full_one_byte_beyond_its_bound() {
+    let (delivery, _go) = blocked(Overflow::Wait, 0).await;
+    let cost = delivery.cost();
+    assert!(cost > 1024 && !delivery.is_full(cost) && delivery.is_full(cost - 1));
+    assert_eq!((delivery.room_left(cost + 5), delivery.room_left(cost)), (Some(5), Some(0)));
+    assert_eq!(delivery.room_left(cost - 1), None);
+    assert_eq!(delivery.dropped(), 0);
+}
+
+#[actix::test]
+async fn what_drops_messages_has_all_of_its_room_and_holds_no_more_than_that() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let room = 10_000;
+        let (mut delivery, _go) = blocked(overflow, room).await;
+        assert!(!delivery.disconnects());
+        let before = delivery.events() as u64;
+        assert_eq!((delivery.room_left(room), delivery.dropped()), (Some(room), 0));
+        for number in 1..100 {
+            delivery.push_run(run(number));
+            assert!(delivery.cost() <= room, "{overflow:?}, {}", delivery.cost());
+        }
+        // There is no room for one message more.
+        assert!(delivery.cost() + 1024 > room, "{}", delivery.cost());
+        let all: Vec<u8> =
+            delivery.queue.runs.iter().map(|it| it.1.messages.bytes(0).unwrap()[0]).collect();
+        match overflow {
+            Overflow::DropOldest => assert_eq!((all[0], *all.last().unwrap()), (0, 99)),
+            _ => assert_eq!(all, (0..all.len() as u8).collect::<Vec<_>>()),
+        }
+        assert_eq!(delivery.events() as u64 + delivery.dropped(), 2 * 99 + before);
+    }
+}
+
+#[actix::test]
+async fn only_a_full_mailbox_makes_it_disconnect() {
+    let (mut delivery, go) = blocked(Overflow::Disconnect, 0).await;
+    assert!(delivery.disconnects());
+    go.send(()).unwrap();
+    let drained = poll_fn(|cx| {
+        delivery.poll(cx);
+        if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+    assert!(!delivery.disconnects());
+    for overflow in [Overflow::Wait, Overflow::DropOldest, Overflow::DropNewest] {
+        assert!(!blocked(overflow, 0).await.0.disconnects());
+    }
+}
+
+#[actix::test]
+async fn what_is_pending_stays_with_its_recipient_when_others_leave_or_end() {
+    for leaves in ["before", "ended", "behind"] {
+        let (go, wait) = oneshot::channel();
+        let (told, mut seen) = mpsc::unbounded_channel();
+        let stuck: Recipient<event::Message> = Stuck { go: Some(wait), told }.start().recipient();
+        let before: Recipient<event::Ping> = event::call(|_: event::Ping| panic!("on purpose"));
+        let behind: Recipient<event::Ping> = event::call(|_| ());
+        let mut handlers = Handlers::default();
+        handlers.add(before.clone());
+        handlers.add(stuck.clone());
+        handlers.add(behind.clone());
+        let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
+        tokio::task::yield_now().await;
+        (1..=3).for_each(|number| delivery.push_run(run(number)));
+        poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
+        assert_eq!(delivery.pending.as_ref().unwrap().to, (1, event::Message::BIT));
+        let index = match leaves {
+            "before" => {
+                assert!(delivery.unsubscribe(&before));
+                0
+            }
+            "behind" => {
+                assert!(delivery.unsubscribe(&behind));
+                1
+            }
+            _ => {
+                let (source, payload) = (SourceId::next(), ControlPayload::default());
+                before.do_send(event::Ping { source, epoch: 1, payload });
+                while before.connected() {
+                    tokio::task::yield_now().await;
+                }
+                delivery.drop_ended();
+                assert_eq!((delivery.ended_count(), delivery.unheard_count()), (1, 0));
+                0
+            }
+        };
+        assert_eq!(delivery.pending.as_ref().unwrap().to, (index, event::Message::BIT));
+        // It is taken back out of the mailbox, and nothing holds the queue up.
+        assert!(delivery.unsubscribe(&stuck));
+        assert!(delivery.pending.is_none());
+        go.send(()).unwrap();
+        assert!(all(&mut seen).await.len() <= 1, "the first was in the mailbox");
+    }
+}
+
+#[actix::test]
+async fn at_the_end_a_late_subscriber_gets_nothing_of_what_was_queued_before() {
+    let (mut delivery, _go) = blocked(Overflow::Wait, 0).await;
+    let (late, mut seen) = mpsc::unbounded_channel();
+    let late = event::call(move |it: event::Message| {
+        late.send(vec![it.payload.as_bytes()[0]]).unwrap();
+    });
+    delivery.subscribe(late, None);
+    delivery.push_run(run(1));
+    delivery.flush();
+    assert_eq!(all(&mut seen).await, [1, 1]);
+}
+
+#[actix::test]
+async fn an_event_that_is_in_the_last_mailbox_is_not_queued_too() {
+    let (go, wait) = oneshot::channel();
+    let (told, mut seen) = mpsc::unbounded_channel();
+    let mut handlers = Handlers::default();
+    handlers.add::<event::Pong>(Stuck { go: Some(wait), told }.start().recipient());
+    let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
+    tokio::task::yield_now().await;
+    let (source, payload) = (SourceId::next(), ControlPayload::new("p").unwrap());
+    let mut pushed = 0;
+    while delivery.blocked_since().is_none() {
+        let payload = payload.clone();
+        delivery.push(event::Pong { source, epoch: 1, payload, round_trip: None });
+        pushed += 1;
+    }
+    assert_eq!((delivery.events(), delivery.cost()), (0, 0));
+    go.send(()).unwrap();
+    let drained = poll_fn(|cx| {
+        delivery.poll(cx);
+        if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+    assert_eq!(all(&mut seen).await.len(), pushed);
+}
