@@ -136,22 +136,7 @@ async fn follow_redirects(
     let limit = plan.options.redirects;
     let mut followed = 0;
     loop {
-        let mut result = open(plan, jar, clock).await;
-        match &mut result {
-            Err(DialError::Refused(refused)) => refused.authorized = plan.is_authorized(),
-            Err(DialError::RefusedByProxy(refused)) => {
-                let proxy = plan.detour.as_ref().map(|detour| &detour.proxy);
-                refused.authorized = proxy.is_some_and(|proxy| proxy.credentials.is_some());
-            }
-            _ => {}
-        }
-        match &result {
-            Ok(opened) => store_cookies(plan, jar, &opened.handshake.headers),
-            Err(DialError::Refused(refused)) => store_cookies(plan, jar, refused.headers()),
-            // The cookies of a proxy are not the server's.
-            Err(DialError::Failed(_) | DialError::RefusedByProxy(_)) => {}
-        }
-        let refused = match result {
+        let refused = match open_once(plan, jar, clock).await {
             Err(DialError::Refused(refused)) if limit > 0 && refused.is_redirect() => refused,
             result => return result,
         };
@@ -175,6 +160,26 @@ async fn follow_redirects(
         *plan = Arc::new(redirected);
         clock.set(Stage::Dns);
     }
+}
+
+/// Opens a socket without following a redirect. Stores the cookies of the reply, and notes in a refusal whether the
+/// request had credentials.
+async fn open_once(plan: &Plan, jar: &RefCell<Jar>, clock: &Clock) -> Result<Opened, DialError> {
+    let mut result = open(plan, jar, clock).await;
+    match &mut result {
+        Ok(opened) => store_cookies(plan, jar, &opened.handshake.headers),
+        Err(DialError::Refused(refused)) => {
+            refused.authorized = plan.is_authorized();
+            store_cookies(plan, jar, refused.headers());
+        }
+        // The cookies of a proxy are not the server's.
+        Err(DialError::RefusedByProxy(refused)) => {
+            let proxy = plan.detour.as_ref().map(|detour| &detour.proxy);
+            refused.authorized = proxy.is_some_and(|proxy| proxy.credentials.is_some());
+        }
+        Err(DialError::Failed(_)) => {}
+    }
+    result
 }
 
 /// Replaces the URL and the headers of the plan by those of `url_with` and `headers_with`, for this attempt.
