@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use actix_ws_client::Payload;
 use tokio::runtime::Handle;
@@ -15,8 +16,8 @@ use crate::screen::eprint_line;
 pub(crate) struct Lines {
     /// Unbounded as a channel: each line in it holds a permit of a `Room`, which is bounded.
     lines: UnboundedReceiver<Line>,
-    /// Whether any line was read.
-    any: bool,
+    /// Whether any line was read, also one that cannot be sent.
+    any: Arc<AtomicBool>,
 }
 
 /// A line, with its permit of the room for lines until it is dropped.
@@ -35,13 +36,16 @@ impl Lines {
     pub(crate) fn read(buffer: Buffer, kind: Kind) -> io::Result<Lines> {
         let (sender, lines) = unbounded_channel();
         let runtime = Handle::current();
+        let any = Arc::new(AtomicBool::new(false));
+        let read = any.clone();
         let thread = std::thread::Builder::new().name("stdin".into());
         thread.spawn(move || {
-            if let Err(err) = pass_on(&mut io::stdin().lock(), (buffer, kind), &sender, &runtime) {
+            let input = &mut io::stdin().lock();
+            if let Err(err) = pass_on(input, (buffer, kind), &sender, &read, &runtime) {
                 eprint_line(&format!("wsup: stdin: {err}"));
             }
         })?;
-        Ok(Lines { lines, any: false })
+        Ok(Lines { lines, any })
     }
 
     /// Creates a channel for typed lines: unsent lines may have as many bytes as the buffer. The input
@@ -49,19 +53,18 @@ impl Lines {
     pub(crate) fn typed(buffer: Buffer, kind: Kind) -> (LineSender, Lines) {
         let (sender, lines) = unbounded_channel();
         let room = Room::new(buffer.bytes);
-        (LineSender { sender, room, buffer, kind }, Lines { lines, any: true })
+        (LineSender { sender, room, buffer, kind }, Lines { lines, any: Arc::new(true.into()) })
     }
 
     /// Returns the next line, or `None` at the end of the input.
     pub(crate) async fn next(&mut self) -> Option<Line> {
-        let line = self.lines.recv().await;
-        self.any |= line.is_some();
-        line
+        self.lines.recv().await
     }
 
-    /// Returns whether any line was read. Input without one (`/dev/null`) counts as no input.
+    /// Returns whether any line was read, also one that cannot be sent. Input without one (`/dev/null`)
+    /// counts as no input.
     pub(crate) fn any(&self) -> bool {
-        self.any
+        self.any.load(Relaxed)
     }
 }
 
@@ -131,12 +134,15 @@ fn pass_on(
     input: &mut impl BufRead,
     (buffer, kind): (Buffer, Kind),
     lines: &UnboundedSender<Line>,
+    any: &AtomicBool,
     runtime: &Handle,
 ) -> io::Result<()> {
     let room = Room::new(buffer.bytes);
     let mut number = 0_u64;
     while let Some(line) = read_line(input, buffer, kind)? {
         number += 1;
+        // Seen by the receiver at the latest with the end of the channel.
+        any.store(true, Relaxed);
         let payload = match line {
             Ok(payload) => payload,
             Err(why) => {

@@ -208,3 +208,18 @@ fn a_line_that_can_never_be_sent_is_told_of_and_costs_no_other() {
     assert_eq!(ended.stderr, "wsup: line 2 of stdin was not sent: longer than --send-buffer\n");
     ended.is(0, "closed");
 }
+
+#[test]
+fn the_run_ends_behind_input_of_which_no_line_can_be_sent() {
+    for input in [&b"\xff\n"[..], &[b'x'; 5_000]] {
+        let mut wsup = Wsup::json_with_input(&[&Server::echo().url(), "--send-buffer", "1k"]);
+        wsup.stdin().write_all(input).unwrap();
+        let ended = wsup.end();
+        assert!(
+            ended.stderr.starts_with("wsup: line 1 of stdin was not sent: "),
+            "{}",
+            ended.stderr
+        );
+        ended.is(0, "closed");
+    }
+}
