@@ -21,12 +21,15 @@ mod secrets;
 mod session;
 mod signals;
 mod slash;
+mod stderr;
 mod upgrade;
 mod usage;
 mod value;
 
 fn main() {
     let began = tokio::time::Instant::now();
-    // Ends without waiting for the thread that reads stdin: it may be blocked for ever.
-    std::process::exit(session::main(began));
+    let status = session::main(began);
+    stderr::flush();
+    // Ends without waiting for the threads of stdin, stdout and stderr: they may be blocked for ever.
+    std::process::exit(status);
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::secrets::Secrets;
+use crate::stderr;
 
 /// The functions of a prompt that output needs.
 pub(crate) struct Prompt {
@@ -30,8 +31,9 @@ pub(crate) fn begin_prompt(new: Prompt) {
 }
 
 /// Removes the prompt, if there is one, after all pending output. A terminal that accepts no output
-/// delays this by at most [`END_PROMPT_TIMEOUT`].
+/// delays this by at most [`END_PROMPT_TIMEOUT`], after that of [`stderr::flush`].
 pub(crate) fn end_prompt() {
+    stderr::flush();
     let (done, waits) = sync_channel(1);
     std::thread::spawn(move || {
         let taken = prompt().take();
@@ -58,6 +60,7 @@ fn above(lines: &[u8], stderr: bool) -> bool {
 
 /// Writes whole lines to stdout and flushes them.
 pub(crate) fn out(lines: &[u8]) -> io::Result<()> {
+    stderr::settle();
     if above(lines, false) {
         return Ok(());
     }
@@ -65,11 +68,12 @@ pub(crate) fn out(lines: &[u8]) -> io::Result<()> {
     out.write_all(lines).and_then(|()| out.flush())
 }
 
-/// Writes a line to stderr. Errors are ignored.
+/// Enqueues a line for stderr. One that there is no room for is dropped; errors are ignored.
 pub(crate) fn eprint_line(words: &str) {
-    err(format!("{words}\n").as_bytes());
+    stderr::put(format!("{words}\n").into_bytes(), err);
 }
 
+/// Writes lines to stderr. Blocks while it accepts none.
 fn err(lines: &[u8]) {
     if !above(lines, true) {
         let _ = io::stderr().write_all(lines);
@@ -81,7 +85,7 @@ pub(crate) struct Log(pub(crate) Secrets);
 
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        err(self.0.hide(&String::from_utf8_lossy(line)).as_bytes());
+        stderr::put(self.0.hide(&String::from_utf8_lossy(line)).into_bytes(), err);
         Ok(line.len())
     }
 

@@ -1,7 +1,7 @@
 //! A running `wsup`, and what it says.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -65,6 +65,21 @@ impl Wsup {
     }
 
     pub(crate) fn spawn(args: &[&str], stdin: Stdio, env: &[(&str, &str)]) -> Wsup {
+        let (mut wsup, mut stderr) = Wsup::with_stderr(args, stdin, env);
+        wsup.stderr = Some(std::thread::spawn(move || {
+            let mut words = String::new();
+            stderr.read_to_string(&mut words).unwrap();
+            words
+        }));
+        wsup
+    }
+
+    /// Like [`Wsup::spawn`], but nothing is read from stderr.
+    pub(crate) fn with_stderr(
+        args: &[&str],
+        stdin: Stdio,
+        env: &[(&str, &str)],
+    ) -> (Wsup, ChildStderr) {
         let began = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_wsup"));
         for variable in DEVELOPERS {
@@ -78,14 +93,9 @@ impl Wsup {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stderr = child.stderr.take().unwrap();
-        let stderr = std::thread::spawn(move || {
-            let mut words = String::new();
-            stderr.read_to_string(&mut words).unwrap();
-            words
-        });
+        let stderr = child.stderr.take().unwrap();
         let stdin = child.stdin.take();
-        Wsup { child, began, stdin, lines: None, stderr: Some(stderr) }
+        (Wsup { child, began, stdin, lines: None, stderr: None }, stderr)
     }
 
     fn lines(&mut self) -> &Receiver<String> {
@@ -187,7 +197,7 @@ impl Wsup {
         let took = self.began.elapsed();
         let rest: Vec<String> =
             self.lines.take().map(|lines| lines.iter().collect()).unwrap_or_default();
-        let stderr = self.stderr.take().unwrap().join().unwrap();
+        let stderr = self.stderr.take().map(|words| words.join().unwrap()).unwrap_or_default();
         Ended { status: status.code().expect("no end by a signal"), rest, stderr, took }
     }
 }
