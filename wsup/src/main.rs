@@ -3,6 +3,7 @@
 mod args;
 mod buffer;
 mod console;
+mod drawing;
 mod editor;
 mod failover;
 mod feed;
@@ -12,6 +13,8 @@ mod human;
 mod inflate;
 mod input;
 mod json;
+mod layout;
+mod line;
 mod output;
 mod print;
 mod refusal;

@@ -281,3 +281,43 @@ fn no_line_is_edited_where_programs_read() {
         }
     }
 }
+
+/// What a terminal sends before and behind pasted text, if it was asked to.
+const PASTE: (&str, &str) = ("\u{1b}[200~", "\u{1b}[201~");
+
+#[test]
+fn a_long_line_that_is_pasted_is_sent_with_its_enter_and_drawn_once() {
+    let (server, receiver) = reporting_server();
+    for (begin, end) in [("", ""), PASTE] {
+        let mut terminal = Terminal::wsup(&["--color", "never", &server.url()]);
+        terminal.expect("open to");
+        terminal.expect("> ");
+        let pasted = (0..500).map(|number| format!("{number:05} ")).collect::<String>();
+        terminal.enters(&[begin, &pasted, end, "!"].concat());
+        hear(&receiver, &(pasted.clone() + "!"));
+        terminal.types(CTRL_C);
+        hear(&receiver, "1000 ");
+        let (status, shown) = terminal.end();
+        assert_eq!(status, 0);
+        assert!(shown.len() < 20 * pasted.len(), "{} bytes were drawn", shown.len());
+        assert!(shown.contains("00498 00499 !"), "{shown:?}");
+    }
+}
+
+#[test]
+fn each_line_of_a_paste_is_sent() {
+    let (server, receiver) = reporting_server();
+    let mut terminal = Terminal::wsup(&[&server.url()]);
+    terminal.expect("open to");
+    terminal.expect("> ");
+    let (begin, end) = PASTE;
+    terminal.types(&[begin, "one\rtwo\n\r\nth\u{7}r", end, "ee\r"].concat());
+    for line in ["one", "two", "", "th\u{7}ree"] {
+        hear(&receiver, line);
+    }
+    // It does not ring.
+    terminal.expect("th^Gree");
+    terminal.types(CTRL_D);
+    hear(&receiver, "1000 ");
+    assert_eq!(terminal.end().0, 0);
+}
