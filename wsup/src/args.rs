@@ -226,9 +226,20 @@ impl Args {
         self.builder_to(&self.urls[0])
     }
 
-    /// Returns the same builder for each of the other URLs, so that they can be checked.
-    pub(crate) fn others(&self) -> impl Iterator<Item = Result<ConnectionBuilder, Usage>> {
-        self.urls.iter().skip(1).map(|url| self.builder_to(url))
+    /// Checks the other URLs. Returns the lines to warn of, for those whose fragment is dropped; the library
+    /// warns of the first URL's itself.
+    pub(crate) fn check_others(&self) -> Result<Vec<String>, Usage> {
+        let mut warnings = Vec::new();
+        for (index, url) in self.urls.iter().enumerate().skip(1) {
+            self.builder_to(url)?.request_head()?;
+            if url.contains('#') {
+                let number = index + 1;
+                warnings.push(format!(
+                    "URL {number} has a fragment, which is not sent: write %23 for a # in path or query"
+                ));
+            }
+        }
+        Ok(warnings)
     }
 
     fn builder_to(&self, url: &str) -> Result<ConnectionBuilder, Usage> {

@@ -116,12 +116,11 @@ fn log(args: &Args) {
 async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let builder = args.builder()?;
     let texts = args.texts()?;
-    for other in args.others() {
-        other?.request_head()?;
-    }
+    let warnings = args.check_others()?;
     if args.dry_run {
         return dry_run(args, &builder).await;
     }
+    warnings.iter().for_each(|warning| eprint_line(&format!("wsup: {warning}")));
     let history = match args.output.prompts() {
         true => Some(args.history()?),
         false => None,

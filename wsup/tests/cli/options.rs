@@ -101,6 +101,20 @@ fn a_fragment_is_warned_of_once() {
     }
 }
 
+#[test]
+fn a_fragment_of_a_further_url_is_warned_of_by_its_number() {
+    let base = "ws://127.0.0.1:1/secret";
+    let (second, third) = (format!("{base}#a"), format!("{base}?b#c"));
+    for form in ["--json", "--color=never"] {
+        let args = [form, base, &second, base, &third, "--reconnect", "1ms", "--max-attempts", "8"];
+        let ended = Wsup::spawn(&args, Stdio::null(), &[]).end();
+        let warnings: Vec<_> = ended.stderr.lines().filter(|it| it.contains("fragment")).collect();
+        assert!(warnings.len() == 2 && warnings[0].contains("URL 2"), "{}", ended.stderr);
+        assert!(warnings[1].contains("URL 4"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+    }
+}
+
 /// The runtimes, the signals and the resolver need files of their own.
 #[cfg(unix)]
 #[test]
