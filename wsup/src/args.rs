@@ -44,7 +44,7 @@ pub(crate) struct Args {
     pub(crate) output: OutputFlags,
 
     /// Add a header line to the upgrade request; repeatable; @FILE: the lines of a file;
-    /// 'User-Agent:' sends none
+    /// as for curl 'User-Agent:' leaves that line out, and 'X-Empty;' sends an empty value
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
@@ -287,11 +287,11 @@ impl Args {
                 false => vec![&text],
             };
             for line in parts {
-                lines.push(Header::parse(line).map_err(|why| wrong("--header", why))?);
+                lines.extend(Header::parse(line).map_err(|why| wrong("--header", why))?);
             }
         }
         for line in self.header_list.iter().flat_map(|list| list.split(',')) {
-            lines.push(Header::parse(line).map_err(|why| wrong("--headers", why))?);
+            lines.extend(Header::parse(line).map_err(|why| wrong("--headers", why))?);
         }
         Ok(lines)
     }

@@ -183,10 +183,36 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Splits `Name: value`. The library checks the parts.
-    pub(crate) fn parse(line: &str) -> Result<Header, &'static str> {
-        let (name, value) = line.split_once(':').ok_or("expected `Name: value`")?;
-        Ok(Header { name: name.trim().to_owned(), value: value.trim().to_owned() })
+    /// Splits `Name: value`. The library checks the parts. As for curl, `Name:` without a value adds no line,
+    /// and `Name;` adds one with an empty value.
+    ///
+    /// # Errors
+    /// Why it is not a line, without a part of it.
+    pub(crate) fn parse(line: &str) -> Result<Option<Header>, &'static str> {
+        let line = line.trim();
+        let (name, value) = match (line.split_once(':'), line.strip_suffix(';')) {
+            (Some((name, value)), _) => (name.trim(), value.trim()),
+            (None, Some(name)) if Header::is_special(name) => {
+                return Err("this header cannot be empty; `Name:` leaves it out");
+            }
+            (None, Some(name)) => (name, ""),
+            (None, None) => return Err("expected `Name: value`, or `Name;` for an empty value"),
+        };
+        let is_left_out = line.ends_with(':') && value.is_empty() && !Header::is_special(name);
+        let header = Header { name: name.to_owned(), value: value.to_owned() };
+        Ok((!is_left_out).then_some(header))
+    }
+
+    /// Whether an empty value of this header is for the library to judge: it leaves out a line of its own, or
+    /// refuses the name.
+    fn is_special(name: &str) -> bool {
+        const OWN: [&str; 7] =
+            ["host", "origin", "user-agent", "authorization", "cookie", "connection", "upgrade"];
+        let name = name.to_ascii_lowercase();
+        let is_token = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        OWN.contains(&&*name) || name.starts_with("sec-websocket-") || name.is_empty() || !is_token
     }
 }
 
@@ -241,8 +267,19 @@ mod tests {
 
     #[test]
     fn a_header_is_split_at_its_first_colon() {
-        let header = Header::parse("Authorization:  Basic a:b ").unwrap();
-        assert_eq!((header.name.as_str(), header.value.as_str()), ("Authorization", "Basic a:b"));
-        assert!(Header::parse("no colon").is_err());
+        let header = |line| {
+            let header = Header::parse(line)?;
+            Ok(header.map(|Header { name, value }| format!("{name}={value}")))
+        };
+        let some = |line: &str| Ok(Some(line.to_owned()));
+        assert_eq!(header("Authorization:  Basic a:b "), some("Authorization=Basic a:b"));
+        assert_eq!(header("X-A: b;"), some("X-A=b;"));
+        assert_eq!(header("X-A: "), Ok(None));
+        assert_eq!(header(" X-A; "), some("X-A="));
+        assert_eq!(header("cookie:"), some("cookie="));
+        for bad in ["no colon", "", "Cookie;", ";", "a b;"] {
+            let err: Result<_, &str> = header(bad);
+            assert!(err.is_err(), "{bad}");
+        }
     }
 }
