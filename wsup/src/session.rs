@@ -17,11 +17,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::Args;
 use crate::console::{Commands, Input};
-use crate::feed::{Feed, Openings, reached};
 use crate::human::{self, Human};
 use crate::json::{self, Json};
 use crate::print::{Format, Printer, Report};
 use crate::screen::{self, eprint_line};
+use crate::sender::{Openings, Sender, reached};
 use crate::signals::{Signals, reader_gone};
 use crate::slash::TypedPings;
 use crate::usage::Usage;
@@ -144,12 +144,12 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
         eprint_line("wsup: /help lists the commands, Ctrl-D ends");
     }
     let input = (lines, args.eof_wait());
-    let feed = Feed::new(connection.clone(), figures, openings, args.buffer(), texts, input);
+    let sender = Sender::new(connection.clone(), figures, openings, args.buffer(), texts, input);
     let overdue = args.close_timeout() + STDOUT_TIMEOUT;
     let commands = Commands { connection: connection.clone(), asked, typed: commands };
     let session = Session { connection, commands, overdue };
     let time_up = args.duration().map(|time| began + time);
-    let status = session.run_to_end(&mut signals, &mut reported, feed, time_up).await;
+    let status = session.run_to_end(&mut signals, &mut reported, sender, time_up).await;
     screen::end_prompt();
     Ok(status)
 }
@@ -236,12 +236,12 @@ impl Session {
         mut self,
         signals: &mut Signals,
         reported: &mut mpsc::Receiver<Report>,
-        feed: Feed,
+        sender: Sender,
         mut time_up: Option<Instant>,
     ) -> Status {
-        let mut feed = pin!(feed.run());
+        let mut sent = pin!(sender.run());
         let mut gone = pin!(reader_gone());
-        let (mut fed, mut signalled) = (false, false);
+        let (mut is_sent, mut signalled) = (false, false);
         let mut overdue = None;
         let mut broken: Option<Status> = None;
         let mut close = command::Close::normal();
@@ -268,7 +268,7 @@ impl Session {
                     None => return FAILED,
                 },
                 () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
-                () = &mut feed, if !fed => fed = true,
+                () = &mut sent, if !is_sent => is_sent = true,
                 slash = self.commands.next() => {
                     let Some(asked) = self.commands.obey(slash) else { continue };
                     overdue.get_or_insert(Instant::now() + self.overdue);

@@ -15,7 +15,7 @@ use crate::buffer::Buffer;
 use crate::input::{Line, Lines};
 
 /// Sends the texts of the flags and the lines of stdin through a connection.
-pub(crate) struct Feed {
+pub(crate) struct Sender {
     connection: Addr<Connection>,
     /// The connection's figures.
     figures: Watch,
@@ -39,7 +39,7 @@ pub(crate) struct Feed {
 /// The socket is no longer open.
 struct Lost;
 
-/// How long one send waits for room in the send buffer. After it the feed looks whether the socket is
+/// How long one send waits for room in the send buffer. After it the sender looks whether the socket is
 /// still the same one, and waits again.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -47,7 +47,7 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(60);
 /// connection wakes nobody when its send buffer is empty.
 const WRITTEN_POLL: Duration = Duration::from_millis(2);
 
-impl Feed {
+impl Sender {
     pub(crate) fn new(
         connection: Addr<Connection>,
         figures: Watch,
@@ -55,9 +55,9 @@ impl Feed {
         buffer: Buffer,
         texts: Texts,
         (lines, eof_wait): (Lines, Duration),
-    ) -> Feed {
+    ) -> Sender {
         let Texts { on_open, once } = texts;
-        Feed {
+        Sender {
             connection,
             figures,
             openings,
@@ -156,7 +156,7 @@ pub(crate) async fn reached(time: Option<Instant>) {
     }
 }
 
-/// Sends the epoch of every opening to the feed. The feed sees only the newest one.
+/// Sends the epoch of every opening to the sender. It sees only the newest one.
 pub(crate) struct Openings(pub(crate) watch::Sender<u64>);
 
 impl Actor for Openings {
