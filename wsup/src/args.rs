@@ -16,8 +16,12 @@ use crate::from_file;
 use crate::history::History;
 use crate::input::Kind;
 use crate::output::OutputFlags;
+use crate::pending::Every;
+use crate::rate::Rate;
+use crate::reply::Reply;
 use crate::retry::RetryLists;
 use crate::secrets::Secrets;
+use crate::sender::{Manner, WhileClosed};
 use crate::upgrade::Upgrade;
 use crate::usage::{KEY_PASSWORD, Usage, variable};
 use crate::value::{
@@ -119,6 +123,36 @@ pub(crate) struct Args {
     )]
     send: Vec<String>,
 
+    /// Send TEXT each TIME while a socket is open, first one TIME after its opening; repeatable;
+    /// @FILE: the content of a file
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["TIME", "TEXT"],
+        allow_hyphen_values = true
+    )]
+    every: Vec<String>,
+
+    /// Answer a message with TEXT; repeatable, the first that fits counts. CONDITION: /op=ping (the value at
+    /// this JSON pointer is ping), /ping (there is one) or text:ping (this is the whole message);
+    /// {/pointer} in TEXT is a value of the message, as in '{"pong":{/ping}}'
+    #[arg(
+        long,
+        num_args = 2,
+        value_names = ["CONDITION", "TEXT"],
+        allow_hyphen_values = true
+    )]
+    reply: Vec<String>,
+
+    /// Send at most this many messages in any period, such as 5/1s; lines, --on-open, --send, --every and
+    /// --reply together; pings, pongs and Close frames do not count [default: no limit]
+    #[arg(long, value_name = "N/TIME")]
+    rate: Option<Rate>,
+
+    /// What happens to lines that are read while no socket is open, after the first opening
+    #[arg(long, value_name = "wait|drop|end", default_value = "wait")]
+    while_closed: WhileClosed,
+
     /// Send binary messages, not text
     #[arg(long)]
     binary: bool,
@@ -218,6 +252,10 @@ pub(crate) struct Texts {
     pub(crate) on_open: Vec<Payload>,
     /// Sent once in the run.
     pub(crate) once: Vec<Payload>,
+    /// Sent periodically.
+    pub(crate) every: Vec<Every>,
+    /// Sent in answer to messages.
+    pub(crate) replies: Vec<Reply>,
 }
 
 impl Args {
@@ -379,25 +417,47 @@ impl Args {
         self.name.clone().unwrap_or_else(|| builder.source().to_string())
     }
 
-    /// Reads the texts of `--on-open` and `--send`.
+    /// Reads the texts of the flags.
     pub(crate) fn texts(&self) -> Result<Texts, Usage> {
+        let wrong = |flag: &str, why: String| Usage(format!("{flag}: {why}"));
         let texts = |flag: &str, texts: &[String]| {
-            let payload = |given: &String| {
-                let bytes = from_file::bytes(given, self.send_buffer.0)?;
-                let payload =
-                    self.kind().payload(bytes).ok_or("not UTF-8; --binary sends any bytes")?;
-                match self.buffer().fits(payload.len()) {
-                    true => Ok(payload),
-                    false => Err("longer than --send-buffer".to_owned()),
-                }
-            };
-            let payloads: Result<_, _> = texts.iter().map(payload).collect();
-            payloads.map_err(|why: String| Usage(format!("{flag}: {why}")))
+            let payloads: Result<_, _> = texts.iter().map(|text| self.payload(text)).collect();
+            payloads.map_err(|why| wrong(flag, why))
         };
+        let every = |pair: &[String]| {
+            let PositiveTime(period) = pair[0].parse()?;
+            Ok(Every { period, payload: self.payload(&pair[1])? })
+        };
+        let reply =
+            |pair: &[String]| Ok(Reply { condition: pair[0].parse()?, template: pair[1].parse()? });
+        let every: Result<_, _> = self.every.chunks(2).map(every).collect();
+        let replies: Result<_, _> = self.reply.chunks(2).map(reply).collect();
         Ok(Texts {
             on_open: texts("--on-open", &self.on_open)?,
             once: texts("--send", &self.send)?,
+            every: every.map_err(|why| wrong("--every", why))?,
+            replies: replies.map_err(|why| wrong("--reply", why))?,
         })
+    }
+
+    /// Reads a text, possibly from a file.
+    fn payload(&self, given: &str) -> Result<Payload, String> {
+        let bytes = from_file::bytes(given, self.send_buffer.0)?;
+        let payload = self.kind().payload(bytes).ok_or("not UTF-8; --binary sends any bytes")?;
+        match self.buffer().fits(payload.len()) {
+            true => Ok(payload),
+            false => Err("longer than --send-buffer".to_owned()),
+        }
+    }
+
+    /// Returns how the input is sent.
+    pub(crate) fn manner(&self) -> Manner {
+        Manner {
+            buffer: self.buffer(),
+            rate: self.rate,
+            while_closed: self.while_closed,
+            eof_wait: self.eof_wait.0,
+        }
     }
 
     /// Returns the type of message that lines and texts become.
@@ -430,11 +490,6 @@ impl Args {
     /// Returns the time limit of the whole run.
     pub(crate) fn duration(&self) -> Option<Duration> {
         self.duration.map(|duration| duration.0)
-    }
-
-    /// Returns how long to wait for replies after the end of the input.
-    pub(crate) fn eof_wait(&self) -> Duration {
-        self.eof_wait.0
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod buffer;
+mod condition;
 mod console;
 mod drawing;
 mod editor;
@@ -15,8 +16,12 @@ mod json;
 mod layout;
 mod line;
 mod output;
+mod pending;
+mod pointer;
 mod print;
+mod rate;
 mod refusal;
+mod reply;
 mod retry;
 mod screen;
 mod secrets;
@@ -25,6 +30,7 @@ mod session;
 mod signals;
 mod slash;
 mod stderr;
+mod template;
 mod upgrade;
 mod usage;
 mod value;

@@ -1,18 +1,19 @@
-//! Sends the input in the order of the contract: `--on-open` after every opening, then `--send` once,
-//! then the lines of stdin.
+//! Sends the texts of the flags and the lines of stdin, in the order of [`Pending`], as fast as `--rate` allows.
 
-use std::collections::VecDeque;
+use std::str::FromStr;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
 use actix_ws_client::command::SendError;
 use actix_ws_client::{Connection, Payload, Phase, Watch, event};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::args::Texts;
 use crate::buffer::Buffer;
 use crate::input::{Line, Lines};
+use crate::pending::Pending;
+use crate::rate::{Pace, Rate};
+use crate::screen::eprint_line;
 
 /// Sends the texts of the flags and the lines of stdin through a connection.
 pub(crate) struct Sender {
@@ -21,19 +22,72 @@ pub(crate) struct Sender {
     figures: Watch,
     /// The epoch of the newest opening.
     openings: watch::Receiver<u64>,
+    /// What `--reply` answers, each with the epoch of its message.
+    replies: mpsc::Receiver<(u64, Payload)>,
     /// The connection's send buffer.
     buffer: Buffer,
-    /// The texts of `--on-open`.
-    on_open: Vec<Payload>,
-    /// The texts of `--on-open` that the open socket has not been sent yet.
-    greeting: VecDeque<Payload>,
-    /// The texts of `--send` that have not been sent yet.
-    once: VecDeque<Payload>,
-    /// A line that was read and is not sent yet.
-    unsent_line: Option<Line>,
+    pending: Pending,
+    pace: Pace,
+    while_closed: WhileClosed,
     lines: Lines,
     /// How long to wait for replies after the last line was written.
     eof_wait: Duration,
+    /// The epoch of the open socket, as far as is known.
+    open: Option<u64>,
+    /// Whether there was an opening. Before it lines wait, whatever `while_closed` is.
+    was_open: bool,
+    /// Whether the input has not ended.
+    reading: bool,
+    /// How many lines were dropped since the socket was lost.
+    dropped: u64,
+}
+
+/// The channels that lead to a sender.
+pub(crate) struct Sources {
+    pub(crate) openings: watch::Receiver<u64>,
+    pub(crate) replies: mpsc::Receiver<(u64, Payload)>,
+    pub(crate) lines: Lines,
+}
+
+/// How a sender behaves.
+pub(crate) struct Manner {
+    pub(crate) buffer: Buffer,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) while_closed: WhileClosed,
+    pub(crate) eof_wait: Duration,
+}
+
+/// What happens to lines that are read while no socket is open, after the first opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhileClosed {
+    /// They wait for the next socket.
+    Wait,
+    /// They are dropped.
+    Drop,
+    /// The first one ends the run.
+    End,
+}
+
+impl FromStr for WhileClosed {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<WhileClosed, &'static str> {
+        match text {
+            "wait" => Ok(WhileClosed::Wait),
+            "drop" => Ok(WhileClosed::Drop),
+            "end" => Ok(WhileClosed::End),
+            _ => Err("expected wait, drop or end"),
+        }
+    }
+}
+
+/// Why a sender has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The input has, or the connection.
+    Input,
+    /// A line came while no socket was open.
+    LineWhileClosed,
 }
 
 /// The socket is no longer open.
@@ -51,77 +105,119 @@ impl Sender {
     pub(crate) fn new(
         connection: Addr<Connection>,
         figures: Watch,
-        openings: watch::Receiver<u64>,
-        buffer: Buffer,
-        texts: Texts,
-        (lines, eof_wait): (Lines, Duration),
+        Sources { openings, replies, lines }: Sources,
+        pending: Pending,
+        Manner { buffer, rate, while_closed, eof_wait }: Manner,
     ) -> Sender {
-        let Texts { on_open, once } = texts;
         Sender {
             connection,
             figures,
             openings,
+            replies,
             buffer,
-            on_open,
-            greeting: VecDeque::new(),
-            once: once.into(),
-            unsent_line: None,
+            pending,
+            pace: Pace::new(rate),
+            while_closed,
             lines,
             eof_wait,
+            open: None,
+            was_open: false,
+            reading: true,
+            dropped: 0,
         }
     }
 
     /// Runs until the input has ended and `eof_wait` has passed. Input without a single line never
     /// ends.
-    pub(crate) async fn run(mut self) {
-        let mut open = None;
-        let mut reading = true;
+    pub(crate) async fn run(mut self) -> Ended {
         let mut end = None;
         loop {
-            let wanted = reading && open.is_some();
-            tokio::select! {
-                biased;
-                opened = self.openings.changed() => {
-                    if opened.is_err() {
-                        return;
-                    }
-                    open = Some(*self.openings.borrow_and_update());
-                    self.greeting = self.on_open.iter().cloned().collect();
+            let paced = match self.drain().await {
+                Ok(paced) => paced,
+                Err(Lost) => {
+                    self.lose();
+                    None
                 }
-                line = self.lines.next(), if wanted => {
-                    reading = line.is_some();
-                    self.unsent_line = line;
-                }
-                () = reached(end) => return,
-            }
-            if let Some(epoch) = open
-                && self.drain(epoch).await.is_err()
+            };
+            if self.open.is_none()
+                && self.pending.line.is_some()
+                && self.while_closed == WhileClosed::End
             {
-                open = None;
+                return Ended::LineWhileClosed;
             }
-            let all_sent = !reading && self.unsent_line.is_none() && self.lines.any();
+            let all_sent = !self.reading && self.pending.is_empty() && self.lines.any();
             if all_sent && end.is_none() {
                 self.wait_until_written().await;
                 end = Some(Instant::now() + self.eof_wait);
             }
+            tokio::select! {
+                biased;
+                opened = self.openings.changed() => match opened {
+                    Ok(()) => self.opened(),
+                    Err(_) => return Ended::Input,
+                },
+                Some((epoch, reply)) = self.replies.recv() => {
+                    if self.open == Some(epoch) {
+                        self.pending.reply(reply);
+                    }
+                }
+                line = self.lines.next(), if self.wants_line() => self.read(line),
+                () = reached(self.pending.next_due()) => self.pending.tick(Instant::now()),
+                () = reached(paced), if paced.is_some() => {}
+                () = reached(end) => return Ended::Input,
+            }
         }
     }
 
-    /// Sends all pending texts and the pending line on the open socket.
-    async fn drain(&mut self, epoch: u64) -> Result<(), Lost> {
-        while let Some(text) = self.greeting.front().cloned() {
-            self.send_in(epoch, text).await?;
-            self.greeting.pop_front();
+    fn opened(&mut self) {
+        self.open = Some(*self.openings.borrow_and_update());
+        self.was_open = true;
+        self.pending.open(Instant::now());
+        self.report_dropped();
+    }
+
+    fn lose(&mut self) {
+        self.open = None;
+        self.pending.close();
+        if self.while_closed == WhileClosed::Drop && self.pending.line.take().is_some() {
+            self.dropped += 1;
         }
-        while let Some(text) = self.once.front().cloned() {
-            self.send_in(epoch, text).await?;
-            self.once.pop_front();
+    }
+
+    /// Whether the next line is read now.
+    fn wants_line(&self) -> bool {
+        let is_taken = self.was_open && self.while_closed != WhileClosed::Wait;
+        self.reading && self.pending.line.is_none() && (self.open.is_some() || is_taken)
+    }
+
+    fn read(&mut self, line: Option<Line>) {
+        self.reading = line.is_some();
+        match self.open.is_none() && self.while_closed == WhileClosed::Drop {
+            true => self.dropped += u64::from(line.is_some()),
+            false => self.pending.line = line,
         }
-        if let Some(line) = &self.unsent_line {
-            self.send_in(epoch, line.payload.clone()).await?;
-            self.unsent_line = None;
+    }
+
+    fn report_dropped(&mut self) {
+        let dropped = std::mem::take(&mut self.dropped);
+        if dropped > 0 {
+            eprint_line(&format!("wsup: lines dropped while no socket was open: {dropped}"));
         }
-        Ok(())
+    }
+
+    /// Sends what waits, on the open socket. Returns when to go on if the rate allows no more now.
+    async fn drain(&mut self) -> Result<Option<Instant>, Lost> {
+        let Some(epoch) = self.open else { return Ok(None) };
+        while let Some((from, payload)) = self.pending.first() {
+            if let Some(at) = self.pace.wait_until(Instant::now()) {
+                return Ok(Some(at));
+            }
+            let payload = payload.clone();
+            self.send_in(epoch, payload).await?;
+            self.pending.remove(from);
+            self.pace.sent(Instant::now());
+        }
+        Ok(None)
     }
 
     /// Sends a message in this epoch. Waits while the send buffer has no room for it.
@@ -145,6 +241,12 @@ impl Sender {
         while self.figures.figures().unsent_bytes > 0 {
             sleep(WRITTEN_POLL).await;
         }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.report_dropped();
     }
 }
 

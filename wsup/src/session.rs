@@ -8,20 +8,22 @@ use std::pin::pin;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Recipient, System};
-use actix_ws_client::{Connection, ConnectionBuilder, Outcome, OutcomeKind, command};
+use actix_ws_client::{Connection, ConnectionBuilder, Outcome, OutcomeKind, Payload, command};
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::Args;
+use crate::args::{Args, Texts};
 use crate::console::{Commands, Input};
 use crate::human::{self, Human};
 use crate::json::{self, Json};
+use crate::pending::Pending;
 use crate::print::{Format, Printer, Report};
+use crate::reply::{MAX_REPLIES, Replies, Reply};
 use crate::screen::{self, eprint_line};
-use crate::sender::{Openings, Sender, reached};
+use crate::sender::{Ended, Openings, Sender, Sources, reached};
 use crate::signals::{Signals, reader_gone};
 use crate::slash::TypedPings;
 use crate::usage::Usage;
@@ -135,6 +137,8 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let greeter = Openings(opened).start();
     let asked = TypedPings::default();
     let builder = builder.on_open(greeter.recipient());
+    let Texts { on_open, once, every, replies } = texts;
+    let (builder, replies) = reply(args, builder, replies);
     let connection = print(args, builder, reports, (began, asked.clone())).start()?;
     let Input { lines, commands } = match Input::begin(args, history, &mut signals) {
         Ok(input) => input,
@@ -143,8 +147,9 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     if commands.is_some() {
         eprint_line("wsup: /help lists the commands, Ctrl-D ends");
     }
-    let input = (lines, args.eof_wait());
-    let sender = Sender::new(connection.clone(), figures, openings, args.buffer(), texts, input);
+    let sources = Sources { openings, replies, lines };
+    let pending = Pending::new(on_open, once, every);
+    let sender = Sender::new(connection.clone(), figures, sources, pending, args.manner());
     let overdue = args.close_timeout() + STDOUT_TIMEOUT;
     let commands = Commands { connection: connection.clone(), asked, typed: commands };
     let session = Session { connection, commands, overdue };
@@ -168,6 +173,20 @@ async fn dry_run(args: &Args, builder: &ConnectionBuilder) -> Result<Status, Usa
 fn cannot(what: &str, err: &io::Error) -> Status {
     eprint_line(&format!("wsup: cannot {what}: {err}"));
     FAILED
+}
+
+/// Registers what answers messages, if anything does. Returns the answers too.
+fn reply(
+    args: &Args,
+    builder: ConnectionBuilder,
+    replies: Vec<Reply>,
+) -> (ConnectionBuilder, mpsc::Receiver<(u64, Payload)>) {
+    let (sender, answers) = mpsc::channel(MAX_REPLIES);
+    if replies.is_empty() {
+        return (builder, answers);
+    }
+    let replies = Replies { replies, kind: args.kind(), buffer: args.buffer(), sender }.start();
+    (builder.on_message(replies.recipient()), answers)
 }
 
 /// Registers a printer, on a thread of its own, for the connection's events.
@@ -241,7 +260,7 @@ impl Session {
     ) -> Status {
         let mut sent = pin!(sender.run());
         let mut gone = pin!(reader_gone());
-        let (mut is_sent, mut signalled) = (false, false);
+        let (mut is_sent, mut signalled, mut is_ending) = (false, false, false);
         let mut overdue = None;
         let mut broken: Option<Status> = None;
         let mut close = command::Close::normal();
@@ -268,7 +287,13 @@ impl Session {
                     None => return FAILED,
                 },
                 () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
-                () = &mut sent, if !is_sent => is_sent = true,
+                ended = &mut sent, if !is_sent => {
+                    is_sent = true;
+                    if ended == Ended::LineWhileClosed && !is_ending {
+                        eprint_line("wsup: a line came while no socket was open (--while-closed end)");
+                        broken.get_or_insert(FAILED);
+                    }
+                }
                 slash = self.commands.next() => {
                     let Some(asked) = self.commands.obey(slash) else { continue };
                     overdue.get_or_insert(Instant::now() + self.overdue);
@@ -276,6 +301,7 @@ impl Session {
                 }
             }
             // Every branch that gets here ends the run. A second Close changes nothing.
+            is_ending = true;
             self.connection.do_send(std::mem::take(&mut close));
         }
     }

@@ -17,6 +17,7 @@ mod proxies;
 #[cfg(unix)]
 mod pty;
 mod refusals;
+mod sending;
 mod server;
 mod shown;
 mod stages;
