@@ -302,9 +302,9 @@ fn socks_reply_text(version: u8, reply: u8) -> &'static str {
     match (version, reply) {
         (5, 1) => "general failure",
         (5, 2) => "not allowed by the ruleset",
-        (5, 3) => "network unreachable",
-        (5, 4) => "host unreachable",
-        (5, 5) => "connection refused",
+        (5, 3) => "the network of the host is unreachable",
+        (5, 4) => "the host is unreachable",
+        (5, 5) => "the host refused the connection",
         (5, 6) => "TTL expired",
         (5, 7) => "command not supported",
         (5, 8) => "address type not supported",
@@ -762,7 +762,7 @@ mod tests {
         assert_eq!((socks(4, 91), socks(4, 92)), (Verdict::RETRY, Verdict::Stop));
         assert_eq!((socks(4, 5), socks(5, 91)), (Verdict::Stop, Verdict::Stop));
         let text = |version, reply| ProxyError::Socks { version, reply }.to_string();
-        assert_eq!(text(5, 5), "SOCKS5 reply 5: connection refused");
+        assert_eq!(text(5, 5), "SOCKS5 reply 5: the host refused the connection");
         for (version, reply) in [(5, 9), (5, 91), (5, 255), (4, 5), (4, 0)] {
             assert_eq!(
                 text(version, reply),

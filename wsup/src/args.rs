@@ -482,6 +482,11 @@ impl Args {
         Buffer { bytes: self.send_buffer.0, fragment }
     }
 
+    /// Returns whether a socket without messages is dropped.
+    pub(crate) fn has_idle_timeout(&self) -> bool {
+        self.idle_timeout.is_some_and(|OptionalTime(timeout)| timeout.is_some())
+    }
+
     /// Returns the deadline of the closing handshake.
     pub(crate) fn close_timeout(&self) -> Duration {
         self.close_timeout.0

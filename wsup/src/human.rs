@@ -1,5 +1,6 @@
 //! Events for people: payloads of messages on stdout, all other events as text on stderr.
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
+use crate::hint::{Around, hint};
 use crate::inflate;
 use crate::output::Paint;
 use crate::print::{Format, Line};
@@ -40,6 +42,10 @@ pub(crate) struct Human {
     pub(crate) out_colour: bool,
     /// Whether stderr has colour.
     pub(crate) err_colour: bool,
+    /// Whether a socket is open, by the events that were formatted.
+    pub(crate) is_open: Cell<bool>,
+    /// Whether `--idle-timeout` is given.
+    pub(crate) has_idle_timeout: bool,
     /// The pings that were typed: their pongs are printed without `-v` too.
     pub(crate) asked: TypedPings,
 }
@@ -79,6 +85,7 @@ impl Human {
 
 impl Format for Human {
     fn open(&self, open: &event::Open) -> Line {
+        self.is_open.set(true);
         let peer = open.handshake.peer.map(|peer| format!(" to {peer}")).unwrap_or_default();
         let took = match self.began {
             Some(_) => took(&open.handshake.timings),
@@ -137,12 +144,17 @@ impl Format for Human {
         let line = self.failure(format_args!("{words}; {}", error.next));
         let refused = Refused::of(&error.error, &self.secrets);
         let details = refused.map(|refused| refused.details()).unwrap_or_default();
+        let around =
+            Around { is_open: self.is_open.get(), has_idle_timeout: self.has_idle_timeout };
+        let hint = hint(&error.error, around).map(str::to_owned);
         details
             .iter()
+            .chain(&hint)
             .fold(line, |line, detail| line.and_below(self.info(format_args!("  {detail}"))))
     }
 
     fn close(&self, close: &event::Close) -> Line {
+        self.is_open.set(false);
         let who = match close.by {
             By::Local => "closed by us",
             By::Remote => "closed by the server",

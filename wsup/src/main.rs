@@ -8,6 +8,7 @@ mod drawing;
 mod editor;
 mod failover;
 mod from_file;
+mod hint;
 mod history;
 mod human;
 mod inflate;

@@ -12,6 +12,9 @@ const MAX_BODY: usize = 2 << 10;
 /// Headers that may carry a secret elsewhere, but in a refusal only say what the client has to send.
 const CHALLENGES: [&str; 2] = ["www-authenticate", "proxy-authenticate"];
 
+/// Headers that are shown to people.
+const SHOWN: [&str; 3] = ["www-authenticate", "proxy-authenticate", "retry-after"];
+
 /// A refusal, and the secrets that are hidden in it.
 pub(crate) struct Refused<'a> {
     refusal: &'a Refusal,
@@ -55,21 +58,18 @@ impl<'a> Refused<'a> {
         )
     }
 
-    /// Returns the lines that are shown to people, below that of the error: the challenge, the body, and
-    /// which flag may help.
+    /// Returns the lines that are shown to people, below that of the error: the challenge, how long to wait,
+    /// and the body.
     pub(crate) fn details(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (name, value) in self.refusal.headers.iter() {
-            if CHALLENGES.iter().any(|challenge| challenge.eq_ignore_ascii_case(name)) {
+            if SHOWN.iter().any(|shown| shown.eq_ignore_ascii_case(name)) {
                 let value = self.secrets.hide(&String::from_utf8_lossy(value));
                 lines.push(format!("{name}: {value}"));
             }
         }
         let body = self.body();
         lines.extend(body.trim().lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-        if self.refusal.status == 403 && names_origin(&body) {
-            lines.push("--no-origin sends no Origin, --origin another one".to_owned());
-        }
         lines
     }
 
@@ -81,28 +81,5 @@ impl<'a> Refused<'a> {
             body.truncate(end.unwrap_or_default());
         }
         body
-    }
-}
-
-/// Whether a text has the word `origin` or `origins`, in any case.
-fn names_origin(text: &str) -> bool {
-    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
-    words.any(|word| ["origin", "origins"].iter().any(|name| word.eq_ignore_ascii_case(name)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origin_is_a_word() {
-        for text in
-            ["Origin not allowed", "bad origin: x", "{\"error\":\"invalid_origin\"}", "ORIGINS"]
-        {
-            assert!(names_origin(text), "{text}");
-        }
-        for text in ["", "original", "aboriginal", "no"] {
-            assert!(!names_origin(text), "{text}");
-        }
     }
 }

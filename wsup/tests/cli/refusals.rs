@@ -1,5 +1,6 @@
 //! Why a server refused is shown, safely and without secrets.
 
+use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::json;
@@ -25,7 +26,9 @@ fn people_see_status_reason_challenge_and_body() {
         and no credentials were sent; no further dial\n\
         wsup 1:   WWW-Authenticate: Bearer realm=\"feed\", Basic\n\
         wsup 1:   {\"why\":\n\
-        wsup 1:    \"no token\"}\n";
+        wsup 1:    \"no token\"}\n\
+        wsup 1:   --bearer TOKEN sends a token\n\
+        wsup 1: not dialled again";
     assert!(ended.stderr.starts_with(expected), "{}", ended.stderr);
     assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
 }
@@ -114,5 +117,50 @@ fn a_407_says_what_the_proxy_wants() {
         let args = [&["ws://feed.invalid/", "--proxy", &proxy][..], &NEVER].concat();
         let ended = Wsup::spawn(&args, Stdio::null(), &[]).end();
         assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_line_below_an_error_says_what_may_help() {
+    let reply = |reply| Server::reply(reply).url();
+    let frames = |frames: &'static [u8]| {
+        let server = Server::raw(move |mut stream| {
+            stream.write_all(frames).unwrap();
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        });
+        server.url()
+    };
+    let mute = Server::mute().url();
+    let secure = mute.replace("ws:", "wss:");
+    for (url, args, help) in [
+        (reply("HTTP/1.1 200 OK\r\n\r\nhi"), &[][..], "is it the URL of a web page?"),
+        (
+            reply("HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"),
+            &["--redirects", "0"],
+            "--redirects N",
+        ),
+        (reply("HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"), &[], "--redirects N follows more"),
+        (reply("HTTP/1.1 401 No\r\nWWW-Authenticate: basic\r\n\r\n"), &[], "--user USER:PASSWORD"),
+        (reply("HTTP/1.1 404 No\r\n\r\n"), &[], "nothing at the path"),
+        (reply("HTTP/1.1 503 No\r\nRetry-After: 30\r\n\r\n"), &[], "Retry-After: 30"),
+        (reply("HTTP/1.1 101 Ok\r\n\r\n"), &[], "is it the URL of a WebSocket server?"),
+        (mute, &["--connect-timeout", "200ms"], "A port with TLS is for wss://"),
+        (secure, &["--connect-timeout", "200ms"], "One without is for ws://"),
+        (frames(b"\x81\x01\xff"), &[], "--skip-utf8"),
+        (frames(b"\x82\x7e\x10\x00"), &["--max-message", "1k"], "--max-message SIZE"),
+        (frames(b"\x81\x80abcd"), &[], "the server breaks the protocol"),
+        (frames(b""), &["--idle-timeout", "200ms"], "no message for --idle-timeout"),
+        (
+            frames(b""),
+            &["--ping-interval", "100ms", "--ping-timeout", "100ms"],
+            "within --ping-timeout",
+        ),
+        (reply(""), &[], "A port with TLS is for wss://"),
+        (reply("HTTP/1.1 101 Ok\r\n\r\n"), &["-s", "v1"], "is it the URL"),
+    ] {
+        let args = [&[&*url][..], &NEVER, &["--close-timeout", "0"], args].concat();
+        let ended = Wsup::spawn(&args, Stdio::null(), &[]).end();
+        let below = |line: &str| line.starts_with("wsup 1:   ") && line.contains(help);
+        assert!(ended.stderr.lines().any(below), "{args:?}: {}", ended.stderr);
     }
 }
