@@ -1,6 +1,6 @@
 //! The cookies that servers have set, and which of them a request carries (RFC 6265, 5).
 //!
-//! Whoever can change what comes without TLS must not change what is sent over TLS. So a cookie that
+//! An attacker who can change what comes without TLS must not change what is sent over TLS. So a cookie that
 //! was received without TLS cannot be `Secure`, cannot take the place of one that is, and evicts none
 //! that was received over TLS; and the prefixes `__Secure-` and `__Host-` are obeyed (RFC 6265bis, 5.4
 //! and 5.7).

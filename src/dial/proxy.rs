@@ -14,10 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::dial::addresses::Addresses;
 use crate::dial::clock::Clock;
+use crate::dial::head::{self, Head};
 use crate::dial::link::{BaseTransport, Link};
 use crate::dial::record::{Record, Recorded};
 use crate::dial::refusal::{DialError, UnreadRefusal};
-use crate::dial::{connect, head, resolve, socks};
+use crate::dial::{connect, resolve, socks};
 use crate::error::{Error, ProxyError, Stage, TlsError};
 use crate::options::{Detour, Plan, Target};
 use crate::proxy::{Proxy, Scheme};
@@ -196,12 +197,15 @@ async fn request_tunnel(
             }
             // 101 is a refusal here: no upgrade was requested of the proxy.
             100 | 102..=199 if interim < head::MAX_INTERIM_REPLIES => interim += 1,
-            _ => {
-                let refused = UnreadRefusal::new(head, inbox, Link::Plain(plain));
-                return Err(DialError::RefusedByProxy(Box::new(refused)));
-            }
+            _ => return Err(refused(head, inbox, plain)),
         }
     }
+}
+
+/// Returns the refusal that a reply is.
+fn refused(head: Head, inbox: BytesMut, plain: BaseTransport) -> DialError {
+    let refused = UnreadRefusal::new(head, inbox, Link::Plain(plain));
+    DialError::RefusedByProxy(Box::new(refused))
 }
 
 /// Returns the error for a proxy that ended the connection.
@@ -213,8 +217,7 @@ fn ended_early() -> io::Error {
 /// Returns the refusal that a head which is cut is, if its status had arrived.
 fn cut_refusal(plain: BaseTransport, mut inbox: BytesMut) -> Option<DialError> {
     let head = head::take_cut(&mut inbox).filter(|head| !matches!(head.status, 200..=299))?;
-    let refused = UnreadRefusal::new(head, inbox, Link::Plain(plain));
-    Some(DialError::RefusedByProxy(Box::new(refused)))
+    Some(refused(head, inbox, plain))
 }
 
 /// Makes the head of the request. The credentials are all that the application chose of it, and they are encoded, so that
