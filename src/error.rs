@@ -474,6 +474,16 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The certificate authorities that the environment names, or those of the platform's store, cannot be
+    /// read now, or hold no certificate. It may pass: a file may be about to be replaced, or the process may
+    /// have no descriptor left.
+    #[display("{option}: {reason}")]
+    Authorities {
+        /// The environment variable; `ca` for the platform's store.
+        option: &'static str,
+        /// What is wrong, and what mends it.
+        reason: String,
+    },
     /// The caller does not run on a tokio runtime with a `LocalSet`. Start inside an actix `System`.
     #[display("no runtime: start inside an actix System or a tokio LocalSet")]
     NoRuntime,

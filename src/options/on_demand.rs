@@ -9,8 +9,8 @@ use crate::tls::Tls;
 
 /// A value that is allocated when it is first set.
 ///
-/// With it `Options` takes 544 bytes, where all four values inside would make it 1,056. A connection with a closure or
-/// TLS of its own shares its options with no other.
+/// With it `Options` takes 544 bytes, where all four values inside would make it 1,056. A connection with a closure
+/// of its own shares its options with no other.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OnDemand<T>(Option<Arc<T>>);
 
@@ -58,7 +58,11 @@ pub(crate) trait Alike {
 
 impl Alike for Request {}
 
-impl Alike for Tls {}
+impl Alike for Tls {
+    fn is_alike(&self, other: &Tls) -> bool {
+        self == other
+    }
+}
 
 impl Alike for Sockets {
     fn is_alike(&self, other: &Sockets) -> bool {

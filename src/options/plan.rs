@@ -20,7 +20,7 @@ pub(crate) struct Plan {
     /// Where the dial leads.
     pub(crate) target: Target,
     /// TLS with the target; `None` for `ws`, and for a transport that is secure already.
-    pub(crate) tls: Option<Box<TlsClient>>,
+    pub(crate) tls: Option<TlsClient>,
     /// The proxy to dial through, if any.
     pub(crate) detour: Option<Box<Detour>>,
     /// Whether the application named the target's origin. Credentials and most header lines of the application's are sent
@@ -112,7 +112,6 @@ impl Plan {
             }
             false => None,
         };
-        let tls = tls.map(Box::new);
         let proxy = options.proxy_for(&target, variable)?;
         let detour = proxy.map(|proxy| {
             let client = || options.proxy_tls.get().client(variable).map(TlsClient::for_proxy);

@@ -1,7 +1,6 @@
 //! Certificate authorities: from text, files, directories and the environment.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,9 +11,9 @@ use rustls::pki_types::CertificateDer;
 #[cfg(feature = "webpki-roots")]
 use rustls::pki_types::TrustAnchor;
 
-use crate::error::ConfigError;
 use crate::tls::certificate::Certificate;
 use crate::tls::pem;
+use crate::tls::shared::{Newest, Shared};
 
 /// The most bytes of a file, or of all files of a directory. A system's bundle has about 200 KiB.
 const MAX_BYTES: u64 = 16 << 20;
@@ -44,6 +43,8 @@ fn read_up_to(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub(super) struct Authorities {
     roots: Arc<RootCertStore>,
     certificates: HashSet<CertificateDer<'static>>,
+    /// The number of authorities that are no certificates: those that are compiled in.
+    anchors: usize,
     /// What they were read from, for error texts.
     source: &'static str,
 }
@@ -53,6 +54,7 @@ impl Authorities {
         Authorities {
             roots: Arc::new(RootCertStore::empty()),
             certificates: HashSet::new(),
+            anchors: 0,
             source: "the authorities that were set",
         }
     }
@@ -69,6 +71,12 @@ impl Authorities {
         self.source
     }
 
+    /// Whether the other ones were made of the same certificates, in any order.
+    fn is_same(&self, other: &Authorities) -> bool {
+        (self.source, self.anchors) == (other.source, other.anchors)
+            && self.certificates == other.certificates
+    }
+
     /// Whether this certificate is one of them.
     pub(super) fn contains(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.contains(certificate)
@@ -78,6 +86,7 @@ impl Authorities {
     #[cfg(feature = "webpki-roots")]
     pub(super) fn add_anchors(&mut self, anchors: &[TrustAnchor<'static>]) {
         Arc::make_mut(&mut self.roots).extend(anchors.iter().cloned());
+        self.anchors += anchors.len();
     }
 
     /// Adds every certificate of a file that the application has chosen. All have to be valid.
@@ -112,49 +121,18 @@ impl Authorities {
     }
 }
 
-/// Reads the authorities that the environment names, if it names any.
-///
-/// # Errors
-/// The name of the variable whose file or directories cannot be read or hold no certificate.
-pub(super) fn from_env(
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Option<Authorities>, ConfigError> {
-    const BUNDLE: &str = "WEBSOCKET_CLIENT_CA_BUNDLE";
-    const FILE: &str = "SSL_CERT_FILE";
-    const DIR: &str = "SSL_CERT_DIR";
-    let set = |name| variable(name).filter(|value| !value.is_empty());
-    let mut bundle = Bundle::default();
-    let mut source = None;
-    let named = |name| move |reason| ConfigError::option(name, reason);
-    if let Some(path) = set(BUNDLE) {
-        let path = Path::new(&path);
-        let added = if path.is_dir() { bundle.add_dir(path) } else { bundle.add_file(path) };
-        added.map_err(named(BUNDLE))?;
-        source = Some(BUNDLE);
-    } else {
-        if let Some(path) = set(FILE) {
-            bundle.add_file(Path::new(&path)).map_err(named(FILE))?;
-            source = Some(FILE);
-        }
-        if let Some(paths) = set(DIR) {
-            for path in std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()) {
-                bundle.add_dir(&path).map_err(named(DIR))?;
-            }
-            source = source.or(Some(DIR));
-        }
-    }
-    let Some(source) = source else {
-        return Ok(None);
-    };
-    let mut authorities = Authorities { source, ..Authorities::new() };
-    bundle.add_to(&mut authorities).map_err(named(source))?;
-    Ok(Some(authorities))
+/// The authorities of the process.
+static KNOWN: Newest<Authorities> = Newest::new();
+
+/// Returns the authorities in shared memory, if another connection has the same.
+pub(super) fn shared(authorities: Authorities) -> Shared<Authorities> {
+    KNOWN.get_or_share(authorities, Authorities::is_same)
 }
 
 /// The certificates of a store that the application does not maintain: what cannot be read is skipped. A set, because
 /// directories list most of them under two names.
 #[derive(Default)]
-struct Bundle {
+pub(super) struct Bundle {
     certificates: HashSet<CertificateDer<'static>>,
     /// Files and certificates that could not be read.
     skipped: usize,
@@ -175,13 +153,13 @@ impl Bundle {
         Ok(())
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<(), String> {
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), String> {
         let added = self.add_bytes(&read(path)?);
         self.reason = added.err().map(|reason| format!("{}: {reason}", path.display()));
         Ok(())
     }
 
-    fn add_dir(&mut self, path: &Path) -> Result<(), String> {
+    pub(super) fn add_dir(&mut self, path: &Path) -> Result<(), String> {
         let in_path = |err: io::Error| format!("{}: {err}", path.display());
         let mut left = MAX_BYTES;
         for (count, entry) in std::fs::read_dir(path).map_err(in_path)?.enumerate() {
@@ -205,6 +183,16 @@ impl Bundle {
         }
         self.reason = Some(format!("{}: no certificate found in its files", path.display()));
         Ok(())
+    }
+
+    /// Returns authorities of these certificates alone.
+    ///
+    /// # Errors
+    /// As [`add_to`](Bundle::add_to).
+    pub(super) fn authorities(self, source: &'static str) -> Result<Authorities, String> {
+        let mut authorities = Authorities { source, ..Authorities::new() };
+        self.add_to(&mut authorities)?;
+        Ok(authorities)
     }
 
     /// # Errors

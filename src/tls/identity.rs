@@ -12,6 +12,7 @@ use rustls::{Error as RustlsError, InconsistentKeys, SignatureScheme};
 use crate::error::ConfigError;
 use crate::tls::certificate::{Certificate, P521, date};
 use crate::tls::pem::{self, Key};
+use crate::tls::shared::{Newest, Shared};
 use crate::tls::{encrypted, explain, seen};
 
 /// The names of the options in errors.
@@ -46,6 +47,11 @@ impl Identity {
         let key = pem::private_key(key).map_err(|reason| refuse(KEY, key_file, reason))?;
         let files = files.map(|(chain, key)| (chain.to_owned(), key.to_owned()));
         Ok(Identity { chain, key, files })
+    }
+
+    /// Whether the other one is of the same files, or of none, and has the same certificates and key.
+    fn is_same(&self, other: &Identity) -> bool {
+        (&self.files, &self.chain, &self.key) == (&other.files, &other.chain, &other.key)
     }
 
     /// Returns what sends the certificate, with its key, decrypted if it is encrypted.
@@ -120,6 +126,14 @@ impl Identity {
             format!("{subject} ({} key, issued by {issuer}, valid until {end})", read.key)
         })
     }
+}
+
+/// The client certificates of the process.
+static KNOWN: Newest<Identity> = Newest::new();
+
+/// Returns the certificate in shared memory, if another connection has the same.
+pub(super) fn shared(identity: Identity) -> Shared<Identity> {
+    KNOWN.get_or_share(identity, Identity::is_same)
 }
 
 /// Sends no client certificate, whatever the server requests.

@@ -96,6 +96,7 @@ pub(super) fn certificates(
 }
 
 /// A private key, as a file holds it.
+#[derive(PartialEq)]
 pub(super) enum Key {
     Plain(PrivateKeyDer<'static>),
     /// PKCS#8's EncryptedPrivateKeyInfo (RFC 5958, 3).

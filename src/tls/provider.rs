@@ -1,6 +1,6 @@
 //! The cryptography provider for rustls, and its cipher suites.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::CipherSuite;
 use rustls::crypto::CryptoProvider;
@@ -8,12 +8,12 @@ use rustls::crypto::CryptoProvider;
 use crate::error::ConfigError;
 
 /// Returns the provider that the application installed, or else the one that is compiled in.
-fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
-    if let Some(installed) = CryptoProvider::get_default() {
-        return Ok(installed.clone());
-    }
+pub(super) fn provider() -> Result<Arc<CryptoProvider>, ConfigError> {
+    static BUILT_IN: LazyLock<Option<Arc<CryptoProvider>>> =
+        LazyLock::new(|| built_in().map(Arc::new));
+    let found = CryptoProvider::get_default().or(BUILT_IN.as_ref());
     let none = || ConfigError::option("tls", "no cryptography provider: enable the feature `ring`");
-    built_in().map(Arc::new).ok_or_else(none)
+    found.cloned().ok_or_else(none)
 }
 
 // With both features aws-lc-rs is used: it was enabled on purpose, and ring is on by default.
@@ -32,16 +32,15 @@ fn built_in() -> Option<CryptoProvider> {
     None
 }
 
-/// Returns the provider, with these cipher suites alone and in this order, if any are named.
+/// Returns the provider with these cipher suites alone, in this order.
 ///
 /// # Errors
-/// When there is no provider, or it has no suite of one of the names.
-pub(super) fn with_suites(names: Option<&[String]>) -> Result<Arc<CryptoProvider>, ConfigError> {
-    let provider = provider()?;
-    let Some(names) = names else {
-        return Ok(provider);
-    };
-    let mut chosen = CryptoProvider::clone(&provider);
+/// When the provider has no suite of one of the names.
+pub(super) fn with_suites(
+    provider: &CryptoProvider,
+    names: &[String],
+) -> Result<Arc<CryptoProvider>, ConfigError> {
+    let mut chosen = CryptoProvider::clone(provider);
     let has = |name: &String| {
         let found = provider.cipher_suites.iter().find(|suite| iana(suite.suite()) == *name);
         found.copied().ok_or_else(|| {

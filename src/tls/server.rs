@@ -58,7 +58,7 @@ impl ServerTls {
     pub fn from_pem_with_client_ca(chain: &[u8], key: &[u8], authorities: &[u8]) -> ServerTls {
         let mut clients = Authorities::new();
         clients.add(authorities).expect("the client authorities can be read");
-        let provider = provider::with_suites(None).expect("a cryptography provider");
+        let provider = provider::provider().expect("a cryptography provider");
         let verifier = WebPkiClientVerifier::builder_with_provider(clients.roots(), provider);
         let verifier = verifier.build().expect("there is a client authority");
         ServerTls::with_verifier(chain, key, verifier)
@@ -74,7 +74,7 @@ impl ServerTls {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
         let chain = chain.expect("the certificate chain can be read");
         let key = PrivateKeyDer::from_pem_slice(key).expect("the key can be read");
-        let provider = provider::with_suites(None).expect("a cryptography provider");
+        let provider = provider::provider().expect("a cryptography provider");
         // `builder()` would panic where two providers are compiled in and none was chosen.
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

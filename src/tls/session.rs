@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,33 +13,59 @@ use tokio_rustls::TlsConnector;
 use crate::error::{ConfigError, Error, TlsError};
 use crate::tls::deferred::DeferWriteErrors;
 use crate::tls::explain::Peer;
+use crate::tls::options::Tls;
+use crate::tls::shared::{Newest, Shared};
+use crate::tls::store::Trusted;
 use crate::tls::verify::Verify;
 use crate::tls::{provider, seen};
 
 /// A transport under TLS.
 pub(crate) type TlsStream<S> = tokio_rustls::client::TlsStream<DeferWriteErrors<S>>;
 
-/// What all TLS handshakes of a connection with one peer share: they resume each other's sessions.
+/// What all TLS handshakes with the same options share: they resume each other's sessions.
 #[derive(Clone)]
-pub(crate) struct TlsClient {
-    config: Arc<ClientConfig>,
-    verify: Verify,
-    /// The name that the peer's certificate has to be for, if not the host that is dialled.
-    name: Option<ServerName<'static>>,
-    /// What error texts say of the peer and of us.
-    peer: Arc<Peer>,
+pub(crate) struct TlsClient(Shared<(Origin, Handshaker)>);
+
+/// What a client was made of. Connections with equal ones share it.
+#[derive(Clone, PartialEq)]
+pub(super) struct Origin {
+    pub(super) tls: Tls,
+    pub(super) basis: Basis,
 }
+
+/// What the configuration of rustls is made of.
+#[derive(Clone, PartialEq)]
+pub(super) enum Basis {
+    /// It is the application's.
+    Ready(Shared<ClientConfig>),
+    /// What is trusted, if anything is verified; and the cryptography.
+    Built(Option<Trusted>, Shared<CryptoProvider>),
+}
+
+/// What a handshake needs.
+#[derive(Clone)]
+pub(super) struct Handshaker {
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) verify: Verify,
+    /// The name that the peer's certificate has to be for, if not the host that is dialled.
+    pub(super) name: Option<ServerName<'static>>,
+    /// What error texts say of the peer and of us.
+    pub(super) peer: Peer,
+}
+
+/// The clients of the process.
+static CLIENTS: Newest<(Origin, Handshaker)> = Newest::new();
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsClient").field("verify", &self.verify).finish_non_exhaustive()
+        let (_, handshaker) = &*self.0;
+        f.debug_struct("TlsClient").field("verify", &handshaker.verify).finish_non_exhaustive()
     }
 }
 
-/// A [`TlsClient`] that is made once, when it is first needed. Later dials resume its sessions, and do not read the
-/// certificate store again.
+/// A [`TlsClient`] that is made once, when it is first needed. Later dials resume its sessions, and trust what it trusts.
 #[derive(Debug, Default)]
-pub(crate) struct LazyTlsClient(OnceLock<Box<TlsClient>>);
+pub(crate) struct LazyTlsClient(OnceLock<TlsClient>);
 
 impl LazyTlsClient {
     /// Returns the client, or makes it.
@@ -50,11 +77,11 @@ impl LazyTlsClient {
         make: impl FnOnce() -> Result<TlsClient, ConfigError>,
     ) -> Result<TlsClient, ConfigError> {
         match self.0.get() {
-            Some(client) => Ok(TlsClient::clone(client)),
+            Some(client) => Ok(client.clone()),
             None => {
                 // If another thread has made one meanwhile, that one is used.
-                let made = Box::new(make()?);
-                Ok(TlsClient::clone(self.0.get_or_init(|| made)))
+                let made = make()?;
+                Ok(self.0.get_or_init(|| made).clone())
             }
         }
     }
@@ -70,19 +97,26 @@ pub struct TlsSession {
 }
 
 impl TlsClient {
-    pub(super) fn new(
-        config: Arc<ClientConfig>,
-        verify: Verify,
-        name: Option<ServerName<'static>>,
-        peer: Peer,
-    ) -> TlsClient {
-        TlsClient { config, verify, name, peer: Arc::new(peer) }
+    /// Returns the client of this origin that other connections use, or makes one.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(super) fn shared(
+        origin: Origin,
+        make: impl FnOnce(&Basis) -> Result<Handshaker, ConfigError>,
+    ) -> Result<TlsClient, ConfigError> {
+        if let Some(known) = CLIENTS.find(|(known, _)| *known == origin) {
+            return Ok(TlsClient(known));
+        }
+        let made = make(&origin.basis)?;
+        Ok(TlsClient(CLIENTS.add((origin, made))))
     }
 
     /// Makes error texts speak of a proxy, and name the options for it.
-    pub(crate) fn for_proxy(mut self) -> TlsClient {
-        self.peer = Arc::new(Arc::unwrap_or_clone(self.peer).proxy());
-        self
+    pub(crate) fn for_proxy(self) -> TlsClient {
+        let (origin, mut handshaker) = (*self.0).clone();
+        handshaker.peer = handshaker.peer.proxy();
+        TlsClient(Shared::new(Arc::new((origin, handshaker))))
     }
 
     /// Makes the TLS handshake with `host` (a name, or an IP address without brackets) over `stream`.
@@ -93,7 +127,8 @@ impl TlsClient {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        match self.verify {
+        let (_, Handshaker { config, verify, name, peer }) = &*self.0;
+        match verify {
             Verify::Full => {}
             Verify::CertificateOnly => {
                 tracing::warn!(host, "the name in the server's certificate is not verified");
@@ -104,19 +139,19 @@ impl TlsClient {
             let err = io::Error::new(io::ErrorKind::InvalidData, text.clone());
             Error::Tls(TlsError::new(text, err, false))
         };
-        let name = match &self.name {
+        let name = match name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned())
                 .map_err(|_| refuse(format!("{host} is no name that a certificate can be for")))?,
         };
-        let connector = TlsConnector::from(self.config.clone());
+        let connector = TlsConnector::from(config.clone());
         let handshake = connector.connect(name, DeferWriteErrors::new(stream));
         let (connected, seen) = seen::record(handshake).await;
         let mut stream = connected.map_err(|err| {
             let is_rustls = err.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            let failed = explained(err, |inner| self.peer.explain(inner, host, &seen.refused));
+            let failed = explained(err, |inner| peer.explain(inner, host, &seen.refused));
             Error::Tls(match seen.certificate_wanted && !is_rustls {
-                true => failed.with_text(self.peer.certificate_suspected()),
+                true => failed.with_text(peer.certificate_suspected()),
                 false => failed,
             })
         })?;
@@ -135,24 +170,25 @@ impl TlsClient {
     /// Explains a failure after the handshake and before the reply to the upgrade: with TLS 1.3 the peer judges our
     /// certificate, or the lack of one, only then. `wanted`: as [`client_certificate_wanted`].
     pub(crate) fn explain_late(&self, err: Error, wanted: bool) -> Error {
+        let (_, Handshaker { peer, .. }) = &*self.0;
         match err {
-            Error::Tls(err) => Error::Tls(self.explain_alert(err)),
+            Error::Tls(err) => Error::Tls(explain_alert(peer, err)),
             Error::Io(err) if wanted && is_end(err.kind()) => {
-                let text = format!("{err}; {}", self.peer.certificate_suspected());
+                let text = format!("{err}; {}", peer.certificate_suspected());
                 Error::Io(Arc::new(io::Error::new(err.kind(), text)))
             }
             other => other,
         }
     }
+}
 
-    fn explain_alert(&self, err: TlsError) -> TlsError {
-        let inner = err.io_error().get_ref().and_then(|inner| inner.downcast_ref());
-        let text = match inner {
-            Some(rustls::Error::AlertReceived(alert)) => self.peer.alert(*alert),
-            _ => return err,
-        };
-        err.with_text(text)
-    }
+fn explain_alert(peer: &Peer, err: TlsError) -> TlsError {
+    let inner = err.io_error().get_ref().and_then(|inner| inner.downcast_ref());
+    let text = match inner {
+        Some(rustls::Error::AlertReceived(alert)) => peer.alert(*alert),
+        _ => return err,
+    };
+    err.with_text(text)
 }
 
 /// Whether a transport ended, and did not fail in another way.

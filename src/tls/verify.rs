@@ -13,6 +13,8 @@ use rustls::{CertificateError, DigitallySignedStruct, Error as RustlsError, Sign
 use crate::error::ConfigError;
 use crate::tls::authorities::Authorities;
 use crate::tls::certificate::Certificate;
+use crate::tls::shared::Shared;
+use crate::tls::store::Trusted;
 use crate::tls::{explain, seen};
 
 /// How much is verified, from the strictest on.
@@ -26,46 +28,32 @@ pub(super) enum Verify {
     Nothing,
 }
 
-/// Makes a verifier that trusts these authorities, or the platform's store.
+/// Makes a verifier; without `trusted` one that verifies nothing.
 ///
 /// # Errors
-/// When the store is empty or cannot be read, or cannot verify a certificate without the name.
+/// When there is no authority, or the platform's store cannot verify a certificate without the name.
 pub(super) fn verifier(
     verify: Verify,
-    trusted: Option<Arc<Authorities>>,
+    trusted: Option<&Trusted>,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ServerCertVerifier>, ConfigError> {
-    if verify == Verify::Nothing {
-        return Ok(Arc::new(NoVerification(provider)));
-    }
-    let chains: Arc<dyn ServerCertVerifier> = match &trusted {
-        Some(trusted) => WebPkiServerVerifier::builder_with_provider(trusted.roots(), provider)
-            .build()
-            .map_err(|_| ConfigError::option("ca", "no certificate authority is set"))?,
-        None if verify == Verify::CertificateOnly && !PLATFORM_NAMES_LAST => {
+    let any_name = verify == Verify::CertificateOnly;
+    let (chains, trusted): (Arc<dyn ServerCertVerifier>, _) = match trusted {
+        None => return Ok(Arc::new(NoVerification(provider))),
+        Some(Trusted::Authorities(trusted)) => {
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(trusted.roots(), provider).build();
+            let none = |_| ConfigError::option("ca", "no certificate authority is set");
+            (verifier.map_err(none)?, Some(trusted.clone()))
+        }
+        Some(Trusted::Platform(_)) if any_name && !PLATFORM_NAMES_LAST => {
             let reason =
                 "the platform's store verifies the name too: set authorities, as by `ca_file`";
             return Err(ConfigError::option("dangerously_accept_any_name", reason));
         }
-        None => {
-            let verifier = rustls_platform_verifier::Verifier::new(provider);
-            Arc::new(verifier.map_err(|err| no_store(&err))?)
-        }
+        Some(Trusted::Platform(verifier)) => (verifier.to_arc(), None),
     };
-    Ok(Arc::new(Verifier { chains, trusted, any_name: verify == Verify::CertificateOnly }))
-}
-
-/// Returns the error for a platform's store that cannot be used.
-fn no_store(err: &RustlsError) -> ConfigError {
-    let words = match err {
-        // All that it reports on systems whose store is files.
-        RustlsError::General(_) => "the system's store holds no certificate authority".to_owned(),
-        other => format!("the system's store cannot be read: {}", explain::words(other)),
-    };
-    let cure = "install the system's certificates (often the package ca-certificates), name a file with \
-        `Tls::ca_file`, `--cacert` or the variable SSL_CERT_FILE, or use `Tls::webpki_roots` of the feature \
-        `webpki-roots`";
-    ConfigError::option("ca", format!("{words}: {cure}"))
+    Ok(Arc::new(Verifier { chains, trusted, any_name }))
 }
 
 /// Whether the platform's verifier is rustls's own over the store's files, which checks the name after everything else.
@@ -78,7 +66,7 @@ const PLATFORM_NAMES_LAST: bool =
 struct Verifier {
     chains: Arc<dyn ServerCertVerifier>,
     /// `None` for the platform's store, which does not show its certificates.
-    trusted: Option<Arc<Authorities>>,
+    trusted: Option<Shared<Authorities>>,
     /// Whether the name is not verified.
     any_name: bool,
 }
@@ -231,21 +219,5 @@ impl ServerCertVerifier for NoVerification {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_store_names_every_way_to_have_one() {
-        // The text of rustls-platform-verifier for a system without certificates.
-        let empty = RustlsError::General("No CA certificates were loaded from the system".into());
-        let text = no_store(&empty).to_string();
-        assert!(text.starts_with("ca: the system's store holds no certificate"), "{text}");
-        for way in ["--cacert", "SSL_CERT_FILE", "`webpki-roots`", "`Tls::ca_file`"] {
-            assert!(text.contains(way), "{way}: {text}");
-        }
     }
 }

@@ -1,18 +1,16 @@
 //! Mozilla's certificate authorities, compiled in.
 
-use std::sync::Arc;
-
-use crate::tls::Tls;
-use crate::tls::authorities::Authorities;
+use crate::tls::authorities;
+use crate::tls::options::Tls;
 
 impl Tls {
     /// Trusts Mozilla's certificate authorities, compiled in by the crate `webpki-roots`, instead of the
     /// platform's store: for containers without one. They are as old as the build. Those of
     /// [`ca_pem`](Tls::ca_pem), [`ca_file`](Tls::ca_file) and [`ca_dir`](Tls::ca_dir) are trusted too.
     pub fn webpki_roots(mut self) -> Tls {
-        let mut authorities = self.authorities.as_deref().cloned().unwrap_or_else(Authorities::new);
+        let mut authorities = self.authorities_to_change();
         authorities.add_anchors(webpki_roots::TLS_SERVER_ROOTS);
-        self.authorities = Some(Arc::new(authorities));
+        self.authorities = Some(authorities::shared(authorities));
         self
     }
 }

@@ -140,12 +140,46 @@ async fn sessions_are_resumed_when_a_connection_comes_back() {
         let resumed: Vec<_> = peer.seen().iter().take(3).map(|seen| seen.resumed).collect();
         assert_eq!(resumed, [false, true, true], "{version:?}");
 
-        // Another connection with the same options does not share it.
+        // Another connection has a session of its own when no other is there that could resume one.
         let before = peer.seen().len();
         let outcome = to("localhost", peer.port, tls).no_reconnect().run().await.unwrap();
         assert_eq!(outcome.epochs, 1);
         assert!(!peer.seen()[before].resumed, "{version:?}");
     }
+}
+
+#[actix::test]
+async fn connections_with_the_same_options_resume_each_others_sessions() {
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let peer = Setup::new(&["localhost"]).serve(Script::accept().send_text("hi"));
+        let pem = peer.pem.clone();
+        let tls = move || trusting(&pem).max_version(version);
+        let open = async |tls: Tls| {
+            let probe = Probe::new();
+            let connection = probe.attach(to("localhost", peer.port, tls)).start().unwrap();
+            probe.next_message().await;
+            (probe, connection)
+        };
+        let first = open(tls()).await;
+        let second = open(tls()).await;
+        assert!(peer.seen()[1].resumed, "{version:?}");
+        // Not those of connections that trust another server, or verify less.
+        let other = Setup::new(&["localhost"]).serve(Script::accept()).pem;
+        for tls in [
+            tls().ca_pem(other.as_bytes()).unwrap(),
+            tls().dangerously_accept_any_name(),
+            tls().dangerously_accept_any_certificate(),
+            with_certificate(tls()),
+        ] {
+            let _open = open(tls).await;
+            assert!(!peer.seen().last().unwrap().resumed, "{version:?}");
+        }
+        drop((first, second));
+    }
+}
+
+fn with_certificate(tls: Tls) -> Tls {
+    tls.client_cert_pem(EC.as_bytes(), EC_KEY.as_bytes()).unwrap()
 }
 
 #[actix::test]

@@ -22,7 +22,10 @@ pub(crate) fn variable(name: &str) -> Result<Option<String>, Usage> {
 impl From<ConfigError> for Usage {
     fn from(err: ConfigError) -> Usage {
         match err {
-            ConfigError::Option { option, reason } => Usage(format!("{}: {reason}", flag(option))),
+            ConfigError::Option { option, reason }
+            | ConfigError::Authorities { option, reason } => {
+                Usage(format!("{}: {reason}", flag(option)))
+            }
             other => Usage(other.to_string()),
         }
     }
