@@ -142,6 +142,16 @@ impl Error {
         }
     }
 
+    /// Returns the failure of TLS if it is final only when the next dial fails in such a way too.
+    pub(crate) fn unconfirmed(&mut self) -> Option<&mut TlsError> {
+        match self {
+            Error::Tls(err) | Error::Proxy(ProxyError::Tls(err)) => {
+                (err.certainty == Certainty::Unconfirmed).then_some(err)
+            }
+            _ => None,
+        }
+    }
+
     /// Returns whether to reconnect after this error, and how soon. It judges the error alone: the policy,
     /// and `command::Reconnect`, `Pause` and `Close`, can decide otherwise.
     pub fn verdict(&self) -> Verdict {
@@ -156,14 +166,15 @@ impl Error {
             | Error::Url(_)
             | Error::PeerSilent { .. } => Verdict::RETRY,
             Error::Proxy(err) => err.verdict(),
-            Error::Tls(err) if err.is_broken_off() => Verdict::RETRY,
+            Error::Tls(err) => err.verdict(),
+            // The store of authorities is about to be replaced, or no descriptor is left.
+            Error::Redirect(RedirectError::Authorities(_)) => Verdict::RETRY,
             Error::Refused(refusal) => refusal_verdict(refusal),
             Error::Closed(frame) => {
                 close_verdict(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code))
             }
             // What the application or the server has to correct first.
-            Error::Tls(_)
-            | Error::Redirect(_)
+            Error::Redirect(_)
             | Error::Handshake(_)
             | Error::Handler(_)
             | Error::Unheard(_) => Verdict::Stop,
@@ -336,11 +347,8 @@ impl ProxyError {
             | ProxyError::Io(_)
             | ProxyError::Socks { version: 5, reply: 1 | 3..=6 }
             | ProxyError::Socks { version: 4, reply: 91 } => Verdict::RETRY,
-            ProxyError::Tls(err) if err.is_broken_off() => Verdict::RETRY,
-            ProxyError::Tls(_)
-            | ProxyError::Socks { .. }
-            | ProxyError::Auth(_)
-            | ProxyError::Reply(_) => Verdict::Stop,
+            ProxyError::Tls(err) => err.verdict(),
+            ProxyError::Socks { .. } | ProxyError::Auth(_) | ProxyError::Reply(_) => Verdict::Stop,
         }
     }
 }
@@ -354,13 +362,24 @@ pub struct TlsError {
     /// Not a source: the text says all of it.
     #[error(not(source))]
     err: Arc<io::Error>,
-    /// Whether another attempt may succeed.
-    broken_off: bool,
+    certainty: Certainty,
+}
+
+/// Whether a failure of TLS will occur again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Certainty {
+    /// Another attempt may succeed.
+    Passing,
+    /// It came in the clear, so that a change on the way may have caused it. It is final if the next dial fails in such a
+    /// way too.
+    Unconfirmed,
+    /// Another attempt would fail in the same way.
+    Final,
 }
 
 impl TlsError {
-    pub(crate) fn new(text: impl Into<Arc<str>>, err: io::Error, broken_off: bool) -> TlsError {
-        TlsError { text: text.into(), err: Arc::new(err), broken_off }
+    pub(crate) fn new(text: impl Into<Arc<str>>, err: io::Error, certainty: Certainty) -> TlsError {
+        TlsError { text: text.into(), err: Arc::new(err), certainty }
     }
 
     /// Replaces the text.
@@ -374,10 +393,22 @@ impl TlsError {
         &self.err
     }
 
-    /// Whether the handshake was only interrupted (the transport ended, or the server had an internal
-    /// error), so that another attempt may succeed. After a wrong certificate it would not.
+    /// Whether another attempt may succeed: the handshake was interrupted, what came was not TLS or was
+    /// changed on the way, or the server had an internal error.
+    ///
+    /// What the server says in the clear, its certificate in TLS 1.2 for instance, may have been changed on
+    /// the way. So a fault of it is final only if the dial before failed in such a way too.
     pub fn is_broken_off(&self) -> bool {
-        self.broken_off
+        self.certainty != Certainty::Final
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        if self.is_broken_off() { Verdict::RETRY } else { Verdict::Stop }
+    }
+
+    /// Makes an unconfirmed failure final.
+    pub(crate) fn confirm(&mut self) {
+        self.certainty = Certainty::Final;
     }
 }
 
@@ -400,6 +431,9 @@ pub enum RedirectError {
         /// The number of redirects that are followed.
         limit: u32,
     },
+    /// The certificate authorities for the target cannot be read now: see [`ConfigError::Authorities`].
+    #[display("the authorities of the target: {_0}")]
+    Authorities(#[error(not(source))] Arc<str>),
     /// The target cannot be connected to: the options of its proxy or of TLS are invalid, or the
     /// transport was a prepared one, which leads to one server.
     #[display("no connection to the target: {_0}")]
@@ -537,7 +571,7 @@ mod tests {
 
     /// One error of each variant, and how often "outer" and "inner" must stand in its chain.
     fn of_each_variant() -> Vec<(Error, usize)> {
-        let tls = || TlsError::new("certificate", layered(), false);
+        let tls = || TlsError::new("certificate", layered(), Certainty::Final);
         let io = || Arc::new(layered());
         let addr = SocketAddr::from(([127, 0, 0, 1], 1));
         let connect = || ConnectError { tried: [(addr, io::Error::other("refused"))].into() };
@@ -753,11 +787,14 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_wrong_stops_and_a_cut_handshake_does_not() {
-        let err = |broken_off| {
-            Error::Tls(TlsError::new("certificate", io::Error::other("x"), broken_off)).verdict()
-        };
-        assert_eq!(err(false), Verdict::Stop);
-        assert_eq!(err(true), Verdict::RETRY);
+        let of = |certainty| Error::Tls(TlsError::new("x", io::Error::other("x"), certainty));
+        assert_eq!(of(Certainty::Final).verdict(), Verdict::Stop);
+        assert_eq!(of(Certainty::Passing).verdict(), Verdict::RETRY);
+        let mut unconfirmed = of(Certainty::Unconfirmed);
+        assert_eq!(unconfirmed.verdict(), Verdict::RETRY);
+        unconfirmed.unconfirmed().unwrap().confirm();
+        assert_eq!(unconfirmed.verdict(), Verdict::Stop);
+        assert!(of(Certainty::Passing).unconfirmed().is_none());
     }
 
     #[test]
@@ -801,9 +838,10 @@ mod tests {
         assert_eq!(verdict(ProxyError::Io(Arc::new(io::Error::other("x")))), Verdict::RETRY);
         assert_eq!(verdict(ProxyError::Auth("x".into())), Verdict::Stop);
         assert_eq!(verdict(ProxyError::Reply("x".into())), Verdict::Stop);
-        let tls =
-            |broken_off| ProxyError::Tls(TlsError::new("x", io::Error::other("x"), broken_off));
-        assert_eq!((verdict(tls(true)), verdict(tls(false))), (Verdict::RETRY, Verdict::Stop));
+        let tls = |certainty| ProxyError::Tls(TlsError::new("x", io::Error::other("x"), certainty));
+        assert_eq!(verdict(tls(Certainty::Passing)), Verdict::RETRY);
+        assert_eq!(verdict(tls(Certainty::Final)), Verdict::Stop);
+        assert!(Error::Proxy(tls(Certainty::Unconfirmed)).unconfirmed().is_some());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(crate) struct Supervision {
     dials: u64,
     /// The number of dials since a socket was last open.
     dials_since_open: u32,
+    /// Whether the last dial failed by what is final when it occurs twice in a row.
+    unconfirmed: bool,
     /// Allocated when there is something to remember.
     history: Option<Box<History>>,
 }
@@ -123,6 +125,7 @@ impl Supervision {
             epoch: 0,
             dials: 0,
             dials_since_open: 0,
+            unconfirmed: false,
             history: None,
         }
     }
@@ -180,7 +183,8 @@ impl Supervision {
     ///
     /// One function, because the order is the contract: decide, since the events say what comes next; then
     /// `Error`, `Close`, and the next state.
-    pub(crate) fn lost(&mut self, loss: Loss, now: Instant, rng: &mut dyn Rng) -> Effects {
+    pub(crate) fn lost(&mut self, mut loss: Loss, now: Instant, rng: &mut dyn Rng) -> Effects {
+        self.confirm(&mut loss);
         let then = if let State::Closing(then) = self.state { then } else { Then::Decide };
         // Read before the decision, which sets it to 0 if the socket was stable.
         let attempt = self.schedule.attempt();
@@ -232,6 +236,15 @@ impl Supervision {
             Next::Stop => self.stop(self.outcome_of(kind, error), now, &mut effects),
         }
         effects
+    }
+
+    /// Makes a failure of TLS final if the dial before failed in such a way too.
+    fn confirm(&mut self, loss: &mut Loss) {
+        let error = if let Loss::Dial(error) = loss { error.unconfirmed() } else { None };
+        let again = std::mem::replace(&mut self.unconfirmed, error.is_some());
+        if let Some(error) = error.filter(|_| again) {
+            error.confirm();
+        }
     }
 
     /// Decides what follows a loss: asks for the verdict, then for the policy's delay. Either may

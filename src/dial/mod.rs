@@ -24,6 +24,7 @@ mod trace;
 mod upgrade;
 
 use std::cell::RefCell;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,7 +37,9 @@ use crate::command::status::Handshake;
 use crate::cookies::Jar;
 use crate::dial::refusal::{DialError, UnreadRefusal};
 use crate::dial::upgrade::Upgraded;
-use crate::error::{ConfigError, Error, ProxyError, RedirectError, Refusal, Stage};
+use crate::error::{
+    Certainty, ConfigError, Error, ProxyError, RedirectError, Refusal, Stage, TlsError,
+};
 use crate::headers::Headers;
 use crate::options::{Attempt, Plan};
 use crate::proto::compression::Agreed;
@@ -192,7 +195,14 @@ async fn call_closures(
     if urls.is_none() && headers.is_none() {
         return Ok(plan);
     }
-    let invalid = |err: ConfigError| Error::Handler(err.to_string().into());
+    let invalid = |err: ConfigError| match err {
+        // It may pass, and is not the closure's fault.
+        ConfigError::Authorities { .. } => {
+            let text = err.to_string();
+            Error::Tls(TlsError::new(text, io::Error::other(err), Certainty::Passing))
+        }
+        err => Error::Handler(err.to_string().into()),
+    };
     clock.set(Stage::Handler);
     if let Some(urls) = urls {
         let url = closure::run(|| urls.make(attempt.clone())).await?;

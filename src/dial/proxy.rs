@@ -113,13 +113,10 @@ fn hint_at_plain_proxy(err: TlsError, record: &Record) -> TlsError {
     match record.get(0) {
         // RFC 8446, 5.1: the types of records, from change_cipher_spec to heartbeat.
         Some(20..=24) => err,
-        Some(_) => {
-            let reason = "the proxy does not speak TLS: write http:// in its URL";
-            TlsError::new(reason, io::Error::other(err), false)
-        }
+        Some(_) => err.with_text("the proxy does not speak TLS: write http:// in its URL"),
         None if err.is_broken_off() => {
             let reason = format!("{err}; if the proxy speaks no TLS, write http:// in its URL");
-            TlsError::new(reason, io::Error::other(err), true)
+            err.with_text(reason)
         }
         None => err,
     }

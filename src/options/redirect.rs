@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use crate::error::RedirectError;
+use crate::error::{ConfigError, RedirectError};
 use crate::options::plan::Plan;
 use crate::options::target::Target;
 use crate::options::transport::TransportFactory;
@@ -31,8 +31,14 @@ impl Plan {
         if self.options.transport.as_ref().is_some_and(TransportFactory::is_once) {
             return Err(no_way(&"the transport is for one server"));
         }
-        Plan::build(target, self.options.clone(), trusted, self.clients.clone())
-            .map_err(|err| no_way(&err))
+        Plan::build(target, self.options.clone(), trusted, self.clients.clone()).map_err(|err| {
+            match err {
+                ConfigError::Authorities { .. } => {
+                    RedirectError::Authorities(err.to_string().into())
+                }
+                err => no_way(&err),
+            }
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::backoff::Reconnect;
-use crate::error::Refusal;
+use crate::error::{Certainty, Refusal, TlsError};
 use crate::headers::Headers;
 use crate::options::RetryIf;
 use crate::proto::session::PeerClose;
@@ -806,4 +806,33 @@ proptest! {
         world.step(&Step::Breaks);
         prop_assert!(world.stopped);
     }
+}
+
+#[test]
+fn what_came_in_the_clear_is_final_at_the_second_dial_in_a_row() {
+    let tls = |certainty| Error::Tls(TlsError::new("x", std::io::Error::other("x"), certainty));
+    let unconfirmed = || tls(Certainty::Unconfirmed);
+    let stops = |life: &mut Life, error| {
+        let effects = life.fail(error).0;
+        effects.iter().any(|effect| matches!(effect, Effect::Stopped(_)))
+    };
+    let mut life = Life::new();
+    for between in [status(503), tls(Certainty::Passing)] {
+        assert!(!stops(&mut life, unconfirmed()));
+        assert!(!stops(&mut life, between));
+    }
+    assert!(!stops(&mut life, unconfirmed()));
+    life.open();
+    let lost = life.broken();
+    life.lost(lost);
+    assert!(!stops(&mut life, unconfirmed()));
+    assert!(stops(&mut life, unconfirmed()));
+    let outcome = life.supervision.outcome().unwrap();
+    assert_eq!(outcome.kind, OutcomeKind::Refused);
+    assert_eq!(outcome.error.as_ref().map(Error::verdict), Some(Verdict::Stop));
+    // A closure that judges in place of the verdict is asked about the confirmed error.
+    let judge = RetryIf::new(Error::verdict);
+    let mut life = Life::with(|options| options.retry_if = Some(judge));
+    assert!(!stops(&mut life, unconfirmed()));
+    assert!(stops(&mut life, unconfirmed()));
 }

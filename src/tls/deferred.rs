@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::tls::records::Records;
+
 /// Defers a failure to write until there is nothing more to read, during the handshake. A server that
 /// refuses the handshake sends an alert that says why and ends the connection, perhaps while we are
 /// still writing. rustls would end the handshake at the failed write, and not read the alert.
@@ -15,6 +17,8 @@ pub(crate) struct DeferWriteErrors<S> {
     failed: Option<io::Error>,
     /// Whether the handshake is over, so that failures are returned at once.
     over: bool,
+    /// What has arrived in the handshake.
+    pub(super) records: Records,
     /// Whether the peer requested a client certificate and there was none to send. It has its place here because the
     /// transport stays with the session.
     pub(super) client_certificate_wanted: bool,
@@ -22,7 +26,13 @@ pub(crate) struct DeferWriteErrors<S> {
 
 impl<S> DeferWriteErrors<S> {
     pub(super) fn new(io: S) -> DeferWriteErrors<S> {
-        DeferWriteErrors { io, failed: None, over: false, client_certificate_wanted: false }
+        DeferWriteErrors {
+            io,
+            failed: None,
+            over: false,
+            records: Records::default(),
+            client_certificate_wanted: false,
+        }
     }
 
     /// Ends the deferral. The next write returns a failure that was not returned yet.
@@ -39,6 +49,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for DeferWriteErrors<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        if !self.over {
+            self.records.add(&buf.filled()[before..]);
+        }
         let ended = read.is_err() || buf.filled().len() == before;
         match self.failed.take_if(|_| ended) {
             Some(err) => Poll::Ready(Err(err)),

@@ -14,6 +14,7 @@ mod identity;
 mod options;
 mod pem;
 mod provider;
+mod records;
 mod seen;
 #[cfg(feature = "testing")]
 pub(crate) mod server;

@@ -6,11 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig, ProtocolVersion};
+use rustls::{ClientConfig, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use crate::error::{ConfigError, Error, TlsError};
+use crate::error::{Certainty, ConfigError, Error, TlsError};
 use crate::tls::deferred::DeferWriteErrors;
 use crate::tls::explain::Peer;
 use crate::tls::options::Tls;
@@ -137,7 +137,7 @@ impl TlsClient {
         }
         let refuse = |text: String| {
             let err = io::Error::new(io::ErrorKind::InvalidData, text.clone());
-            Error::Tls(TlsError::new(text, err, false))
+            Error::Tls(TlsError::new(text, err, Certainty::Final))
         };
         let name = match name {
             Some(name) => name.clone(),
@@ -145,11 +145,13 @@ impl TlsClient {
                 .map_err(|_| refuse(format!("{host} is no name that a certificate can be for")))?,
         };
         let connector = TlsConnector::from(config.clone());
-        let handshake = connector.connect(name, DeferWriteErrors::new(stream));
+        let handshake = connector.connect(name, DeferWriteErrors::new(stream)).into_fallible();
         let (connected, seen) = seen::record(handshake).await;
-        let mut stream = connected.map_err(|err| {
+        let mut stream = connected.map_err(|(err, io)| {
             let is_rustls = err.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-            let failed = explained(err, |inner| peer.explain(inner, host, &seen.refused));
+            let is_encrypted = io.records.has_encrypted();
+            let failed =
+                explained(err, is_encrypted, |inner| peer.explain(inner, host, &seen.refused));
             Error::Tls(match seen.certificate_wanted && !is_rustls {
                 true => failed.with_text(peer.certificate_suspected()),
                 false => failed,
@@ -224,22 +226,55 @@ pub(crate) fn session<S>(stream: &TlsStream<S>) -> Option<TlsSession> {
     Some(TlsSession { version, cipher })
 }
 
-/// Decides whether a handshake was only interrupted, so that another may succeed, or will fail again. `words` explains an
-/// error of rustls.
-fn explained(err: io::Error, words: impl FnOnce(&rustls::Error) -> String) -> TlsError {
+/// Explains the failure of a handshake. `is_encrypted` is whether an encrypted record of TLS 1.3 has arrived, `words`
+/// explains an error of rustls.
+fn explained(
+    err: io::Error,
+    is_encrypted: bool,
+    words: impl FnOnce(&rustls::Error) -> String,
+) -> TlsError {
     let inner = err.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    let (text, broken_off) = match inner {
+    let (text, certainty) = match inner {
         // Not an error of rustls: the transport failed or ended.
         None if err.kind() == io::ErrorKind::UnexpectedEof => {
-            ("the peer ended the connection during the handshake".to_owned(), true)
+            ("the peer ended the connection during the handshake".to_owned(), Certainty::Passing)
         }
-        None => (format!("the transport failed during the handshake: {err}"), true),
-        Some(inner) => {
-            let internal = rustls::Error::AlertReceived(AlertDescription::InternalError);
-            (words(inner), *inner == internal)
-        }
+        None => (format!("the transport failed during the handshake: {err}"), Certainty::Passing),
+        Some(inner) => (words(inner), certainty(inner, is_encrypted)),
     };
-    TlsError::new(text, err, broken_off)
+    TlsError::new(text, err, certainty)
+}
+
+/// Decides whether a handshake that failed in this way will fail again.
+fn certainty(err: &rustls::Error, is_encrypted: bool) -> Certainty {
+    use rustls::{AlertDescription as Alert, Error};
+    match err {
+        // Bytes that are no TLS, or not what was sent: something between has answered, or a byte was changed on the way.
+        Error::InvalidMessage(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::DecryptError
+        | Error::PeerSentOversizedRecord
+        // The server has failed, or received what we did not send: headers of records are not encrypted.
+        | Error::AlertReceived(
+            Alert::InternalError
+            | Alert::UserCanceled
+            | Alert::BadRecordMac
+            | Alert::DecodeError
+            | Alert::RecordOverflow
+            | Alert::UnexpectedMessage,
+        ) => Certainty::Passing,
+        // Most of these are about the server's first message, which is in the clear although an encrypted one may have
+        // arrived behind it.
+        Error::PeerIncompatible(_) | Error::PeerMisbehaved(_) => Certainty::Unconfirmed,
+        // What came in the clear may be anyone's, or the answer to a message of ours that was changed.
+        Error::InvalidCertificate(_) | Error::NoCertificatesPresented | Error::AlertReceived(_)
+            if !is_encrypted =>
+        {
+            Certainty::Unconfirmed
+        }
+        _ => Certainty::Final,
+    }
 }
 
 /// Returns the alert that ended a session, if `err` is one. With TLS 1.3 the alert of a server that requires a client
@@ -249,7 +284,7 @@ pub(crate) fn alert(err: &io::Error) -> Option<TlsError> {
     match inner {
         rustls::Error::AlertReceived(alert) => {
             let words = |_: &rustls::Error| Peer::new("", None).alert(*alert);
-            Some(explained(io::Error::other(inner.clone()), words))
+            Some(explained(io::Error::other(inner.clone()), true, words))
         }
         _ => None,
     }
@@ -258,16 +293,29 @@ pub(crate) fn alert(err: &io::Error) -> Option<TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Certainty::{Final, Passing, Unconfirmed};
+    use crate::error::Verdict;
 
     #[test]
-    fn an_interrupted_handshake_is_not_a_wrong_certificate() {
-        let classify = |err| explained(err, |_| String::new());
-        assert!(classify(io::ErrorKind::UnexpectedEof.into()).is_broken_off());
-        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let wrapped = |err: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, err);
-        assert!(!classify(wrapped(unknown)).is_broken_off());
-        let alert = |alert| classify(wrapped(rustls::Error::AlertReceived(alert)));
-        assert!(alert(AlertDescription::InternalError).is_broken_off());
-        assert!(!alert(AlertDescription::UnknownCA).is_broken_off());
+    fn only_what_is_authenticated_is_final_at_once() {
+        use rustls::{AlertDescription as Alert, CertificateError, Error, PeerIncompatible};
+        let eof = explained(io::ErrorKind::UnexpectedEof.into(), true, |_| String::new());
+        assert_eq!(eof.verdict(), Verdict::RETRY);
+        for (err, in_clear, encrypted) in [
+            (Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType), Passing, Passing),
+            (Error::DecryptError, Passing, Passing),
+            (Error::AlertReceived(Alert::InternalError), Passing, Passing),
+            (Error::AlertReceived(Alert::BadRecordMac), Passing, Passing),
+            (Error::AlertReceived(Alert::UnknownCA), Unconfirmed, Final),
+            (Error::AlertReceived(Alert::DecodeError), Passing, Passing),
+            (CertificateError::UnknownIssuer.into(), Unconfirmed, Final),
+            (CertificateError::BadSignature.into(), Unconfirmed, Final),
+            (PeerIncompatible::NoCipherSuitesInCommon.into(), Unconfirmed, Unconfirmed),
+            (Error::NoCertificatesPresented, Unconfirmed, Final),
+            (Error::FailedToGetCurrentTime, Final, Final),
+        ] {
+            assert_eq!(certainty(&err, false), in_clear, "{err:?}");
+            assert_eq!(certainty(&err, true), encrypted, "{err:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::server::{Ask, NEW, OLD, Peer, Setup};
-use crate::{impossible, refused, talk, to, trusting};
+use crate::{impossible, refused, refused_at, talk, to, trusting};
 
 const EC: &str = include_str!("keys/ec.pem");
 const EC_KEY: &str = include_str!("keys/ec-sec1.pem");
@@ -48,8 +48,10 @@ async fn versions_have_a_least_and_a_most() {
     let new = Setup::new(&["localhost"]).versions(NEW).serve(Script::accept());
     let open = talk(to("localhost", old.port, trusting(&old.pem))).await;
     assert_eq!(open.handshake.tls.as_ref().unwrap().version, "TLSv1.2");
-    refused(to("localhost", old.port, trusting(&old.pem).min_version(TlsVersion::V1_3))).await;
-    refused(to("localhost", new.port, trusting(&new.pem).max_version(TlsVersion::V1_2))).await;
+    refused_at(2, to("localhost", old.port, trusting(&old.pem).min_version(TlsVersion::V1_3)))
+        .await;
+    refused_at(2, to("localhost", new.port, trusting(&new.pem).max_version(TlsVersion::V1_2)))
+        .await;
     let both = Setup::new(&["localhost"]).serve(Script::accept().echo());
     let tls = trusting(&both.pem).max_version(TlsVersion::V1_2);
     let open = talk(to("localhost", both.port, tls)).await;

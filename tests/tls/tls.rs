@@ -8,6 +8,7 @@ mod scratch;
 mod server;
 mod session;
 mod trust;
+mod unconfirmed;
 mod words;
 
 use std::time::Duration;
@@ -39,11 +40,16 @@ async fn talk(builder: ConnectionBuilder) -> event::Open {
     open
 }
 
-/// Returns how a run ends whose TLS handshake is refused.
+/// Returns how a run ends whose TLS handshake is refused, by what is encrypted: at the first dial.
 async fn refused(builder: ConnectionBuilder) -> String {
+    refused_at(1, builder).await
+}
+
+/// Returns how a run ends whose TLS handshake is refused at this dial.
+async fn refused_at(dial: u64, builder: ConnectionBuilder) -> String {
     let run = tokio::time::timeout(Duration::from_secs(30), builder.run());
     let outcome = run.await.expect("the run ends").unwrap();
-    assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, 1), "{outcome:?}");
+    assert_eq!((outcome.kind, outcome.attempts), (OutcomeKind::Refused, dial), "{outcome:?}");
     match outcome.error {
         Some(Error::Tls(err)) => {
             assert!(!err.is_broken_off());

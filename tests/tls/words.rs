@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 
 use crate::scratch::Scratch;
 use crate::server::{Ask, NEW, OLD, Setup};
-use crate::{impossible, refused, to, trusting};
+use crate::{impossible, refused, refused_at, to, trusting};
 
 const EC: &str = include_str!("keys/ec.pem");
 const EC_SEC1: &str = include_str!("keys/ec-sec1.pem");
@@ -101,9 +101,11 @@ async fn what_is_wrong_with_a_servers_certificate_is_said() {
 #[actix::test]
 async fn what_both_sides_cannot_agree_on_is_said() {
     let old = Setup::new(&["localhost"]).versions(OLD).serve(Script::accept());
-    let text = refused(to("localhost", old.port, trusting(&old.pem).min_version(TlsVersion::V1_3)));
-    says(&text.await, &["no version of TLS", "Tls::min_version", "--tls-min"]);
-    let text = said(Setup::new(&["localhost"]).alpn(&["h2"]), None).await;
+    let tls = trusting(&old.pem).min_version(TlsVersion::V1_3);
+    let text = refused_at(2, to("localhost", old.port, tls)).await;
+    says(&text, &["no version of TLS", "Tls::min_version", "--tls-min"]);
+    let peer = Setup::new(&["localhost"]).alpn(&["h2"]).serve(Script::accept());
+    let text = refused(to("localhost", peer.port, trusting(&peer.pem))).await;
     says(&text, &["no_application_protocol", "Tls::alpn"]);
     let only = |suite| {
         let peer = Setup::new(&["localhost"]).versions(OLD).serve(Script::accept());
@@ -112,18 +114,19 @@ async fn what_both_sides_cannot_agree_on_is_said() {
     };
     // The server's key is no RSA key.
     let (builder, _peer) = only("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256");
-    says(&refused(builder).await, &["handshake_failure", "cipher suite", "P-521"]);
+    says(&refused_at(2, builder).await, &["handshake_failure", "cipher suite", "P-521"]);
 }
 
 #[actix::test]
 async fn what_a_server_thinks_of_our_certificate_is_said() {
-    for versions in [OLD, NEW] {
+    for (versions, dials) in [(OLD, 2), (NEW, 1)] {
         let asking = || Setup::new(&["localhost"]).versions(versions).clients(Ask::Required, &[EC]);
-        let text = said(asking(), None).await;
+        let peer = asking().serve(Script::accept());
+        let text = refused_at(dials, to("localhost", peer.port, trusting(&peer.pem))).await;
         says(&text, &["certificate_required", "Tls::client_cert_file", "--cert"]);
         let peer = asking().serve(Script::accept());
         let tls = trusting(&peer.pem).client_cert_pem(RSA.as_bytes(), RSA_PKCS1.as_bytes());
-        let text = refused(to("localhost", peer.port, tls.unwrap())).await;
+        let text = refused_at(dials, to("localhost", peer.port, tls.unwrap())).await;
         says(&text, &["our certificate CN=", "RSA 2048", "valid until", "Tls::client_cert_file"]);
     }
 }
@@ -164,7 +167,10 @@ async fn a_peer_that_speaks_no_tls_is_said_to() {
         std::future::pending::<()>().await;
     });
     let any = Tls::new().dangerously_accept_any_certificate();
-    says(&refused(to("127.0.0.1", port, any)).await, &["127.0.0.1", "not TLS", "plain text"]);
+    let outcome = to("127.0.0.1", port, any).no_reconnect().run().await.unwrap();
+    let error = outcome.error.unwrap();
+    says(&error.to_string(), &["127.0.0.1", "not TLS", "plain text"]);
+    assert_eq!(error.verdict(), Verdict::RETRY);
 }
 
 #[actix::test]

@@ -47,7 +47,7 @@ fn tls_to_a_server_that_speaks_none() {
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
     });
-    fails(&[&format!("wss://127.0.0.1:{}", server.port)], "tls", "null", 3, "refused");
+    fails(&[&format!("wss://127.0.0.1:{}", server.port)], "tls", "null", 1, "failed");
 }
 
 #[test]
