@@ -87,8 +87,10 @@ async fn opens(pem: &str, server: SocketAddr, side: Side, at: usize) {
     let run = Connection::builder(format!("wss://localhost:{port}/"))
         .tls(tls)
         .reconnect(Reconnect::fixed(Duration::from_millis(1)))
-        // A length that was changed makes one side wait for more.
+        // A length that was changed makes one side wait for more, also on an open socket.
         .connect_timeout(Duration::from_millis(700))
+        .ping_interval(Duration::from_secs(1))
+        .ping_timeout(Duration::from_millis(700))
         .reconnect_on_close(false)
         .run();
     let outcome = tokio::time::timeout(Duration::from_secs(30), run).await;

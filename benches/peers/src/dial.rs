@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use anyhow::{Result, ensure};
@@ -35,6 +35,8 @@ pub struct Dial {
     authority: String,
     /// The only trusted certificate; `None` without TLS.
     pub certificate: Option<CertificateDer<'static>>,
+    /// The TLS configuration of all connections, made at the first.
+    config: Arc<OnceLock<Arc<ClientConfig>>>,
     /// Whether there are many connections with little to read on each.
     pub frugal: bool,
 }
@@ -49,7 +51,7 @@ impl Dial {
         let scheme = if certificate.is_some() { "wss" } else { "ws" };
         let authority = format!("127.0.0.1:{port}");
         let url = format!("{scheme}://{authority}{path}");
-        Dial { port, path, url, authority, certificate, frugal }
+        Dial { port, path, url, authority, certificate, config: Arc::default(), frugal }
     }
 
     pub fn path(&self) -> &str {
@@ -64,9 +66,12 @@ impl Dial {
         &self.authority
     }
 
-    /// Returns a TLS configuration with ring that trusts only the blaster.
+    /// Returns a TLS configuration with ring that trusts only the blaster: the same one for all connections.
     pub fn tls(&self) -> Result<Option<Arc<ClientConfig>>> {
         let Some(certificate) = &self.certificate else { return Ok(None) };
+        if let Some(config) = self.config.get() {
+            return Ok(Some(config.clone()));
+        }
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -74,7 +79,7 @@ impl Dial {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Some(Arc::new(config)))
+        Ok(Some(self.config.get_or_init(|| Arc::new(config)).clone()))
     }
 
     /// Opens a transport.

@@ -121,7 +121,7 @@ impl Blaster {
         let mut lines = BufReader::new(child.stdout.take().context("no stdout")?);
         let ports = line(&mut lines)?;
         let (plain, secure) = ports.split_once(' ').context("no ports")?;
-        let tls = matches!(work.kind, Kind::Inbound { tls: true, .. });
+        let tls = work.is_tls();
         let port = if tls { secure } else { plain }.to_owned();
         let certificate = line(&mut lines)?;
         let certificate = if tls { certificate } else { "-".to_owned() };

@@ -42,8 +42,8 @@ pub fn run<P: Pull>(work: &Work, count: u64, dial: &Dial) -> Result<Outcome> {
             Kind::Many { connections, .. } => many::<P>(dial, count, connections).await,
             Kind::Outbound { size } => outbound::<P>(dial, count, size).await,
             Kind::Latency { size } => latency::<P>(dial, count, size).await,
-            Kind::Idle => idle(count, || parked::<P>(dial)).await,
-            Kind::Handshake { at_once } => {
+            Kind::Idle { .. } => idle(count, || parked::<P>(dial)).await,
+            Kind::Handshake { at_once, .. } => {
                 handshakes(count, at_once, || async { P::open(dial).await?.close().await }).await
             }
         }

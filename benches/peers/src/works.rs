@@ -25,9 +25,9 @@ pub enum Kind {
     /// One echo at a time.
     Latency { size: usize },
     /// Connections that do nothing.
-    Idle,
+    Idle { tls: bool },
     /// Connections opened and closed, this many at once.
-    Handshake { at_once: u64 },
+    Handshake { at_once: u64, tls: bool },
 }
 
 /// The messages of a flood.
@@ -60,9 +60,15 @@ const fn work(name: &'static str, kind: Kind, count: u64, quick_count: u64) -> W
 const MANY: Kind = Kind::Many { connections: 1000, load: Load::binary(128) };
 const FRAGMENTED: Load = Load { size: 1 << 20, text: false, fragments: 16 };
 const TLS: Kind = Kind::Inbound { load: Load::binary(128), tls: true };
+const IDLE: Kind = Kind::Idle { tls: false };
+const IDLE_TLS: Kind = Kind::Idle { tls: true };
+
+const fn handshake(at_once: u64, tls: bool) -> Kind {
+    Kind::Handshake { at_once, tls }
+}
 
 /// All works, in the order in which they are run.
-pub const WORKS: [Work; 14] = [
+pub const WORKS: [Work; 16] = [
     work("inbound-16-binary", inbound(Load::binary(16)), 2_000_000, 1_000_000),
     work("inbound-128-binary", inbound(Load::binary(128)), 2_000_000, 600_000),
     work("inbound-128-text", inbound(Load::text(128)), 2_000_000, 600_000),
@@ -72,9 +78,11 @@ pub const WORKS: [Work; 14] = [
     work("inbound-1048576-fragmented", inbound(FRAGMENTED), 1_000, 300),
     work("outbound-128", Kind::Outbound { size: 128 }, 1_000_000, 300_000),
     work("latency-128", Kind::Latency { size: 128 }, 20_000, 5_000),
-    Work { quick_rounds: 1, ..work("idle-10000", Kind::Idle, 10_000, 10_000) },
-    work("handshake-1", Kind::Handshake { at_once: 1 }, 2_000, 500),
-    work("handshake-64", Kind::Handshake { at_once: 64 }, 4_096, 1_024),
+    Work { quick_rounds: 1, ..work("idle-10000", IDLE, 10_000, 10_000) },
+    Work { quick_rounds: 1, ..work("idle-10000-tls", IDLE_TLS, 10_000, 10_000) },
+    work("handshake-1", handshake(1, false), 2_000, 500),
+    work("handshake-64", handshake(64, false), 4_096, 1_024),
+    work("handshake-64-tls", handshake(64, true), 4_096, 1_024),
     work("many-1000x128", MANY, 3_072_000, 1_024_000),
     work("tls-128-binary", TLS, 1_000_000, 400_000),
 ];
@@ -82,6 +90,14 @@ pub const WORKS: [Work; 14] = [
 impl Work {
     pub fn named(name: &str) -> Option<&'static Work> {
         WORKS.iter().find(|work| work.name == name)
+    }
+
+    /// Whether it is over TLS.
+    pub fn is_tls(&self) -> bool {
+        match self.kind {
+            Kind::Inbound { tls, .. } | Kind::Idle { tls } | Kind::Handshake { tls, .. } => tls,
+            Kind::Many { .. } | Kind::Outbound { .. } | Kind::Latency { .. } => false,
+        }
     }
 
     /// The load, where the blaster floods.
@@ -102,7 +118,7 @@ impl Work {
             Kind::Inbound { load, .. } => flood(load, 1),
             Kind::Many { connections, load } => flood(load, connections),
             Kind::Outbound { .. } => format!("/sink/{count}"),
-            Kind::Latency { .. } | Kind::Idle | Kind::Handshake { .. } => "/echo".to_owned(),
+            Kind::Latency { .. } | Kind::Idle { .. } | Kind::Handshake { .. } => "/echo".to_owned(),
         }
     }
 
@@ -115,7 +131,7 @@ impl Work {
     pub fn figure(&self) -> Figure {
         match self.kind {
             Kind::Latency { .. } => Figure::Wall,
-            Kind::Idle => Figure::Bytes,
+            Kind::Idle { .. } => Figure::Bytes,
             _ => Figure::Cpu,
         }
     }
@@ -127,14 +143,14 @@ impl Work {
 
     /// Whether there are many connections, each with little to do.
     pub fn is_frugal(&self) -> bool {
-        matches!(self.kind, Kind::Idle | Kind::Handshake { .. })
+        matches!(self.kind, Kind::Idle { .. } | Kind::Handshake { .. })
     }
 
     /// What there is `count` of.
     pub fn unit(&self) -> &'static str {
         match self.kind {
             Kind::Latency { .. } => "echo",
-            Kind::Idle => "connection",
+            Kind::Idle { .. } => "connection",
             Kind::Handshake { .. } => "handshake",
             _ => "message",
         }

@@ -113,11 +113,11 @@ pub fn run(work: &Work, count: u64, to: &Dial) -> Result<Outcome> {
                 let _client = Client::start(to, Job::Echo(Box::new(echoes))).await?;
                 told(done).await?
             }
-            Kind::Idle => {
+            Kind::Idle { .. } => {
                 let (shared, _) = Shared::new(1);
                 idle(count, || Client::start(to, Job::Count(shared.clone()))).await
             }
-            Kind::Handshake { at_once } => handshakes(count, at_once, || closed(to)).await,
+            Kind::Handshake { at_once, .. } => handshakes(count, at_once, || closed(to)).await,
             Kind::Outbound { .. } => bail!("it can't do {}", work.name),
         }
     })

@@ -133,8 +133,8 @@ pub fn run(work: &Work, count: u64, dial: &Dial) -> Result<Outcome> {
                 let _open = open(dial, Job::Echo(Box::new(echoes))).await?;
                 told(done).await?
             }
-            Kind::Idle => idle(count, || open(dial, Job::Nothing)).await,
-            Kind::Handshake { at_once } => {
+            Kind::Idle { .. } => idle(count, || open(dial, Job::Nothing)).await,
+            Kind::Handshake { at_once, .. } => {
                 handshakes(count, at_once, || async {
                     let open = open(dial, Job::Nothing).await?;
                     open.client.close(None).map_err(|err| anyhow!("{err}"))?;

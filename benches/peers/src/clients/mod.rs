@@ -46,7 +46,7 @@ pub fn does(client: &str, work: &Work) -> bool {
         ("batch" | "batch-owned" | "message", _) => flood,
         ("connection", _) => !flood,
         // It takes no certificate but those of the public authorities.
-        ("ezsockets", Kind::Inbound { tls, .. }) => !tls,
+        ("ezsockets", _) => !work.is_tls(),
         // Its sink has a queue without a bound, and no way to wait for it.
         ("awc-actor", Kind::Outbound { .. }) => false,
         ("connection-batch", kind) => matches!(kind, Kind::Outbound { .. }),

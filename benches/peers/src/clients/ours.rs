@@ -175,8 +175,8 @@ pub fn run(client: &str, work: &Work, count: u64, dial: &Dial) -> Result<Outcome
                 let _connection = builder(dial)?.handler(&handler).start()?;
                 told(done).await?
             }
-            Kind::Idle => idle(count, || open(dial, Job::Nothing)).await,
-            Kind::Handshake { at_once } => handshakes(count, at_once, || closed(dial)).await,
+            Kind::Idle { .. } => idle(count, || open(dial, Job::Nothing)).await,
+            Kind::Handshake { at_once, .. } => handshakes(count, at_once, || closed(dial)).await,
         }
     })
 }
