@@ -174,10 +174,9 @@ impl Error {
                 close_verdict(frame.as_ref().map_or(CloseCode::NO_STATUS, CloseFrame::code))
             }
             // What the application or the server has to correct first.
-            Error::Redirect(_)
-            | Error::Handshake(_)
-            | Error::Handler(_)
-            | Error::Unheard(_) => Verdict::Stop,
+            Error::Redirect(_) | Error::Handshake(_) | Error::Handler(_) | Error::Unheard(_) => {
+                Verdict::Stop
+            }
         }
     }
 }

@@ -290,7 +290,7 @@ async fn a_dial_whose_future_panics_when_it_is_dropped_does_not_keep_the_run_fro
 }
 
 /// A TCP stream that panics when it is dropped.
-struct Stream(TcpStream, #[expect(dead_code, reason = "dropped with it")] DropBomb);
+struct Stream(TcpStream, DropBomb);
 
 impl AsyncRead for Stream {
     fn poll_read(
