@@ -27,11 +27,13 @@
 //! # });
 //! ```
 
+mod chaos;
 mod journal;
 mod probe;
 mod script;
 mod server;
 
+pub use crate::testing::chaos::{Chaos, Fault, FaultAt, Passed, Way};
 pub use crate::testing::journal::{Gone, Journal, Note, Request};
 pub use crate::testing::probe::{Observed, Probe, Seen};
 pub use crate::testing::script::{Gate, Leave, Script};
