@@ -512,7 +512,7 @@ async fn https_before_a_plain_proxy_is_named() {
     for (turns, kind, expected) in [
         (
             vec![Bytes(1), say("HTTP/1.1 400 Bad Request\r\n\r\n"), Silence],
-            OutcomeKind::Refused,
+            OutcomeKind::Failed,
             "proxy: TLS: the proxy does not speak TLS: write http:// in its URL",
         ),
         (

@@ -14,7 +14,6 @@ use crate::backoff::Schedule;
 use crate::closure;
 use crate::command::status::{Gauge, Outcome, SourceId, Watch};
 use crate::command::{self, Closed, Handle, QueuedCommand, SendError};
-use crate::connection::commands::AnyCommand;
 use crate::connection::handle_queue::{HandleQueue, Shared};
 use crate::connection::live::{Live, Opening};
 use crate::connection::reply::{ReplySlot, reply_to};
@@ -70,6 +69,15 @@ pub(super) enum Item {
     Command(Box<dyn AnyCommand>),
     /// What the pinger found to be due.
     Signal(Signal),
+}
+
+/// A command of any kind, with the channel for its answer.
+pub(super) trait AnyCommand: Send {
+    /// Executes the command, unless the caller has dropped its future, and answers.
+    fn execute(self: Box<Self>, connection: &mut Connection, ctx: &mut actix::Context<Connection>);
+
+    /// Answers that the actor has ended.
+    fn refuse(self: Box<Self>);
 }
 
 /// What the connection's task polls in the current state of its supervision.

@@ -7,7 +7,7 @@ use actix::dev::MessageResponse;
 use actix::{Context, Handler, Message};
 
 use crate::command::{self, Command, CommandQueue, Enqueue, GiveBack, QueuedCommand};
-use crate::connection::actor::{Connection, Item};
+use crate::connection::actor::{AnyCommand, Connection, Item};
 use crate::connection::handle_queue::Shared;
 use crate::delivery::Event;
 use crate::pinger::{Listener, Signal};
@@ -104,15 +104,6 @@ fn give_back<C: GiveBack>(command: C) -> Option<C::Result> {
 /// Does not answer: the caller gets `MailboxError::Closed`.
 fn no_answer<C: Message>(_: C) -> Option<C::Result> {
     None
-}
-
-/// A command of any kind, with the channel for its answer.
-pub(super) trait AnyCommand: Send {
-    /// Executes the command, unless the caller has dropped its future, and answers.
-    fn execute(self: Box<Self>, connection: &mut Connection, ctx: &mut Context<Connection>);
-
-    /// Answers that the actor has ended.
-    fn refuse(self: Box<Self>);
 }
 
 impl<C: Command> AnyCommand for QueuedCommand<C>

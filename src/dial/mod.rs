@@ -87,7 +87,8 @@ pub(crate) async fn dial(
     let clock = clock.until(deadline);
     let opened = {
         let opening = pin!(follow_redirects(&mut plan, &attempt, &jar, &clock));
-        match deadline {
+        // Asked of the clock again, so that the future does not hold it twice.
+        match clock.deadline() {
             Some(deadline) => {
                 let opened = timeout_at(deadline, opening).await;
                 opened.unwrap_or_else(|_| Err(Error::Timeout(clock.get()).into()))
@@ -99,7 +100,7 @@ pub(crate) async fn dial(
     let other_host =
         (plan.target.host != asked.target.host).then(|| plan.target.host.as_str().into());
     drop((plan, asked));
-    Dialled { result: finish(opened, deadline).await, other_host }
+    Dialled { result: finish(opened, clock.deadline()).await, other_host }
 }
 
 /// Reads the body of a refusal, if it is one.

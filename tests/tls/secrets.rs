@@ -509,7 +509,7 @@ const NEAR_SECRETS: [&str; 30] = [
     "event::Stopped",
     "headers::Headers",
     "options::per_dial::Attempt",
-    "tls::Tls",
+    "tls::options::Tls",
     "tls::server::ServerTls",
 ];
 

@@ -16,7 +16,9 @@ pub(crate) fn dial_in_turn(
     verdict: impl Fn(&Error) -> Verdict + Send + Sync + 'static,
 ) -> ConnectionBuilder {
     let count = urls.len();
-    let urls: Arc<[String]> = urls.into();
+    // The fragments were warned of when the arguments were read.
+    let bare = urls.iter().map(|url| url.split('#').next().unwrap_or_default().to_owned());
+    let urls: Arc<[String]> = bare.collect();
     // Final failures in a row.
     let last = Arc::new(AtomicUsize::new(0));
     let finals = last.clone();
