@@ -540,6 +540,16 @@ mod tests {
     }
 
     #[test]
+    fn an_initial_ceiling_over_the_cap_counts_as_the_cap() {
+        let policy = Reconnect::from(Reconnect::exponential().initial(60 * SECOND).cap(5 * SECOND));
+        let mut rng = rng();
+        for _ in 0..100 {
+            let delay = policy.start_run().next(DelayKind::Next, &mut rng).unwrap();
+            assert!(delay <= 5 * SECOND, "{delay:?}");
+        }
+    }
+
+    #[test]
     fn a_cap_below_the_floor_counts_as_the_floor() {
         let mut rng = rng();
         let policy = Reconnect::exponential().floor(3 * SECOND).cap(SECOND);
@@ -643,6 +653,29 @@ mod tests {
         assert_eq!(other.next(DelayKind::Next, &mut rng), Some(SECOND));
         one.reset();
         assert_eq!(one.next(DelayKind::Next, &mut rng), Some(1_003 * SECOND));
+    }
+
+    #[test]
+    fn policies_are_equal_if_they_wait_alike() {
+        let exponential = || Reconnect::from(Reconnect::exponential());
+        let capped = Reconnect::from(Reconnect::exponential().cap(5 * SECOND));
+        let custom = || Reconnect::delays(|| [SECOND]);
+        let (one, other) = (custom(), custom());
+        let policies = [
+            exponential(),
+            capped,
+            Reconnect::fixed(SECOND),
+            Reconnect::fixed(2 * SECOND),
+            one,
+            other,
+            Reconnect::never(),
+        ];
+        for (i, policy) in policies.iter().enumerate() {
+            for (j, another) in policies.iter().enumerate() {
+                assert_eq!(*policy == another.clone(), i == j, "{policy:?}, {another:?}");
+            }
+        }
+        assert!(exponential() == Reconnect::default());
     }
 
     #[test]

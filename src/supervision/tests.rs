@@ -609,6 +609,86 @@ fn a_close_that_is_not_a_clean_one_by_the_server_is_a_loss() {
 }
 
 #[test]
+fn what_a_status_shows_is_kept() {
+    let mut life = Life::new();
+    let start = life.now;
+    assert_eq!(life.supervision.since(), start);
+    life.fail(status(503));
+    assert_eq!((life.supervision.attempt(), life.supervision.dials()), (1, 1));
+    let error = life.supervision.last_error().unwrap();
+    assert_eq!(error.status(), Some(503));
+    life.open();
+    let opened = life.now;
+    assert_eq!(life.supervision.since(), opened);
+    assert_eq!((life.supervision.attempt(), life.supervision.dials()), (2, 2));
+    life.now += 3 * SECOND;
+    let loss = life.closed_by_server(1012);
+    let Loss::Socket { closure, .. } = &loss else { panic!("{loss:?}") };
+    let closure = closure.clone();
+    let Loss::Socket { error, closure: lost, .. } = loss else { unreachable!() };
+    let lost = Lost(life.lost(Loss::Socket { error, closure: lost, opened }));
+    assert_eq!(lost.close().unwrap().lasted, 3 * SECOND);
+    assert_eq!(life.supervision.last_closure(), Some(closure));
+    // A Close frame is no error: the last one stays.
+    assert_eq!(life.supervision.last_error().unwrap().status(), Some(503));
+    assert_eq!(life.supervision.since(), life.now);
+    // The same phase again changes nothing.
+    let since = life.now;
+    life.now += SECOND;
+    life.apply("reconnect");
+    assert_eq!(life.supervision.since(), since);
+}
+
+#[test]
+fn the_outcome_has_the_last_close_and_an_error_only_if_the_run_failed() {
+    let mut life = Life::new();
+    life.fail(status(503));
+    life.open();
+    life.apply("close");
+    let Loss::Socket { mut closure, error, opened } = life.broken() else { unreachable!() };
+    (closure.code, closure.by, closure.clean) = (CloseCode::NORMAL, By::Local, true);
+    let (code, reason) = (CloseCode::from(4001), ByteString::from_static("expired"));
+    closure.peer = Some(Box::new(PeerClose { code, reason }));
+    let lost = Lost(life.lost(Loss::Socket { error, closure, opened }));
+    let outcome = lost.outcome();
+    assert_eq!((outcome.kind, outcome.by), (OutcomeKind::Closed, By::Local));
+    assert!(outcome.error.is_none() && lost.error().is_none(), "{outcome:?}");
+    assert_eq!(outcome.close, Some((CloseCode::NORMAL, ByteString::new())));
+    assert_eq!(outcome.peer.as_ref().map(|peer| peer.code.value()), Some(4001));
+    assert_eq!((outcome.epochs, outcome.attempts), (1, 2));
+    assert!(life.supervision.last_error().is_some());
+}
+
+#[test]
+fn a_close_has_the_frame_and_the_deadline_that_were_asked_for() {
+    let close_of = |effects: Effects| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::CloseSocket { frame, deadline } => Some((frame, deadline)),
+            _ => None,
+        })
+    };
+    let frame = |code| CloseFrame::new(code, "").ok();
+    let mut life = Life::with(|options| options.close_timeout = 7 * SECOND);
+    life.open();
+    let effects = life.supervision.asked(Ask::Pause, life.now).unwrap();
+    assert_eq!(close_of(effects), Some((frame(CloseCode::NORMAL), 7 * SECOND)));
+    let away = frame(CloseCode::GOING_AWAY);
+    let ask = Ask::Close { frame: away.clone(), deadline: 2 * SECOND };
+    let effects = life.supervision.asked(ask, life.now).unwrap();
+    assert_eq!(close_of(effects), Some((away, 2 * SECOND)));
+}
+
+#[test]
+fn retry_after_is_obeyed() {
+    let mut life = Life::new();
+    let line = ("Retry-After".to_owned(), bytes::Bytes::from_static(b"77"));
+    let headers: Headers = [line].into_iter().collect();
+    let (reason, body) = (String::new(), Default::default());
+    let refusal = Refusal { status: 503, reason, authorized: false, headers, body };
+    assert_eq!(life.fail(Error::Refused(refusal.into())).after(), 77 * SECOND);
+}
+
+#[test]
 fn an_opening_reports_the_outage_before_it() {
     let mut life = Life::new();
     let first = life.open();
