@@ -2,10 +2,12 @@
 //!
 //! `cargo run --example echo -- [URL]`; without a URL it starts an echo server itself.
 
+use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::prelude::*;
-use actix_ws_client::{Connection, command, event};
+use actix_ws_client::{Connection, Outcome, command, event};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::net::TcpListener;
 
@@ -74,7 +76,21 @@ impl Handler<event::Close> for Echoes {
 }
 
 #[actix::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(outcome) => {
+            println!("{outcome}: every line was echoed");
+            ExitCode::SUCCESS
+        }
+        Err(err) => {
+            eprintln!("error: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the connection to its end.
+async fn run() -> Result<Outcome, Box<dyn Error>> {
     let url = match std::env::args().nth(1) {
         Some(url) => url,
         None => echo_server().await?,
@@ -94,11 +110,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if late {
         return Err("not every line was echoed within 20 s".into());
     }
-    if let Some(error) = outcome.error {
-        return Err(error.into());
-    }
-    println!("{}: every line was echoed", outcome.kind);
-    Ok(())
+    // Why it ended, if it was not closed: by an error, or by a close code that forbids another dial.
+    Ok(outcome.into_result()?)
 }
 
 /// Starts an echo server by tokio-tungstenite, and returns its URL.

@@ -56,10 +56,15 @@ impl Program {
     }
 
     /// Waits until it exits with 0, and returns its output.
-    fn end(mut self) -> String {
+    fn end(self) -> String {
+        self.end_with(0)
+    }
+
+    /// Waits until it exits with this code, and returns its output.
+    fn end_with(mut self, code: i32) -> String {
         while self.line().is_some() {}
         let status = self.child.wait().unwrap();
-        assert!(status.success(), "{}: {status}\n{}", self.name, self.said);
+        assert_eq!(status.code(), Some(code), "{}: {status}\n{}", self.name, self.said);
         std::mem::take(&mut self.said)
     }
 }
@@ -90,6 +95,26 @@ fn echo_gets_every_line_back() {
     let text = run("echo");
     assert!(text.contains("message: hello\nmessage: how are you?\nmessage: goodbye\n"), "{text}");
     assert!(text.contains("close: 1000 by Local, clean: true"), "{text}");
+}
+
+/// What ended it is the last line, on stderr, which is not captured; the error before it is on stdout.
+#[actix::test]
+async fn echo_exits_with_1_where_it_was_not_closed() {
+    use actix_ws_client::testing::{Script, Server};
+
+    let exits = |url: String| Program::start("echo", &[&url]).end_with(1);
+    for status in [404, 401] {
+        let server = Server::start(Script::refuse(status));
+        let text = exits(server.url());
+        assert!(text.contains(&format!("with status {status}")), "{text}");
+    }
+    let server = Server::start(Script::accept().send_close(1008, "banned"));
+    assert!(exits(server.url()).contains("close: 1008 by Remote"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = exits(format!("ws://127.0.0.1:{port}/"));
+    assert_eq!(text.matches("error: cannot connect: ").count(), 2, "{text}");
+    let text = exits("ws://nowhere.invalid/".into());
+    assert!(text.contains("error: no address for nowhere.invalid: "), "{text}");
 }
 
 #[test]

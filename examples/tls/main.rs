@@ -6,13 +6,24 @@
 //! `client_cert_file("client.pem", "client.key")?`.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use actix_ws_client::testing::{Script, Server, ServerTls};
 use actix_ws_client::{Connection, Outcome, Tls, TlsVersion, event};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 #[actix::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match show().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("error: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn show() -> Result<(), Box<dyn Error>> {
     let authority = authority()?;
     let server = server(&authority)?;
     let url = server.url();
@@ -21,10 +32,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("* with the authority and a client certificate");
     let trusting = Tls::new().ca_pem(authority.pem().as_bytes())?.min_version(TlsVersion::V1_3);
     let known = trusting.clone().client_cert_pem(chain.as_bytes(), key.as_bytes())?;
-    let outcome = run(&url, known).await?;
-    if let Some(error) = outcome.error {
-        return Err(error.into());
-    }
+    run(&url, known).await?.into_result()?;
 
     println!("* without the client certificate: the server refuses the client");
     let refused = run(&url, trusting).await?;

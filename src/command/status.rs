@@ -11,7 +11,7 @@ use derive_more::Display;
 
 use crate::error::Error;
 use crate::headers::Headers;
-use crate::proto::close::CloseCode;
+use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::session::{By, Closure, PeerClose};
 use crate::tls::TlsSession;
 
@@ -158,6 +158,56 @@ impl Outcome {
     /// Whether the run ended with a failure.
     pub fn errored(&self) -> bool {
         self.kind != OutcomeKind::Closed
+    }
+
+    /// Returns the outcome of a run that was closed, and the reason of any other end as an error.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] if a Close frame of the server's ended the run for good, which is no
+    /// [`error`](Outcome::error); otherwise that error.
+    ///
+    /// ```no_run
+    /// # async fn watch() -> Result<(), Box<dyn std::error::Error>> {
+    /// let run = actix_ws_client::Connection::builder("wss://feed.example/").run();
+    /// run.await?.into_result()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_result(self) -> Result<Outcome, Error> {
+        match self.reason() {
+            None => Ok(self),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Returns why the run ended; `None` if it was closed.
+    fn reason(&self) -> Option<Error> {
+        if !self.errored() {
+            return None;
+        }
+        let closed = || {
+            let (code, reason) = self.close.clone()?;
+            CloseFrame::new(code, reason).ok()
+        };
+        Some(self.error.clone().unwrap_or_else(|| Error::Closed(closed())))
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// Writes how the run ended and why: `closed with 1000`, or `refused: ` and the error.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, self.reason()) {
+            (OutcomeKind::GaveUp, Some(error)) => {
+                write!(f, "gave up, dials: {}: {error}", self.attempts)
+            }
+            (kind, Some(error)) => write!(f, "{kind}: {error}"),
+            (kind, None) => {
+                let Some((code, reason)) = &self.close else { return kind.fmt(f) };
+                let by = if self.by == By::Remote { " by the server" } else { "" };
+                let colon = if reason.is_empty() { "" } else { ": " };
+                write!(f, "{kind}{by} with {code}{colon}{reason}")
+            }
+        }
     }
 }
 
@@ -403,6 +453,43 @@ mod tests {
         let timings = Timings { handler, dns, connect, proxy, tls, upgrade };
         assert_eq!(timings.sum(), Duration::from_millis(63));
         assert_eq!(Timings { connect, ..Timings::default() }.sum(), Duration::from_millis(4));
+    }
+
+    #[test]
+    fn an_outcome_says_how_and_why_the_run_ended() {
+        let outcome = |kind, error, close: Option<(u16, &str)>, by| {
+            let close = close.map(|(code, reason)| (CloseCode::from(code), reason.into()));
+            Outcome { kind, error, close, by, peer: None, epochs: 1, attempts: 3 }
+        };
+        let silent = || Some(Error::PeerSilent { after: Duration::from_secs(30) });
+        let cases = [
+            (outcome(OutcomeKind::Closed, None, None, By::Nobody), "closed"),
+            (outcome(OutcomeKind::Closed, None, Some((1000, "")), By::Local), "closed with 1000"),
+            (
+                outcome(OutcomeKind::Closed, None, Some((1001, "bye")), By::Remote),
+                "closed by the server with 1001: bye",
+            ),
+            (
+                outcome(OutcomeKind::Refused, None, Some((1008, "banned")), By::Remote),
+                "refused: closed by the server with 1008: banned",
+            ),
+            (
+                outcome(OutcomeKind::Failed, None, Some((1005, "")), By::Remote),
+                "failed: closed by the server",
+            ),
+            (
+                outcome(OutcomeKind::GaveUp, silent(), Some((1006, "")), By::Nobody),
+                "gave up, dials: 3: the peer was silent for 30.0s",
+            ),
+        ];
+        for (outcome, text) in cases {
+            assert_eq!(outcome.to_string(), text);
+            let is_closed = outcome.kind == OutcomeKind::Closed;
+            match outcome.into_result() {
+                Ok(outcome) => assert!(is_closed, "{outcome}"),
+                Err(error) => assert!(!is_closed && text.ends_with(&error.to_string()), "{error}"),
+            }
+        }
     }
 
     #[test]
