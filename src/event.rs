@@ -364,15 +364,20 @@ pub struct Close {
     /// The number of the dial that opened the socket, since the last stable socket, from 1.
     pub attempt: u32,
     /// The code of the first Close frame, ours or the server's; 1005 if it had none, 1006 if there was
-    /// no such frame.
+    /// no such frame, or ours did not leave.
     pub code: CloseCode,
     /// The reason in that frame.
     pub reason: ByteString,
-    /// Whether a Close frame came and ours was queued (RFC 6455, 7.1.4). If the transport broke at that
-    /// moment, ours may not have been written.
+    /// Whether a Close frame came and ours left (RFC 6455, 7.1.4): the transport took it and was flushed.
     pub clean: bool,
-    /// Who sent that frame.
+    /// Who sent that frame; `Nobody` for 1006.
     pub by: By,
+    /// The data messages that were accepted for this socket and not sent, or not to their end: the server
+    /// has none of them whole. Whether it received those that were sent is unknown. Over TLS, messages that
+    /// left since the transport was last flushed, at most 64 KiB, count as not sent.
+    pub unsent_messages: u64,
+    /// The bytes of their frames that were not sent.
+    pub unsent_bytes: u64,
     /// The Close frame that the server sent, whether first or in answer to ours (RFC 6455, 7.1.5); `None` if it
     /// sent none, or broke the protocol before.
     pub peer: Option<Box<PeerClose>>,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::backoff::{self, Hint, Schedule};
 use crate::closure;
 use crate::command::Closed;
-use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId};
+use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId, Unsent};
 use crate::error::{Error, Verdict};
 use crate::event::{self, Next};
 use crate::options::{Attempt, Options};
@@ -90,6 +90,8 @@ struct History {
     outage: Option<(Instant, Option<Error>)>,
     last_error: Option<Error>,
     last_closure: Option<Closure>,
+    /// What was not sent on the socket that ended last.
+    unsent: Unsent,
     /// When the newest dial began that a command asked for.
     asked_dial: Option<Instant>,
     /// Why the run is ended, if no command and no loss ended it.
@@ -192,7 +194,9 @@ impl Supervision {
         let cause = Some(loss.cause()).filter(|_| then == Then::Decide);
         let (error, socket) = match loss {
             Loss::Dial(error) => (Some(error), None),
-            Loss::Socket { error, closure, opened } => (error, Some((closure, opened))),
+            Loss::Socket { error, closure, unsent, opened } => {
+                (error, Some((closure, unsent, opened)))
+            }
         };
         // A panic in a closure is reported in place of the loss that the closure was asked about.
         let error = fault.or(error);
@@ -202,9 +206,10 @@ impl Supervision {
             let name = self.options.name.clone();
             effects.push(Effect::Error(event::Error { source, epoch, name, error, attempt, next }));
         }
-        if let Some((closure, opened)) = socket {
-            self.history().outage = Some((now, cause));
-            self.history().last_closure = Some(closure.clone());
+        if let Some((closure, unsent, opened)) = socket {
+            let history = self.history();
+            history.outage = Some((now, cause));
+            (history.last_closure, history.unsent) = (Some(closure.clone()), unsent);
             let Closure { code, reason, clean, by, peer } = closure;
             let lasted = now.duration_since(opened);
             effects.push(Effect::Close(event::Close {
@@ -216,6 +221,8 @@ impl Supervision {
                 reason,
                 clean,
                 by,
+                unsent_messages: unsent.messages,
+                unsent_bytes: unsent.bytes,
                 peer,
                 lasted,
                 next,
@@ -398,8 +405,10 @@ impl Supervision {
 
     /// Returns the outcome of a run that ends now. Only a failed run has an error.
     fn outcome_of(&self, kind: OutcomeKind, error: Option<Error>) -> Outcome {
-        let last = self.history.as_ref().and_then(|history| history.last_closure.as_ref());
-        let fault = self.history.as_ref().and_then(|history| history.fault.clone());
+        let history = self.history.as_ref();
+        let last = history.and_then(|history| history.last_closure.as_ref());
+        let unsent = history.map(|history| history.unsent).unwrap_or_default();
+        let fault = history.and_then(|history| history.fault.clone());
         let kind = if fault.is_some() { OutcomeKind::Refused } else { kind };
         let error = fault.or(error);
         Outcome {
@@ -407,6 +416,9 @@ impl Supervision {
             error: error.filter(|_| kind != OutcomeKind::Closed),
             close: last.map(|closure| (closure.code, closure.reason.clone())),
             by: last.map_or(By::Nobody, |closure| closure.by),
+            clean: last.is_some_and(|closure| closure.clean),
+            unsent_messages: unsent.messages,
+            unsent_bytes: unsent.bytes,
             peer: last.and_then(|closure| closure.peer.clone()),
             epochs: self.epoch,
             attempts: self.dials,

@@ -13,11 +13,12 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
+use crate::command::status::Unsent;
 use crate::command::{self, Refusal, SendError};
 use crate::error::{Error, Stage};
 use crate::proto::codec::Codec;
 use crate::proto::error::SendAfterClose;
-use crate::proto::frame::Role;
+use crate::proto::frame::{FrameHeader, Role};
 use crate::proto::message::{ControlPayload, Outgoing, Payload};
 
 /// The encoded frames of one socket that are not written yet.
@@ -34,25 +35,44 @@ pub(crate) struct Writer {
     queued: u64,
     /// Bytes ever written to the transport.
     written: u64,
+    /// The value of `written` when the transport was last flushed. TLS may buffer what was written since.
+    flushed: u64,
+    /// Data messages that were queued, and are not known to have left.
+    messages: u64,
+    /// What was written of those, while the transport does not accept or flush all of it at once.
+    partial: Option<Box<PartialWrite>>,
     /// The control frames in `buf`, boxed because there are seldom any.
     control: Option<Box<ControlFrames>>,
     /// How long the transport may accept nothing: `write_timeout`.
     timeout: Duration,
-    /// Whether the transport may buffer bytes itself: TLS does until it is flushed.
-    unflushed: bool,
     /// Runs while bytes wait and the transport accepts none.
     stall_timer: Option<Pin<Box<Sleep>>>,
     /// The value of `queued` at the last call of `should_gather`.
     queued_before: u64,
 }
 
-/// The control frames among the bytes that wait, which do not count against the limit of data.
+/// How far the transport has come in the frames that it was given.
+#[derive(Default)]
+struct PartialWrite {
+    /// How many of `Writer::messages` were written whole.
+    written_messages: u64,
+    /// The bytes at the beginning of the buffer that belong to a frame whose beginning is written.
+    frame_rest: usize,
+    /// Whether that frame is the last one of a data message.
+    ends_message: bool,
+}
+
+/// The control frames among the bytes that have not left, which do not count against the limit of data.
 #[derive(Default)]
 struct ControlFrames {
     /// For each control frame in the buffer, the value of `queued` at its end, and its length.
     frames: VecDeque<(u64, usize)>,
     /// The sum of their lengths.
     bytes: usize,
+    /// The lengths of those that were written, and are not flushed.
+    unflushed: usize,
+    /// The value of `queued` behind our Close frame, if it was queued.
+    close_end: Option<u64>,
     /// The Pong that is owed while `frames` is full. A newer one replaces it.
     pong: Option<ControlPayload>,
 }
@@ -101,9 +121,11 @@ impl Writer {
             limit,
             queued: 0,
             written: 0,
+            flushed: 0,
+            messages: 0,
+            partial: None,
             control: None,
             timeout,
-            unflushed: false,
             stall_timer: None,
             queued_before: 0,
         }
@@ -131,6 +153,7 @@ impl Writer {
             return Err(SendError::Full);
         }
         self.encode(|buf| codec.encode_data(&send.payload, fragment, buf));
+        self.messages += 1;
         Ok(())
     }
 
@@ -165,7 +188,31 @@ impl Writer {
 
     /// Queues a Close frame. It counts against no bound, because nothing is queued behind it.
     pub(crate) fn queue_close(&mut self, codec: &mut Codec, close: Outgoing) {
-        self.encode_control(codec, close);
+        self.push_control(codec, close);
+        self.control.get_or_insert_default().close_end = Some(self.queued);
+    }
+
+    /// Whether our Close frame was queued and has left: the transport has sent all of it.
+    pub(crate) fn close_left(&self) -> bool {
+        let end = self.control.as_ref().and_then(|control| control.close_end);
+        end.is_some_and(|end| end <= self.flushed)
+    }
+
+    /// Returns what was accepted and has not left, at the end of the transport. Flushes what can be flushed
+    /// without waiting.
+    pub(crate) fn unsent_at_end<T>(&mut self, io: &mut T) -> Unsent
+    where
+        T: AsyncWrite + Unpin,
+    {
+        if self.written != self.flushed
+            && let Poll::Ready(Ok(())) =
+                Pin::new(io).poll_flush(&mut Context::from_waker(Waker::noop()))
+        {
+            self.record_flush();
+        }
+        let control = self.control.as_ref().map_or(0, |control| control.bytes + control.unflushed);
+        let bytes = (self.queued - self.flushed).saturating_sub(control as u64);
+        Unsent { messages: self.messages, bytes }
     }
 
     /// Returns how many bytes wait to be written.
@@ -219,12 +266,15 @@ impl Writer {
             // All is written, so that the buffer is empty and can serve the next writer.
             keep_spare(mem::take(&mut self.buf));
         }
-        if self.unflushed {
+        if self.written != self.flushed {
             match Pin::new(io).poll_flush(cx) {
                 Poll::Ready(flushed) => flushed.map_err(io_error)?,
-                Poll::Pending => return self.poll_stalled(cx),
+                Poll::Pending => {
+                    self.record_held();
+                    return self.poll_stalled(cx);
+                }
             }
-            self.unflushed = false;
+            self.record_flush();
             self.stall_timer = None;
         }
         Poll::Ready(Ok(()))
@@ -297,14 +347,61 @@ impl Writer {
         match count == self.buf.len() {
             // Unlike `advance`, `clear` makes the whole capacity available again.
             true => self.buf.clear(),
-            false => self.buf.advance(count),
+            false => {
+                self.record_partial(count);
+                self.buf.advance(count);
+            }
         }
         self.written += count as u64;
-        self.unflushed = true;
         self.stall_timer = None;
         if let Some(control) = &mut self.control {
             control.forget(self.written);
-            if control.frames.is_empty() && control.pong.is_none() {
+        }
+    }
+
+    /// Notes which messages are written whole, where the transport accepted only the first `count` bytes.
+    #[cold]
+    fn record_partial(&mut self, count: usize) {
+        let partial = self.partial.get_or_insert_default();
+        let mut end = partial.frame_rest;
+        while end <= count {
+            partial.written_messages += u64::from(partial.ends_message);
+            // Frames of our own, whole in the buffer: this is never an error. If it were, the message would
+            // count as unsent.
+            let Ok(Some((header, len))) = FrameHeader::parse_with(&self.buf[end..], true) else {
+                partial.ends_message = false;
+                end = self.buf.len();
+                break;
+            };
+            partial.ends_message = header.fin && !header.opcode.is_control();
+            end += len + header.len as usize;
+        }
+        partial.frame_rest = end - count;
+    }
+
+    /// Notes that everything is written, and that the transport holds some of it back.
+    #[cold]
+    fn record_held(&mut self) {
+        let written_messages = self.messages;
+        let held = PartialWrite { written_messages, ..PartialWrite::default() };
+        self.partial = Some(Box::new(held));
+    }
+
+    /// Notes that the transport has sent all that was written.
+    fn record_flush(&mut self) {
+        self.flushed = self.written;
+        match &mut self.partial {
+            Some(partial) if !self.buf.is_empty() => {
+                self.messages -= mem::take(&mut partial.written_messages);
+            }
+            _ => {
+                self.messages = 0;
+                self.partial = None;
+            }
+        }
+        if let Some(control) = &mut self.control {
+            control.unflushed = 0;
+            if control.is_idle() {
                 self.control = None;
             }
         }
@@ -323,6 +420,11 @@ impl ControlFrames {
         self.frames.len() >= MAX_CONTROL_FRAMES
     }
 
+    /// Whether there is nothing to remember, once all is flushed.
+    fn is_idle(&self) -> bool {
+        self.frames.is_empty() && self.pong.is_none() && self.close_end.is_none()
+    }
+
     /// Removes the frames that end within the first `written` bytes.
     fn forget(&mut self, written: u64) {
         while let Some(&(end, length)) = self.frames.front()
@@ -330,6 +432,7 @@ impl ControlFrames {
         {
             self.frames.pop_front();
             self.bytes -= length;
+            self.unflushed += length;
         }
     }
 }
@@ -349,9 +452,8 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
+    use crate::proto::close::{CloseCode, CloseFrame};
     use crate::proto::codec::Limits;
 
     /// A transport that buffers what is written, and flushes only while `open`.
@@ -446,5 +548,62 @@ mod tests {
         tokio::time::advance(Duration::from_secs(5)).await;
         let late = writer.poll_flush(&mut io, &mut codec, &mut cx);
         assert!(matches!(late, Poll::Ready(Err(Error::Timeout(Stage::Write)))));
+    }
+
+    /// A transport that takes the given number of bytes in all, and holds them back unless it is flushed.
+    struct Bounded {
+        room: usize,
+        flushes: bool,
+    }
+
+    impl AsyncWrite for Bounded {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let count = buf.len().min(self.room);
+            self.room -= count;
+            if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.flushes { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_did_not_leave_is_counted_wherever_the_transport_stopped() {
+        // Frames of 6 + 10, 6, 2 × (6 + 5), 6 + 2 (a Ping) and 6 + 2 (the Close) bytes: 60 of them.
+        let data = [16, 22, 44];
+        for room in 1..=60 {
+            for flushes in [true, false] {
+                let mut cx = Context::from_waker(Waker::noop());
+                let mut codec = Codec::new(Role::Client, Limits::default());
+                let mut writer = Writer::new(1024, Duration::from_secs(5));
+                let mut io = Bounded { room, flushes };
+                let ten = command::Send::binary(vec![7; 10]);
+                writer.queue_data(&mut codec, &ten).unwrap();
+                writer.queue_data(&mut codec, &command::Send::text("")).unwrap();
+                // A first part of them before the rest is queued.
+                let _ = writer.poll_flush(&mut io, &mut codec, &mut cx);
+                let fragments = command::Send::fragments(vec![7; 10], 5);
+                writer.queue_data(&mut codec, &fragments).unwrap();
+                let ping = Outgoing::Ping(ControlPayload::new("hi").unwrap());
+                writer.try_queue_control(&mut codec, ping).unwrap();
+                let frame = CloseFrame::new(CloseCode::NORMAL, "").unwrap();
+                writer.queue_close(&mut codec, Outgoing::Close(Some(frame)));
+                let _ = writer.poll_flush(&mut io, &mut codec, &mut cx);
+                let left = if flushes { room } else { 0 };
+                let messages = data.iter().filter(|end| **end > left).count() as u64;
+                let bytes = 44_usize.saturating_sub(left) as u64;
+                assert_eq!(writer.unsent_at_end(&mut io), Unsent { messages, bytes }, "{room}");
+                assert_eq!(writer.close_left(), left >= 60, "{room}");
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Addr, Context, Handler};
 use actix_ws_client::proto::session::{By, PeerClose};
-use actix_ws_client::testing::{Gate, Gone, Probe, Script, Server};
+use actix_ws_client::testing::{Gate, Gone, Journal, Probe, Script, Server};
 use actix_ws_client::{
     CloseCode, Connection, ConnectionBuilder, Outcome, OutcomeKind, Phase, Reconnect, command,
     event,
@@ -140,6 +140,91 @@ async fn a_server_that_reads_nothing_is_left_at_the_deadline() {
     close(&connection, Duration::from_millis(200)).await;
     probe.stopped().await;
     assert_eq!(probe.story(), ["open", "close", "stopped"]);
+}
+
+/// Fills the send buffer of a connection with messages of 100 KiB. Returns how many were accepted.
+async fn fill(connection: &Addr<Connection>) -> u64 {
+    let big = || command::Send::binary(vec![0; 100 << 10]);
+    let mut accepted = 0;
+    while connection.send(big()).await.unwrap().is_ok() {
+        accepted += 1;
+        assert!(accepted < 1000, "100 MiB are no bound");
+    }
+    accepted
+}
+
+#[actix::test]
+async fn what_is_not_sent_before_the_deadline_is_counted_and_no_close_frame_is_claimed() {
+    let gate = Gate::new();
+    let server = Server::start(Script::accept().stall_until(&gate));
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let accepted = fill(&connection).await;
+    let outcome = close(&connection, Duration::from_millis(100)).await;
+    // The server reads what left.
+    gate.open();
+    assert!(matches!(server.next_gone().await, Gone::Eof | Gone::Error(_)));
+    let (unsent, bytes) = (outcome.unsent_messages, outcome.unsent_bytes);
+    assert_eq!(server.messages().len() as u64 + unsent, accepted);
+    // With header and masking key a frame has 14 bytes more. The first one may have left in part.
+    let frame = (100 << 10) + 14;
+    assert!((unsent - 1) * frame < bytes && bytes <= unsent * frame, "{unsent}, {bytes} bytes");
+    let found = outcome.close.map(|(code, reason)| (code, reason.to_string()));
+    assert_eq!((outcome.kind, outcome.clean, outcome.by), (OutcomeKind::Closed, false, By::Nobody));
+    assert_eq!(found, Some((CloseCode::ABNORMAL, String::new())));
+    assert!(server.closes().is_empty());
+    let close = probe.next::<event::Close>().await;
+    assert_eq!((close.code, close.by, close.clean), (CloseCode::ABNORMAL, By::Nobody, false));
+    assert_eq!((close.unsent_messages, close.unsent_bytes), (unsent, bytes));
+    probe.stopped().await;
+    assert_eq!(probe.story(), ["open", "close", "stopped"]);
+}
+
+#[actix::test]
+async fn a_close_of_the_server_is_the_first_where_ours_did_not_leave() {
+    let gate = Gate::new();
+    let script = Script::accept().stall_until(&gate).send_close(4001, "bye").stall_forever();
+    // A pipe that takes 4 KiB, and then nothing: the Close frame stays behind the message.
+    let builder = Connection::builder("ws://peer/").transport_with(move |_, _| {
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        let script = script.clone();
+        actix::spawn(async move { script.play(&mut theirs, 0, &Journal::new()).await });
+        async move { Ok(ours) }
+    });
+    let probe = Probe::new();
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.send(command::Send::binary(vec![0; 8 << 10])).await.unwrap().unwrap();
+    let outcome = connection.send(command::Close::normal().deadline(SOON / 4));
+    connection.send(command::Status).await.unwrap();
+    gate.open();
+    let outcome = outcome.await.unwrap();
+    assert_eq!(outcome.close.unwrap(), (CloseCode::from(4001), "bye".into()));
+    assert_eq!((outcome.by, outcome.clean), (By::Remote, false));
+    // Eight bytes of header and masking key count too; the pipe took 4 KiB of all that.
+    assert_eq!((outcome.unsent_messages, outcome.unsent_bytes), (1, (4 << 10) + 8));
+}
+
+#[actix::test]
+async fn a_loss_says_what_was_not_sent_with_it() {
+    let gate = Gate::new();
+    let scripts = [Script::accept().stall_until(&gate).reset(), Script::accept()];
+    let server = Server::start(scripts);
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next::<event::Open>().await;
+    fill(&connection).await;
+    gate.open();
+    let lost = probe.next::<event::Close>().await;
+    assert_eq!((lost.code, lost.by), (CloseCode::ABNORMAL, By::Nobody));
+    assert!(lost.unsent_messages > 0 && lost.unsent_bytes > 0, "{lost:?}");
+    // The figures are those of one socket: the next one loses nothing.
+    probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    connection.send(command::Send::text("more")).await.unwrap().unwrap();
+    assert_eq!(server.next_message().await.as_text(), Some("more"));
+    let outcome = close(&connection, SOON).await;
+    assert_eq!((outcome.unsent_messages, outcome.unsent_bytes, outcome.clean), (0, 0, true));
 }
 
 #[actix::test]

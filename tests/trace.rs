@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix_ws_client::proto::message::ControlPayload;
-use actix_ws_client::testing::{Probe, Script, Server};
+use actix_ws_client::testing::{Journal, Probe, Script, Server};
 use actix_ws_client::{Attempt, Connection, ConnectionBuilder, Reconnect, command, event};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
@@ -346,4 +346,25 @@ async fn a_fragment_is_warned_of_wherever_its_url_comes_from() {
     assert_eq!(warnings(), 2);
     to(server.url()).run().await.unwrap();
     assert_eq!(warnings(), 2);
+}
+
+#[actix::test]
+async fn what_a_close_leaves_unsent_is_warned_of_with_the_figures() {
+    let (log, _guard) = Log::start("actix_ws_client=warn");
+    let builder = to("ws://peer/").transport_with(|_, _| {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 10);
+        let script = Script::accept().stall_forever();
+        actix::spawn(async move { script.play(&mut theirs, 0, &Journal::new()).await });
+        async move { Ok(ours) }
+    });
+    let probe = Probe::new();
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.send(command::Send::binary(vec![0; 2 << 10])).await.unwrap().unwrap();
+    connection.send(command::Close::normal().deadline(Duration::ZERO)).await.unwrap();
+    let records = log.under("actix_ws_client::connection::actor");
+    let [record] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(record["message"], "accepted messages were not sent");
+    // With eight bytes of header and masking key. The pipe took 1 KiB.
+    assert_eq!((&*record["messages"], &*record["bytes"]), ("1", "1032"));
 }

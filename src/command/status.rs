@@ -133,6 +133,15 @@ pub enum OutcomeKind {
     Failed,
 }
 
+/// What was accepted for sending on a socket and had not left when the socket ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsent {
+    /// Data messages, with one that was sent in part.
+    pub(crate) messages: u64,
+    /// Bytes of data frames.
+    pub(crate) bytes: u64,
+}
+
 /// How a connection's run ended: what WebSocketApp's `run_forever` returns, for this run alone.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -142,10 +151,18 @@ pub struct Outcome {
     /// The failure that ended the run; `None` where it was closed, or ended by a Close frame.
     pub error: Option<Error>,
     /// Code and reason of the first Close frame of the last socket, ours or the server's, if a socket was ever
-    /// open; 1005 if that frame was empty, 1006 if there was none.
+    /// open; 1005 if that frame was empty, 1006 if there was none, or ours did not leave before the deadline.
     pub close: Option<(CloseCode, ByteString)>,
     /// Who sent the first Close frame of the last socket.
     pub by: By,
+    /// Whether the last socket had a whole closing handshake: the server's Close frame came and ours left.
+    /// `false` if no socket was ever open.
+    pub clean: bool,
+    /// The data messages that were accepted for the last socket and not sent, or not to their end. See
+    /// [`event::Close::unsent_messages`](crate::event::Close::unsent_messages).
+    pub unsent_messages: u64,
+    /// The bytes of their frames that were not sent.
+    pub unsent_bytes: u64,
     /// The Close frame that the server sent on the last socket, if it sent one.
     pub peer: Option<Box<PeerClose>>,
     /// How many sockets were opened.
@@ -459,7 +476,18 @@ mod tests {
     fn an_outcome_says_how_and_why_the_run_ended() {
         let outcome = |kind, error, close: Option<(u16, &str)>, by| {
             let close = close.map(|(code, reason)| (CloseCode::from(code), reason.into()));
-            Outcome { kind, error, close, by, peer: None, epochs: 1, attempts: 3 }
+            Outcome {
+                kind,
+                error,
+                close,
+                by,
+                peer: None,
+                clean: true,
+                unsent_messages: 0,
+                unsent_bytes: 0,
+                epochs: 1,
+                attempts: 3,
+            }
         };
         let silent = || Some(Error::PeerSilent { after: Duration::from_secs(30) });
         let cases = [

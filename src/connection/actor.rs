@@ -167,7 +167,7 @@ impl Connection {
         closure::drop_contained(mem::replace(&mut self.activity, Activity::Idle));
     }
 
-    /// Logs the end of a socket, with both Close frames.
+    /// Logs the end of a socket, with both Close frames, and what was not sent.
     fn log_close(&self, close: &event::Close) {
         let event::Close { epoch, attempt, code, clean, by, .. } = close;
         let peer = close.peer.as_deref();
@@ -177,6 +177,10 @@ impl Connection {
         record!(
             info, self, epoch, attempt, %code, reason, clean, %by, peer_code, peer_reason, "closed"
         );
+        let (messages, bytes) = (close.unsent_messages, close.unsent_bytes);
+        if messages > 0 {
+            record!(warn, self, epoch, messages, bytes, "accepted messages were not sent");
+        }
     }
 
     /// Returns the host of the newest dial: that of the URL, until a dial has ended.
@@ -271,10 +275,10 @@ impl Connection {
         record!(error, self, "{text}");
         let error = Error::Handler(text.into());
         let loss = match mem::replace(&mut self.activity, Activity::Idle) {
-            Activity::Live(live) => {
-                let (closure, opened) = (live.closure(), live.opening().at);
+            Activity::Live(mut live) => {
+                let ((closure, unsent), opened) = (live.closure(), live.opening().at);
                 closure::drop_contained(live);
-                Loss::Socket { error: Some(error), closure, opened }
+                Loss::Socket { error: Some(error), closure, unsent, opened }
             }
             other => {
                 closure::drop_contained(other);

@@ -164,14 +164,16 @@ impl Connection {
                     self.carry_out(effects);
                 }
                 let error = ready!(polled);
-                let Activity::Live(live) = mem::replace(&mut self.activity, Activity::Idle) else {
+                let Activity::Live(mut live) = mem::replace(&mut self.activity, Activity::Idle)
+                else {
                     return Poll::Pending;
                 };
-                let (closure, opened, now) = (live.closure(), live.opening().at, live.now());
+                let ((closure, unsent), opened) = (live.closure(), live.opening().at);
+                let now = live.now();
                 // First of all, so that nothing that follows can reach the old socket. It may hold a transport of the
                 // application's.
                 closure::drop_contained(live);
-                self.lost(Loss::Socket { error, closure, opened }, now);
+                self.lost(Loss::Socket { error, closure, unsent, opened }, now);
                 Poll::Ready(())
             }
         }

@@ -91,7 +91,7 @@ impl FrameHeader {
     /// # Errors
     /// As [`parse`](Self::parse).
     #[inline]
-    pub(super) fn parse_with(
+    pub(crate) fn parse_with(
         src: &[u8],
         deflate: bool,
     ) -> Result<Option<(Self, usize)>, ProtocolError> {

@@ -14,6 +14,8 @@ use crate::proto::message::{Incoming, Outgoing};
 pub struct Session {
     /// Whether our Close was returned, to be sent.
     sent: bool,
+    /// Whether that Close did not leave.
+    unsent: bool,
     /// Whether the peer broke the protocol.
     breached: bool,
     /// The sender of the first Close frame; `None` if there was none.
@@ -47,7 +49,8 @@ pub struct Closure {
     pub code: CloseCode,
     /// The reason in that frame, often empty.
     pub reason: ByteString,
-    /// Whether both sides have sent a Close frame and the peer has kept to the protocol.
+    /// Whether both sides have sent a Close frame, each of which left, and the peer has kept to the
+    /// protocol.
     pub clean: bool,
     /// The sender of that frame.
     pub by: By,
@@ -116,6 +119,12 @@ impl Session {
         self.close(Some(frame))
     }
 
+    /// Records that the transport ended before it had sent the Close frame that a method returned. The
+    /// outcome is then as if there were none.
+    pub fn close_unsent(&mut self) {
+        self.unsent = true;
+    }
+
     /// Returns whether messages and pings may be sent: neither side has sent a Close.
     #[inline]
     #[must_use]
@@ -141,7 +150,12 @@ impl Session {
     /// Returns the outcome of the connection if it ended now.
     #[must_use]
     pub fn closure(&self) -> Closure {
-        let first = match (self.by, &self.peer) {
+        let by = match self.by {
+            // The first frame on the wire is that of the peer, if it sent one.
+            Some(By::Local) if self.unsent => self.peer.as_ref().map(|_| By::Remote),
+            by => by,
+        };
+        let first = match (by, &self.peer) {
             // RFC 6455, 7.1.5: 1006 if there was no Close at all, 1005 for one without a code.
             (None, _) => PeerClose { code: CloseCode::ABNORMAL, reason: ByteString::new() },
             (Some(By::Remote), Some(peer)) => (**peer).clone(),
@@ -150,8 +164,8 @@ impl Session {
         Closure {
             code: first.code,
             reason: first.reason,
-            clean: self.is_done() && !self.breached,
-            by: self.by.unwrap_or(By::Nobody),
+            clean: self.is_done() && !self.breached && !self.unsent,
+            by: by.unwrap_or(By::Nobody),
             peer: self.peer.clone(),
         }
     }
@@ -335,6 +349,26 @@ mod tests {
         assert_eq!(session.fail(&ProtocolError::ReservedBit), None);
         session.receive(&Incoming::Close(None));
         assert_closure(&session, 1000, "", false, By::Local);
+    }
+
+    #[test]
+    fn a_close_that_did_not_leave_counts_as_none() {
+        let mut session = Session::new();
+        session.close(frame(1000, "done"));
+        session.close_unsent();
+        assert_closure(&session, 1006, "", false, By::Nobody);
+        session.receive(&Incoming::Close(frame(4001, "bye")));
+        assert_closure(&session, 4001, "bye", false, By::Remote);
+
+        let mut session = Session::new();
+        session.receive(&Incoming::Close(frame(4001, "bye")));
+        session.close_unsent();
+        assert_closure(&session, 4001, "bye", false, By::Remote);
+
+        let mut session = Session::new();
+        session.fail(&ProtocolError::ReservedBit);
+        session.close_unsent();
+        assert_closure(&session, 1006, "", false, By::Nobody);
     }
 
     #[test]

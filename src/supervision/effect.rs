@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::command::status::Unsent;
 use crate::error::Error;
 use crate::event;
 use crate::options::Attempt;
@@ -29,6 +30,7 @@ pub(crate) enum Loss {
         /// `None` after a Close frame.
         error: Option<Error>,
         closure: Closure,
+        unsent: Unsent,
         opened: Instant,
     },
 }

@@ -118,14 +118,14 @@ impl Life {
         let code = CloseCode::from(code);
         let peer = Some(Box::new(PeerClose { code, reason: ByteString::new() }));
         let closure = Closure { code, reason, clean: true, by: By::Remote, peer };
-        Loss::Socket { error: None, closure, opened: self.now }
+        Loss::Socket { error: None, closure, unsent: Unsent::default(), opened: self.now }
     }
 
     fn broken(&self) -> Loss {
         let (code, reason) = (CloseCode::ABNORMAL, "".into());
         let closure = Closure { code, reason, clean: false, by: By::Nobody, peer: None };
         let error = Some(Error::PeerSilent { after: SECOND });
-        Loss::Socket { error, closure, opened: self.now }
+        Loss::Socket { error, closure, unsent: Unsent::default(), opened: self.now }
     }
 
     /// The current state in words.
@@ -599,7 +599,12 @@ fn a_close_that_is_not_a_clean_one_by_the_server_is_a_loss() {
             let (code, reason) = (CloseCode::GOING_AWAY, ByteString::new());
             let closure = Closure { code, reason, clean, by, peer: None };
             let opened = life.now;
-            Lost(life.lost(Loss::Socket { error: None, closure, opened }))
+            Lost(life.lost(Loss::Socket {
+                error: None,
+                closure,
+                unsent: Unsent::default(),
+                opened,
+            }))
         };
         let stays = lost(|options| options.reconnect_on_close = false);
         assert!(stays.next().after().is_some(), "clean: {clean}, by {by:?}");
@@ -626,7 +631,8 @@ fn what_a_status_shows_is_kept() {
     let Loss::Socket { closure, .. } = &loss else { panic!("{loss:?}") };
     let closure = closure.clone();
     let Loss::Socket { error, closure: lost, .. } = loss else { unreachable!() };
-    let lost = Lost(life.lost(Loss::Socket { error, closure: lost, opened }));
+    let lost =
+        Lost(life.lost(Loss::Socket { error, closure: lost, unsent: Unsent::default(), opened }));
     assert_eq!(lost.close().unwrap().lasted, 3 * SECOND);
     assert_eq!(life.supervision.last_closure(), Some(closure));
     // A Close frame is no error: the last one stays.
@@ -645,11 +651,11 @@ fn the_outcome_has_the_last_close_and_an_error_only_if_the_run_failed() {
     life.fail(status(503));
     life.open();
     life.apply("close");
-    let Loss::Socket { mut closure, error, opened } = life.broken() else { unreachable!() };
+    let Loss::Socket { mut closure, error, unsent, opened } = life.broken() else { unreachable!() };
     (closure.code, closure.by, closure.clean) = (CloseCode::NORMAL, By::Local, true);
     let (code, reason) = (CloseCode::from(4001), ByteString::from_static("expired"));
     closure.peer = Some(Box::new(PeerClose { code, reason }));
-    let lost = Lost(life.lost(Loss::Socket { error, closure, opened }));
+    let lost = Lost(life.lost(Loss::Socket { error, closure, unsent, opened }));
     let outcome = lost.outcome();
     assert_eq!((outcome.kind, outcome.by), (OutcomeKind::Closed, By::Local));
     assert!(outcome.error.is_none() && lost.error().is_none(), "{outcome:?}");

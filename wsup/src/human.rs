@@ -163,10 +163,11 @@ impl Format for Human {
         let reason = if close.reason.is_empty() { "" } else { ": " };
         let lasted = format_time(close.lasted);
         self.info(format_args!(
-            "{who} after {lasted} with {}{reason}{}{}; {}",
+            "{who} after {lasted} with {}{reason}{}{}{}; {}",
             close.code,
             close.reason,
             answer(close),
+            unsent(close),
             close.next
         ))
     }
@@ -245,6 +246,14 @@ fn answer(close: &event::Close) -> String {
             reason => format!("; the server answered {}: {reason}", peer.code),
         },
         _ => String::new(),
+    }
+}
+
+/// Formats how much was accepted and not sent, if anything was not.
+fn unsent(close: &event::Close) -> String {
+    match close.unsent_messages {
+        0 => String::new(),
+        messages => format!("; not sent: {messages} messages, {} bytes", close.unsent_bytes),
     }
 }
 

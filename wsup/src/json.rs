@@ -115,6 +115,8 @@ impl Format for Json {
             .key("retry_in_ms", close.next.after().map(millis))
             .key("peer_code", peer.map(|peer| peer.code.value()))
             .key("peer_reason", peer.map(|peer| &*peer.reason))
+            .key("unsent_messages", close.unsent_messages)
+            .key("unsent_bytes", close.unsent_bytes)
             .end()
     }
 
@@ -132,6 +134,10 @@ impl Format for Json {
             .key("code", outcome.close.as_ref().map(|(code, _)| code.value()))
             .key("epochs", outcome.epochs)
             .key("error", outcome.error.as_ref().map(|err| self.words(err)))
+            // Without a socket there is nothing that could be clean.
+            .key("clean", outcome.close.is_some().then_some(outcome.clean))
+            .key("unsent_messages", outcome.unsent_messages)
+            .key("unsent_bytes", outcome.unsent_bytes)
             .end()
     }
 }

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use crate::command::status::{Gauge, Handshake, SourceId, Watch};
+use crate::command::status::{Gauge, Handshake, SourceId, Unsent, Watch};
 use crate::command::{self, Refusal, SendError};
 use crate::delivery::Delivery;
 use crate::dial::Link;
@@ -184,8 +184,13 @@ impl Live {
         self.writer.unsent()
     }
 
-    pub(super) fn closure(&self) -> Closure {
-        self.session.closure()
+    /// Returns how the socket was closed, and what was not sent on it. Called once it has ended.
+    pub(super) fn closure(&mut self) -> (Closure, Unsent) {
+        let unsent = self.writer.unsent_at_end(&mut self.link);
+        if !self.writer.close_left() {
+            self.session.close_unsent();
+        }
+        (self.session.closure(), unsent)
     }
 
     /// Whether a Close frame was sent or received, or is about to be sent.
@@ -339,7 +344,8 @@ impl Live {
             return Poll::Ready(SocketEnd::Failed(Error::Handler("`mask_key` panicked".into())));
         }
         let before = self.writer.written();
-        let flushed = if self.writer.should_gather() {
+        // Nothing follows a Close frame, and its deadline may pass in this poll.
+        let flushed = if self.session.can_send() && self.writer.should_gather() {
             // Wakes this task after all that are ready now: those are the ones that may send. `yield_now` is
             // pending at its first poll, and then woken even if the runtime has no other task.
             pin!(yield_now()).poll(cx).map(Ok)

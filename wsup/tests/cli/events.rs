@@ -37,8 +37,8 @@ fn every_event_of_a_life_has_the_keys_of_the_contract_in_their_order() {
         r#"{"event":"message","source":"1","epoch":1,"type":"binary","base64":"AP8Q"}"#,
         r#"{"event":"ping","source":"1","epoch":1,"base64":"aGk=","rtt_ms":null}"#,
         r#"{"event":"pong","source":"1","epoch":1,"base64":"dW5hc2tlZA==","rtt_ms":null}"#,
-        r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"bye \"you\"","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null,"peer_code":1000,"peer_reason":"bye \"you\""}"#,
-        r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":1,"error":null}"#,
+        r#"{"event":"close","source":"1","epoch":1,"code":1000,"reason":"bye \"you\"","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null,"peer_code":1000,"peer_reason":"bye \"you\"","unsent_messages":0,"unsent_bytes":0}"#,
+        r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":1,"error":null,"clean":true,"unsent_messages":0,"unsent_bytes":0}"#,
     ]);
     ended.is(0, "closed");
     assert_eq!(ended.stderr, "");
@@ -91,7 +91,7 @@ fn a_reopening_tells_its_dials_its_time_and_its_cause() {
         r#"{{"event":"error","source":"1","epoch":1,"attempt":1,"stage":"io","during":null,"status":null,"error":"{ended}","retry_in_ms":50,"refusal":null}}"#
     ));
     let close = wsup.expect(
-        r#"{"event":"close","source":"1","epoch":1,"code":1006,"reason":"","clean":false,"by":"nobody","lasted_ms":#,"retry_in_ms":50,"peer_code":null,"peer_reason":null}"#,
+        r#"{"event":"close","source":"1","epoch":1,"code":1006,"reason":"","clean":false,"by":"nobody","lasted_ms":#,"retry_in_ms":50,"peer_code":null,"peer_reason":null,"unsent_messages":0,"unsent_bytes":0}"#,
     );
     assert_eq!(error["retry_in_ms"], close["retry_in_ms"]);
     wsup.expect(
@@ -106,8 +106,8 @@ fn a_reopening_tells_its_dials_its_time_and_its_cause() {
     wsup.signal("TERM");
     let ended = wsup.end();
     ended.rest_is(&[
-        r#"{"event":"close","source":"1","epoch":2,"code":1000,"reason":"","clean":true,"by":"local","lasted_ms":#,"retry_in_ms":null,"peer_code":1000,"peer_reason":""}"#,
-        r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":2,"error":null}"#,
+        r#"{"event":"close","source":"1","epoch":2,"code":1000,"reason":"","clean":true,"by":"local","lasted_ms":#,"retry_in_ms":null,"peer_code":1000,"peer_reason":"","unsent_messages":0,"unsent_bytes":0}"#,
+        r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":2,"error":null,"clean":true,"unsent_messages":0,"unsent_bytes":0}"#,
     ]);
     ended.is(0, "closed");
 }
@@ -140,7 +140,7 @@ fn a_close_frame_from_the_server_is_no_error_whatever_its_code() {
     for (epoch, code) in [(1, 1012), (2, 4000)] {
         wsup.until("open");
         wsup.expect(&format!(
-            r#"{{"event":"close","source":"1","epoch":{epoch},"code":{code},"reason":"later","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":20,"peer_code":{code},"peer_reason":"later"}}"#
+            r#"{{"event":"close","source":"1","epoch":{epoch},"code":{code},"reason":"later","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":20,"peer_code":{code},"peer_reason":"later","unsent_messages":0,"unsent_bytes":0}}"#
         ));
     }
     let open = wsup.until("open");
@@ -148,8 +148,8 @@ fn a_close_frame_from_the_server_is_no_error_whatever_its_code() {
     assert_eq!(open["attempts"], 1);
     let ended = wsup.end();
     ended.rest_is(&[
-        r#"{"event":"close","source":"1","epoch":3,"code":1008,"reason":"go away","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null,"peer_code":1008,"peer_reason":"go away"}"#,
-        r#"{"event":"stopped","source":"1","outcome":"refused","code":1008,"epochs":3,"error":null}"#,
+        r#"{"event":"close","source":"1","epoch":3,"code":1008,"reason":"go away","clean":true,"by":"remote","lasted_ms":#,"retry_in_ms":null,"peer_code":1008,"peer_reason":"go away","unsent_messages":0,"unsent_bytes":0}"#,
+        r#"{"event":"stopped","source":"1","outcome":"refused","code":1008,"epochs":3,"error":null,"clean":true,"unsent_messages":0,"unsent_bytes":0}"#,
     ]);
     ended.is(3, "refused");
 }
@@ -179,9 +179,11 @@ fn what_the_server_answers_to_our_close_is_shown() {
         ended.rest_is(&[
             &ended.rest[0],
             &format!(
-                r#"{{"event":"close","source":"1","epoch":1,"code":1000,"reason":"","clean":{clean},"by":"local","lasted_ms":#,"retry_in_ms":null,{peer}}}"#
+                r#"{{"event":"close","source":"1","epoch":1,"code":1000,"reason":"","clean":{clean},"by":"local","lasted_ms":#,"retry_in_ms":null,{peer},"unsent_messages":0,"unsent_bytes":0}}"#
             ),
-            r#"{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":1,"error":null}"#,
+            &format!(
+                r#"{{"event":"stopped","source":"1","outcome":"closed","code":1000,"epochs":1,"error":null,"clean":{clean},"unsent_messages":0,"unsent_bytes":0}}"#
+            ),
         ]);
         ended.is(0, "closed");
         let ended =
@@ -232,7 +234,7 @@ fn dials_are_numbered_until_the_attempts_are_used_up() {
         &error(1, "20"),
         &error(2, "20"),
         &error(3, "null"),
-        r#"{"event":"stopped","source":"1","outcome":"gave_up","code":null,"epochs":0,"error":"the server refused the upgrade with status 502 Bad"}"#,
+        r#"{"event":"stopped","source":"1","outcome":"gave_up","code":null,"epochs":0,"error":"the server refused the upgrade with status 502 Bad","clean":null,"unsent_messages":0,"unsent_bytes":0}"#,
     ]);
     ended.is(1, "gave_up");
 }
@@ -250,7 +252,7 @@ fn only_a_stable_life_starts_the_count_of_dials_anew() {
     let args = ["--reconnect", "10ms", "--max-attempts", "2"];
     let url = server().url();
     let ended = Wsup::json(&[&[url.as_str()], &args[..]].concat()).end();
-    let stopped = r#"{"event":"stopped","source":"1","outcome":"gave_up","code":1006,"epochs":2,"error":"transport: the connection ended without a Close frame"}"#;
+    let stopped = r#"{"event":"stopped","source":"1","outcome":"gave_up","code":1006,"epochs":2,"error":"transport: the connection ended without a Close frame","clean":false,"unsent_messages":0,"unsent_bytes":0}"#;
     assert_eq!(ended.rest.last().map(String::as_str), Some(stopped));
     ended.is(1, "gave_up");
 

@@ -144,7 +144,7 @@ fn silent_to_pings() {
     let ended = fails(&args, "silent", "null", 1, "failed");
     assert_like(
         &ended.rest[2],
-        r#"{"event":"close","source":"1","epoch":1,"code":1006,"reason":"","clean":false,"by":"nobody","lasted_ms":#,"retry_in_ms":null,"peer_code":null,"peer_reason":null}"#,
+        r#"{"event":"close","source":"1","epoch":1,"code":1006,"reason":"","clean":false,"by":"nobody","lasted_ms":#,"retry_in_ms":null,"peer_code":null,"peer_reason":null,"unsent_messages":0,"unsent_bytes":0}"#,
     );
     assert!(parse(&ended.rest[2])["lasted_ms"].as_u64().unwrap() >= 200);
 }
