@@ -186,8 +186,9 @@ pub struct Data {
 
 /// One fragment of a message that the server sent in several (WebSocketApp's `on_cont_message`).
 ///
-/// If there is a recipient of it, every message in more than one fragment is delivered so, from the
-/// first fragment on, and not as a [`Message`]. Text is checked for UTF-8 across its fragments, but a
+/// If the builder registered a recipient of it, every message in more than one fragment is delivered so,
+/// from the first fragment on, and not as a [`Message`]. (Once its last recipient has unsubscribed, messages
+/// are whole again from the next socket on.) Text is checked for UTF-8 across its fragments, but a
 /// character may be split between two of them.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]

@@ -144,6 +144,43 @@ async fn fragments_are_told_one_by_one_where_that_is_wanted() {
 }
 
 #[actix::test]
+async fn a_late_recipient_of_fragments_takes_none_from_those_of_messages() {
+    let script = Script::accept().expect_text("go").send_raw(&b"\x01\x01a\x80\x01b"[..]).echo();
+    let server = Server::start(script);
+    let (probe, late) = (Probe::new(), Probe::new());
+    let connection = probe.attach(Connection::builder(server.url())).start().unwrap();
+    let subscribe = command::Subscribe(late.recipient::<event::Continuation>());
+    connection.send(subscribe).await.unwrap().unwrap();
+    for epoch in 1..=2 {
+        probe.next_where(|open: &event::Open| open.epoch == epoch).await;
+        connection.send(command::Send::text("go")).await.unwrap().unwrap();
+        let message = probe.next_message().await;
+        assert_eq!((message.epoch, message.payload.as_text()), (epoch, Some("ab")));
+        connection.send(command::Reconnect).await.unwrap().unwrap();
+    }
+    connection.send(command::Close::normal()).await.unwrap();
+    assert!(late.all::<event::Continuation>().is_empty());
+}
+
+#[actix::test]
+async fn once_the_last_recipient_of_fragments_has_gone_the_next_socket_has_whole_messages() {
+    let script = Script::accept().expect_text("go").send_raw(&b"\x01\x01a\x80\x01b"[..]).echo();
+    let server = Server::start(script);
+    let (probe, gone) = (Probe::new(), Probe::new());
+    let recipient = gone.recipient::<event::Continuation>();
+    let builder = Connection::builder(server.url()).on_continuation(recipient.clone());
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.send(command::Send::text("go")).await.unwrap().unwrap();
+    assert_eq!(gone.next::<event::Continuation>().await.fragment.bytes, "a");
+    assert!(connection.send(command::Unsubscribe(recipient)).await.unwrap());
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    connection.send(command::Send::text("go")).await.unwrap().unwrap();
+    assert_eq!(probe.next_message().await.payload.as_text(), Some("ab"));
+}
+
+#[actix::test]
 async fn data_is_delivered_for_each_fragment_too() {
     let server =
         Server::start(Script::accept().send_raw(&b"\x02\x01a\x80\x01b\x82\x01c"[..]).echo());

@@ -38,6 +38,8 @@ pub(crate) use crate::delivery::run::{Run, cost};
 #[derive(Default)]
 pub(crate) struct Delivery {
     handlers: Handlers,
+    /// Whether a recipient of fragments was registered when the connection was built.
+    by_fragment: bool,
     queue: Queue,
     /// What happens to messages beyond `room`.
     overflow: Overflow,
@@ -69,7 +71,8 @@ const EXCLUSIVE_TIME: Duration = Duration::from_millis(10);
 
 impl Delivery {
     pub(crate) fn new(handlers: Handlers, overflow: Overflow, room: usize) -> Delivery {
-        Delivery { handlers, overflow, room, ..Delivery::default() }
+        let by_fragment = handlers.by_fragment();
+        Delivery { handlers, by_fragment, overflow, room, ..Delivery::default() }
     }
 
     /// Registers a recipient for the events from now on. `open` is the event of the socket that is open
@@ -92,9 +95,10 @@ impl Delivery {
         self.handlers.count()
     }
 
-    /// Whether messages in several frames are delivered fragment by fragment.
+    /// Whether messages in several frames are delivered fragment by fragment: only if the builder asked for
+    /// it, because a late recipient of fragments would take those messages from the recipients of `Message`.
     pub(crate) fn by_fragment(&self) -> bool {
-        self.handlers.by_fragment()
+        self.by_fragment && self.handlers.by_fragment()
     }
 
     /// Removes a recipient. Returns `false` if it was not registered.
