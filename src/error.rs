@@ -74,6 +74,11 @@ pub enum Error {
     #[display("closed by the server{}", close_suffix(_0))]
     Closed(Option<CloseFrame>),
     /// The closure of `headers_with` returned this error instead of headers.
+    /// Our handlers were too slow, and the socket was closed for that, as
+    /// [`Overflow::Disconnect`](crate::Overflow) demands. It occurs only as the cause of an outage: our
+    /// Close frame is delivered as [`event::Close`](crate::event::Close).
+    #[display("the handlers were too slow (Overflow::Disconnect)")]
+    Overflow,
     #[display("no headers: {_0}")]
     Headers(Arc<str>),
     /// The closure of `url_with` returned this error instead of a URL.
@@ -130,6 +135,7 @@ impl Error {
             Error::PeerSilent { .. } => "silent",
             Error::Closed(_) => "closed",
             Error::Headers(_) | Error::Url(_) | Error::Handler(_) | Error::Unheard(_) => "handler",
+            Error::Overflow => "overflow",
         }
     }
 
@@ -183,6 +189,7 @@ impl Error {
 
 /// Judges a refusal by its status: whether another attempt may succeed.
 fn refusal_verdict(refusal: &Refusal) -> Verdict {
+            | Error::Overflow
     match refusal.status {
         // RFC 9110, 15.5.9 and 15.6, RFC 8470, 5.2 and RFC 6585, 4: the statuses of a passing condition.
         // RFC 9110, 15: a status outside 100 to 599 counts as one of 5xx.
@@ -628,6 +635,7 @@ mod tests {
         texts
     }
 
+            (Error::Overflow, 0),
     #[test]
     fn no_error_repeats_its_cause_and_none_is_lost() {
         for (error, layers) in of_each_variant() {
@@ -683,6 +691,7 @@ mod tests {
         }
     }
 
+                | Error::Overflow
     #[test]
     fn retry_after_is_a_floor_of_at_most_an_hour() {
         let floor = |value| match refused(503, Some(value)).verdict() {

@@ -201,7 +201,7 @@ impl Supervision {
         // A panic in a closure is reported in place of the loss that the closure was asked about.
         let error = fault.or(error);
         let (source, epoch, mut effects) = (self.source, self.epoch, Vec::with_capacity(4));
-        if let Some(error) = error.clone().filter(|_| then != Then::Close) {
+        if let Some(error) = error.clone() {
             self.history().last_error = Some(error.clone());
             let name = self.options.name.clone();
             effects.push(Effect::Error(event::Error { source, epoch, name, error, attempt, next }));

@@ -1,11 +1,16 @@
 //! A server that breaks RFC 6455, or exceeds a limit, gets a Close with the code for that.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_ws_client::proto::error::ProtocolError;
 use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{Connection, ConnectionBuilder, Error, Limits, Reconnect, event};
+use actix_ws_client::{
+    Connection, ConnectionBuilder, Error, Handle, Limits, OutcomeKind, Phase, Reconnect, command,
+    event,
+};
 
 /// A connection that reconnects soon.
 fn to(server: &Server) -> ConnectionBuilder {
@@ -138,6 +143,52 @@ async fn a_server_that_does_not_heed_our_close_is_left_all_the_same() {
     let _connection = probe.attach(builder).start().unwrap();
     assert_eq!(probe.next_where(|open: &event::Open| open.epoch == 2).await.attempts, 1);
     assert_eq!(probe.story(), ["open", "error", "close", "open"]);
+}
+
+#[actix::test]
+async fn a_breach_is_an_error_also_when_we_close_just_after_it() {
+    let hostile = Script::accept().send_raw(&b"\xff\xff"[..]).stall_forever();
+    let server = Server::start(hostile);
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    probe.next_where(|state: &event::State| state.phase == Phase::Closing).await;
+    let close = command::Close::normal().deadline(Duration::from_millis(50));
+    let outcome = connection.send(close).await.unwrap();
+    assert_eq!((outcome.kind, outcome.error.is_none()), (OutcomeKind::Closed, true));
+    let error = probe.next::<event::Error>().await;
+    assert!(matches!(error.error, Error::Protocol(ProtocolError::ReservedBit)), "{error:?}");
+    assert_eq!(error.next, event::Next::Stop);
+    probe.stopped().await;
+    assert_eq!(probe.story(), ["open", "error", "close", "stopped"]);
+    probe.check().unwrap();
+}
+
+#[actix::test]
+async fn what_handlers_answer_to_what_came_before_a_breach_is_sent_before_our_close() {
+    let questions = (0..20).map(|number| number.to_string());
+    let script = Script::accept().expect_text("go").send_all(questions);
+    let server = Server::start(script.send_raw(&b"\xff\xff"[..]));
+    let probe = Probe::new();
+    let handle = Rc::new(RefCell::new(None::<Handle>));
+    let answering = handle.clone();
+    let builder = to(&server).no_reconnect().on_open(event::call(move |open: event::Open| {
+        open.connection.do_send(command::Send::text("go"));
+        *handle.borrow_mut() = Some(open.connection);
+    }));
+    // Answers each question, in the poll of its own actor.
+    let builder = builder.on_message(event::call(move |question: event::Message| {
+        let answer = command::Send::from(question.payload);
+        assert!(answering.borrow().as_ref().unwrap().do_send(answer));
+    }));
+    let connection = builder.on_close(probe.recipient()).start().unwrap();
+    assert_eq!(server.next_close().await.unwrap().code().value(), 1002);
+    let answers: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+    let received = server.messages();
+    let received: Vec<&str> = received.iter().map(|it| it.as_text().unwrap()).collect();
+    assert_eq!(received[0], "go");
+    assert_eq!(received[1..], answers);
+    probe.next::<event::Close>().await;
+    drop(connection);
 }
 
 #[actix::test]

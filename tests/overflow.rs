@@ -7,7 +7,9 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use actix_ws_client::command::status::Watch;
 use actix_ws_client::proto::session::By;
 use actix_ws_client::testing::{Probe, Script, Server};
-use actix_ws_client::{CloseCode, Connection, Overflow, Payload, Phase, Reconnect, command, event};
+use actix_ws_client::{
+    CloseCode, Connection, Error, Overflow, Payload, Phase, Reconnect, command, event,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that the server sends, of 1 KiB each.
@@ -189,7 +191,10 @@ async fn where_it_is_wanted_the_socket_is_closed_and_comes_back_when_the_handler
     let closed = opened.next::<event::Close>().await;
     assert_eq!((closed.epoch, closed.by, closed.code), (1, By::Local, CloseCode::GOING_AWAY));
     assert_eq!(closed.reason, "handlers are too slow");
-    opened.next_where::<event::Open>(|open| open.epoch == 2).await;
+    let outage = opened.next_where::<event::Open>(|open| open.epoch == 2).await.outage.unwrap();
+    let cause = outage.cause.unwrap();
+    assert!(matches!(cause, Error::Overflow), "{cause}");
+    assert!(!cause.to_string().contains("by the server"), "{cause}");
     connection.send(command::Close::normal()).await.unwrap();
     let mut numbers = Vec::new();
     while let Ok(number) = got.try_recv() {

@@ -27,7 +27,8 @@ pub(crate) enum Loss {
     Dial(Error),
     /// An opened socket ended.
     Socket {
-        /// `None` after a Close frame.
+        /// `None` after a Close frame, also one of ours that did not leave; but a breach before it is an
+        /// error.
         error: Option<Error>,
         closure: Closure,
         unsent: Unsent,
@@ -75,6 +76,8 @@ impl Loss {
     pub(super) fn cause(&self) -> Error {
         match self {
             Loss::Dial(error) | Loss::Socket { error: Some(error), .. } => error.clone(),
+            // We closed it, and no command asked for that; ours may not have left.
+            Loss::Socket { closure, .. } if closure.by != By::Remote => Error::Overflow,
             Loss::Socket { closure, .. } => {
                 Error::Closed(CloseFrame::new(closure.code, closure.reason.clone()).ok())
             }

@@ -292,8 +292,13 @@ const TRANSITIONS: &[(&str, &str, &str, &str)] = &[
     ("closing for good", "due", "closing for good", ""),
     ("closing for good", "closes", "closing for good", ""),
     ("closing for good", "ends", "closed", "close 1000: stop, state closed, stopped closed"),
-    // Nothing that follows a close of ours is an error.
-    ("closing for good", "breaks", "closed", "close 1006: stop, state closed, stopped closed"),
+    // Only a breach that came before the close of ours has an error here.
+    (
+        "closing for good",
+        "breaks",
+        "closed",
+        "error: stop, close 1006: stop, state closed, stopped closed",
+    ),
     ("closing for good", "reconnect", "closing for good", "refused"),
     ("closing for good", "pause", "closing for good", "refused"),
     ("closing for good", "resume", "closing for good", "refused"),
