@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use derive_more::{Display, Error as DeriveError};
 
 pub use refusal::Refusal;
@@ -73,12 +74,12 @@ pub enum Error {
     /// the server is delivered as [`event::Close`](crate::event::Close), never as an error.
     #[display("closed by the server{}", close_suffix(_0))]
     Closed(Option<CloseFrame>),
-    /// The closure of `headers_with` returned this error instead of headers.
     /// Our handlers were too slow, and the socket was closed for that, as
     /// [`Overflow::Disconnect`](crate::Overflow) demands. It occurs only as the cause of an outage: our
     /// Close frame is delivered as [`event::Close`](crate::event::Close).
     #[display("the handlers were too slow (Overflow::Disconnect)")]
     Overflow,
+    /// The closure of `headers_with` returned this error instead of headers.
     #[display("no headers: {_0}")]
     Headers(Arc<str>),
     /// The closure of `url_with` returned this error instead of a URL.
@@ -158,6 +159,22 @@ impl Error {
         }
     }
 
+    /// Returns the error with at most `limit` bytes of a refusal's body, in memory of their own.
+    pub(crate) fn cut(self, limit: usize) -> Error {
+        let cut = |refusal: Arc<Refusal>| {
+            let kept = refusal.body.len().min(limit);
+            let body = Bytes::copy_from_slice(&refusal.body[..kept]);
+            Arc::new(Refusal { body, ..Arc::unwrap_or_clone(refusal) })
+        };
+        match self {
+            Error::Refused(refusal) => Error::Refused(cut(refusal)),
+            Error::Proxy(ProxyError::Status(refusal)) => {
+                Error::Proxy(ProxyError::Status(cut(refusal)))
+            }
+            other => other,
+        }
+    }
+
     /// Returns whether to reconnect after this error, and how soon. It judges the error alone: the policy,
     /// and `command::Reconnect`, `Pause` and `Close`, can decide otherwise.
     pub fn verdict(&self) -> Verdict {
@@ -170,6 +187,7 @@ impl Error {
             | Error::Timeout(_)
             | Error::Headers(_)
             | Error::Url(_)
+            | Error::Overflow
             | Error::PeerSilent { .. } => Verdict::RETRY,
             Error::Proxy(err) => err.verdict(),
             Error::Tls(err) => err.verdict(),
@@ -189,7 +207,6 @@ impl Error {
 
 /// Judges a refusal by its status: whether another attempt may succeed.
 fn refusal_verdict(refusal: &Refusal) -> Verdict {
-            | Error::Overflow
     match refusal.status {
         // RFC 9110, 15.5.9 and 15.6, RFC 8470, 5.2 and RFC 6585, 4: the statuses of a passing condition.
         // RFC 9110, 15: a status outside 100 to 599 counts as one of 5xx.
@@ -617,6 +634,7 @@ mod tests {
             (Error::Timeout(Stage::Dns), 0),
             (Error::PeerSilent { after: Duration::from_secs(1) }, 0),
             (Error::Closed(None), 0),
+            (Error::Overflow, 0),
             (Error::Headers("x".into()), 0),
             (Error::Url("x".into()), 0),
             (Error::Handler("x".into()), 0),
@@ -635,7 +653,6 @@ mod tests {
         texts
     }
 
-            (Error::Overflow, 0),
     #[test]
     fn no_error_repeats_its_cause_and_none_is_lost() {
         for (error, layers) in of_each_variant() {
@@ -673,6 +690,7 @@ mod tests {
                 | Error::Timeout(_)
                 | Error::PeerSilent { .. }
                 | Error::Closed(_)
+                | Error::Overflow
                 | Error::Headers(_)
                 | Error::Url(_)
                 | Error::Handler(_)
@@ -691,7 +709,6 @@ mod tests {
         }
     }
 
-                | Error::Overflow
     #[test]
     fn retry_after_is_a_floor_of_at_most_an_hour() {
         let floor = |value| match refused(503, Some(value)).verdict() {

@@ -108,6 +108,9 @@ struct Decision {
     fault: Option<Error>,
 }
 
+/// The most bytes of a refusal's body that are kept with the last error while a socket is open.
+const MAX_KEPT_BODY: usize = 2 << 10;
+
 /// The least time between two dials that commands asked for.
 const ASKED_DIAL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -162,6 +165,9 @@ impl Supervision {
         debug_assert_eq!(self.state, State::Dialling);
         self.epoch += 1;
         self.schedule.opened(now.into_std());
+        if let Some(history) = &mut self.history {
+            history.last_error = history.last_error.take().map(|error| error.cut(MAX_KEPT_BODY));
+        }
         let attempts = std::mem::take(&mut self.dials_since_open);
         let outage = self.history.as_mut().and_then(|history| history.outage.take());
         let outage = outage.map(|(since, cause)| {

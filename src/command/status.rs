@@ -254,7 +254,7 @@ pub struct Status {
     pub handlers: usize,
     /// How the last socket that has ended was closed.
     pub last_close: Option<Closure>,
-    /// The last failure.
+    /// The last failure. Once a socket is open again, at most 2 KiB of a refusal's body are kept.
     pub last_error: Option<Error>,
 }
 

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::backoff::Reconnect;
-use crate::error::{Certainty, Refusal, TlsError};
+use crate::error::{Certainty, ProxyError, Refusal, TlsError};
 use crate::headers::Headers;
 use crate::options::RetryIf;
 use crate::proto::session::PeerClose;
@@ -926,4 +926,56 @@ fn what_came_in_the_clear_is_final_at_the_second_dial_in_a_row() {
     let mut life = Life::with(|options| options.retry_if = Some(judge));
     assert!(!stops(&mut life, unconfirmed()));
     assert!(stops(&mut life, unconfirmed()));
+}
+
+#[test]
+fn while_a_socket_is_open_little_is_kept_of_a_refusals_body() {
+    let mut life = Life::new();
+    let Error::Refused(refusal) = status(503) else { unreachable!() };
+    let refusal = Refusal { body: vec![b'x'; 64 << 10].into(), ..(*refusal).clone() };
+    for proxy in [false, true] {
+        let refusal = refusal.clone().into();
+        let error = match proxy {
+            true => Error::Proxy(ProxyError::Status(refusal)),
+            false => Error::Refused(refusal),
+        };
+        let body = |life: &Life| match life.supervision.last_error().unwrap() {
+            Error::Refused(refusal) | Error::Proxy(ProxyError::Status(refusal)) => {
+                (refusal.status, refusal.body.len())
+            }
+            other => panic!("{other}"),
+        };
+        life.fail(error);
+        assert_eq!(body(&life), (503, 64 << 10));
+        life.open();
+        assert_eq!(body(&life), (503, 2 << 10));
+        life.lost(life.broken());
+    }
+}
+
+#[test]
+fn a_socket_that_was_closed_for_slow_handlers_was_not_closed_by_the_server() {
+    // Ours may not have left: then the code is 1006, by neither side.
+    for (code, by) in [(CloseCode::GOING_AWAY, By::Local), (CloseCode::ABNORMAL, By::Nobody)] {
+        let mut life = Life::at("closing");
+        let closure = Closure { code, reason: "".into(), clean: false, by, peer: None };
+        let unsent = Unsent::default();
+        life.lost(Loss::Socket { error: None, closure, unsent, opened: life.now });
+        let cause = life.open().outage.unwrap().cause;
+        assert!(matches!(cause, Some(Error::Overflow)), "{cause:?}");
+    }
+}
+
+#[test]
+fn a_close_that_was_not_clean_is_retried_where_a_clean_one_ends_the_run() {
+    for clean in [true, false] {
+        let mut life = Life::with(|options| options.reconnect_on_close = false);
+        life.open();
+        let mut loss = life.closed_by_server(1000);
+        if let Loss::Socket { closure, .. } = &mut loss {
+            closure.clean = clean;
+        }
+        let lost = Lost(life.lost(loss));
+        assert_eq!(lost.next().after().is_none(), clean);
+    }
 }
