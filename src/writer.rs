@@ -455,6 +455,7 @@ mod tests {
     use super::*;
     use crate::proto::close::{CloseCode, CloseFrame};
     use crate::proto::codec::Limits;
+    use crate::proto::message::Incoming;
 
     /// A transport that buffers what is written, and flushes only while `open`.
     #[derive(Default)]
@@ -604,6 +605,77 @@ mod tests {
                 assert_eq!(writer.unsent_at_end(&mut io), Unsent { messages, bytes }, "{room}");
                 assert_eq!(writer.close_left(), left >= 60, "{room}");
             }
+        }
+    }
+
+    #[test]
+    fn the_bound_is_taken_to_its_last_byte_and_not_beyond() {
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        // With header and masking key, 6 bytes more.
+        let mut queue = |writer: &mut Writer, length: usize| {
+            let length = length.saturating_sub(6);
+            writer.queue_data(&mut codec, &command::Send::binary(vec![7; length]))
+        };
+        let writer = || Writer::new(100, Duration::from_secs(5));
+        let of = |refusal: Refusal| refusal(Payload::from(""));
+        assert!(queue(&mut writer(), 100).is_ok());
+        let too_large = queue(&mut writer(), 101).unwrap_err();
+        assert!(matches!(of(too_large), SendError::TooLarge(_)));
+        for (second, fits) in [(40, true), (41, false)] {
+            let mut writer = writer();
+            queue(&mut writer, 60).unwrap();
+            let answer = queue(&mut writer, second);
+            assert_eq!(answer.is_ok(), fits);
+            let full = answer.err().or_else(|| queue(&mut writer, 6).err()).unwrap();
+            assert!(matches!(of(full), SendError::Full(_)));
+            assert_eq!(writer.unsent(), if fits { 100 } else { 60 });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_the_pongs_that_wait_the_last_is_sent() {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        let mut writer = Writer::new(1024, Duration::from_secs(5));
+        let payload = |text: &'static str| ControlPayload::new(text).unwrap();
+        for _ in 0..MAX_CONTROL_FRAMES {
+            writer.queue_pong(&mut codec, payload("early"));
+        }
+        for late in ["a", "b", "c"] {
+            writer.queue_pong(&mut codec, payload(late));
+        }
+        let mut io = Kept::default();
+        while writer.unsent() > 0 {
+            let _ = writer.poll_flush(&mut io, &mut codec, &mut cx);
+        }
+        let (mut server, mut sent) = (Codec::new(Role::Server, Limits::default()), Vec::new());
+        while let Some(Incoming::Pong(payload)) = server.decode(&mut io.0).unwrap() {
+            sent.push(String::from_utf8(payload.into_bytes().to_vec()).unwrap());
+        }
+        assert_eq!(sent.len(), MAX_CONTROL_FRAMES + 1);
+        assert_eq!(sent[MAX_CONTROL_FRAMES - 1..], ["early", "c"]);
+    }
+
+    /// A transport that keeps what is written.
+    #[derive(Default)]
+    struct Kept(BytesMut);
+
+    impl AsyncWrite for Kept {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.0.extend_from_slice(buf);
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
         }
     }
 }

@@ -1,14 +1,22 @@
 //! `command::Close` works in every phase, at once, and is answered within its deadline + 100 ms.
 
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, Addr, Context, Handler};
+use actix::fut::wrap_future;
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use actix_ws_client::proto::session::{By, PeerClose};
 use actix_ws_client::testing::{Gate, Gone, Journal, Probe, Script, Server};
 use actix_ws_client::{
     CloseCode, Connection, ConnectionBuilder, Outcome, OutcomeKind, Phase, Reconnect, command,
     event,
 };
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::oneshot;
 
 /// A connection that comes back soon.
 fn to(server: &Server) -> ConnectionBuilder {
@@ -329,6 +337,212 @@ async fn a_close_during_the_servers_close_ends_the_run() {
     assert_eq!(outcome.close.unwrap().0.value(), 1012);
     assert_eq!(probe.next::<event::Close>().await.next, event::Next::Stop);
     stays_closed(&connection, &server).await;
+}
+
+#[actix::test]
+async fn a_close_frame_of_the_server_does_not_lengthen_our_deadline() {
+    let gate = Gate::new();
+    // Answers our Close, and keeps the socket open.
+    let script = Script::accept().never_answer_close().serve_until(&gate);
+    let server = Server::start(script.send_raw(&b"\x88\x02\x03\xe8"[..]).stall_forever());
+    let probe = Probe::new();
+    let builder = to(&server).close_timeout(Duration::from_secs(3600));
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    let outcome = connection.send(command::Close::normal().deadline(SOON / 2));
+    server.next_close().await;
+    gate.open();
+    let outcome = tokio::time::timeout(Duration::from_secs(10), outcome).await;
+    assert!(outcome.expect("the deadline holds").unwrap().clean);
+}
+
+#[actix::test]
+async fn nothing_that_follows_a_close_of_ours_is_an_error() {
+    for ask in ["pause", "reconnect", "close"] {
+        let gate = Gate::new();
+        let script = Script::accept().never_answer_close().serve_until(&gate).reset();
+        let server = Server::start([script, Script::accept()]);
+        let probe = Probe::new();
+        let connection = probe.attach(to(&server)).start().unwrap();
+        probe.next::<event::Open>().await;
+        match ask {
+            "pause" => connection.send(command::Pause).await.unwrap().unwrap(),
+            "reconnect" => connection.send(command::Reconnect).await.unwrap().unwrap(),
+            _ => connection.do_send(command::Close::normal()),
+        }
+        server.next_close().await;
+        gate.open();
+        let close = probe.next::<event::Close>().await;
+        assert_eq!((close.code, close.by, close.clean), (CloseCode::NORMAL, By::Local, false));
+        assert!(probe.all::<event::Error>().is_empty(), "{ask}: {:?}", probe.story());
+        let status = connection.send(command::Status).await.unwrap();
+        assert!(status.last_error.is_none(), "{ask}: {:?}", status.last_error);
+    }
+}
+
+/// A transport that notes when its writing side is ended.
+struct Ended<T>(T, Option<oneshot::Sender<()>>);
+
+impl<T: AsyncRead + Unpin> AsyncRead for Ended<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Ended<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(ended) = self.1.take() {
+            let _ = ended.send(());
+        }
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[actix::test]
+async fn our_side_is_ended_after_the_closing_handshake_and_after_a_breach() {
+    // The server closes, or breaks the protocol, and waits for our end of the transport.
+    for bytes in [&b"\x88\x02\x03\xe8"[..], b"\xff\xff"] {
+        let (sender, ended) = oneshot::channel();
+        let sender = Mutex::new(Some(sender));
+        let builder = Connection::builder("ws://peer/").transport_with(move |_, _| {
+            let (ours, mut theirs) = tokio::io::duplex(4096);
+            let script = Script::accept().never_answer_close().send_raw(bytes).stall_forever();
+            actix::spawn(async move { script.play(&mut theirs, 0, &Journal::new()).await });
+            let sender = sender.lock().unwrap().take();
+            async move { Ok(Ended(ours, sender)) }
+        });
+        let builder = builder.no_reconnect().close_timeout(Duration::from_secs(3600));
+        let connection = builder.start().unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert_eq!(ended, Ok(Ok(())), "{bytes:x?}");
+        connection.send(command::Close::normal().deadline(Duration::ZERO)).await.unwrap();
+    }
+}
+
+/// A transport whose writes fail once `fails` is set, and which then has a Close frame to read.
+struct Broken {
+    stream: DuplexStream,
+    fails: Arc<AtomicBool>,
+    failed: bool,
+}
+
+impl AsyncRead for Broken {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if std::mem::take(&mut self.failed) {
+            buf.put_slice(b"\x88\x05\x0f\xa1bye");
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Broken {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.fails.load(Ordering::Relaxed) {
+            self.failed = true;
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[actix::test]
+async fn a_close_of_the_server_is_read_though_a_write_fails() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let flag = fails.clone();
+    let builder = Connection::builder("ws://peer/").transport_with(move |_, _| {
+        let (stream, mut theirs) = tokio::io::duplex(4096);
+        let script = Script::accept();
+        actix::spawn(async move { script.play(&mut theirs, 0, &Journal::new()).await });
+        let fails = flag.clone();
+        async move { Ok(Broken { stream, fails, failed: false }) }
+    });
+    let probe = Probe::new();
+    let connection = probe.attach(builder.no_reconnect()).start().unwrap();
+    probe.next::<event::Open>().await;
+    fails.store(true, Ordering::Relaxed);
+    connection.send(command::Send::text("x")).await.unwrap().unwrap();
+    let close = probe.next::<event::Close>().await;
+    // Our answer cannot leave.
+    assert_eq!((close.code, close.by, close.clean), (CloseCode::from(4001), By::Remote, false));
+    assert_eq!((&*close.reason, close.unsent_messages), ("bye", 1));
+    probe.stopped().await;
+    assert_eq!(probe.story(), ["open", "close", "stopped"]);
+}
+
+/// A handler that handles no message until it is released.
+struct Stuck(Option<oneshot::Receiver<()>>);
+
+impl Actor for Stuck {
+    type Context = Context<Stuck>;
+
+    fn started(&mut self, ctx: &mut Context<Stuck>) {
+        ctx.set_mailbox_capacity(1);
+        let go = self.0.take().unwrap();
+        ctx.wait(wrap_future(async move { drop(go.await) }));
+    }
+}
+
+impl Handler<event::Message> for Stuck {
+    type Result = ();
+
+    fn handle(&mut self, _: event::Message, _: &mut Context<Stuck>) {}
+}
+
+#[actix::test]
+async fn a_close_is_answered_behind_as_much_again_as_read_ahead() {
+    // 10 messages of 40 KiB: more than `read_ahead`, less than twice that. Each has a buffer of its own.
+    let messages = (0..10).map(|_| vec![7; 40 << 10]);
+    let server = Server::start(Script::accept().send_all(messages));
+    let (go, stuck) = oneshot::channel();
+    let builder =
+        to(&server).read_ahead(256 << 10).on_message(Stuck(Some(stuck)).start().recipient());
+    let watch = builder.watch();
+    let connection = builder.start().unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(10), async {
+        while watch.figures().queued_bytes <= 256 << 10 {
+            tokio::task::yield_now().await;
+        }
+    });
+    read.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
+    assert!(watch.figures().messages_in < 10, "{:?}", watch.figures());
+    // The handler takes nothing, and the server's answer lies behind all its messages.
+    let close = command::Close::normal().deadline(Duration::from_secs(5));
+    assert!(connection.send(close).await.unwrap().clean);
+    assert_eq!(watch.figures().messages_in, 10);
+    drop(go);
 }
 
 #[actix::test]

@@ -441,3 +441,25 @@ async fn what_is_sent_turn_by_turn_leaves_in_few_writes() {
     connection.send(command::Send::text("x")).await.unwrap().unwrap();
     assert_eq!(server.next_message().await, "x".into());
 }
+
+#[actix::test]
+async fn a_pong_answers_the_ping_with_the_same_payload_alone() {
+    // Shorter, longer, another one of its length; then the answer.
+    let pongs = ["ab", "abcd", "abd", "abc"];
+    let script = pongs.iter().fold(Script::accept().pongs(false), |script, pong| match *pong {
+        "ab" => script.expect_text("go").send_pong("ab"),
+        pong => script.send_pong(pong),
+    });
+    let server = Server::start(script);
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server).ping_interval(None)).start().unwrap();
+    probe.next::<event::Open>().await;
+    let ping = command::Ping { payload: ControlPayload::new("abc").unwrap() };
+    connection.send(ping).await.unwrap().unwrap();
+    connection.send(command::Send::text("go")).await.unwrap().unwrap();
+    for expected in pongs {
+        let pong = probe.next::<event::Pong>().await;
+        assert_eq!(pong.payload.as_ref(), expected.as_bytes());
+        assert_eq!(pong.round_trip.is_some(), expected == "abc", "{expected}");
+    }
+}

@@ -7,7 +7,7 @@ mod closure;
 mod connect;
 mod head;
 mod hosts;
-mod link;
+pub(crate) mod link;
 mod lookups;
 pub(crate) mod preview;
 mod proxy;

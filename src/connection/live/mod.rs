@@ -478,3 +478,6 @@ fn truncated() -> Error {
     let words = "the connection was cut: no Close frame, and no close_notify of TLS";
     Error::Io(io::Error::new(io::ErrorKind::ConnectionAborted, words).into())
 }
+
+#[cfg(test)]
+mod tests;
