@@ -14,7 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Sleep, sleep};
 
 use crate::command::status::Unsent;
-use crate::command::{self, Refusal, SendError};
+use crate::command::{ReceiptEnd, Refusal, SendError};
 use crate::error::{Error, Stage};
 use crate::proto::codec::Codec;
 use crate::proto::error::SendAfterClose;
@@ -41,6 +41,9 @@ pub(crate) struct Writer {
     messages: u64,
     /// What was written of those, while the transport does not accept or flush all of it at once.
     partial: Option<Box<PartialWrite>>,
+    /// The receipts of messages that have not left, oldest first, if there are any. There are no more than
+    /// messages in the buffer and in the transport's.
+    receipts: Option<Box<VecDeque<TrackedReceipt>>>,
     /// The control frames in `buf`, boxed because there are seldom any.
     control: Option<Box<ControlFrames>>,
     /// How long the transport may accept nothing: `write_timeout`.
@@ -49,6 +52,15 @@ pub(crate) struct Writer {
     stall_timer: Option<Pin<Box<Sleep>>>,
     /// The value of `queued` at the last call of `should_gather`.
     queued_before: u64,
+}
+
+/// The receipt of a message that has not left.
+struct TrackedReceipt {
+    /// The value of `queued` behind the message.
+    end: u64,
+    receipt: ReceiptEnd,
+    /// The epoch of this socket.
+    epoch: u64,
 }
 
 /// How far the transport has come in the frames that it was given.
@@ -124,6 +136,7 @@ impl Writer {
             flushed: 0,
             messages: 0,
             partial: None,
+            receipts: None,
             control: None,
             timeout,
             stall_timer: None,
@@ -131,7 +144,7 @@ impl Writer {
         }
     }
 
-    /// Queues a data message, in fragments of the size that `send` asks for, if any.
+    /// Queues a data message, in frames of at most `fragment` bytes if that is set.
     ///
     /// # Errors
     /// `Full` or `TooLarge`, as the constructor of the error that returns the message to the caller.
@@ -139,12 +152,12 @@ impl Writer {
     pub(crate) fn queue_data(
         &mut self,
         codec: &mut Codec,
-        send: &command::Send,
+        payload: &Payload,
+        fragment: Option<usize>,
     ) -> Result<(), Refusal> {
-        let fragment = send.fragment();
         let length = match fragment {
-            None => Codec::encoded_len(Role::Client, send.payload.len()),
-            Some(size) => Codec::fragments_len(Role::Client, send.payload.len(), size),
+            None => Codec::encoded_len(Role::Client, payload.len()),
+            Some(size) => Codec::fragments_len(Role::Client, payload.len(), size),
         };
         if length > self.limit {
             return Err(SendError::TooLarge);
@@ -152,9 +165,16 @@ impl Writer {
         if self.unsent_data() + length > self.limit {
             return Err(SendError::Full);
         }
-        self.encode(|buf| codec.encode_data(&send.payload, fragment, buf));
+        self.encode(|buf| codec.encode_data(payload, fragment, buf));
         self.messages += 1;
         Ok(())
+    }
+
+    /// Has the receipt of the message that was queued last report when all of it has left.
+    pub(crate) fn track(&mut self, mut receipt: ReceiptEnd, epoch: u64) {
+        receipt.accept();
+        let receipts = self.receipts.get_or_insert_default();
+        receipts.push_back(TrackedReceipt { end: self.queued, receipt, epoch });
     }
 
     /// Queues a Ping, or a Pong that answers no Ping.
@@ -248,6 +268,14 @@ impl Writer {
         T: AsyncWrite + Unpin,
     {
         while !self.buf.is_empty() {
+            if self.has_receipt_to_flush() {
+                // The buffer may never run empty; a receipt is not to wait for that.
+                match Pin::new(&mut *io).poll_flush(cx) {
+                    Poll::Ready(flushed) => flushed.map_err(io_error)?,
+                    Poll::Pending => return self.poll_stalled(cx),
+                }
+                self.record_flush();
+            }
             match Pin::new(&mut *io).poll_write(cx, &self.buf) {
                 // For a buffer that is not empty this means that the transport accepts no more bytes.
                 Poll::Ready(Ok(0)) => {
@@ -295,6 +323,30 @@ impl Writer {
             }
         }
         let _ = Pin::new(io).poll_flush(&mut cx);
+    }
+
+    /// Whether a message with a receipt is written and not flushed.
+    #[inline]
+    fn has_receipt_to_flush(&self) -> bool {
+        self.receipts.as_ref().is_some_and(|receipts| {
+            receipts.front().is_some_and(|first| first.end <= self.written)
+                && self.flushed != self.written
+        })
+    }
+
+    /// Reports to the receipts of the messages that have left.
+    #[cold]
+    fn report_written(&mut self) {
+        if let Some(receipts) = &mut self.receipts {
+            while receipts.front().is_some_and(|first| first.end <= self.flushed)
+                && let Some(first) = receipts.pop_front()
+            {
+                first.receipt.written(first.epoch);
+            }
+            if receipts.is_empty() {
+                self.receipts = None;
+            }
+        }
     }
 
     fn unsent_data(&self) -> usize {
@@ -405,6 +457,9 @@ impl Writer {
                 self.control = None;
             }
         }
+        if self.receipts.is_some() {
+            self.report_written();
+        }
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -452,7 +507,10 @@ where
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+    use crate::command::Fate;
     use crate::proto::close::{CloseCode, CloseFrame};
     use crate::proto::codec::Limits;
     use crate::proto::message::Incoming;
@@ -492,7 +550,7 @@ mod tests {
     fn written(writer: &mut Writer, length: usize) {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut io = Holding { open: true, ..Holding::default() };
-        writer.queue_data(&mut codec, &command::Send::binary(vec![7; length])).unwrap();
+        writer.queue_data(&mut codec, &vec![7; length].into(), None).unwrap();
         let flushed =
             writer.poll_flush(&mut io, &mut codec, &mut Context::from_waker(Waker::noop()));
         assert!(matches!(flushed, Poll::Ready(Ok(()))));
@@ -525,7 +583,7 @@ mod tests {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(16 << 10, Duration::from_secs(5));
         let mut send = || {
-            writer.queue_data(&mut codec, &command::Send::binary(vec![7; 5 << 10])).unwrap();
+            writer.queue_data(&mut codec, &vec![7; 5 << 10].into(), None).unwrap();
             writer.should_gather()
         };
         assert_eq!([send(), send()], [true, false]);
@@ -537,14 +595,14 @@ mod tests {
         let mut codec = Codec::new(Role::Client, Limits::default());
         let mut writer = Writer::new(1024, Duration::from_secs(5));
         let mut io = Holding::default();
-        writer.queue_data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
+        writer.queue_data(&mut codec, &vec![7; 10].into(), None).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         assert_eq!((writer.unsent(), io.out), (0, 0));
         io.open = true;
         assert!(matches!(writer.poll_flush(&mut io, &mut codec, &mut cx), Poll::Ready(Ok(()))));
         assert_eq!(io.out, 16);
         io.open = false;
-        writer.queue_data(&mut codec, &command::Send::binary(vec![7; 10])).unwrap();
+        writer.queue_data(&mut codec, &vec![7; 10].into(), None).unwrap();
         assert!(writer.poll_flush(&mut io, &mut codec, &mut cx).is_pending());
         tokio::time::advance(Duration::from_secs(5)).await;
         let late = writer.poll_flush(&mut io, &mut codec, &mut cx);
@@ -587,13 +645,12 @@ mod tests {
                 let mut codec = Codec::new(Role::Client, Limits::default());
                 let mut writer = Writer::new(1024, Duration::from_secs(5));
                 let mut io = Bounded { room, flushes };
-                let ten = command::Send::binary(vec![7; 10]);
-                writer.queue_data(&mut codec, &ten).unwrap();
-                writer.queue_data(&mut codec, &command::Send::text("")).unwrap();
+                let ten = Payload::from(vec![7; 10]);
+                writer.queue_data(&mut codec, &ten, None).unwrap();
+                writer.queue_data(&mut codec, &Payload::from(""), None).unwrap();
                 // A first part of them before the rest is queued.
                 let _ = writer.poll_flush(&mut io, &mut codec, &mut cx);
-                let fragments = command::Send::fragments(vec![7; 10], 5);
-                writer.queue_data(&mut codec, &fragments).unwrap();
+                writer.queue_data(&mut codec, &ten, Some(5)).unwrap();
                 let ping = Outgoing::Ping(ControlPayload::new("hi").unwrap());
                 writer.try_queue_control(&mut codec, ping).unwrap();
                 let frame = CloseFrame::new(CloseCode::NORMAL, "").unwrap();
@@ -614,7 +671,7 @@ mod tests {
         // With header and masking key, 6 bytes more.
         let mut queue = |writer: &mut Writer, length: usize| {
             let length = length.saturating_sub(6);
-            writer.queue_data(&mut codec, &command::Send::binary(vec![7; length]))
+            writer.queue_data(&mut codec, &vec![7; length].into(), None)
         };
         let writer = || Writer::new(100, Duration::from_secs(5));
         let of = |refusal: Refusal| refusal(Payload::from(""));
@@ -677,5 +734,45 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receipt_waits_for_the_flush_and_not_for_an_empty_buffer() {
+        let mut codec = Codec::new(Role::Client, Limits::default());
+        let mut writer = Writer::new(1024, Duration::from_secs(5));
+        let payload = Payload::from(vec![7; 10]);
+        let queue = |writer: &mut Writer, codec: &mut Codec| {
+            let (end, receipt) = ReceiptEnd::new();
+            writer.queue_data(codec, &payload, None).unwrap();
+            writer.track(end, 4);
+            receipt
+        };
+        let flush = |writer: &mut Writer, codec: &mut Codec, io: &mut Bounded| {
+            let _ = writer.poll_flush(io, codec, &mut Context::from_waker(Waker::noop()));
+        };
+        let [mut first, mut second, third] = [(); 3].map(|()| queue(&mut writer, &mut codec));
+        // The first message and a part of the second, which the transport holds back.
+        let mut io = Bounded { room: 20, flushes: false };
+        flush(&mut writer, &mut codec, &mut io);
+        assert_eq!((&mut first).now_or_never(), None);
+        io.flushes = true;
+        flush(&mut writer, &mut codec, &mut io);
+        assert_eq!(first.now_or_never(), Some(Fate::Written { epoch: 4 }));
+        assert_eq!(((&mut second).now_or_never(), writer.unsent()), (None, 28));
+        // All of it, held back again.
+        (io.room, io.flushes) = (28, false);
+        flush(&mut writer, &mut codec, &mut io);
+        assert_eq!(((&mut second).now_or_never(), writer.unsent()), (None, 0));
+        io.flushes = true;
+        flush(&mut writer, &mut codec, &mut io);
+        assert_eq!(second.now_or_never(), Some(Fate::Written { epoch: 4 }));
+        assert_eq!(third.now_or_never(), Some(Fate::Written { epoch: 4 }));
+        // What has not left when the socket ends may have arrived or not.
+        let lost = queue(&mut writer, &mut codec);
+        drop(writer);
+        assert_eq!(lost.now_or_never(), Some(Fate::Unknown));
+        let (end, refused) = ReceiptEnd::new();
+        drop(end);
+        assert_eq!(refused.now_or_never(), Some(Fate::Returned));
     }
 }

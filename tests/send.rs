@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::Addr;
-use actix_ws_client::command::SendError;
+use actix_ws_client::command::{Fate, SendError};
 use actix_ws_client::error::Stage;
 use actix_ws_client::proto::message::{ControlPayload, Incoming};
 use actix_ws_client::testing::{Gate, Probe, Script, Server};
@@ -462,4 +462,89 @@ async fn a_pong_answers_the_ping_with_the_same_payload_alone() {
         assert_eq!(pong.payload.as_ref(), expected.as_bytes());
         assert_eq!(pong.round_trip.is_some(), expected == "abc", "{expected}");
     }
+}
+
+#[actix::test]
+async fn a_message_for_one_socket_goes_out_on_it_or_not_at_all() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let only = |epoch| command::Send::text("only").on(epoch);
+    assert_eq!(connection.send(only(1)).await.unwrap().unwrap().epoch, 1);
+    assert_eq!(server.next_message().await.as_text(), Some("only"));
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    // In between there is no socket.
+    let early = connection.send(only(1)).await.unwrap();
+    assert_eq!(early, Err(SendError::NotOpen("only".into())));
+    probe.next_where(|open: &event::Open| open.epoch == 2).await;
+    for epoch in [1, 3] {
+        let other = Err(SendError::OtherEpoch("only".into()));
+        assert_eq!(connection.send(only(epoch)).await.unwrap(), other);
+        assert_eq!(handle.send(only(epoch)).await.unwrap(), other);
+        assert_eq!(handle.send(only(epoch).wait(SECOND)).await.unwrap(), other);
+    }
+    let batch = || command::SendBatch::new(["a", "b"].map(command::Send::text));
+    let unsent = handle.send(batch().on(1)).await.unwrap().unwrap_err();
+    assert_eq!(unsent.error, SendError::OtherEpoch("a".into()));
+    assert_eq!(unsent.rest, [Payload::from("b")]);
+    assert_eq!(connection.send(batch().on(2)).await.unwrap().unwrap().epoch, 2);
+    for text in ["a", "b"] {
+        assert_eq!(server.next_message().await.as_text(), Some(text));
+    }
+    let refused = connection.send(command::Status).await.unwrap().figures.sends_refused;
+    assert_eq!(refused, 8);
+}
+
+#[actix::test]
+async fn a_receipt_says_once_what_became_of_a_message() {
+    let gate = Gate::new();
+    let server = Server::start([Script::accept().stall_until(&gate), Script::accept()]);
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server)).start().unwrap();
+    let text = || command::Send::text("x").receipt();
+    let fate = |receipt| async {
+        let fate = tokio::time::timeout(10 * SECOND, receipt).await;
+        fate.expect("each receipt completes")
+    };
+    let (send, receipt) = text();
+    assert!(connection.send(send).await.unwrap().is_err());
+    assert_eq!(fate(receipt).await, Fate::Returned);
+    let handle = probe.next::<event::Open>().await.connection;
+    let (send, receipt) = text();
+    assert!(handle.do_send(send));
+    assert_eq!(fate(receipt).await, Fate::Written { epoch: 1 });
+    // A clone has no receipt, and a message that is not sent is returned.
+    let (send, receipt) = text();
+    drop(send.clone());
+    let (send, second) = send.receipt();
+    drop(send);
+    assert_eq!((fate(receipt).await, fate(second).await), (Fate::Returned, Fate::Returned));
+    // Those of a batch, up to the one that is refused.
+    let mut batch: Vec<_> = (0..2).map(|_| text()).collect();
+    batch.insert(1, command::Send::text("other").on(7).receipt());
+    let (messages, receipts): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    assert!(connection.send(command::SendBatch::new(messages)).await.unwrap().is_err());
+    let fates = join_all(receipts.into_iter().map(fate)).await;
+    assert_eq!(fates, [Fate::Written { epoch: 1 }, Fate::Returned, Fate::Returned]);
+    // What the server did not take before the socket ended.
+    fill(&connection).await;
+    let (send, waiting) = command::Send::binary(vec![0; 100 << 10]).wait(60 * SECOND).receipt();
+    assert!(handle.do_send(send));
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    assert_eq!(fate(waiting).await, Fate::Returned);
+    gate.open();
+}
+
+#[actix::test]
+async fn what_a_lost_socket_had_accepted_may_have_arrived_or_not() {
+    let server = Server::start([Script::accept().stall_forever(), Script::accept()]);
+    let probe = Probe::new();
+    let builder = to(&server).send_buffer(16 << 20).write_timeout(SECOND / 5);
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    let (send, receipt) = command::Send::binary(vec![0; 15 << 20]).receipt();
+    connection.send(send).await.unwrap().unwrap();
+    let fate = tokio::time::timeout(10 * SECOND, receipt).await;
+    assert_eq!(fate, Ok(Fate::Unknown));
 }

@@ -368,3 +368,33 @@ async fn what_a_close_leaves_unsent_is_warned_of_with_the_figures() {
     // With eight bytes of header and masking key. The pipe took 1 KiB.
     assert_eq!((&*record["messages"], &*record["bytes"]), ("1", "1032"));
 }
+
+#[actix::test]
+async fn a_secret_message_is_in_no_record_at_any_level() {
+    let (log, _guard) = Log::start("trace");
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(server.url())).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    let send = || command::Send::text("hunter2").secret();
+    connection.send(send()).await.unwrap().unwrap();
+    handle.send(command::Send::fragments("hunter2", 3).secret()).await.unwrap().unwrap();
+    let batch = command::SendBatch::new([command::Send::text("hunter2")]);
+    handle.send(batch.secret()).await.unwrap().unwrap();
+    connection.send(command::Send::text("open")).await.unwrap().unwrap();
+    for text in ["hunter2", "hunter2", "hunter2", "open"] {
+        assert_eq!(server.next_message().await.as_text(), Some(text));
+    }
+    connection.send(command::Close::normal()).await.unwrap();
+    assert!(connection.send(send()).await.unwrap().is_err());
+    let sent: Vec<[String; 5]> = frames(&log).into_iter().filter(|it| it[0] == "out").collect();
+    let payloads: Vec<&str> = sent.iter().map(|it| &*it[4]).collect();
+    assert_eq!(payloads[..6], ["***", "***", "***", "***", "***", "open"]);
+    assert_eq!(sent[0][..4], ["out", "text", "true", "7"]);
+    for (target, fields) in log.0.lock().unwrap().iter() {
+        for part in ["hunter2", "hun", "ter"] {
+            let shows = fields.values().any(|value| value.contains(part));
+            assert!(!shows || !target.starts_with("actix_ws_client"), "{target}: {fields:?}");
+        }
+    }
+}

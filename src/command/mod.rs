@@ -7,6 +7,7 @@
 //! `connection/commands.rs`.
 
 mod handle;
+mod receipt;
 mod send;
 pub mod status;
 
@@ -21,6 +22,8 @@ use crate::proto::message::{ControlPayload, Payload};
 
 pub use crate::command::handle::{Command, Handle};
 pub(crate) use crate::command::handle::{CommandQueue, Enqueue, QueuedCommand};
+pub(crate) use crate::command::receipt::ReceiptEnd;
+pub use crate::command::receipt::{Fate, Receipt};
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 pub(crate) use crate::command::send::{GiveBack, Refusal};
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use derive_more::{Display, Error};
 
+use crate::command::receipt::{Receipt, ReceiptEnd};
 use crate::proto::message::Payload;
 
 /// Sends one message (WebSocketApp's `send`, `send_text`, `send_bytes`).
@@ -21,23 +22,34 @@ use crate::proto::message::Payload;
 ///
 /// let subscribe = command::Send::text(r#"{"op":"subscribe"}"#);
 /// ```
-///
-/// `Debug` shows only the length of the message, and so does that of [`SendError`] and [`Unsent`]: a
-/// first message often holds a key, and `unwrap` prints what it panics on.
 #[derive(Clone, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Send {
     pub(crate) payload: Payload,
     /// Options that few messages have. Boxed, so that all others are small.
-    more: Option<Box<More>>,
+    options: Option<Box<SendOptions>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct More {
+#[derive(Default)]
+struct SendOptions {
     /// The largest payload of one frame, in bytes; `None` for a single frame.
     fragment: Option<usize>,
     /// How long the message may wait for room in the send buffer.
     wait: Option<Duration>,
+    /// The epoch of the only socket that it may be sent on; `None` for whichever is open.
+    epoch: Option<u64>,
+    /// Whether no log record shows the payload.
+    is_secret: bool,
+    /// Where what became of it is reported.
+    receipt: Option<ReceiptEnd>,
+}
+
+impl Clone for SendOptions {
+    /// Copies all but the receipt: what became of the clone is another question.
+    fn clone(&self) -> SendOptions {
+        let SendOptions { fragment, wait, epoch, is_secret, .. } = *self;
+        SendOptions { fragment, wait, epoch, is_secret, receipt: None }
+    }
 }
 
 impl Send {
@@ -58,8 +70,9 @@ impl Send {
     /// and is worth it. Each has a header of up to 14 bytes, which counts against `send_buffer` too.
     /// (With WebSocketApp such frames are made by hand, with `create_frame`.)
     pub fn fragments(payload: impl Into<Payload>, size: usize) -> Send {
-        let more = More { fragment: Some(size), wait: None };
-        Send { payload: payload.into(), more: Some(Box::new(more)) }
+        let mut send = Send::from(payload.into());
+        send.options_mut().fragment = Some(size);
+        send
     }
 
     /// Sets how long the message may wait for room in the send buffer. Default: it does not wait, and
@@ -70,24 +83,96 @@ impl Send {
     /// wait, one that may not wait is refused, for it would overtake them. In a [`SendBatch`] this has
     /// no effect.
     pub fn wait(mut self, time: Duration) -> Send {
-        self.more.get_or_insert_default().wait = Some(time);
+        self.options_mut().wait = Some(time);
         self
+    }
+
+    /// Sets the only socket that the message may be sent on, by its epoch. If another one is open, it comes
+    /// back as [`OtherEpoch`](SendError::OtherEpoch). Default: it is sent on whichever socket is open when
+    /// the connection executes the command.
+    ///
+    /// What answers one session, as a login or an order does, must not reach the next one: between the event
+    /// that led to it and its execution the socket may have changed.
+    pub fn on(mut self, epoch: u64) -> Send {
+        self.options_mut().epoch = Some(epoch);
+        self
+    }
+
+    /// Keeps the payload out of every log record, at every level. Default: the records of frames
+    /// (`actix_ws_client::frames=trace`) show its first 128 bytes. They then show `***` in its place.
+    pub fn secret(mut self) -> Send {
+        self.options_mut().is_secret = true;
+        self
+    }
+
+    /// Returns the message with a receipt for it, a future of what became of it. A clone of the message has
+    /// none.
+    ///
+    /// ```
+    /// # use actix_ws_client::{Handle, command};
+    /// # async fn buy(connection: Handle, epoch: u64) {
+    /// let (order, receipt) = command::Send::text(r#"{"op":"buy"}"#).on(epoch).receipt();
+    /// connection.do_send(order);
+    /// match receipt.await {
+    ///     command::Fate::Written { epoch } => println!("sent on socket {epoch}"),
+    ///     command::Fate::Returned => println!("not sent"),
+    ///     _ => println!("it may have been sent: ask the server"),
+    /// }
+    /// # }
+    /// ```
+    pub fn receipt(mut self) -> (Send, Receipt) {
+        let (end, receipt) = ReceiptEnd::new();
+        self.options_mut().receipt = Some(end);
+        (self, receipt)
+    }
+
+    fn options_mut(&mut self) -> &mut SendOptions {
+        self.options.get_or_insert_default()
+    }
+
+    /// Whether the message has options, by which it differs from a plain one.
+    #[inline]
+    pub(crate) fn has_options(&self) -> bool {
+        self.options.is_some()
     }
 
     /// Returns the largest payload of one frame, in bytes; `None` for a single frame.
     pub(crate) fn fragment(&self) -> Option<usize> {
-        self.more.as_ref()?.fragment
+        self.options.as_ref()?.fragment
     }
 
     /// Returns how long the message may wait for room in the send buffer.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        self.more.as_ref()?.wait
+        self.options.as_ref()?.wait
+    }
+
+    /// Whether the message may be sent on this socket.
+    pub(crate) fn is_for(&self, epoch: u64) -> bool {
+        let only = self.options.as_ref().and_then(|options| options.epoch);
+        only.is_none_or(|only| only == epoch)
+    }
+
+    /// Whether no log record may show the payload.
+    pub(crate) fn is_secret(&self) -> bool {
+        self.options.as_ref().is_some_and(|options| options.is_secret)
+    }
+
+    /// Takes the end of the receipt out of an accepted message.
+    pub(crate) fn take_receipt(&mut self) -> Option<ReceiptEnd> {
+        self.options.as_mut()?.receipt.take()
+    }
+}
+
+impl fmt::Debug for Send {
+    /// Shows the length alone: a payload may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Send({} bytes)", self.payload.len())
     }
 }
 
 impl From<Payload> for Send {
     fn from(payload: Payload) -> Send {
-        Send { payload, more: None }
+        Send { payload, options: None }
     }
 }
 
@@ -109,6 +194,18 @@ impl SendBatch {
     pub fn new(messages: impl IntoIterator<Item = Send>) -> SendBatch {
         SendBatch { messages: messages.into_iter().collect() }
     }
+
+    /// Sets the only socket that the messages may be sent on, as [`Send::on`] does for each.
+    pub fn on(mut self, epoch: u64) -> SendBatch {
+        self.messages.iter_mut().for_each(|message| message.options_mut().epoch = Some(epoch));
+        self
+    }
+
+    /// Keeps the payloads out of every log record, as [`Send::secret`] does for each.
+    pub fn secret(mut self) -> SendBatch {
+        self.messages.iter_mut().for_each(|message| message.options_mut().is_secret = true);
+        self
+    }
 }
 
 /// The part of a batch that was refused. All messages before it were accepted.
@@ -120,6 +217,14 @@ pub struct Unsent {
     pub error: SendError,
     /// The messages after it, none of which was tried.
     pub rest: Vec<Payload>,
+}
+
+impl fmt::Debug for Unsent {
+    /// Shows the lengths of the messages alone: a payload may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rest: Vec<usize> = self.rest.iter().map(Payload::len).collect();
+        f.debug_struct("Unsent").field("error", &self.error).field("rest", &rest).finish()
+    }
 }
 
 /// The answer to a message that is in the send buffer.
@@ -149,6 +254,9 @@ pub enum SendError {
     /// The message is longer than the whole send buffer, and would never be accepted.
     #[display("longer than the send buffer")]
     TooLarge(#[error(not(source))] Payload),
+    /// Another socket is open than the one that the message is for, see [`Send::on`].
+    #[display("another socket is open")]
+    OtherEpoch(#[error(not(source))] Payload),
     /// The connection is closed for good.
     #[display("the connection is closed")]
     Closed(#[error(not(source))] Payload),
@@ -184,48 +292,23 @@ impl SendError {
             SendError::NotOpen(payload)
             | SendError::Full(payload)
             | SendError::TooLarge(payload)
+            | SendError::OtherEpoch(payload)
             | SendError::Closed(payload) => payload,
         }
     }
 }
 
-/// A message whose `Debug` shows its kind and its length.
-struct Hidden<'a>(&'a Payload);
-
-impl fmt::Debug for Hidden<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.0.as_text().is_some() { "Text" } else { "Binary" };
-        write!(f, "{kind}({} bytes)", self.0.len())
-    }
-}
-
-impl fmt::Debug for Send {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Send")
-            .field("payload", &Hidden(&self.payload))
-            .field("more", &self.more)
-            .finish()
-    }
-}
-
-impl fmt::Debug for Unsent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Unsent")
-            .field("error", &self.error)
-            .field("rest", &format_args!("{} messages", self.rest.len()))
-            .finish()
-    }
-}
-
 impl fmt::Debug for SendError {
+    /// Shows the length of the message alone: a payload may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, payload) = match self {
             SendError::NotOpen(payload) => ("NotOpen", payload),
             SendError::Full(payload) => ("Full", payload),
             SendError::TooLarge(payload) => ("TooLarge", payload),
+            SendError::OtherEpoch(payload) => ("OtherEpoch", payload),
             SendError::Closed(payload) => ("Closed", payload),
         };
-        f.debug_tuple(name).field(&Hidden(payload)).finish()
+        write!(f, "{name}({} bytes)", payload.len())
     }
 }
 
@@ -241,5 +324,26 @@ mod tests {
         let unsent = Unsent { error, rest: vec![Payload::from("y")] };
         assert_eq!(unsent.to_string(), "the send buffer is full, 1 more behind it");
         assert!(unsent.source().is_none());
+    }
+
+    #[test]
+    fn no_debug_shows_a_payload() {
+        let payload = || Payload::from("hunter2");
+        let batch = SendBatch::new([Send::from(payload()).secret(), Send::from(payload())]);
+        let errors: [fn(Payload) -> SendError; 5] = [
+            SendError::NotOpen,
+            SendError::Full,
+            SendError::TooLarge,
+            SendError::OtherEpoch,
+            SendError::Closed,
+        ];
+        let mut shown = vec![format!("{:?}", Send::from(payload())), format!("{batch:?}")];
+        for error in errors {
+            let unsent = Unsent { error: error(payload()), rest: vec![payload()] };
+            shown.push(format!("{unsent:?} {unsent:#?} {unsent}"));
+        }
+        for shown in shown {
+            assert!(!shown.contains("hunter2") && shown.contains('7'), "{shown}");
+        }
     }
 }

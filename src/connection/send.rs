@@ -15,8 +15,8 @@ type Answer = Result<Accepted, SendError>;
 
 impl Connection {
     /// Puts a message into the send buffer, or into the queue if it may wait for room.
-    pub(super) fn send_or_queue(&mut self, send: command::Send) -> Reply<Answer> {
-        match self.try_send(&send) {
+    pub(super) fn send_or_queue(&mut self, mut send: command::Send) -> Reply<Answer> {
+        match self.try_send(&mut send) {
             Ok(accepted) => {
                 self.watch.add(Gauge::MessagesOut, 1);
                 Reply::Now(Ok(accepted))
@@ -30,10 +30,10 @@ impl Connection {
     #[inline]
     pub(super) fn send_and_reply(
         &mut self,
-        QueuedCommand { command: send, sender }: QueuedCommand<command::Send>,
+        QueuedCommand { command: mut send, sender }: QueuedCommand<command::Send>,
         ctx: &mut Context<Connection>,
     ) {
-        match self.try_send(&send) {
+        match self.try_send(&mut send) {
             Ok(accepted) => {
                 self.watch.add(Gauge::MessagesOut, 1);
                 reply_to(sender, Ok(accepted));
@@ -65,14 +65,14 @@ impl Connection {
     ///
     /// # Errors
     /// With the message, when it is refused.
-    pub(super) fn send(&mut self, send: command::Send) -> Answer {
-        self.try_send(&send).map_err(|refusal| refusal(send.payload))
+    pub(super) fn send(&mut self, mut send: command::Send) -> Answer {
+        self.try_send(&mut send).map_err(|refusal| refusal(send.payload))
     }
 
     /// Does what [`send`](Self::send) does with a borrowed message, which stays with the caller if it is
     /// refused.
     #[inline]
-    fn try_send(&mut self, send: &command::Send) -> Result<Accepted, Refusal> {
+    fn try_send(&mut self, send: &mut command::Send) -> Result<Accepted, Refusal> {
         match &mut self.activity {
             Activity::Live(live) if live.can_send() => match self.send_queue {
                 None => live.send(send).map(|()| Accepted::new(self.supervision.epoch())),
@@ -112,7 +112,7 @@ impl Connection {
     fn drain_send_queue(&mut self, mut queue: Box<SendQueue>, cx: &mut TaskContext<'_>) {
         let mut taken = false;
         while let Some(mut queued) = queue.queue.pop_front() {
-            let answer = match self.try_send(&queued.send) {
+            let answer = match self.try_send(&mut queued.send) {
                 Ok(accepted) => Ok(accepted),
                 // Only a full buffer is waited for: a closing or lost socket gives all of them back.
                 Err(refusal) => match refusal(queued.send.payload) {

@@ -38,10 +38,6 @@ pub(super) fn traced(codec: Codec, source: SourceId, epoch: u64) -> Codec {
 }
 
 fn log(source: SourceId, epoch: u64, way: Way, header: &FrameHeader, payload: &[u8]) {
-    let way = match way {
-        Way::In => "in",
-        Way::Out => "out",
-    };
     let opcode = match header.opcode {
         Opcode::Continuation => "continuation",
         Opcode::Text => "text",
@@ -50,8 +46,13 @@ fn log(source: SourceId, epoch: u64, way: Way, header: &FrameHeader, payload: &[
         Opcode::Ping => "ping",
         Opcode::Pong => "pong",
     };
+    let hidden = way == Way::Out && payload.is_empty() && header.len > 0;
+    let way = match way {
+        Way::In => "in",
+        Way::Out => "out",
+    };
     let (fin, len) = (header.fin, header.len);
-    let payload = Shown(payload);
+    let payload = if hidden { Shown(b"***") } else { Shown(payload) };
     tracing::trace!(target: TARGET, %source, epoch, way, opcode, fin, len, %payload, "frame");
 }
 

@@ -234,8 +234,31 @@ impl Live {
     /// # Errors
     /// The constructor of the error that returns the message to the caller.
     #[inline]
-    pub(super) fn send(&mut self, send: &command::Send) -> Result<(), Refusal> {
-        self.writer.queue_data(&mut self.codec, send)
+    pub(super) fn send(&mut self, send: &mut command::Send) -> Result<(), Refusal> {
+        if send.has_options() {
+            return self.send_with_options(send);
+        }
+        self.writer.queue_data(&mut self.codec, &send.payload, None)
+    }
+
+    /// Does what [`send`](Live::send) does for a message with options.
+    ///
+    /// # Errors
+    /// As [`send`](Live::send).
+    #[inline(never)]
+    fn send_with_options(&mut self, send: &mut command::Send) -> Result<(), Refusal> {
+        let epoch = self.epoch();
+        if !send.is_for(epoch) {
+            return Err(SendError::OtherEpoch);
+        }
+        self.codec.hide_payloads(send.is_secret());
+        let queued = self.writer.queue_data(&mut self.codec, &send.payload, send.fragment());
+        self.codec.hide_payloads(false);
+        queued?;
+        if let Some(receipt) = send.take_receipt() {
+            self.writer.track(receipt, epoch);
+        }
+        Ok(())
     }
 
     /// Queues a Ping, and notes when, for the round trip.

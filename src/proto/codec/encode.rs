@@ -150,7 +150,7 @@ impl Codec {
         };
         let header = FrameHeader { fin, opcode, mask, len: payload.len() as u64 };
         if let Some(observer) = &self.observer {
-            observer(Way::Out, &header, payload);
+            observer(Way::Out, &header, if self.hides_payloads { &[] } else { payload });
         }
         dst.reserve(Self::encoded_len(self.role, payload.len()));
         header.write(dst);

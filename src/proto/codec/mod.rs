@@ -87,6 +87,8 @@ pub struct Codec {
     keys_failed: bool,
     /// The closure that is called with each frame.
     observer: Option<Box<Observer>>,
+    /// Whether that closure gets no payload of what is encoded.
+    hides_payloads: bool,
 }
 
 /// A source of masking keys.
@@ -122,6 +124,7 @@ impl Codec {
             keys: None,
             keys_failed: false,
             observer: None,
+            hides_payloads: false,
         }
     }
 
@@ -195,6 +198,12 @@ impl Codec {
     ) -> Self {
         self.observer = Some(Box::new(Box::new(observer)));
         self
+    }
+
+    /// Sets whether the observer gets an empty payload for each frame that is encoded from now on.
+    #[cfg(feature = "client")]
+    pub(crate) fn hide_payloads(&mut self, hides: bool) {
+        self.hides_payloads = hides;
     }
 
     /// Returns how many more bytes the frame in progress needs, as of the last call of
