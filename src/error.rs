@@ -79,6 +79,14 @@ pub enum Error {
     /// Close frame is delivered as [`event::Close`](crate::event::Close).
     #[display("the handlers were too slow (Overflow::Disconnect)")]
     Overflow,
+    /// The application ended the session as failed, by [`command::Fail`](crate::command::Fail).
+    #[display("session: {reason}")]
+    Session {
+        /// Why, as the application said.
+        reason: Arc<str>,
+        /// Whether to reconnect, and how soon, as the application said.
+        retry: Verdict,
+    },
     /// The closure of `headers_with` returned this error instead of headers.
     #[display("no headers: {_0}")]
     Headers(Arc<str>),
@@ -137,6 +145,7 @@ impl Error {
             Error::Closed(_) => "closed",
             Error::Headers(_) | Error::Url(_) | Error::Handler(_) | Error::Unheard(_) => "handler",
             Error::Overflow => "overflow",
+            Error::Session { .. } => "session",
         }
     }
 
@@ -189,6 +198,7 @@ impl Error {
             | Error::Url(_)
             | Error::Overflow
             | Error::PeerSilent { .. } => Verdict::RETRY,
+            Error::Session { retry, .. } => *retry,
             Error::Proxy(err) => err.verdict(),
             Error::Tls(err) => err.verdict(),
             // The store of authorities is about to be replaced, or no descriptor is left.
@@ -635,6 +645,7 @@ mod tests {
             (Error::PeerSilent { after: Duration::from_secs(1) }, 0),
             (Error::Closed(None), 0),
             (Error::Overflow, 0),
+            (Error::Session { reason: "x".into(), retry: Verdict::Stop }, 0),
             (Error::Headers("x".into()), 0),
             (Error::Url("x".into()), 0),
             (Error::Handler("x".into()), 0),
@@ -691,6 +702,7 @@ mod tests {
                 | Error::PeerSilent { .. }
                 | Error::Closed(_)
                 | Error::Overflow
+                | Error::Session { .. }
                 | Error::Headers(_)
                 | Error::Url(_)
                 | Error::Handler(_)

@@ -11,12 +11,14 @@ mod receipt;
 mod send;
 pub mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Message, Recipient};
 use bytestring::ByteString;
 
 use crate::command::status::Outcome;
+use crate::error::Verdict;
 use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
 use crate::proto::message::{ControlPayload, Payload};
 
@@ -156,6 +158,46 @@ pub struct Pause;
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "Result<(), Closed>")]
 pub struct Resume;
+
+/// Ends an open socket as failed: what only the application can judge, as a login that was refused, a feed
+/// that went stale, or an answer that made no sense.
+///
+/// The socket is dropped at once, without a Close frame, and its loss is reported like any other: as
+/// [`event::Error`](crate::event::Error) with [`Error::Session`](crate::Error::Session), then as
+/// [`event::Close`](crate::event::Close) with 1006, and as the cause of the outage. To leave in order, use
+/// [`Reconnect`] or [`Close`].
+///
+/// The answer is whether the socket was open and is dropped now. It is `false`, and nothing happens, if
+/// another socket is open, or if this one is closing already.
+///
+/// ```
+/// use actix_ws_client::command;
+///
+/// let refused = command::Fail::new(1, "unknown key").for_good();
+/// ```
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Fail {
+    /// The socket, by its epoch: it may have changed before the command is executed.
+    pub epoch: u64,
+    /// Why, for people.
+    pub reason: Arc<str>,
+    /// Whether to reconnect, and how soon. `retry_if` can decide otherwise.
+    pub verdict: Verdict,
+}
+
+impl Fail {
+    /// Creates a failure of this socket that is retried with the delay of the policy.
+    pub fn new(epoch: u64, reason: impl Into<Arc<str>>) -> Fail {
+        Fail { epoch, reason: reason.into(), verdict: Verdict::RETRY }
+    }
+
+    /// Ends the run too: another socket would fail in the same way.
+    pub fn for_good(mut self) -> Fail {
+        self.verdict = Verdict::Stop;
+        self
+    }
+}
 
 /// Asks for the state of the connection. The answer is a [`status::Status`].
 #[derive(Clone, Copy, Debug, Default, Message)]

@@ -40,6 +40,7 @@ macro_rules! command_table {
             Reconnect      push_boxed no_answer,
             Pause          push_boxed no_answer,
             Resume         push_boxed no_answer,
+            Fail           push_boxed no_answer,
             Status         push_boxed no_answer,
             Watch          push_boxed no_answer,
             Subscribe<E>   push_boxed no_answer,
@@ -251,6 +252,7 @@ mod tests {
     case!(command::Reconnect, |_| command::Reconnect, Result::<(), Closed>::is_ok);
     case!(command::Pause, |_| command::Pause, Result::<(), Closed>::is_ok);
     case!(command::Resume, |_| command::Resume, Result::<(), Closed>::is_ok);
+    case!(command::Fail, |_| command::Fail::new(1, "stale"), |was_open: &bool| *was_open);
     case!(command::Status, |_| command::Status, |status: &Status| status.phase == Phase::Open);
     case!(command::Watch, |_| command::Watch, |watch: &Watch| watch.epoch() == 1);
     case!(command::Subscribe<E>, command::Subscribe, Result::<(), Closed>::is_ok);

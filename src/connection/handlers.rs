@@ -11,6 +11,7 @@ use crate::connection::live::Live;
 use crate::connection::reply::{Reply, ReplySlot};
 use crate::connection::trace::record;
 use crate::delivery::Event;
+use crate::error::Error;
 use crate::pinger::{Action, Signal};
 use crate::proto::message::{ControlPayload, Payload};
 use crate::supervision::Ask;
@@ -128,6 +129,22 @@ impl Execute<command::Resume> for Connection {
 
     fn execute(&mut self, _: command::Resume) -> Self::Answer {
         self.ask(Ask::Resume)
+    }
+}
+
+impl Execute<command::Fail> for Connection {
+    type Answer = bool;
+
+    fn execute(&mut self, fail: command::Fail) -> bool {
+        let command::Fail { epoch, reason, verdict } = fail;
+        let is_open = matches!(
+            &self.activity, Activity::Live(live) if live.epoch() == epoch && !live.is_closing()
+        );
+        if is_open {
+            let error = Error::Session { reason, retry: verdict };
+            self.end_socket(Some(error), Some(Instant::now()));
+        }
+        is_open
     }
 }
 

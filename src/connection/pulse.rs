@@ -13,6 +13,7 @@ use crate::closure;
 use crate::command::status::Phase;
 use crate::connection::actor::{Activity, Connection};
 use crate::dial::Dialled;
+use crate::error::Error;
 use crate::supervision::Loss;
 
 /// No dial begins while more events than this wait for the handlers.
@@ -164,18 +165,22 @@ impl Connection {
                     self.carry_out(effects);
                 }
                 let error = ready!(polled);
-                let Activity::Live(mut live) = mem::replace(&mut self.activity, Activity::Idle)
-                else {
-                    return Poll::Pending;
-                };
-                let ((closure, unsent), opened) = (live.closure(), live.opening().at);
-                let now = live.now();
-                // First of all, so that nothing that follows can reach the old socket. It may hold a transport of the
-                // application's.
-                closure::drop_contained(live);
-                self.lost(Loss::Socket { error, closure, unsent, opened }, now);
+                self.end_socket(error, None);
                 Poll::Ready(())
             }
         }
+    }
+
+    /// Drops the open socket and reports its loss. `now` is the time, unless the socket was polled just before.
+    pub(super) fn end_socket(&mut self, error: Option<Error>, now: Option<Instant>) {
+        let Activity::Live(mut live) = mem::replace(&mut self.activity, Activity::Idle) else {
+            return;
+        };
+        let ((closure, unsent), opened) = (live.closure(), live.opening().at);
+        let now = now.unwrap_or_else(|| live.now());
+        // First of all, so that nothing that follows can reach the old socket. It may hold a transport of the
+        // application's.
+        closure::drop_contained(live);
+        self.lost(Loss::Socket { error, closure, unsent, opened }, now);
     }
 }
