@@ -277,11 +277,7 @@ impl Live {
     /// 32,768 Pings. The rest becomes the inbox.
     fn process(&mut self, mut buf: ReadBuffer, to: &mut Consumers<'_>) {
         self.inbox_undecoded = false;
-        if self.breach.is_some() || self.session.is_done() {
-            // What follows a Close, or a breach, is discarded (RFC 6455, 1.4).
-            let all = buf.bytes().len();
-            return self.release(buf, all);
-        }
+        // The codec discards what follows a Close, or a breach (RFC 6455, 1.4).
         let decoded = self.decode(buf.bytes(), to.delivery);
         let Decoded { mut messages, others, at, is_full, breach } = decoded;
         self.inbox_undecoded = is_full;
