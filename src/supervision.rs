@@ -178,6 +178,16 @@ impl Supervision {
         Opened { attempts, outage, effects }
     }
 
+    /// Counts the open socket as stable. Returns `false`, and does nothing, if it is not the newest one, or has
+    /// ended.
+    pub(crate) fn settled(&mut self, epoch: u64) -> bool {
+        let is_open = epoch == self.epoch && matches!(self.state, State::Open | State::Closing(_));
+        if is_open {
+            self.schedule.settled();
+        }
+        is_open
+    }
+
     /// The open socket began to close, and no command asked for that.
     pub(crate) fn closing(&mut self, now: Instant) -> Effects {
         let mut effects = Vec::new();

@@ -27,6 +27,8 @@ pub struct Schedule {
     attempt: u32,
     /// When the open socket was opened; `None` if no socket is open.
     opened: Option<Instant>,
+    /// Whether the open socket counts as stable, however long it was open.
+    settled: bool,
 }
 
 /// The dials that count against a limit. A single dial, which most connections never exceed, needs
@@ -78,6 +80,7 @@ impl Schedule {
             dials: Dials::None,
             attempt: 0,
             opened: None,
+            settled: false,
         }
     }
 
@@ -97,6 +100,13 @@ impl Schedule {
     /// Records that the dial has opened a socket. Nothing starts over yet.
     pub fn opened(&mut self, now: Instant) {
         self.opened = Some(now);
+        self.settled = false;
+    }
+
+    /// Records that the open socket serves its purpose: it counts as stable from now on, before
+    /// [`Guards::stable_after`] has passed.
+    pub fn settled(&mut self) {
+        self.settled = true;
     }
 
     /// Records that a dial failed or that the open socket was lost, and returns what to do next.
@@ -173,7 +183,7 @@ impl Schedule {
     /// counts start over.
     fn end_life(&mut self, now: Instant) -> bool {
         let stable = self.opened.take().is_some_and(|opened| {
-            now.saturating_duration_since(opened) >= self.guards.stable_after
+            self.settled || now.saturating_duration_since(opened) >= self.guards.stable_after
         });
         if stable {
             self.running.reset(&self.policy);

@@ -199,6 +199,21 @@ impl Fail {
     }
 }
 
+/// Counts the open socket as stable from now on, before `stable_after` has passed: its loss starts the
+/// backoff and the count of attempts anew.
+///
+/// An opened socket is not yet a session that works. With a long `stable_after` and this command, sent once
+/// the login is confirmed or the first data is there, a server that accepts and refuses is not dialled faster
+/// and faster, and the loss of a session that worked is followed by a quick dial, however short it was.
+///
+/// The answer is whether that socket is open. If not, nothing happens.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct Settled {
+    /// The socket, by its epoch.
+    pub epoch: u64,
+}
+
 /// Asks for the state of the connection. The answer is a [`status::Status`].
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "status::Status")]

@@ -148,6 +148,14 @@ impl Execute<command::Fail> for Connection {
     }
 }
 
+impl Execute<command::Settled> for Connection {
+    type Answer = bool;
+
+    fn execute(&mut self, settled: command::Settled) -> bool {
+        self.supervision.settled(settled.epoch)
+    }
+}
+
 impl Execute<command::Status> for Connection {
     type Answer = MessageResult<command::Status>;
 

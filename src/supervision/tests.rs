@@ -979,3 +979,21 @@ fn a_close_that_was_not_clean_is_retried_where_a_clean_one_ends_the_run() {
         assert_eq!(lost.next().after().is_none(), clean);
     }
 }
+
+#[test]
+fn a_socket_that_is_settled_resets_the_backoff_however_short_its_life() {
+    let mut life = Life::new();
+    assert!(!life.supervision.settled(0) && !life.supervision.settled(1));
+    let mut attempts = Vec::new();
+    for visit in 1..=6 {
+        life.open();
+        // Of an earlier socket it says nothing.
+        assert!(!life.supervision.settled(visit - 1));
+        if visit == 3 || visit == 4 {
+            assert!(life.supervision.settled(visit));
+        }
+        attempts.push(Lost(life.lost(life.broken())).error().unwrap().attempt);
+        assert!(!life.supervision.settled(visit));
+    }
+    assert_eq!(attempts, [1, 2, 3, 1, 1, 2]);
+}
