@@ -214,6 +214,17 @@ pub struct Settled {
     pub epoch: u64,
 }
 
+/// Holds delivery, as a full mailbox of a handler does, or releases it: for a handler that must not be sent
+/// more for a time, but cannot refuse a message.
+///
+/// While it holds, no event is delivered. The connection reads up to `read_ahead` more, and answers Pings;
+/// then it reads no more, and the watchdog stands still. `Overflow` drops messages, or closes the socket, as
+/// with a slow handler. `Status::blocked` says for how long. What was held is delivered after the release,
+/// in order, or when the last `Addr` is dropped.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Hold(pub bool);
+
 /// Asks for the state of the connection. The answer is a [`status::Status`].
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "status::Status")]

@@ -42,6 +42,7 @@ macro_rules! command_table {
             Resume         push_boxed no_answer,
             Fail           push_boxed no_answer,
             Settled        push_boxed no_answer,
+            Hold           push_boxed no_answer,
             Status         push_boxed no_answer,
             Watch          push_boxed no_answer,
             Subscribe<E>   push_boxed no_answer,
@@ -255,6 +256,7 @@ mod tests {
     case!(command::Resume, |_| command::Resume, Result::<(), Closed>::is_ok);
     case!(command::Fail, |_| command::Fail::new(1, "stale"), |was_open: &bool| *was_open);
     case!(command::Settled, |_| command::Settled { epoch: 1 }, |is_open: &bool| *is_open);
+    case!(command::Hold, |_| command::Hold(true), |()| true);
     case!(command::Status, |_| command::Status, |status: &Status| status.phase == Phase::Open);
     case!(command::Watch, |_| command::Watch, |watch: &Watch| watch.epoch() == 1);
     case!(command::Subscribe<E>, command::Subscribe, Result::<(), Closed>::is_ok);

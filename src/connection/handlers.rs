@@ -156,6 +156,15 @@ impl Execute<command::Settled> for Connection {
     }
 }
 
+impl Execute<command::Hold> for Connection {
+    type Answer = ();
+
+    fn execute(&mut self, hold: command::Hold) {
+        // What a release lets through is delivered later in this poll.
+        self.delivery.hold(hold.0);
+    }
+}
+
 impl Execute<command::Status> for Connection {
     type Answer = MessageResult<command::Status>;
 

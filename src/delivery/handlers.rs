@@ -1,5 +1,6 @@
 //! The registered recipients, and which of them the head of the queue has reached.
 
+use std::future;
 use std::mem;
 
 use actix::Recipient;
@@ -61,6 +62,19 @@ pub(super) struct Pending {
     pub(super) since: tokio::time::Instant,
     /// The registration that it was sent to, by index, and its kind.
     pub(super) to: (u32, KindSet),
+}
+
+impl Pending {
+    /// Creates an event of no kind, for no recipient, that is never taken out of its mailbox.
+    pub(super) fn held() -> Pending {
+        let since = tokio::time::Instant::now();
+        Pending { receipt: Box::pin(future::pending()), since, to: (u32::MAX, 0) }
+    }
+
+    /// Whether it is the one of [`held`](Pending::held).
+    pub(super) fn is_held(&self) -> bool {
+        self.to.1 == 0
+    }
 }
 
 impl Handlers {

@@ -52,6 +52,8 @@ pub(crate) struct Delivery {
     yielded: bool,
     /// The number of polls that ended so, which wraps around.
     yields: u8,
+    /// Whether delivery is held, by `command::Hold`. Then `pending` is a full mailbox that does not exist.
+    holds: bool,
     /// The event that is in a full mailbox. Nothing else is delivered before the handler has taken it.
     /// Dropping this takes the event back out of the mailbox, which is right only for a recipient that
     /// unsubscribes.
@@ -90,6 +92,22 @@ impl Delivery {
         self.handlers.add_from::<E>(target, self.queue.number());
     }
 
+    /// Holds delivery, as a full mailbox does, or releases it.
+    pub(crate) fn hold(&mut self, holds: bool) {
+        self.holds = holds;
+        match &self.pending {
+            None => self.pending = self.held(),
+            Some(pending) if pending.is_held() && !holds => self.pending = None,
+            // A mailbox is full: the hold begins when it is not any more.
+            Some(_) => {}
+        }
+    }
+
+    /// Returns what is pending once no mailbox is full.
+    fn held(&self) -> Option<Box<Pending>> {
+        self.holds.then(|| Box::new(Pending::held()))
+    }
+
     /// Returns the number of recipients.
     pub(crate) fn handler_count(&self) -> usize {
         self.handlers.count()
@@ -108,7 +126,7 @@ impl Delivery {
         };
         if self.pending.as_ref().is_some_and(|pending| pending.to == (at, E::BIT)) {
             // Takes the event back out of the full mailbox, and the other recipients go on.
-            self.pending = None;
+            self.pending = self.held();
         }
         if self.handlers.remove(at, E::BIT, &mut self.cursors) {
             self.move_pending(at);
@@ -255,7 +273,10 @@ impl Delivery {
                     self.shed();
                     return false;
                 }
-                self.pending = None;
+                self.pending = self.held();
+                if self.holds {
+                    continue;
+                }
             }
             if !self.step() {
                 return false;
