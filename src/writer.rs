@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::command::status::Unsent;
-use crate::command::{ReceiptEnd, Refusal, SendError};
+use crate::command::{ReceiptEnd, Refusal, SendError, SentFrames};
 use crate::error::{Error, Stage};
 use crate::proto::codec::Codec;
 use crate::proto::error::SendAfterClose;
@@ -44,6 +44,8 @@ pub(crate) struct Writer {
     /// The receipts of messages that have not left, oldest first, if there are any. There are no more than
     /// messages in the buffer and in the transport's.
     receipts: Option<Box<VecDeque<TrackedReceipt>>>,
+    /// The record of when frames left, if one is kept.
+    ledger: Option<Box<Ledger>>,
     /// The control frames in `buf`, boxed because there are seldom any.
     control: Option<Box<ControlFrames>>,
     /// How long the transport may accept nothing: `write_timeout`.
@@ -61,6 +63,16 @@ struct TrackedReceipt {
     receipt: ReceiptEnd,
     /// The epoch of this socket.
     epoch: u64,
+}
+
+/// The record of when frames left.
+#[derive(Default)]
+struct Ledger {
+    sent: SentFrames,
+    /// Frames that were queued since the last entry, beyond one for each message.
+    fragments: u64,
+    /// Control frames that were queued since the last entry.
+    control: u64,
 }
 
 /// How far the transport has come in the frames that it was given.
@@ -85,6 +97,8 @@ struct ControlFrames {
     unflushed: usize,
     /// The value of `queued` behind our Close frame, if it was queued.
     close_end: Option<u64>,
+    /// How many were queued since they were last counted for the figures.
+    uncounted: u32,
     /// The Pong that is owed while `frames` is full. A newer one replaces it.
     pong: Option<ControlPayload>,
 }
@@ -137,6 +151,7 @@ impl Writer {
             messages: 0,
             partial: None,
             receipts: None,
+            ledger: None,
             control: None,
             timeout,
             stall_timer: None,
@@ -167,6 +182,9 @@ impl Writer {
         }
         self.encode(|buf| codec.encode_data(payload, fragment, buf));
         self.messages += 1;
+        if let (Some(size), Some(ledger)) = (fragment, &mut self.ledger) {
+            ledger.fragments += (payload.len().div_ceil(size.max(1)) as u64).saturating_sub(1);
+        }
         Ok(())
     }
 
@@ -175,6 +193,27 @@ impl Writer {
         receipt.accept();
         let receipts = self.receipts.get_or_insert_default();
         receipts.push_back(TrackedReceipt { end: self.queued, receipt, epoch });
+    }
+
+    /// Records from now on when frames leave.
+    pub(crate) fn keep_ledger(&mut self) {
+        self.ledger.get_or_insert_default();
+    }
+
+    /// Returns the record of when frames left, if one is kept.
+    pub(crate) fn ledger(&self) -> Option<&SentFrames> {
+        self.ledger.as_ref().map(|ledger| &ledger.sent)
+    }
+
+    /// Whether control frames are on their way.
+    #[inline]
+    pub(crate) fn has_control(&self) -> bool {
+        self.control.is_some()
+    }
+
+    /// Returns how many control frames were queued since the last call.
+    pub(crate) fn take_uncounted_control(&mut self) -> u64 {
+        self.control.as_mut().map_or(0, |control| mem::take(&mut control.uncounted).into())
     }
 
     /// Queues a Ping, or a Pong that answers no Ping.
@@ -268,8 +307,8 @@ impl Writer {
         T: AsyncWrite + Unpin,
     {
         while !self.buf.is_empty() {
-            if self.has_receipt_to_flush() {
-                // The buffer may never run empty; a receipt is not to wait for that.
+            if self.must_flush_first() {
+                // The buffer may never run empty; a receipt and the record are not to wait for that.
                 match Pin::new(&mut *io).poll_flush(cx) {
                     Poll::Ready(flushed) => flushed.map_err(io_error)?,
                     Poll::Pending => return self.poll_stalled(cx),
@@ -325,13 +364,26 @@ impl Writer {
         let _ = Pin::new(io).poll_flush(&mut cx);
     }
 
-    /// Whether a message with a receipt is written and not flushed.
+    /// Whether what is written must be flushed before more is: a message with a receipt is among it, or it is
+    /// recorded when frames leave.
     #[inline]
-    fn has_receipt_to_flush(&self) -> bool {
-        self.receipts.as_ref().is_some_and(|receipts| {
-            receipts.front().is_some_and(|first| first.end <= self.written)
-                && self.flushed != self.written
-        })
+    fn must_flush_first(&self) -> bool {
+        let receipt = self.receipts.as_ref().and_then(|receipts| receipts.front());
+        self.flushed != self.written
+            && (self.ledger.is_some() || receipt.is_some_and(|first| first.end <= self.written))
+    }
+
+    /// Adds what has left since the last entry to the record.
+    #[cold]
+    fn record_sent(&mut self, messages: u64) {
+        let Some(ledger) = &mut self.ledger else {
+            return;
+        };
+        let data = messages + if messages > 0 { mem::take(&mut ledger.fragments) } else { 0 };
+        let control = mem::take(&mut ledger.control);
+        if data > 0 || control > 0 {
+            ledger.sent.push(Instant::now().into_std(), data, control);
+        }
     }
 
     /// Reports to the receipts of the messages that have left.
@@ -383,6 +435,10 @@ impl Writer {
         let control = self.control.get_or_insert_default();
         control.frames.push_back((self.queued, length));
         control.bytes += length;
+        control.uncounted += 1;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.control += 1;
+        }
     }
 
     /// Encodes the Pong that is owed, if there is one and room for it.
@@ -442,6 +498,7 @@ impl Writer {
     /// Notes that the transport has sent all that was written.
     fn record_flush(&mut self) {
         self.flushed = self.written;
+        let messages = self.messages;
         match &mut self.partial {
             Some(partial) if !self.buf.is_empty() => {
                 self.messages -= mem::take(&mut partial.written_messages);
@@ -460,6 +517,9 @@ impl Writer {
         if self.receipts.is_some() {
             self.report_written();
         }
+        if self.ledger.is_some() {
+            self.record_sent(messages - self.messages);
+        }
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
@@ -477,7 +537,10 @@ impl ControlFrames {
 
     /// Whether there is nothing to remember, once all is flushed.
     fn is_idle(&self) -> bool {
-        self.frames.is_empty() && self.pong.is_none() && self.close_end.is_none()
+        self.frames.is_empty()
+            && self.pong.is_none()
+            && self.close_end.is_none()
+            && self.uncounted == 0
     }
 
     /// Removes the frames that end within the first `written` bytes.

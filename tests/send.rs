@@ -548,3 +548,62 @@ async fn what_a_lost_socket_had_accepted_may_have_arrived_or_not() {
     let fate = tokio::time::timeout(10 * SECOND, receipt).await;
     assert_eq!(fate, Ok(Fate::Unknown));
 }
+
+#[actix::test]
+async fn the_ledger_says_how_many_frames_left_and_when() {
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(&server).ping_interval(None)).start().unwrap();
+    let handle = probe.next::<event::Open>().await.connection;
+    // Nothing is recorded before it is asked for.
+    connection.send(command::Send::text("early")).await.unwrap().unwrap();
+    server.next_message().await;
+    let sent = connection.send(command::Ledger).await.unwrap();
+    assert_eq!((sent.epoch, sent.entries.len()), (1, 0));
+    let begun = std::time::Instant::now();
+    for epoch in 1..=2 {
+        let batch = (0..10).map(|_| command::Send::text("x"));
+        handle.send(command::SendBatch::new(batch)).await.unwrap().unwrap();
+        handle.send(command::Send::fragments("fragments", 4)).await.unwrap().unwrap();
+        handle.send(command::Ping::default()).await.unwrap().unwrap();
+        probe.next::<event::Pong>().await;
+        let (sent, now) = (handle.send(command::Ledger).await.unwrap(), std::time::Instant::now());
+        assert_eq!((sent.epoch, sent.within(60 * SECOND, now)), (epoch, (13, 1)));
+        assert!(sent.entries.iter().all(|entry| begun <= entry.at && entry.at <= now));
+        assert_eq!(sent.within(SECOND, now + SECOND), (0, 0));
+        handle.send(command::Reconnect).await.unwrap().unwrap();
+        let closing = handle.send(command::Ledger).await.unwrap();
+        assert!(closing.epoch == epoch && closing.within(60 * SECOND, now).1 <= 2);
+        probe.next_where(|open: &event::Open| open.epoch == epoch + 1).await;
+        // The next socket has a record of its own.
+        assert!(handle.send(command::Ledger).await.unwrap().entries.is_empty());
+    }
+}
+
+#[actix::test]
+async fn the_figures_say_when_a_socket_opened_and_data_came_and_count_control_frames() {
+    let script = Script::accept().send_ping("one").expect_text("go").send_text("hi").send_pong("x");
+    let server = Server::start([script, Script::refuse(403)]);
+    let probe = Probe::new();
+    let builder = to(&server).ping_interval(None);
+    let watch = builder.watch();
+    assert_eq!(watch.figures().opened, None);
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Ping>().await;
+    let figures = connection.send(command::Status).await.unwrap().figures;
+    assert!(figures.opened.is_some() && figures.last_message.is_none(), "{figures:?}");
+    assert_eq!((figures.control_in, figures.control_out), (1, 1));
+    connection.send(command::Send::text("go")).await.unwrap().unwrap();
+    probe.next::<event::Pong>().await;
+    connection.send(command::Ping::default()).await.unwrap().unwrap();
+    probe.next::<event::Pong>().await;
+    let figures = watch.figures();
+    assert!(figures.last_message <= figures.opened && figures.last_message.is_some());
+    assert!(figures.last_byte <= figures.last_message, "{figures:?}");
+    // The server's Ping and two Pongs; our Pong and our Ping.
+    assert_eq!((figures.control_in, figures.control_out), (3, 2));
+    connection.send(command::Reconnect).await.unwrap().unwrap();
+    probe.stopped().await;
+    let figures = watch.figures();
+    assert_eq!((figures.opened, figures.control_in, figures.control_out), (None, 4, 3));
+}

@@ -9,6 +9,7 @@
 mod handle;
 mod receipt;
 mod send;
+mod sent;
 pub mod status;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub(crate) use crate::command::receipt::ReceiptEnd;
 pub use crate::command::receipt::{Fate, Receipt};
 pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
 pub(crate) use crate::command::send::{GiveBack, Refusal};
+pub use crate::command::sent::{SentAt, SentFrames};
 
 /// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers it is delivered as
 /// [`event::Pong`](crate::event::Pong), with the round-trip time.
@@ -224,6 +226,15 @@ pub struct Settled {
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Hold(pub bool);
+
+/// Asks when frames left on the open socket, control frames apart: for what keeps to a rate that the server
+/// sets, and has to count the Pongs and Pings too. The answer is a [`SentFrames`].
+///
+/// The record begins with the first of these commands, and from then on with each socket. Until then nothing
+/// is recorded.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "SentFrames")]
+pub struct Ledger;
 
 /// Asks for the state of the connection. The answer is a [`status::Status`].
 #[derive(Clone, Copy, Debug, Default, Message)]

@@ -274,6 +274,14 @@ pub struct Figures {
     pub attempts: u64,
     /// How long ago the last byte came.
     pub last_byte: Option<Duration>,
+    /// How long ago the last data message came.
+    pub last_message: Option<Duration>,
+    /// How long ago the open socket was opened; `None` while none is open.
+    pub opened: Option<Duration>,
+    /// Control frames read: Close, Ping and Pong.
+    pub control_in: u64,
+    /// Control frames queued for sending.
+    pub control_out: u64,
     /// How long ago our last ping was sent.
     pub last_ping: Option<Duration>,
     /// How long ago the last pong came.
@@ -328,6 +336,10 @@ pub(crate) enum Gauge {
     BytesOut,
     Attempts,
     LastByte,
+    LastMessage,
+    Opened,
+    ControlIn,
+    ControlOut,
     LastPing,
     LastPong,
     RoundTrip,
@@ -383,6 +395,10 @@ impl Watch {
             bytes_out: get(Gauge::BytesOut),
             attempts: get(Gauge::Attempts),
             last_byte: ago(Gauge::LastByte),
+            last_message: ago(Gauge::LastMessage),
+            opened: ago(Gauge::Opened),
+            control_in: get(Gauge::ControlIn),
+            control_out: get(Gauge::ControlOut),
             last_ping: ago(Gauge::LastPing),
             last_pong: ago(Gauge::LastPong),
             round_trip: get(Gauge::RoundTrip).checked_sub(1).map(Duration::from_nanos),
@@ -411,6 +427,12 @@ impl Watch {
     pub(crate) fn add(&self, gauge: Gauge, more: u64) {
         let figure = &self.gauges.figures[gauge as usize];
         figure.store(figure.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    /// Stores the value of another figure.
+    #[inline]
+    pub(crate) fn copy(&self, from: Gauge, to: Gauge) {
+        self.set(to, self.gauges.figures[from as usize].load(Relaxed));
     }
 
     /// Stores a moment.

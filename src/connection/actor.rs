@@ -58,6 +58,8 @@ pub struct Connection {
     pub(super) run_reply: Option<oneshot::Sender<Outcome>>,
     /// The replies to each `command::Close`, sent at the end of the run.
     pub(super) close_replies: Vec<ReplySlot<Outcome>>,
+    /// Whether sockets record when frames leave, since `command::Ledger` asked for it.
+    pub(super) keeps_ledger: bool,
     /// Limits for warnings that may repeat.
     pub(super) warnings: Warnings,
 }
@@ -121,6 +123,7 @@ impl Connection {
             activity: Activity::Idle,
             run_reply,
             close_replies: Vec::new(),
+            keeps_ledger: false,
             warnings: Warnings::default(),
         }
     }
@@ -229,7 +232,11 @@ impl Connection {
         let codec = traced(codec, self.source, epoch);
         let opening = Opening { at: now, handshake, attempts, outage };
         let shared: Weak<Shared<Item>> = Arc::downgrade(self.handle_queue.shared());
-        let live = Live::new(epoch, opening, link, leftover, codec, options, shared);
+        let mut live = Live::new(epoch, opening, link, leftover, codec, options, shared);
+        if self.keeps_ledger {
+            live.keep_ledger();
+        }
+        self.watch.stamp(Gauge::Opened, now.into_std());
         self.activity = Activity::Live(Box::new(live));
         self.carry_out(effects);
         let Some(open) = self.open_event() else {

@@ -43,6 +43,7 @@ macro_rules! command_table {
             Fail           push_boxed no_answer,
             Settled        push_boxed no_answer,
             Hold           push_boxed no_answer,
+            Ledger         push_boxed no_answer,
             Status         push_boxed no_answer,
             Watch          push_boxed no_answer,
             Subscribe<E>   push_boxed no_answer,
@@ -206,7 +207,7 @@ mod tests {
 
     use super::*;
     use crate::command::status::{Outcome, OutcomeKind, Phase, Status, Watch};
-    use crate::command::{Accepted, Closed, Command, SendError, Unsent};
+    use crate::command::{Accepted, Closed, Command, SendError, SentFrames, Unsent};
     use crate::event;
     use crate::testing::{Probe, Script, Server};
 
@@ -257,6 +258,7 @@ mod tests {
     case!(command::Fail, |_| command::Fail::new(1, "stale"), |was_open: &bool| *was_open);
     case!(command::Settled, |_| command::Settled { epoch: 1 }, |is_open: &bool| *is_open);
     case!(command::Hold, |_| command::Hold(true), |()| true);
+    case!(command::Ledger, |_| command::Ledger, |sent: &SentFrames| sent.epoch == 1);
     case!(command::Status, |_| command::Status, |status: &Status| status.phase == Phase::Open);
     case!(command::Watch, |_| command::Watch, |watch: &Watch| watch.epoch() == 1);
     case!(command::Subscribe<E>, command::Subscribe, Result::<(), Closed>::is_ok);

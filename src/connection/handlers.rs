@@ -4,7 +4,7 @@ use actix::MessageResult;
 use tokio::time::Instant;
 
 use crate::command::status::{Gauge, Outcome, Status};
-use crate::command::{self, Accepted, Closed, SendError, Unsent};
+use crate::command::{self, Accepted, Closed, SendError, SentFrames, Unsent};
 use crate::connection::actor::{Activity, Connection};
 use crate::connection::commands::Execute;
 use crate::connection::live::Live;
@@ -162,6 +162,23 @@ impl Execute<command::Hold> for Connection {
     fn execute(&mut self, hold: command::Hold) {
         // What a release lets through is delivered later in this poll.
         self.delivery.hold(hold.0);
+    }
+}
+
+impl Execute<command::Ledger> for Connection {
+    type Answer = MessageResult<command::Ledger>;
+
+    fn execute(&mut self, _: command::Ledger) -> Self::Answer {
+        self.keeps_ledger = true;
+        let sent = match &mut self.activity {
+            Activity::Live(live) => {
+                live.keep_ledger();
+                live.ledger()
+            }
+            _ => None,
+        };
+        let epoch = self.supervision.epoch();
+        MessageResult(sent.unwrap_or(SentFrames { epoch, ..SentFrames::default() }))
     }
 }
 

@@ -10,7 +10,7 @@ use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Supervised}
 use tokio::time::Instant;
 
 use crate::closure;
-use crate::command::status::Phase;
+use crate::command::status::{Gauge, Phase};
 use crate::connection::actor::{Activity, Connection};
 use crate::dial::Dialled;
 use crate::error::Error;
@@ -181,6 +181,7 @@ impl Connection {
         // First of all, so that nothing that follows can reach the old socket. It may hold a transport of the
         // application's.
         closure::drop_contained(live);
+        self.watch.set(Gauge::Opened, 0);
         self.lost(Loss::Socket { error, closure, unsent, opened }, now);
     }
 }

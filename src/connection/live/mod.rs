@@ -16,7 +16,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use crate::command::status::{Gauge, Handshake, SourceId, Unsent, Watch};
-use crate::command::{self, Refusal, SendError};
+use crate::command::{self, Refusal, SendError, SentFrames};
 use crate::delivery::Delivery;
 use crate::dial::Link;
 use crate::error::Error;
@@ -302,6 +302,17 @@ impl Live {
         self.silent = Some(Box::new(silent));
     }
 
+    /// Has the writer record when frames leave, from now on if it does not yet.
+    pub(super) fn keep_ledger(&mut self) {
+        self.writer.keep_ledger();
+    }
+
+    /// Returns when frames left, if that is recorded.
+    pub(super) fn ledger(&self) -> Option<SentFrames> {
+        let sent = self.writer.ledger()?.clone();
+        Some(SentFrames { epoch: self.epoch(), ..sent })
+    }
+
     /// Begins the closing handshake, or shortens the deadline of the one in progress.
     pub(super) fn close(&mut self, frame: Option<CloseFrame>, deadline: Duration, now: Instant) {
         if let Some(close) = self.session.close(frame) {
@@ -365,6 +376,9 @@ impl Live {
         self.answer_breach(to.delivery, cx);
         if self.codec.mask_keys_failed() {
             return Poll::Ready(SocketEnd::Failed(Error::Handler("`mask_key` panicked".into())));
+        }
+        if self.writer.has_control() {
+            to.watch.add(Gauge::ControlOut, self.writer.take_uncounted_control());
         }
         let before = self.writer.written();
         // Nothing follows a Close frame, and its deadline may pass in this poll.

@@ -413,9 +413,20 @@ impl Live {
         if !messages.is_empty() {
             self.signs.data.set(self.signs.byte.get());
             to.watch.add(Gauge::MessagesIn, messages.len() as u64);
+            self.record_message(to.watch);
             let received = self.signs.byte.get().into_std();
             let run = Run { source: to.source, epoch: self.epoch(), received, messages };
             to.delivery.push_run(run);
+        }
+    }
+
+    /// Records the time of data, which is that of the last byte.
+    #[inline]
+    fn record_message(&self, watch: &Watch) {
+        match self.has_read {
+            true => watch.copy(Gauge::LastByte, Gauge::LastMessage),
+            // It came with the reply to the upgrade.
+            false => watch.stamp(Gauge::LastMessage, self.signs.byte.get().into_std()),
         }
     }
 
@@ -427,6 +438,7 @@ impl Live {
             None => {}
         }
         let (source, epoch) = (to.source, self.epoch());
+        to.watch.add(Gauge::ControlIn, (!matches!(other, Incoming::Fragment(_))).into());
         match other {
             Incoming::Ping(payload) => to.delivery.push(event::Ping { source, epoch, payload }),
             Incoming::Pong(payload) => {
@@ -441,6 +453,7 @@ impl Live {
             Incoming::Fragment(fragment) => {
                 self.signs.data.set(self.signs.byte.get());
                 to.watch.add(Gauge::MessagesIn, fragment.fin.into());
+                self.record_message(to.watch);
                 let received = self.signs.byte.get().into_std();
                 to.delivery.push(event::Continuation { source, epoch, fragment, received });
             }
