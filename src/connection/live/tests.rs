@@ -1,16 +1,18 @@
 use std::future::poll_fn;
 use std::sync::Weak;
+use std::time::Duration;
 
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
 use crate::backoff::Reconnect;
-use crate::command::status::Timings;
+use crate::command::status::{Timings, Unsent};
 use crate::connection::actor::Item;
 use crate::connection::handle_queue::Shared;
 use crate::delivery::Handlers;
 use crate::dial::link::BaseTransport;
 use crate::headers::Headers;
+use crate::proto::session::By;
 
 /// An open socket over a pipe in memory, whose other end is the peer's. Nothing is delivered.
 struct Socket {
@@ -95,4 +97,16 @@ async fn bytes_after_a_close_are_not_kept() {
             assert_eq!(socket.live.inbox.len(), 0, "{bytes:x?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_without_patience_leaves_behind_what_was_queued_before_it() {
+    let mut socket = Socket::open();
+    // So much that writing would be put off for more.
+    let mut send = command::Send::binary(vec![7; 8 << 10]);
+    assert!(socket.live.send(&mut send).is_ok());
+    socket.live.close(None, Duration::ZERO, Instant::now());
+    assert!(matches!(socket.poll().await, Poll::Ready(None)));
+    let (closure, unsent) = socket.live.closure();
+    assert_eq!((closure.by, unsent), (By::Local, Unsent::default()));
 }
