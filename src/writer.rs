@@ -43,7 +43,7 @@ pub(crate) struct Writer {
     partial: Option<Box<PartialWrite>>,
     /// The receipts of messages that have not left, oldest first, if there are any. There are no more than
     /// messages in the buffer and in the transport's.
-    receipts: Option<Box<VecDeque<TrackedReceipt>>>,
+    receipts: Option<Box<Receipts>>,
     /// The record of when frames left, if one is kept.
     ledger: Option<Box<Ledger>>,
     /// The control frames in `buf`, boxed because there are seldom any.
@@ -55,6 +55,10 @@ pub(crate) struct Writer {
     /// The value of `queued` at the last call of `should_gather`.
     queued_before: u64,
 }
+
+/// The receipts of messages that have not left, oldest first.
+#[derive(Default)]
+struct Receipts(VecDeque<TrackedReceipt>);
 
 /// The receipt of a message that has not left.
 struct TrackedReceipt {
@@ -191,7 +195,7 @@ impl Writer {
     /// Has the receipt of the message that was queued last report when all of it has left.
     pub(crate) fn track(&mut self, mut receipt: ReceiptEnd, epoch: u64) {
         receipt.accept();
-        let receipts = self.receipts.get_or_insert_default();
+        let Receipts(receipts) = &mut **self.receipts.get_or_insert_default();
         receipts.push_back(TrackedReceipt { end: self.queued, receipt, epoch });
     }
 
@@ -368,7 +372,7 @@ impl Writer {
     /// recorded when frames leave.
     #[inline]
     fn must_flush_first(&self) -> bool {
-        let receipt = self.receipts.as_ref().and_then(|receipts| receipts.front());
+        let receipt = self.receipts.as_ref().and_then(|receipts| receipts.0.front());
         self.flushed != self.written
             && (self.ledger.is_some() || receipt.is_some_and(|first| first.end <= self.written))
     }
@@ -389,7 +393,7 @@ impl Writer {
     /// Reports to the receipts of the messages that have left.
     #[cold]
     fn report_written(&mut self) {
-        if let Some(receipts) = &mut self.receipts {
+        if let Some(Receipts(receipts)) = self.receipts.as_deref_mut() {
             while receipts.front().is_some_and(|first| first.end <= self.flushed)
                 && let Some(first) = receipts.pop_front()
             {
