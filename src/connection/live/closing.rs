@@ -54,7 +54,7 @@ impl Live {
 
     /// Sends what is queued and a Close frame, as far as the transport takes it at once: for a socket that is dropped
     /// with the tasks of its thread, and not polled again.
-    pub(super) fn close_now(&mut self, frame: CloseFrame) {
+    pub(in crate::connection) fn close_now(&mut self, frame: CloseFrame) {
         if let Some(close) = self.session.close(Some(frame)) {
             self.writer.queue_close(&mut self.codec, close);
         }
