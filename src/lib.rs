@@ -82,7 +82,9 @@ pub mod proto;
 #[cfg(feature = "client")]
 mod proxy;
 
-// Floor 2: what can fail, which servers are trusted, and the options of sockets.
+// Floor 2: what can fail, which servers are trusted, the options of sockets, and limits that connections share.
+#[cfg(feature = "client")]
+pub mod budget;
 #[cfg(feature = "client")]
 pub mod error;
 #[cfg(feature = "client")]
@@ -119,6 +121,8 @@ mod writer;
 pub mod connection;
 
 pub use crate::backoff::Reconnect;
+#[cfg(feature = "client")]
+pub use crate::budget::Budget;
 #[cfg(feature = "client")]
 pub use crate::command::Handle;
 #[cfg(feature = "client")]

@@ -19,7 +19,7 @@ mod source;
 /// The floors of the house, from below. A module names only modules of lower floors.
 const FLOORS: &[(u8, &[&str])] = &[
     (1, &["proto", "backoff", "headers", "proxy", "cookies", "closure"]),
-    (2, &["error", "socket", "tls"]),
+    (2, &["error", "socket", "tls", "budget"]),
     (3, &["command", "options"]),
     (4, &["event"]),
     (5, &["dial", "writer", "delivery", "pinger", "supervision", "testing"]),

@@ -41,3 +41,5 @@ mod schedule;
 pub use self::guards::{DialGuard, DialLimit, Guards};
 pub use self::policy::{Backoff, Exponential, Reconnect, default_reconnect, set_default_reconnect};
 pub use self::schedule::{Hint, Next, Schedule};
+#[cfg(feature = "client")]
+pub(crate) use self::{policy::MAX_DELAY, schedule::MAX_RETRY_AFTER};

@@ -363,7 +363,7 @@ fn random_delay(
 
 /// The longest delay of any policy. It also keeps the `Instant + Duration` of a timer from
 /// overflowing on the `Duration::MAX` of a user's policy.
-pub(super) const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// An iterator as a [`Backoff`]: a reset creates a new one.
 struct Delays<F, I: IntoIterator> {

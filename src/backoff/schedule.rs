@@ -195,7 +195,7 @@ impl Schedule {
 
 /// The longest time that a server's `Retry-After` is obeyed for: a wrong clock or unit there would
 /// keep the client away for long.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use derive_more::Display;
 
+use crate::budget::Limit;
 use crate::error::Error;
 use crate::headers::Headers;
 use crate::proto::close::{CloseCode, CloseFrame};
@@ -64,6 +65,33 @@ impl Phase {
         Phase::Waiting,
         Phase::Paused,
         Phase::Closed,
+    ];
+}
+
+/// What a connection in [`Phase::Waiting`] waits for.
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitCause {
+    /// The delay before the next dial: that of the policy, the server's `Retry-After`, or the connection's own
+    /// dial limit.
+    #[display("delay")]
+    Delay,
+    /// Handlers that are too slow: more than 32 events wait for them.
+    #[display("handlers")]
+    Handlers,
+    /// A [`Budget`](crate::Budget) that the connection shares with others.
+    #[display("budget: {_0}")]
+    Budget(Limit),
+}
+
+impl WaitCause {
+    const ALL: [WaitCause; 6] = [
+        WaitCause::Delay,
+        WaitCause::Handlers,
+        WaitCause::Budget(Limit::Dials),
+        WaitCause::Budget(Limit::Sockets),
+        WaitCause::Budget(Limit::RetryAfter),
+        WaitCause::Budget(Limit::Probe),
     ];
 }
 
@@ -238,6 +266,8 @@ pub struct Status {
     pub name: Option<Arc<str>>,
     /// What it is doing.
     pub phase: Phase,
+    /// What it waits for, in the phase `Waiting`.
+    pub waiting_for: Option<WaitCause>,
     /// The newest opened socket, from 1; 0 before the first.
     pub epoch: u64,
     /// The number of the newest dial since the last stable socket, from 1; 0 before the first.
@@ -272,6 +302,8 @@ pub struct Figures {
     pub bytes_out: u64,
     /// Dials made.
     pub attempts: u64,
+    /// Dials that waited for a [`Budget`](crate::Budget).
+    pub budget_waits: u64,
     /// How long ago the last byte came.
     pub last_byte: Option<Duration>,
     /// How long ago the last data message came.
@@ -324,6 +356,8 @@ struct Gauges {
     zero: Instant,
     /// The epoch in the upper 56 bits, the phase in the lowest byte: both change together.
     state: AtomicU64,
+    /// The place of the cause of a wait in `WaitCause::ALL`.
+    wait_cause: AtomicU8,
     figures: [AtomicU64; Gauge::COUNT],
 }
 
@@ -335,6 +369,7 @@ pub(crate) enum Gauge {
     MessagesOut,
     BytesOut,
     Attempts,
+    BudgetWaits,
     LastByte,
     LastMessage,
     Opened,
@@ -361,6 +396,7 @@ impl Watch {
         let gauges = Gauges {
             zero,
             state: AtomicU64::new(Phase::Waiting as u64),
+            wait_cause: AtomicU8::new(0),
             figures: Default::default(),
         };
         Watch { gauges: Arc::new(gauges) }
@@ -369,6 +405,12 @@ impl Watch {
     /// Returns what the connection is doing.
     pub fn phase(&self) -> Phase {
         Phase::ALL[usize::from(self.gauges.state.load(Relaxed) as u8)]
+    }
+
+    /// Returns what it waits for; `None` in any phase but [`Phase::Waiting`].
+    pub fn waiting_for(&self) -> Option<WaitCause> {
+        let cause = WaitCause::ALL[usize::from(self.gauges.wait_cause.load(Relaxed))];
+        (self.phase() == Phase::Waiting).then_some(cause)
     }
 
     /// Returns the epoch, which is the number of the newest opened socket, from 1; 0 before the first.
@@ -394,6 +436,7 @@ impl Watch {
             messages_out: get(Gauge::MessagesOut),
             bytes_out: get(Gauge::BytesOut),
             attempts: get(Gauge::Attempts),
+            budget_waits: get(Gauge::BudgetWaits),
             last_byte: ago(Gauge::LastByte),
             last_message: ago(Gauge::LastMessage),
             opened: ago(Gauge::Opened),
@@ -414,6 +457,11 @@ impl Watch {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.gauges.state.store((self.epoch() << 8) | phase as u64, Relaxed);
+    }
+
+    pub(crate) fn set_waiting_for(&self, cause: WaitCause) {
+        let place = WaitCause::ALL.iter().position(|other| *other == cause).unwrap_or_default();
+        self.gauges.wait_cause.store(place as u8, Relaxed);
     }
 
     pub(crate) fn set_epoch(&self, epoch: u64) {
@@ -483,6 +531,17 @@ mod tests {
             watch.set_phase(phase);
             assert_eq!(watch.phase(), phase);
         }
+    }
+
+    #[test]
+    fn the_cause_of_a_wait_is_that_of_a_connection_that_waits() {
+        let watch = Watch::new(Instant::now());
+        for cause in WaitCause::ALL {
+            watch.set_waiting_for(cause);
+            assert_eq!(watch.waiting_for(), Some(cause));
+        }
+        watch.set_phase(Phase::Open);
+        assert_eq!(watch.waiting_for(), None);
     }
 
     #[test]

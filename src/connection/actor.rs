@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::backoff::Schedule;
+use crate::budget::{Permit, Waiting};
 use crate::closure;
 use crate::command::status::{Gauge, Outcome, SourceId, Watch};
 use crate::command::{self, Closed, Handle, QueuedCommand, SendError};
@@ -54,6 +55,8 @@ pub struct Connection {
     pub(super) supervision: Supervision,
     /// What that state makes the task poll.
     pub(super) activity: Activity,
+    /// The permits of the dial that is under way or of the open socket, if there are budgets.
+    pub(super) permit: Option<Box<Permit>>,
     /// The reply to `ConnectionBuilder::run`, sent at the end of the run.
     pub(super) run_reply: Option<oneshot::Sender<Outcome>>,
     /// The replies to each `command::Close`, sent at the end of the run.
@@ -92,6 +95,8 @@ pub(super) enum Activity {
     DialNow,
     /// A dial begins when the timer fires.
     DialLater(Pin<Box<Sleep>>),
+    /// A dial begins when the budgets permit it.
+    AwaitPermit(Box<Waiting>),
     /// The one dial that is under way.
     Dialling(Pin<Box<dyn Future<Output = Dialled>>>),
     /// The open socket.
@@ -121,6 +126,7 @@ impl Connection {
             other_host: None,
             supervision: Supervision::new(source, options, schedule, Instant::now()),
             activity: Activity::Idle,
+            permit: None,
             run_reply,
             close_replies: Vec::new(),
             keeps_ledger: false,
@@ -166,6 +172,7 @@ impl Connection {
 
     /// Drops the dial that is under way, or the timer of the next one.
     fn cancel(&mut self) {
+        self.permit = None;
         // A dial holds futures of the application's.
         closure::drop_contained(mem::replace(&mut self.activity, Activity::Idle));
     }
@@ -195,7 +202,12 @@ impl Connection {
     pub(super) fn schedule_dial(&mut self) {
         // Without a runtime, which is gone where the system ends, a timer would panic.
         let has_runtime = tokio::runtime::Handle::try_current().is_ok();
-        self.activity = match self.supervision.next_dial().filter(|_| has_runtime) {
+        let next = self.supervision.next_dial().filter(|_| has_runtime);
+        if next == Some(Due::AtOnce) && matches!(self.activity, Activity::AwaitPermit(_)) {
+            // It keeps its place in the queue.
+            return;
+        }
+        self.activity = match next {
             None => Activity::Idle,
             Some(Due::AtOnce) => Activity::DialNow,
             Some(Due::At(at)) => Activity::DialLater(Box::pin(sleep_until(at))),
@@ -217,6 +229,9 @@ impl Connection {
 
     /// Makes the open socket of a dial that succeeded, and delivers its events.
     pub(super) fn opened(&mut self, opened: Opened) {
+        if let Some(permit) = &mut self.permit {
+            permit.opened();
+        }
         let handshake = opened.handshake;
         // The clock was read when the last stage ended, in this poll.
         let now = self.supervision.since() + handshake.timings.sum();
@@ -269,6 +284,7 @@ impl Connection {
 
     /// Reports a failed dial or an ended socket: the one way that every loss takes.
     pub(super) fn lost(&mut self, loss: Loss, now: Instant) {
+        self.end_permit(&loss);
         let effects = self.supervision.lost(loss, now, &mut rand::rng());
         self.carry_out(effects);
     }

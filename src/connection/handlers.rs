@@ -193,6 +193,7 @@ impl Execute<command::Status> for Connection {
             source: self.source,
             name: self.plan.options.name.clone(),
             phase: self.supervision.phase(),
+            waiting_for: self.watch.waiting_for(),
             epoch: self.supervision.epoch(),
             attempt: self.supervision.attempt(),
             since: now.duration_since(self.supervision.since()),

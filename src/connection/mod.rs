@@ -10,6 +10,7 @@ mod commands;
 mod handle_queue;
 mod handlers;
 mod live;
+mod permit;
 #[cfg(feature = "testing")]
 mod probed;
 mod pulse;

@@ -10,7 +10,7 @@ use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Supervised}
 use tokio::time::Instant;
 
 use crate::closure;
-use crate::command::status::{Gauge, Phase};
+use crate::command::status::{Gauge, Phase, WaitCause};
 use crate::connection::actor::{Activity, Connection};
 use crate::dial::Dialled;
 use crate::error::Error;
@@ -137,11 +137,23 @@ impl Connection {
                 // Handlers that fall behind get no further socket: the delivery wakes the task when
                 // they have caught up.
                 if self.delivery.events() > MAX_EVENTS_BEFORE_DIAL {
+                    self.watch.set_waiting_for(WaitCause::Handlers);
                     return Poll::Pending;
                 }
+                self.watch.set_waiting_for(WaitCause::Delay);
                 if let Activity::DialLater(timer) = &mut self.activity {
                     ready!(timer.as_mut().poll(task));
                 }
+                // Last of all, so that no permit is held while something else is waited for.
+                if self.awaits_permit() {
+                    return Poll::Ready(());
+                }
+                let effects = self.supervision.due(Instant::now());
+                self.carry_out(effects);
+                Poll::Ready(())
+            }
+            Activity::AwaitPermit(_) => {
+                ready!(self.poll_permit(task));
                 let effects = self.supervision.due(Instant::now());
                 self.carry_out(effects);
                 Poll::Ready(())

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::backoff::{DialGuard, Guards, Reconnect};
+use crate::budget::Budget;
 use crate::closure::Closure;
 use crate::error::{ConfigError, Error, Verdict};
 use crate::options::on_demand::OnDemand;
@@ -83,6 +84,8 @@ pub(crate) struct Options {
     pub(crate) stable_after: Duration,
     /// The limit of dials in any window of time.
     pub(crate) dial_limit: DialGuard,
+    /// The limits that the connection shares with others.
+    pub(crate) budgets: Arc<[Budget]>,
     /// How TLS verifies the server.
     pub(crate) tls: OnDemand<Tls>,
     /// The URL of the proxy that the application chose.
@@ -187,6 +190,7 @@ impl Options {
             max_attempts: None,
             stable_after: Duration::from_secs(10),
             dial_limit: DialGuard::default(),
+            budgets: Arc::default(),
             tls: OnDemand::default(),
             proxy: None,
             proxy_from_env: true,

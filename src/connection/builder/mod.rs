@@ -22,6 +22,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
+use crate::budget::Budget;
 use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::actor::Connection;
@@ -190,6 +191,19 @@ impl ConnectionBuilder {
     /// custom policy.
     pub fn dial_limit(mut self, limit: impl Into<Option<DialLimit>>) -> Self {
         self.options.dial_limit = limit.into().into();
+        self
+    }
+
+    /// Adds a budget: limits of dials and sockets that connections share, see [`Budget`]. If it is called more
+    /// than once, all of them hold. Default: none.
+    ///
+    /// A dial waits for its permits after the delay of the policy, and before `url_with` is called and
+    /// `connect_timeout` begins. It is in [`Phase::Waiting`](crate::Phase::Waiting) then, and
+    /// [`Status::waiting_for`](crate::Status::waiting_for) has the limit. `command::Reconnect` does not
+    /// shorten that wait; `Pause` and `Close` end it.
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        let budgets = self.options.budgets.iter().chain([budget]);
+        self.options.budgets = budgets.cloned().collect();
         self
     }
 
