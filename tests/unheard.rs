@@ -11,7 +11,7 @@ use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{Connection, Error, OutcomeKind, Phase, command, event};
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Level, Subscriber};
+use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt};
 
 /// The warnings and errors of this thread: level, text, and the field `unheard`.
@@ -19,10 +19,13 @@ use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt};
 struct Log(Arc<Mutex<Vec<[String; 3]>>>);
 
 impl Log {
-    fn start() -> (Log, DefaultGuard) {
+    fn start() -> (Log, (DefaultGuard, Dispatch)) {
         let log = Log::default();
         let subscriber = tracing_subscriber::registry().with(log.clone());
-        (log, tracing::subscriber::set_default(subscriber))
+        let guard = tracing::subscriber::set_default(subscriber);
+        // While there is one subscriber only, `tracing` asks that of the thread which comes by a record first, and
+        // takes "none", in another test's thread, for the answer of all.
+        (log, (guard, Dispatch::new(tracing_subscriber::registry())))
     }
 
     fn take(&self) -> Vec<[String; 3]> {

@@ -656,11 +656,11 @@ fn the_outcome_has_the_last_close_and_an_error_only_if_the_run_failed() {
     life.fail(status(503));
     life.open();
     life.apply("close");
-    let Loss::Socket { mut closure, error, unsent, opened } = life.broken() else { unreachable!() };
+    let Loss::Socket { mut closure, unsent, opened, .. } = life.broken() else { unreachable!() };
     (closure.code, closure.by, closure.clean) = (CloseCode::NORMAL, By::Local, true);
     let (code, reason) = (CloseCode::from(4001), ByteString::from_static("expired"));
     closure.peer = Some(Box::new(PeerClose { code, reason }));
-    let lost = Lost(life.lost(Loss::Socket { error, closure, unsent, opened }));
+    let lost = Lost(life.lost(Loss::Socket { error: None, closure, unsent, opened }));
     let outcome = lost.outcome();
     assert_eq!((outcome.kind, outcome.by), (OutcomeKind::Closed, By::Local));
     assert!(outcome.error.is_none() && lost.error().is_none(), "{outcome:?}");
