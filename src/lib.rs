@@ -120,6 +120,10 @@ mod writer;
 #[cfg(feature = "client")]
 pub mod connection;
 
+// Floor 7: many connections as one feed.
+#[cfg(feature = "client")]
+pub mod feed;
+
 pub use crate::backoff::Reconnect;
 #[cfg(feature = "client")]
 pub use crate::budget::Budget;

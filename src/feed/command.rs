@@ -1,0 +1,144 @@
+//! The commands of a feed, which its `Addr` takes. Always written with their module:
+//! `feed::command::Add`.
+
+use std::time::Duration;
+
+use actix::Message;
+
+use crate::feed::event::LineIs;
+use crate::feed::figures::Figures;
+use crate::feed::said::Refusal;
+use crate::feed::topic::{LineId, Topic};
+
+/// Adds topics to a feed.
+///
+/// Topics are counted: one that was added twice is subscribed once, and ends with its second removal.
+/// The answer names each topic, as soon as the venue has confirmed or refused it.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<(Topic, Answer)>")]
+pub struct Add {
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) within: Option<Duration>,
+}
+
+impl Add {
+    /// Creates the command for these topics.
+    pub fn new<N: Into<Topic>>(topics: impl IntoIterator<Item = N>) -> Add {
+        Add { topics: topics.into_iter().map(Into::into).collect(), within: None }
+    }
+
+    /// Sets how long the answer may take. Topics that are neither confirmed nor refused by then are
+    /// answered with [`Answer::Pending`], and stay wanted. Default: no limit.
+    pub fn within(mut self, time: Duration) -> Add {
+        self.within = Some(time);
+        self
+    }
+}
+
+/// Removes topics from a feed. The answer names each topic, as soon as the venue does not send it any more;
+/// no update of it is delivered after the command was accepted.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<(Topic, Answer)>")]
+pub struct Remove {
+    pub(crate) topics: Vec<Topic>,
+    pub(crate) within: Option<Duration>,
+}
+
+impl Remove {
+    /// Creates the command for these topics.
+    pub fn new<N: Into<Topic>>(topics: impl IntoIterator<Item = N>) -> Remove {
+        Remove { topics: topics.into_iter().map(Into::into).collect(), within: None }
+    }
+
+    /// Sets how long the answer may take. Topics that the venue still sends by then are answered with
+    /// [`Answer::Pending`]. Default: no limit.
+    pub fn within(mut self, time: Duration) -> Remove {
+        self.within = Some(time);
+        self
+    }
+}
+
+/// What became of a topic of [`Add`] or [`Remove`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The venue has confirmed the subscription.
+    Confirmed,
+    /// The venue has refused the subscription.
+    Refused(Refusal),
+    /// The topic is no longer wanted, and not subscribed.
+    Removed,
+    /// The topic is still wanted: it was added more often than it was removed.
+    Kept,
+    /// The time of the command is over.
+    Pending,
+    /// The feed is closed.
+    Closed,
+}
+
+/// Closes all lines and dials nothing until [`Resume`]. The topics stay wanted.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "()")]
+pub struct Pause;
+
+/// Ends a [`Pause`]. Without one it does nothing.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "()")]
+pub struct Resume;
+
+/// Closes the feed for good. The answer comes when every line has ended, at the latest after the deadline
+/// and 100 ms.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Close {
+    pub(crate) deadline: Duration,
+}
+
+impl Close {
+    /// Creates a close whose lines have this time for the closing handshake.
+    pub fn within(deadline: Duration) -> Close {
+        Close { deadline }
+    }
+}
+
+impl Default for Close {
+    /// Creates a close whose lines have 3 s for the closing handshake.
+    fn default() -> Close {
+        Close::within(Duration::from_secs(3))
+    }
+}
+
+/// Asks for the state of the feed.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "FeedStatus")]
+pub struct Status;
+
+/// The state of a feed at one moment.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct FeedStatus {
+    /// The lines, in the order of their shards.
+    pub lines: Vec<LineStatus>,
+    /// The figures of all shards together, also of those that have ended.
+    pub figures: Figures,
+    /// Why no line may dial any more, if the venue has refused the login for good.
+    pub refusal: Option<Refusal>,
+}
+
+/// The state of one line at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LineStatus {
+    /// The line.
+    pub line: LineId,
+    /// The newest opened socket; 0 before the first.
+    pub epoch: u64,
+    /// What it is doing.
+    pub state: LineIs,
+    /// The figures of its shard.
+    pub figures: Figures,
+    /// How long ago its last data came on this socket.
+    pub last_data: Option<Duration>,
+    /// Events that wait for the recipients.
+    pub queued: usize,
+}

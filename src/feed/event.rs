@@ -1,0 +1,259 @@
+//! The events of a feed, which are delivered to its recipients. Always written with their module:
+//! `feed::event::Update`.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::feed::figures::Figures;
+use crate::feed::said::Refusal;
+use crate::feed::sequence::Sequence;
+use crate::feed::topic::{LineId, Topic};
+
+/// One update of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Update<T> {
+    /// The line that brought it.
+    pub line: LineId,
+    /// The opened socket of that line, from 1.
+    pub epoch: u64,
+    /// The topic that it belongs to.
+    pub topic: Topic,
+    /// Its number.
+    pub sequence: Sequence,
+    /// Whether it is the whole state of the topic.
+    pub snapshot: bool,
+    /// The number of older updates of the topic that it replaces, because the recipient was too slow.
+    pub skipped: u64,
+    /// When its last byte was read.
+    pub received: Instant,
+    /// Its contents.
+    pub item: T,
+}
+
+/// All updates of one read in one envelope: the fast way. A [`Gap`], a [`TopicState`] or a [`LineState`]
+/// ends a batch, so that the order is always kept.
+#[derive(Clone, Debug)]
+pub struct Batch<T> {
+    updates: Arc<Vec<Update<T>>>,
+}
+
+impl<T> Batch<T> {
+    pub(crate) fn new(updates: Vec<Update<T>>) -> Batch<T> {
+        Batch { updates: Arc::new(updates) }
+    }
+}
+
+impl<T> Deref for Batch<T> {
+    type Target = [Update<T>];
+
+    fn deref(&self) -> &[Update<T>] {
+        &self.updates
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Batch<T> {
+    type Item = &'a Update<T>;
+    type IntoIter = std::slice::Iter<'a, Update<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.updates.iter()
+    }
+}
+
+/// Updates of a topic that no line brought.
+#[derive(Clone, Debug, PartialEq, Eq, actix::Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct Gap {
+    /// The line that it was noticed on.
+    pub line: LineId,
+    /// The opened socket of that line, from 1.
+    pub epoch: u64,
+    /// The topic; `None` if a number of the whole line is missing, which may be of any topic.
+    pub topic: Option<Topic>,
+    /// What is missing.
+    pub missing: Missing,
+    /// Why.
+    pub cause: GapCause,
+    /// When the last update before it was received, if there was one.
+    pub last_at: Option<Instant>,
+    /// When the first update after it was received, if there is one yet.
+    pub next_at: Option<Instant>,
+}
+
+/// The numbers that are missing in a [`Gap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Missing {
+    /// These numbers, both included.
+    Range {
+        /// The first missing number.
+        from: u64,
+        /// The last missing number.
+        to: u64,
+    },
+    /// What was between two updates, of unknown number.
+    Between {
+        /// The number of the last update before.
+        last: u64,
+        /// The number that the first update after names as the one before it.
+        next: u64,
+    },
+    /// Unknown: the topic has no numbers, or none of them is known yet.
+    Unknown,
+}
+
+/// Why updates are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GapCause {
+    /// No line carried the topic.
+    Outage,
+    /// The venue left them out.
+    Venue,
+    /// The recipients were too slow.
+    Overflow,
+}
+
+impl fmt::Display for GapCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            GapCause::Outage => "outage",
+            GapCause::Venue => "venue",
+            GapCause::Overflow => "overflow",
+        })
+    }
+}
+
+/// The state of a topic has changed.
+#[derive(Clone, Debug, PartialEq, Eq, actix::Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct TopicState {
+    /// The line that it changed on.
+    pub line: LineId,
+    /// The opened socket of that line, from 1.
+    pub epoch: u64,
+    /// The topic.
+    pub topic: Topic,
+    /// What it is now.
+    pub state: TopicIs,
+}
+
+/// The state of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicIs {
+    /// The venue has confirmed the subscription. Repeated in each session.
+    Confirmed,
+    /// The venue has refused the subscription. If not for good, it is asked for again, from 30 s on and at
+    /// most once in 10 min.
+    Refused(Refusal),
+    /// No data has come for longer than [`Silence`](crate::feed::Silence) allows.
+    Silent {
+        /// When the last data came, or when the topic was confirmed.
+        since: Instant,
+    },
+    /// Data has come again after a silence.
+    Fresh,
+}
+
+/// The state of a line has changed.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct LineState {
+    /// The line.
+    pub line: LineId,
+    /// The newest opened socket of the line; 0 before the first.
+    pub epoch: u64,
+    /// What it is now.
+    pub state: LineIs,
+}
+
+/// The state of a line.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LineIs {
+    /// It waits before it dials.
+    Waiting {
+        /// For what.
+        for_what: WaitFor,
+    },
+    /// It dials.
+    Dialling,
+    /// The socket is open, and the login not answered yet.
+    LoggingIn,
+    /// The login was accepted, and some topics are neither confirmed nor refused yet.
+    Subscribing {
+        /// The number of those topics.
+        left: usize,
+    },
+    /// Every wanted topic is confirmed or refused.
+    Active,
+    /// No topic of the line has brought data for half of [`Silence`](crate::feed::Silence)'s limit, and one
+    /// for all of it.
+    Silent {
+        /// When the last data came.
+        since: Instant,
+    },
+    /// The line is closing.
+    Draining,
+    /// The socket is lost, or a dial has failed.
+    Down {
+        /// Why; `None` if the feed itself closed it.
+        cause: Option<Cause>,
+    },
+}
+
+/// What a line waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitFor {
+    /// The delay of the reconnect policy.
+    Delay(Duration),
+    /// A [`Resume`](crate::feed::command::Resume).
+    Resume,
+}
+
+/// Why a line is down.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The connection failed.
+    Connection(Error),
+    /// The session failed: the venue refused the login, or left a question without an answer.
+    Session(Refusal),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Connection(err) => err.fmt(f),
+            Cause::Session(refusal) => refusal.fmt(f),
+        }
+    }
+}
+
+/// The feed has ended: the very last event, once.
+#[derive(Clone, Debug, actix::Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct Stopped {
+    /// Why no line may dial any more; `None` if the feed was closed.
+    pub refusal: Option<Refusal>,
+    /// The figures at the end.
+    pub figures: Figures,
+}
+
+impl<T: Send + 'static> actix::Message for Update<T> {
+    type Result = ();
+}
+
+impl<T: Send + 'static> actix::Message for Batch<T> {
+    type Result = ();
+}

@@ -1,0 +1,34 @@
+//! Many supervised connections as one market-data feed.
+//!
+//! A feed keeps *topics* subscribed. The application describes in a [`Dialect`] how a venue talks, and in
+//! [`Rules`] what it allows. The feed distributes the topics over as many connections as that takes, logs in,
+//! subscribes at the allowed rate, waits for acknowledgements, repeats all of that on every new socket, and
+//! delivers updates, gaps and the state of each topic.
+
+mod dialect;
+mod figures;
+mod request;
+mod rules;
+mod said;
+mod sequence;
+mod topic;
+
+pub mod command;
+pub mod event;
+
+use std::time::Duration;
+
+pub use crate::feed::dialect::{Attempt, Dial, Dialect, Failure};
+pub use crate::feed::figures::Figures;
+pub use crate::feed::request::Request;
+pub use crate::feed::rules::{Rules, Silence, Threads};
+pub use crate::feed::said::{Name, Notice, Refusal, Said, Which};
+pub use crate::feed::sequence::Sequence;
+pub use crate::feed::topic::{LineId, RequestId, ShardId, Topic};
+
+/// One second.
+pub const SECOND: Duration = Duration::from_secs(1);
+/// One minute.
+pub const MINUTE: Duration = Duration::from_secs(60);
+/// One hour.
+pub const HOUR: Duration = Duration::from_secs(3600);
