@@ -7,11 +7,15 @@
 
 mod dialect;
 mod figures;
+mod pace;
 mod request;
 mod rules;
 mod said;
 mod sequence;
+mod session;
+mod subscriptions;
 mod topic;
+mod topics;
 
 pub mod command;
 pub mod event;
