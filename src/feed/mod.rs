@@ -7,6 +7,7 @@
 
 mod dialect;
 mod figures;
+mod merge;
 mod pace;
 mod request;
 mod rules;

@@ -1,0 +1,109 @@
+//! What the merge knows of one line: how far it is in each topic, and how far behind the others.
+
+use std::time::Duration;
+
+use crate::feed::topics::Slot;
+
+/// One line, from the opening of its socket to the end.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// How far it is in each topic, by slot.
+    positions: Vec<Position>,
+    pub(super) lags: Lags,
+    /// Updates that it brought.
+    pub(super) updates: u64,
+    /// Updates that it brought first.
+    pub(super) firsts: u64,
+}
+
+/// How far a line is in one topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Position {
+    /// Whether it has brought the topic since its socket was opened.
+    pub(super) is_joined: bool,
+    /// Whether `start` and `next` are known.
+    pub(super) is_numbered: bool,
+    /// Whether no line carried the topic when this one joined, and it has brought nothing new yet.
+    pub(super) is_alone: bool,
+    /// Whether it joined while the venue began its numbers anew, so that it may still bring old ones.
+    pub(super) is_provisional: bool,
+    /// The generation of the numbers.
+    pub(super) generation: u32,
+    /// The first number that it brought.
+    pub(super) start: u64,
+    /// One more than the last number that it brought.
+    pub(super) next: u64,
+}
+
+impl Line {
+    pub(super) fn position(&self, slot: Slot) -> Position {
+        self.positions.get(slot as usize).copied().unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn position_mut(&mut self, slot: Slot) -> &mut Position {
+        let slot = slot as usize;
+        if slot >= self.positions.len() {
+            self.positions.resize(slot + 1, Position::default());
+        }
+        &mut self.positions[slot]
+    }
+
+    /// Forgets a topic that the line does not carry any more.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        if let Some(position) = self.positions.get_mut(slot as usize) {
+            *position = Position::default();
+        }
+    }
+}
+
+/// The lags of a line behind the first one to bring the same update: the newest 64.
+#[derive(Debug)]
+pub(super) struct Lags {
+    /// In microseconds.
+    samples: [u32; 64],
+    count: usize,
+}
+
+impl Default for Lags {
+    fn default() -> Lags {
+        Lags { samples: [0; 64], count: 0 }
+    }
+}
+
+impl Lags {
+    pub(super) fn push(&mut self, lag: Duration) {
+        self.samples[self.count % 64] = u32::try_from(lag.as_micros()).unwrap_or(u32::MAX);
+        self.count += 1;
+    }
+
+    /// Returns the lag that this share of the samples, in per cent, does not exceed; zero without samples.
+    pub(super) fn quantile(&self, percent: usize) -> Duration {
+        let count = self.count.min(64);
+        let mut sorted = self.samples;
+        let sorted = &mut sorted[..count];
+        sorted.sort_unstable();
+        let at = (count * percent).div_ceil(100).max(1) - 1;
+        Duration::from_micros(sorted.get(at).copied().unwrap_or_default().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_of_the_newest_samples() {
+        let mut lags = Lags::default();
+        assert_eq!(lags.quantile(99), Duration::ZERO);
+        lags.push(Duration::from_secs(5));
+        assert_eq!((lags.quantile(50), lags.quantile(99)), (lags.quantile(1), lags.quantile(100)));
+        for millis in 1..=64 {
+            lags.push(Duration::from_millis(millis));
+        }
+        assert_eq!(lags.quantile(50), Duration::from_millis(32));
+        assert_eq!(lags.quantile(99), Duration::from_millis(64));
+        lags.push(Duration::MAX);
+        assert_eq!(lags.quantile(100), Duration::from_micros(u32::MAX.into()));
+    }
+}

@@ -1,0 +1,755 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A merge, its clock, and what it delivers, in words.
+struct Life {
+    merge: Merge<String>,
+    now: Instant,
+}
+
+impl Life {
+    /// A merge with this number of open lines.
+    fn new(lines: u8) -> Life {
+        let (mut merge, now) = (Merge::new(), Instant::now());
+        (0..lines).for_each(|line| merge.open(line, now));
+        Life { merge, now }
+    }
+
+    /// Brings an update of topic 0, and returns what is delivered.
+    fn bring(&mut self, line: u8, sequence: Sequence) -> String {
+        self.bring_any(line, sequence, false)
+    }
+
+    fn snapshot(&mut self, line: u8, sequence: Sequence) -> String {
+        self.bring_any(line, sequence, true)
+    }
+
+    /// Brings the numbers of a contiguous topic, one after the other.
+    fn count(&mut self, line: u8, numbers: impl IntoIterator<Item = u64>) -> String {
+        let mut all = Vec::new();
+        for number in numbers {
+            all.push(self.bring(line, number_of(number)));
+        }
+        all.retain(|words| !words.is_empty());
+        all.join(", ")
+    }
+
+    fn bring_any(&mut self, line: u8, sequence: Sequence, snapshot: bool) -> String {
+        let item = match sequence.kind {
+            Numbers::Contiguous { first, last } if first < last => format!("{first}-{last}"),
+            _ => sequence.last().map_or("x".into(), |last| last.to_string()),
+        };
+        let item = if snapshot { format!("all to {item}") } else { item };
+        let brought = Brought { line, slot: 0, sequence, snapshot, bytes: 100, at: self.now };
+        let now = self.merge.take(&brought, item);
+        let rest = self.outputs();
+        [now.unwrap_or_default(), rest]
+            .into_iter()
+            .filter(|it| !it.is_empty())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    fn close(&mut self, line: u8) -> String {
+        self.merge.close(line, self.now);
+        self.outputs()
+    }
+
+    fn reopen(&mut self, line: u8) -> String {
+        self.merge.open(line, self.now);
+        self.outputs()
+    }
+
+    fn pass(&mut self, time: Duration) -> String {
+        self.now += time;
+        if self.merge.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.merge.handle_timeout(self.now);
+        }
+        self.outputs()
+    }
+
+    fn outputs(&mut self) -> String {
+        let mut words = Vec::new();
+        while let Some(output) = self.merge.poll_output() {
+            words.push(match output {
+                Output::Update(item) => item,
+                Output::Gap(Lost { missing, cause, .. }) => match missing {
+                    Missing::Range { from, to } => format!("gap {from}-{to} {cause}"),
+                    Missing::Between { last, next } => {
+                        format!("gap between {last} and {next} {cause}")
+                    }
+                    Missing::Unknown => format!("gap {cause}"),
+                },
+            });
+        }
+        words.join(", ")
+    }
+}
+
+fn number_of(number: u64) -> Sequence {
+    Sequence::contiguous(number, number)
+}
+
+#[test]
+fn one_line_delivers_in_order_and_reports_a_hole_at_once() {
+    let mut life = Life::new(1);
+    assert_eq!(life.count(0, 5..8), "5, 6, 7");
+    assert_eq!(life.bring(0, number_of(7)), "");
+    assert_eq!(life.bring(0, number_of(11)), "gap 8-10 venue, 11");
+    assert_eq!(life.bring(0, number_of(9)), "", "after its gap it is late");
+    assert_eq!(life.merge.dropped(), Dropped { duplicates: 1, late: 1 });
+    assert_eq!(life.bring(0, Sequence::contiguous(10, 12)), "10-12", "an overlap is delivered");
+    assert_eq!(life.bring(0, Sequence::contiguous(13, 15)), "13-15");
+    assert_eq!(life.merge.poll_timeout(), None);
+}
+
+#[test]
+fn chained_updates_name_the_one_before() {
+    let mut life = Life::new(1);
+    let chained = Sequence::chained;
+    assert_eq!(life.bring(0, chained(10, 20)), "20");
+    assert_eq!(life.bring(0, chained(20, 20)), "", "a sign of life");
+    assert_eq!(life.bring(0, chained(20, 35)), "35");
+    assert_eq!(life.bring(0, chained(40, 50)), "gap between 35 and 40 venue, 50");
+    assert_eq!(life.bring(0, chained(20, 35)), "");
+    // The venue begins anew: the link is whole, the number is lower.
+    assert_eq!(life.bring(0, chained(50, 3)), "3");
+    assert_eq!(life.bring(0, chained(3, 9)), "9");
+}
+
+#[test]
+fn after_an_outage_only_what_is_missing_is_reported() {
+    let mut life = Life::new(1);
+    life.count(0, 1..4);
+    life.close(0);
+    life.reopen(0);
+    assert_eq!(life.count(0, 2..6), "4, 5");
+    life.reopen(0);
+    assert_eq!(life.count(0, 9..11), "gap 6-8 outage, 9, 10");
+}
+
+#[test]
+fn without_numbers_an_outage_is_a_gap_of_unknown_size() {
+    for sequence in [Sequence::none, || Sequence::rising(0), || Sequence::id(0)] {
+        let mut life = Life::new(1);
+        let number = |number| match sequence().kind {
+            Numbers::Rising(_) => Sequence::rising(number),
+            Numbers::Id(_) => Sequence::id(number),
+            _ => sequence(),
+        };
+        let word = |n: u64| number(n).last().map_or("x".into(), |n| n.to_string());
+        assert_eq!(life.bring(0, number(4)), word(4));
+        life.reopen(0);
+        assert_eq!(life.bring(0, number(8)), format!("gap outage, {}", word(8)));
+        assert_eq!(life.bring(0, number(9)), word(9));
+    }
+}
+
+#[test]
+fn of_two_lines_the_first_delivers() {
+    let mut life = Life::new(2);
+    assert_eq!(life.count(0, 1..4), "1, 2, 3");
+    assert_eq!(life.count(1, 1..5), "4");
+    assert_eq!(life.count(0, 4..6), "5");
+    assert_eq!(life.merge.dropped(), Dropped { duplicates: 4, late: 0 });
+    assert_eq!(life.merge.firsts(0), Some((5, 4)));
+    assert_eq!(life.merge.firsts(1), Some((4, 1)));
+}
+
+#[test]
+fn a_hole_waits_for_the_line_behind() {
+    let mut life = Life::new(2);
+    life.count(0, 1..4);
+    life.count(1, 1..3);
+    assert_eq!(life.count(0, 6..8), "");
+    assert_eq!(life.bring(1, number_of(3)), "");
+    assert_eq!(life.bring(1, number_of(4)), "4");
+    assert_eq!(life.bring(1, number_of(5)), "5, 6, 7");
+    assert_eq!(life.count(1, 6..9), "8");
+    assert_eq!(life.merge.poll_timeout(), None);
+}
+
+#[test]
+fn a_hole_is_given_up_after_the_usual_lag_and_500_ms() {
+    let mut life = Life::new(2);
+    for number in 1..10 {
+        life.bring(0, number_of(number));
+        life.now += 200 * MILLI;
+        life.bring(1, number_of(number));
+    }
+    assert_eq!(life.merge.lag(1), Some((200 * MILLI, 200 * MILLI)));
+    assert_eq!(life.bring(0, number_of(12)), "");
+    life.now += 699 * MILLI;
+    assert_eq!(life.bring(0, number_of(13)), "");
+    assert_eq!(life.pass(MILLI), "gap 10-11 venue, 12, 13");
+    assert_eq!(life.bring(1, number_of(10)), "");
+    assert_eq!(life.merge.dropped().late, 1);
+}
+
+#[test]
+fn a_hole_that_no_line_can_fill_is_given_up_at_once() {
+    let hole = || {
+        let mut life = Life::new(2);
+        life.count(0, 1..4);
+        life.count(1, 1..4);
+        assert_eq!(life.bring(0, number_of(6)), "");
+        life
+    };
+    assert_eq!(hole().bring(1, number_of(6)), "gap 4-5 venue, 6", "the other has passed it");
+    assert_eq!(hole().close(1), "gap 4-5 venue, 6");
+    let mut life = hole();
+    life.merge.leave(1, 0, life.now);
+    assert_eq!(life.outputs(), "gap 4-5 venue, 6");
+    // The other one was lost before, and is back behind the hole.
+    let mut life = Life::new(2);
+    life.count(1, 1..4);
+    life.close(1);
+    assert_eq!(life.bring(0, number_of(6)), "gap 4-5 outage, 6");
+}
+
+#[test]
+fn a_line_that_does_not_carry_the_topic_is_not_waited_for() {
+    let mut life = Life::new(2);
+    life.count(0, 1..4);
+    assert_eq!(life.bring(0, number_of(6)), "gap 4-5 venue, 6");
+}
+
+#[test]
+fn a_new_line_in_front_waits_for_the_old_one_behind() {
+    let mut life = Life::new(1);
+    life.count(0, 1..4);
+    life.reopen(1);
+    assert_eq!(life.count(1, 6..8), "");
+    assert!(!life.merge.has_joined(1, 0), "two numbers are still on their way");
+    assert!(life.merge.has_joined(0, 0));
+    assert_eq!(life.count(0, 4..6), "4, 5, 6, 7");
+    assert!(life.merge.has_joined(1, 0));
+    assert_eq!(life.close(0), "");
+    assert_eq!(life.count(1, 8..10), "8, 9");
+}
+
+#[test]
+fn time_in_which_the_shard_did_not_read_does_not_count() {
+    let mut life = Life::new(2);
+    life.count(0, 1..4);
+    life.count(1, 1..4);
+    life.bring(0, number_of(6));
+    life.now += 20 * SECOND;
+    life.merge.resume(life.now);
+    assert_eq!(life.pass(499 * MILLI), "");
+    assert_eq!(life.pass(MILLI), "gap 4-5 venue, 6");
+}
+
+#[test]
+fn rising_numbers_are_delivered_if_they_are_newer() {
+    let mut life = Life::new(2);
+    let words: Vec<String> = [(0, 5), (1, 5), (1, 9), (0, 7), (0, 10)]
+        .map(|(line, n)| life.bring(line, Sequence::rising(n)))
+        .into();
+    assert_eq!(words, ["5", "", "9", "", "10"]);
+}
+
+#[test]
+fn ids_are_delivered_once_in_any_order() {
+    let mut life = Life::new(2);
+    let words: Vec<String> = [(0, 5), (1, 3), (1, 5), (0, 3), (0, 4)]
+        .map(|(line, n)| life.bring(line, Sequence::id(n)))
+        .into();
+    assert_eq!(words, ["5", "3", "", "", "4"]);
+}
+
+#[test]
+fn without_numbers_one_line_leads() {
+    let mut life = Life::new(2);
+    assert_eq!(life.bring(1, Sequence::none()), "x");
+    assert_eq!(life.bring(0, Sequence::none()), "");
+    assert_eq!(life.bring(1, Sequence::none()), "x");
+    life.close(1);
+    assert_eq!(life.bring(0, Sequence::none()), "x", "no outage: the other was there");
+    life.reopen(1);
+    assert_eq!(life.bring(1, Sequence::none()), "");
+}
+
+#[test]
+fn a_snapshot_of_a_topic_that_another_line_carries_only_joins() {
+    let mut life = Life::new(2);
+    assert_eq!(life.snapshot(0, number_of(3)), "all to 3");
+    assert_eq!(life.count(0, 4..6), "4, 5");
+    assert_eq!(life.snapshot(1, number_of(6)), "");
+    assert!(!life.merge.has_joined(1, 0), "6 is missing before it");
+    assert_eq!(life.bring(0, number_of(6)), "6");
+    assert!(life.merge.has_joined(1, 0));
+    assert_eq!(life.bring(1, number_of(7)), "7");
+}
+
+#[test]
+fn a_snapshot_after_an_outage_follows_its_gap() {
+    let mut life = Life::new(1);
+    life.snapshot(0, number_of(3));
+    life.count(0, 4..6);
+    life.reopen(0);
+    assert_eq!(life.snapshot(0, number_of(8)), "gap 6-8 outage, all to 8");
+    assert_eq!(life.count(0, 8..10), "9");
+    life.reopen(0);
+    assert_eq!(life.snapshot(0, number_of(9)), "all to 9", "nothing was missed");
+    life.reopen(0);
+    assert_eq!(life.snapshot(0, number_of(7)), "", "all after it was delivered already");
+    assert_eq!(life.count(0, 8..11), "10");
+    life.reopen(0);
+    assert_eq!(life.snapshot(0, Sequence::none()), "gap outage, all to x");
+    assert_eq!(life.count(0, 20..22), "20, 21", "the numbers begin where it says");
+}
+
+#[test]
+fn a_venue_that_begins_anew_is_followed() {
+    let mut life = Life::new(2);
+    life.count(0, 100..103);
+    life.count(1, 100..102);
+    assert_eq!(life.bring(0, number_of(1).restarted()), "1");
+    assert_eq!(life.bring(1, number_of(102)), "", "of the old numbers");
+    assert_eq!(life.bring(1, number_of(1).restarted()), "");
+    assert_eq!(life.count(1, 2..4), "2, 3");
+    assert_eq!(life.count(0, 2..5), "4");
+}
+
+#[test]
+fn a_line_that_comes_while_the_numbers_begin_anew_may_bring_old_ones() {
+    let start = || {
+        let mut life = Life::new(1);
+        life.count(0, 100..103);
+        life.bring(0, number_of(1).restarted());
+        life.reopen(1);
+        assert_eq!(life.bring(1, number_of(103)), "", "of the old numbers, for all that is known");
+        life
+    };
+    let mut life = start();
+    assert_eq!(life.bring(1, number_of(1).restarted()), "");
+    assert_eq!(life.bring(1, number_of(2)), "2");
+    let mut life = start();
+    life.now += 5 * SECOND;
+    life.count(0, 2..4);
+    assert_eq!(life.count(1, 3..5), "4", "after 5 s they are the new ones");
+    let mut life = start();
+    life.close(0);
+    assert_eq!(life.bring(1, number_of(4)), "gap 2-3 outage, 4", "the other one is gone");
+}
+
+#[test]
+fn a_venue_that_began_anew_while_the_line_was_away_is_noticed_in_5_s() {
+    for sequence in [number_of, Sequence::rising] {
+        let mut life = Life::new(1);
+        life.bring(0, sequence(100));
+        life.reopen(0);
+        for number in 1..6 {
+            assert_eq!(life.bring(0, sequence(number)), "");
+            life.now += SECOND;
+        }
+        assert_eq!(life.bring(0, sequence(6)), "gap outage, 6");
+        assert_eq!(life.bring(0, sequence(7)), "7");
+        life.now += 10 * SECOND;
+        assert_eq!(life.bring(0, sequence(5)), "", "a single old number is none");
+        assert_eq!(life.bring(0, sequence(8)), "8");
+    }
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let mut life = Life::new(2);
+    life.count(0, 1..4);
+    life.count(1, 1..4);
+    assert_eq!(life.count(0, 6..1030), "");
+    let words = life.bring(0, number_of(1030));
+    assert!(words.starts_with("gap 4-5 venue, 6, 7") && words.ends_with(" 1030"), "{words}");
+    // Of 16 topics with 1 MiB each.
+    let mut merge = Merge::new();
+    let now = Instant::now();
+    (0..2).for_each(|line| merge.open(line, now));
+    let bring = |merge: &mut Merge<()>, line, slot, number, bytes| {
+        let sequence = number_of(number);
+        let brought = Brought { line, slot, sequence, snapshot: false, bytes, at: now };
+        let taken = merge.take(&brought, ()).is_some();
+        let any = taken || merge.poll_output().is_some();
+        while merge.poll_output().is_some() {}
+        any
+    };
+    for slot in 0..17 {
+        assert!(bring(&mut merge, 0, slot, 1, 10) && !bring(&mut merge, 1, slot, 1, 10));
+        assert_eq!(bring(&mut merge, 0, slot, 3, 1 << 20), slot == 16, "{slot}");
+    }
+    assert!(bring(&mut merge, 0, 0, 4, 1), "more than 1 MiB of one topic");
+}
+
+#[test]
+fn a_topic_and_a_line_take_less_than_512_bytes() {
+    let size = size_of::<Topic<[u64; 16]>>() + size_of::<Position>();
+    assert!(size <= 256, "{size}");
+}
+
+#[test]
+fn numbers_at_the_end_of_their_range_are_harmless() {
+    let mut life = Life::new(1);
+    assert_eq!(life.bring(0, number_of(u64::MAX)), u64::MAX.to_string());
+    assert_eq!(life.bring(0, number_of(u64::MAX - 1)), "");
+    assert_eq!(life.bring(0, Sequence::chained(u64::MAX, u64::MAX)), "");
+    life.snapshot(0, number_of(u64::MAX));
+    life.bring(0, Sequence::contiguous(0, u64::MAX));
+    life.bring(0, Sequence::chained(0, u64::MAX));
+}
+
+/// Two lines of which one is always 200 ms behind, and the other is away for 1 s in each 10.
+#[test]
+fn a_line_that_is_away_leaves_no_gap_where_the_other_is_behind() {
+    let mut life = Life::new(2);
+    let (mut delivered, mut gaps) = (Vec::new(), 0);
+    let mut note = |words: String| {
+        for word in words.split(", ").filter(|word| !word.is_empty()) {
+            match word.parse::<u64>() {
+                Ok(number) => delivered.push(number),
+                Err(_) => gaps += 1,
+            }
+        }
+    };
+    for tick in 0u64..6_000 {
+        note(life.pass(10 * MILLI));
+        match tick % 1_000 {
+            900 => note(life.close(0)),
+            0 => note(life.reopen(0)),
+            _ => {}
+        }
+        if tick % 1_000 < 900 {
+            note(life.bring(0, number_of(tick)));
+        }
+        if let Some(number) = tick.checked_sub(20) {
+            note(life.bring(1, number_of(number)));
+        }
+    }
+    assert_eq!(gaps, 0);
+    assert!(delivered.is_sorted_by(|a, b| a + 1 == *b), "each once, in order");
+    assert!(delivered.len() > 5_900);
+}
+
+/// An update as the venue sends it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Sent {
+    topic: usize,
+    generation: u32,
+    first: u64,
+    last: u64,
+}
+
+/// What may happen. Lines and topics are taken modulo their number.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The venue sends an update of this many numbers.
+    Send {
+        topic: u8,
+        numbers: u8,
+    },
+    /// A line brings the next updates that it has not brought yet.
+    Bring {
+        line: u8,
+        topic: u8,
+        updates: u8,
+    },
+    /// The next update is lost on a line.
+    Lose {
+        line: u8,
+        topic: u8,
+    },
+    /// A line brings an update again.
+    Repeat {
+        line: u8,
+        topic: u8,
+    },
+    /// A line brings two updates in the wrong order.
+    Swap {
+        line: u8,
+        topic: u8,
+    },
+    /// The socket of a line ends, and perhaps the next one is open at once, with this many old updates.
+    Cut {
+        line: u8,
+        reopens: bool,
+        old: u8,
+    },
+    /// The venue begins the numbers of topic 1 anew.
+    Restart,
+    Pass(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let byte = any::<u8>;
+    prop_oneof![
+        8 => (byte(), 1u8..4).prop_map(|(topic, numbers)| Step::Send { topic, numbers }),
+        12 => (byte(), byte(), 1u8..4).prop_map(|(line, topic, updates)| Step::Bring { line, topic, updates }),
+        1 => (byte(), byte()).prop_map(|(line, topic)| Step::Lose { line, topic }),
+        1 => (byte(), byte()).prop_map(|(line, topic)| Step::Repeat { line, topic }),
+        1 => (byte(), byte()).prop_map(|(line, topic)| Step::Swap { line, topic }),
+        1 => (byte(), any::<bool>(), 0u8..4).prop_map(|(line, reopens, old)| Step::Cut { line, reopens, old }),
+        1 => prop::bool::weighted(0.1).prop_map(|restarts| if restarts { Step::Restart } else { Step::Pass(1) }),
+        3 => (1u16..400).prop_map(Step::Pass),
+    ]
+}
+
+/// A line as the reference sees it.
+#[derive(Clone, Copy, Default)]
+struct Leg {
+    is_open: bool,
+    /// The next update that it brings, by topic.
+    at: [usize; 2],
+    /// The generation that it brought last, since its socket is open.
+    generation: [Option<u32>; 2],
+    /// One more than the last number that it brought, since its socket is open.
+    next: [Option<u64>; 2],
+}
+
+/// The venue, the lines, and what was delivered.
+struct World {
+    merge: Merge<Sent>,
+    now: Instant,
+    sent: [Vec<Sent>; 2],
+    legs: Vec<Leg>,
+    /// The numbers that a line has brought, of topic 0, which never begins anew.
+    brought: std::collections::BTreeSet<u64>,
+    /// Whether sockets end. A line that comes back cannot know whether the numbers began anew meanwhile: then the order of
+    /// topic 1 is not checked.
+    has_cuts: bool,
+    /// The newest that was delivered or reported, by topic: generation, and one more than the last number.
+    at: [Option<(u32, u64)>; 2],
+}
+
+impl World {
+    fn new(lines: u8) -> World {
+        let (mut merge, now) = (Merge::new(), Instant::now());
+        (0..lines).for_each(|line| merge.open(line, now));
+        World {
+            merge,
+            now,
+            sent: Default::default(),
+            legs: vec![Leg { is_open: true, ..Leg::default() }; lines.into()],
+            brought: Default::default(),
+            has_cuts: true,
+            at: [None; 2],
+        }
+    }
+
+    fn apply(&mut self, step: Step) {
+        let lines = self.legs.len();
+        let place = |line: u8, topic: u8| (usize::from(line) % lines, usize::from(topic) % 2);
+        match step {
+            Step::Send { topic, numbers } => {
+                let topic = usize::from(topic) % 2;
+                let sent = &mut self.sent[topic];
+                let (generation, first) =
+                    sent.last().map_or((0, 10), |sent| (sent.generation, sent.last + 1));
+                let last = first + u64::from(numbers) - 1;
+                sent.push(Sent { topic, generation, first, last });
+            }
+            Step::Bring { line, topic, updates } => {
+                let (line, topic) = place(line, topic);
+                (0..updates).for_each(|_| self.bring(line, topic, 0, 1));
+            }
+            Step::Lose { line, topic } => {
+                let (line, topic) = place(line, topic);
+                let end = self.sent[topic].len();
+                self.legs[line].at[topic] = (self.legs[line].at[topic] + 1).min(end);
+            }
+            Step::Repeat { line, topic } => {
+                let (line, topic) = place(line, topic);
+                if self.legs[line].next[topic].is_some() {
+                    self.bring(line, topic, -1, 0);
+                }
+            }
+            Step::Swap { line, topic } => {
+                let (line, topic) = place(line, topic);
+                let at = self.legs[line].at[topic];
+                // Not across the beginning of new numbers, which do not say whether they are old.
+                let both = self.sent[topic].get(at).zip(self.sent[topic].get(at + 1));
+                if both.is_some_and(|(one, other)| one.generation == other.generation) {
+                    self.bring(line, topic, 1, 0);
+                    self.bring(line, topic, 0, 2);
+                }
+            }
+            Step::Cut { line, reopens, old } => {
+                let line = usize::from(line) % lines;
+                self.merge.close(line as u8, self.now);
+                self.legs[line] = Leg::default();
+                self.check();
+                if reopens {
+                    self.merge.open(line as u8, self.now);
+                    let at = [0, 1].map(|topic| self.sent[topic].len().saturating_sub(old.into()));
+                    self.legs[line] = Leg { is_open: true, at, ..Leg::default() };
+                    for topic in 0..2 {
+                        (0..old).for_each(|_| self.bring(line, topic, 0, 1));
+                    }
+                }
+            }
+            Step::Restart
+                if !self.has_cuts && self.sent[1].last().is_some_and(|it| it.generation > 0) => {}
+            Step::Restart => {
+                let generation = self.sent[1].last().map_or(0, |sent| sent.generation + 1);
+                self.sent[1].push(Sent { topic: 1, generation, first: 1, last: 1 });
+            }
+            Step::Pass(millis) => {
+                let end = self.now + Duration::from_millis(millis.into());
+                while let Some(at) = self.merge.poll_timeout().filter(|at| *at <= end) {
+                    self.now = self.now.max(at);
+                    self.merge.handle_timeout(self.now);
+                    self.check();
+                }
+                self.now = end;
+            }
+        }
+        self.check();
+    }
+
+    /// Lets a line bring the update that is `ahead` of its next one, and moves it by `steps`.
+    fn bring(&mut self, line: usize, topic: usize, ahead: isize, steps: usize) {
+        let leg = &mut self.legs[line];
+        let Some(at) = leg.at[topic].checked_add_signed(ahead).filter(|_| leg.is_open) else {
+            return;
+        };
+        let Some(&sent) = self.sent[topic].get(at) else { return };
+        leg.at[topic] += steps;
+        let before = leg.generation[topic];
+        leg.generation[topic] = before.max(Some(sent.generation));
+        leg.next[topic] = leg.next[topic].max(Some(sent.last + 1));
+        let mut sequence = Sequence::contiguous(sent.first, sent.last);
+        if before.is_some_and(|before| before < sent.generation) {
+            sequence = sequence.restarted();
+        }
+        if topic == 0 {
+            self.brought.extend(sent.first..=sent.last);
+        }
+        let (line, snapshot) = (line as u8, false);
+        let brought =
+            Brought { line, slot: topic as Slot, sequence, snapshot, bytes: 1, at: self.now };
+        if let Some(sent) = self.merge.take(&brought, sent) {
+            assert!(self.merge.outputs.is_empty());
+            self.delivered(sent);
+        }
+        self.check();
+    }
+
+    /// Each number once and in order, or in a gap.
+    fn delivered(&mut self, sent: Sent) {
+        let topic = sent.topic;
+        if let Some((generation, next)) = self.at[topic] {
+            let is_old = sent.generation < generation;
+            assert!(!is_old || topic == 1 && self.has_cuts, "{sent:?} is old");
+            let is_next = sent.first <= next && next <= sent.last;
+            assert!(
+                is_next || sent.generation > generation || topic == 1 && self.has_cuts,
+                "{sent:?} after {next}"
+            );
+        }
+        self.at[topic] = Some((sent.generation, sent.last + 1));
+    }
+
+    fn check(&mut self) {
+        while let Some(output) = self.merge.poll_output() {
+            match output {
+                Output::Update(sent) => self.delivered(sent),
+                Output::Gap(lost) => self.lost(lost),
+            }
+        }
+        // No hole is kept that no line can fill.
+        for slot in &self.merge.holes {
+            let deadline = self.merge.deadline(*slot).expect("a line is behind");
+            assert!(deadline > self.now);
+        }
+    }
+
+    fn lost(&mut self, lost: Lost) {
+        let Missing::Range { from, to } = lost.missing else {
+            assert_eq!((lost.missing, lost.slot), (Missing::Unknown, 1), "only after a restart");
+            return;
+        };
+        let at = self.at[lost.slot as usize];
+        let (generation, next) = at.expect("there is nothing to miss before the first");
+        let is_checked = lost.slot == 0 || !self.has_cuts;
+        assert!(from == next || !is_checked, "a gap from {from} behind what ends with {next}");
+        assert!(from <= to);
+        self.at[lost.slot as usize] = Some((generation, to + 1));
+        if lost.slot == 0 {
+            let known: Vec<_> = self.brought.range(from..=to).collect();
+            assert!(known.is_empty(), "{known:?} were brought, and reported as missing");
+            let behind = |leg: &Leg| leg.next[0].is_some_and(|next| next <= from);
+            let waited = self.now.duration_since(lost.next_at);
+            assert!(
+                waited >= PATIENCE || !self.legs.iter().any(behind),
+                "{from} to {to} is given up after {waited:?}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    /// Whatever the lines lose, repeat and mix up: each number is delivered once and in order, or reported as missing,
+    /// and only if no line has brought it or could still bring it in time.
+    #[test]
+    fn each_number_is_delivered_once_and_in_order_or_reported(
+        lines in 1u8..4,
+        has_cuts in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..500),
+    ) {
+        let mut world = World { has_cuts, ..World::new(lines) };
+        for step in steps.iter().filter(|step| has_cuts || !matches!(step, Step::Cut { .. })) {
+            world.apply(*step);
+        }
+        // In the end one line alone carries both topics, for longer than an unmarked restart takes to show.
+        for line in 0..lines {
+            world.apply(Step::Cut { line, reopens: line == 0, old: 0 });
+        }
+        for _ in 0..8 {
+            for topic in 0..2 {
+                world.apply(Step::Send { topic, numbers: 1 });
+                world.apply(Step::Bring { line: 0, topic, updates: 1 });
+            }
+            (0..5).for_each(|_| world.apply(Step::Pass(200)));
+        }
+        for topic in 0..2 {
+            let newest = world.sent[topic].last().map(|sent| (sent.generation, sent.last + 1));
+            prop_assert_eq!(world.at[topic], newest, "all is delivered in the end, of topic {}", topic);
+        }
+    }
+
+    /// A line is replaced by another one that has joined: nothing is lost or doubled, however far apart they are.
+    #[test]
+    fn a_hand_over_to_a_line_that_has_joined_loses_nothing(
+        old_lag in 0usize..30,
+        new_lag in 0usize..30,
+        opens in 40usize..60,
+        burst in 1usize..4,
+    ) {
+        let mut world = World::new(2);
+        world.apply(Step::Cut { line: 1, reopens: false, old: 0 });
+        for tick in 0..200 {
+            if tick == opens {
+                world.apply(Step::Cut { line: 1, reopens: true, old: new_lag.min(3) as u8 });
+                world.legs[1].at[0] = tick - new_lag;
+            }
+            world.apply(Step::Send { topic: 0, numbers: 1 });
+            for (line, lag) in [(0, old_lag), (1, new_lag)] {
+                if (tick + 1).is_multiple_of(burst) || tick == 199 {
+                    while world.legs[line].is_open && world.legs[line].at[0] + lag <= tick {
+                        world.bring(line, 0, 0, 1);
+                    }
+                }
+            }
+            if world.legs[0].is_open && world.merge.has_joined(1, 0) {
+                world.apply(Step::Cut { line: 0, reopens: false, old: 0 });
+            }
+            world.apply(Step::Pass(1));
+        }
+        prop_assert!(!world.legs[0].is_open, "the new line has joined");
+        prop_assert_eq!(world.merge.topics[0].reported, None);
+        prop_assert_eq!(world.at[0].unwrap().1 + new_lag as u64, 210);
+    }
+}
