@@ -14,6 +14,7 @@ mod rules;
 mod said;
 mod sequence;
 mod session;
+mod silence;
 mod subscriptions;
 mod topic;
 mod topics;
