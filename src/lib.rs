@@ -46,6 +46,7 @@
 //!   and what is different from `WebSocketApp`.
 //! - [`event`]: the messages that handlers receive. [`command`]: the messages that a connection
 //!   receives.
+//! - [`feed`]: many connections as one market-data feed.
 //! - [`Error::verdict`]: after which failures it connects again. [`backoff`]: when.
 //! - [`proto`]: the protocol as plain values, also usable without this client.
 //!
@@ -67,9 +68,10 @@
 //! [guide]: https://docs.rs/crate/actix-ws-client/latest/source/docs/guide.md
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The programs in the README and in the guide are compiled with the documentation tests.
+// The programs in the README, in the guide and in the page on feeds are compiled with the documentation tests.
 #![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../README.md"))]
 #![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../docs/guide.md"))]
+#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../docs/feed.md"))]
 
 // Floor 1: values and policies.
 pub mod backoff;

@@ -211,3 +211,19 @@ fn prepared_socket_speaks_over_pipes_and_unix_sockets() {
 fn testing_holds_its_assertions() {
     assert_eq!(run("testing").matches("ok: ").count(), 2);
 }
+
+#[test]
+fn feed_keeps_its_topics_over_a_lost_socket() {
+    let text = run("feed");
+    let first = "the exchange drops its connection\n";
+    let (before, after) = text.split_once(first).expect("two lives");
+    for topic in ["trade.BTC-USD", "trade.ETH-USD", "trade.SOL-USD"] {
+        for life in [before, after] {
+            let confirmed = format!("{topic} is Confirmed\n");
+            in_order(life, &[&confirmed, &format!("{topic} ")]);
+        }
+        assert!(after.contains(&format!("{topic} lacks Range {{ from: ")), "{text}");
+    }
+    assert_eq!(text.matches("trade.GONE is Refused(").count(), 1, "{text}");
+    in_order(&text, &["added trade.SOL-USD: Confirmed\n", first, first, "closed: "]);
+}

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -38,12 +37,18 @@ pub struct Update<T> {
 /// ends a batch, so that the order is always kept.
 #[derive(Clone, Debug)]
 pub struct Batch<T> {
-    updates: Arc<Vec<Update<T>>>,
+    updates: Vec<Update<T>>,
 }
 
 impl<T> Batch<T> {
     pub(crate) fn new(updates: Vec<Update<T>>) -> Batch<T> {
-        Batch { updates: Arc::new(updates) }
+        Batch { updates }
+    }
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Batch<T> {
+        Batch::new(Vec::new())
     }
 }
 
@@ -52,6 +57,15 @@ impl<T> Deref for Batch<T> {
 
     fn deref(&self) -> &[Update<T>] {
         &self.updates
+    }
+}
+
+impl<T> IntoIterator for Batch<T> {
+    type Item = Update<T>;
+    type IntoIter = std::vec::IntoIter<Update<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.updates.into_iter()
     }
 }
 

@@ -5,17 +5,28 @@
 //! subscribes at the allowed rate, waits for acknowledgements, repeats all of that on every new socket, and
 //! delivers updates, gaps and the state of each topic.
 
+mod actor;
+mod assignment;
+mod builder;
 mod dialect;
 mod figures;
+mod intake;
+mod line;
+#[allow(dead_code, reason = "what only several lines and a holding shard need")]
 mod merge;
+mod outlet;
 mod pace;
+mod recipients;
 mod request;
 mod rules;
 mod said;
 mod sequence;
 mod session;
+mod shard;
+#[allow(dead_code, reason = "what only a holding shard needs")]
 mod silence;
 mod subscriptions;
+mod threads;
 mod topic;
 mod topics;
 
@@ -24,8 +35,11 @@ pub mod event;
 
 use std::time::Duration;
 
+pub use crate::feed::actor::Feed;
+pub use crate::feed::builder::Builder;
 pub use crate::feed::dialect::{Attempt, Dial, Dialect, Failure};
 pub use crate::feed::figures::Figures;
+pub use crate::feed::recipients::Event;
 pub use crate::feed::request::Request;
 pub use crate::feed::rules::{Rules, Silence, Threads};
 pub use crate::feed::said::{Name, Notice, Refusal, Said, Which};

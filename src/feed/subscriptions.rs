@@ -401,7 +401,8 @@ impl Subscriptions {
 
     /// Whether a request may be due.
     pub(crate) fn is_due(&self) -> bool {
-        !self.is_blocked && !(self.queue.is_empty() && self.groups.is_empty())
+        let has_work = !self.queue.is_empty() || !self.groups.is_empty();
+        has_work && !self.is_blocked
     }
 
     /// Whether the venue has confirmed a topic.

@@ -1,0 +1,221 @@
+//! Building and starting a feed.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Recipient};
+
+use crate::connection::ConnectionBuilder;
+use crate::error::ConfigError;
+use crate::feed::actor::{Feed, Parts, Spawn};
+use crate::feed::dialect::{Attempt, Dial, DialMaker, Dialect, Failure};
+use crate::feed::event::{Batch, Gap, TopicState, Update};
+use crate::feed::line::{self, Customize, LinePlan};
+use crate::feed::recipients::{Event, Recipients};
+use crate::feed::rules::{Rules, Silence, Threads};
+use crate::feed::shard::Shard;
+use crate::feed::threads::OwnThreads;
+use crate::feed::topic::Topic;
+
+/// The options and recipients of a feed that is not started yet. Made by [`Feed::builder`].
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder<D: Dialect> {
+    make: DialMaker<D>,
+    rules: Rules,
+    customize: Customize,
+    silence: Option<Silence>,
+    threads: Threads,
+    topics: Vec<Topic>,
+    recipients: Recipients<D::Item>,
+}
+
+impl<T: Clone + Send + 'static> Feed<T> {
+    /// Creates the builder of a feed from an async closure that makes each dial: the dialect of the session,
+    /// and where to dial.
+    ///
+    /// The closure runs before each dial, within `connect_timeout`, on the thread of the line. Its error is
+    /// retried as the policy says, unless it is [`Failure::for_good`].
+    ///
+    /// ```
+    /// use actix_ws_client::feed::{Dialect, Feed, Request, RequestId, Said, Topic};
+    /// # use actix_ws_client::View;
+    /// # struct Venue { token: String }
+    /// # impl Dialect for Venue {
+    /// #     type Item = f64;
+    /// #     fn subscribe(&mut self, _: RequestId, _: &[Topic]) -> Request { Request::text("") }
+    /// #     fn read<'m>(&mut self, _: View<'m>) -> Said<'m, f64> { Said::Nothing }
+    /// # }
+    /// # async fn token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    ///
+    /// const URLS: [&str; 2] = ["wss://a.example/ws", "wss://b.example/ws"];
+    ///
+    /// let builder = Feed::builder(async |attempt| {
+    ///     Ok(Venue { token: token().await? }.at(attempt.pick(&URLS)))
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn builder<D, F>(make: F) -> Builder<D>
+    where
+        D: Dialect<Item = T>,
+        F: AsyncFn(Attempt) -> Result<Dial<D>, Failure> + Send + Sync + 'static,
+    {
+        let make = Arc::new(make);
+        let make: DialMaker<D> = Arc::new(move |attempt| {
+            let make = make.clone();
+            Box::pin(async move { make(attempt).await })
+        });
+        Builder {
+            make,
+            rules: Rules::default(),
+            customize: Arc::new(|builder| builder),
+            silence: None,
+            threads: Threads::default(),
+            topics: Vec::new(),
+            recipients: Recipients::default(),
+        }
+    }
+}
+
+impl<D: Dialect> Builder<D> {
+    /// Sets what the venue allows. Default: [`Rules::default`], no limits.
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Sets a closure that sets options of each line's connection: TLS, proxy, pings, limits. Default: none.
+    /// It must not set what the feed sets itself: URL, header lines and recipients.
+    ///
+    /// Other defaults than those of a single connection: messages of up to 64 MiB are accepted, and a Close
+    /// with 1008 or 1009 is retried, after the longest delay of the policy.
+    pub fn connection(
+        mut self,
+        options: impl Fn(ConnectionBuilder) -> ConnectionBuilder + Send + Sync + 'static,
+    ) -> Self {
+        self.customize = Arc::new(options);
+        self
+    }
+
+    /// Sets how long a topic may bring no data, and what follows. Default: no limit.
+    pub fn silence(mut self, silence: Silence) -> Self {
+        self.silence = Some(silence);
+        self
+    }
+
+    /// Sets the threads that the lines live on. Default: one of the feed's own.
+    pub fn threads(mut self, threads: Threads) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Adds topics. Further ones can be added while the feed runs, by
+    /// [`command::Add`](crate::feed::command::Add).
+    pub fn topics<N: Into<Topic>>(mut self, topics: impl IntoIterator<Item = N>) -> Self {
+        self.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Registers an actor for updates, gaps and states of topics.
+    ///
+    /// The feed keeps the actor alive until `Stopped` was delivered. If the actor keeps the feed's `Addr` in
+    /// turn, neither ever ends: let it keep a `WeakAddr`.
+    pub fn handler<A>(mut self, addr: &Addr<A>) -> Self
+    where
+        A: Actor + Handler<Update<D::Item>> + Handler<Gap> + Handler<TopicState>,
+        A::Context: ToEnvelope<A, Update<D::Item>> + ToEnvelope<A, Gap> + ToEnvelope<A, TopicState>,
+    {
+        self.recipients.add_addr(addr);
+        self.on::<Update<D::Item>>(addr.clone().recipient())
+    }
+
+    /// Registers an actor as [`handler`](Builder::handler) does, for all updates of one read at once: the
+    /// fast way.
+    pub fn batch_handler<A>(mut self, addr: &Addr<A>) -> Self
+    where
+        A: Actor + Handler<Batch<D::Item>> + Handler<Gap> + Handler<TopicState>,
+        A::Context: ToEnvelope<A, Batch<D::Item>> + ToEnvelope<A, Gap> + ToEnvelope<A, TopicState>,
+    {
+        self.recipients.add_addr(addr);
+        self.on::<Batch<D::Item>>(addr.clone().recipient())
+    }
+
+    /// Registers a recipient of one kind of event.
+    pub fn on<M: Event<D::Item>>(mut self, recipient: Recipient<M>) -> Self {
+        self.recipients.add(recipient);
+        self
+    }
+
+    /// Starts the feed. It lives until the last clone of its address is dropped.
+    ///
+    /// # Errors
+    /// An option that cannot be, by its name; [`ConfigError::NoRuntime`] for [`Threads::Own`] outside an
+    /// actix `System`, and for [`Threads::Here`] outside a `System` or a tokio `LocalSet`.
+    #[must_use = "a feed whose last address is dropped closes"]
+    pub fn start(self) -> Result<Addr<Feed<D::Item>>, ConfigError> {
+        self.rules.check()?;
+        if self.silence.as_ref().is_some_and(|silence| silence.limit.is_zero()) {
+            return Err(ConfigError::option("silence", "the limit must be above zero"));
+        }
+        let is_refused = Arc::default();
+        line::builder(&self.customize, Arc::clone(&is_refused)).check()?;
+        let threads = match self.threads {
+            Threads::Own(0) => return Err(ConfigError::option("threads", "must be above zero")),
+            Threads::Own(count) => Some(OwnThreads::start(count)?),
+            Threads::Here => None,
+        };
+        let mut seen = HashSet::new();
+        let mut topics = self.topics;
+        topics.retain(|topic| seen.insert(topic.clone()));
+        let topics_per_line = self.rules.topics_per_line;
+        let rules = Arc::new(self.rules);
+        let plan = LinePlan { make: self.make, customize: self.customize, rules, is_refused };
+        let stopped = self.recipients.stopped.clone();
+        let handles = threads.as_ref().map(|threads| threads.handles().to_vec());
+        let first = handles.as_ref().and_then(|handles| handles.first().cloned());
+        let spawn =
+            spawner(Arc::new(plan), self.recipients, self.silence, handles.unwrap_or_default());
+        let feed = Feed::new(Parts { topics_per_line, spawn, stopped, topics, threads });
+        match first {
+            Some(thread) => Ok(Feed::start_in_arbiter(&thread, move |_| feed)),
+            None => start_here(feed),
+        }
+    }
+}
+
+/// Returns what starts a shard: on one thread after the other, or on the current one if there are none.
+fn spawner<D: Dialect>(
+    plan: Arc<LinePlan<D>>,
+    recipients: Recipients<D::Item>,
+    silence: Option<Silence>,
+    threads: Vec<actix_rt::ArbiterHandle>,
+) -> Spawn {
+    Box::new(move |id, feed| {
+        let (plan, recipients, silence) = (plan.clone(), recipients.clone(), silence.clone());
+        let shard = move || Shard::new(id, plan, recipients, silence, feed);
+        match threads.get(id.0 as usize % threads.len().max(1)) {
+            Some(thread) => Shard::start_in_arbiter(thread, move |_| shard()).recipient(),
+            None => shard().start().recipient(),
+        }
+    })
+}
+
+fn start_here<T: Clone + Send + 'static>(feed: Feed<T>) -> Result<Addr<Feed<T>>, ConfigError> {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(ConfigError::NoRuntime);
+    }
+    // tokio has no way to ask for a `LocalSet`: spawning panics where there is none.
+    catch_unwind(AssertUnwindSafe(|| feed.start())).map_err(|_| ConfigError::NoRuntime)
+}
+
+impl<D: Dialect> fmt::Debug for Builder<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("rules", &self.rules)
+            .field("threads", &self.threads)
+            .field("topics", &self.topics.len())
+            .finish_non_exhaustive()
+    }
+}

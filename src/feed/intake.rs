@@ -1,0 +1,275 @@
+//! What the sessions of a shard say, on its way to the recipients: judged, counted, and answered to those who
+//! wait for it.
+
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use crate::feed::command::Answer;
+use crate::feed::event::{Gap, GapCause, LineIs, LineState, Missing, TopicIs, TopicState, Update};
+use crate::feed::figures::Figures;
+use crate::feed::merge::{Brought, Lost, Merge, Output};
+use crate::feed::outlet::Outlet;
+use crate::feed::recipients::Recipients;
+use crate::feed::rules::Silence;
+use crate::feed::session::{Data, Sink};
+use crate::feed::silence::{Finding, Silences};
+use crate::feed::subscriptions::Change;
+use crate::feed::topic::{LineId, Topic};
+use crate::feed::topics::{Slot, Topics};
+
+/// The state of a shard apart from its topics and lines.
+pub(crate) struct Intake<T: Clone + Send + 'static> {
+    pub(crate) outlet: Outlet<T>,
+    merge: Merge<Update<T>>,
+    /// `None` if no limit is set.
+    silences: Option<Silences>,
+    /// Whether a silent line has brought data again.
+    has_line_ended_silence: bool,
+    /// The callers that wait for an answer, by slot.
+    waiting: Vec<Vec<Waiter>>,
+    /// Topics that have left since the feed was last notified.
+    left: Vec<Topic>,
+    figures: Figures,
+}
+
+/// A caller that waits for what becomes of a topic.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    /// Whether it has added the topic, not removed it.
+    pub(crate) added: bool,
+    pub(crate) reply: oneshot::Sender<Answer>,
+}
+
+/// An intake for what one read brought.
+pub(crate) struct Reading<'a, T: Clone + Send + 'static> {
+    pub(crate) intake: &'a mut Intake<T>,
+    pub(crate) line: LineId,
+    pub(crate) epoch: u64,
+    pub(crate) received: Instant,
+    /// The size of the message.
+    pub(crate) bytes: usize,
+    /// Whether this session has warned of an unwanted topic.
+    pub(crate) has_warned: &'a mut bool,
+}
+
+impl<T: Clone + Send + 'static> Intake<T> {
+    pub(crate) fn new(
+        recipients: Recipients<T>,
+        silence: Option<Silence>,
+        now: Instant,
+    ) -> Intake<T> {
+        Intake {
+            outlet: Outlet::new(recipients),
+            merge: Merge::new(),
+            silences: silence.map(|rule| Silences::new(rule, now)),
+            has_line_ended_silence: false,
+            waiting: Vec::new(),
+            left: Vec::new(),
+            figures: Figures::default(),
+        }
+    }
+
+    /// Registers a caller that waits for what becomes of a topic.
+    pub(crate) fn wait(&mut self, slot: Slot, waiter: Waiter) {
+        let waiting = slot_of(&mut self.waiting, slot);
+        // Callers that were cancelled leave here, so that their number stays bounded by that of callers.
+        waiting.retain(|waiter| !waiter.reply.is_closed());
+        waiting.push(waiter);
+    }
+
+    /// Answers the callers that wait for a topic.
+    pub(crate) fn answer(&mut self, slot: Slot, added: bool, answer: &Answer) {
+        let waiting = slot_of(&mut self.waiting, slot);
+        for waiter in waiting.extract_if(.., |waiter| waiter.added == added) {
+            // The caller may have been dropped: cancelled.
+            let _ = waiter.reply.send(answer.clone());
+        }
+    }
+
+    /// Notes that a line has opened a socket.
+    pub(crate) fn open(&mut self, line: LineId, now: Instant) {
+        self.merge.open(line.line, now);
+        self.silences.iter_mut().for_each(|silences| silences.open(line.line, now));
+    }
+
+    /// Notes that the socket of the only line has ended.
+    pub(crate) fn close(&mut self, line: LineId, epoch: u64, topics: &Topics, now: Instant) {
+        self.merge.close(line.line, now);
+        self.pass_outputs(line, epoch, topics);
+        if let Some(silences) = &mut self.silences {
+            silences.close(line.line);
+            topics.iter().for_each(|(_, slot)| silences.ended(slot));
+        }
+    }
+
+    /// Gives up holes, and judges silence.
+    pub(crate) fn handle_timeout(
+        &mut self,
+        line: LineId,
+        epoch: u64,
+        topics: &Topics,
+        now: Instant,
+    ) {
+        if self.merge.poll_timeout().is_some_and(|at| at <= now) {
+            self.merge.handle_timeout(now);
+            self.pass_outputs(line, epoch, topics);
+        }
+        if let Some(silences) = &mut self.silences {
+            silences.handle_timeout(now, SystemTime::now());
+        }
+    }
+
+    /// Returns the next silence, after it was reported if it concerns a topic.
+    pub(crate) fn poll_finding(
+        &mut self,
+        line: LineId,
+        epoch: u64,
+        topics: &Topics,
+    ) -> Option<Finding> {
+        let finding = self.silences.as_mut()?.poll()?;
+        if let Finding::Topic { slot, since, is_new: true, .. } = finding {
+            let (topic, state) = (topics.topic(slot).clone(), TopicIs::Silent { since });
+            self.outlet.push_topic(TopicState { line, epoch, topic, state });
+        }
+        Some(finding)
+    }
+
+    /// Returns when `handle_timeout` is to be called next.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let silence = self.silences.as_ref().and_then(Silences::poll_timeout);
+        [self.merge.poll_timeout(), silence].into_iter().flatten().min()
+    }
+
+    /// Returns whether a silent line has brought data again since the last call.
+    pub(crate) fn take_line_ended_silence(&mut self) -> bool {
+        std::mem::take(&mut self.has_line_ended_silence)
+    }
+
+    /// Queues what the merge has decided to deliver.
+    fn pass_outputs(&mut self, line: LineId, epoch: u64, topics: &Topics) {
+        while let Some(output) = self.merge.poll_output() {
+            match output {
+                Output::Update(update) => self.deliver(update),
+                Output::Gap(Lost { slot, missing, cause, last_at, next_at, .. }) => {
+                    self.figures.gaps += 1;
+                    let (topic, next_at) = (Some(topics.topic(slot).clone()), Some(next_at));
+                    let gap = Gap { line, epoch, topic, missing, cause, last_at, next_at };
+                    self.outlet.push_gap(gap);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, update: Update<T>) {
+        self.figures.delivered += 1;
+        self.outlet.push_update(update);
+    }
+
+    /// Releases a topic that is neither wanted nor on a server.
+    pub(crate) fn release(&mut self, slot: Slot, topics: &mut Topics) {
+        if let Some(topic) = topics.release(slot) {
+            self.answer(slot, false, &Answer::Removed);
+            self.answer(slot, true, &Answer::Removed);
+            self.merge.remove(slot);
+            self.silences.iter_mut().for_each(|silences| silences.remove(slot));
+            self.left.push(topic);
+        }
+    }
+
+    /// Returns the topics that have left since the last call.
+    pub(crate) fn take_left(&mut self) -> Vec<Topic> {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Queues the state of a line.
+    pub(crate) fn push_line(&mut self, line: LineId, epoch: u64, state: LineIs) {
+        self.outlet.push_line(LineState { line, epoch, state });
+    }
+
+    /// Returns the counts, without those of topics and requests.
+    pub(crate) fn figures(&self) -> Figures {
+        let dropped = self.merge.dropped();
+        Figures {
+            gaps: self.figures.gaps + self.outlet.gaps(),
+            duplicates: dropped.duplicates,
+            late: dropped.late,
+            ..self.figures
+        }
+    }
+}
+
+impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
+    #[inline]
+    fn data(&mut self, data: Data<T>, topics: &Topics) {
+        let Data { slot, sequence, snapshot, item } = data;
+        let Reading { line, epoch, received, bytes, .. } = *self;
+        let intake = &mut *self.intake;
+        if let Some(silences) = &mut intake.silences {
+            let ended = silences.data(line.line, slot, received);
+            intake.has_line_ended_silence |= ended.line;
+            if ended.topic {
+                let (topic, state) = (topics.topic(slot).clone(), TopicIs::Fresh);
+                intake.outlet.push_topic(TopicState { line, epoch, topic, state });
+            }
+        }
+        let (topic, skipped) = (topics.topic(slot).clone(), 0);
+        let update = Update { line, epoch, topic, sequence, snapshot, skipped, received, item };
+        let brought = Brought { line: line.line, slot, sequence, snapshot, bytes, at: received };
+        if let Some(update) = intake.merge.take(&brought, update) {
+            intake.deliver(update);
+        }
+        intake.pass_outputs(line, epoch, topics);
+    }
+
+    fn change(&mut self, change: Change, topics: &mut Topics) {
+        let (line, epoch) = (self.line, self.epoch);
+        let intake = &mut *self.intake;
+        let (slot, state) = match change {
+            Change::Confirmed(slot) => {
+                let now = self.received;
+                intake.silences.iter_mut().for_each(|silences| silences.confirmed(slot, now));
+                intake.answer(slot, true, &Answer::Confirmed);
+                (slot, TopicIs::Confirmed)
+            }
+            Change::Refused(slot, refusal) => {
+                intake.answer(slot, true, &Answer::Refused(refusal.clone()));
+                (slot, TopicIs::Refused(refusal))
+            }
+            Change::Filtered(slot) => return intake.answer(slot, false, &Answer::Removed),
+            Change::Left(slot) => return intake.release(slot, topics),
+        };
+        let topic = topics.topic(slot).clone();
+        intake.outlet.push_topic(TopicState { line, epoch, topic, state });
+    }
+
+    fn missing(&mut self, from: u64, to: u64) {
+        self.intake.figures.gaps += 1;
+        self.intake.outlet.push_gap(Gap {
+            line: self.line,
+            epoch: self.epoch,
+            topic: None,
+            missing: Missing::Range { from, to },
+            cause: GapCause::Venue,
+            last_at: None,
+            next_at: Some(self.received),
+        });
+    }
+
+    fn unwanted(&mut self, topic: &str, is_known: bool) {
+        self.intake.figures.unwanted += 1;
+        if !is_known && !std::mem::replace(self.has_warned, true) {
+            tracing::warn!(line = %self.line, topic, "data of a topic that is not wanted is dropped");
+        }
+    }
+}
+
+/// Returns the entry of a slot in a table that grows as needed.
+fn slot_of<V: Default>(table: &mut Vec<V>, slot: Slot) -> &mut V {
+    let at = slot as usize;
+    if table.len() <= at {
+        table.resize_with(at + 1, V::default);
+    }
+    &mut table[at]
+}

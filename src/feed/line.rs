@@ -1,0 +1,472 @@
+//! One line of a shard: a supervised connection, and the session of its open socket.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+
+use crate::backoff::{Guards, Hint, Next, Schedule, default_reconnect};
+use crate::command::status::{Phase, SourceId, Watch};
+use crate::command::{self, Handle};
+use crate::connection::{Connection, ConnectionBuilder};
+use crate::error::{ConfigError, Error, Verdict};
+use crate::feed::dialect::{Attempt, Dial, DialMaker, Dialect, Failure};
+use crate::feed::event::{Cause, LineIs, WaitFor};
+use crate::feed::intake::{Intake, Reading};
+use crate::feed::rules::Rules;
+use crate::feed::said::Refusal;
+use crate::feed::session::{Failed, Progress, Session};
+use crate::feed::silence::{Action, Finding};
+use crate::feed::topic::LineId;
+use crate::feed::topics::Topics;
+use crate::proto::codec::Limits;
+use crate::{event, options};
+
+/// What all lines of a feed have in common.
+pub(crate) struct LinePlan<D> {
+    pub(crate) make: DialMaker<D>,
+    pub(crate) customize: Customize,
+    pub(crate) rules: Arc<Rules>,
+    /// Whether the venue has refused the login for good, on whichever line: no dial begins any more.
+    pub(crate) is_refused: Arc<AtomicBool>,
+}
+
+/// The closure of `Builder::connection`.
+pub(crate) type Customize = Arc<dyn Fn(ConnectionBuilder) -> ConnectionBuilder + Send + Sync>;
+
+/// One line.
+pub(crate) struct Line<D: Dialect> {
+    pub(crate) id: LineId,
+    pub(crate) source: SourceId,
+    pub(crate) epoch: u64,
+    connection: Addr<Connection>,
+    watch: Watch,
+    plan: Arc<LinePlan<D>>,
+    made: Arc<Made<D>>,
+    open: Option<Open<D>>,
+    /// What was last reported.
+    state: LineIs,
+    /// Why the open socket is about to end.
+    cause: Option<Cause>,
+    /// The delays after sessions that failed. Begun anew when one becomes active.
+    schedule: Schedule,
+    /// When the connection is resumed after a session that failed.
+    resume_at: Option<Instant>,
+    /// Whether the feed is paused.
+    is_paused: bool,
+}
+
+/// The session of the open socket. All that lives as long as the socket is in here.
+struct Open<D> {
+    epoch: u64,
+    session: Session,
+    dialect: D,
+    handle: Handle,
+    has_warned: bool,
+    last_data: Option<Instant>,
+}
+
+/// What the closure of `Feed::builder` made for the dial that is under way. `url_with` and `headers_with`
+/// need closures that are `Sync`, so it is under a lock, but only the line's thread takes it.
+struct Made<D>(Mutex<MadeState<D>>);
+
+struct MadeState<D> {
+    dial: Option<Dial<D>>,
+    /// The failure of the closure, if it is final.
+    failure: Option<Failure>,
+}
+
+/// The URL that the builder checks. Each dial has one of its own, from the application's closure.
+const PLACEHOLDER: &str = "wss://feed.invalid/";
+/// The limit of a message, in bytes: snapshots of order books are large.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// Makes the builder of a line, without what belongs to one line alone.
+pub(crate) fn builder(customize: &Customize, is_refused: Arc<AtomicBool>) -> ConnectionBuilder {
+    let judge = move |err: &Error| match err {
+        _ if is_refused.load(Ordering::Relaxed) => Verdict::Stop,
+        // A venue closes with 1008 where a rate was exceeded, and with 1009 where a frame was too large: a
+        // feed that gave up would be wrong, and one that came back at once would be banned.
+        Error::Closed(Some(frame)) if matches!(frame.code().value(), 1008 | 1009) => {
+            Verdict::Retry { at_least: None, from_cap: true }
+        }
+        other => other.verdict(),
+    };
+    let limits = Limits { frame: MAX_MESSAGE, message: MAX_MESSAGE, ..Limits::default() };
+    customize(Connection::builder(PLACEHOLDER).limits(limits).retry_if(judge))
+}
+
+impl<D: Dialect> Line<D> {
+    /// Starts a line on this thread. `register` adds the recipients of the connection's events.
+    pub(crate) fn start(
+        id: LineId,
+        plan: Arc<LinePlan<D>>,
+        register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
+    ) -> Result<Line<D>, ConfigError> {
+        let made = Arc::new(Made(Mutex::new(MadeState { dial: None, failure: None })));
+        let builder = builder(&plan.customize, plan.is_refused.clone()).name(format!("line {id}"));
+        let builder = with_maker(builder, id, &plan, &made);
+        let (source, watch) = (builder.source(), builder.watch());
+        let connection = register(builder).start()?;
+        Ok(Line {
+            id,
+            source,
+            epoch: 0,
+            connection,
+            watch,
+            plan,
+            made,
+            open: None,
+            state: LineIs::Down { cause: None },
+            cause: None,
+            schedule: new_schedule(),
+            resume_at: None,
+            is_paused: false,
+        })
+    }
+
+    /// Begins the session of a socket.
+    pub(crate) fn handle_open(
+        &mut self,
+        open: &event::Open,
+        topics: &Topics,
+        intake: &mut Intake<D::Item>,
+        now: Instant,
+    ) {
+        self.epoch = open.epoch;
+        self.cause = None;
+        let Some(dial) = self.made.lock().dial.take() else { return };
+        intake.open(self.id, now);
+        let session = Session::new(self.plan.rules.clone(), dial.heartbeat_every, topics, now);
+        self.open = Some(Open {
+            epoch: open.epoch,
+            session,
+            dialect: dial.dialect,
+            handle: open.connection.clone(),
+            has_warned: false,
+            last_data: None,
+        });
+    }
+
+    /// Reads the messages of a batch. Returns a refusal if the dialect panicked.
+    pub(crate) fn handle_batch(
+        &mut self,
+        batch: &event::Batch,
+        topics: &mut Topics,
+        intake: &mut Intake<D::Item>,
+    ) -> Result<(), Refusal> {
+        let line = self.id;
+        let Some(open) = self.open.as_mut().filter(|open| open.epoch == batch.epoch) else {
+            return Ok(());
+        };
+        let (epoch, received) = (batch.epoch, batch.received);
+        open.last_data = Some(received);
+        let Open { session, dialect, has_warned, .. } = open;
+        let mut reading = Reading { intake, line, epoch, received, bytes: 0, has_warned };
+        guarded(|| {
+            for view in batch.iter() {
+                reading.bytes = view.len();
+                let said = dialect.read(view);
+                session.handle_message::<D>(said, received, topics, &mut reading);
+            }
+        })
+    }
+
+    /// Counts a Ping or Pong that the connection sent.
+    pub(crate) fn handle_control(&mut self, now: Instant) {
+        if let Some(open) = &mut self.open {
+            open.session.handle_control(now);
+        }
+    }
+
+    /// Notes a failure of the connection. Returns a refusal if no further dial makes sense.
+    pub(crate) fn handle_error(
+        &mut self,
+        error: &event::Error,
+        intake: &mut Intake<D::Item>,
+    ) -> Option<Refusal> {
+        let failure = self.made.lock().failure.take();
+        let cause = Cause::Connection(error.error.clone());
+        if self.open.is_some() {
+            self.cause = Some(cause);
+        } else {
+            self.report(LineIs::Down { cause: Some(cause) }, intake);
+            self.wait(error.next, intake);
+        }
+        failure.map(|failure| Refusal::for_good(failure.reason))
+    }
+
+    /// Ends the session of a socket.
+    pub(crate) fn handle_close(
+        &mut self,
+        close: &event::Close,
+        topics: &mut Topics,
+        intake: &mut Intake<D::Item>,
+    ) {
+        let is_by_peer = close.by == crate::proto::session::By::Remote;
+        let frame = || crate::proto::close::CloseFrame::new(close.code, close.reason.clone()).ok();
+        let by_peer = is_by_peer.then(|| Cause::Connection(Error::Closed(frame())));
+        let cause = self.cause.take().or(by_peer);
+        self.open = None;
+        intake.close(self.id, close.epoch, topics, now());
+        let unwanted: Vec<_> =
+            topics.iter().map(|(_, slot)| slot).filter(|slot| !topics.is_wanted(*slot)).collect();
+        unwanted.into_iter().for_each(|slot| intake.release(slot, topics));
+        self.report(LineIs::Down { cause }, intake);
+        self.wait(close.next, intake);
+    }
+
+    /// Notes a phase of the connection that no other event shows.
+    pub(crate) fn handle_state(&mut self, state: &event::State, intake: &mut Intake<D::Item>) {
+        match state.phase {
+            Phase::Connecting => self.report(LineIs::Dialling, intake),
+            Phase::Closing => self.report(LineIs::Draining, intake),
+            Phase::Paused if self.is_paused => {
+                self.report(LineIs::Waiting { for_what: WaitFor::Resume }, intake);
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends what is due, and returns a refusal if the venue has refused the login for good.
+    pub(crate) fn poll(
+        &mut self,
+        now: Instant,
+        topics: &mut Topics,
+        intake: &mut Intake<D::Item>,
+    ) -> Option<Refusal> {
+        if !self.is_paused && self.resume_at.is_some_and(|at| at <= now) {
+            self.resume_at = None;
+            self.connection.do_send(command::Resume);
+        }
+        let failed = match self.poll_session(now, topics, intake) {
+            Ok(failed) => failed?,
+            Err(panicked) => Failed::Login(panicked),
+        };
+        self.failed(failed, now)
+    }
+
+    /// Polls the session. Returns what ended it, if anything did.
+    fn poll_session(
+        &mut self,
+        now: Instant,
+        topics: &mut Topics,
+        intake: &mut Intake<D::Item>,
+    ) -> Result<Option<Failed>, Refusal> {
+        let Some(Open { session, dialect, handle, epoch, has_warned, .. }) = &mut self.open else {
+            return Ok(None);
+        };
+        let (line, epoch) = (self.id, *epoch);
+        let mut reading = Reading { intake, line, epoch, received: now, bytes: 0, has_warned };
+        if reading.intake.take_line_ended_silence() {
+            session.report_progress();
+        }
+        session.handle_timeout(now, topics, &mut reading);
+        let mut next = || guarded(|| session.poll_request(dialect, now, topics, &mut reading));
+        while let Some(request) = next()? {
+            // The connection is on this thread and executes what is queued here before anything else, so
+            // that its socket is still the one of this session. After a loss that is not delivered yet it
+            // is another one, and the request is dropped.
+            if self.watch.epoch() == epoch && self.watch.phase() == Phase::Open {
+                handle.do_send(command::Send::from(request.payload));
+            }
+        }
+        let failed = session.poll_failure();
+        let progress = session.poll_progress(topics);
+        match progress {
+            Some(Progress::LoggingIn) => self.report(LineIs::LoggingIn, intake),
+            Some(Progress::Subscribing { left }) => {
+                self.report(LineIs::Subscribing { left }, intake);
+            }
+            Some(Progress::Active) => {
+                self.schedule = new_schedule();
+                self.report(LineIs::Active, intake);
+            }
+            None => {}
+        }
+        Ok(failed)
+    }
+
+    /// Ends the socket of a session that failed. Returns a refusal for good.
+    ///
+    /// A connection has no command that fails its socket: it is paused, and resumed after the delay.
+    fn failed(&mut self, failed: Failed, now: Instant) -> Option<Refusal> {
+        let refusal = match failed {
+            Failed::Asked => {
+                self.connection.do_send(command::Reconnect);
+                return None;
+            }
+            Failed::Login(refusal) | Failed::NoAnswer(refusal) => refusal,
+        };
+        self.cause = Some(Cause::Session(refusal.clone()));
+        self.connection.do_send(command::Pause);
+        if refusal.for_good {
+            self.plan.is_refused.store(true, Ordering::Relaxed);
+            return Some(refusal);
+        }
+        self.schedule.dialling(now);
+        let next = self.schedule.lost(now, Hint::default(), &mut rand::rng());
+        let Next::Retry { after, .. } = next else { return Some(refusal) };
+        self.resume_at = Some(now + after);
+        None
+    }
+
+    /// Acts on a silence. Returns a refusal if no further dial makes sense.
+    pub(crate) fn handle_silence(
+        &mut self,
+        finding: Finding,
+        topics: &Topics,
+        intake: &mut Intake<D::Item>,
+        now: Instant,
+    ) -> Option<Refusal> {
+        let action = match finding {
+            Finding::Line { since, action, .. } => {
+                self.report(LineIs::Silent { since }, intake);
+                action
+            }
+            Finding::Topic { action, .. } => action,
+        };
+        match (action, finding) {
+            (Action::Resubscribe, Finding::Topic { slot, .. }) => {
+                self.session()?.handle_silence(slot, topics);
+                None
+            }
+            (Action::Fail, _) => {
+                self.session()?.stop();
+                let text = "no data has come for longer than the limit of silence";
+                self.failed(Failed::NoAnswer(Refusal::for_now(text)), now)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns when `poll` is to be called next.
+    pub(crate) fn poll_timeout(&self, now: Instant, topics: &Topics) -> Option<Instant> {
+        let session = self.open.as_ref().and_then(|open| open.session.poll_timeout(now, topics));
+        [session, self.resume_at.filter(|_| !self.is_paused)].into_iter().flatten().min()
+    }
+
+    /// Closes the connection until `resume`.
+    pub(crate) fn pause(&mut self) {
+        self.is_paused = true;
+        self.connection.do_send(command::Pause);
+    }
+
+    pub(crate) fn resume(&mut self) {
+        if std::mem::take(&mut self.is_paused) && self.resume_at.is_none() {
+            self.connection.do_send(command::Resume);
+        }
+    }
+
+    /// Closes the connection for good.
+    pub(crate) fn close(&self, deadline: Duration) {
+        self.connection.do_send(command::Close::normal().deadline(deadline));
+    }
+
+    /// Whether a socket is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Returns the open session.
+    pub(crate) fn session(&mut self) -> Option<&mut Session> {
+        self.open.as_mut().map(|open| &mut open.session)
+    }
+
+    /// Returns when the last data came on the open socket.
+    pub(crate) fn last_data(&self) -> Option<Instant> {
+        self.open.as_ref().and_then(|open| open.last_data)
+    }
+
+    /// Passes a changed wish to the open session.
+    pub(crate) fn handle_wish(
+        &mut self,
+        slot: u32,
+        topics: &mut Topics,
+        intake: &mut Intake<D::Item>,
+        now: Instant,
+    ) {
+        let (line, epoch) = (self.id, self.epoch);
+        if let Some(open) = &mut self.open {
+            let has_warned = &mut open.has_warned;
+            let mut reading = Reading { intake, line, epoch, received: now, bytes: 0, has_warned };
+            open.session.handle_wish(slot, topics, &mut reading);
+        }
+    }
+
+    /// Returns what was last reported.
+    pub(crate) fn state(&self) -> &LineIs {
+        &self.state
+    }
+
+    fn wait(&mut self, next: event::Next, intake: &mut Intake<D::Item>) {
+        let resumes = self.resume_at.filter(|_| !self.is_paused);
+        let after = match (next.after(), resumes) {
+            (Some(after), _) => after,
+            (None, Some(at)) => at.saturating_duration_since(now()),
+            (None, None) => return,
+        };
+        self.report(LineIs::Waiting { for_what: WaitFor::Delay(after) }, intake);
+    }
+
+    fn report(&mut self, state: LineIs, intake: &mut Intake<D::Item>) {
+        self.state = state.clone();
+        intake.push_line(self.id, self.epoch, state);
+    }
+}
+
+/// Adds the closures that make URL and header lines of each dial.
+fn with_maker<D: Dialect>(
+    builder: ConnectionBuilder,
+    line: LineId,
+    plan: &LinePlan<D>,
+    made: &Arc<Made<D>>,
+) -> ConnectionBuilder {
+    let (make, for_url, for_headers) = (plan.make.clone(), made.clone(), made.clone());
+    let is_refused = plan.is_refused.clone();
+    let url = async move |attempt: options::Attempt| {
+        if is_refused.load(Ordering::Relaxed) {
+            return Err(Failure::new("the venue has refused the login").for_good());
+        }
+        let result = make(Attempt::new(attempt, line)).await;
+        let mut made = for_url.lock();
+        match result {
+            Ok(dial) => {
+                let url = dial.url.clone();
+                (made.dial, made.failure) = (Some(dial), None);
+                Ok(url)
+            }
+            Err(failure) => {
+                made.failure = failure.for_good.then(|| failure.clone());
+                Err(failure)
+            }
+        }
+    };
+    let headers = async move |_: options::Attempt| {
+        let headers = for_headers.lock().dial.as_ref().map(|dial| dial.headers.clone());
+        Ok::<_, Failure>(headers.unwrap_or_default())
+    };
+    builder.url_with(url).headers_with(headers)
+}
+
+impl<D> Made<D> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, MadeState<D>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls the dialect. A panic in it is final, as one in any closure of the application's.
+fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, Refusal> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|_| Refusal::for_good("the dialect panicked"))
+}
+
+fn new_schedule() -> Schedule {
+    Schedule::new(&default_reconnect(), Guards::default())
+}
+
+/// Returns the time, also where the clock is paused or simulated.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

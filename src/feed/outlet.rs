@@ -1,0 +1,296 @@
+//! The queue of a shard's events, and their delivery to the recipients, in order.
+//!
+//! As in a connection, the head of the queue is sent by `try_send` through the one `Recipient` that was
+//! registered, which actix reports as full where a clone would not be. If a mailbox is full, the event is
+//! sent by `Recipient::send`, and nothing moves until it was taken.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::Context;
+
+use actix::dev::SendError;
+use actix::{Message, Recipient};
+
+use crate::feed::event::{Batch, Gap, GapCause, LineState, Missing, TopicState, Update};
+use crate::feed::recipients::Recipients;
+use crate::feed::topic::Topic;
+
+/// The events of one shard that are not delivered yet.
+pub(crate) struct Outlet<T: Clone + Send + 'static> {
+    recipients: Recipients<T>,
+    queue: VecDeque<Queued<T>>,
+    /// The updates that were read in this poll, which become one batch.
+    open: Vec<Update<T>>,
+    /// The number of updates in the queue.
+    updates: usize,
+    /// The next delivery of the head: the recipient, and the update for it.
+    cursor: (usize, usize),
+    /// The delivery that waits for room in a mailbox.
+    blocked: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// Updates that were dropped since the head was begun, as a gap for each topic.
+    lost: BTreeMap<Topic, Gap>,
+    /// The number of gaps for updates that were dropped.
+    gaps: u64,
+}
+
+/// An event in the queue.
+enum Queued<T> {
+    /// With the number of updates, since the last recipient gets the batch itself.
+    Updates(Batch<T>, usize),
+    Gap(Gap),
+    Topic(TopicState),
+    Line(LineState),
+}
+
+/// The number of updates that wait at most. Beyond it the oldest are dropped, and reported as gaps.
+pub(crate) const MAX_UPDATES: usize = 65_536;
+/// The number of other events that wait at most. Beyond it the oldest are dropped: each is about a topic or a
+/// line whose newest state follows.
+const MAX_EVENTS: usize = 65_536;
+
+impl<T: Clone + Send + 'static> Outlet<T> {
+    pub(crate) fn new(recipients: Recipients<T>) -> Outlet<T> {
+        Outlet {
+            recipients,
+            queue: VecDeque::new(),
+            open: Vec::new(),
+            updates: 0,
+            cursor: (0, 0),
+            blocked: None,
+            lost: BTreeMap::new(),
+            gaps: 0,
+        }
+    }
+
+    /// Queues an update. It becomes part of the batch that the next other event, or `poll`, ends.
+    #[inline]
+    pub(crate) fn push_update(&mut self, update: Update<T>) {
+        self.open.push(update);
+    }
+
+    pub(crate) fn push_gap(&mut self, gap: Gap) {
+        self.push(Queued::Gap(gap));
+    }
+
+    pub(crate) fn push_topic(&mut self, state: TopicState) {
+        self.push(Queued::Topic(state));
+    }
+
+    pub(crate) fn push_line(&mut self, state: LineState) {
+        self.push(Queued::Line(state));
+    }
+
+    /// Returns the number of gaps for updates that were dropped.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    /// Returns the number of events that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.open.len() + self.updates + self.queue.len()
+    }
+
+    /// Delivers what the mailboxes have room for.
+    pub(crate) fn poll(&mut self, task: &mut Context<'_>) {
+        self.end_batch();
+        loop {
+            if let Some(blocked) = &mut self.blocked {
+                if blocked.as_mut().poll(task).is_pending() {
+                    return;
+                }
+                self.blocked = None;
+            }
+            match self.queue.front_mut() {
+                Some(head) => {
+                    self.blocked = deliver(head, &self.recipients, &mut self.cursor);
+                    if self.blocked.is_none() {
+                        self.pop();
+                    }
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// Delivers all that is left past the bounds of the mailboxes: at the end, when nothing will be polled.
+    pub(crate) fn flush(&mut self) {
+        self.end_batch();
+        // What a full mailbox has not taken yet stays in it: dropping the future would take it out.
+        if let Some(blocked) = self.blocked.take() {
+            actix_rt::spawn(blocked);
+        }
+        let lost = std::mem::take(&mut self.lost).into_values().map(Queued::Gap);
+        let mut head = self.queue.pop_front();
+        for queued in head.take().into_iter().chain(lost).chain(std::mem::take(&mut self.queue)) {
+            force(&queued, &self.recipients, std::mem::take(&mut self.cursor));
+        }
+        self.updates = 0;
+    }
+
+    fn push(&mut self, queued: Queued<T>) {
+        self.end_batch();
+        self.queue.push_back(queued);
+        if self.queue.len() > MAX_EVENTS {
+            // Not the head, which is being delivered.
+            let is_state = |queued: &Queued<T>| !matches!(queued, Queued::Updates(..));
+            if let Some(at) = (1..self.queue.len()).find(|at| is_state(&self.queue[*at])) {
+                self.queue.remove(at);
+            }
+        }
+    }
+
+    /// Queues the updates of this poll as one batch.
+    fn end_batch(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let updates = std::mem::take(&mut self.open);
+        let count = updates.len();
+        self.updates += count;
+        self.queue.push_back(Queued::Updates(Batch::new(updates), count));
+        while self.updates > MAX_UPDATES && self.drop_oldest() {}
+    }
+
+    /// Drops the oldest batch that is not being delivered. Returns `false` if there is none.
+    fn drop_oldest(&mut self) -> bool {
+        let is_data = |at: &usize| matches!(self.queue[*at], Queued::Updates(..));
+        let Some(at) = (1..self.queue.len()).find(is_data) else { return false };
+        if let Some(Queued::Updates(batch, count)) = self.queue.remove(at) {
+            self.updates -= count;
+            batch.iter().for_each(|update| self.add_lost(update));
+        }
+        true
+    }
+
+    /// Adds an update to the gap of its topic.
+    fn add_lost(&mut self, update: &Update<T>) {
+        let (first, last) = (update.sequence.first(), update.sequence.last());
+        let gap = self.lost.entry(update.topic.clone()).or_insert_with(|| {
+            self.gaps += 1;
+            Gap {
+                line: update.line,
+                epoch: update.epoch,
+                topic: Some(update.topic.clone()),
+                missing: match (first, last) {
+                    (Some(from), Some(to)) => Missing::Range { from, to },
+                    _ => Missing::Unknown,
+                },
+                cause: GapCause::Overflow,
+                last_at: None,
+                next_at: None,
+            }
+        });
+        if let (Missing::Range { to, .. }, Some(last)) = (&mut gap.missing, last) {
+            *to = last.max(*to);
+        }
+    }
+
+    fn pop(&mut self) {
+        self.cursor = (0, 0);
+        if let Some(Queued::Updates(_, count)) = self.queue.pop_front() {
+            self.updates -= count;
+        }
+        // What was dropped stood behind the head.
+        let lost = std::mem::take(&mut self.lost);
+        lost.into_values().rev().for_each(|gap| self.queue.push_front(Queued::Gap(gap)));
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+/// Sends an event to its recipients, from the cursor on. Returns a delivery that waits for room.
+fn deliver<T: Clone + Send + 'static>(
+    queued: &mut Queued<T>,
+    recipients: &Recipients<T>,
+    cursor: &mut (usize, usize),
+) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    match queued {
+        Queued::Updates(batch, _) => {
+            let batches = recipients.batches.len();
+            while let Some(recipient) = recipients.batches.get(cursor.0) {
+                cursor.0 += 1;
+                let is_last = cursor.0 == batches && recipients.updates.is_empty();
+                let one = if is_last { std::mem::take(batch) } else { batch.clone() };
+                if let Some(blocked) = send(recipient, one) {
+                    return Some(blocked);
+                }
+            }
+            while let Some(recipient) = recipients.updates.get(cursor.0 - batches) {
+                while let Some(update) = batch.get(cursor.1) {
+                    cursor.1 += 1;
+                    if let Some(blocked) = send(recipient, update.clone()) {
+                        return Some(blocked);
+                    }
+                }
+                *cursor = (cursor.0 + 1, 0);
+            }
+            None
+        }
+        Queued::Gap(gap) => send_all(&recipients.gaps, gap, &mut cursor.0),
+        Queued::Topic(state) => send_all(&recipients.topics, state, &mut cursor.0),
+        Queued::Line(state) => send_all(&recipients.lines, state, &mut cursor.0),
+    }
+}
+
+/// Sends an event to each recipient of a list, from the `next` one on.
+fn send_all<M: Message<Result = ()> + Clone + Send + 'static>(
+    recipients: &[Recipient<M>],
+    event: &M,
+    next: &mut usize,
+) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    while let Some(recipient) = recipients.get(*next) {
+        *next += 1;
+        if let Some(blocked) = send(recipient, event.clone()) {
+            return Some(blocked);
+        }
+    }
+    None
+}
+
+/// Sends an event. Returns the delivery if the mailbox is full. An actor that has ended gets nothing.
+fn send<M: Message<Result = ()> + Send + 'static>(
+    recipient: &Recipient<M>,
+    event: M,
+) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+    match recipient.try_send(event) {
+        Err(SendError::Full(event)) => {
+            let request = recipient.send(event);
+            Some(Box::pin(async move {
+                // An error says that the actor has ended.
+                let _ = request.await;
+            }))
+        }
+        Ok(()) | Err(SendError::Closed(_)) => None,
+    }
+}
+
+/// Sends an event to its recipients, from the cursor on, past the bounds of their mailboxes.
+fn force<T: Clone + Send + 'static>(
+    queued: &Queued<T>,
+    recipients: &Recipients<T>,
+    (at, from): (usize, usize),
+) {
+    fn all<M: Message<Result = ()> + Clone + Send + 'static>(
+        to: &[Recipient<M>],
+        at: usize,
+        event: &M,
+    ) {
+        to.iter().skip(at).for_each(|recipient| recipient.do_send(event.clone()));
+    }
+    match queued {
+        Queued::Updates(batch, _) => {
+            all(&recipients.batches, at, batch);
+            let mut from = from;
+            let done = at.saturating_sub(recipients.batches.len());
+            for recipient in recipients.updates.iter().skip(done) {
+                let rest = batch.iter().skip(std::mem::take(&mut from));
+                rest.for_each(|update| recipient.do_send(update.clone()));
+            }
+        }
+        Queued::Gap(gap) => all(&recipients.gaps, at, gap),
+        Queued::Topic(state) => all(&recipients.topics, at, state),
+        Queued::Line(state) => all(&recipients.lines, at, state),
+    }
+}

@@ -1,0 +1,538 @@
+//! A feed against a venue that bans those who break its rules: topics end confirmed or refused, each update is
+//! delivered once or reported as a gap, and no rule is broken.
+//!
+//! In simulated time: the clock is paused, and moves on when nothing is left to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Context, Handler};
+use actix_ws_client::feed::event::{self, LineIs, Missing, TopicIs};
+use actix_ws_client::feed::{
+    Builder, Dialect, Failure, Feed, Rules, SECOND, Silence, Threads, command,
+};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep, timeout};
+use venue::{Venue, Words};
+
+#[path = "feed/venue.rs"]
+mod venue;
+
+/// What the handler has seen, in order.
+#[derive(Clone, Debug, PartialEq)]
+enum Seen {
+    Update(String, u64),
+    Gap(Option<String>, Option<(u64, u64)>),
+    Topic(String, &'static str),
+    Line(&'static str),
+    Stopped(Option<String>),
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<Seen>>>);
+
+impl Log {
+    fn add(&self, seen: Seen) {
+        self.0.lock().unwrap().push(seen);
+    }
+
+    fn all(&self) -> Vec<Seen> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// Waits until a condition holds, at most for ten minutes of simulated time.
+    async fn until(&self, what: &str, holds: impl Fn(&[Seen]) -> bool) {
+        let wait = async {
+            while !holds(&self.0.lock().unwrap()) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(600 * SECOND, wait).await.is_err() {
+            let seen = self.all();
+            panic!(
+                "{what} did not happen; the last events: {:?}",
+                &seen[seen.len().max(20) - 20..]
+            );
+        }
+    }
+
+    fn count(&self, wanted: &Seen) -> usize {
+        self.all().iter().filter(|seen| *seen == wanted).count()
+    }
+}
+
+struct Book(Log);
+
+impl Actor for Book {
+    type Context = Context<Book>;
+}
+
+impl Handler<event::Update<u64>> for Book {
+    type Result = ();
+    fn handle(&mut self, update: event::Update<u64>, _: &mut Context<Book>) {
+        self.0.add(Seen::Update(update.topic.to_string(), update.item));
+    }
+}
+
+impl Handler<event::Gap> for Book {
+    type Result = ();
+    fn handle(&mut self, gap: event::Gap, _: &mut Context<Book>) {
+        let range = match gap.missing {
+            Missing::Range { from, to } => Some((from, to)),
+            _ => None,
+        };
+        self.0.add(Seen::Gap(gap.topic.map(|topic| topic.to_string()), range));
+    }
+}
+
+impl Handler<event::TopicState> for Book {
+    type Result = ();
+    fn handle(&mut self, state: event::TopicState, _: &mut Context<Book>) {
+        let is = match state.state {
+            TopicIs::Confirmed => "confirmed",
+            TopicIs::Refused(refusal) if refusal.for_good => "refused for good",
+            TopicIs::Refused(_) => "refused for now",
+            TopicIs::Silent { .. } => "silent",
+            TopicIs::Fresh => "fresh",
+            _ => "other",
+        };
+        self.0.add(Seen::Topic(state.topic.to_string(), is));
+    }
+}
+
+impl Handler<event::LineState> for Book {
+    type Result = ();
+    fn handle(&mut self, state: event::LineState, _: &mut Context<Book>) {
+        self.0.add(Seen::Line(match state.state {
+            LineIs::Waiting { .. } => "waiting",
+            LineIs::Dialling => "dialling",
+            LineIs::LoggingIn => "logging in",
+            LineIs::Subscribing { .. } => "subscribing",
+            LineIs::Active => "active",
+            LineIs::Silent { .. } => "silent",
+            LineIs::Draining => "draining",
+            LineIs::Down { .. } => "down",
+            _ => "other",
+        }));
+    }
+}
+
+impl Handler<event::Stopped> for Book {
+    type Result = ();
+    fn handle(&mut self, stopped: event::Stopped, _: &mut Context<Book>) {
+        self.0.add(Seen::Stopped(stopped.refusal.map(|refusal| refusal.to_string())));
+    }
+}
+
+/// A feed of the venue's topics, whose dials each have a token of their own.
+fn feed(venue: &Venue, log: &Log, logs_in: bool) -> Builder<Words> {
+    let (book, tokens) = (Book(log.clone()).start(), AtomicUsize::new(0));
+    let venue = venue.clone();
+    Feed::builder(async move |_| {
+        let token = tokens.fetch_add(1, Ordering::Relaxed).to_string();
+        let url = format!("ws://venue/?{token}");
+        Ok(Words { token, logs_in }.at(url))
+    })
+    .threads(Threads::Here)
+    .connection(move |builder| {
+        let venue = venue.clone();
+        builder.transport_with(move |_, _| venue.accept())
+    })
+    .handler(&book)
+    .on::<event::LineState>(book.clone().recipient())
+    .on::<event::Stopped>(book.recipient())
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("t{n:04}")).collect()
+}
+
+fn tick(venue: &Venue, name: &str) {
+    venue.tick(name);
+}
+
+/// Runs a test in simulated time.
+fn simulated<F: Future<Output = ()> + 'static>(test: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    LocalSet::new().block_on(&runtime, test);
+}
+
+/// Waits until a topic of each name is confirmed for the n-th time.
+async fn confirmed(log: &Log, names: &[String], times: usize) {
+    log.until("a confirmation of each topic", |seen| {
+        let is = |seen: &&Seen| matches!(seen, Seen::Topic(_, "confirmed"));
+        seen.iter().filter(is).count() >= names.len() * times
+    })
+    .await;
+}
+
+async fn close(feed: Addr<Feed<u64>>, log: &Log) {
+    feed.send(command::Close::default()).await.unwrap();
+    log.until("the end", |seen| matches!(seen.last(), Some(Seen::Stopped(_)))).await;
+}
+
+#[test]
+fn topics_are_confirmed_and_their_updates_delivered_in_order() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+        let feed = feed(&venue, &log, true).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        log.until("active", |seen| seen.contains(&Seen::Line("active"))).await;
+        for _ in 0..2 {
+            names.iter().for_each(|name| tick(&venue, name));
+        }
+        log.until("six updates", |seen| seen.len() > 10).await;
+        close(feed, &log).await;
+        let updates: Vec<Seen> =
+            log.all().into_iter().filter(|seen| matches!(seen, Seen::Update(..))).collect();
+        let expected: Vec<Seen> = (1..=2)
+            .flat_map(|n| names.iter().map(move |name| Seen::Update(name.clone(), n)))
+            .collect();
+        assert_eq!(updates, expected);
+        let lines: Vec<Seen> =
+            log.all().into_iter().filter(|seen| matches!(seen, Seen::Line(_))).collect();
+        let story = ["dialling", "logging in", "subscribing", "active", "draining", "down", "down"];
+        assert_eq!(lines, story.map(Seen::Line));
+        assert_eq!(log.all().last(), Some(&Seen::Stopped(None)));
+        assert_eq!(venue.state().breaches, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_replay_keeps_to_the_rate_of_the_venue() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(300));
+        {
+            let mut state = venue.state();
+            (state.frames_per_second, state.frame_bytes) = (5, 200);
+            state.ping_every = Some(Duration::from_millis(700));
+        }
+        let rules = Rules::default().frames(5, SECOND).frame_bytes(200);
+        let feed = feed(&venue, &log, true).rules(rules).topics(&names).start().unwrap();
+        for life in 1..=10 {
+            let begin = Instant::now();
+            confirmed(&log, &names, life).await;
+            // 200 bytes hold 31 names or so: 10 requests and the login, at 5 - 2 - 1 in a second.
+            let worst = Duration::from_secs_f64(1.25 * 11.0 / 2.0);
+            // A dial after a stable life waits for up to a second, and the others longer.
+            assert!(begin.elapsed() < worst + 31 * SECOND, "life {life}: {:?}", begin.elapsed());
+            sleep(11 * SECOND).await;
+            venue.cut();
+        }
+        assert_eq!(venue.state().breaches, Vec::<String>::new());
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn one_refused_topic_leaves_the_others_over_cuts_in_the_replay() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(500));
+        {
+            let mut state = venue.state();
+            state.unknown.insert(names[77].clone());
+            state.refuses_whole = true;
+            state.cuts = vec![2, 3, 4];
+        }
+        let rules = Rules::default().topics_per_frame(100);
+        let feed = feed(&venue, &log, false).rules(rules).topics(&names).start().unwrap();
+        log.until("active", |seen| seen.contains(&Seen::Line("active"))).await;
+        let expected: BTreeSet<String> =
+            names.iter().filter(|name| **name != names[77]).cloned().collect();
+        assert_eq!(venue.subscribed(), expected);
+        let refused = Seen::Topic(names[77].clone(), "refused for good");
+        assert_eq!(log.count(&refused), 1, "reported once");
+        let dials = venue.state().dials.len();
+        assert_eq!(dials, 4, "the socket is not lost for a refused topic");
+        venue.cut();
+        confirmed(&log, &names[1..], 2).await;
+        sleep(60 * SECOND).await;
+        assert_eq!(log.count(&refused), 1, "and never asked for again");
+        assert_eq!(venue.state().breaches, Vec::<String>::new());
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_cut_at_any_request_of_the_replay_loses_no_topic() {
+    simulated(async {
+        for at in 1..=40 {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(40));
+            venue.state().cuts = vec![at];
+            venue.state().delay = Duration::from_millis(5);
+            let rules = Rules::default().topics_per_frame(1).frames(40, SECOND);
+            let feed = feed(&venue, &log, false).rules(rules).topics(&names).start().unwrap();
+            log.until("active", |seen| seen.contains(&Seen::Line("active"))).await;
+            assert_eq!(venue.subscribed(), names.iter().cloned().collect(), "cut at {at}");
+            assert_eq!(venue.state().breaches, Vec::<String>::new(), "cut at {at}");
+            close(feed, &log).await;
+        }
+    });
+}
+
+#[test]
+fn shards_follow_the_number_of_topics() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3000));
+        let rules = Rules::default().topics_per_line(200).topics_per_frame(50);
+        let feed = feed(&venue, &log, false).rules(rules).topics(&names[..100]).start().unwrap();
+        confirmed(&log, &names[..100], 1).await;
+        assert_eq!(venue.state().open.len(), 1);
+        let added = feed.send(command::Add::new(&names[100..])).await.unwrap();
+        assert!(added.iter().all(|(_, answer)| *answer == command::Answer::Confirmed));
+        assert_eq!(added.len(), 2900);
+        assert_eq!(venue.state().open.len(), 15);
+        assert_eq!(venue.state().most_topics, 200);
+        for name in &names {
+            venue.tick(name);
+        }
+        let is_update = |seen: &&Seen| matches!(seen, Seen::Update(_, 1));
+        log.until("all updates", |seen| seen.iter().filter(is_update).count() == 3000).await;
+        let removed = feed.send(command::Remove::new(&names[100..])).await.unwrap();
+        assert!(removed.iter().all(|(_, answer)| *answer == command::Answer::Removed));
+        sleep(5 * SECOND).await;
+        assert_eq!(venue.subscribed(), names[..100].iter().cloned().collect());
+        assert_eq!(venue.state().open.len(), 1, "empty shards are closed");
+        let status = feed.send(command::Status).await.unwrap();
+        assert_eq!((status.lines.len(), status.figures.confirmed), (1, 100));
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn the_venues_set_is_the_wanted_set_after_any_adds_and_removes() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(50));
+        venue.state().delay = Duration::from_millis(30);
+        let rules = Rules::default().topics_per_line(20).topics_per_frame(7);
+        let feed = feed(&venue, &log, false).rules(rules).start().unwrap();
+        let mut counts: BTreeMap<&String, usize> = BTreeMap::new();
+        let mut random = 7_u64;
+        for step in 0..1000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let name = &names[(random >> 33) as usize % names.len()];
+            let count = counts.entry(name).or_default();
+            if (random >> 20) & 1 == 0 || *count == 0 {
+                *count += 1;
+                feed.do_send(command::Add::new([name]));
+            } else {
+                *count -= 1;
+                feed.do_send(command::Remove::new([name]));
+            }
+            if step % 100 == 50 {
+                venue.cut();
+            }
+            sleep(Duration::from_millis(random >> 59)).await;
+        }
+        sleep(120 * SECOND).await;
+        let wanted: BTreeSet<String> =
+            counts.iter().filter(|(_, n)| **n > 0).map(|(name, _)| (*name).clone()).collect();
+        assert_eq!(venue.subscribed(), wanted);
+        assert!(venue.state().most_topics <= 20);
+        assert_eq!(venue.state().breaches, Vec::<String>::new());
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_login_refused_for_now_is_tried_again_with_growing_delays() {
+    simulated(async {
+        let (venue, log) = (Venue::default(), Log::default());
+        venue.state().login = Some("busy".into());
+        let feed = feed(&venue, &log, true).topics(["a"]).start().unwrap();
+        sleep(300 * SECOND).await;
+        let dials = venue.state().dials.clone();
+        let gaps: Vec<Duration> = dials.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!((8..=40).contains(&dials.len()), "{gaps:?}");
+        assert!(gaps.iter().all(|gap| *gap >= Duration::from_millis(500)), "{gaps:?}");
+        assert!(gaps.iter().skip(5).any(|gap| *gap > 5 * SECOND), "{gaps:?}");
+        venue.state().login = None;
+        log.until("active", |seen| seen.contains(&Seen::Line("active"))).await;
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_login_refused_for_good_stops_all_lines_and_says_why() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(200));
+        venue.state().login = Some("for-good".into());
+        let rules = Rules::default().topics_per_line(10);
+        let feed = feed(&venue, &log, true).rules(rules).topics(&names).start().unwrap();
+        log.until("the end", |seen| matches!(seen.last(), Some(Seen::Stopped(_)))).await;
+        assert_eq!(log.count(&Seen::Stopped(Some("bad key".into()))), 1);
+        let dials = venue.state().dials.len();
+        assert!(dials <= 20, "{dials} dials");
+        sleep(600 * SECOND).await;
+        assert_eq!(venue.state().dials.len(), dials);
+        assert!(!feed.connected(), "the feed has ended");
+    });
+}
+
+#[test]
+fn no_line_dials_after_another_one_has_read_a_refusal_for_good() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(200));
+        let rules = Rules::default().topics_per_line(10);
+        let feed = feed(&venue, &log, true).rules(rules).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        sleep(20 * SECOND).await;
+        // The lines come back one after the other, within a second.
+        venue.state().login = Some("for-good".into());
+        venue.cut();
+        log.until("the end", |seen| matches!(seen.last(), Some(Seen::Stopped(_)))).await;
+        assert_eq!(log.count(&Seen::Stopped(Some("bad key".into()))), 1);
+        let dials = venue.state().dials.split_off(20);
+        // Those that had begun when the first one was refused, in the same millisecond.
+        let first = dials[0];
+        assert!(dials.iter().all(|dial| *dial <= first + Duration::from_millis(5)), "{dials:?}");
+        drop(feed);
+    });
+}
+
+#[test]
+fn a_failure_for_good_of_the_applications_closure_stops_the_feed() {
+    simulated(async {
+        let (log, book) = (Log::default(), Book(Log::default()).start());
+        let stopped = Book(log.clone()).start();
+        let feed = Feed::builder(async |_| {
+            Err::<actix_ws_client::feed::Dial<Words>, _>(Failure::new("no such key").for_good())
+        })
+        .threads(Threads::Here)
+        .topics(["a"])
+        .handler(&book)
+        .on::<event::Stopped>(stopped.recipient())
+        .start()
+        .unwrap();
+        log.until("the end", |seen| !seen.is_empty()).await;
+        assert_eq!(log.all(), [Seen::Stopped(Some("no such key".into()))]);
+        drop(feed);
+    });
+}
+
+#[test]
+fn each_update_is_delivered_once_or_reported_as_a_gap() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(10));
+        let rules = Rules::default().topics_per_line(5);
+        let feed = feed(&venue, &log, false).rules(rules).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        let mut last = 0;
+        for cut in 0..100 {
+            for _ in 0..20 {
+                names.iter().for_each(|name| last = venue.tick(name));
+                sleep(Duration::from_millis(50)).await;
+            }
+            if cut % 3 == 0 {
+                sleep(10 * SECOND).await;
+            }
+            venue.cut();
+        }
+        // Each ticks once more at the end, when the last cut is over.
+        sleep(Duration::from_millis(1)).await;
+        log.until("all subscribed", |_| venue.subscribed().len() == 10).await;
+        names.iter().for_each(|name| last = venue.tick(name));
+        sleep(SECOND).await;
+        let seen = log.all();
+        for name in &names {
+            let mut numbers: Vec<u64> = Vec::new();
+            for one in &seen {
+                match one {
+                    Seen::Update(topic, n) if topic == name => numbers.push(*n),
+                    Seen::Gap(Some(topic), Some((from, to))) if topic == name => {
+                        numbers.extend(*from..=*to);
+                    }
+                    _ => {}
+                }
+            }
+            let wrong = (1..=last).find(|n| numbers.get(*n as usize - 1) != Some(n));
+            let near = |n: u64| &numbers[n as usize - 1..numbers.len().min(n as usize + 9)];
+            assert_eq!(wrong.map(near), None, "{name}: not each number once, up to {last}");
+            assert_eq!(numbers.len() as u64, last, "{name}");
+        }
+        let gaps = seen.iter().filter(|seen| matches!(seen, Seen::Gap(..))).count();
+        assert!(gaps >= 100, "only {gaps} gaps");
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_paused_feed_has_no_socket_and_comes_back_with_its_topics() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+        let feed = feed(&venue, &log, false).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        feed.send(command::Pause).await.unwrap();
+        log.until("a wait", |seen| seen.last() == Some(&Seen::Line("waiting"))).await;
+        sleep(600 * SECOND).await;
+        assert_eq!(venue.state().open.len(), 0);
+        assert_eq!(venue.state().dials.len(), 1);
+        feed.send(command::Resume).await.unwrap();
+        confirmed(&log, &names, 2).await;
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_feed_whose_last_address_is_dropped_closes_its_lines() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+        let feed = feed(&venue, &log, false).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        drop(feed);
+        log.until("the end", |seen| seen.last() == Some(&Seen::Stopped(None))).await;
+        assert_eq!(venue.state().open.len(), 0);
+    });
+}
+
+#[test]
+fn a_muted_topic_is_reported_once_and_a_frozen_line_instead_of_its_topics() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(30));
+        let silence = Silence::topic(30 * SECOND);
+        let feed = feed(&venue, &log, false).silence(silence).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        for _ in 0..120 {
+            names[1..].iter().for_each(|name| tick(&venue, name));
+            sleep(SECOND).await;
+        }
+        let silent = |log: &Log| {
+            let is = |seen: &Seen| matches!(seen, Seen::Topic(_, "silent") | Seen::Line("silent"));
+            log.all().into_iter().filter(is).collect::<Vec<_>>()
+        };
+        assert_eq!(silent(&log), [Seen::Topic(names[0].clone(), "silent")]);
+        venue.tick(&names[0]);
+        log.until("fresh", |seen| seen.contains(&Seen::Topic(names[0].clone(), "fresh"))).await;
+        // Nothing at all for two minutes.
+        sleep(120 * SECOND).await;
+        assert_eq!(silent(&log)[1..], [Seen::Line("silent")]);
+        venue.tick(&names[0]);
+        let is_active = |seen: &&Seen| **seen == Seen::Line("active");
+        log.until("active again", |seen| seen.iter().filter(is_active).count() == 2).await;
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_silent_topic_is_subscribed_again_where_that_was_asked_for() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+        let silence = Silence::topic(10 * SECOND).resubscribe();
+        let feed = feed(&venue, &log, false).silence(silence).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        let requests = venue.state().requests;
+        for _ in 0..12 {
+            venue.tick(&names[1]);
+            sleep(SECOND).await;
+        }
+        assert_eq!(venue.state().requests, requests + 2, "unsubscribed and subscribed");
+        assert_eq!(log.count(&Seen::Topic(names[0].clone(), "confirmed")), 2);
+        close(feed, &log).await;
+    });
+}

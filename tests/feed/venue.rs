@@ -1,0 +1,252 @@
+//! A venue that lives by its written rules, in memory and in simulated time. It bans those who break them,
+//! and counts all that it sees.
+//!
+//! Its language is words: `sub TOKEN ID a,b` is answered with `ok ID` or `no ID REASON`, `unsub` likewise,
+//! `login TOKEN` with `welcome` or `refused REASON`. An update is `data TOPIC NUMBER`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use actix_ws_client::View;
+use actix_ws_client::feed::{Dialect, Refusal, Request, RequestId, Said, Sequence, Topic};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+/// The venue's side.
+#[derive(Clone, Default)]
+pub(crate) struct Venue(Arc<Mutex<State>>);
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// At most this many frames of a connection in a second; 0 is no limit.
+    pub(crate) frames_per_second: usize,
+    /// At most this many bytes in a frame; 0 is no limit.
+    pub(crate) frame_bytes: usize,
+    /// Topics that the venue does not have.
+    pub(crate) unknown: BTreeSet<String>,
+    /// Whether a request with an unknown topic is refused as a whole.
+    pub(crate) refuses_whole: bool,
+    /// The answer to a login, if it is not `welcome`.
+    pub(crate) login: Option<String>,
+    /// How long an answer takes.
+    pub(crate) delay: Duration,
+    /// A Ping is sent this often.
+    pub(crate) ping_every: Option<Duration>,
+    /// After this many requests of a connection it is cut, once for each entry.
+    pub(crate) cuts: Vec<usize>,
+
+    /// When each dial arrived.
+    pub(crate) dials: Vec<Instant>,
+    /// Times that a rule was broken.
+    pub(crate) breaches: Vec<String>,
+    /// Requests that were received.
+    pub(crate) requests: usize,
+    /// The most topics that one connection had.
+    pub(crate) most_topics: usize,
+    /// The open connections.
+    pub(crate) open: BTreeMap<usize, Open>,
+    numbers: HashMap<String, u64>,
+}
+
+/// An open connection.
+pub(crate) struct Open {
+    pub(crate) subscribed: BTreeSet<String>,
+    to: UnboundedSender<Order>,
+}
+
+enum Order {
+    Say(String),
+    Cut,
+}
+
+impl Venue {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Returns the client's end of a new connection.
+    pub(crate) fn accept(&self) -> impl Future<Output = io::Result<DuplexStream>> + use<> {
+        let (client, server) = tokio::io::duplex(1 << 16);
+        self.state().dials.push(Instant::now());
+        let id = self.state().dials.len();
+        tokio::task::spawn_local(self.clone().serve(server, id));
+        std::future::ready(Ok(client))
+    }
+
+    /// Sends the next update of a topic to all who have subscribed to it, and returns its number.
+    pub(crate) fn tick(&self, topic: &str) -> u64 {
+        let mut state = self.state();
+        let number = state.numbers.entry(topic.to_owned()).or_default();
+        *number += 1;
+        let text = format!("data {topic} {number}");
+        let number = *number;
+        for open in state.open.values().filter(|open| open.subscribed.contains(topic)) {
+            let _ = open.to.send(Order::Say(text.clone()));
+        }
+        number
+    }
+
+    /// Cuts all connections without a Close frame.
+    pub(crate) fn cut(&self) {
+        self.state().open.values().for_each(|open| drop(open.to.send(Order::Cut)));
+    }
+
+    /// Returns all topics that are subscribed, on whichever connection.
+    pub(crate) fn subscribed(&self) -> BTreeSet<String> {
+        self.state().open.values().flat_map(|open| open.subscribed.clone()).collect()
+    }
+
+    async fn serve(self, stream: DuplexStream, id: usize) {
+        let mut token = String::new();
+        #[expect(clippy::result_large_err, reason = "tungstenite's own")]
+        let see = |upgrade: &Upgrade, response: Response| {
+            token = upgrade.uri().query().unwrap_or_default().to_owned();
+            Ok(response)
+        };
+        let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, see).await else { return };
+        let (to, mut orders) = unbounded_channel();
+        self.state().open.insert(id, Open { subscribed: BTreeSet::new(), to });
+        self.talk(&mut socket, &mut orders, id, &token).await;
+        self.state().open.remove(&id);
+    }
+
+    async fn talk(
+        &self,
+        socket: &mut tokio_tungstenite::WebSocketStream<DuplexStream>,
+        orders: &mut UnboundedReceiver<Order>,
+        id: usize,
+        token: &str,
+    ) {
+        let mut frames: Vec<Instant> = Vec::new();
+        let mut requests = 0;
+        let every = self.state().ping_every;
+        let mut pings = tokio::time::interval(every.unwrap_or(Duration::from_secs(1 << 30)));
+        pings.tick().await;
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(Order::Say(text)) => drop(socket.send(Message::text(text)).await),
+                    Some(Order::Cut) | None => return,
+                },
+                _ = pings.tick() => drop(socket.send(Message::Ping(Default::default())).await),
+                frame = socket.next() => {
+                    let Some(Ok(frame)) = frame else { return };
+                    let now = Instant::now();
+                    frames.push(now);
+                    let limit = self.state().frames_per_second;
+                    let recent = frames.iter().filter(|at| **at + Duration::from_secs(1) > now);
+                    if limit > 0 && recent.count() > limit {
+                        self.state().breaches.push(format!("more than {limit} frames in a second"));
+                        let close = CloseFrame { code: 1008.into(), reason: "too many".into() };
+                        let _ = socket.close(Some(close)).await;
+                        return;
+                    }
+                    let Message::Text(text) = frame else { continue };
+                    requests += 1;
+                    let cut = {
+                        let cuts = &mut self.state().cuts;
+                        cuts.first() == Some(&requests) && { cuts.remove(0); true }
+                    };
+                    self.hear(id, token, &text);
+                    if cut {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn hear(&self, id: usize, token: &str, text: &str) {
+        let state = &mut *self.state();
+        state.requests += 1;
+        if state.frame_bytes > 0 && text.len() > state.frame_bytes {
+            state.breaches.push(format!("a frame of {} bytes", text.len()));
+        }
+        let words: Vec<&str> = text.split(' ').collect();
+        if words.get(1) != Some(&token) {
+            state.breaches.push(format!("{text} on the socket of {token}"));
+        }
+        let Some(open) = state.open.get_mut(&id) else { return };
+        let answer = match words[..] {
+            ["login", _] => match &state.login {
+                Some(refusal) => format!("refused {refusal}"),
+                None => "welcome".to_owned(),
+            },
+            ["sub", _, request, list] => {
+                let (bad, good): (Vec<&str>, Vec<&str>) =
+                    list.split(',').partition(|topic| state.unknown.contains(*topic));
+                if !bad.is_empty() && state.refuses_whole {
+                    format!("no {request} unknown-topic")
+                } else {
+                    open.subscribed.extend(good.iter().map(|topic| (*topic).to_owned()));
+                    state.most_topics = state.most_topics.max(open.subscribed.len());
+                    format!("of {request} {}", good.join(","))
+                }
+            }
+            ["unsub", _, request, list] => {
+                for topic in list.split(',') {
+                    open.subscribed.remove(topic);
+                }
+                format!("ok {request}")
+            }
+            _ => return,
+        };
+        let (to, delay) = (open.to.clone(), state.delay);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(delay).await;
+            let _ = to.send(Order::Say(answer));
+        });
+    }
+}
+
+/// The client's side: how to talk to the venue.
+pub(crate) struct Words {
+    pub(crate) token: String,
+    pub(crate) logs_in: bool,
+}
+
+impl Dialect for Words {
+    type Item = u64;
+
+    fn login(&mut self) -> Option<Request> {
+        self.logs_in.then(|| Request::text(format!("login {}", self.token)).secret())
+    }
+
+    fn subscribe(&mut self, id: RequestId, topics: &[Topic]) -> Request {
+        Request::text(format!("sub {} {id} {}", self.token, topics.join(",")))
+    }
+
+    fn unsubscribe(&mut self, id: RequestId, topics: &[Topic]) -> Option<Request> {
+        Some(Request::text(format!("unsub {} {id} {}", self.token, topics.join(","))))
+    }
+
+    fn read<'m>(&mut self, message: View<'m>) -> Said<'m, u64> {
+        let words: Vec<&str> = message.as_text().unwrap_or_default().split(' ').collect();
+        let id = words.get(1).and_then(|id| id.parse::<u64>().ok()).unwrap_or_default();
+        match words[..] {
+            ["welcome"] => Said::LoggedIn,
+            ["refused", "for-good"] => Said::login_refused(Refusal::for_good("bad key")),
+            ["refused", reason] => Said::login_refused(Refusal::for_now(reason)),
+            ["ok", _] => Said::confirmed(id),
+            ["of", _, list] => Said::confirmed(actix_ws_client::feed::Which::of(
+                id,
+                list.split(',').filter(|topic| !topic.is_empty()),
+            )),
+            ["no", _, reason] => Said::refused(id, Refusal::for_good(reason)),
+            ["data", topic, number] => {
+                let number = number.parse().unwrap_or_default();
+                Said::data(topic, Sequence::contiguous(number, number), number)
+            }
+            _ => Said::Nothing,
+        }
+    }
+}
