@@ -10,10 +10,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use actix_ws_client::error::Verdict;
+use actix_ws_client::feed::event::LineIs;
+use actix_ws_client::feed::{self, Feed};
 use actix_ws_client::testing::{Probe, Script, Server, ServerTls};
 use actix_ws_client::{
-    Attempt, ConfigError, Connection, ConnectionBuilder, Error, Outcome, Reconnect, Tls, command,
-    event,
+    Attempt, ConfigError, Connection, ConnectionBuilder, Error, Outcome, Reconnect, Tls, View,
+    command, event,
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -21,6 +23,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::unbounded_channel;
 
 const EC: &str = include_str!("keys/ec.pem");
 const EC_PKCS8: &str = include_str!("keys/ec-pkcs8.pem");
@@ -101,6 +104,7 @@ impl Shown {
     fn looks_at<T: Debug>(&self, what: &T) {
         let name = std::any::type_name::<T>();
         let name = name.strip_prefix("actix_ws_client::").unwrap_or(name);
+        let name = name.split('<').next().unwrap_or(name);
         self.1.lock().unwrap().insert(name.to_owned());
         self.debug(what);
     }
@@ -480,7 +484,7 @@ async fn connecting_proxy() -> SocketAddr {
 
 /// The public types that hold a secret, or stand so near to one that their `Debug` might show it: those of the table in
 /// docs/security.md. The test below looks at a value of each.
-const NEAR_SECRETS: [&str; 30] = [
+const NEAR_SECRETS: [&str; 39] = [
     "command::handle::Handle",
     "command::send::Send",
     "command::send::SendBatch",
@@ -507,6 +511,15 @@ const NEAR_SECRETS: [&str; 30] = [
     "event::Reconnect",
     "event::State",
     "event::Stopped",
+    "feed::builder::Builder",
+    "feed::command::FeedStatus",
+    "feed::command::LineStatus",
+    "feed::dialect::Attempt",
+    "feed::dialect::Dial",
+    "feed::event::Cause",
+    "feed::event::LineIs",
+    "feed::event::LineState",
+    "feed::request::Request",
     "headers::Headers",
     "options::per_dial::Attempt",
     "tls::options::Tls",
@@ -609,6 +622,10 @@ async fn every_public_type_near_a_secret_is_looked_at() {
     let Error::Tls(err) = ended(to(stranger.url())).await else { panic!("trusted") };
     shown.looks_at(&err);
 
+    let refused = cookie(Script::refuse(503)).header("WWW-Authenticate", challenge);
+    let server = Server::start([refused, cookie(Script::accept())]);
+    look_at_a_feed(&shown, with_user_info(&server, &format!("{user}:{word}"))).await;
+
     let looked_at = shown.1.lock().unwrap().clone();
     assert_eq!(looked_at, BTreeSet::from(NEAR_SECRETS.map(String::from)));
     shown.hold_no(&[
@@ -622,6 +639,53 @@ async fn every_public_type_near_a_secret_is_looked_at() {
         b"every-lock-s3cr3t",
         b"every-key-s3cr3t",
     ]);
+}
+
+/// A venue that says nothing.
+struct Mute;
+
+impl feed::Dialect for Mute {
+    type Item = ();
+
+    fn subscribe(&mut self, _: feed::RequestId, _: &[feed::Topic]) -> feed::Request {
+        feed::Request::text("subscribe")
+    }
+
+    fn read<'m>(&mut self, _: View<'m>) -> feed::Said<'m, ()> {
+        feed::Said::Nothing
+    }
+}
+
+/// Looks at the parts of a feed, and at what it says of a line whose first dial is refused.
+async fn look_at_a_feed(shown: &Shown, url: String) {
+    shown.looks_at(&feed::Request::text("every-key-s3cr3t"));
+    let attempts = shown.clone();
+    let (sender, mut states) = unbounded_channel();
+    let builder = Feed::builder(async move |attempt| {
+        attempts.looks_at(&attempt);
+        let dial = feed::Dialect::at(Mute, &url).header("X-Token", "every-token-s3cr3t");
+        attempts.looks_at(&dial);
+        Ok(dial)
+    })
+    .threads(feed::Threads::Here)
+    .connection(|builder| builder.proxy_from_env(false).cookie("a=every-own-s3cr3t"))
+    .on::<feed::event::LineState>(event::call(move |state| drop(sender.send(state))));
+    shown.looks_at(&builder);
+    let feed = builder.topics(["a"]).start().unwrap();
+    loop {
+        let state = states.recv().await.expect("the feed runs");
+        shown.looks_at(&state);
+        shown.looks_at(&state.state);
+        match &state.state {
+            LineIs::Down { cause: Some(cause) } => shown.looks_at(cause),
+            LineIs::Subscribing { .. } => break,
+            _ => {}
+        }
+    }
+    let status = feed.send(feed::command::Status).await.unwrap();
+    shown.looks_at(&status);
+    shown.looks_at(&status.lines[0]);
+    feed.send(feed::command::Close::default()).await.unwrap();
 }
 
 #[actix::test]
