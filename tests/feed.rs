@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler};
+use actix_ws_client::Budget;
 use actix_ws_client::feed::event::{self, LineIs, Missing, TopicIs};
 use actix_ws_client::feed::{
     Builder, Dialect, Failure, Feed, Rules, SECOND, Silence, Threads, command,
 };
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 use venue::{Venue, Words};
@@ -354,6 +356,82 @@ fn a_login_refused_for_now_is_tried_again_with_growing_delays() {
         assert!(gaps.iter().skip(5).any(|gap| *gap > 5 * SECOND), "{gaps:?}");
         venue.state().login = None;
         log.until("active", |seen| seen.contains(&Seen::Line("active"))).await;
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_session_that_fails_is_dropped_without_a_close_frame_and_says_why() {
+    simulated(async {
+        let (venue, log) = (Venue::default(), Log::default());
+        venue.state().login = Some("busy".into());
+        let (causes, mut caused) = unbounded_channel();
+        let feed = feed(&venue, &log, true)
+            .topics(["a"])
+            .on::<event::LineState>(actix_ws_client::event::call(move |line: event::LineState| {
+                if let LineIs::Down { cause } = line.state {
+                    drop(causes.send(cause.map(|cause| cause.to_string())));
+                }
+            }))
+            .start()
+            .unwrap();
+        for _ in 0..3 {
+            let cause = timeout(60 * SECOND, caused.recv()).await.expect("the line is down");
+            assert_eq!(cause, Some(Some("busy".to_owned())));
+        }
+        assert_eq!(venue.state().closes, 0);
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn the_loss_of_a_session_that_was_active_is_followed_by_a_quick_dial() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+        let feed = feed(&venue, &log, true).topics(&names).start().unwrap();
+        for life in 1..=10 {
+            confirmed(&log, &names, life).await;
+            sleep(5 * SECOND).await;
+            let begin = Instant::now();
+            venue.cut();
+            log.until("a dial", |_| venue.state().dials.len() > life).await;
+            assert!(begin.elapsed() <= 2 * SECOND, "life {life}: {:?}", begin.elapsed());
+        }
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn all_lines_of_a_feed_keep_to_one_budget() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(30));
+        let rules = Rules::default().topics_per_line(1);
+        let budget = Budget::dials(10, 20 * SECOND);
+        let feed = feed(&venue, &log, true).budget(&budget).rules(rules).topics(&names);
+        let feed = feed.start().unwrap();
+        confirmed(&log, &names, 1).await;
+        let dials = venue.state().dials.clone();
+        assert_eq!(dials.len(), 30);
+        assert!(dials.windows(11).all(|some| some[10] - some[0] >= 20 * SECOND), "{dials:?}");
+        assert!(dials[29] - dials[0] <= 43 * SECOND, "{dials:?}");
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_refused_login_is_a_failed_dial_to_the_budget() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(20));
+        venue.state().login = Some("busy".into());
+        let rules = Rules::default().topics_per_line(1);
+        let budget = Budget::dials(300, 300 * SECOND);
+        let feed = feed(&venue, &log, true).budget(&budget).rules(rules).topics(&names);
+        let feed = feed.start().unwrap();
+        sleep(300 * SECOND).await;
+        let dials = venue.state().dials.len();
+        assert!((40..=60).contains(&dials), "{dials} dials");
+        venue.state().login = None;
+        confirmed(&log, &names, 1).await;
         close(feed, &log).await;
     });
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Recipient};
 
+use crate::budget::Budget;
 use crate::connection::ConnectionBuilder;
 use crate::error::ConfigError;
 use crate::feed::actor::{Feed, Parts, Spawn};
@@ -26,6 +27,7 @@ pub struct Builder<D: Dialect> {
     make: DialMaker<D>,
     rules: Rules,
     customize: Customize,
+    budgets: Vec<Budget>,
     silence: Option<Silence>,
     threads: Threads,
     topics: Vec<Topic>,
@@ -71,6 +73,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
             make,
             rules: Rules::default(),
             customize: Arc::new(|builder| builder),
+            budgets: Vec::new(),
             silence: None,
             threads: Threads::default(),
             topics: Vec::new(),
@@ -86,11 +89,21 @@ impl<D: Dialect> Builder<D> {
         self
     }
 
+    /// Adds a budget: limits of dials and sockets that all lines share, also with other feeds and connections
+    /// that have a clone of it, see [`Budget`]. If it is called more than once, all of them hold. Default: none.
+    ///
+    /// A login that is refused, or not answered, within 5 s of the opening counts as a failed dial.
+    pub fn budget(mut self, budget: &Budget) -> Self {
+        self.budgets.push(budget.clone());
+        self
+    }
+
     /// Sets a closure that sets options of each line's connection: TLS, proxy, pings, limits. Default: none.
     /// It must not set what the feed sets itself: URL, header lines and recipients.
     ///
-    /// Other defaults than those of a single connection: messages of up to 64 MiB are accepted, and a Close
-    /// with 1008 or 1009 is retried, after the longest delay of the policy.
+    /// Other defaults than those of a single connection: messages of up to 64 MiB are accepted, a Close with
+    /// 1008 or 1009 is retried, after the longest delay of the policy, and `stable_after` is 60 s, but a line
+    /// that is active is stable at once.
     pub fn connection(
         mut self,
         options: impl Fn(ConnectionBuilder) -> ConnectionBuilder + Send + Sync + 'static,
@@ -160,7 +173,7 @@ impl<D: Dialect> Builder<D> {
             return Err(ConfigError::option("silence", "the limit must be above zero"));
         }
         let is_refused = Arc::default();
-        line::builder(&self.customize, Arc::clone(&is_refused)).check()?;
+        line::builder(&self.customize, &self.budgets, Arc::clone(&is_refused)).check()?;
         let threads = match self.threads {
             Threads::Own(0) => return Err(ConfigError::option("threads", "must be above zero")),
             Threads::Own(count) => Some(OwnThreads::start(count)?),
@@ -171,7 +184,8 @@ impl<D: Dialect> Builder<D> {
         topics.retain(|topic| seen.insert(topic.clone()));
         let topics_per_line = self.rules.topics_per_line;
         let rules = Arc::new(self.rules);
-        let plan = LinePlan { make: self.make, customize: self.customize, rules, is_refused };
+        let Builder { make, customize, budgets, .. } = self;
+        let plan = LinePlan { make, customize, budgets, rules, is_refused };
         let stopped = self.recipients.stopped.clone();
         let handles = threads.as_ref().map(|threads| threads.handles().to_vec());
         let first = handles.as_ref().and_then(|handles| handles.first().cloned());

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 
-use crate::backoff::{Guards, Hint, Next, Schedule, default_reconnect};
-use crate::command::status::{Phase, SourceId, Watch};
+use crate::budget::Budget;
+use crate::command::status::{Phase, SourceId};
 use crate::command::{self, Handle};
 use crate::connection::{Connection, ConnectionBuilder};
 use crate::error::{ConfigError, Error, Verdict};
@@ -28,6 +28,8 @@ use crate::{event, options};
 pub(crate) struct LinePlan<D> {
     pub(crate) make: DialMaker<D>,
     pub(crate) customize: Customize,
+    /// The limits of dials and sockets that its lines share with whoever has a clone of them.
+    pub(crate) budgets: Vec<Budget>,
     pub(crate) rules: Arc<Rules>,
     /// Whether the venue has refused the login for good, on whichever line: no dial begins any more.
     pub(crate) is_refused: Arc<AtomicBool>,
@@ -42,7 +44,6 @@ pub(crate) struct Line<D: Dialect> {
     pub(crate) source: SourceId,
     pub(crate) epoch: u64,
     connection: Addr<Connection>,
-    watch: Watch,
     plan: Arc<LinePlan<D>>,
     made: Arc<Made<D>>,
     open: Option<Open<D>>,
@@ -50,10 +51,6 @@ pub(crate) struct Line<D: Dialect> {
     state: LineIs,
     /// Why the open socket is about to end.
     cause: Option<Cause>,
-    /// The delays after sessions that failed. Begun anew when one becomes active.
-    schedule: Schedule,
-    /// When the connection is resumed after a session that failed.
-    resume_at: Option<Instant>,
     /// Whether the feed is paused.
     is_paused: bool,
 }
@@ -82,9 +79,16 @@ struct MadeState<D> {
 const PLACEHOLDER: &str = "wss://feed.invalid/";
 /// The limit of a message, in bytes: snapshots of order books are large.
 const MAX_MESSAGE: usize = 64 << 20;
+/// How long a socket has to be open to count as stable if its session was never active, for one refused topic
+/// may keep it from that. Longer than a login may take, so that one that is refused is not tried faster.
+const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Makes the builder of a line, without what belongs to one line alone.
-pub(crate) fn builder(customize: &Customize, is_refused: Arc<AtomicBool>) -> ConnectionBuilder {
+pub(crate) fn builder(
+    customize: &Customize,
+    budgets: &[Budget],
+    is_refused: Arc<AtomicBool>,
+) -> ConnectionBuilder {
     let judge = move |err: &Error| match err {
         _ if is_refused.load(Ordering::Relaxed) => Verdict::Stop,
         // A venue closes with 1008 where a rate was exceeded, and with 1009 where a frame was too large: a
@@ -95,7 +99,8 @@ pub(crate) fn builder(customize: &Customize, is_refused: Arc<AtomicBool>) -> Con
         other => other.verdict(),
     };
     let limits = Limits { frame: MAX_MESSAGE, message: MAX_MESSAGE, ..Limits::default() };
-    customize(Connection::builder(PLACEHOLDER).limits(limits).retry_if(judge))
+    let builder = Connection::builder(PLACEHOLDER).limits(limits).stable_after(STABLE_AFTER);
+    budgets.iter().fold(customize(builder.retry_if(judge)), ConnectionBuilder::budget)
 }
 
 impl<D: Dialect> Line<D> {
@@ -106,23 +111,20 @@ impl<D: Dialect> Line<D> {
         register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
     ) -> Result<Line<D>, ConfigError> {
         let made = Arc::new(Made(Mutex::new(MadeState { dial: None, failure: None })));
-        let builder = builder(&plan.customize, plan.is_refused.clone()).name(format!("line {id}"));
-        let builder = with_maker(builder, id, &plan, &made);
-        let (source, watch) = (builder.source(), builder.watch());
+        let builder = builder(&plan.customize, &plan.budgets, plan.is_refused.clone());
+        let builder = with_maker(builder.name(format!("line {id}")), id, &plan, &made);
+        let source = builder.source();
         let connection = register(builder).start()?;
         Ok(Line {
             id,
             source,
             epoch: 0,
             connection,
-            watch,
             plan,
             made,
             open: None,
             state: LineIs::Down { cause: None },
             cause: None,
-            schedule: new_schedule(),
-            resume_at: None,
             is_paused: false,
         })
     }
@@ -190,7 +192,8 @@ impl<D: Dialect> Line<D> {
         let failure = self.made.lock().failure.take();
         let cause = Cause::Connection(error.error.clone());
         if self.open.is_some() {
-            self.cause = Some(cause);
+            // That of a session that failed is known already.
+            self.cause.get_or_insert(cause);
         } else {
             self.report(LineIs::Down { cause: Some(cause) }, intake);
             self.wait(error.next, intake);
@@ -237,15 +240,11 @@ impl<D: Dialect> Line<D> {
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
     ) -> Option<Refusal> {
-        if !self.is_paused && self.resume_at.is_some_and(|at| at <= now) {
-            self.resume_at = None;
-            self.connection.do_send(command::Resume);
-        }
         let failed = match self.poll_session(now, topics, intake) {
             Ok(failed) => failed?,
             Err(panicked) => Failed::Login(panicked),
         };
-        self.failed(failed, now)
+        self.failed(failed)
     }
 
     /// Polls the session. Returns what ended it, if anything did.
@@ -266,12 +265,9 @@ impl<D: Dialect> Line<D> {
         session.handle_timeout(now, topics, &mut reading);
         let mut next = || guarded(|| session.poll_request(dialect, now, topics, &mut reading));
         while let Some(request) = next()? {
-            // The connection is on this thread and executes what is queued here before anything else, so
-            // that its socket is still the one of this session. After a loss that is not delivered yet it
-            // is another one, and the request is dropped.
-            if self.watch.epoch() == epoch && self.watch.phase() == Phase::Open {
-                handle.do_send(command::Send::from(request.payload));
-            }
+            // After a loss that is not delivered yet, the connection refuses it.
+            let send = command::Send::from(request.payload).on(epoch);
+            handle.do_send(if request.secret { send.secret() } else { send });
         }
         let failed = session.poll_failure();
         let progress = session.poll_progress(topics);
@@ -281,7 +277,7 @@ impl<D: Dialect> Line<D> {
                 self.report(LineIs::Subscribing { left }, intake);
             }
             Some(Progress::Active) => {
-                self.schedule = new_schedule();
+                handle.do_send(command::Settled { epoch });
                 self.report(LineIs::Active, intake);
             }
             None => {}
@@ -290,9 +286,7 @@ impl<D: Dialect> Line<D> {
     }
 
     /// Ends the socket of a session that failed. Returns a refusal for good.
-    ///
-    /// A connection has no command that fails its socket: it is paused, and resumed after the delay.
-    fn failed(&mut self, failed: Failed, now: Instant) -> Option<Refusal> {
+    fn failed(&mut self, failed: Failed) -> Option<Refusal> {
         let refusal = match failed {
             Failed::Asked => {
                 self.connection.do_send(command::Reconnect);
@@ -300,17 +294,16 @@ impl<D: Dialect> Line<D> {
             }
             Failed::Login(refusal) | Failed::NoAnswer(refusal) => refusal,
         };
+        let open = self.open.as_ref()?;
+        let fail = command::Fail::new(open.epoch, refusal.reason.clone());
         self.cause = Some(Cause::Session(refusal.clone()));
-        self.connection.do_send(command::Pause);
-        if refusal.for_good {
-            self.plan.is_refused.store(true, Ordering::Relaxed);
-            return Some(refusal);
+        if !refusal.for_good {
+            open.handle.do_send(fail);
+            return None;
         }
-        self.schedule.dialling(now);
-        let next = self.schedule.lost(now, Hint::default(), &mut rand::rng());
-        let Next::Retry { after, .. } = next else { return Some(refusal) };
-        self.resume_at = Some(now + after);
-        None
+        self.plan.is_refused.store(true, Ordering::Relaxed);
+        open.handle.do_send(fail.for_good());
+        Some(refusal)
     }
 
     /// Acts on a silence. Returns a refusal if no further dial makes sense.
@@ -319,7 +312,6 @@ impl<D: Dialect> Line<D> {
         finding: Finding,
         topics: &Topics,
         intake: &mut Intake<D::Item>,
-        now: Instant,
     ) -> Option<Refusal> {
         let action = match finding {
             Finding::Line { since, action, .. } => {
@@ -336,7 +328,7 @@ impl<D: Dialect> Line<D> {
             (Action::Fail, _) => {
                 self.session()?.stop();
                 let text = "no data has come for longer than the limit of silence";
-                self.failed(Failed::NoAnswer(Refusal::for_now(text)), now)
+                self.failed(Failed::NoAnswer(Refusal::for_now(text)))
             }
             _ => None,
         }
@@ -344,8 +336,7 @@ impl<D: Dialect> Line<D> {
 
     /// Returns when `poll` is to be called next.
     pub(crate) fn poll_timeout(&self, now: Instant, topics: &Topics) -> Option<Instant> {
-        let session = self.open.as_ref().and_then(|open| open.session.poll_timeout(now, topics));
-        [session, self.resume_at.filter(|_| !self.is_paused)].into_iter().flatten().min()
+        self.open.as_ref().and_then(|open| open.session.poll_timeout(now, topics))
     }
 
     /// Closes the connection until `resume`.
@@ -355,7 +346,7 @@ impl<D: Dialect> Line<D> {
     }
 
     pub(crate) fn resume(&mut self) {
-        if std::mem::take(&mut self.is_paused) && self.resume_at.is_none() {
+        if std::mem::take(&mut self.is_paused) {
             self.connection.do_send(command::Resume);
         }
     }
@@ -402,13 +393,9 @@ impl<D: Dialect> Line<D> {
     }
 
     fn wait(&mut self, next: event::Next, intake: &mut Intake<D::Item>) {
-        let resumes = self.resume_at.filter(|_| !self.is_paused);
-        let after = match (next.after(), resumes) {
-            (Some(after), _) => after,
-            (None, Some(at)) => at.saturating_duration_since(now()),
-            (None, None) => return,
-        };
-        self.report(LineIs::Waiting { for_what: WaitFor::Delay(after) }, intake);
+        if let Some(after) = next.after() {
+            self.report(LineIs::Waiting { for_what: WaitFor::Delay(after) }, intake);
+        }
     }
 
     fn report(&mut self, state: LineIs, intake: &mut Intake<D::Item>) {
@@ -462,11 +449,64 @@ fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, Refusal> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|_| Refusal::for_good("the dialect panicked"))
 }
 
-fn new_schedule() -> Schedule {
-    Schedule::new(&default_reconnect(), Guards::default())
-}
-
 /// Returns the time, also where the clock is paused or simulated.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::View;
+    use crate::feed::recipients::Recipients;
+    use crate::feed::request::Request;
+    use crate::feed::said::Said;
+    use crate::feed::topic::{RequestId, ShardId, Topic};
+    use crate::testing::{Probe, Script, Server};
+
+    struct Login;
+
+    impl Dialect for Login {
+        type Item = ();
+
+        fn login(&mut self) -> Option<Request> {
+            Some(Request::text("login"))
+        }
+
+        fn subscribe(&mut self, _: RequestId, _: &[Topic]) -> Request {
+            Request::text("subscribe")
+        }
+
+        fn read<'m>(&mut self, _: View<'m>) -> Said<'m, ()> {
+            Said::Nothing
+        }
+    }
+
+    #[actix::test]
+    async fn a_request_of_a_lost_session_is_not_sent_on_the_next_socket() {
+        let server = Server::start([Script::accept().drop_connection(), Script::accept()]);
+        let (probe, url) = (Probe::new(), server.url());
+        let make: DialMaker<Login> = Arc::new(move |_| {
+            let dial = Login.at(url.clone());
+            Box::pin(async move { Ok(dial) })
+        });
+        let plan = LinePlan {
+            make,
+            customize: Arc::new(|builder| builder.proxy_from_env(false)),
+            budgets: Vec::new(),
+            rules: Arc::default(),
+            is_refused: Arc::default(),
+        };
+        let id = LineId::new(ShardId(1), 0);
+        let mut line = Line::start(id, Arc::new(plan), |builder| probe.attach(builder)).unwrap();
+        let mut topics = Topics::default();
+        let mut intake = Intake::new(Recipients::default(), None, now());
+        let open = probe.next::<event::Open>().await;
+        line.handle_open(&open, &topics, &mut intake, now());
+        probe.next_where(|open: &event::Open| open.epoch == 2).await;
+        // The line has not been notified of it: the login is that of the first session.
+        line.poll(now(), &mut topics, &mut intake);
+        line.connection.send(command::Send::text("end")).await.unwrap().unwrap();
+        assert_eq!(server.next_message().await.as_text(), Some("end"));
+    }
 }

@@ -197,7 +197,7 @@ impl<D: Dialect> Shard<D> {
             for line in lines {
                 intake.handle_timeout(line.id, line.epoch, topics, now);
                 while let Some(finding) = intake.poll_finding(line.id, line.epoch, topics) {
-                    refusals.extend(line.handle_silence(finding, topics, intake, now));
+                    refusals.extend(line.handle_silence(finding, topics, intake));
                 }
                 refusals.extend(line.poll(now, topics, intake));
             }

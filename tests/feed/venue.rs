@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) breaches: Vec<String>,
     /// Requests that were received.
     pub(crate) requests: usize,
+    /// Close frames that were received.
+    pub(crate) closes: usize,
     /// The most topics that one connection had.
     pub(crate) most_topics: usize,
     /// The open connections.
@@ -150,6 +152,7 @@ impl Venue {
                         let _ = socket.close(Some(close)).await;
                         return;
                     }
+                    self.state().closes += usize::from(frame.is_close());
                     let Message::Text(text) = frame else { continue };
                     requests += 1;
                     let cut = {

@@ -625,6 +625,7 @@ async fn every_public_type_near_a_secret_is_looked_at() {
     let refused = cookie(Script::refuse(503)).header("WWW-Authenticate", challenge);
     let server = Server::start([refused, cookie(Script::accept())]);
     look_at_a_feed(&shown, with_user_info(&server, &format!("{user}:{word}"))).await;
+    assert_eq!(server.next_message().await.as_text(), Some("every-login-s3cr3t"));
 
     let looked_at = shown.1.lock().unwrap().clone();
     assert_eq!(looked_at, BTreeSet::from(NEAR_SECRETS.map(String::from)));
@@ -638,6 +639,7 @@ async fn every_public_type_near_a_secret_is_looked_at() {
         b"every-nonce-s3cr3t",
         b"every-lock-s3cr3t",
         b"every-key-s3cr3t",
+        b"every-login-s3cr3t",
     ]);
 }
 
@@ -646,6 +648,10 @@ struct Mute;
 
 impl feed::Dialect for Mute {
     type Item = ();
+
+    fn login(&mut self) -> Option<feed::Request> {
+        Some(feed::Request::text("every-login-s3cr3t").secret())
+    }
 
     fn subscribe(&mut self, _: feed::RequestId, _: &[feed::Topic]) -> feed::Request {
         feed::Request::text("subscribe")
@@ -678,7 +684,7 @@ async fn look_at_a_feed(shown: &Shown, url: String) {
         shown.looks_at(&state.state);
         match &state.state {
             LineIs::Down { cause: Some(cause) } => shown.looks_at(cause),
-            LineIs::Subscribing { .. } => break,
+            LineIs::LoggingIn => break,
             _ => {}
         }
     }
