@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Handler};
+use actix::fut::wrap_future;
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use actix_ws_client::Budget;
 use actix_ws_client::feed::event::{self, LineIs, Missing, TopicIs};
 use actix_ws_client::feed::{
@@ -537,6 +538,82 @@ fn each_update_is_delivered_once_or_reported_as_a_gap() {
         let gaps = seen.iter().filter(|seen| matches!(seen, Seen::Gap(..))).count();
         assert!(gaps >= 100, "only {gaps} gaps");
         close(feed, &log).await;
+    });
+}
+
+/// A handler that takes the first update, and does nothing else for 20 s.
+struct Sleeper(Log, bool);
+
+impl Actor for Sleeper {
+    type Context = Context<Sleeper>;
+}
+
+impl Handler<event::Update<u64>> for Sleeper {
+    type Result = ();
+    fn handle(&mut self, update: event::Update<u64>, ctx: &mut Context<Sleeper>) {
+        self.0.add(Seen::Update(update.topic.to_string(), update.item));
+        if !std::mem::replace(&mut self.1, true) {
+            ctx.wait(wrap_future(sleep(20 * SECOND)));
+        }
+    }
+}
+
+#[test]
+fn a_slow_handler_holds_the_lines_and_nothing_is_lost_or_judged() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(100));
+        let updates = Log::default();
+        let sleeper = Sleeper(updates.clone(), false).start();
+        let rules = Rules::default().answer_within(3 * SECOND);
+        let feed = feed(&venue, &log, false)
+            .rules(rules)
+            .silence(Silence::topic(3 * SECOND).fail())
+            .on::<event::Update<u64>>(sleeper.recipient())
+            .topics(&names)
+            .start()
+            .unwrap();
+        confirmed(&log, &names, 1).await;
+        for _ in 0..800 {
+            names.iter().for_each(|name| tick(&venue, name));
+            sleep(Duration::from_millis(12)).await;
+        }
+        let status = feed.send(command::Status).await.unwrap();
+        assert!((4096..20_000).contains(&status.lines[0].queued), "{}", status.lines[0].queued);
+        for _ in 0..15 {
+            sleep(SECOND).await;
+            names.iter().for_each(|name| tick(&venue, name));
+        }
+        updates.until("all updates", |seen| seen.len() == 81_500).await;
+        let expected = (1..=815).flat_map(|n| names.iter().map(move |name| (name, n)));
+        let expected = expected.map(|(name, n)| Seen::Update(name.clone(), n));
+        assert!(updates.all().into_iter().eq(expected), "each once and in order");
+        let bad = |seen: &Seen| {
+            matches!(seen, Seen::Gap(..) | Seen::Line("silent") | Seen::Topic(_, "silent"))
+        };
+        assert_eq!(log.all().into_iter().find(bad), None);
+        assert_eq!(venue.state().dials.len(), 1);
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_feed_that_holds_closes_in_time() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(100));
+        let sleeper = Sleeper(Log::default(), false).start();
+        let feed = feed(&venue, &log, false)
+            .on::<event::Update<u64>>(sleeper.recipient())
+            .topics(&names)
+            .start()
+            .unwrap();
+        confirmed(&log, &names, 1).await;
+        for _ in 0..100 {
+            names.iter().for_each(|name| tick(&venue, name));
+            sleep(Duration::from_millis(10)).await;
+        }
+        let begin = Instant::now();
+        feed.send(command::Close::within(SECOND)).await.unwrap();
+        assert!(begin.elapsed() <= Duration::from_millis(1100), "{:?}", begin.elapsed());
     });
 }
 

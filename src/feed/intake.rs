@@ -135,6 +135,14 @@ impl<T: Clone + Send + 'static> Intake<T> {
         Some(finding)
     }
 
+    /// Begins or ends a time in which the shard holds its lines: nothing is judged.
+    pub(crate) fn hold(&mut self, holds: bool, now: Instant) {
+        self.silences.iter_mut().for_each(|silences| silences.hold(holds, now));
+        if !holds {
+            self.merge.resume(now);
+        }
+    }
+
     /// Returns when `handle_timeout` is to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let silence = self.silences.as_ref().and_then(Silences::poll_timeout);

@@ -53,6 +53,8 @@ pub(crate) struct Line<D: Dialect> {
     cause: Option<Cause>,
     /// Whether the feed is paused.
     is_paused: bool,
+    /// Whether the shard holds its lines.
+    is_held: bool,
 }
 
 /// The session of the open socket. All that lives as long as the socket is in here.
@@ -126,6 +128,7 @@ impl<D: Dialect> Line<D> {
             state: LineIs::Down { cause: None },
             cause: None,
             is_paused: false,
+            is_held: false,
         })
     }
 
@@ -141,7 +144,8 @@ impl<D: Dialect> Line<D> {
         self.cause = None;
         let Some(dial) = self.made.lock().dial.take() else { return };
         intake.open(self.id, now);
-        let session = Session::new(self.plan.rules.clone(), dial.heartbeat_every, topics, now);
+        let mut session = Session::new(self.plan.rules.clone(), dial.heartbeat_every, topics, now);
+        session.handle_hold(self.is_held, now);
         self.open = Some(Open {
             epoch: open.epoch,
             session,
@@ -348,6 +352,15 @@ impl<D: Dialect> Line<D> {
     pub(crate) fn resume(&mut self) {
         if std::mem::take(&mut self.is_paused) {
             self.connection.do_send(command::Resume);
+        }
+    }
+
+    /// Stops the connection's delivery and reading, or continues it.
+    pub(crate) fn hold(&mut self, holds: bool, now: Instant) {
+        self.is_held = holds;
+        self.connection.do_send(command::Hold(holds));
+        if let Some(session) = self.session() {
+            session.handle_hold(holds, now);
         }
     }
 

@@ -12,7 +12,7 @@ mod dialect;
 mod figures;
 mod intake;
 mod line;
-#[allow(dead_code, reason = "what only several lines and a holding shard need")]
+#[allow(dead_code, reason = "what only several lines need")]
 mod merge;
 mod outlet;
 mod pace;
@@ -23,7 +23,6 @@ mod said;
 mod sequence;
 mod session;
 mod shard;
-#[allow(dead_code, reason = "what only a holding shard needs")]
 mod silence;
 mod subscriptions;
 mod threads;

@@ -32,6 +32,8 @@ pub(crate) struct Outlet<T: Clone + Send + 'static> {
     lost: BTreeMap<Topic, Gap>,
     /// The number of gaps for updates that were dropped.
     gaps: u64,
+    /// Whether the shard is to hold its lines.
+    is_full: bool,
 }
 
 /// An event in the queue.
@@ -43,7 +45,10 @@ enum Queued<T> {
     Line(LineState),
 }
 
-/// The number of updates that wait at most. Beyond it the oldest are dropped, and reported as gaps.
+/// The number of waiting updates at which the lines are held, and the number at which they are released.
+const HOLD_FROM: usize = 4096;
+const RELEASE_AT: usize = 1024;
+/// The number of updates that wait at most: lines that close are not held. Beyond it the oldest are dropped, and reported as gaps.
 pub(crate) const MAX_UPDATES: usize = 65_536;
 /// The number of other events that wait at most. Beyond it the oldest are dropped: each is about a topic or a
 /// line whose newest state follows.
@@ -60,6 +65,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
             blocked: None,
             lost: BTreeMap::new(),
             gaps: 0,
+            is_full: false,
         }
     }
 
@@ -89,6 +95,13 @@ impl<T: Clone + Send + 'static> Outlet<T> {
     /// Returns the number of events that wait.
     pub(crate) fn len(&self) -> usize {
         self.open.len() + self.updates + self.queue.len()
+    }
+
+    /// Returns whether so many updates wait that the lines are to be held, as of the last `poll`.
+    pub(crate) fn is_full(&mut self) -> bool {
+        let limit = if self.is_full { RELEASE_AT } else { HOLD_FROM };
+        self.is_full = self.updates > limit;
+        self.is_full
     }
 
     /// Delivers what the mailboxes have room for.

@@ -247,7 +247,6 @@ impl Session {
     }
 
     /// Stops judging deadlines while the shard holds. Afterwards the venue has the whole time once more.
-    #[allow(dead_code, reason = "no shard holds yet: it drops what is too old instead")]
     pub(crate) fn handle_hold(&mut self, hold: bool, now: Instant) {
         if self.is_held && !hold {
             self.grant(now);

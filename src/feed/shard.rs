@@ -37,6 +37,8 @@ pub(crate) struct Shard<D: Dialect> {
     is_closing: bool,
     /// Whether a line that is lost ends.
     is_refused: bool,
+    /// Whether the lines are held, because a recipient is slow.
+    is_holding: bool,
     /// Whether the feed has been notified of the end.
     has_ended: bool,
     /// Requests of sessions that have ended.
@@ -101,6 +103,7 @@ impl<D: Dialect> Shard<D> {
             feed,
             is_closing: false,
             is_refused: false,
+            is_holding: false,
             has_ended: false,
             requests: 0,
             timer: None,
@@ -203,6 +206,7 @@ impl<D: Dialect> Shard<D> {
             }
             refusals.into_iter().for_each(|refusal| self.refused(refusal));
             self.intake.outlet.poll(task);
+            self.hold(now);
             let left = self.intake.take_left();
             if !left.is_empty() {
                 self.report(FromShard::Left(self.id, left));
@@ -217,6 +221,17 @@ impl<D: Dialect> Shard<D> {
         }
         task.waker().wake_by_ref();
         false
+    }
+
+    /// Holds the lines while too many updates wait, and releases them later. Lines that close are not held:
+    /// what they deliver last includes their end.
+    fn hold(&mut self, now: Instant) {
+        let holds = self.intake.outlet.is_full() && !self.is_closing;
+        if holds != self.is_holding {
+            self.is_holding = holds;
+            self.intake.hold(holds, now);
+            self.lines.iter_mut().for_each(|line| line.hold(holds, now));
+        }
     }
 
     /// Sets the timer to the next time that something is due. `Ready` if that is now.
