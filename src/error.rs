@@ -64,11 +64,15 @@ pub enum Error {
     /// A deadline passed.
     #[display("timed out during {_0}")]
     Timeout(Stage),
-    /// The peer sent nothing for too long, and the watchdog dropped the socket.
-    #[display("the peer was silent for {after:.1?}")]
+    /// The peer sent nothing, or no data message, for too long, and the watchdog dropped the socket.
+    #[display("{}", silence(*after, *idle))]
     PeerSilent {
-        /// The time since the peer last sent something.
+        /// The time since the peer last sent something, or a data message if `idle`.
         after: Duration,
+        /// Whether data messages were missing for [`idle_timeout`](crate::ConnectionBuilder::idle_timeout), though
+        /// other frames may have come. Otherwise nothing came for
+        /// [`ping_timeout`](crate::ConnectionBuilder::ping_timeout) after a ping.
+        idle: bool,
     },
     /// The server closed the connection. It occurs only as the cause of an outage: a Close frame from
     /// the server is delivered as [`event::Close`](crate::event::Close), never as an error.
@@ -101,6 +105,15 @@ pub enum Error {
     /// a handler.
     #[display("no handler is left for {_0}: the last one has ended")]
     Unheard(Arc<str>),
+}
+
+fn silence(after: Duration, idle: bool) -> String {
+    match idle {
+        true => format!("no message came for {after:.1?} (`idle_timeout`)"),
+        false => format!(
+            "the peer was silent for {after:.1?}: no answer to a ping within `ping_timeout`"
+        ),
+    }
 }
 
 fn close_suffix(frame: &Option<CloseFrame>) -> String {
@@ -642,7 +655,7 @@ mod tests {
             (Error::Protocol(ProtocolError::InvalidUtf8), 0),
             (Error::Io(io()), 1),
             (Error::Timeout(Stage::Dns), 0),
-            (Error::PeerSilent { after: Duration::from_secs(1) }, 0),
+            (Error::PeerSilent { after: Duration::from_secs(1), idle: false }, 0),
             (Error::Closed(None), 0),
             (Error::Overflow, 0),
             (Error::Session { reason: "x".into(), retry: Verdict::Stop }, 0),

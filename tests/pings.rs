@@ -107,8 +107,9 @@ async fn a_silent_peer_is_aborted_after_interval_and_timeout() {
     let open = Instant::now();
     let error = probe.next::<event::Error>().await.error;
     assert!(about(7 * SECOND).contains(&open.elapsed()), "{:?}", open.elapsed());
-    let Error::PeerSilent { after } = error else { panic!("{error:?}") };
+    let Error::PeerSilent { after, idle: false } = error else { panic!("{error:?}") };
     assert!(about(6 * SECOND).contains(&after), "{after:?}");
+    assert!(error.to_string().ends_with("no answer to a ping within `ping_timeout`"), "{error}");
     let close = probe.next::<event::Close>().await;
     assert_eq!((close.code.value(), close.clean, close.by), (1006, false, By::Nobody));
     // From the end of the dial to the end of the socket, not to the last read.
@@ -177,7 +178,8 @@ async fn missing_data_is_found_though_pongs_come() {
     probe.next_message().await;
     let heard = Instant::now();
     let error = probe.next::<event::Error>().await.error;
-    assert!(matches!(error, Error::PeerSilent { .. }), "{error:?}");
+    assert!(matches!(error, Error::PeerSilent { idle: true, .. }), "{error:?}");
+    assert!(error.to_string().starts_with("no message came for 12.0"), "{error}");
     assert!(about(12 * SECOND).contains(&heard.elapsed()), "{:?}", heard.elapsed());
     assert!(probe.all::<event::Pong>().len() >= 3);
 }
@@ -196,7 +198,7 @@ async fn a_real_server_that_falls_silent_is_left() {
     let probe = Probe::new();
     let _connection = probe.attach(to(&server)).start().unwrap();
     let error = probe.next::<event::Error>().await.error;
-    let Error::PeerSilent { after } = error else { panic!("{error:?}") };
+    let Error::PeerSilent { after, .. } = error else { panic!("{error:?}") };
     assert!((200 * MILLIS..=600 * MILLIS).contains(&after), "{after:?}");
     assert_eq!(probe.next_where(|open: &event::Open| open.epoch == 2).await.attempts, 1);
     probe.check().unwrap();

@@ -299,7 +299,7 @@ pub(crate) fn words(error: &Error) -> String {
     match error {
         Error::Io(err) if err.kind() == io::ErrorKind::UnexpectedEof => "dropped, no Close".into(),
         Error::Io(err) if err.kind() == io::ErrorKind::ConnectionReset => "dropped, reset".into(),
-        Error::PeerSilent { after } => format!("silent for {:.1} s", after.as_secs_f64()),
+        Error::PeerSilent { after, .. } => format!("silent for {:.1} s", after.as_secs_f64()),
         Error::Refused(refusal) => match refusal.retry_after() {
             Some(after) => format!("status {}, Retry-After {} s", refusal.status, after.as_secs()),
             None => format!("status {}", refusal.status),

@@ -570,7 +570,7 @@ mod tests {
                 attempts: 3,
             }
         };
-        let silent = || Some(Error::PeerSilent { after: Duration::from_secs(30) });
+        let silent = || Some(Error::PeerSilent { after: Duration::from_secs(30), idle: false });
         let cases = [
             (outcome(OutcomeKind::Closed, None, None, By::Nobody), "closed"),
             (outcome(OutcomeKind::Closed, None, Some((1000, "")), By::Local), "closed with 1000"),
@@ -588,7 +588,7 @@ mod tests {
             ),
             (
                 outcome(OutcomeKind::GaveUp, silent(), Some((1006, "")), By::Nobody),
-                "gave up, dials: 3: the peer was silent for 30.0s",
+                "gave up, dials: 3: the peer was silent for 30.0s: no answer to a ping within `ping_timeout`",
             ),
         ];
         for (outcome, text) in cases {

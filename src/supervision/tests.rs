@@ -124,7 +124,7 @@ impl Life {
     fn broken(&self) -> Loss {
         let (code, reason) = (CloseCode::ABNORMAL, "".into());
         let closure = Closure { code, reason, clean: false, by: By::Nobody, peer: None };
-        let error = Some(Error::PeerSilent { after: SECOND });
+        let error = Some(Error::PeerSilent { after: SECOND, idle: false });
         Loss::Socket { error, closure, unsent: Unsent::default(), opened: self.now }
     }
 
@@ -813,7 +813,7 @@ impl World {
             }
             Step::Breaks if self.dialling => {
                 self.dialling = false;
-                self.life.lost(Loss::Dial(Error::PeerSilent { after: SECOND }))
+                self.life.lost(Loss::Dial(Error::PeerSilent { after: SECOND, idle: false }))
             }
             Step::Closes => self.life.supervision.closing(now),
             _ => return,

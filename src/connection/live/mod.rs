@@ -372,7 +372,8 @@ impl Live {
         let silent = self.silent.take()?;
         let heard = if silent.idle { self.signs.data.get() } else { self.signs.byte.get() };
         let after = heard.elapsed();
-        (heard <= silent.since && self.signs.reading.get()).then_some(Error::PeerSilent { after })
+        (heard <= silent.since && self.signs.reading.get())
+            .then_some(Error::PeerSilent { after, idle: silent.idle })
     }
 }
 

@@ -70,7 +70,9 @@ async fn silence_is_no_error_if_bytes_came_since_it_was_found() {
         let found = socket.poll().await;
         match came {
             true => assert!(found.is_pending(), "{found:?}"),
-            false => assert!(matches!(found, Poll::Ready(Some(Error::PeerSilent { .. })))),
+            false => assert!(
+                matches!(found, Poll::Ready(Some(Error::PeerSilent { idle: by, .. })) if by == idle)
+            ),
         }
     }
     // No data has come, though a byte has.
