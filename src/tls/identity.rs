@@ -94,17 +94,23 @@ impl Identity {
         match &self.key {
             Key::Plain(key) => Ok(key.clone_key()),
             Key::Encrypted(der) => {
-                let missing =
-                    || ConfigError::option(PASSWORD, "the key is encrypted: set its password");
+                let missing = || {
+                    let reason = "the key is encrypted, and its password is not set";
+                    ConfigError::option(PASSWORD, self.key_file() + reason)
+                };
                 encrypted::decrypt(der, password.ok_or_else(missing)?)
                     .map_err(|reason| ConfigError::option(PASSWORD, reason))
             }
         }
     }
 
+    /// Returns the file of the key for the beginning of an error text; empty if it came from memory.
+    fn key_file(&self) -> String {
+        self.files.as_ref().map(|(_, key)| format!("{}: ", key.display())).unwrap_or_default()
+    }
+
     /// Returns the error for a key that the provider does not load.
     fn unusable_key(&self) -> ConfigError {
-        let file = self.files.as_ref().map(|(_, key)| format!("{}: ", key.display()));
         let read = self.chain.first().and_then(|certificate| Certificate::read(certificate));
         let reason = match read {
             Some(read) if read.key == P521 => {
@@ -115,7 +121,7 @@ impl Identity {
                 explain::what_ring_can_do()
             ),
         };
-        ConfigError::option(KEY, file.unwrap_or_default() + &reason)
+        ConfigError::option(KEY, self.key_file() + &reason)
     }
 
     /// Returns the subject, the issuer and the end of the certificate, for error texts.
