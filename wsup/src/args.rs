@@ -1,5 +1,6 @@
 //! The flags, and the builder that they configure.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use crate::buffer::Buffer;
 use crate::failover;
 use crate::from_file;
+use crate::hint::{Around, Target};
 use crate::history::History;
 use crate::input::Kind;
 use crate::output::OutputFlags;
@@ -246,6 +248,9 @@ RUST_LOG selects the log records on stderr [default: warnings].
 
 Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 aborted by a second signal.";
 
+/// The default of --connect-timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The texts to send, besides stdin.
 pub(crate) struct Texts {
     /// Sent after every opening.
@@ -288,6 +293,7 @@ impl Args {
             .max_attempts(self.max_attempts.map(NonZeroU32::get))
             .send_buffer(self.send_buffer.0)
             .skip_utf8_validation(self.skip_utf8)
+            .connect_timeout(self.connect_timeout())
             .tls(self.tls()?);
         for Header { name, value } in self.header_lines()? {
             self.secrets.note_header(&name, &value);
@@ -368,9 +374,6 @@ impl Args {
         }
         if let Some(OptionalTime(timeout)) = self.idle_timeout {
             builder = builder.idle_timeout(timeout);
-        }
-        if let Some(PositiveTime(timeout)) = self.connect_timeout {
-            builder = builder.connect_timeout(timeout);
         }
         if let Some(Time(life)) = self.stable_after {
             builder = builder.stable_after(life);
@@ -482,9 +485,31 @@ impl Args {
         Buffer { bytes: self.send_buffer.0, fragment }
     }
 
-    /// Returns whether a socket without messages is dropped.
-    pub(crate) fn has_idle_timeout(&self) -> bool {
-        self.idle_timeout.is_some_and(|OptionalTime(timeout)| timeout.is_some())
+    /// Returns what matters for the words about an error.
+    pub(crate) fn around(&self) -> Around {
+        let target = match &self.urls[..] {
+            [url] => Target::of(url),
+            _ => None,
+        };
+        let default = target.as_ref().map(|target| target.origin.clone());
+        // A file may set it too, and may be a pipe that is read only once.
+        let may_set =
+            |line: &String| line.starts_with('@') || line.to_ascii_lowercase().contains("origin");
+        let is_known = !self.headers.iter().chain(&self.header_list).any(may_set);
+        Around {
+            is_open: Cell::new(false),
+            connect_timeout: self.connect_timeout(),
+            origin: self.upgrade.sent_origin(default).filter(|_| is_known),
+            target,
+            has_proxy_flag: self.proxy.is_some(),
+            dials_once: self.reconnect == Policy::Never,
+            max_attempts: self.max_attempts,
+        }
+    }
+
+    /// Returns the deadline of one dial.
+    fn connect_timeout(&self) -> Duration {
+        self.connect_timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.0)
     }
 
     /// Returns the deadline of the closing handshake.

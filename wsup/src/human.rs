@@ -1,10 +1,11 @@
 //! Events for people: payloads of messages on stdout, all other events as text on stderr.
 
-use std::cell::Cell;
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use actix_ws_client::command::status::{Figures, Status, Timings};
+use actix_ws_client::error::{Error, Verdict};
 use actix_ws_client::event;
 use actix_ws_client::proto::session::By;
 use actix_ws_client::{OutcomeKind, Payload};
@@ -12,13 +13,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 
-use crate::hint::{Around, hint};
+use crate::hint::{Around, hint, timed_out};
 use crate::inflate;
 use crate::output::Paint;
 use crate::print::{Format, Line};
 use crate::refusal::Refused;
 use crate::secrets::Secrets;
 use crate::slash::TypedPings;
+use crate::usage::in_flags;
 
 /// Formats events for people.
 pub(crate) struct Human {
@@ -42,10 +44,8 @@ pub(crate) struct Human {
     pub(crate) out_colour: bool,
     /// Whether stderr has colour.
     pub(crate) err_colour: bool,
-    /// Whether a socket is open, by the events that were formatted.
-    pub(crate) is_open: Cell<bool>,
-    /// Whether `--idle-timeout` is given.
-    pub(crate) has_idle_timeout: bool,
+    /// What matters for the words below an error.
+    pub(crate) around: Around,
     /// The pings that were typed: their pongs are printed without `-v` too.
     pub(crate) asked: TypedPings,
 }
@@ -70,6 +70,19 @@ impl Human {
         if self.verbose { self.info(words) } else { Line::Nothing }
     }
 
+    /// Returns the text of an error, with flags in place of the library's names.
+    fn words(&self, error: &Error) -> String {
+        match error {
+            Error::Timeout(stage) => timed_out(*stage, self.around.connect_timeout),
+            // All earlier stages have errors of their own.
+            Error::Io(err) if !self.around.is_open.get() => {
+                let text = format!("transport, before the reply to the upgrade: {err}");
+                in_flags(&self.secrets.hide(&text))
+            }
+            _ => in_flags(&self.secrets.hide(&error.to_string())),
+        }
+    }
+
     /// Returns a payload as text.
     fn payload(&self, payload: &Payload) -> String {
         let text = match payload {
@@ -85,7 +98,7 @@ impl Human {
 
 impl Format for Human {
     fn open(&self, open: &event::Open) -> Line {
-        self.is_open.set(true);
+        self.around.is_open.set(true);
         let peer = open.handshake.peer.map(|peer| format!(" to {peer}")).unwrap_or_default();
         let took = match self.began {
             Some(_) => took(&open.handshake.timings),
@@ -140,13 +153,10 @@ impl Format for Human {
     }
 
     fn error(&self, error: &event::Error) -> Line {
-        let words = self.secrets.hide(&error.error.to_string());
-        let line = self.failure(format_args!("{words}; {}", error.next));
+        let line = self.failure(format_args!("{}; {}", self.words(&error.error), error.next));
         let refused = Refused::of(&error.error, &self.secrets);
         let details = refused.map(|refused| refused.details()).unwrap_or_default();
-        let around =
-            Around { is_open: self.is_open.get(), has_idle_timeout: self.has_idle_timeout };
-        let hint = hint(&error.error, around).map(str::to_owned);
+        let hint = hint(&error.error, &self.around).map(Cow::into_owned);
         details
             .iter()
             .chain(&hint)
@@ -154,18 +164,22 @@ impl Format for Human {
     }
 
     fn close(&self, close: &event::Close) -> Line {
-        self.is_open.set(false);
+        self.around.is_open.set(false);
         let who = match close.by {
             By::Local => "closed by us",
             By::Remote => "closed by the server",
             By::Nobody => "lost",
         };
-        let reason = if close.reason.is_empty() { "" } else { ": " };
+        // Our own reason may be the text of an error.
+        let reason = match (close.by, &*close.reason) {
+            (_, "") => String::new(),
+            (By::Local, reason) => format!(": {}", in_flags(reason)),
+            (_, reason) => format!(": {reason}"),
+        };
         let lasted = format_time(close.lasted);
         self.info(format_args!(
-            "{who} after {lasted} with {}{reason}{}{}{}; {}",
+            "{who} after {lasted} with {}{reason}{}{}; {}",
             close.code,
-            close.reason,
             answer(close),
             unsent(close),
             close.next
@@ -179,10 +193,22 @@ impl Format for Human {
     fn stopped(&self, stopped: &event::Stopped) -> Line {
         match stopped.outcome.kind {
             OutcomeKind::Closed => Line::Nothing,
-            OutcomeKind::Refused => {
-                self.failure("not dialled again: the next dial would fail in the same way")
+            // `into_result` has a Close frame that ended the run too.
+            OutcomeKind::Refused => match stopped.outcome.clone().into_result() {
+                Err(error) if error.verdict() != Verdict::Stop => {
+                    self.failure("not dialled again: --give-up-on lists this failure")
+                }
+                _ => self.failure("not dialled again: the next dial would fail in the same way"),
+            },
+            OutcomeKind::GaveUp => match self.around.max_attempts {
+                Some(dials) => {
+                    self.failure(format_args!("gave up: --max-attempts {dials} is reached"))
+                }
+                None => self.failure("gave up"),
+            },
+            _ if self.around.dials_once => {
+                self.failure("failed; not dialled again because of --reconnect never")
             }
-            OutcomeKind::GaveUp => self.failure("gave up"),
             _ => self.failure("failed"),
         }
     }
@@ -205,7 +231,7 @@ pub(crate) fn status(status: &Status) -> String {
         words += &format!(", round trip {}", format_time(rtt));
     }
     if let Some(error) = &status.last_error {
-        words += &format!(", last error: {error}");
+        words += &format!(", last error: {}", in_flags(&error.to_string()));
     }
     escape_controls(&words).replace('\n', "\\n")
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::print::{Format, Line};
 use crate::refusal::Refused;
 use crate::secrets::Secrets;
+use crate::usage::in_flags;
 
 /// Formats each event as one object on a line.
 pub(crate) struct Json {
@@ -23,9 +24,9 @@ pub(crate) struct Json {
 }
 
 impl Json {
-    /// Returns the text of an error.
+    /// Returns the text of an error, with flags in place of the library's names.
     fn words(&self, error: &Error) -> String {
-        self.secrets.hide(&error.to_string())
+        in_flags(&self.secrets.hide(&error.to_string()))
     }
 
     fn timings(&self, open: &event::Open) -> Line {

@@ -17,6 +17,8 @@ const SHOWN: [&str; 3] = ["www-authenticate", "proxy-authenticate", "retry-after
 
 /// A refusal, and the secrets that are hidden in it.
 pub(crate) struct Refused<'a> {
+    /// Who refused: `server` or `proxy`.
+    by: &'static str,
     refusal: &'a Refusal,
     secrets: &'a Secrets,
 }
@@ -25,8 +27,9 @@ impl<'a> Refused<'a> {
     /// Returns the refusal that an error is about, if it is about one.
     pub(crate) fn of(error: &'a Error, secrets: &'a Secrets) -> Option<Refused<'a>> {
         match error {
-            Error::Refused(refusal) | Error::Proxy(ProxyError::Status(refusal)) => {
-                Some(Refused { refusal, secrets })
+            Error::Refused(refusal) => Some(Refused { by: "server", refusal, secrets }),
+            Error::Proxy(ProxyError::Status(refusal)) => {
+                Some(Refused { by: "proxy", refusal, secrets })
             }
             _ => None,
         }
@@ -59,17 +62,18 @@ impl<'a> Refused<'a> {
     }
 
     /// Returns the lines that are shown to people, below that of the error: the challenge, how long to wait,
-    /// and the body.
+    /// and the body. Each says who sent it: it is no advice of wsup's.
     pub(crate) fn details(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (name, value) in self.refusal.headers.iter() {
             if SHOWN.iter().any(|shown| shown.eq_ignore_ascii_case(name)) {
                 let value = self.secrets.hide(&String::from_utf8_lossy(value));
-                lines.push(format!("{name}: {value}"));
+                lines.push(format!("{}: {name}: {value}", self.by));
             }
         }
         let body = self.body();
-        lines.extend(body.trim().lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+        let shown = body.trim().lines().filter(|line| !line.trim().is_empty());
+        lines.extend(shown.map(|line| format!("{} says: {line}", self.by)));
         lines
     }
 

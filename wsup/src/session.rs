@@ -1,6 +1,5 @@
 //! One run, from its flags to its exit status.
 
-use std::cell::Cell;
 #[cfg(unix)]
 use std::fs::File;
 use std::io::{self, IsTerminal};
@@ -214,8 +213,7 @@ fn print(
             inflate_limit: args.max_message(),
             out_colour: output.colour(&io::stdout()),
             err_colour: output.colour(&io::stderr()),
-            is_open: Cell::new(false),
-            has_idle_timeout: args.has_idle_timeout(),
+            around: args.around(),
             asked,
         })
     };

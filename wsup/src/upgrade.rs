@@ -69,6 +69,14 @@ fn basic(
 }
 
 impl Upgrade {
+    /// Returns the `Origin` of requests, where `default` is that of the URL; `None` if there is none.
+    pub(crate) fn sent_origin(&self, default: Option<String>) -> Option<String> {
+        if self.no_origin {
+            return None;
+        }
+        self.origin.clone().or(default)
+    }
+
     /// Applies the flags to a builder. Notes the secrets among their values.
     pub(crate) fn apply(
         &self,

@@ -226,12 +226,13 @@ fn secrets_are_logged_on_request_alone() {
 #[test]
 fn what_cannot_be_is_named() {
     let none = "/no/such/file";
+    let encrypted = format!("WSUP_KEY_PASSWORD: {LOCKED}: the key is encrypted");
     for (flags, named) in [
         (&["--cert", none][..], "--cert: /no/such/file"),
         (&["--cert", CERT], "ec.pem: no private key found: its first PEM section is CERTIFICATE"),
         (&["--cert", CERT, "--key", none], "--key: /no/such/file"),
         (&["--key", KEY], "--cert"),
-        (&["--cert", CERT, "--key", LOCKED], "WSUP_KEY_PASSWORD: "),
+        (&["--cert", CERT, "--key", LOCKED], &encrypted),
         (&["--servername", "a b"], "--servername: "),
         (&["--tls-min", "1.1"], "--tls-min"),
         (&["--tls-min", "1.3", "--tls-max", "1.2"], "--tls-min: "),
@@ -253,7 +254,7 @@ fn ends_with(server: &Server, flags: &[&str], parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "no {part} in: {text}");
     }
-    for mark in ["{", "[", "0x", "docs.rs", "Some("] {
+    for mark in ["{", "[", "0x", "docs.rs", "Some(", "Tls::", "wsup's"] {
         assert!(!text.contains(mark), "{mark} in: {text}");
     }
     ended.is(3, "refused");
