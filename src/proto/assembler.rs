@@ -304,6 +304,7 @@ impl PartialMessage {
     }
 }
 
+#[cfg(feature = "client")]
 /// The room that is always enough for `direct_buffer`, in bytes: the buffer grows only when less is
 /// left.
 const DIRECT_READ_ROOM: usize = 32 << 10;

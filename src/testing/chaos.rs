@@ -1,8 +1,11 @@
 //! A TCP proxy on loopback that damages what passes through it, at a chosen byte.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -311,10 +314,10 @@ impl Proxy {
             let listener = listener.expect("a port of loopback can be bound");
             let addr = listener.local_addr().expect("a bound listener has an address");
             let _ = bound.send(addr);
-            tokio::select! {
-                () = self.accept(listener) => {}
-                _ = ended => {}
-            }
+            let accepting = tokio::spawn(self.accept(listener));
+            // An error is the end too: the `Chaos` was dropped.
+            let _ = ended.await;
+            accepting.abort();
         });
     }
 
@@ -356,7 +359,27 @@ impl Proxy {
         let down =
             Lane::new(&faults, Way::ToClient).run(from_server, to_client, count(Way::ToClient));
         // An error of one direction ends both: the sockets are dropped, which resets them.
-        if tokio::try_join!(up, down).is_ok() {
+        let ended = {
+            let (mut up, mut down) = (pin!(up), pin!(down));
+            let (mut up_ended, mut down_ended) = (false, false);
+            poll_fn(|cx| {
+                if !up_ended && let Poll::Ready(ended) = up.as_mut().poll(cx) {
+                    ended?;
+                    up_ended = true;
+                }
+                if !down_ended && let Poll::Ready(ended) = down.as_mut().poll(cx) {
+                    ended?;
+                    down_ended = true;
+                }
+                if up_ended && down_ended {
+                    Poll::Ready(Ok::<(), Ended>(()))
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await
+        };
+        if ended.is_ok() {
             keep_on_drop(&client);
             keep_on_drop(&server);
         }
