@@ -6,7 +6,7 @@ use std::process::Stdio;
 use serde_json::json;
 
 use crate::process::{Ended, Wsup, parse};
-use crate::server::Server;
+use crate::server::{self, Server};
 
 const NEVER: [&str; 2] = ["--reconnect", "never"];
 
@@ -199,14 +199,15 @@ fn the_first_line_says_how_long_and_for_what_a_run_waited() {
     };
     let mute = Server::mute().url();
     let reset = Server::run(|listener| {
-        let (stream, _) = listener.accept().unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        server::read_head(&mut stream);
         socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     });
     let short = ["--connect-timeout", "200ms"];
     for (url, args, line) in [
         (mute.clone(), &short[..], "timed out: no reply to the upgrade within 200ms of"),
         (mute.replace("ws:", "wss:"), &short, "timed out: no TLS handshake within 200ms of"),
-        (reset.url(), &[], "transport, before the reply to the upgrade: "),
+        (reset.url(), &[], "transport, before the reply to the upgrade: Connection reset"),
         (open(b""), &["--idle-timeout", "200ms"], "ms (--idle-timeout); "),
         (
             open(b""),
