@@ -36,7 +36,7 @@ pub use crate::command::sent::{SentAt, SentFrames};
 ///
 /// Pings do not count against the send buffer. But while 64 control frames wait to be written, another
 /// is refused as [`Full`](SendError::Full), which returns its payload as
-/// [`Payload::Binary`](crate::Payload::Binary).
+/// [`Payload::Binary`].
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
 pub struct Ping {
