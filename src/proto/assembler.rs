@@ -511,4 +511,36 @@ mod tests {
         assembler.push(&[2; 10_000]).unwrap();
         assert_eq!(assembler.message.as_ref().unwrap().bytes.capacity(), 11_000);
     }
+
+    #[test]
+    fn compressed_data_may_be_longer_than_the_limit_by_an_eighth_and_1_kib() {
+        let mut assembler = Assembler::new(1_000, 3);
+        let most = 1_000 + 125 + 1_024;
+        assert_eq!(assembler.begin(&header(false, Opcode::Text, most), true), Ok(()));
+        let err = Err(ProtocolError::MessageTooLarge { limit: 1_000 });
+        assert_eq!(assembler.begin(&header(false, Opcode::Continuation, 1), false), err);
+        assembler.clear();
+        assert_eq!(assembler.begin(&header(false, Opcode::Text, most + 1), true), err);
+    }
+
+    #[test]
+    fn a_message_keeps_unused_room_of_a_quarter_of_its_length_and_no_more() {
+        for (len, kept) in [(204, 204), (205, 256), (256, 256)] {
+            let mut assembler = Assembler::new(1_000, 3);
+            add(&mut assembler, Opcode::Binary, &vec![7; len]).unwrap();
+            assert_eq!(assembler.message.as_ref().unwrap().bytes.capacity(), MIN_CAPACITY);
+            let (_, bytes) = assembler.finish().unwrap();
+            assert_eq!((bytes.len(), bytes.try_into_mut().unwrap().capacity()), (len, kept));
+        }
+    }
+
+    #[cfg(feature = "client")]
+    #[test]
+    fn no_room_is_made_where_what_is_wanted_fits_exactly() {
+        let mut assembler = Assembler::new(10_000, 3);
+        add(&mut assembler, Opcode::Binary, &[7; 156]).unwrap();
+        for (wanted, capacity) in [(100, 256), (101, 512)] {
+            assert_eq!(assembler.direct_buffer(wanted, 1_000).unwrap().capacity(), capacity);
+        }
+    }
 }

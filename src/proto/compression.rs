@@ -559,4 +559,21 @@ mod tests {
             assert_eq!(compression.check().unwrap_err().to_string(), words);
         }
     }
+
+    #[test]
+    fn a_setting_leaves_the_others_as_they_are() {
+        let compression = Compression::new()
+            .level(2)
+            .mem_level(3)
+            .server_max_window_bits(10)
+            .client_max_window_bits(11)
+            .server_no_context_takeover(true)
+            .client_no_context_takeover(false)
+            .threshold(7);
+        let expected = "permessage-deflate; server_no_context_takeover; \
+                        server_max_window_bits=10; client_max_window_bits=11";
+        assert_eq!(compression.offer().unwrap(), expected);
+        let agreed = agree(compression, expected).unwrap().unwrap();
+        assert_eq!(agreed.tuning, Tuning { threshold: 7, level: 2, mem_level: 3 });
+    }
 }

@@ -321,7 +321,7 @@ fn deflate(stream: &mut Deflate, payload: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::BytesMut;
+    use bytes::{Bytes, BytesMut};
     use proptest::prelude::*;
     use proptest::sample::Index;
 
@@ -329,7 +329,7 @@ mod tests {
     use crate::proto::codec::{Codec, Limits};
     use crate::proto::compression::{Agreed, Compression};
     use crate::proto::frame::{FrameHeader, Opcode, Role};
-    use crate::proto::message::{Incoming, Outgoing, Payload};
+    use crate::proto::message::{Fragment, Incoming, Outgoing, Payload};
 
     const ROLES: [Role; 2] = [Role::Client, Role::Server];
     const LIMIT: usize = 1 << 20;
@@ -550,6 +550,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn room_for_output_is_made_seldom_and_never_past_the_limit() {
+        for (len, capacity, more, limit, expected) in [
+            (0, 0, 256, 1000, 256),
+            (0, 256, 256, 1000, 256),
+            (1, 256, 256, 1000, 512),
+            (256, 256, 1, 1000, 512),
+            (600, 600, 100, 1000, 1000),
+            (600, 600, 400, 1000, 1000),
+            (10, 300, 100, 1000, 300),
+        ] {
+            let mut out = Vec::with_capacity(capacity);
+            out.resize(len, 7);
+            make_room(&mut out, more, limit);
+            assert_eq!((out.len(), out.capacity()), (len, expected), "{len} and {more}");
+        }
+    }
+
+    #[test]
+    fn a_piece_gets_twice_the_room_each_time_that_it_fills_it() {
+        let compressed = deflater(15, false).compress(&[0; 100_000]).unwrap();
+        let first = 4 * compressed.len();
+        let (mut inflater, mut out) = (inflater(15, false), Vec::new());
+        inflater.push(&compressed, &mut out, LIMIT).unwrap();
+        assert_eq!(out.len(), 100_000);
+        // Eight times: 1 + 2 + 4 + … + 128.
+        assert_eq!(out.capacity(), 255 * first);
+    }
+
+    #[test]
+    fn the_compressor_of_the_thread_is_used_for_its_own_settings_alone() {
+        let text = format!("{:?}", (0..500).collect::<Vec<_>>());
+        let compress = |deflater: &mut Deflater| deflater.compress(text.as_bytes()).unwrap();
+        let (mut like, mut other) = (deflater(15, false), deflater(9, false));
+        // One that is in the middle of a stream shows by its references whether it was used.
+        let keep_begun = || {
+            let mut begun = Deflate::new_with_config(deflater(15, false).config());
+            deflate(&mut begun, text.as_bytes()).unwrap();
+            CACHED_DEFLATE.set(Some((deflater(15, false).config(), begun)));
+        };
+        keep_begun();
+        assert_eq!(compress(&mut other), compress(&mut deflater(9, true)));
+        keep_begun();
+        let begun = compress(&mut like).len();
+        let fresh = compress(&mut deflater(15, true)).len();
+        assert!(fresh > 10 * begun, "{begun}, fresh {fresh}");
+        assert_eq!(compress(&mut like).len(), fresh, "it was reset");
+    }
+
     fn agreed(compression: Compression, answer: &str) -> Agreed {
         compression.agree([answer.as_bytes()]).unwrap().unwrap()
     }
@@ -699,6 +748,43 @@ mod tests {
         let endless = [frame(Role::Client, 0x42, b""), nothing.repeat(10)].concat();
         let (_, err) = decode(&mut fresh(), &endless);
         assert_eq!(err, Some(ProtocolError::MessageTooLarge { limit: 2_000 }));
+    }
+
+    #[test]
+    fn a_message_in_fragments_need_not_be_compressed_where_that_was_negotiated() {
+        for role in ROLES {
+            let bytes = [frame(role, 0x01, b"Hel"), frame(role, 0x80, b"lo")].concat();
+            let hello = Incoming::Message(Payload::from("Hello"));
+            assert_eq!(decode(&mut codec(role, agreements()[0]), &bytes), (vec![hello], None));
+        }
+    }
+
+    #[test]
+    fn compressed_fragments_are_given_out_inflated_and_count_against_the_limit() {
+        let limits = Limits { message: 14, ..Limits::default() };
+        let codec = || Codec::new(Role::Client, limits).with_deflate(agreements()[0]);
+        let hello = |bytes: &[u8], index, fin| {
+            Incoming::Fragment(Fragment {
+                opcode: Opcode::Text,
+                index,
+                bytes: Bytes::copy_from_slice(bytes),
+                fin,
+            })
+        };
+        let stored = b"\x00\x05\x00\xfa\xffHello";
+        let parts = [frame(Role::Client, 0x41, stored), frame(Role::Client, 0x00, stored)].concat();
+        let last = frame(Role::Client, 0x80, b"\x00\x04\x00\xfb\xffHell\x00");
+        let (items, err) = decode(&mut codec().by_fragment(true), &[&parts[..], &last].concat());
+        let expected =
+            [hello(b"Hello", 0, false), hello(b"Hello", 1, false), hello(b"Hell", 2, true)];
+        assert_eq!((&items[..], err), (&expected[..], None));
+        let last = frame(Role::Client, 0x80, b"\x00\x05\x00\xfa\xffHello\x00");
+        let (items, err) = decode(&mut codec().by_fragment(true), &[&parts[..], &last].concat());
+        assert_eq!(items, expected[..2]);
+        assert_eq!(err, Some(ProtocolError::MessageTooLarge { limit: 14 }));
+        // A single frame is a whole message, although the assembler has it.
+        let whole = decode(&mut codec().by_fragment(true), &frame(Role::Client, 0xc1, HELLO));
+        assert_eq!(whole, (vec![Incoming::Message(Payload::from("Hello"))], None));
     }
 
     #[test]

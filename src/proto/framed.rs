@@ -135,6 +135,17 @@ mod tests {
     }
 
     #[test]
+    fn the_source_of_an_error_is_that_of_what_it_wraps() {
+        #[derive(Debug, Display, derive_more::Error)]
+        #[display("outer")]
+        struct Outer {
+            source: std::fmt::Error,
+        }
+        let err = FramedError::from(io::Error::other(Outer { source: std::fmt::Error }));
+        assert!(err.source().is_some_and(|source| source.is::<std::fmt::Error>()));
+    }
+
+    #[test]
     fn an_end_between_messages_is_an_end() {
         let mut codec = codec();
         let mut src = BytesMut::from(&b"\x81\x02hi"[..]);

@@ -281,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn a_view_shows_the_same_as_its_payload() {
+        for payload in ["caf\u{e9}".into(), "".into(), vec![0xff, 0x00].into(), vec![].into()] {
+            let payload: Payload = payload;
+            let view = match &payload {
+                Payload::Text(text) => View::Text(text),
+                Payload::Binary(bytes) => View::Binary(bytes),
+            };
+            assert_eq!((view.len(), view.is_empty()), (payload.len(), payload.is_empty()));
+            assert_eq!((view.as_bytes(), view.as_text()), (payload.as_bytes(), payload.as_text()));
+            assert_eq!(view.to_payload(), payload);
+        }
+    }
+
+    #[test]
     fn a_detached_payload_is_equal_and_lets_the_buffer_go() {
         let buffer = Bytes::from(b"text".repeat(1000));
         let text = ByteString::try_from(buffer.slice(..4)).unwrap();

@@ -409,6 +409,7 @@ mod tests {
         assert_eq!(opcodes, [Opcode::Text, Opcode::Binary, Opcode::Binary, Opcode::Text]);
         assert!(messages.payload(4).is_none() && messages.bytes(usize::MAX).is_none());
         assert_eq!(messages.held, 12);
+        assert!(!messages.is_empty());
     }
 
     #[test]
@@ -480,5 +481,45 @@ mod tests {
         messages.remove(0, 9);
         messages.compact();
         assert_eq!((messages.len(), messages.held), (0, 0));
+    }
+
+    #[test]
+    fn a_part_of_a_quarter_of_the_memory_is_shared_and_a_smaller_one_is_copied() {
+        for (len, left) in [(99, 400), (100, 300)] {
+            let mut messages = Messages::default();
+            messages.push(MessageKind::Binary, 0..len);
+            messages.push(MessageKind::Binary, len..200);
+            messages.seal(Bytes::from(vec![7; 200]), 0, 400);
+            let front = messages.split_front(1);
+            assert_eq!((front.held, messages.held), (len, left));
+            assert_eq!(front.buffer.is_unique(), len < 100);
+        }
+    }
+
+    #[test]
+    fn what_was_compacted_takes_the_sum_of_what_each_message_contributes() {
+        const BLOCK: usize = 16;
+        // Three messages: a list that grows has room for four.
+        let mut messages = four();
+        messages.advance();
+        messages.compact();
+        let parts: Vec<_> = (0..3).map(|index| messages.own_footprint(index, BLOCK)).collect();
+        assert_eq!(parts, [8 + size_of::<Bytes>() + BLOCK + 3, 8, 8 + 1]);
+        assert_eq!(messages.footprint(BLOCK), parts.iter().sum::<usize>());
+    }
+
+    #[test]
+    fn a_copy_is_equal_and_of_no_size_that_an_event_allocates() {
+        for len in 0..300 {
+            let bytes = vec![7; len];
+            let copy = copy_of(&bytes);
+            assert_eq!(copy, bytes);
+            // What lies in front of a copy is part of this capacity.
+            let allocated = Vec::from(copy).capacity();
+            assert!(allocated >= len && allocated <= len + 24, "{allocated} for {len}");
+            // The sizes that share glibc's blocks of 24 and of 88 bytes.
+            assert!(!(1..=24).contains(&allocated), "{allocated} for {len}");
+            assert!(!(73..=88).contains(&allocated), "{allocated} for {len}");
+        }
     }
 }

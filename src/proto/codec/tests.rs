@@ -92,11 +92,11 @@ fn no_more_is_read_to_the_place_of_a_fragment_than_it_lacks() {
     wire.truncate(4 + 100);
     assert!(matches!(codec.step(&mut wire, &mut 0), Ok(Step::More)));
     assert!(codec.direct_buffer(1001, 1000).is_none(), "the fragment is too short");
-    for (come, wanted) in [(0, 900), (600, 300), (300, 0)] {
+    for (come, wanted) in [(0, Some(900)), (600, Some(300)), (300, None)] {
         if let Some((place, _)) = codec.direct_buffer(1000, 1000) {
             place.extend(std::iter::repeat_n(7, come));
         }
-        let lacks = codec.direct_buffer(1000, 1000).map_or(0, |(_, wanted)| wanted);
+        let lacks = codec.direct_buffer(1000, 1000).map(|(_, wanted)| wanted);
         assert_eq!(lacks, wanted, "also before it was taken in");
     }
 }
@@ -832,6 +832,33 @@ mod short_way {
             }
         }
         (all, codec.is_partial(), None)
+    }
+
+    #[test]
+    fn only_a_message_that_stays_in_the_buffer_is_missing_there() {
+        for (bytes, missing) in [
+            (&b""[..], 0),
+            (b"\x82", 0),
+            (b"\x82\x05", 5),
+            (b"\x82\x05ab", 3),
+            (b"\x82\x05abcde", 0),
+            (b"\x02\x05ab", 0),
+        ] {
+            let mut codec = Codec::new(Role::Client, Limits::default());
+            codec.step(&mut bytes.to_vec(), &mut 0).unwrap();
+            assert_eq!(codec.missing_in_place(), missing, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn both_ways_find_text_and_say_whether_it_was_checked() {
+        for (unchecked, kind) in [(false, MessageKind::Text), (true, MessageKind::Unchecked)] {
+            let mut codec = Codec::new(Role::Client, Limits::default()).unchecked_text(unchecked);
+            assert_eq!(codec.kind(Opcode::Text), kind);
+            assert_eq!(codec.kind(Opcode::Binary), MessageKind::Binary);
+            let found = codec.fast_path().unwrap();
+            assert_eq!(found.find(b"\x81\x02hi"), Some((kind, &b"hi"[..], &b""[..])));
+        }
     }
 
     proptest! {
