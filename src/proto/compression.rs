@@ -554,6 +554,7 @@ mod tests {
             (base.client_max_window_bits(16), "client_max_window_bits must be from 8 to 15"),
             (base.level(0), "level must be from 1 to 9"),
             (base.mem_level(10), "mem_level must be from 1 to 9"),
+            (base.mem_level(10).level(0).mem_level(9), "mem_level must be from 1 to 9"),
         ];
         for (compression, words) in table {
             assert_eq!(compression.check().unwrap_err().to_string(), words);
@@ -575,5 +576,6 @@ mod tests {
         assert_eq!(compression.offer().unwrap(), expected);
         let agreed = agree(compression, expected).unwrap().unwrap();
         assert_eq!(agreed.tuning, Tuning { threshold: 7, level: 2, mem_level: 3 });
+        assert_eq!(compression.check(), Ok(()));
     }
 }

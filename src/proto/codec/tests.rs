@@ -798,6 +798,29 @@ fn every_frame_is_observed_in_both_directions() {
 }
 
 #[cfg(feature = "client")]
+#[test]
+fn the_observer_gets_no_payload_of_what_is_sent_while_that_is_hidden() {
+    let seen = Arc::new(Mutex::new(vec![]));
+    let tell = seen.clone();
+    let mut codec =
+        Codec::new(Role::Client, Limits::default()).with_observer(move |way, header, bytes| {
+            tell.lock().unwrap().push((way, header.len, bytes.to_vec()));
+        });
+    for hides in [true, false] {
+        codec.hide_payloads(hides);
+        codec.encode(Outgoing::Message("secret".into()), &mut BytesMut::new()).unwrap();
+        story(&mut codec, b"\x81\x02hi", []);
+    }
+    let expected = [
+        (Way::Out, 6, vec![]),
+        (Way::In, 2, b"hi".to_vec()),
+        (Way::Out, 6, b"secret".to_vec()),
+        (Way::In, 2, b"hi".to_vec()),
+    ];
+    assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+#[cfg(feature = "client")]
 mod short_way {
     use super::*;
 
