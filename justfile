@@ -92,6 +92,10 @@ lab:
 simulate SEEDS="60":
     SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
 
+# Sockets that come and go over TLS and through a proxy, for SECONDS and at least 10,000 a minute: what they leave behind
+soak SECONDS="60":
+    SOAK_SECONDS={{ SECONDS }} cargo test --locked --test soak -- --nocapture
+
 # Each fuzz target for SECONDS; needs nightly and cargo-fuzz
 fuzz SECONDS="30":
     for target in cookie_date decode heads inflate round_trip; do \
