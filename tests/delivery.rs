@@ -1,5 +1,6 @@
 //! Nothing that was read is lost or reordered on the way to a handler, and memory is bounded.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use actix::{
@@ -24,6 +25,8 @@ struct Slow {
     /// The number of events after which it blocks its thread for 1 ms.
     every: usize,
     count: usize,
+    /// Where it reports that its mailbox has its bound.
+    started: mpsc::Sender<()>,
 }
 
 impl Slow {
@@ -46,6 +49,8 @@ impl Actor for Slow {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(1);
+        // An error means that nothing waits for it.
+        let _ = self.started.send(());
     }
 }
 
@@ -93,9 +98,15 @@ impl Handler<event::Stopped> for Slow {
 fn slow(arbiter: Option<&Arbiter>, every: usize) -> (Addr<Slow>, Gate, UnboundedReceiver<String>) {
     let (told, seen) = unbounded_channel();
     let gate = Gate::new();
-    let actor = Slow { told, gate: gate.clone(), every, count: 0 };
+    let (started, has_started) = mpsc::channel();
+    let actor = Slow { told, gate: gate.clone(), every, count: 0, started };
     let addr = match arbiter {
-        Some(arbiter) => Slow::start_in_arbiter(&arbiter.handle(), move |_| actor),
+        Some(arbiter) => {
+            let addr = Slow::start_in_arbiter(&arbiter.handle(), move |_| actor);
+            // Before that its mailbox has the bound of every actor.
+            has_started.recv_timeout(Duration::from_secs(10)).expect("it starts");
+            addr
+        }
         None => actor.start(),
     };
     (addr, gate, seen)
