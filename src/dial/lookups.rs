@@ -264,6 +264,18 @@ mod tests {
     }
 
     #[test]
+    fn a_new_name_waits_while_others_leave_it_none_of_its_threads() {
+        let (mut lookups, now) = (Lookups::default(), Instant::now());
+        after(&mut lookups, 0..NEW_THREADS, Duration::ZERO);
+        wait(&mut lookups, 0..NEW_THREADS);
+        assert_eq!(start_all(&mut lookups, now).len(), NEW_THREADS);
+        wait(&mut lookups, ["new"]);
+        assert_eq!(start_all(&mut lookups, now), [""; 0]);
+        lookups.finish(&of(0), now);
+        assert_eq!(start_all(&mut lookups, now), ["new"]);
+    }
+
+    #[test]
     fn names_that_hung_wait_behind_others_and_take_half_of_the_threads() {
         let (mut lookups, now) = (Lookups::default(), Instant::now());
         after(&mut lookups, 0..50, HUNG_AFTER);
