@@ -28,7 +28,7 @@ use crate::{event, options};
 pub(crate) struct LinePlan<D> {
     pub(crate) make: DialMaker<D>,
     pub(crate) customize: Customize,
-    /// The limits of dials and sockets that its lines share with whoever has a clone of them.
+    /// The limits of dials and sockets that its lines share with all holders of a clone.
     pub(crate) budgets: Vec<Budget>,
     pub(crate) rules: Arc<Rules>,
     /// Whether the venue has refused the login for good, on whichever line: no dial begins any more.
@@ -470,11 +470,11 @@ pub(crate) fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::View;
     use crate::feed::recipients::Recipients;
     use crate::feed::request::Request;
     use crate::feed::said::Said;
     use crate::feed::topic::{RequestId, ShardId, Topic};
+    use crate::proto::message::View;
     use crate::testing::{Probe, Script, Server};
 
     struct Login;

@@ -28,7 +28,7 @@ pub(crate) struct Subscriptions {
     requests: BTreeMap<RequestId, Pending>,
     /// Topics whose two states may differ.
     queue: VecDeque<Slot>,
-    /// Parts of a request that was refused as a whole, each asked for by itself.
+    /// Parts of a request that was refused as a whole, each to be asked for in a request of its own.
     groups: VecDeque<Group>,
     /// What has changed, in order.
     changes: VecDeque<Change>,

@@ -98,7 +98,7 @@ struct Lost;
 const ROOM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often `wait_until_written` looks at the figures. It does so once in a run, at the end of the input; the
-/// connection wakes nobody when its send buffer is empty.
+/// connection wakes no task when its send buffer is empty.
 const WRITTEN_POLL: Duration = Duration::from_millis(2);
 
 impl Sender {

@@ -537,6 +537,7 @@ impl World {
         }
     }
 
+    /// Applies a step of a script to the merge and to the reference. Over 40 lines: one arm for each kind of step.
     fn apply(&mut self, step: Step) {
         let lines = self.legs.len();
         let place = |line: u8, topic: u8| (usize::from(line) % lines, usize::from(topic) % 2);
