@@ -523,8 +523,9 @@ impl Handler<event::Message> for Stuck {
 
 #[actix::test]
 async fn a_close_is_answered_behind_as_much_again_as_read_ahead() {
-    // 10 messages of 40 KiB: more than `read_ahead`, less than twice that. Each has a buffer of its own.
-    let messages = (0..10).map(|_| vec![7; 40 << 10]);
+    // 9 messages of 40 KiB: more than `read_ahead`, less than twice that, also with what their buffers leave
+    // unused, at most a fifth.
+    let messages = (0..9).map(|_| vec![7; 40 << 10]);
     let server = Server::start(Script::accept().send_all(messages));
     let (go, stuck) = oneshot::channel();
     let builder =
@@ -537,11 +538,11 @@ async fn a_close_is_answered_behind_as_much_again_as_read_ahead() {
         }
     });
     read.await.unwrap_or_else(|_| panic!("{:?}", watch.figures()));
-    assert!(watch.figures().messages_in < 10, "{:?}", watch.figures());
+    assert!(watch.figures().messages_in < 9, "{:?}", watch.figures());
     // The handler takes nothing, and the server's answer lies behind all its messages.
     let close = command::Close::normal().deadline(Duration::from_secs(5));
     assert!(connection.send(close).await.unwrap().clean);
-    assert_eq!(watch.figures().messages_in, 10);
+    assert_eq!(watch.figures().messages_in, 9);
     drop(go);
 }
 
