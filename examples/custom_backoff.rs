@@ -66,7 +66,7 @@ async fn run(policy: Reconnect, max_attempts: Option<u32>) -> Result<(), Box<dyn
         .proxy_from_env(false)
         .reconnect(policy)
         .max_attempts(max_attempts)
-        .on_error(event::call(|failed: event::Error| match failed.next.after() {
+        .on_error_to(event::call(|failed: event::Error| match failed.next.after() {
             Some(after) => println!("dial {} failed, the next one in {after:.0?}", failed.attempt),
             None => println!("dial {} failed, that was the last", failed.attempt),
         }))

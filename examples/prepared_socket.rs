@@ -58,14 +58,14 @@ async fn run(builder: ConnectionBuilder) -> Result<(), Box<dyn Error>> {
     let (echoed, mut echoes) = tokio::sync::mpsc::unbounded_channel();
     let connection = builder
         .max_attempts(3)
-        .on_open(event::call(|open: event::Open| {
+        .on_open_to(event::call(|open: event::Open| {
             println!("open, dials: {}", open.attempts);
             open.connection.do_send(command::Send::text("hello"));
         }))
-        .on_error(event::call(|failed: event::Error| println!("failed: {}", failed.error)))
+        .on_error_to(event::call(|failed: event::Error| println!("failed: {}", failed.error)))
         // Sending fails only when this function has returned. The end of the run drops the closure,
         // and with it the channel.
-        .on_message(event::call(move |message: event::Message| drop(echoed.send(message))))
+        .on_message_to(event::call(move |message: event::Message| drop(echoed.send(message))))
         .start()?;
     let message = echoes.recv().await.ok_or("nothing was echoed")?;
     println!("message: {}", message.payload.as_text().unwrap_or_default());

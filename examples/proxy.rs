@@ -51,15 +51,15 @@ async fn say_hello(builder: ConnectionBuilder) -> Result<(), Box<dyn Error>> {
     let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
     let connection = builder
         .max_attempts(2)
-        .on_open(event::call(|open: event::Open| {
+        .on_open_to(event::call(|open: event::Open| {
             open.connection.do_send(command::Send::text("hello"));
         }))
-        .on_message(event::call({
+        .on_message_to(event::call({
             let events = events.clone();
             // Sending fails only when this function has returned.
             move |message: event::Message| drop(events.send(Ok(message)))
         }))
-        .on_stopped(event::call(move |stopped: event::Stopped| {
+        .on_stopped_to(event::call(move |stopped: event::Stopped| {
             drop(events.send(Err(stopped.outcome)));
         }))
         .start()?;

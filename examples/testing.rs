@@ -62,8 +62,8 @@ async fn it_subscribes_again_after_a_loss_and_keeps_its_total() {
     let builder = Connection::builder(server.url())
         .proxy_from_env(false)
         .reconnect(Reconnect::fixed(std::time::Duration::from_millis(10)))
-        .on_open(ledger.clone().recipient())
-        .on_message(ledger.clone().recipient());
+        .on_open_to(ledger.clone().recipient())
+        .on_message_to(ledger.clone().recipient());
     // Registered after the actor: what the probe has seen was delivered to the actor before.
     let connection = probe.attach(builder).start().unwrap();
 
@@ -85,7 +85,7 @@ async fn a_refusal_ends_the_run_and_says_why() {
     let ledger = Ledger::default().start();
     let run = Connection::builder(server.url())
         .proxy_from_env(false)
-        .on_open(ledger.clone().recipient())
+        .on_open_to(ledger.clone().recipient())
         .header("X-Token", "old")
         .run();
     let outcome = run.await.unwrap();

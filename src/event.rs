@@ -39,19 +39,19 @@ macro_rules! event_table {
     ($expand:ident) => {
         $expand! {
             /// Registers a recipient of each opened socket (WebSocketApp's `on_open`).
-            Open on_open
+            Open on_open_to
             delivery { entry Open; handler open }
             probe { Opens "open"; attach true }
 
             /// Registers a recipient of each reopened socket, which it gets just before the `Open` of
             /// that socket (WebSocketApp's `on_reconnect`).
-            Reconnect on_reconnect
+            Reconnect on_reconnect_to
             delivery { entry Reconnect }
             probe { Reopens; attach true; at 0 }
 
             /// Registers a recipient of each message with its opcode, which it gets just before the
             /// `Message` (WebSocketApp's `on_data`).
-            Data on_data
+            Data on_data_to
             delivery { run }
             probe { Within "data"; attach false }
 
@@ -59,48 +59,48 @@ macro_rules! event_table {
             /// comes (WebSocketApp's `on_cont_message`). Such a message is then no longer delivered as
             /// a whole; a message in one frame still is. See
             /// [`event::Continuation`](crate::event::Continuation).
-            Continuation on_continuation
+            Continuation on_continuation_to
             delivery { entry Continuation after data }
             probe { Within "continuation"; attach false }
 
             /// Registers a recipient of all messages of one read at once, the fast way. See
             /// [`event::Batch`](crate::event::Batch).
-            Batch on_batch
+            Batch on_batch_to
             delivery { run }
             probe { Within "batch"; attach false }
 
             /// Registers a recipient of each message (WebSocketApp's `on_message`).
-            Message on_message
+            Message on_message_to
             delivery { run; handler message }
             probe { Within "message"; attach true }
 
             /// Registers a recipient of each Ping that the server sends (WebSocketApp's `on_ping`).
-            Ping on_ping
+            Ping on_ping_to
             delivery { entry Ping }
             probe { Within "ping"; attach true }
 
             /// Registers a recipient of each Pong that the server sends (WebSocketApp's `on_pong`).
-            Pong on_pong
+            Pong on_pong_to
             delivery { entry Pong }
             probe { Within "pong"; attach true }
 
             /// Registers a recipient of each failure (WebSocketApp's `on_error`).
-            Error on_error
+            Error on_error_to
             delivery { entry Error; handler error }
             probe { Fails "error"; attach true }
 
             /// Registers a recipient of the end of each opened socket (WebSocketApp's `on_close`).
-            Close on_close
+            Close on_close_to
             delivery { entry Close; handler close }
             probe { Closes "close"; attach true }
 
             /// Registers a recipient of each change of phase.
-            State on_state
+            State on_state_to
             delivery { entry State }
             probe { Anytime; attach true }
 
             /// Registers a recipient of the end of the run.
-            Stopped on_stopped
+            Stopped on_stopped_to
             delivery { entry Stopped }
             probe { Ends "stopped"; attach true }
         }
@@ -461,7 +461,7 @@ pub struct Stopped {
 ///
 /// # actix::System::new().block_on(async {
 /// let builder = Connection::builder("ws://127.0.0.1:9001")
-///     .on_message(event::call(|message: event::Message| println!("{:?}", message.payload)));
+///     .on_message_to(event::call(|message: event::Message| println!("{:?}", message.payload)));
 /// # drop(builder);
 /// # });
 /// ```

@@ -33,8 +33,8 @@
 //! async fn main() -> Result<(), actix_ws_client::ConfigError> {
 //!     let ticker = Ticker.start();
 //!     let connection = Connection::builder("wss://example.com/feed")
-//!         .on_open(ticker.clone().recipient())
-//!         .on_message(ticker.recipient());
+//!         .on_open_to(ticker.clone().recipient())
+//!         .on_message_to(ticker.recipient());
 //!     println!("{}", connection.run().await?.kind);
 //!     Ok(())
 //! }

@@ -432,22 +432,22 @@ async fn play(case: Case) -> Result<(), TestCaseError> {
         let addr = actor.start();
         builder = match kind {
             Kind::Messages if case.by_fragment => builder
-                .on_message(addr.clone().recipient())
-                .on_continuation(addr.clone().recipient()),
-            Kind::Messages => builder.on_message(addr.clone().recipient()),
-            Kind::Batches => builder.on_batch(addr.clone().recipient()),
-            Kind::Data => builder.on_data(addr.clone().recipient()),
+                .on_message_to(addr.clone().recipient())
+                .on_continuation_to(addr.clone().recipient()),
+            Kind::Messages => builder.on_message_to(addr.clone().recipient()),
+            Kind::Batches => builder.on_batch_to(addr.clone().recipient()),
+            Kind::Data => builder.on_data_to(addr.clone().recipient()),
         };
         builder = builder
-            .on_ping(addr.clone().recipient())
-            .on_pong(addr.clone().recipient())
-            .on_close(addr.clone().recipient())
-            .on_stopped(addr.recipient());
+            .on_ping_to(addr.clone().recipient())
+            .on_pong_to(addr.clone().recipient())
+            .on_close_to(addr.clone().recipient())
+            .on_stopped_to(addr.recipient());
         notes.push((*kind, told));
     }
     if case.by_fragment && !case.handlers.contains(&Kind::Messages) {
         let nobody: Recipient<event::Continuation> = event::call(|_| ());
-        builder = builder.on_continuation(nobody);
+        builder = builder.on_continuation_to(nobody);
     }
     let watch = builder.watch();
     let connection = builder.start().unwrap();

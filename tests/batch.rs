@@ -65,7 +65,7 @@ async fn batches_hold_every_message_in_order_in_far_fewer_envelopes() {
     let server = Server::start(numbers());
     let (told, mut got) = mpsc::unbounded_channel();
     let ticker = Ticker { told, until: usize::MAX }.start();
-    let builder = Connection::builder(server.url()).on_batch(ticker.recipient());
+    let builder = Connection::builder(server.url()).on_batch_to(ticker.recipient());
     let connection = builder.start().unwrap();
     let (mut expected, mut envelopes) = (0, 0);
     while expected < SENT {
@@ -97,7 +97,7 @@ async fn a_batch_ends_where_its_actor_stops() {
     let go = event::call(|open: event::Open| {
         assert!(open.connection.do_send(command::Send::text("go")));
     });
-    let builder = Connection::builder(server.url()).on_open(go).on_batch(ticker.recipient());
+    let builder = Connection::builder(server.url()).on_open_to(go).on_batch_to(ticker.recipient());
     let connection = builder.start().unwrap();
     for number in 0..4 {
         assert_eq!(next(&mut got).await, (number, 0));
@@ -129,7 +129,7 @@ async fn a_slow_batch_handler_holds_all_up_and_loses_nothing() {
     let (told, mut got) = mpsc::unbounded_channel();
     let probe = Probe::new();
     let builder = Connection::builder(server.url()).read_ahead(4 << 10);
-    let builder = builder.on_batch(Slow(told).start().recipient());
+    let builder = builder.on_batch_to(Slow(told).start().recipient());
     let connection = probe.attach(builder).start().unwrap();
     let mut numbers = Vec::new();
     while numbers.len() < SENT {
@@ -184,7 +184,7 @@ async fn a_message_without_bytes_that_comes_alone_is_a_batch_of_one() {
         let texts = batch.iter().map(|view| view.as_text().unwrap().len());
         told.send((texts.collect::<Vec<_>>(), batch.bytes(0).map(<[u8]>::len))).unwrap();
     });
-    let builder = Connection::builder(server.url()).on_open(go).on_batch(batches);
+    let builder = Connection::builder(server.url()).on_open_to(go).on_batch_to(batches);
     let connection = builder.start().unwrap();
     let next = tokio::time::timeout(Duration::from_secs(10), got.recv()).await;
     assert_eq!(next.expect("it is told"), Some((vec![0], Some(0))));

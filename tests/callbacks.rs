@@ -34,10 +34,10 @@ async fn a_reopening_is_told_just_before_its_open() {
     let opens = tell.clone();
     let connection = Connection::builder(server.url())
         .reconnect(Reconnect::fixed(Duration::from_millis(1)))
-        .on_open(event::call(move |open: event::Open| {
+        .on_open_to(event::call(move |open: event::Open| {
             opens.send(format!("open {}", open.epoch)).unwrap();
         }))
-        .on_reconnect(event::call(move |again: event::Reconnect| {
+        .on_reconnect_to(event::call(move |again: event::Reconnect| {
             let outage = again.0.outage.expect("there was one");
             tell.send(format!("again {} {}", again.0.epoch, outage.attempts)).unwrap();
         }))
@@ -57,7 +57,7 @@ async fn data_carries_the_opcode_of_its_message() {
     let server = Server::start(script);
     let (tell, mut told) = told();
     let connection = Connection::builder(server.url())
-        .on_data(event::call(move |data: event::Data| {
+        .on_data_to(event::call(move |data: event::Data| {
             let line = format!("{:?} {} {:?}", data.opcode, data.fin, data.payload.as_bytes());
             tell.send(line).unwrap();
         }))
@@ -73,7 +73,7 @@ async fn a_closure_that_panics_takes_only_itself_down() {
     let server = Server::start(Script::accept().send_text("boom").echo());
     let probe = Probe::new();
     let builder = Connection::builder(server.url())
-        .on_message(event::call(|_: event::Message| panic!("as the test wants it")));
+        .on_message_to(event::call(|_: event::Message| panic!("as the test wants it")));
     let connection = probe.attach(builder).start().unwrap();
     assert_eq!(probe.next_message().await.payload.as_text(), Some("boom"));
     connection.send(command::Send::text("still there")).await.unwrap().unwrap();
@@ -111,17 +111,17 @@ async fn fragments_are_told_one_by_one_where_that_is_wanted() {
     let (tell, mut told) = told();
     let (fragments, pings, messages) = (tell.clone(), tell.clone(), tell);
     let connection = Connection::builder(server.url())
-        .on_continuation(event::call(move |told: event::Continuation| {
+        .on_continuation_to(event::call(move |told: event::Continuation| {
             let part = told.fragment;
             let bytes = part.bytes.escape_ascii();
             fragments
                 .send(format!("{} {:?} {bytes} {}", part.index, part.opcode, part.fin))
                 .unwrap();
         }))
-        .on_message(event::call(move |told: event::Message| {
+        .on_message_to(event::call(move |told: event::Message| {
             messages.send(format!("message {:?}", told.payload.as_text())).unwrap();
         }))
-        .on_ping(event::call(move |_: event::Ping| pings.send("ping".into()).unwrap()))
+        .on_ping_to(event::call(move |_: event::Ping| pings.send("ping".into()).unwrap()))
         .start()
         .unwrap();
     let mut all = Vec::new();
@@ -168,7 +168,7 @@ async fn once_the_last_recipient_of_fragments_has_gone_the_next_socket_has_whole
     let server = Server::start(script);
     let (probe, gone) = (Probe::new(), Probe::new());
     let recipient = gone.recipient::<event::Continuation>();
-    let builder = Connection::builder(server.url()).on_continuation(recipient.clone());
+    let builder = Connection::builder(server.url()).on_continuation_to(recipient.clone());
     let connection = probe.attach(builder).start().unwrap();
     probe.next::<event::Open>().await;
     connection.send(command::Send::text("go")).await.unwrap().unwrap();
@@ -187,8 +187,8 @@ async fn data_is_delivered_for_each_fragment_too() {
     let (tell, mut told) = told();
     let data = tell.clone();
     let connection = Connection::builder(server.url())
-        .on_continuation(event::call(|_: event::Continuation| {}))
-        .on_data(event::call(move |told: event::Data| {
+        .on_continuation_to(event::call(|_: event::Continuation| {}))
+        .on_data_to(event::call(move |told: event::Data| {
             let bytes = told.payload.as_bytes().escape_ascii();
             data.send(format!("{:?} {bytes} {}", told.opcode, told.fin)).unwrap();
         }))
@@ -212,7 +212,7 @@ async fn fragments_wait_for_a_slow_handler_in_order_and_none_is_lost() {
     let (tell, mut told) = mpsc::channel(1);
     let connection = Connection::builder(server.url())
         .read_ahead(4 << 10)
-        .on_continuation(Slow(tell).start().recipient())
+        .on_continuation_to(Slow(tell).start().recipient())
         .start()
         .unwrap();
     for index in 0..COUNT {
@@ -248,10 +248,10 @@ async fn text_that_is_none_is_taken_where_that_is_wanted() {
     let messages = tell.clone();
     let connection = Connection::builder(server.url())
         .skip_utf8_validation(true)
-        .on_data(event::call(move |told: event::Data| {
+        .on_data_to(event::call(move |told: event::Data| {
             tell.send(format!("{:?} {:?}", told.opcode, told.payload)).unwrap();
         }))
-        .on_message(event::call(move |told: event::Message| {
+        .on_message_to(event::call(move |told: event::Message| {
             assert!(told.payload.as_text().is_none());
             messages.send("message".to_owned()).unwrap();
         }))

@@ -529,7 +529,7 @@ async fn a_close_is_answered_behind_as_much_again_as_read_ahead() {
     let server = Server::start(Script::accept().send_all(messages));
     let (go, stuck) = oneshot::channel();
     let builder =
-        to(&server).read_ahead(256 << 10).on_message(Stuck(Some(stuck)).start().recipient());
+        to(&server).read_ahead(256 << 10).on_message_to(Stuck(Some(stuck)).start().recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     let read = tokio::time::timeout(Duration::from_secs(10), async {

@@ -176,11 +176,13 @@ where
 async fn a_closure_that_panics_at_any_event_takes_only_itself_down() {
     let (calls, mut called) = mpsc::unbounded_channel();
     outlives(|builder| {
-        let builder = builder.on_open(bomb("open", &calls)).on_reconnect(bomb("reconnect", &calls));
-        let builder = builder.on_data(bomb("data", &calls)).on_batch(bomb("batch", &calls));
-        let builder = builder.on_message(bomb("message", &calls)).on_error(bomb("error", &calls));
-        let builder = builder.on_close(bomb("close", &calls)).on_state(bomb("state", &calls));
-        builder.on_stopped(bomb("stopped", &calls))
+        let builder =
+            builder.on_open_to(bomb("open", &calls)).on_reconnect_to(bomb("reconnect", &calls));
+        let builder = builder.on_data_to(bomb("data", &calls)).on_batch_to(bomb("batch", &calls));
+        let builder =
+            builder.on_message_to(bomb("message", &calls)).on_error_to(bomb("error", &calls));
+        let builder = builder.on_close_to(bomb("close", &calls)).on_state_to(bomb("state", &calls));
+        builder.on_stopped_to(bomb("stopped", &calls))
     })
     .await;
     drop(calls);

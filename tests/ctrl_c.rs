@@ -13,7 +13,7 @@ async fn signalled(signal: &'static str) {
     let server = Server::start(Script::accept().echo());
     let run = Connection::builder(server.url())
         .close_on_ctrl_c(true)
-        .on_open(event::call(move |_: event::Open| {
+        .on_open_to(event::call(move |_: event::Open| {
             let pid = std::process::id().to_string();
             let killed = Command::new("kill").args([signal, &pid]).status().unwrap();
             assert!(killed.success());

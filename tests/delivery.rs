@@ -145,7 +145,7 @@ async fn nothing_is_lost_or_reordered(arbiter: Option<&Arbiter>) {
     });
     let (handler, gate, mut seen) = slow(arbiter, 50);
     gate.open();
-    let builder = to(&server).read_ahead(4096).handler(&handler).on_stopped(handler.recipient());
+    let builder = to(&server).read_ahead(4096).handler(&handler).on_stopped_to(handler.recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     let mut told = until(&mut seen, &format!("{EPOCHS}:{}", MESSAGES - 1)).await;
@@ -176,7 +176,7 @@ async fn two_handlers_get_the_same_events_though_one_is_slow() {
     let (second, open_gate, mut also_seen) = slow(None, usize::MAX);
     open_gate.open();
     let builder = to(&server).handler(&first).handler(&second);
-    let builder = builder.on_stopped(first.recipient()).on_stopped(second.recipient());
+    let builder = builder.on_stopped_to(first.recipient()).on_stopped_to(second.recipient());
     let connection = builder.start().unwrap();
     // The quick handler is ahead of the blocked one by at most what both mailboxes hold.
     until(&mut also_seen, "open 1").await;
@@ -227,7 +227,7 @@ async fn reading_stops_at_read_ahead_and_goes_on_where_it_was() {
     let texts = (0..1024).map(|number| format!("{number:0>65000}"));
     let server = Server::start(Script::accept().send_all(texts));
     let (handler, gate, mut seen) = slow(None, usize::MAX);
-    let builder = to(&server).read_ahead(READ_AHEAD).on_message(handler.recipient());
+    let builder = to(&server).read_ahead(READ_AHEAD).on_message_to(handler.recipient());
     let connection = builder.start().unwrap();
     let read = bytes_in_at_rest(&connection).await;
     // What is in the mailbox, one read, and one message that had begun come on top.
@@ -262,7 +262,7 @@ async fn a_close_is_answered_though_a_handler_is_blocked_and_what_was_read_still
     let sent = Gate::new();
     let server = Server::start(Script::accept().send_all(texts).serve_until(&sent));
     let (handler, gate, mut seen) = slow(None, usize::MAX);
-    let builder = to(&server).handler(&handler).on_stopped(handler.recipient());
+    let builder = to(&server).handler(&handler).on_stopped_to(handler.recipient());
     let connection = builder.start().unwrap();
     bytes_in_at_rest(&connection).await;
     let outcome = connection.send(command::Close::normal()).await.unwrap();
@@ -277,7 +277,7 @@ async fn what_waits_is_handed_over_when_the_last_address_goes() {
     let texts = (0..100).map(|number| format!("1:{number}"));
     let server = Server::start(Script::accept().send_all(texts));
     let (handler, gate, mut seen) = slow(None, usize::MAX);
-    let builder = to(&server).handler(&handler).on_stopped(handler.recipient());
+    let builder = to(&server).handler(&handler).on_stopped_to(handler.recipient());
     let connection = builder.start().unwrap();
     bytes_in_at_rest(&connection).await;
     drop(connection);
@@ -309,7 +309,7 @@ async fn a_handler_that_has_ended_does_not_hold_up_the_others() {
     let server = Server::start(Script::accept().send_all((0..500).map(|it| it.to_string())));
     let probe = Probe::new();
     let mortal = Mortal(3).start();
-    let builder = to(&server).on_message(mortal.clone().recipient());
+    let builder = to(&server).on_message_to(mortal.clone().recipient());
     let connection = probe.attach(builder).start().unwrap();
     for number in 0..500 {
         let expected = number.to_string();

@@ -35,8 +35,8 @@ async fn asked(server: &Server) -> (String, OutcomeKind) {
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let connection = Connection::builder(server.url())
         .no_reconnect()
-        .on_open(Asker.start().recipient())
-        .on_message(event::call(move |message: event::Message| {
+        .on_open_to(Asker.start().recipient())
+        .on_message_to(event::call(move |message: event::Message| {
             let _ = tell.send(message.payload.as_text().unwrap_or_default().to_owned());
         }))
         .start()

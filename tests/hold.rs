@@ -128,7 +128,7 @@ async fn a_hold_begins_where_a_full_mailbox_ends() {
     let server = Server::start(Script::accept().send_all(texts(0..100)));
     let ((go, stuck), last) = (oneshot::channel(), Arc::new(AtomicBool::new(false)));
     let recipient = Stuck(Some(stuck), last.clone()).start().recipient();
-    let builder = Connection::builder(server.url()).on_message(recipient);
+    let builder = Connection::builder(server.url()).on_message_to(recipient);
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     until(&watch, |watch| watch.figures().messages_in == 100).await;

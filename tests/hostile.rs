@@ -171,16 +171,16 @@ async fn what_handlers_answer_to_what_came_before_a_breach_is_sent_before_our_cl
     let probe = Probe::new();
     let handle = Rc::new(RefCell::new(None::<Handle>));
     let answering = handle.clone();
-    let builder = to(&server).no_reconnect().on_open(event::call(move |open: event::Open| {
+    let builder = to(&server).no_reconnect().on_open_to(event::call(move |open: event::Open| {
         open.connection.do_send(command::Send::text("go"));
         *handle.borrow_mut() = Some(open.connection);
     }));
     // Answers each question, in the poll of its own actor.
-    let builder = builder.on_message(event::call(move |question: event::Message| {
+    let builder = builder.on_message_to(event::call(move |question: event::Message| {
         let answer = command::Send::from(question.payload);
         assert!(answering.borrow().as_ref().unwrap().do_send(answer));
     }));
-    let connection = builder.on_close(probe.recipient()).start().unwrap();
+    let connection = builder.on_close_to(probe.recipient()).start().unwrap();
     assert_eq!(server.next_close().await.unwrap().code().value(), 1002);
     let answers: Vec<String> = (0..20).map(|number| number.to_string()).collect();
     let received = server.messages();
@@ -208,7 +208,7 @@ async fn a_flood_of_pings_is_answered_with_bounded_memory() {
     let pings = b"\x89\x04ping".repeat(50_000);
     let server = Server::start(Script::accept().send_raw(pings).send_text("done"));
     let probe = Probe::new();
-    let builder = to(&server).on_message(probe.recipient()).on_error(probe.recipient());
+    let builder = to(&server).on_message_to(probe.recipient()).on_error_to(probe.recipient());
     let watch = builder.watch();
     let _connection = builder.start().unwrap();
     assert_eq!(probe.next_message().await.payload.as_text(), Some("done"));

@@ -261,7 +261,7 @@ async fn a_run_closes_and_waits_when_a_future_completes() {
     let server = Server::start(Script::accept().echo());
     let opened = Arc::new(Notify::new());
     let opens = opened.clone();
-    let builder = to(&server).on_open(event::call(move |_: event::Open| opens.notify_one()));
+    let builder = to(&server).on_open_to(event::call(move |_: event::Open| opens.notify_one()));
     let outcome = builder.run_until(opened.notified()).await.unwrap();
     assert_eq!((outcome.kind, outcome.by), (OutcomeKind::Closed, By::Local));
     assert!(outcome.peer.is_some(), "{outcome:?}");
@@ -278,7 +278,7 @@ async fn the_close_at_the_end_of_a_run_is_bounded() {
     let server = Server::start(Script::accept().stall_until(&gate));
     let opened = Arc::new(Notify::new());
     let opens = opened.clone();
-    let builder = to(&server).on_open(event::call(move |_: event::Open| opens.notify_one()));
+    let builder = to(&server).on_open_to(event::call(move |_: event::Open| opens.notify_one()));
     let run = builder.close_timeout(Duration::from_millis(50)).run_until(opened.notified());
     let outcome = timeout(Duration::from_secs(2), run).await.unwrap().unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Closed);
@@ -292,7 +292,7 @@ fn a_socket_that_ends_with_its_system_sends_a_close() {
     actix::System::new().block_on(async {
         let opened = Arc::new(Notify::new());
         let opens = opened.clone();
-        let builder = to(&server).on_open(event::call(move |_: event::Open| opens.notify_one()));
+        let builder = to(&server).on_open_to(event::call(move |_: event::Open| opens.notify_one()));
         tokio::select! {
             outcome = builder.run() => panic!("{outcome:?}"),
             () = opened.notified() => {}
@@ -317,11 +317,11 @@ fn without_a_runtime_nothing_panics() {
     }));
     let on_open = event::call(|_: event::Open| {});
     assert!(!on_open.connected());
-    let started = Connection::builder("ws://127.0.0.1:1/").on_open(on_open).start();
+    let started = Connection::builder("ws://127.0.0.1:1/").on_open_to(on_open).start();
     assert!(matches!(started, Err(ConfigError::NoRuntime)));
     let local = LocalSet::new();
     let on_stopped = event::call_on(&local, |_: event::Stopped| {});
-    let builder = Connection::builder("ws://127.0.0.1:1/").on_stopped(on_stopped);
+    let builder = Connection::builder("ws://127.0.0.1:1/").on_stopped_to(on_stopped);
     drop(builder.start_on(&local).unwrap());
     drop(local);
     assert_eq!(PANICS.load(Ordering::Relaxed), 0);
@@ -336,7 +336,7 @@ fn a_connection_and_its_closures_start_on_a_local_set_from_outside() {
     let on_stopped = event::call_on(&local, move |stopped: event::Stopped| {
         sender.take().unwrap().send(stopped.outcome).unwrap();
     });
-    let builder = to(&server).no_reconnect().on_stopped(on_stopped);
+    let builder = to(&server).no_reconnect().on_stopped_to(on_stopped);
     let connection = builder.start_on(&local).unwrap();
     assert_eq!(server.dials(), 0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

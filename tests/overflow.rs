@@ -51,7 +51,7 @@ async fn play(overflow: Overflow) -> (Vec<u64>, u64) {
     let builder = Connection::builder(server.url())
         .overflow(overflow)
         .read_ahead(64 << 10)
-        .on_message(stuck.recipient());
+        .on_message_to(stuck.recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     read(&watch, overflow).await;
@@ -144,7 +144,7 @@ async fn nothing_is_dropped_while_no_mailbox_is_full() {
             assert!(open.connection.do_send(command::Send::text("go")));
         });
         let builder = Connection::builder(server.url()).read_ahead(1 << 10).overflow(overflow);
-        let builder = builder.on_open(go).on_message(roomy.recipient());
+        let builder = builder.on_open_to(go).on_message_to(roomy.recipient());
         let connection = builder.start().unwrap();
         assert_eq!(told.recv().await, Some(300 << 10));
         for number in 0..SENT {
@@ -175,9 +175,9 @@ async fn where_it_is_wanted_the_socket_is_closed_and_comes_back_when_the_handler
         .read_ahead(64 << 10)
         .close_timeout(Duration::from_millis(200))
         .reconnect(Reconnect::fixed(Duration::from_millis(1)))
-        .on_message(stuck.recipient())
-        .on_close(opened.recipient())
-        .on_open(opened.recipient());
+        .on_message_to(stuck.recipient())
+        .on_close_to(opened.recipient())
+        .on_open_to(opened.recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     let closed = tokio::time::timeout(Duration::from_secs(20), async {

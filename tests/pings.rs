@@ -246,7 +246,7 @@ async fn a_handler_that_holds_up_the_thread_does_not_kill_the_link() {
     gate.open();
     // On the thread of the connection, for much longer than interval and timeout.
     let slow = Slow { gate, nap: SECOND }.start();
-    let builder = to(&server).on_message(slow.recipient());
+    let builder = to(&server).on_message_to(slow.recipient());
     let connection = probe.attach(builder).start().unwrap();
     probe.next_message().await;
     connection.send(command::Send::text("still there?")).await.unwrap().unwrap();
@@ -272,7 +272,8 @@ async fn the_servers_pings_are_answered_while_a_handler_is_blocked() {
     };
     // Only the blocked handler: events behind the head that it blocks are delivered to no handler.
     let probe = Probe::new();
-    let builder = to(&server).on_message(slow.clone().recipient()).on_error(probe.recipient());
+    let builder =
+        to(&server).on_message_to(slow.clone().recipient()).on_error_to(probe.recipient());
     let connection = builder.start().unwrap();
     blocked_by_a_handler(&connection).await;
     blocked.open();

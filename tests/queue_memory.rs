@@ -184,12 +184,12 @@ fn the_queue_counts_what_it_holds_at_every_size_and_grouping() {
                 let (counted, held) = fill(frames(&items, is_many, deflates), |builder| {
                     let stuck = Stuck.start();
                     match *kind {
-                        "ping" => builder.on_ping(stuck.recipient()),
-                        "continuation" => builder.on_continuation(stuck.recipient()),
-                        "batch" => builder.on_batch(stuck.recipient()),
-                        _ => {
-                            builder.on_message(stuck.clone().recipient()).on_ping(stuck.recipient())
-                        }
+                        "ping" => builder.on_ping_to(stuck.recipient()),
+                        "continuation" => builder.on_continuation_to(stuck.recipient()),
+                        "batch" => builder.on_batch_to(stuck.recipient()),
+                        _ => builder
+                            .on_message_to(stuck.clone().recipient())
+                            .on_ping_to(stuck.recipient()),
                     }
                 });
                 let ratio = held as f64 / counted as f64;

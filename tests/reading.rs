@@ -53,8 +53,8 @@ async fn who_subscribes_late_is_not_told_of_what_was_queued_before() {
     let early = Probe::new();
     let builder = Connection::builder(server.url())
         .reconnect(Reconnect::fixed(Duration::from_millis(20)))
-        .on_state(early.recipient())
-        .on_message(stuck.recipient());
+        .on_state_to(early.recipient())
+        .on_message_to(stuck.recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     // All of the first socket waits behind the stuck handler.
@@ -106,7 +106,7 @@ async fn what_fragments_inflate_to_counts_as_it_is_found() {
         assert!(open.connection.do_send(command::Send::text("go")));
     });
     let builder = Connection::builder(server.url()).read_ahead(64 << 10);
-    let builder = builder.on_open(open).on_continuation(stuck.recipient());
+    let builder = builder.on_open_to(open).on_continuation_to(stuck.recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     let read = tokio::time::timeout(Duration::from_secs(20), async {
@@ -168,11 +168,11 @@ async fn what_was_read_arrives_though_the_socket_is_lost_before_the_handlers_hav
         .transport(ours)
         .no_reconnect()
         .read_ahead(100)
-        .on_open(event::call(|open: event::Open| {
+        .on_open_to(event::call(|open: event::Open| {
             assert!(open.connection.do_send(command::Send::text("go")));
         }))
-        .on_message(Late(Some(wait), tell).start().recipient())
-        .on_close(probe.recipient());
+        .on_message_to(Late(Some(wait), tell).start().recipient())
+        .on_close_to(probe.recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     let peer = server.await.unwrap();
@@ -211,7 +211,7 @@ async fn a_large_message_has_its_memory_to_itself_though_more_was_read_with_its_
     let open = event::call(|open: event::Open| {
         assert!(open.connection.do_send(command::Send::text("go")));
     });
-    let builder = Connection::builder(server.url()).on_open(open).on_message(message);
+    let builder = Connection::builder(server.url()).on_open_to(open).on_message_to(message);
     let watch = builder.watch();
     let _connection = builder.start().unwrap();
     let received = tokio::time::timeout(Duration::from_secs(20), async {

@@ -86,8 +86,8 @@ async fn a_handler_that_panics_is_a_warning_and_the_last_of_its_kind_an_error() 
     let (log, _guard) = Log::start();
     let server = Server::start(Script::accept().echo());
     let probe = Probe::new();
-    let builder = Connection::builder(server.url()).on_message(panics()).on_message(panics());
-    let builder = builder.on_open(probe.recipient()).on_message(probe.recipient());
+    let builder = Connection::builder(server.url()).on_message_to(panics()).on_message_to(panics());
+    let builder = builder.on_open_to(probe.recipient()).on_message_to(probe.recipient());
     let watch = builder.watch();
     let connection = builder.start().unwrap();
     probe.next::<event::Open>().await;
@@ -170,7 +170,7 @@ async fn a_handler_that_ends_while_nothing_comes_is_found_out_at_a_ping_and_by_s
         let probe = Probe::new();
         let interval = pings.then_some(Duration::from_millis(20));
         let builder = Connection::builder(server.url()).ping_interval(interval);
-        let builder = builder.handler(Brief.start()).on_close(probe.recipient());
+        let builder = builder.handler(Brief.start()).on_close_to(probe.recipient());
         let watch = builder.watch();
         let connection = builder.start().unwrap();
         if pings {
@@ -196,9 +196,10 @@ async fn a_handler_that_ends_while_nothing_comes_is_found_out_at_a_ping_and_by_s
 async fn the_run_ends_if_the_builder_says_so() {
     let server = Server::start(Script::accept().send_text("boom").echo());
     let probe = Probe::new();
-    let builder = Connection::builder(server.url()).on_message(panics()).on_ping(probe.recipient());
-    let builder = builder.on_close(probe.recipient()).on_stopped(probe.recipient());
-    let builder = builder.on_open(probe.recipient()).end_when_unheard(true);
+    let builder =
+        Connection::builder(server.url()).on_message_to(panics()).on_ping_to(probe.recipient());
+    let builder = builder.on_close_to(probe.recipient()).on_stopped_to(probe.recipient());
+    let builder = builder.on_open_to(probe.recipient()).end_when_unheard(true);
     let builder = builder.ping_interval(Duration::from_millis(20));
     let outcome = tokio::time::timeout(Duration::from_secs(10), builder.run()).await;
     let outcome = outcome.unwrap().unwrap();
@@ -217,7 +218,7 @@ async fn a_wait_for_a_dial_ends_too_and_a_close_that_was_asked_for_stays_one() {
     let hour = actix_ws_client::Reconnect::fixed(Duration::from_secs(3600));
     let server = Server::start(Script::accept().drop_connection());
     let dies = event::call(|_: event::Error| panic!("as the test wants it"));
-    let builder = Connection::builder(server.url()).on_error(dies).reconnect(hour.clone());
+    let builder = Connection::builder(server.url()).on_error_to(dies).reconnect(hour.clone());
     let watch = builder.watch();
     let connection = builder.end_when_unheard(true).start().unwrap();
     let closed = async {
@@ -232,7 +233,7 @@ async fn a_wait_for_a_dial_ends_too_and_a_close_that_was_asked_for_stays_one() {
     // A handler that ends with the `Close` that the application asked for.
     let server = Server::start(Script::accept().echo());
     let dies = event::call(|_: event::Close| panic!("as the test wants it"));
-    let builder = Connection::builder(server.url()).on_close(dies).end_when_unheard(true);
+    let builder = Connection::builder(server.url()).on_close_to(dies).end_when_unheard(true);
     let connection = builder.start().unwrap();
     let outcome = connection.send(command::Close::normal()).await.unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Closed);

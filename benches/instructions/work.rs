@@ -115,7 +115,7 @@ pub(crate) fn encode(payload: Payload, messages: usize) -> Work {
 /// A batch for each read; the handler looks at each message where it lies.
 pub(crate) fn batch(payload: Payload, messages: usize) -> Work {
     receive(payload, messages, |builder, mut seen| {
-        builder.on_batch(event::call(move |batch: event::Batch| {
+        builder.on_batch_to(event::call(move |batch: event::Batch| {
             for view in batch.iter() {
                 seen.see(view.as_bytes());
             }
@@ -126,7 +126,7 @@ pub(crate) fn batch(payload: Payload, messages: usize) -> Work {
 /// A batch for each read; the handler takes each message as its own.
 pub(crate) fn batch_owned(payload: Payload, messages: usize) -> Work {
     receive(payload, messages, |builder, mut seen| {
-        builder.on_batch(event::call(move |batch: event::Batch| {
+        builder.on_batch_to(event::call(move |batch: event::Batch| {
             for index in 0..batch.len() {
                 let payload = batch.payload(index).expect("it is there");
                 seen.see(black_box(payload).as_bytes());
@@ -138,7 +138,7 @@ pub(crate) fn batch_owned(payload: Payload, messages: usize) -> Work {
 /// An envelope for each message.
 pub(crate) fn message(payload: Payload, messages: usize) -> Work {
     receive(payload, messages, |builder, mut seen| {
-        builder.on_message(event::call(move |message: event::Message| {
+        builder.on_message_to(event::call(move |message: event::Message| {
             seen.see(message.payload.as_bytes());
         }))
     })
@@ -151,7 +151,7 @@ pub(crate) fn drop_oldest(payload: Payload, messages: usize) -> Work {
         System::new().block_on(async {
             let builder = Connection::builder("ws://localhost/").overflow(Overflow::DropOldest);
             let builder = builder.transport(Feed::in_pieces(wire)).ping_interval(None);
-            let builder = builder.on_message(Stuck.start().recipient());
+            let builder = builder.on_message_to(Stuck.start().recipient());
             let watch = builder.watch();
             let connection = builder.start().expect("nothing is wrong with it");
             while watch.figures().messages_in < messages as u64 {
@@ -266,7 +266,7 @@ where
             let opened = event::call(move |open: event::Open| {
                 let _ = tell.take().map(|tell| tell.send(open.connection));
             });
-            let connection = connect(feed, |builder| builder.on_open(opened));
+            let connection = connect(feed, |builder| builder.on_open_to(opened));
             let ways = (connection, open.await.expect("the handler lives"));
             let mut left = messages;
             while left > 0 {

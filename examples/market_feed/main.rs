@@ -78,9 +78,9 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
         // `handler` registers for Open, Message, Error and Close.
         let builder = builder
             .handler(&book)
-            .on_pong(book.clone().recipient())
-            .on_state(book.clone().recipient())
-            .on_stopped(book.clone().recipient());
+            .on_pong_to(book.clone().recipient())
+            .on_state_to(book.clone().recipient())
+            .on_stopped_to(book.clone().recipient());
         connections.push(builder.start()?);
     }
     let mut view = View::new(title)?;

@@ -50,16 +50,16 @@ async fn run(url: &str, tls: Tls) -> Result<Outcome, Box<dyn Error>> {
         .tls(tls)
         .proxy_from_env(false)
         .reconnect_on_close(false) // the server's Close ends the run
-        .on_open(event::call(|open: event::Open| {
+        .on_open_to(event::call(|open: event::Open| {
             if let Some(session) = &open.handshake.tls {
                 println!("open: {}, {}", session.version, session.cipher);
             }
         }))
-        .on_message(event::call(|message: event::Message| {
+        .on_message_to(event::call(|message: event::Message| {
             println!("message: {}", message.payload.as_text().unwrap_or_default());
         }))
         // Another dial would meet the same certificate, so the first failure ends the run.
-        .on_error(event::call(|failed: event::Error| {
+        .on_error_to(event::call(|failed: event::Error| {
             println!("error at stage {}: {}", failed.error.stage(), failed.error);
         }));
     Ok(builder.run().await?)

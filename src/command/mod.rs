@@ -125,7 +125,7 @@ pub struct Reconnect;
 /// Registers a recipient of one kind of event while the connection runs.
 ///
 /// A recipient of `event::Open` gets the event of the socket that is open now, if one is. A recipient of
-/// `event::Continuation` gets fragments only if the builder registered one with `on_continuation`: else
+/// `event::Continuation` gets fragments only if the builder registered one with `on_continuation_to`: else
 /// fragmented messages stay whole, for the recipients of `event::Message`. The answer is an error if the
 /// connection is closed for good.
 #[derive(Debug, Message)]

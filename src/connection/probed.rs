@@ -18,7 +18,7 @@ macro_rules! attach {
             /// These three change what is delivered: with a recipient of `Continuation`, a message in
             /// fragments is no longer delivered as a `Message` to any recipient, and by `Data` and
             /// `Batch` the probe would see each message twice. A test that wants them registers the
-            /// probe itself: `.on_batch(probe.recipient())`.
+            /// probe itself: `.on_batch_to(probe.recipient())`.
             pub fn attach(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
                 $(if $attach {
                     builder = builder.$on(self.recipient());
@@ -54,9 +54,9 @@ mod tests {
             .reconnect_on_close(false);
         let _connection = probe
             .attach(builder)
-            .on_data(probe.recipient())
-            .on_continuation(probe.recipient())
-            .on_batch(probe.recipient())
+            .on_data_to(probe.recipient())
+            .on_continuation_to(probe.recipient())
+            .on_batch_to(probe.recipient())
             .start()
             .unwrap();
         assert_eq!(probe.stopped().await.kind, OutcomeKind::Closed);

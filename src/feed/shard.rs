@@ -287,14 +287,14 @@ impl<D: Dialect> Actor for Shard<D> {
         let addr = ctx.address();
         let line = Line::start(LineId::new(self.id, 0), self.plan.clone(), |builder| {
             builder
-                .on_open(addr.clone().recipient())
-                .on_batch(addr.clone().recipient())
-                .on_ping(addr.clone().recipient())
-                .on_pong(addr.clone().recipient())
-                .on_error(addr.clone().recipient())
-                .on_close(addr.clone().recipient())
-                .on_state(addr.clone().recipient())
-                .on_stopped(addr.recipient())
+                .on_open_to(addr.clone().recipient())
+                .on_batch_to(addr.clone().recipient())
+                .on_ping_to(addr.clone().recipient())
+                .on_pong_to(addr.clone().recipient())
+                .on_error_to(addr.clone().recipient())
+                .on_close_to(addr.clone().recipient())
+                .on_state_to(addr.clone().recipient())
+                .on_stopped_to(addr.recipient())
         });
         match line {
             Ok(line) => self.lines.push(line),

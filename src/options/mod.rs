@@ -147,7 +147,7 @@ impl RetryIf {
 /// What happens to data while the handlers are too slow: one of their mailboxes is full, and more than
 /// `read_ahead` bytes wait.
 ///
-/// Only whole messages are ever dropped, never an `Open`, a `Close` or a fragment for `on_continuation`, nor
+/// Only whole messages are ever dropped, never an `Open`, a `Close` or a fragment for `on_continuation_to`, nor
 /// the message that is being delivered to the full mailbox. Dropped messages are counted in
 /// `Figures::dropped` and logged at most once a second. If only some messages of an earlier read have to
 /// be dropped, an eighth of that read is at least.

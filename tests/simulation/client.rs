@@ -224,10 +224,10 @@ impl Life {
             let addr = self.handler(pace, false);
             builder = builder
                 .handler(&addr)
-                .on_ping(addr.clone().recipient())
-                .on_pong(addr.clone().recipient())
-                .on_state(addr.clone().recipient())
-                .on_stopped(addr.recipient());
+                .on_ping_to(addr.clone().recipient())
+                .on_pong_to(addr.clone().recipient())
+                .on_state_to(addr.clone().recipient())
+                .on_stopped_to(addr.recipient());
         }
         let addr = builder.start().expect("the settings are right, and turmoil has a LocalSet");
         self.subscribe(&addr, false);

@@ -142,7 +142,7 @@ impl Shown {
         self.debug(&builder);
         let (watch, reconnected) = (builder.watch(), self.clone());
         let connection = builder
-            .on_reconnect(event::call(move |event: event::Reconnect| reconnected.debug(&event)))
+            .on_reconnect_to(event::call(move |event: event::Reconnect| reconnected.debug(&event)))
             .start()
             .unwrap();
         let closing = connection.clone();
@@ -559,7 +559,7 @@ async fn every_public_type_near_a_secret_is_looked_at() {
         });
     let builder = probe.attach(builder);
     let reconnected = shown.clone();
-    let builder = builder.on_reconnect(event::call(move |event: event::Reconnect| {
+    let builder = builder.on_reconnect_to(event::call(move |event: event::Reconnect| {
         reconnected.looks_at(&event);
     }));
     shown.looks_at(&builder);

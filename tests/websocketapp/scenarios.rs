@@ -47,9 +47,9 @@ async fn a_close_at_a_ping_or_a_pong_ends_the_run() {
         let again = close.clone();
         let builder = to(&server).ping_interval(50 * MILLIS).ping_timeout(5 * SECOND);
         let builder = builder
-            .on_open(opened)
-            .on_ping(event::call(move |_: event::Ping| close(&at_ping, "ping")))
-            .on_pong(event::call(move |_: event::Pong| again(&at_pong, "pong")));
+            .on_open_to(opened)
+            .on_ping_to(event::call(move |_: event::Ping| close(&at_ping, "ping")))
+            .on_pong_to(event::call(move |_: event::Pong| again(&at_pong, "pong")));
         let outcome = tokio::time::timeout(10 * SECOND, builder.run()).await;
         let outcome = outcome.expect("the run ends").unwrap();
         assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 1), "on {on}");
@@ -88,7 +88,7 @@ async fn a_first_dial_that_fails_is_followed_by_open_and_by_no_reconnect() {
     let server = Server::start([Script::refuse(503), Script::refuse(503), drops, Script::accept()]);
     let probe = Probe::new();
     let (tell, mut told) = mpsc::unbounded_channel();
-    let builder = to(&server).on_reconnect(event::call(move |again: event::Reconnect| {
+    let builder = to(&server).on_reconnect_to(event::call(move |again: event::Reconnect| {
         let _ = tell.send(again.0.epoch);
     }));
     let _connection = probe.attach(builder).start().unwrap();

@@ -136,7 +136,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let (opened, openings) = watch::channel(0);
     let greeter = Openings(opened).start();
     let asked = TypedPings::default();
-    let builder = builder.on_open(greeter.recipient());
+    let builder = builder.on_open_to(greeter.recipient());
     let Texts { on_open, once, every, replies } = texts;
     let (builder, replies) = reply(args, builder, replies);
     let connection = print(args, builder, reports, (began, asked.clone())).start()?;
@@ -186,7 +186,7 @@ fn reply(
         return (builder, answers);
     }
     let replies = Replies { replies, kind: args.kind(), buffer: args.buffer(), sender }.start();
-    (builder.on_message(replies.recipient()), answers)
+    (builder.on_message_to(replies.recipient()), answers)
 }
 
 /// Registers a printer, on a thread of its own, for the connection's events.
@@ -220,26 +220,26 @@ fn print(
     let printer = Printer::new(form, args.messages.map(NonZeroU64::get), reports);
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = builder
-        .on_open(printer.clone().recipient())
-        .on_error(printer.clone().recipient())
-        .on_close(printer.clone().recipient())
-        .on_stopped(printer.clone().recipient());
+        .on_open_to(printer.clone().recipient())
+        .on_error_to(printer.clone().recipient())
+        .on_close_to(printer.clone().recipient())
+        .on_stopped_to(printer.clone().recipient());
     // Unchecked text comes as bytes: only `Data` has the opcode of the message.
     let builder = match args.skip_utf8 {
-        true => builder.on_data(printer.clone().recipient()),
-        false => builder.on_message(printer.clone().recipient()),
+        true => builder.on_data_to(printer.clone().recipient()),
+        false => builder.on_message_to(printer.clone().recipient()),
     };
     // Events that are not shown are not delivered either: a server may ping millions of times.
     let builder = match output.json || verbose {
-        true => builder.on_ping(printer.clone().recipient()),
+        true => builder.on_ping_to(printer.clone().recipient()),
         false => builder,
     };
     let builder = match output.json || verbose || prompts {
-        true => builder.on_pong(printer.clone().recipient()),
+        true => builder.on_pong_to(printer.clone().recipient()),
         false => builder,
     };
     let states: Option<Recipient<_>> = verbose.then(|| printer.recipient());
-    states.into_iter().fold(builder, ConnectionBuilder::on_state)
+    states.into_iter().fold(builder, ConnectionBuilder::on_state_to)
 }
 
 /// A running connection, and the sources that may end it.

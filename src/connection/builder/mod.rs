@@ -488,7 +488,7 @@ impl ConnectionBuilder {
     /// let on_message = event::call_on(&local, move |message: event::Message| {
     ///     let _ = sender.send(message.payload);
     /// });
-    /// let connection = Connection::builder(url).on_message(on_message).start_on(&local).unwrap();
+    /// let connection = Connection::builder(url).on_message_to(on_message).start_on(&local).unwrap();
     ///
     /// let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     /// let payload = local.block_on(&runtime, messages.recv()).unwrap();

@@ -188,8 +188,8 @@ async fn flooded(client: &str, dial: &Dial, count: u64, connections: u64) -> Res
         let (handler, _) =
             Client::start(Job::Count(shared.clone(), Owned(client == "batch-owned")));
         let builder = match client {
-            "message" => builder(dial)?.on_message(handler.recipient()),
-            _ => builder(dial)?.on_batch(handler.recipient()),
+            "message" => builder(dial)?.on_message_to(handler.recipient()),
+            _ => builder(dial)?.on_batch_to(handler.recipient()),
         };
         kept.push(builder.start()?);
     }
