@@ -4,14 +4,15 @@
 //! A handler receives `Open (Message | Ping | Pong …)* Error? Close` for each opened socket, in that
 //! order, and [`Stopped`] once, last of all.
 
+mod call;
+mod kinds;
+
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, Context, Handler, Recipient};
+use actix::{Actor, ActorContext, Handler};
 use bytestring::ByteString;
-use tokio::task::LocalSet;
 
 use crate::command::Handle;
 use crate::command::status::{Handshake, Outcome, Phase, SourceId};
@@ -22,6 +23,11 @@ use crate::proto::message::{ControlPayload, Fragment, Payload, View};
 use crate::proto::messages::Messages;
 use crate::proto::session::{By, PeerClose};
 
+pub(crate) use crate::event::call::try_start;
+pub use crate::event::call::{call, call_on};
+pub use crate::event::kinds::{Event, Kind, Kinds};
+pub(crate) use crate::event::kinds::{KindSet, Numbered, names};
+
 /// The table of events. An event is its struct in this file and its row here.
 ///
 /// `event_table!(expand)` expands to `expand! { rows }`. Each part of the crate that needs all events
@@ -29,80 +35,91 @@ use crate::proto::session::{By, PeerClose};
 ///
 /// | part of a row | expands to | in |
 /// |---|---|---|
-/// | the docs and the second name | the method of `ConnectionBuilder` that registers a recipient | `connection/builder/callbacks.rs` |
-/// | the first name, which is the struct's | the bit of the kind, the variant of `Target`, and `impl Event`, which `Subscribe` and `Unsubscribe` need | `delivery/kinds.rs` |
+/// | the docs, which begin with what the event is, and the second and third name | the methods of `ConnectionBuilder` that register a closure and a recipient | `connection/builder/callbacks.rs` |
+/// | the first name, which is the struct's | the variant of `Event` and the bit of the kind | `event/kinds.rs` |
+/// | the first and the second name | the variant of `Target`, what `Subscribe` and `Unsubscribe` need, and the method of `HandlerAddr` | `delivery/kinds.rs`, `delivery/outlet.rs` |
+/// | the first and the second name | the variant of `Callback`, and what calls it | `delivery/closures.rs` |
+/// | `event` | the name that `Event::name` returns, and whether the kind is in `Kinds::default`; where the event has no `source` and `epoch` of its own, `at` with the field that has them | `event/kinds.rs` |
 /// | `entry` | the variant of `Entry` with that name, and `impl Queued`. With `after data`, the method `data` of the event makes an `event::Data`, which is delivered just before it. `run` instead of `entry`: the event is not queued itself, but made from a queued run of messages | `delivery/entry.rs` |
-/// | `handler` | the arm for the address of `ConnectionBuilder::handler`, with the method of `HandlerAddr` that returns it | `delivery/kinds.rs` |
-/// | `probe` | the variant of `Seen` and `impl Observed`. First the event's place in the order that `Probe::check` checks, one of `Role` in that file (`Anytime`: no fixed place); then its word in `Probe::story`, if it has one; last, where the event has no `source` and `epoch` of its own, `at` with the field that has them | `testing/probe.rs` |
-/// | `attach` | whether `Probe::attach` registers for it | `connection/probed.rs` |
+/// | `probe` | the event's place in the order that `Probe::check` checks, one of `Role` in that file (`Anytime`: no fixed place) | `testing/probe.rs` |
 macro_rules! event_table {
     ($expand:ident) => {
         $expand! {
-            /// Registers a recipient of each opened socket (WebSocketApp's `on_open`).
-            Open on_open_to
-            delivery { entry Open; handler open }
-            probe { Opens "open"; attach true }
+            /// each opened socket (WebSocketApp's `on_open`).
+            Open on_open on_open_to
+            event { "open"; usual true }
+            delivery { entry Open }
+            probe { Opens }
 
-            /// Registers a recipient of each reopened socket, which it gets just before the `Open` of
-            /// that socket (WebSocketApp's `on_reconnect`).
-            Reconnect on_reconnect_to
+            /// each reopened socket, which comes just before the `Open` of that socket
+            /// (WebSocketApp's `on_reconnect`).
+            Reconnect on_reconnect on_reconnect_to
+            event { "reconnect"; usual true; at 0 }
             delivery { entry Reconnect }
-            probe { Reopens; attach true; at 0 }
+            probe { Reopens }
 
-            /// Registers a recipient of each message with its opcode, which it gets just before the
-            /// `Message` (WebSocketApp's `on_data`).
-            Data on_data_to
+            /// each message with its opcode, which comes just before the `Message` (WebSocketApp's
+            /// `on_data`).
+            Data on_data on_data_to
+            event { "data"; usual false }
             delivery { run }
-            probe { Within "data"; attach false }
+            probe { Within }
 
-            /// Registers a recipient of each fragment of a message that comes in several frames, as it
-            /// comes (WebSocketApp's `on_cont_message`). Such a message is then no longer delivered as
-            /// a whole; a message in one frame still is. See
-            /// [`event::Continuation`](crate::event::Continuation).
-            Continuation on_continuation_to
+            /// each fragment of a message that comes in several frames, as it comes (WebSocketApp's
+            /// `on_cont_message`). Such a message is then no longer delivered as a whole; a message in
+            /// one frame still is. See [`event::Continuation`](crate::event::Continuation).
+            Continuation on_continuation on_continuation_to
+            event { "continuation"; usual false }
             delivery { entry Continuation after data }
-            probe { Within "continuation"; attach false }
+            probe { Within }
 
-            /// Registers a recipient of all messages of one read at once, the fast way. See
-            /// [`event::Batch`](crate::event::Batch).
-            Batch on_batch_to
+            /// all messages of one read at once, the fast way. See [`event::Batch`](crate::event::Batch).
+            Batch on_batch on_batch_to
+            event { "batch"; usual false }
             delivery { run }
-            probe { Within "batch"; attach false }
+            probe { Within }
 
-            /// Registers a recipient of each message (WebSocketApp's `on_message`).
-            Message on_message_to
-            delivery { run; handler message }
-            probe { Within "message"; attach true }
+            /// each message (WebSocketApp's `on_message`).
+            Message on_message on_message_to
+            event { "message"; usual true }
+            delivery { run }
+            probe { Within }
 
-            /// Registers a recipient of each Ping that the server sends (WebSocketApp's `on_ping`).
-            Ping on_ping_to
+            /// each Ping that the server sends (WebSocketApp's `on_ping`).
+            Ping on_ping on_ping_to
+            event { "ping"; usual true }
             delivery { entry Ping }
-            probe { Within "ping"; attach true }
+            probe { Within }
 
-            /// Registers a recipient of each Pong that the server sends (WebSocketApp's `on_pong`).
-            Pong on_pong_to
+            /// each Pong that the server sends (WebSocketApp's `on_pong`).
+            Pong on_pong on_pong_to
+            event { "pong"; usual true }
             delivery { entry Pong }
-            probe { Within "pong"; attach true }
+            probe { Within }
 
-            /// Registers a recipient of each failure (WebSocketApp's `on_error`).
-            Error on_error_to
-            delivery { entry Error; handler error }
-            probe { Fails "error"; attach true }
+            /// each failure (WebSocketApp's `on_error`).
+            Error on_error on_error_to
+            event { "error"; usual true }
+            delivery { entry Error }
+            probe { Fails }
 
-            /// Registers a recipient of the end of each opened socket (WebSocketApp's `on_close`).
-            Close on_close_to
-            delivery { entry Close; handler close }
-            probe { Closes "close"; attach true }
+            /// the end of each opened socket (WebSocketApp's `on_close`).
+            Close on_close on_close_to
+            event { "close"; usual true }
+            delivery { entry Close }
+            probe { Closes }
 
-            /// Registers a recipient of each change of phase.
-            State on_state_to
+            /// each change of phase.
+            State on_state on_state_to
+            event { "state"; usual true }
             delivery { entry State }
-            probe { Anytime; attach true }
+            probe { Anytime }
 
-            /// Registers a recipient of the end of the run.
-            Stopped on_stopped_to
+            /// the end of the run.
+            Stopped on_stopped on_stopped_to
+            event { "stopped"; usual true }
             delivery { entry Stopped }
-            probe { Ends "stopped"; attach true }
+            probe { Ends }
         }
     };
 }
@@ -447,72 +464,4 @@ pub struct Stopped {
     pub epoch: u64,
     /// How it ended.
     pub outcome: Outcome,
-}
-
-/// Creates a recipient that calls a closure, where an actor would be too much.
-///
-/// The closure runs in a small actor of its own on this thread. If it panics, that actor ends, and
-/// nothing else does. Call it inside an actix `System` or a tokio `LocalSet`: elsewhere
-/// [`start`](crate::ConnectionBuilder::start) refuses the builder, and the closure is never called. What `start`
-/// says of a tokio runtime without a `LocalSet` holds here too.
-///
-/// ```
-/// use actix_ws_client::{Connection, event};
-///
-/// # actix::System::new().block_on(async {
-/// let builder = Connection::builder("ws://127.0.0.1:9001")
-///     .on_message_to(event::call(|message: event::Message| println!("{:?}", message.payload)));
-/// # drop(builder);
-/// # });
-/// ```
-pub fn call<M, F>(closure: F) -> Recipient<M>
-where
-    M: actix::Message<Result = ()> + Send + 'static,
-    F: FnMut(M) + Unpin + 'static,
-{
-    let context = Context::new();
-    let called = context.into_future(Called(closure));
-    let addr = called.address();
-    if try_start(move || actix_rt::spawn(called)).is_none() {
-        tracing::error!("`event::call` outside an actix System and a tokio LocalSet: never called");
-    }
-    addr.recipient()
-}
-
-/// Does what [`call`] does, on this `LocalSet` of tokio's: for a connection that is started by
-/// [`start_on`](crate::ConnectionBuilder::start_on). Needs no runtime, and never panics.
-pub fn call_on<M, F>(local: &LocalSet, closure: F) -> Recipient<M>
-where
-    M: actix::Message<Result = ()> + Send + 'static,
-    F: FnMut(M) + Unpin + 'static,
-{
-    let _entered = local.enter();
-    Called(closure).start().recipient()
-}
-
-/// Calls a closure that starts an actor on this thread. Returns `None` where none can be started.
-pub(crate) fn try_start<T>(start: impl FnOnce() -> T) -> Option<T> {
-    tokio::runtime::Handle::try_current().ok()?;
-    // An arbiter has a `LocalSet`. Where there is no arbiter, tokio has no way to ask for one: spawning panics
-    // where there is none.
-    catch_unwind(AssertUnwindSafe(start)).ok()
-}
-
-/// The actor of [`call`].
-struct Called<F>(F);
-
-impl<F: Unpin + 'static> Actor for Called<F> {
-    type Context = Context<Called<F>>;
-}
-
-impl<M, F> Handler<M> for Called<F>
-where
-    M: actix::Message<Result = ()> + Send + 'static,
-    F: FnMut(M) + Unpin + 'static,
-{
-    type Result = ();
-
-    fn handle(&mut self, message: M, _: &mut Context<Called<F>>) {
-        (self.0)(message);
-    }
 }

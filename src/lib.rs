@@ -136,7 +136,11 @@ pub use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId, Status, 
 #[cfg(feature = "client")]
 pub use crate::connection::{Connection, ConnectionBuilder};
 #[cfg(feature = "client")]
+pub use crate::delivery::IntoRecipient;
+#[cfg(feature = "client")]
 pub use crate::error::{ConfigError, Error};
+#[cfg(feature = "client")]
+pub use crate::event::Event;
 #[cfg(feature = "client")]
 pub use crate::options::{Attempt, HeaderText, Overflow};
 pub use crate::proto::close::{CloseCode, CloseFrame};

@@ -337,12 +337,13 @@ fn methods(source: &str) -> Vec<(String, bool)> {
     found
 }
 
-/// The methods that register a recipient: the second word of each row of `event_table!`.
+/// The methods that register a closure or a recipient: the second and third word of each row of `event_table!`.
 fn event_methods(source: &str) -> Vec<String> {
     let (_, table) = source.split_once("macro_rules! event_table").expect("the table of events");
     let table = table.split("\n}\n").next().unwrap_or_default();
     let rows = table.lines().filter_map(|line| line.trim().split_once(' '));
-    rows.filter(|(_, on)| on.starts_with("on_")).map(|(_, on)| on.to_owned()).collect()
+    let methods = rows.filter(|(_, on)| on.starts_with("on_")).flat_map(|(_, on)| on.split(' '));
+    methods.map(str::to_owned).collect()
 }
 
 /// What is wrong with the tables of options and of other methods in the guide.
@@ -431,8 +432,8 @@ mod tests {
 
     #[test]
     fn methods_of_events_are_found_in_their_table() {
-        let source = "macro_rules! event_table {\n    /// On on_no.\n    Open on_open\n    delivery { x }\n}\nlet a = 1;\nA on_a\n";
-        assert_eq!(event_methods(source), ["on_open"]);
+        let source = "macro_rules! event_table {\n    /// On on_no.\n    Open on_open on_open_to\n    delivery { x }\n}\nlet a = 1;\nA on_a\n";
+        assert_eq!(event_methods(source), ["on_open", "on_open_to"]);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use actix::{Actor, Arbiter, Context, Handler};
 use actix_ws_client::proto::session::By;
-use actix_ws_client::testing::{Gate, Gone, Probe, Script, Seen, Server};
+use actix_ws_client::testing::{Gate, Gone, Probe, Script, Server};
 use actix_ws_client::{
-    ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect, command,
-    event,
+    ConfigError, Connection, ConnectionBuilder, Error, Event, OutcomeKind, Phase, Reconnect,
+    command, event,
 };
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
@@ -37,7 +37,7 @@ async fn a_run_is_told_from_open_to_stopped() {
     assert_eq!((outcome.kind, outcome.epochs, outcome.attempts), (OutcomeKind::Closed, 1, 1));
     probe.stopped().await;
     assert_eq!(probe.story(), ["open", "message", "message", "close", "stopped"]);
-    assert!(matches!(probe.history().last(), Some(Seen::Stopped(_))));
+    assert!(matches!(probe.history().last(), Some(Event::Stopped(_))));
     probe.check().unwrap();
 }
 

@@ -9,7 +9,7 @@ use actix::{Context, Handler, Message};
 use crate::command::{self, Command, CommandQueue, Enqueue, GiveBack, QueuedCommand};
 use crate::connection::actor::{AnyCommand, Connection, Item};
 use crate::connection::handle_queue::Shared;
-use crate::delivery::Event;
+use crate::delivery::Registered;
 use crate::pinger::{Listener, Signal};
 
 /// What a connection does with a command.
@@ -56,7 +56,7 @@ macro_rules! command_table {
 /// and to the `impl Enqueue` that lets a `Handle` send the command.
 macro_rules! implement {
     ($($Command:ident $(<$E:ident>)? $push:ident $refuse:ident,)+) => {$(
-        impl $(<$E: Event>)? Handler<command::$Command $(<$E>)?> for Connection {
+        impl $(<$E: Registered>)? Handler<command::$Command $(<$E>)?> for Connection {
             type Result = <Connection as Execute<command::$Command $(<$E>)?>>::Answer;
 
             fn handle(
@@ -69,7 +69,7 @@ macro_rules! implement {
             }
         }
 
-        impl $(<$E: Event>)? Enqueue for command::$Command $(<$E>)? {
+        impl $(<$E: Registered>)? Enqueue for command::$Command $(<$E>)? {
             #[inline]
             fn enqueue(queued: QueuedCommand<Self>, queue: &dyn CommandQueue) -> bool {
                 $push(queued, queue)
@@ -272,6 +272,7 @@ mod tests {
             let server = Server::start(Script::accept());
             let probe = Probe::new();
             let builder = Connection::builder(server.url()).no_reconnect();
+            let builder = builder.on_message_to(probe.recipient());
             let connection = probe.attach(builder).start().unwrap();
             let handle = probe.next::<event::Open>().await.connection;
             let command = C::new(&probe);

@@ -10,7 +10,7 @@ use crate::connection::commands::Execute;
 use crate::connection::live::Live;
 use crate::connection::reply::{Reply, ReplySlot};
 use crate::connection::trace::record;
-use crate::delivery::Event;
+use crate::delivery::Registered;
 use crate::error::Error;
 use crate::pinger::{Action, Signal};
 use crate::proto::message::{ControlPayload, Payload};
@@ -215,7 +215,7 @@ impl Execute<command::Watch> for Connection {
     }
 }
 
-impl<M: Event> Execute<command::Subscribe<M>> for Connection {
+impl<M: Registered> Execute<command::Subscribe<M>> for Connection {
     type Answer = Result<(), Closed>;
 
     fn execute(&mut self, subscribe: command::Subscribe<M>) -> Self::Answer {
@@ -228,7 +228,7 @@ impl<M: Event> Execute<command::Subscribe<M>> for Connection {
     }
 }
 
-impl<M: Event> Execute<command::Unsubscribe<M>> for Connection {
+impl<M: Registered> Execute<command::Unsubscribe<M>> for Connection {
     type Answer = bool;
 
     fn execute(&mut self, gone: command::Unsubscribe<M>) -> Self::Answer {

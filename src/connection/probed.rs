@@ -1,35 +1,18 @@
 //! Registering a probe for the events of a connection.
 
 use crate::connection::ConnectionBuilder;
-use crate::event::event_table;
 use crate::testing::Probe;
 
-/// Expands to `Probe::attach`, which registers the probe for each row with `attach true`.
-macro_rules! attach {
-    ($(
-        $(#[$doc:meta])*
-        $Event:ident $on:ident
-        delivery $delivery:tt
-        probe { $role:ident $($word:literal)?; attach $attach:literal $(; at $inner:tt)? }
-    )+) => {
-        impl Probe {
-            /// Registers the probe for all kinds of event but `Continuation`, `Data` and `Batch`.
-            ///
-            /// These three change what is delivered: with a recipient of `Continuation`, a message in
-            /// fragments is no longer delivered as a `Message` to any recipient, and by `Data` and
-            /// `Batch` the probe would see each message twice. A test that wants them registers the
-            /// probe itself: `.on_batch_to(probe.recipient())`.
-            pub fn attach(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
-                $(if $attach {
-                    builder = builder.$on(self.recipient());
-                })+
-                builder
-            }
-        }
-    };
+impl Probe {
+    /// Registers the probe for all kinds of event but `Continuation`, `Data` and `Batch`.
+    ///
+    /// These three change what is delivered: with a recipient of `Continuation`, a message in fragments is no
+    /// longer delivered as a `Message` to any recipient, and by `Data` and `Batch` the probe would see each
+    /// message twice. A test that wants them registers the probe itself: `.on_batch_to(probe.recipient())`.
+    pub fn attach(&self, builder: ConnectionBuilder) -> ConnectionBuilder {
+        builder.on_event_to(self.recipient())
+    }
 }
-
-event_table!(attach);
 
 #[cfg(test)]
 mod tests {
@@ -39,7 +22,7 @@ mod tests {
     use crate::backoff::Reconnect;
     use crate::command::status::OutcomeKind;
     use crate::connection::Connection;
-    use crate::event;
+    use crate::event::{self, event_table};
     use crate::testing::{Script, Server};
 
     #[actix::test]
@@ -65,7 +48,8 @@ mod tests {
         macro_rules! assert_seen {
             ($(
                 $(#[$doc:meta])*
-                $Event:ident $on:ident
+                $Event:ident $on:ident $on_to:ident
+                event $event:tt
                 delivery $delivery:tt
                 probe $probe:tt
             )+) => {

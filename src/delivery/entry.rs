@@ -5,14 +5,14 @@ use std::mem;
 use crate::command::status::Handshake;
 use crate::delivery::cost::{self, BLOCK};
 use crate::delivery::handlers::{BATCH, Cursors, DATA, EVENT, Handlers, Pending};
-use crate::delivery::kinds::{Event, KindSet};
+use crate::delivery::kinds::Delivered;
 use crate::delivery::run::Run;
 use crate::error::Error;
-use crate::event::{self, event_table};
+use crate::event::{self, KindSet, Numbered, event_table};
 use crate::proto::message::Payload;
 
 /// An event that is an entry of its own in the queue. Messages are queued in runs.
-pub(crate) trait Queued: Event + Held {
+pub(crate) trait Queued: Delivered + Held {
     /// The kinds whose recipients are notified of it.
     const KINDS: KindSet = Self::BIT;
 
@@ -32,8 +32,9 @@ pub(crate) trait Queued: Event + Held {
 macro_rules! entries {
     ($(
         $(#[$doc:meta])*
-        $Event:ident $on:ident
-        delivery { $(run)? $(entry $Entry:ident $(after $before:ident)?)? $(; handler $member:ident)? }
+        $Event:ident $on:ident $on_to:ident
+        event $event:tt
+        delivery { $(run)? $(entry $Entry:ident $(after $before:ident)?)? }
         probe $probe:tt
     )+) => {
         /// An event in the queue that is not a message.

@@ -6,9 +6,10 @@ use std::mem;
 use actix::Recipient;
 use actix::dev::SendError;
 
-use crate::delivery::kinds::{Event, KindSet, Target, names};
+use crate::delivery::closures::Closures;
+use crate::delivery::kinds::{Delivered, IntoTarget, Registered, Target};
 use crate::delivery::outlet::{HandlerAddr, Outlet, Receipt};
-use crate::event;
+use crate::event::{self, Event, KindSet, Kinds, Numbered, names};
 
 /// All registered recipients. Mostly one or a few: the slice has no spare capacity.
 #[derive(Default)]
@@ -78,20 +79,34 @@ impl Pending {
 }
 
 impl Handlers {
-    /// Registers a recipient for everything.
-    pub(crate) fn add<M: Event>(&mut self, recipient: Recipient<M>) {
-        self.add_from::<M>(M::target(recipient), 0);
+    /// Registers what takes an event, or several kinds of it.
+    pub(crate) fn add<M: Registered>(&mut self, to: impl IntoTarget<M>) {
+        self.add_from::<M>(to.into_target(), 0);
+    }
+
+    /// Registers what takes several kinds of event, for these kinds.
+    pub(crate) fn add_kinds(&mut self, kinds: Kinds, to: impl IntoTarget<Event>) {
+        self.push(Registration { target: to.into_target(), kinds: kinds.bits(), from: 0 });
     }
 
     /// Registers a target for the entries from number `from` on.
-    pub(super) fn add_from<M: Event>(&mut self, target: Target, from: u64) {
-        self.push(Registration { target, kinds: M::BIT, from });
+    pub(super) fn add_from<M: Registered>(&mut self, target: Target, from: u64) {
+        self.push(Registration { target, kinds: M::kinds(), from });
     }
 
     /// Registers an address for the four kinds of `ConnectionBuilder::handler`.
     pub(crate) fn add_addr(&mut self, addr: impl HandlerAddr + 'static) {
         let kinds = event::Open::BIT | event::Message::BIT | event::Error::BIT | event::Close::BIT;
         self.push(Registration { target: Target::Addr(Box::new(addr)), kinds, from: 0 });
+    }
+
+    /// Starts the actor that calls the closures on this thread, if there are any, and registers it.
+    pub(crate) fn start(&mut self, closures: Closures) {
+        let kinds = closures.kinds();
+        if kinds != 0 {
+            let target = Target::Addr(Box::new(closures.start()));
+            self.push(Registration { target, kinds, from: 0 });
+        }
     }
 
     fn push(&mut self, registration: Registration) {
@@ -109,7 +124,7 @@ impl Handlers {
 
     /// Whether this kind has a recipient.
     #[inline]
-    pub(super) fn wants<M: Event>(&self) -> bool {
+    pub(super) fn wants<M: Delivered>(&self) -> bool {
         self.wants_any(M::BIT)
     }
 
@@ -126,24 +141,22 @@ impl Handlers {
 
     /// Returns the index of the next registration for this kind, from an index on.
     #[inline]
-    pub(super) fn next<M: Event>(&self, from: u32) -> Option<u32> {
+    pub(super) fn next<M: Delivered>(&self, from: u32) -> Option<u32> {
         let mut rest = (from..).zip(self.registrations.get(from as usize..)?);
         rest.find(|(_, it)| it.kinds & M::BIT != 0).map(|(at, _)| at)
     }
 
     /// Returns where registration `at` wants its events, and from which entry on.
     #[inline]
-    pub(super) fn at<M: Event>(&self, at: u32) -> Option<(u64, Outlet<'_, M>)> {
+    pub(super) fn at<M: Delivered>(&self, at: u32) -> Option<(u64, Outlet<'_, M>)> {
         let registration = self.registrations.get(at as usize)?;
         Some((registration.from, M::outlet(&registration.target)?))
     }
 
     /// Returns the index of a recipient's registration.
-    pub(super) fn find<M: Event>(&self, recipient: &Recipient<M>) -> Option<u32> {
-        let is_of = |it: &Registration| {
-            it.kinds & M::BIT != 0
-                && M::outlet(&it.target).is_some_and(|outlet| outlet.is_of(recipient))
-        };
+    pub(super) fn find<M: Registered>(&self, recipient: &Recipient<M>) -> Option<u32> {
+        let is_of =
+            |it: &Registration| it.kinds & M::ALL_KINDS != 0 && M::is_target(&it.target, recipient);
         (0..).zip(&self.registrations).find(|(_, it)| is_of(it)).map(|(at, _)| at)
     }
 
@@ -216,7 +229,7 @@ impl Handlers {
     ///
     /// Stops at the first full mailbox, and returns the event that was sent there. If more recipients
     /// follow, the event is left in `event`, and the next call goes on behind that mailbox.
-    pub(super) fn offer<M: Event>(
+    pub(super) fn offer<M: Delivered>(
         &mut self,
         cursors: &mut Cursors,
         which: usize,
@@ -249,7 +262,7 @@ impl Handlers {
     }
 
     /// Sends an event to every recipient from index `next` on, past the bounds of their mailboxes.
-    pub(super) fn deliver_unbounded<M: Event>(&self, next: u32, number: u64, event: &M) {
+    pub(super) fn deliver_unbounded<M: Delivered>(&self, next: u32, number: u64, event: &M) {
         let rest = self.registrations.iter().skip(next as usize);
         for registration in rest.filter(|it| it.kinds & M::BIT != 0 && it.from <= number) {
             if let Some(outlet) = M::outlet(&registration.target) {
@@ -261,7 +274,11 @@ impl Handlers {
 
 /// Sends an event to a full mailbox. `send`, because after a failed `try_send` actix wakes nothing when
 /// there is room again; the receipt of `send` does.
-pub(super) fn send_to_full<M: Event>(outlet: &Outlet<'_, M>, at: u32, event: M) -> Box<Pending> {
+pub(super) fn send_to_full<M: Delivered>(
+    outlet: &Outlet<'_, M>,
+    at: u32,
+    event: M,
+) -> Box<Pending> {
     let since = tokio::time::Instant::now();
     Box::new(Pending { receipt: outlet.send(event), since, to: (at, M::BIT) })
 }

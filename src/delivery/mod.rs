@@ -3,6 +3,7 @@
 //! `Delivery::poll` offers the head of the queue to its recipients, one after the other. The first full
 //! mailbox stops it, and with it all that is behind, so that every recipient gets its events in order.
 
+mod closures;
 mod cost;
 mod entry;
 mod handlers;
@@ -23,15 +24,17 @@ use actix::dev::SendError;
 
 use crate::delivery::entry::deliver_run_unbounded;
 use crate::delivery::handlers::{BATCH, Cursors, DATA, EVENT, Pending, send_to_full};
-use crate::delivery::kinds::Target;
+use crate::delivery::kinds::Delivered;
 use crate::delivery::outlet::Outlet;
 use crate::delivery::queue::{Queue, Taken};
-use crate::event;
+use crate::event::{self, Numbered};
 use crate::options::Overflow;
 
+pub(crate) use crate::delivery::closures::{Closure, Closures};
 pub(crate) use crate::delivery::entry::{EVENT_COST, Queued};
 pub(crate) use crate::delivery::handlers::{Ended, Handlers};
-pub(crate) use crate::delivery::kinds::Event;
+pub use crate::delivery::kinds::IntoRecipient;
+pub(crate) use crate::delivery::kinds::Registered;
 pub(crate) use crate::delivery::run::{Run, cost};
 
 /// The recipients of one connection, and the events that wait for them.
@@ -79,15 +82,15 @@ impl Delivery {
 
     /// Registers a recipient for the events from now on. `open` is the event of the socket that is open
     /// now, if one is: a recipient of `Open` gets it at once.
-    pub(crate) fn subscribe<E: Event>(
+    pub(crate) fn subscribe<E: Registered>(
         &mut self,
         recipient: Recipient<E>,
         open: Option<event::Open>,
     ) {
         let target = E::target(recipient);
-        if let (Target::Open(recipient), Some(open)) = (&target, open) {
+        if let (Some(outlet), Some(open)) = (event::Open::outlet(&target), open) {
             // Past the bound of the mailbox, by one event for each subscription.
-            recipient.do_send(open);
+            outlet.do_send(open);
         }
         self.handlers.add_from::<E>(target, self.queue.number());
     }
@@ -120,15 +123,16 @@ impl Delivery {
     }
 
     /// Removes a recipient. Returns `false` if it was not registered.
-    pub(crate) fn unsubscribe<E: Event>(&mut self, recipient: &Recipient<E>) -> bool {
+    pub(crate) fn unsubscribe<E: Registered>(&mut self, recipient: &Recipient<E>) -> bool {
         let Some(at) = self.handlers.find(recipient) else {
             return false;
         };
-        if self.pending.as_ref().is_some_and(|pending| pending.to == (at, E::BIT)) {
+        let is_gone = |pending: &Pending| pending.to.0 == at && pending.to.1 & E::ALL_KINDS != 0;
+        if self.pending.as_deref().is_some_and(is_gone) {
             // Takes the event back out of the full mailbox, and the other recipients go on.
             self.pending = self.held();
         }
-        if self.handlers.remove(at, E::BIT, &mut self.cursors) {
+        if self.handlers.remove(at, E::ALL_KINDS, &mut self.cursors) {
             self.move_pending(at);
         }
         true

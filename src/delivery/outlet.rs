@@ -1,20 +1,80 @@
-//! Where an event can be sent: one interface over actix's `Recipient` and `Addr`.
+//! Where an event can be sent: one interface over actix's `Recipient`, `WeakRecipient` and `Addr`.
 
-use std::future::Future;
+use std::any::Any;
+use std::future::{Future, ready};
 use std::pin::Pin;
 
 use actix::dev::{SendError, ToEnvelope};
-use actix::{Actor, Addr, Handler, Message, Recipient};
+use actix::{Actor, Addr, Handler, Message, Recipient, WeakRecipient};
 
-use crate::event;
+use crate::event::{self, Event, Kind, event_table};
 
-/// The address of an actor that handles the four events of `ConnectionBuilder::handler`.
-pub(crate) trait HandlerAddr: Send + Sync {
-    fn open(&self) -> &dyn EventAddr<event::Open>;
-    fn message(&self) -> &dyn EventAddr<event::Message>;
-    fn error(&self) -> &dyn EventAddr<event::Error>;
-    fn close(&self) -> &dyn EventAddr<event::Close>;
+/// Expands to `HandlerAddr`, with a method for each kind of event, and to an `impl` for what takes one kind
+/// or all of them.
+macro_rules! handler_addr {
+    ($(
+        $(#[$doc:meta])*
+        $Event:ident $on:ident $on_to:ident
+        event $event:tt
+        delivery $delivery:tt
+        probe $probe:tt
+    )+) => {
+        /// What takes some kinds of event: for each of them it returns what sends it.
+        pub(crate) trait HandlerAddr: Send + Sync {
+            /// Whether the actor has not ended.
+            fn connected(&self) -> bool;
+
+            /// Whether it sends all its kinds to this recipient, as `Event`.
+            fn is_of_all(&self, _: &Recipient<Event>) -> bool {
+                false
+            }
+
+            $(fn $on(&self) -> Option<&dyn EventAddr<event::$Event>> {
+                None
+            })+
+        }
+
+        $(impl HandlerAddr for WeakRecipient<event::$Event> {
+            fn connected(&self) -> bool {
+                upgrade(self).is_some()
+            }
+
+            fn $on(&self) -> Option<&dyn EventAddr<event::$Event>> {
+                Some(self)
+            }
+        })+
+
+        impl HandlerAddr for Recipient<Event> {
+            fn connected(&self) -> bool {
+                Recipient::connected(self)
+            }
+
+            fn is_of_all(&self, recipient: &Recipient<Event>) -> bool {
+                self == recipient
+            }
+
+            $(fn $on(&self) -> Option<&dyn EventAddr<event::$Event>> {
+                Some(self)
+            })+
+        }
+
+        impl HandlerAddr for WeakRecipient<Event> {
+            fn connected(&self) -> bool {
+                upgrade(self).is_some()
+            }
+
+            fn is_of_all(&self, recipient: &Recipient<Event>) -> bool {
+                upgrade(self).is_some_and(|own| own == *recipient)
+            }
+
+            $(fn $on(&self) -> Option<&dyn EventAddr<event::$Event>> {
+                Some(self)
+            })+
+        }
+    };
 }
+
+event_table!(handler_addr);
 
 /// What a `Recipient<M>` does, for an address that also takes other events. A `Recipient` for each kind
 /// would cost three allocations.
@@ -22,8 +82,6 @@ pub(crate) trait EventAddr<M: Message<Result = ()> + Send + 'static> {
     fn try_send(&self, event: M) -> Result<(), SendError<M>>;
     fn do_send(&self, event: M);
     fn send(&self, event: M) -> Receipt;
-    /// Whether the actor has not ended.
-    fn connected(&self) -> bool;
     /// Whether `recipient` sends to the same mailbox.
     fn is_of(&self, recipient: &Recipient<M>) -> bool;
 }
@@ -49,17 +107,24 @@ where
         + ToEnvelope<A, event::Error>
         + ToEnvelope<A, event::Close>,
 {
-    fn open(&self) -> &dyn EventAddr<event::Open> {
-        self
+    fn connected(&self) -> bool {
+        Addr::connected(self)
     }
-    fn message(&self) -> &dyn EventAddr<event::Message> {
-        self
+
+    fn on_open(&self) -> Option<&dyn EventAddr<event::Open>> {
+        Some(self)
     }
-    fn error(&self) -> &dyn EventAddr<event::Error> {
-        self
+
+    fn on_message(&self) -> Option<&dyn EventAddr<event::Message>> {
+        Some(self)
     }
-    fn close(&self) -> &dyn EventAddr<event::Close> {
-        self
+
+    fn on_error(&self) -> Option<&dyn EventAddr<event::Error>> {
+        Some(self)
+    }
+
+    fn on_close(&self) -> Option<&dyn EventAddr<event::Close>> {
+        Some(self)
     }
 }
 
@@ -78,12 +143,69 @@ where
     fn send(&self, event: M) -> Receipt {
         receipt(Addr::send(self, event))
     }
-    fn connected(&self) -> bool {
-        Addr::connected(self)
-    }
     fn is_of(&self, recipient: &Recipient<M>) -> bool {
         *recipient == self.clone().recipient()
     }
+}
+
+/// Sends the event as an [`Event`].
+impl<M: Kind> EventAddr<M> for Recipient<Event> {
+    fn try_send(&self, event: M) -> Result<(), SendError<M>> {
+        Recipient::try_send(self, event.into()).map_err(|err| match err {
+            SendError::Full(event) => SendError::Full(own(event)),
+            SendError::Closed(event) => SendError::Closed(own(event)),
+        })
+    }
+    fn do_send(&self, event: M) {
+        Recipient::do_send(self, event.into());
+    }
+    fn send(&self, event: M) -> Receipt {
+        receipt(Recipient::send(self, event.into()))
+    }
+    fn is_of(&self, _: &Recipient<M>) -> bool {
+        false
+    }
+}
+
+/// Takes an event out that was sent as an [`Event`].
+fn own<M: Kind>(event: Event) -> M {
+    M::take(event).expect("it is of the kind that was sent")
+}
+
+/// Sends the event as it is, or as an [`Event`].
+///
+/// A recipient that was just upgraded is never full: actix puts one event of each clone into the mailbox past its
+/// bound. So this is always full, and the receipt of `send` says when the next event may be sent.
+impl<M, W> EventAddr<M> for WeakRecipient<W>
+where
+    M: Kind + Into<W>,
+    W: Message<Result = ()> + Send + 'static,
+{
+    fn try_send(&self, event: M) -> Result<(), SendError<M>> {
+        let full = upgrade(self).is_some();
+        Err(if full { SendError::Full(event) } else { SendError::Closed(event) })
+    }
+    fn do_send(&self, event: M) {
+        if let Some(recipient) = upgrade(self) {
+            recipient.do_send(event.into());
+        }
+    }
+    fn send(&self, event: M) -> Receipt {
+        match upgrade(self) {
+            Some(recipient) => receipt(recipient.send(event.into())),
+            // It has ended since `try_send`: the next event finds that out.
+            None => Box::pin(ready(())),
+        }
+    }
+    fn is_of(&self, recipient: &Recipient<M>) -> bool {
+        let recipient = (recipient as &dyn Any).downcast_ref::<Recipient<W>>();
+        recipient.is_some_and(|recipient| upgrade(self).as_ref() == Some(recipient))
+    }
+}
+
+/// Returns the recipient, unless its actor has ended.
+fn upgrade<M: Message<Result = ()> + Send>(weak: &WeakRecipient<M>) -> Option<Recipient<M>> {
+    weak.upgrade().filter(Recipient::connected)
 }
 
 impl<M: Message<Result = ()> + Send + 'static> Outlet<'_, M> {

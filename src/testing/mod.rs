@@ -35,7 +35,7 @@ mod server;
 
 pub use crate::testing::chaos::{Chaos, Fault, FaultAt, Passed, Way};
 pub use crate::testing::journal::{Gone, Journal, Note, Request};
-pub use crate::testing::probe::{Observed, Probe, Seen};
+pub use crate::testing::probe::Probe;
 pub use crate::testing::script::{Gate, Leave, Script};
 pub use crate::testing::server::{Scripts, Server};
 pub use crate::tls::server::{ServerTls, TlsHandshake};

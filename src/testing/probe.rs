@@ -12,63 +12,26 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::{Outcome, SourceId};
-use crate::event::{self, event_table};
+use crate::event::{self, Event, Kind, event_table};
 
-/// Expands to `Seen` and its methods, and to an `impl Observed` for each event.
-macro_rules! seen {
+/// Expands to `role`.
+macro_rules! roles {
     ($(
         $(#[$doc:meta])*
-        $Event:ident $on:ident
+        $Event:ident $on:ident $on_to:ident
+        event $event:tt
         delivery $delivery:tt
-        probe { $role:ident $($word:literal)?; attach $attach:literal $(; at $inner:tt)? }
+        probe { $role:ident }
     )+) => {
-        /// An event that a probe recorded.
-        #[derive(Clone, Debug)]
-        #[non_exhaustive]
-        pub enum Seen {
-            $(
-                #[doc = concat!("An [`event::", stringify!($Event), "`].")]
-                $Event(event::$Event),
-            )+
-        }
-
-        impl Seen {
-            fn word(&self) -> Option<&'static str> {
-                match self {
-                    $(Seen::$Event(_) => [$($word)?].first().copied(),)+
-                }
-            }
-
-            /// Returns the connection and the epoch.
-            fn origin(&self) -> (SourceId, u64) {
-                match self {
-                    $(Seen::$Event(event) => (event$(.$inner)?.source, event$(.$inner)?.epoch),)+
-                }
-            }
-
-            fn role(&self) -> Role {
-                match self {
-                    $(Seen::$Event(_) => Role::$role,)+
-                }
+        fn role(event: &Event) -> Role {
+            match event {
+                $(Event::$Event(_) => Role::$role,)+
             }
         }
-
-        $(impl Observed for event::$Event {
-            fn seen(self) -> Seen {
-                Seen::$Event(self)
-            }
-
-            fn of(seen: &Seen) -> Option<&Self> {
-                match seen {
-                    Seen::$Event(event) => Some(event),
-                    _ => None,
-                }
-            }
-        })+
     };
 }
 
-event_table!(seen);
+event_table!(roles);
 
 /// The role of an event in the order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +51,6 @@ enum Role {
     Ends,
     /// It may come at any time but last.
     Anytime,
-}
-
-/// An event that a [`Probe`] can record. Implemented for all events.
-pub trait Observed: actix::Message<Result = ()> + Clone + Send + Sized + 'static {
-    /// Wraps the event for a history of all kinds.
-    fn seen(self) -> Seen;
-
-    /// Returns the event, if it is of this kind.
-    fn of(seen: &Seen) -> Option<&Self>;
 }
 
 /// Records the events of one connection or of several, and lets a test await the next one of a kind.
@@ -138,7 +92,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Log {
-    seen: Vec<Seen>,
+    seen: Vec<Event>,
     /// How many events of each kind were passed so far.
     awaited: HashMap<TypeId, usize>,
 }
@@ -164,9 +118,12 @@ impl Probe {
         self
     }
 
-    /// Returns a recipient of one kind of event, for registering the probe without
+    /// Returns a recipient of one kind of event, or of [`Event`], for registering the probe without
     /// [`attach`](Probe::attach).
-    pub fn recipient<M: Observed>(&self) -> Recipient<M> {
+    pub fn recipient<M>(&self) -> Recipient<M>
+    where
+        M: Into<Event> + actix::Message<Result = ()> + Send + 'static,
+    {
         self.recorder.clone().recipient()
     }
 
@@ -174,7 +131,7 @@ impl Probe {
     ///
     /// # Panics
     /// With all events, if it does not come in time.
-    pub async fn next<M: Observed>(&self) -> M {
+    pub async fn next<M: Kind>(&self) -> M {
         self.next_where(|_: &M| true).await
     }
 
@@ -183,7 +140,7 @@ impl Probe {
     ///
     /// # Panics
     /// With all events, if it does not come in time.
-    pub async fn next_where<M: Observed>(&self, wanted: impl Fn(&M) -> bool) -> M {
+    pub async fn next_where<M: Kind>(&self, wanted: impl Fn(&M) -> bool) -> M {
         let deadline = Instant::now() + self.patience;
         loop {
             let mut changed = pin!(self.shared.changed.notified());
@@ -215,20 +172,23 @@ impl Probe {
     }
 
     /// Returns all events in the order in which they came.
-    pub fn history(&self) -> Vec<Seen> {
+    pub fn history(&self) -> Vec<Event> {
         self.lock().seen.clone()
     }
 
     /// Returns all events of a kind in the order in which they came.
-    pub fn all<M: Observed>(&self) -> Vec<M> {
+    pub fn all<M: Kind>(&self) -> Vec<M> {
         self.lock().seen.iter().filter_map(M::of).cloned().collect()
     }
 
     /// Returns the history in words: `open`, `message`, `ping`, `pong`, `error`, `close`, `stopped`,
-    /// and `data`, `continuation`, `batch` if the probe was registered for them. `State` has no word,
-    /// and neither has `Reconnect`, which an `Open` always follows.
+    /// and `data`, `continuation`, `batch` if the probe was registered for them. `State` is left out,
+    /// and so is `Reconnect`, which an `Open` always follows.
     pub fn story(&self) -> Vec<&'static str> {
-        self.lock().seen.iter().filter_map(Seen::word).collect()
+        let log = self.lock();
+        let ordered =
+            log.seen.iter().filter(|it| !matches!(role(it), Role::Anytime | Role::Reopens));
+        ordered.map(Event::name).collect()
     }
 
     /// Checks the order of the history, for each connection: `Open (Message | Ping | Pong …)* Error?
@@ -241,11 +201,11 @@ impl Probe {
     pub fn check(&self) -> Result<(), String> {
         let mut lives = HashMap::<SourceId, Life>::new();
         for (index, seen) in self.history().iter().enumerate() {
-            let (source, epoch) = seen.origin();
+            let (source, epoch) = (seen.source(), seen.epoch());
             lives
                 .entry(source)
                 .or_default()
-                .see(seen.role(), epoch)
+                .see(role(seen), epoch)
                 .map_err(|why| format!("event {index} of connection {source}: {why}: {seen:?}"))?;
         }
         Ok(())
@@ -263,7 +223,7 @@ impl Shared {
 }
 
 impl Log {
-    fn take<M: Observed>(&mut self, wanted: &impl Fn(&M) -> bool) -> Option<M> {
+    fn take<M: Kind>(&mut self, wanted: &impl Fn(&M) -> bool) -> Option<M> {
         let awaited = self.awaited.entry(TypeId::of::<M>()).or_default();
         for event in self.seen.iter().filter_map(M::of).skip(*awaited) {
             *awaited += 1;
@@ -329,11 +289,11 @@ impl Actor for Recorder {
     type Context = Context<Recorder>;
 }
 
-impl<M: Observed> Handler<M> for Recorder {
+impl<M: Into<Event> + actix::Message<Result = ()>> Handler<M> for Recorder {
     type Result = ();
 
     fn handle(&mut self, event: M, _: &mut Self::Context) {
-        self.0.lock().seen.push(event.seen());
+        self.0.lock().seen.push(event.into());
         self.0.changed.notify_waiters();
     }
 }

@@ -26,7 +26,7 @@ use crate::budget::Budget;
 use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::actor::Connection;
-use crate::delivery::Handlers;
+use crate::delivery::{Closures, Handlers};
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
 use crate::event;
@@ -48,6 +48,7 @@ pub struct ConnectionBuilder {
     url: String,
     options: Options,
     handlers: Handlers,
+    closures: Closures,
     source: SourceId,
     watch: Watch,
     close_on_ctrl_c: bool,
@@ -59,6 +60,7 @@ impl ConnectionBuilder {
             url,
             options: Options::new(default_reconnect()),
             handlers: Handlers::default(),
+            closures: Closures::default(),
             source: SourceId::next(),
             watch: Watch::new(Instant::now().into_std()),
             close_on_ctrl_c: false,
@@ -594,10 +596,13 @@ impl ConnectionBuilder {
         self,
         run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Result<impl FnOnce() -> Connection + Send, ConfigError> {
-        let ConnectionBuilder { url, options, handlers, source, watch, .. } = self;
+        let ConnectionBuilder { url, options, mut handlers, closures, source, watch, .. } = self;
         let (plan, schedule) = plan(&url, options)?;
         warn_of_fragment(&url);
-        Ok(move || Connection::new(plan, schedule, source, watch, handlers, run_reply))
+        Ok(move || {
+            handlers.start(closures);
+            Connection::new(plan, schedule, source, watch, handlers, run_reply)
+        })
     }
 }
 
