@@ -239,7 +239,7 @@ struct Owner {
     connection: Option<Addr<Connection>>,
     opened: Option<oneshot::Sender<()>>,
     /// Dropped with the actor.
-    ended: Option<oneshot::Sender<()>>,
+    _ended: oneshot::Sender<()>,
 }
 
 impl Actor for Owner {
@@ -265,8 +265,7 @@ impl Handler<Event> for Owner {
 async fn an_actor_that_owns_its_connection_ends_with_its_last_address_and_the_connection_with_it() {
     let server = Server::start(Script::accept().echo());
     let ((opened, open), (ended, end)) = (oneshot::channel(), oneshot::channel());
-    let owner =
-        Owner { url: server.url(), connection: None, opened: Some(opened), ended: Some(ended) };
+    let owner = Owner { url: server.url(), connection: None, opened: Some(opened), _ended: ended };
     let owner = owner.start();
     let _ = timeout(PATIENCE, open).await.expect("the socket opens");
     assert!(owner.connected());

@@ -484,7 +484,7 @@ async fn connecting_proxy() -> SocketAddr {
 
 /// The public types that hold a secret, or stand so near to one that their `Debug` might show it: those of the table in
 /// docs/security.md. The test below looks at a value of each.
-const NEAR_SECRETS: [&str; 39] = [
+const NEAR_SECRETS: [&str; 40] = [
     "command::handle::Handle",
     "command::send::Send",
     "command::send::SendBatch",
@@ -511,6 +511,7 @@ const NEAR_SECRETS: [&str; 39] = [
     "event::Reconnect",
     "event::State",
     "event::Stopped",
+    "event::kinds::Event",
     "feed::builder::Builder",
     "feed::command::FeedStatus",
     "feed::command::LineStatus",
@@ -592,6 +593,7 @@ async fn every_public_type_near_a_secret_is_looked_at() {
     probe.stopped().await;
     probe.all::<event::Stopped>().iter().for_each(|event| shown.looks_at(event));
     probe.all::<event::State>().iter().for_each(|event| shown.looks_at(event));
+    probe.history().iter().for_each(|event| shown.looks_at(event));
 
     // Each kind of error that a dial can end with.
     shown.looks_at(&to(format!("http://{user}:{word}@h/")).start().unwrap_err());
