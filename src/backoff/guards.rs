@@ -121,10 +121,6 @@ impl Window {
         if self.begun.len() == self.dials {
             self.begun.pop_front();
         }
-        // Most connections dial once; `push_back` would make room for four.
-        if self.begun.capacity() == 0 {
-            self.begun.reserve_exact(1);
-        }
         self.begun.push_back(now);
     }
 

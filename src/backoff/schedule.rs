@@ -297,6 +297,7 @@ mod tests {
             let mut dials = Vec::new();
             while self.now - start < during {
                 dials.push(self.now - start);
+                assert!(dials.len() < 100_000, "the dials take no time");
                 let delay = after(self.live(lasting));
                 self.now += delay;
             }
@@ -471,6 +472,40 @@ mod tests {
         // That life has ended: what follows is a failed dial, not a second stable socket.
         life.now += 3 * STABLE;
         assert_eq!(attempt(life.lost(Hint::default())), 2);
+    }
+
+    #[test]
+    fn a_settled_socket_is_stable_however_short_its_life_was_and_the_next_one_is_not() {
+        let mut life = Life::new(Reconnect::default(), Guards::default());
+        life.fail();
+        life.schedule.dialling(life.now);
+        life.schedule.opened(life.now);
+        life.schedule.settled();
+        assert_eq!(attempt(life.lost(Hint::default())), 1);
+        assert_eq!(attempt(life.live(STABLE - MILLI)), 2);
+    }
+
+    #[test]
+    fn a_pause_ends_the_life_of_the_socket_and_is_no_part_of_it() {
+        for (lasting, next) in [(STABLE, 1), (STABLE - MILLI, 2)] {
+            let mut life = Life::new(Reconnect::default(), Guards::default());
+            life.schedule.dialling(life.now);
+            life.schedule.opened(life.now);
+            life.now += lasting;
+            life.schedule.paused(life.now);
+            assert_eq!(life.schedule.attempt(), next - 1);
+            life.now += HOUR;
+            assert_eq!(life.schedule.dialling(life.now), next);
+        }
+    }
+
+    #[test]
+    fn debug_shows_where_the_schedule_is() {
+        let mut life = Life::new(Reconnect::default(), Guards::default());
+        life.fail();
+        let shown = format!("{:?}", life.schedule);
+        assert!(shown.starts_with("Schedule { guards: Guards {"), "{shown}");
+        assert!(shown.contains("attempt: 1, opened: None"), "{shown}");
     }
 
     #[test]
