@@ -625,12 +625,14 @@ fn what_a_status_shows_is_kept() {
     assert_eq!(life.supervision.since(), start);
     life.fail(status(503));
     assert_eq!((life.supervision.attempt(), life.supervision.dials()), (1, 1));
+    assert_eq!(life.supervision.epoch(), 0);
     let error = life.supervision.last_error().unwrap();
     assert_eq!(error.status(), Some(503));
     life.open();
     let opened = life.now;
     assert_eq!(life.supervision.since(), opened);
     assert_eq!((life.supervision.attempt(), life.supervision.dials()), (2, 2));
+    assert_eq!(life.supervision.epoch(), 1);
     life.now += 3 * SECOND;
     let loss = life.closed_by_server(1012);
     let Loss::Socket { closure, .. } = &loss else { panic!("{loss:?}") };
@@ -648,6 +650,42 @@ fn what_a_status_shows_is_kept() {
     life.now += SECOND;
     life.apply("reconnect");
     assert_eq!(life.supervision.since(), since);
+    life.open();
+    assert_eq!(life.supervision.epoch(), 2);
+}
+
+#[test]
+fn a_run_that_no_handler_hears_ends_as_refused_once_its_socket_is_closed() {
+    let dead = || Error::Handler("the last handler of Message has ended".into());
+    for (from, expected, state) in [
+        ("first", "cancel, state closed, stopped refused", "closed"),
+        ("waiting", "cancel, state closed, stopped refused", "closed"),
+        ("dialling", "cancel, state closed, stopped refused", "closed"),
+        ("paused", "cancel, state closed, stopped refused", "closed"),
+        ("open", "close socket 1001, state closing", "closing for good"),
+        ("closing", "close socket 1001", "closing for good"),
+        ("closing to dial", "close socket 1001", "closing for good"),
+        ("closing to pause", "close socket 1001", "closing for good"),
+        // It ends already, and not because of this.
+        ("closing for good", "", "closing for good"),
+        ("closed", "", "closed"),
+    ] {
+        let mut life = Life::at(from);
+        let effects = life.supervision.unheard(dead(), life.now);
+        assert_eq!((&*words(&effects), &*life.state()), (expected, state), "{from}");
+        for effect in &effects {
+            if let Effect::CloseSocket { deadline, .. } = effect {
+                assert_eq!(*deadline, life.supervision.options.close_timeout, "{from}");
+            }
+        }
+        let kind = if expected.is_empty() { OutcomeKind::Closed } else { OutcomeKind::Refused };
+        if state != "closed" {
+            life.lost(life.closed_by_server(1001));
+        }
+        let outcome = life.supervision.outcome().expect("it has ended");
+        assert_eq!(outcome.kind, kind, "{from}");
+        assert_eq!(outcome.error.is_some(), kind == OutcomeKind::Refused, "{from}");
+    }
 }
 
 #[test]
