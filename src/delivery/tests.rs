@@ -15,6 +15,8 @@ use crate::proto::codec::MessageKind;
 use crate::proto::message::ControlPayload;
 use crate::proto::messages::Messages;
 
+mod model;
+
 /// A handler with a mailbox for one event that handles nothing until it is released.
 struct Stuck {
     go: Option<oneshot::Receiver<()>>,
@@ -68,6 +70,16 @@ async fn all(seen: &mut mpsc::UnboundedReceiver<Vec<u8>>) -> Vec<u8> {
     all
 }
 
+/// Polls until nothing waits any more, for 5 s at most.
+async fn drained(delivery: &mut Delivery) {
+    let drained = poll_fn(|cx| {
+        delivery.poll(cx);
+        if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let drained = tokio::time::timeout(Duration::from_secs(5), drained).await;
+    assert!(drained.is_ok(), "it hangs with {} events in the queue", delivery.events());
+}
+
 /// Two messages of half a kilobyte each that begin with a number.
 fn run(number: u8) -> Run {
     let mut messages = Messages::default();
@@ -95,11 +107,7 @@ async fn nothing_is_left_of_what_was_dropped() {
         tokio::task::yield_now().await;
         for number in 0..200 {
             delivery.push_run(run(number));
-            std::future::poll_fn(|cx| {
-                delivery.poll(cx);
-                std::task::Poll::Ready(())
-            })
-            .await;
+            poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
         }
         assert!(delivery.blocked_since().is_some() && delivery.cost() <= 3000);
         assert!(delivery.queue.runs.len() <= 4, "{} runs", delivery.queue.runs.len());
@@ -110,21 +118,13 @@ async fn nothing_is_left_of_what_was_dropped() {
         delivery.subscribe::<event::Batch>(late.recipient(), None);
         go.send(()).unwrap();
         go_late.send(()).unwrap();
-        let drained = std::future::poll_fn(|cx| {
-            delivery.poll(cx);
-            if delivery.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        });
-        tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+        drained(&mut delivery).await;
         assert_eq!((delivery.cost(), delivery.events()), (0, 0));
         delivery.push_run(run(200));
         delivery.flush();
-        assert_eq!(seen_late.recv().await.unwrap(), [200, 200]);
-        let mut numbers = Vec::new();
-        while numbers.last() != Some(&200) {
-            let batch = seen.recv().await.unwrap();
-            assert!(!batch.is_empty());
-            numbers.extend(batch);
-        }
+        assert_eq!(all(&mut seen_late).await, [200, 200]);
+        let numbers = all(&mut seen).await;
+        assert_eq!(numbers.last(), Some(&200));
         assert!(numbers.is_sorted());
         assert_eq!(all(&mut seen_messages).await, numbers, "what one was told the other is too");
         assert_eq!(numbers.len() as u64 + delivery.dropped(), 402);
@@ -153,11 +153,7 @@ async fn each_recipient_gets_an_event_once_though_another_leaves_or_all_ends() {
         let mut delivery = Delivery::new(handlers, Overflow::Wait, 3000);
         tokio::task::yield_now().await;
         (1..=3).for_each(|number| delivery.push_run(run(number)));
-        std::future::poll_fn(|cx| {
-            delivery.poll(cx);
-            std::task::Poll::Ready(())
-        })
-        .await;
+        poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
         // The first one has its message, the others do not have it yet.
         assert!(delivery.blocked_since().is_some());
         // By index: the one after the first, and the one after the last.
@@ -166,14 +162,7 @@ async fn each_recipient_gets_an_event_once_though_another_leaves_or_all_ends() {
             assert!(delivery.unsubscribe(&before));
             // Delivery no longer waits for a mailbox that is never emptied.
             assert!(delivery.unsubscribe(&stuck));
-            let drained = std::future::poll_fn(|cx| {
-                delivery.poll(cx);
-                match delivery.is_empty() {
-                    true => std::task::Poll::Ready(()),
-                    false => std::task::Poll::Pending,
-                }
-            });
-            tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+            drained(&mut delivery).await;
             go.send(()).unwrap();
             assert_eq!(all(&mut seen).await, [1], "what stood in its mailbox was taken back");
         } else {
@@ -204,6 +193,7 @@ async fn one_handler_gets_a_few_messages_a_turn_and_a_slow_one_leaves_turns_for_
             delivery.push_run(Run { source: SourceId::next(), epoch: 1, received, messages });
             let mut brief = Vec::new();
             while poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await {
+                assert!(brief.len() < 100, "it delivers nothing");
                 assert!(delivery.blocked_since().is_none());
                 if brief.len() == 7 {
                     tokio::time::advance(EXCLUSIVE_TIME).await;
@@ -252,11 +242,7 @@ async fn an_event_in_an_empty_queue_is_delivered_at_once_and_once_to_each_recipi
     let late = event::call(move |it: event::Pong| late.send(it.payload.to_vec()).unwrap());
     delivery.subscribe(late, None);
     go.send(()).unwrap();
-    let drained = poll_fn(|cx| {
-        delivery.poll(cx);
-        if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    });
-    tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+    drained(&mut delivery).await;
     let numbers: Vec<u8> = (0..delivery.queue.number() as u8).collect();
     for seen in [&mut seen_first, &mut seen, &mut seen_last] {
         assert_eq!(all(seen).await, numbers);
@@ -274,6 +260,7 @@ async fn blocked(overflow: Overflow, room: usize) -> (Delivery, oneshot::Sender<
     let mut delivery = Delivery::new(handlers, overflow, room);
     tokio::task::yield_now().await;
     while delivery.blocked_since().is_none() {
+        assert!(delivery.queue.number() < 100, "the mailbox is never full");
         delivery.push_run(run(0));
         poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
     }
@@ -320,11 +307,7 @@ async fn only_a_full_mailbox_makes_it_disconnect() {
     let (mut delivery, go) = blocked(Overflow::Disconnect, 0).await;
     assert!(delivery.disconnects());
     go.send(()).unwrap();
-    let drained = poll_fn(|cx| {
-        delivery.poll(cx);
-        if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    });
-    tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+    drained(&mut delivery).await;
     assert!(!delivery.disconnects());
     for overflow in [Overflow::Wait, Overflow::DropOldest, Overflow::DropNewest] {
         assert!(!blocked(overflow, 0).await.0.disconnects());
@@ -360,9 +343,8 @@ async fn what_is_pending_stays_with_its_recipient_when_others_leave_or_end() {
             _ => {
                 let (source, payload) = (SourceId::next(), ControlPayload::default());
                 before.do_send(event::Ping { source, epoch: 1, payload });
-                while before.connected() {
-                    tokio::task::yield_now().await;
-                }
+                all(&mut seen).await;
+                assert!(!before.connected());
                 delivery.drop_ended();
                 assert_eq!((delivery.ended_count(), delivery.unheard_count()), (1, 0));
                 0
@@ -401,16 +383,13 @@ async fn an_event_that_is_in_the_last_mailbox_is_not_queued_too() {
     let (source, payload) = (SourceId::next(), ControlPayload::new("p").unwrap());
     let mut pushed = 0;
     while delivery.blocked_since().is_none() {
+        assert!(pushed < 100, "the mailbox is never full");
         let payload = payload.clone();
         delivery.push(event::Pong { source, epoch: 1, payload, round_trip: None });
         pushed += 1;
     }
     assert_eq!((delivery.events(), delivery.cost()), (0, 0));
     go.send(()).unwrap();
-    let drained = poll_fn(|cx| {
-        delivery.poll(cx);
-        if delivery.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    });
-    tokio::time::timeout(Duration::from_secs(10), drained).await.unwrap();
+    drained(&mut delivery).await;
     assert_eq!(all(&mut seen).await.len(), pushed);
 }
