@@ -150,7 +150,9 @@ impl Delivery {
     /// Removes every recipient whose actor has ended. Without this, only an event for it finds that out.
     pub(crate) fn drop_ended(&mut self) {
         while let Some(at) = self.handlers.remove_first_ended(&mut self.cursors) {
-            self.pending.take_if(|pending| pending.to.0 == at);
+            if self.pending.as_ref().is_some_and(|pending| pending.to.0 == at) {
+                self.pending = self.held();
+            }
             self.move_pending(at);
         }
     }

@@ -15,6 +15,7 @@ use crate::proto::codec::MessageKind;
 use crate::proto::message::ControlPayload;
 use crate::proto::messages::Messages;
 
+mod hold;
 mod model;
 
 /// A handler with a mailbox for one event that handles nothing until it is released.
