@@ -17,6 +17,7 @@ use crate::proto::messages::Messages;
 
 mod hold;
 mod model;
+mod recipients;
 
 /// A handler with a mailbox for one event that handles nothing until it is released.
 struct Stuck {

@@ -1,0 +1,172 @@
+//! Which recipients there are, and which events are queued for them.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Instant;
+
+use actix::{Actor, Recipient};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Stuck, all, drained, run};
+use crate::command::status::SourceId;
+use crate::delivery::{Delivery, Ended, Event, Handlers, Run};
+use crate::event;
+use crate::options::Overflow;
+use crate::proto::frame::Opcode;
+use crate::proto::message::{ControlPayload, Fragment};
+use crate::proto::messages::Messages;
+
+fn of(handlers: Handlers) -> Delivery {
+    Delivery::new(handlers, Overflow::Wait, 3000)
+}
+
+/// A recipient of one kind of event, and the number of events that it got.
+fn counting<M>() -> (Recipient<M>, mpsc::UnboundedReceiver<Vec<u8>>)
+where
+    M: Event + actix::Message<Result = ()>,
+{
+    let (told, seen) = mpsc::unbounded_channel();
+    (event::call(move |_: M| told.send(vec![0]).unwrap()), seen)
+}
+
+fn pong(number: u8) -> event::Pong {
+    let payload = ControlPayload::new(vec![number]).unwrap();
+    event::Pong { source: SourceId::next(), epoch: 1, payload, round_trip: None }
+}
+
+#[actix::test]
+async fn recipients_are_counted_as_they_come_and_go() {
+    let mut delivery = of(Handlers::default());
+    assert_eq!(delivery.handler_count(), 0);
+    let (ping, pong) = (counting::<event::Ping>().0, counting::<event::Pong>().0);
+    delivery.subscribe(ping.clone(), None);
+    delivery.subscribe(pong.clone(), None);
+    delivery.subscribe(pong.clone(), None);
+    assert_eq!(delivery.handler_count(), 3);
+    assert!(delivery.unsubscribe(&pong));
+    assert_eq!(delivery.handler_count(), 2);
+    assert!(delivery.unsubscribe(&pong) && !delivery.unsubscribe(&pong));
+    assert!(delivery.unsubscribe(&ping) && !delivery.unsubscribe(&ping));
+    assert_eq!(delivery.handler_count(), 0);
+    delivery.subscribe(ping, None);
+    delivery.drop_recipients();
+    assert_eq!(delivery.handler_count(), 0);
+}
+
+#[actix::test]
+async fn fragments_are_delivered_only_if_the_builder_has_a_recipient_and_it_is_still_there() {
+    let (fragments, _) = counting::<event::Continuation>();
+    let mut late = of(Handlers::default());
+    late.subscribe(fragments.clone(), None);
+    assert!(!late.by_fragment());
+    let mut handlers = Handlers::default();
+    handlers.add(fragments.clone());
+    let mut early = of(handlers);
+    assert!(early.by_fragment());
+    assert!(early.unsubscribe(&fragments));
+    assert!(!early.by_fragment());
+}
+
+#[actix::test]
+async fn recipients_whose_actors_have_ended_are_reported_once_and_counted() {
+    let dead_ping = event::call(|_: event::Ping| panic!("on purpose"));
+    let dead_pong = event::call(|_: event::Pong| panic!("on purpose"));
+    let (mut handlers, (alive, _)) = (Handlers::default(), counting::<event::Pong>());
+    handlers.add(dead_ping);
+    handlers.add(dead_pong);
+    let mut delivery = of(handlers);
+    let payload = ControlPayload::default();
+    delivery.push(event::Ping { source: SourceId::next(), epoch: 1, payload });
+    delivery.push(pong(1));
+    let (_told, mut seen) = mpsc::unbounded_channel();
+    all(&mut seen).await;
+    assert!(!delivery.has_ended() && delivery.take_ended().is_none());
+    assert_eq!((delivery.ended_count(), delivery.unheard_count()), (0, 0));
+    delivery.drop_ended();
+    assert!(delivery.has_ended());
+    assert_eq!((delivery.ended_count(), delivery.unheard_count()), (2, 2));
+    let Ended { kinds, unheard } = delivery.take_ended().unwrap();
+    assert_eq!((&*kinds, &*unheard), ("Ping, Pong", "Ping, Pong"));
+    assert!(!delivery.has_ended() && delivery.take_ended().is_none());
+    delivery.subscribe(alive, None);
+    assert_eq!((delivery.ended_count(), delivery.unheard_count()), (2, 1));
+}
+
+#[actix::test]
+async fn a_run_is_queued_if_one_kind_of_recipient_wants_it_and_not_if_none_does() {
+    async fn with<M: Event + actix::Message<Result = ()>>(expected: usize) {
+        let (mut handlers, (recipient, mut seen)) = (Handlers::default(), counting::<M>());
+        handlers.add(recipient);
+        let mut delivery = of(handlers);
+        delivery.push_run(run(1));
+        assert_eq!((delivery.events(), delivery.is_empty()), (2 * expected.min(1), expected == 0));
+        let empty = Messages::default();
+        let (source, received) = (SourceId::next(), Instant::now());
+        delivery.push_run(Run { source, epoch: 1, received, messages: empty });
+        drained(&mut delivery).await;
+        assert_eq!(all(&mut seen).await.len(), expected);
+        assert_eq!((delivery.cost(), delivery.events()), (0, 0));
+        assert_eq!(delivery.queue.number(), expected.min(1) as u64);
+    }
+    with::<event::Message>(2).await;
+    with::<event::Data>(2).await;
+    with::<event::Batch>(1).await;
+    with::<event::Ping>(0).await;
+}
+
+#[actix::test]
+async fn an_event_that_no_recipient_wants_is_not_queued_and_a_fragment_is_wanted_as_data_too() {
+    let fragment = || {
+        let (opcode, bytes) = (Opcode::Text, Bytes::from_static(b"x"));
+        let fragment = Fragment { opcode, index: 0, bytes, fin: false };
+        let (source, received) = (SourceId::next(), Instant::now());
+        event::Continuation { source, epoch: 1, fragment, received }
+    };
+    let (mut handlers, (data, mut seen)) = (Handlers::default(), counting::<event::Data>());
+    handlers.add(data);
+    let mut delivery = of(handlers);
+    delivery.push(pong(1));
+    assert_eq!((delivery.queue.number(), delivery.is_empty()), (0, true));
+    delivery.push(fragment());
+    assert_eq!(delivery.events(), 1, "it has an event before it, so that it is queued");
+    drained(&mut delivery).await;
+    assert_eq!(all(&mut seen).await.len(), 1);
+    let mut delivery = of(Handlers::default());
+    delivery.push(fragment());
+    assert!(delivery.is_empty());
+}
+
+/// The handler's mailbox takes one event, and the next one is pending.
+#[actix::test]
+async fn what_comes_after_an_event_in_a_full_mailbox_is_delivered_to_the_first_recipient_too() {
+    let (go, wait) = oneshot::channel();
+    let (told, mut seen) = mpsc::unbounded_channel();
+    let mut handlers = Handlers::default();
+    handlers.add::<event::Pong>(Stuck { go: Some(wait), told }.start().recipient());
+    let mut delivery = of(handlers);
+    tokio::task::yield_now().await;
+    (0..6).for_each(|number| delivery.push(pong(number)));
+    assert!(delivery.blocked_since().is_some() && delivery.events() > 0);
+    // The queue alone is empty while a mailbox is full: it is not empty.
+    go.send(()).unwrap();
+    drained(&mut delivery).await;
+    delivery.push(pong(6));
+    assert_eq!(all(&mut seen).await, (0..7).collect::<Vec<u8>>());
+}
+
+#[actix::test]
+async fn at_the_end_an_event_goes_past_the_bound_of_the_mailbox_and_is_not_taken_back() {
+    let (go, wait) = oneshot::channel();
+    let (told, mut seen) = mpsc::unbounded_channel();
+    let mut handlers = Handlers::default();
+    handlers.add::<event::Pong>(Stuck { go: Some(wait), told }.start().recipient());
+    let mut delivery = of(handlers);
+    tokio::task::yield_now().await;
+    (0..6).for_each(|number| delivery.push(pong(number)));
+    poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
+    delivery.flush();
+    assert!(delivery.is_empty());
+    go.send(()).unwrap();
+    assert_eq!(all(&mut seen).await, (0..6).collect::<Vec<u8>>());
+}
