@@ -238,7 +238,7 @@ impl Delivery {
         if self.queue.cost > self.room && self.is_dropping() {
             // What some recipients of the head have, the others must get too: of a run its first message,
             // or all of it if it was sent as a batch. Those are kept.
-            let kept = if self.cursors[BATCH] > 0 { usize::MAX } else { 1 };
+            let kept = if self.cursors[BATCH] == 0 { 1 } else { usize::MAX };
             self.queue.shed(self.room, kept, self.overflow == Overflow::DropOldest);
         }
     }

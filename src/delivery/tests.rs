@@ -261,8 +261,10 @@ async fn blocked(overflow: Overflow, room: usize) -> (Delivery, oneshot::Sender<
     handlers.add::<event::Message>(Stuck { go: Some(wait), told }.start().recipient());
     let mut delivery = Delivery::new(handlers, overflow, room);
     tokio::task::yield_now().await;
+    let mut pushed = 0;
     while delivery.blocked_since().is_none() {
-        assert!(delivery.queue.number() < 100, "the mailbox is never full");
+        assert!(pushed < 100, "the mailbox is never full");
+        pushed += 1;
         delivery.push_run(run(0));
         poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
     }
@@ -301,6 +303,42 @@ async fn what_drops_messages_has_all_of_its_room_and_holds_no_more_than_that() {
             _ => assert_eq!(all, (0..all.len() as u8).collect::<Vec<_>>()),
         }
         assert_eq!(delivery.events() as u64 + delivery.dropped(), 2 * 99 + before);
+    }
+}
+
+#[actix::test]
+async fn of_a_long_run_that_has_begun_only_the_first_message_is_kept_if_it_was_no_batch() {
+    for batch in [true, false] {
+        let (go, wait) = oneshot::channel();
+        let (told, _) = mpsc::unbounded_channel();
+        let mut handlers = Handlers::default();
+        let stuck = Stuck { go: Some(wait), told }.start();
+        handlers.add::<event::Message>(stuck.clone().recipient());
+        let (sizes, mut seen) = mpsc::unbounded_channel();
+        if batch {
+            handlers.add(event::call(move |it: event::Batch| {
+                sizes.send(vec![it.len() as u8]).unwrap();
+            }));
+        }
+        let mut delivery = Delivery::new(handlers, Overflow::DropOldest, 3000);
+        tokio::task::yield_now().await;
+        let mut messages = Messages::default();
+        (0..40).for_each(|at| messages.push(MessageKind::Binary, at * 512..(at + 1) * 512));
+        messages.seal(vec![1; 40 * 512].into(), 0, 40 * 512);
+        delivery.push_run(Run { messages, ..run(0) });
+        poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
+        assert!(delivery.blocked_since().is_some());
+        let (left, dropped) = (delivery.events() as u64, delivery.dropped());
+        delivery.push_run(run(2));
+        if batch {
+            // One recipient has all of them, so that the others get them too.
+            assert_eq!(all(&mut seen).await, [40]);
+            assert_eq!((left > 30, dropped, delivery.dropped()), (true, 0, 2));
+        } else {
+            assert!(left < 6 && dropped > 30, "{left}, {dropped}");
+            assert!(delivery.cost() <= 3000, "{}", delivery.cost());
+        }
+        drop(go);
     }
 }
 
