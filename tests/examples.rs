@@ -163,18 +163,21 @@ fn actix_web_asks_itself_and_ends_the_connection_before_the_server() {
 
 #[cfg(unix)]
 #[test]
-fn actix_web_closes_cleanly_on_ctrl_c() {
+fn actix_web_closes_cleanly_on_ctrl_c_and_sigterm() {
     use actix_ws_client::testing::{Script, Server};
 
-    let upstream = Server::start(Script::accept());
-    let mut program = Program::start("actix_web", &[&upstream.url()]);
-    while program.line().is_some_and(|line| line != "feed: open, epoch 1") {}
-    let pid = program.child.id().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-    let text = program.end();
-    in_order(&text, &["connection: closed, after 1 opening\n", "server: stopped\n"]);
-    let codes: Vec<_> = upstream.closes().into_iter().flatten().map(|f| f.code().value()).collect();
-    assert_eq!(codes, [1000]);
+    for signal in ["-INT", "-TERM"] {
+        let upstream = Server::start(Script::accept());
+        let mut program = Program::start("actix_web", &[&upstream.url()]);
+        while program.line().is_some_and(|line| line != "feed: open, epoch 1") {}
+        let pid = program.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let text = program.end();
+        in_order(&text, &["connection: closed, after 1 opening\n", "server: stopped\n"]);
+        let closes = upstream.closes();
+        let codes: Vec<_> = closes.into_iter().flatten().map(|f| f.code().value()).collect();
+        assert_eq!(codes, [1000], "{signal}");
+    }
 }
 
 #[test]

@@ -78,6 +78,37 @@ fn a_server_that_is_not_there_is_a_failure() {
     assert!(stderr(&output).contains("nothing came"), "{}", stderr(&output));
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_and_sigterm_close_cleanly_and_print_the_summary() {
+    use std::io::{BufRead, BufReader, Read};
+    use std::process::Stdio;
+
+    use actix_ws_client::testing::{Script, Server};
+
+    for signal in ["-INT", "-TERM"] {
+        let server = Server::start(Script::accept().send_text(r#"{"price":1}"#));
+        let mut command = Command::new(example());
+        command.args(["--url", &server.url(), "--duration", "30s"]).env_remove("RUST_LOG");
+        let mut running = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(running.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(" 1 messages, ") {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "ended before a signal came");
+        }
+        let pid = running.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        let mut rest = String::new();
+        lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(running.wait().unwrap().code(), Some(0), "{signal}: {rest}");
+        assert!(rest.contains("Summary of "), "{signal}: {rest}");
+        let codes: Vec<_> =
+            server.closes().into_iter().flatten().map(|frame| frame.code().value()).collect();
+        assert_eq!(codes, [1000], "{signal}");
+    }
+}
+
 #[test]
 fn help_names_every_option() {
     let output = market_feed(&["--help"]);

@@ -1,7 +1,7 @@
 //! A web application with a connection: `/health`, `/status`, `POST /say/…`, and a clean shutdown.
 //!
-//! `cargo run --example actix_web -- wss://…` serves until Ctrl-C. Without a URL it starts an echo
-//! server, sends each of these requests to itself once, and shuts down as after Ctrl-C.
+//! `cargo run --example actix_web -- wss://…` serves until Ctrl-C or SIGTERM. Without a URL it starts
+//! an echo server, sends each of these requests to itself once, and shuts down as after Ctrl-C.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -119,7 +119,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let feed = web::Data::new(Feed { connection: connection.clone(), watch });
     let app =
         move || App::new().app_data(feed.clone()).service(health).service(status).service(say);
-    // Without `disable_signals` actix-web would stop on Ctrl-C while the connection is still open.
+    // Without `disable_signals` actix-web would stop on a signal while the connection is still open.
     let server = HttpServer::new(app).workers(2).disable_signals().bind("127.0.0.1:0")?;
     let addr = server.addrs()[0];
     println!("serving http://{addr}/health, /status and POST /say/hello");
@@ -130,7 +130,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if demonstration {
         ask(addr).await?;
     } else {
-        tokio::signal::ctrl_c().await?;
+        stop_signal().await?;
     }
 
     // First close the connection, so that its Close frame is sent: a connection that is dropped
@@ -142,6 +142,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     serving.await??;
     println!("server: stopped");
     Ok(())
+}
+
+/// Waits for Ctrl-C, or for the SIGTERM of a service manager.
+#[cfg(unix)]
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn stop_signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 /// Sends each request once.

@@ -14,6 +14,7 @@ mod table;
 use std::env;
 use std::error::Error;
 use std::io::{self, Write};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -87,10 +88,12 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     let end = Instant::now() + args.duration;
     let mut frames = interval(Duration::from_millis(100));
     frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // One future for all rounds: a signal that comes between two of them is not lost.
+    let mut signalled = pin!(stop_signal());
     loop {
         let over = tokio::select! {
             _ = frames.tick() => Instant::now() >= end,
-            _ = tokio::signal::ctrl_c() => true,
+            listening = &mut signalled => listening.map(|()| true)?,
             // Every connection has stopped.
             _ = &mut settled => true,
         };
@@ -109,6 +112,24 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
     let picture = book.send(Look).await?;
     lines::summary(&picture)?;
     Ok(verdict(&picture)?)
+}
+
+/// Waits for Ctrl-C, or for the SIGTERM of a service manager.
+#[cfg(unix)]
+async fn stop_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn stop_signal() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 /// Closes every connection, and waits until its socket is closed.
