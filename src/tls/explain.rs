@@ -205,10 +205,10 @@ impl Peer {
             known => spaced(&known).replace(' ', "_"),
         };
         let said = format!("the {} ended the handshake with the alert {name}", self.name());
-        let client_cert = self.option("client_cert_file", "--cert");
         match (alert, &self.own) {
             (Alert::CertificateRequired, _) => {
-                format!("{said}: it requires a client certificate, set with {client_cert}")
+                let pair = self.certificate_and_key();
+                format!("{said}: it requires a client certificate, set with {pair}")
             }
             (
                 Alert::BadCertificate
@@ -221,11 +221,13 @@ impl Peer {
                 | Alert::DecryptError,
                 Some(own),
             ) => {
-                format!("{said}: it does not accept our certificate {own}, set with {client_cert}")
+                let cert = self.option("client_cert_file", "--cert");
+                format!("{said}: it does not accept our certificate {own}, set with {cert}")
             }
             (Alert::HandshakeFailure | Alert::BadCertificate | Alert::AccessDenied, None) => {
+                let pair = self.certificate_and_key();
                 format!(
-                    "{said}: it may require a client certificate, set with {client_cert}; or no cipher suite, curve or \
+                    "{said}: it may require a client certificate, set with {pair}; or no cipher suite, curve or \
                  signature algorithm is common to both sides. {}",
                     what_ring_can_do()
                 )
@@ -275,8 +277,13 @@ impl Peer {
         format!(
             "the {} requested a client certificate, none is set, and it ended the connection without a word: set one with {}",
             self.name(),
-            self.option("client_cert_file", "--cert")
+            self.certificate_and_key()
         )
+    }
+
+    /// Returns the names of what sets a client certificate where there is none.
+    fn certificate_and_key(&self) -> String {
+        self.option("client_cert_file", "--cert and --key")
     }
 }
 

@@ -149,7 +149,10 @@ async fn a_server_that_ends_without_a_word_is_suspected_of_wanting_a_certificate
     for versions in [OLD, NEW] {
         let setup = || Setup::new(&["localhost"]).versions(versions);
         let text = ended(setup().clients(Ask::Optional, &[EC]), false).await;
-        says(&text, &["requested a client certificate", "Tls::client_cert_file", "--cert"]);
+        says(
+            &text,
+            &["requested a client certificate", "Tls::client_cert_file", "--cert and --key"],
+        );
         let text = ended(setup().clients(Ask::Optional, &[EC]), true).await;
         assert!(!text.contains("certificate"), "{text}");
         let text = ended(setup(), false).await;

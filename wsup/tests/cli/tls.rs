@@ -270,7 +270,7 @@ fn an_error_says_what_is_wrong_and_which_flag_mends_it() {
     let (server, pem) = Secure { name: "feed.example", ..Secure::default() }.echo();
     let ca = scratch.write("name.pem", &pem);
     ends_with(&server, &["--cacert", &ca], &["feed.example", "localhost", "--servername"]);
-    ends_with(&asking(), &["--insecure"], &["certificate_required", "--cert"]);
+    ends_with(&asking(), &["--insecure"], &["certificate_required", "--cert and --key"]);
 }
 
 #[test]
