@@ -463,9 +463,10 @@ impl ConnectionBuilder {
     /// Starts the connection on this thread. It lives until the last clone of its address is dropped.
     ///
     /// tokio cannot be asked whether a `LocalSet` is there. So on a thread with a tokio runtime, but without an
-    /// actix `System` or arbiter, the start is tried: without a `LocalSet` it panics within tokio. The panic is
-    /// caught, but the panic hook has printed it, and a program that is built with `panic = "abort"` ends. There
-    /// use [`start_on`](ConnectionBuilder::start_on), which never panics.
+    /// actix `System` or arbiter, the start is tried: without a `LocalSet`, as in a plain `#[tokio::main]`, it
+    /// panics within tokio. The panic is caught, but the panic hook has printed it ("`spawn_local` called from
+    /// outside of a `task::LocalSet` …"), and a program that is built with `panic = "abort"` ends. There use
+    /// [`start_on`](ConnectionBuilder::start_on), which never panics and prints nothing.
     ///
     /// # Errors
     /// As [`check`](ConnectionBuilder::check), and [`ConfigError::NoRuntime`] outside an actix `System` or a
