@@ -175,14 +175,20 @@ async fn a_closure_for_sockets_that_fails_is_tried_again_and_one_that_panics_is_
 #[actix::test]
 async fn socket_options_that_cannot_be_are_refused() {
     let server = Server::start(Script::accept());
-    for options in [
-        SocketOptions::new().keepalive(Duration::ZERO),
-        SocketOptions::new().keepalive_interval(Duration::ZERO),
-        SocketOptions::new().keepalive_probes(0),
-        SocketOptions::new().user_timeout(Duration::ZERO),
+    for (options, reason) in [
+        (SocketOptions::new().keepalive(Duration::ZERO), "a keepalive of zero; use None for off"),
+        (SocketOptions::new().keepalive_interval(Duration::ZERO), "a keepalive of zero; "),
+        (
+            SocketOptions::new().keepalive_probes(0),
+            "zero keepalive probes; use keepalive(None) for off",
+        ),
+        (
+            SocketOptions::new().user_timeout(Duration::ZERO),
+            "a user timeout of zero; use None for ",
+        ),
     ] {
         let err = to(&server).socket_options(options).start().unwrap_err().to_string();
-        assert!(err.starts_with("socket_options: "), "{err}");
+        assert!(err.starts_with(&format!("socket_options: {reason}")), "{err}");
     }
 }
 
