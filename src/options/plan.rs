@@ -55,8 +55,8 @@ impl Plan {
     /// As [`Target::parse`], [`Options::check`] and [`Options::proxy_for`], and when TLS cannot be
     /// set up at all.
     pub(crate) fn new(url: &str, options: Options) -> Result<Plan, ConfigError> {
-        options.check()?;
-        Plan::build(Target::parse(url)?, shared(options), true, Arc::default())
+        let options = shared(options)?;
+        Plan::build(Target::parse(url)?, options, true, Arc::default())
     }
 
     /// Returns a plan for another target that the application named, with the same options and the same TLS clients,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
+use crate::error::ConfigError;
 use crate::options::Options;
 
 thread_local! {
@@ -10,15 +11,20 @@ thread_local! {
     static NEWEST: RefCell<Weak<Options>> = const { RefCell::new(Weak::new()) };
 }
 
-/// Returns the options in shared memory: that of this thread's previous connection, if its options are equal. A program
-/// that opens many connections mostly opens them with the same options, which take 544 bytes and more.
-pub(super) fn shared(options: Options) -> Arc<Options> {
+/// Checks options, and returns them in shared memory: that of this thread's previous connection, if its options are equal.
+/// A program that opens many connections mostly opens them with the same options, which take 544 bytes and more. Equal
+/// options are not checked again: to try out socket options takes three system calls or more.
+///
+/// # Errors
+/// As [`Options::check`].
+pub(super) fn shared(options: Options) -> Result<Arc<Options>, ConfigError> {
     match NEWEST.with_borrow(Weak::upgrade) {
-        Some(newest) if *newest == options => newest,
+        Some(newest) if *newest == options => Ok(newest),
         _ => {
+            options.check()?;
             let own = Arc::new(options);
             NEWEST.set(Arc::downgrade(&own));
-            own
+            Ok(own)
         }
     }
 }
@@ -37,7 +43,7 @@ mod tests {
     fn set(change: impl FnOnce(&mut Options)) -> Arc<Options> {
         let mut options = Options::new(Reconnect::default());
         change(&mut options);
-        shared(options)
+        shared(options).unwrap()
     }
 
     #[test]
