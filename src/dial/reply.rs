@@ -69,13 +69,11 @@ pub(super) fn read(buf: &mut [u8], at_end: bool) -> Result<Option<Reply>, NotHtt
         return Ok(None);
     };
     let head = &mut window[..length];
-    let flaw = nul_or_cr(head).or_else(|| bare_lf(head));
-    // RFC 9112, 2.2 and RFC 9110, 5.5: CR without LF, and NUL, are replaced by blanks where they are not refused.
-    for at in 0..length {
-        if head[at] == 0 || is_bare_cr(head, at) {
-            head[at] = b' ';
-        }
+    let flaw = nul_or_cr(head);
+    if flaw.is_some() {
+        blank_nul_and_cr(head);
     }
+    let flaw = flaw.or_else(|| bare_lf(head));
     let start = line_end(head, version.start);
     unfold(head, start);
     let (lines, malformed) = header_lines(head, start);
@@ -150,6 +148,15 @@ fn bare_lf(head: &[u8]) -> Option<Flaw> {
     Some(Flaw::BareLf(line_at(head, (0..head.len()).find(is_bare)?)))
 }
 
+/// Replaces NUL, and CR without LF, by blanks where they are not refused (RFC 9112, 2.2 and RFC 9110, 5.5).
+fn blank_nul_and_cr(head: &mut [u8]) {
+    for at in 0..head.len() {
+        if head[at] == 0 || is_bare_cr(head, at) {
+            head[at] = b' ';
+        }
+    }
+}
+
 fn is_bare_cr(head: &[u8], at: usize) -> bool {
     head[at] == b'\r' && head.get(at + 1) != Some(&b'\n')
 }
@@ -173,7 +180,7 @@ fn header_lines(head: &[u8], start: usize) -> (Vec<Line>, Option<Range<usize>>) 
     let (mut lines, mut malformed, mut at) = (Vec::new(), None, start);
     while at < head.len() {
         let next = line_end(head, at);
-        let line = line_at(head, at);
+        let line = at..at + without_end(&head[at..next]).len();
         at = next;
         match header_line(head, line.clone()) {
             Ok(Some(line)) => lines.push(line),
@@ -226,11 +233,13 @@ fn line_end(head: &[u8], at: usize) -> usize {
 /// Returns the line with the byte at `at`, without the CR LF or LF at its end.
 fn line_at(head: &[u8], at: usize) -> Range<usize> {
     let start = head[..at].iter().rposition(|&byte| byte == b'\n').map_or(0, |lf| lf + 1);
-    let end = line_end(head, at);
-    let line = &head[start..end];
+    start..start + without_end(&head[start..line_end(head, at)]).len()
+}
+
+/// Returns a line without the CR LF or LF at its end.
+fn without_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    start..start + line.len()
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// RFC 9110, 5.6.2.

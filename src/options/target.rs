@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use crate::cookies::Destination;
 use crate::error::ConfigError;
@@ -68,24 +68,18 @@ impl Target {
             _ => return Err(refuse("the scheme is neither ws nor wss")),
         };
         let host = match url.host().ok_or_else(|| refuse("no host"))? {
-            Host::Domain(name) => name.to_owned(),
-            Host::Ipv4(addr) => addr.to_string(),
             Host::Ipv6(addr) => addr.to_string(),
+            Host::Ipv4(_) | Host::Domain(_) => url.host_str().unwrap_or_default().to_owned(),
         };
         let port = url.port_or_known_default().ok_or_else(|| refuse("no port"))?;
         if port == 0 {
             return Err(refuse("port 0 cannot be dialled"));
         }
-        let bracketed = url.host_str().unwrap_or_default();
-        let authority = match url.port() {
-            Some(port) => format!("{bracketed}:{port}"),
-            None => bracketed.to_owned(),
-        };
-        let resource = match url.query() {
-            // RFC 6455, 3: a question mark only before a query that is not empty.
-            Some(query) if !query.is_empty() => format!("{}?{query}", url.path()),
-            _ => url.path().to_owned(),
-        };
+        let authority = url[Position::BeforeHost..Position::AfterPort].to_owned();
+        // RFC 6455, 3: a question mark only before a query that is not empty.
+        let has_query = url.query().is_some_and(|query| !query.is_empty());
+        let end = if has_query { Position::AfterQuery } else { Position::AfterPath };
+        let resource = url[Position::BeforePath..end].to_owned();
         if resource.len() > MAX_RESOURCE {
             return Err(refuse("path and query are longer than 64 KiB"));
         }

@@ -17,6 +17,9 @@ pub(crate) const INVALID_ZONE: &str = "the zone of the IPv6 address is no name o
 /// # Errors
 /// If no interface can be named like this.
 pub(crate) fn split(text: &str) -> Result<(Cow<'_, str>, Option<Box<str>>), InvalidZone> {
+    if !text.contains('%') {
+        return Ok((text.into(), None));
+    }
     let split = || {
         let begin = text.find("://")? + 3;
         let end = text[begin..].find(['/', '?', '#', '\\']).map_or(text.len(), |end| begin + end);
