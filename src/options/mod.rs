@@ -419,5 +419,7 @@ mod tests {
         assert!(named(|o| o.ping_payload = Some(vec![0; 126].into())).starts_with("ping_payload"));
         assert!(named(|o| o.send_buffer = 0).starts_with("send_buffer"));
         assert!(named(|o| o.max_attempts = Some(0)).starts_with("max_attempts"));
+        let bits = named(|o| o.compression = Compression::new().client_max_window_bits(16));
+        assert!(bits.starts_with("compression: "), "{bits}");
     }
 }
