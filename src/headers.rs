@@ -33,18 +33,18 @@ const SECRET_NAMES: [&str; 9] = [
 ];
 
 impl Headers {
-    /// Stores the lines in order. The iterator is run twice: first for the total length, so that
-    /// one allocation is enough.
-    pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])> + Clone) -> Headers {
+    /// Stores the lines in order. Names are tokens. The iterator is run twice: first for the total
+    /// length, so that one allocation is enough.
+    pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Headers {
         // Never saturates: a head of 4 GiB is refused long before it is stored.
         let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         let length =
             lines.clone().map(|(name, value)| 2 * LEN_BYTES + name.len() + value.len()).sum();
         let mut all = Vec::with_capacity(length);
         for (name, value) in lines {
-            all.extend_from_slice(&size(name.as_bytes()));
+            all.extend_from_slice(&size(name));
             all.extend_from_slice(&size(value));
-            all.extend_from_slice(name.as_bytes());
+            all.extend_from_slice(name);
             all.extend_from_slice(value);
         }
         Headers { lines: all.into() }
@@ -116,7 +116,7 @@ impl Headers {
 impl<N: AsRef<str>, V: AsRef<[u8]>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(lines: I) -> Headers {
         let lines: Vec<(N, V)> = lines.into_iter().collect();
-        let lines = lines.iter().map(|(name, value)| (name.as_ref(), value.as_ref()));
+        let lines = lines.iter().map(|(name, value)| (name.as_ref().as_bytes(), value.as_ref()));
         Headers::of(lines)
     }
 }

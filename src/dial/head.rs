@@ -1,7 +1,6 @@
 //! The head of an HTTP reply, verified as the reply to an upgrade or to CONNECT.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -108,11 +107,8 @@ fn not_http(inbox: &[u8]) -> Arc<str> {
 
 impl Head {
     fn new(reply: &reply::Reply, buf: &[u8]) -> Head {
-        let text = |range: &Range<usize>| {
-            // Versions are digits and points, names are tokens.
-            std::str::from_utf8(&buf[range.clone()]).unwrap_or_default()
-        };
-        let version = text(&reply.version);
+        // Digits and points.
+        let version = std::str::from_utf8(&buf[reply.version.clone()]).unwrap_or_default();
         let lines = reply.lines.iter();
         let flaw = reply.flaw.as_ref().map(|flaw| match flaw {
             Flaw::NulOrCr(line) => HandshakeError::NulOrCr(described(&buf[line.clone()])),
@@ -128,7 +124,9 @@ impl Head {
                 300.. => reason(&buf[reply.version.end..]),
                 _ => String::new(),
             },
-            headers: Headers::of(lines.map(|line| (text(&line.name), &buf[line.value.clone()]))),
+            headers: Headers::of(
+                lines.map(|line| (&buf[line.name.clone()], &buf[line.value.clone()])),
+            ),
             is_cut: reply.is_cut,
             other_version: (version != "1.1").then(|| version.into()),
             flaw,
@@ -238,12 +236,13 @@ impl Head {
     /// # Errors
     /// Says what came, if it occurs more often.
     fn only(&self, name: &'static str) -> Result<Option<&[u8]>, Arc<str>> {
-        let values: Vec<&[u8]> = self.headers.get_all(name).collect();
-        match values[..] {
-            [] => Ok(None),
-            [value] => Ok(Some(value)),
-            _ => Err(format!("{} lines of {name}: {}", values.len(), list(&values)).into()),
+        let mut values = self.headers.get_all(name);
+        let first = values.next();
+        if values.next().is_none() {
+            return Ok(first);
         }
+        let values: Vec<&[u8]> = self.headers.get_all(name).collect();
+        Err(format!("{} lines of {name}: {}", values.len(), list(&values)).into())
     }
 
     /// Returns the value of `Sec-WebSocket-Accept`, empty if there is none.
