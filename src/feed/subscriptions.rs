@@ -12,12 +12,21 @@
 //!    +------------------+---------------- Leaving
 //! ```
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+mod answers;
+mod place;
+mod request;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-use crate::feed::said::{Name, Refusal, Which};
+use crate::feed::said::Refusal;
+use crate::feed::subscriptions::place::Place;
+use crate::feed::subscriptions::request::{Group, Pending, Search, Verdict};
 use crate::feed::topic::RequestId;
 use crate::feed::topics::{Slot, Topics};
+
+pub(crate) use crate::feed::subscriptions::place::OnServer;
+pub(crate) use crate::feed::subscriptions::request::{Ask, Limits, Verb};
 
 /// The subscriptions of one session.
 #[derive(Debug)]
@@ -48,82 +57,6 @@ pub(crate) struct Subscriptions {
     unmatched: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Place {
-    state: OnServer,
-    /// Whether the slot is in the queue.
-    is_queued: bool,
-    /// Whether data has come since the topic was asked for.
-    ticked: bool,
-    /// Whether the venue has refused to end the subscription.
-    is_stuck: bool,
-    /// Whether the topic has to leave and be asked for again.
-    is_renewed: bool,
-}
-
-/// What the server has of a topic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OnServer {
-    #[default]
-    Off,
-    Asked(RequestId),
-    /// Asked for, and not answered in time. A late answer still counts.
-    Unanswered(RequestId),
-    On,
-    Leaving(RequestId),
-}
-
-/// A request that was sent.
-#[derive(Debug)]
-struct Pending {
-    slots: Vec<Slot>,
-    search: Search,
-    /// The number of its topics without an answer.
-    open: usize,
-    /// When the answer is overdue; `None` if it is overdue already.
-    answer_by: Option<Instant>,
-    /// Whether a list of all topics has answered it. Topics that the list left out are still open.
-    is_listed: bool,
-}
-
-/// Topics of a request that was refused as a whole, to be asked for by themselves.
-#[derive(Debug)]
-struct Group {
-    slots: Vec<Slot>,
-    search: Search,
-}
-
-/// The search for a topic because of which a request was refused, apart from the topics that are asked for
-/// now.
-#[derive(Debug, Default)]
-struct Search {
-    /// If those are confirmed, the refused topic is among these.
-    other: Vec<Slot>,
-    /// Topics of which nothing is known, and which are asked for when it is found.
-    later: Vec<Slot>,
-}
-
-impl Search {
-    fn into_slots(self) -> impl Iterator<Item = Slot> {
-        self.other.into_iter().chain(self.later)
-    }
-}
-
-/// What a request does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    Subscribe,
-    Unsubscribe,
-}
-
-/// The topics of the next request.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) verb: Verb,
-    pub(crate) slots: Vec<Slot>,
-    search: Search,
-}
-
 /// What has become of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -136,16 +69,6 @@ pub(crate) enum Change {
     /// It is neither wanted nor on the server.
     Left(Slot),
 }
-
-/// The limits of a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) topics_per_frame: usize,
-    pub(crate) topics_per_line: usize,
-}
-
-/// The number of overdue requests that are remembered for a late answer.
-const MAX_OVERDUE: usize = 64;
 
 impl Subscriptions {
     /// Creates the state of a new session: nothing is on the server, and every wanted topic is due.
@@ -290,63 +213,6 @@ impl Subscriptions {
         self.enqueue(ask.search.into_slots());
     }
 
-    /// Takes an acknowledgement.
-    pub(crate) fn confirm(&mut self, which: Which<'_>, now: Instant, topics: &mut Topics) {
-        self.has_answered = true;
-        let refusal = Refusal::for_now("the venue's answer leaves it out");
-        match which {
-            Which::Request(id) => {
-                self.answered(id, &Verdict::all(true), topics, Some((&refusal, now)))
-            }
-            Which::Oldest => match self.oldest() {
-                Some(id) => self.answered(id, &Verdict::all(true), topics, Some((&refusal, now))),
-                None => self.unmatched += 1,
-            },
-            Which::Of(id, names) => {
-                let verdict = Verdict { accepted: false, except: self.slots_of(&names, topics) };
-                self.answered(id, &verdict, topics, Some((&refusal, now)));
-            }
-            Which::Topics(names) => {
-                for slot in self.slots_of(&names, topics) {
-                    self.answered_topic(slot, true, &refusal, now, topics);
-                }
-            }
-            Which::Set(names) => {
-                let present = self.slots_of(&names, topics);
-                self.confirm_set(&present, &refusal, now, topics);
-            }
-        }
-    }
-
-    /// Takes a refusal.
-    pub(crate) fn refused(
-        &mut self,
-        which: Which<'_>,
-        refusal: &Refusal,
-        now: Instant,
-        topics: &mut Topics,
-    ) {
-        self.has_answered = true;
-        match which {
-            Which::Request(id) => {
-                self.answered(id, &Verdict::all(false), topics, Some((refusal, now)));
-            }
-            Which::Oldest => match self.oldest() {
-                Some(id) => self.answered(id, &Verdict::all(false), topics, Some((refusal, now))),
-                None => self.unmatched += 1,
-            },
-            Which::Of(id, names) => {
-                let verdict = Verdict { accepted: true, except: self.slots_of(&names, topics) };
-                self.answered(id, &verdict, topics, Some((refusal, now)));
-            }
-            Which::Topics(names) | Which::Set(names) => {
-                for slot in self.slots_of(&names, topics) {
-                    self.answered_topic(slot, false, refusal, now, topics);
-                }
-            }
-        }
-    }
-
     /// Asks again for a topic that the server has, but sends nothing of.
     pub(crate) fn renew(&mut self, slot: Slot, topics: &Topics) {
         if !self.is_confirmed(slot) {
@@ -434,20 +300,6 @@ impl Subscriptions {
     /// Returns what the server has of a topic.
     pub(crate) fn state(&self, slot: Slot) -> OnServer {
         self.places.get(slot as usize).map_or(OnServer::Off, |place| place.state)
-    }
-}
-
-/// The venue's answer to one request.
-struct Verdict {
-    /// Whether the request was accepted.
-    accepted: bool,
-    /// The topics for which the opposite holds.
-    except: HashSet<Slot>,
-}
-
-impl Verdict {
-    fn all(accepted: bool) -> Verdict {
-        Verdict { accepted, except: HashSet::new() }
     }
 }
 
@@ -551,193 +403,6 @@ impl Subscriptions {
             self.changes.extend(is_wanted.then_some(Change::Confirmed(slot)));
         }
         self.review(slot, topics);
-    }
-
-    /// Takes the answer to a whole request.
-    fn answered(
-        &mut self,
-        id: RequestId,
-        verdict: &Verdict,
-        topics: &mut Topics,
-        refusal: Option<(&Refusal, Instant)>,
-    ) {
-        let Some(pending) = self.requests.remove(&id) else {
-            self.unmatched += 1;
-            return;
-        };
-        let mut refused = Vec::new();
-        for slot in pending.slots {
-            let accepted = verdict.accepted != verdict.except.contains(&slot);
-            match self.state(slot) {
-                OnServer::Leaving(of) if of == id => self.leave(slot, accepted, topics),
-                OnServer::Asked(of) | OnServer::Unanswered(of) if of == id => {
-                    // What ticks was not refused, whatever the answer says.
-                    if accepted || self.places[slot as usize].ticked {
-                        self.turn_on(slot, topics);
-                    } else {
-                        refused.push(slot);
-                    }
-                }
-                _ => {}
-            }
-        }
-        let Search { other, mut later } = pending.search;
-        let is_whole = !verdict.accepted && verdict.except.is_empty();
-        match refusal {
-            Some(_) if is_whole && refused.len() > 1 => {
-                refused.iter().for_each(|slot| self.set(*slot, OnServer::Off));
-                later.extend(other);
-                self.split(refused, later, topics);
-            }
-            Some((refusal, now)) if !refused.is_empty() => {
-                refused.into_iter().for_each(|slot| self.turn_off(slot, refusal, now, topics));
-                self.enqueue(other.into_iter().chain(later));
-            }
-            _ => self.split(other, later, topics),
-        }
-    }
-
-    /// Asks for topics, at least one of which is refused, in parts: the first half by itself, and the other
-    /// one when the answer says which of them the refused topic is in. `later` waits for the end of the
-    /// search, together, so that one refused topic among 100 takes eight further requests.
-    fn split(&mut self, mut slots: Vec<Slot>, mut later: Vec<Slot>, topics: &Topics) {
-        // What is not wanted any more leaves here; nothing else would report it.
-        for slot in slots.iter().filter(|slot| !topics.is_wanted(**slot)) {
-            self.review(*slot, topics);
-        }
-        slots.retain(|slot| topics.is_wanted(*slot));
-        let other = slots.split_off(slots.len().div_ceil(2));
-        // The last suspect is asked for after all others, to be refused for a reason of its own.
-        let all_others = if other.is_empty() { std::mem::take(&mut later) } else { Vec::new() };
-        for (slots, search) in [(slots, Search { other, later }), (all_others, Search::default())] {
-            if slots.is_empty() {
-                self.enqueue(search.into_slots());
-            } else {
-                self.is_blocked = false;
-                self.groups.push_front(Group { slots, search });
-            }
-        }
-    }
-
-    /// Takes the answer for one topic, whichever request named it.
-    fn answered_topic(
-        &mut self,
-        slot: Slot,
-        accepted: bool,
-        refusal: &Refusal,
-        now: Instant,
-        topics: &mut Topics,
-    ) {
-        let Some(place) = self.places.get(slot as usize) else {
-            self.unmatched += 1;
-            return;
-        };
-        match place.state {
-            OnServer::Leaving(_) => self.leave(slot, accepted, topics),
-            OnServer::Asked(_) | OnServer::Unanswered(_) if accepted || place.ticked => {
-                self.turn_on(slot, topics);
-            }
-            OnServer::Asked(_) | OnServer::Unanswered(_) => {
-                self.turn_off(slot, refusal, now, topics);
-            }
-            OnServer::Off | OnServer::On => self.unmatched += 1,
-        }
-    }
-
-    /// Takes the list of all topics that the venue sends. What is missing in it is judged once no request is
-    /// under way, since a request that the venue has not read yet cannot be in it.
-    fn confirm_set(
-        &mut self,
-        present: &HashSet<Slot>,
-        refusal: &Refusal,
-        now: Instant,
-        topics: &mut Topics,
-    ) {
-        if let Some(id) = self.oldest()
-            && let Some(pending) = self.requests.get_mut(&id)
-        {
-            pending.is_listed = true;
-        }
-        for slot in present {
-            if matches!(self.state(*slot), OnServer::Asked(_) | OnServer::Unanswered(_)) {
-                self.turn_on(*slot, topics);
-            }
-        }
-        if self.oldest().is_some() {
-            return;
-        }
-        for slot in 0..self.places.len() as Slot {
-            let is_present = present.contains(&slot);
-            match self.state(slot) {
-                OnServer::Leaving(_) => self.leave(slot, !is_present, topics),
-                OnServer::Asked(_) if !is_present => self.turn_off(slot, refusal, now, topics),
-                OnServer::On if !is_present => {
-                    self.set(slot, OnServer::Off);
-                    self.review(slot, topics);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Gives up on the answer to a request. Its topics count as refused for now, but a late answer still
-    /// counts.
-    fn give_up(&mut self, id: RequestId, now: Instant, topics: &mut Topics) {
-        let Some(pending) = self.requests.get_mut(&id) else { return };
-        pending.answer_by = None;
-        let (slots, search) = (pending.slots.clone(), std::mem::take(&mut pending.search));
-        let refusal = Refusal::for_now("the venue did not answer the subscription in time");
-        for slot in slots {
-            match self.state(slot) {
-                OnServer::Asked(of) if of == id && self.places[slot as usize].ticked => {
-                    self.turn_on(slot, topics);
-                }
-                OnServer::Asked(of) if of == id => {
-                    self.set(slot, OnServer::Unanswered(id));
-                    if topics.is_wanted(slot) {
-                        topics.refuse(slot, refusal.clone(), now);
-                        self.changes.push_back(Change::Refused(slot, refusal.clone()));
-                    } else {
-                        self.review(slot, topics);
-                    }
-                }
-                // Whether it has left is unknown. If it is wanted again it has to be asked for again.
-                OnServer::Leaving(of) if of == id => {
-                    self.set(slot, OnServer::Off);
-                    self.review(slot, topics);
-                }
-                _ => {}
-            }
-        }
-        self.enqueue(search.into_slots());
-    }
-
-    /// Forgets the oldest overdue requests beyond the number that is remembered.
-    fn forget_overdue(&mut self) {
-        let overdue = self.requests.values().filter(|pending| pending.answer_by.is_none()).count();
-        let excess = overdue.saturating_sub(MAX_OVERDUE);
-        let ids: Vec<RequestId> = self
-            .requests
-            .iter()
-            .filter(|(_, pending)| pending.answer_by.is_none())
-            .map(|(id, _)| *id)
-            .take(excess)
-            .collect();
-        ids.iter().for_each(|id| drop(self.requests.remove(id)));
-    }
-
-    /// Returns the oldest request that has no answer.
-    fn oldest(&self) -> Option<RequestId> {
-        let is_open = |pending: &Pending| pending.answer_by.is_some() && !pending.is_listed;
-        self.requests.iter().find(|(_, pending)| is_open(pending)).map(|(id, _)| *id)
-    }
-
-    /// Returns the slots of the topics that are known.
-    fn slots_of(&mut self, names: &[Name<'_>], topics: &Topics) -> HashSet<Slot> {
-        let slots: HashSet<Slot> =
-            names.iter().filter_map(|name| topics.slot(name.as_str())).collect();
-        self.unmatched += (names.len() as u64).saturating_sub(slots.len() as u64);
-        slots
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the merge knows of one line: how far it is in each topic, and how far behind the others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::feed::topics::Slot;
 
@@ -86,6 +86,14 @@ impl Lags {
         let at = (count * percent).div_ceil(100).max(1) - 1;
         Duration::from_micros(sorted.get(at).copied().unwrap_or_default().into())
     }
+}
+
+/// An update that was delivered, and the lines that have brought it.
+pub(super) struct Probe {
+    pub(super) slot: Slot,
+    pub(super) number: u64,
+    pub(super) at: Instant,
+    pub(super) seen: u64,
 }
 
 #[cfg(test)]
