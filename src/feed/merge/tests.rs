@@ -502,7 +502,7 @@ struct Leg {
     is_open: bool,
     /// The next update that it brings, by topic.
     at: [usize; 2],
-    /// The generation that it brought last, since its socket is open.
+    /// The generation that it brought last, since its socket is open; that of the opening at first, if it is known.
     generation: [Option<u32>; 2],
     /// One more than the last number that it brought, since its socket is open.
     next: [Option<u64>; 2],
@@ -531,7 +531,11 @@ impl World {
             merge,
             now,
             sent: Default::default(),
-            legs: vec![Leg { is_open: true, ..Leg::default() }; lines.into()],
+            // They are open before the venue begins anew, so that its mark is on the first that they bring.
+            legs: vec![
+                Leg { is_open: true, generation: [Some(0); 2], ..Leg::default() };
+                lines.into()
+            ],
             brought: Default::default(),
             has_cuts: true,
             at: [None; 2],
