@@ -1,5 +1,5 @@
-//! Custom reconnect policies: an iterator, the trait of the `backoff` crate, and the default policy
-//! with other bounds. Each dials a closed port until it gives up.
+//! Custom reconnect policies: an iterator, the trait `Policy`, and the default policy with other
+//! bounds. Each dials a closed port until it gives up.
 //!
 //! `cargo run --example custom_backoff`
 
@@ -7,7 +7,7 @@ use std::error::Error;
 use std::iter::successors;
 use std::time::Duration;
 
-use actix_ws_client::backoff::Backoff;
+use actix_ws_client::backoff::Policy;
 use actix_ws_client::{Connection, OutcomeKind, Reconnect, event};
 
 /// Waits for the sum of the last two delays each time, up to a limit; then it gives up.
@@ -21,8 +21,8 @@ const FIRST: Fibonacci =
     Fibonacci { now: Duration::from_millis(10), next: Duration::from_millis(10) };
 const LIMIT: Duration = Duration::from_millis(80);
 
-impl Backoff for Fibonacci {
-    fn next_backoff(&mut self) -> Option<Duration> {
+impl Policy for Fibonacci {
+    fn next_delay(&mut self) -> Option<Duration> {
         let delay = self.now;
         *self = Fibonacci { now: self.next, next: self.now + self.next };
         (delay <= LIMIT).then_some(delay)
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let doubled = Reconnect::delays(move || successors(Some(millis(10)), |last| Some(*last * 2)));
     run(doubled, Some(5)).await?;
 
-    println!("* an implementation of the trait Backoff");
+    println!("* an implementation of the trait Policy");
     run(Reconnect::custom(|| FIRST), None).await?;
 
     // The best of these for more than one client: every delay is random, so that clients that lost

@@ -60,6 +60,7 @@
 //! | `client` | yes | the connection: everything but [`proto`], [`backoff`] and [`headers`] |
 //! | `ring` | yes | cryptography for TLS by ring; without it the application installs a rustls provider |
 //! | `deflate` | yes | permessage-deflate (RFC 7692), by zlib-rs; without it [`Compression`] is always off |
+//! | `backoff` | yes | policies of the `backoff` crate for [`Reconnect::custom`]; the crate is unmaintained, and not built without it |
 //! | `aws-lc-rs` | no | cryptography for TLS by aws-lc-rs; preferred if `ring` is enabled too |
 //! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
 //! | `encrypted-keys` | no | client certificates whose private key is encrypted with a password |

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::{Actor, Arbiter, Handler, Recipient};
-use actix_ws_client::backoff::Backoff;
+use actix_ws_client::backoff::Policy;
 use actix_ws_client::testing::{Probe, Script, Server};
 use actix_ws_client::{
     ConfigError, Connection, ConnectionBuilder, Error, OutcomeKind, Phase, Reconnect,
@@ -23,10 +23,12 @@ use tokio::sync::mpsc;
 /// A policy that panics when it is asked for a delay.
 struct Panics;
 
-impl Backoff for Panics {
-    fn next_backoff(&mut self) -> Option<Duration> {
+impl Policy for Panics {
+    fn next_delay(&mut self) -> Option<Duration> {
         panic!("as the test wants it")
     }
+
+    fn reset(&mut self) {}
 }
 
 /// A transport that panics when it is read.

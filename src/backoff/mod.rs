@@ -39,7 +39,9 @@ mod policy;
 mod schedule;
 
 pub use self::guards::{DialGuard, DialLimit, Guards};
-pub use self::policy::{Backoff, Exponential, Reconnect, default_reconnect, set_default_reconnect};
+#[cfg(feature = "backoff")]
+pub use self::policy::Backoff;
+pub use self::policy::{Exponential, Policy, Reconnect, default_reconnect, set_default_reconnect};
 pub use self::schedule::{Hint, Next, Schedule};
 #[cfg(feature = "client")]
 pub(crate) use self::{policy::MAX_DELAY, schedule::MAX_RETRY_AFTER};

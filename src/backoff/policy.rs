@@ -6,8 +6,55 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-/// The trait of a custom policy, from the `backoff` crate; see [`Reconnect::custom`].
+/// The trait of the `backoff` crate; its values are policies too, see [`Policy`].
+#[cfg(feature = "backoff")]
 pub use ::backoff::backoff::Backoff;
+
+/// A policy of your own, for [`Reconnect::custom`].
+///
+/// With the feature `backoff`, which is on by default, every value of the `backoff` crate's trait
+/// `Backoff` is one: `next_backoff` gives its delays. A type cannot implement both traits then.
+///
+/// ```
+/// use std::time::Duration;
+/// use actix_ws_client::backoff::{Policy, Reconnect};
+///
+/// /// 1 s, 2 s, 3 s, and so on, up to a minute.
+/// struct Steps(u64);
+///
+/// impl Policy for Steps {
+///     fn next_delay(&mut self) -> Option<Duration> {
+///         self.0 = (self.0 + 1).min(60);
+///         Some(Duration::from_secs(self.0))
+///     }
+///
+///     fn reset(&mut self) {
+///         self.0 = 0;
+///     }
+/// }
+///
+/// let policy = Reconnect::custom(|| Steps(0));
+/// ```
+#[doc(alias = "Backoff")]
+pub trait Policy {
+    /// Returns how long to wait before the next dial, or `None` to give up. A delay of zero is kept;
+    /// one over 24 hours counts as 24 hours.
+    fn next_delay(&mut self) -> Option<Duration>;
+
+    /// Starts over. Called when a stable socket has ended, never at an opening.
+    fn reset(&mut self);
+}
+
+#[cfg(feature = "backoff")]
+impl<B: Backoff> Policy for B {
+    fn next_delay(&mut self) -> Option<Duration> {
+        self.next_backoff()
+    }
+
+    fn reset(&mut self) {
+        Backoff::reset(self);
+    }
+}
 
 /// How long to wait before each dial that follows a loss.
 ///
@@ -24,7 +71,7 @@ pub struct Reconnect(PolicyKind);
 enum PolicyKind {
     Exponential(Exponential),
     Fixed(Duration),
-    Custom(Arc<dyn Fn() -> Box<dyn Backoff + Send> + Send + Sync>),
+    Custom(Arc<dyn Fn() -> Box<dyn Policy + Send> + Send + Sync>),
     Never,
 }
 
@@ -92,9 +139,9 @@ impl Reconnect {
         Reconnect::custom(move || Delays { rest: make().into_iter(), make: Arc::clone(&make) })
     }
 
-    /// Creates a policy of your own. It gives up when [`Backoff::next_backoff`] returns `None`.
+    /// Creates a policy of your own. It gives up when [`Policy::next_delay`] returns `None`.
     ///
-    /// `make` is called once for each connection. [`Backoff::reset`] is called when a stable socket
+    /// `make` is called once for each connection. [`Policy::reset`] is called when a stable socket
     /// has ended, never at an opening. A delay of zero is kept.
     ///
     /// If you use `ExponentialBackoff` of the `backoff` crate, set its `max_elapsed_time` to
@@ -107,7 +154,7 @@ impl Reconnect {
     pub fn custom<F, B>(make: F) -> Reconnect
     where
         F: Fn() -> B + Send + Sync + 'static,
-        B: Backoff + Send + 'static,
+        B: Policy + Send + 'static,
     {
         Reconnect(PolicyKind::Custom(Arc::new(move || Box::new(make()))))
     }
@@ -151,6 +198,13 @@ impl Default for Reconnect {
 impl From<Exponential> for Reconnect {
     fn from(policy: Exponential) -> Reconnect {
         Reconnect(PolicyKind::Exponential(policy))
+    }
+}
+
+/// [`Reconnect::fixed`].
+impl From<Duration> for Reconnect {
+    fn from(delay: Duration) -> Reconnect {
+        Reconnect::fixed(delay)
     }
 }
 
@@ -292,7 +346,7 @@ pub(super) enum Running {
     /// The same delay each time.
     Fixed(Duration),
     /// The policy of the user.
-    Custom(Box<dyn Backoff + Send>),
+    Custom(Box<dyn Policy + Send>),
     /// No further dial.
     Never,
 }
@@ -330,7 +384,7 @@ impl Running {
                 random_delay(policy, ceiling, kind, rng)
             }
             (Running::Fixed(delay), _) => *delay,
-            (Running::Custom(policy), _) => policy.next_backoff()?,
+            (Running::Custom(policy), _) => policy.next_delay()?,
             (Running::Exponential { .. } | Running::Never, _) => return None,
         };
         Some(delay.min(MAX_DELAY))
@@ -365,7 +419,7 @@ fn random_delay(
 /// overflowing on the `Duration::MAX` of a user's policy.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// An iterator as a [`Backoff`]: a reset creates a new one.
+/// An iterator as a [`Policy`]: a reset creates a new one.
 struct Delays<F, I: IntoIterator> {
     /// The delays that are left.
     rest: I::IntoIter,
@@ -373,17 +427,17 @@ struct Delays<F, I: IntoIterator> {
     make: Arc<F>,
 }
 
-impl<F, I> Backoff for Delays<F, I>
+impl<F, I> Policy for Delays<F, I>
 where
     F: Fn() -> I,
     I: IntoIterator<Item = Duration>,
 {
-    fn reset(&mut self) {
-        self.rest = (self.make)().into_iter();
+    fn next_delay(&mut self) -> Option<Duration> {
+        self.rest.next()
     }
 
-    fn next_backoff(&mut self) -> Option<Duration> {
-        self.rest.next()
+    fn reset(&mut self) {
+        self.rest = (self.make)().into_iter();
     }
 }
 
@@ -634,14 +688,14 @@ mod tests {
         /// Counts up by one, and by a thousand on a reset.
         struct Counting(u64);
 
-        impl Backoff for Counting {
-            fn reset(&mut self) {
-                self.0 += 1_000;
-            }
-
-            fn next_backoff(&mut self) -> Option<Duration> {
+        impl Policy for Counting {
+            fn next_delay(&mut self) -> Option<Duration> {
                 self.0 += 1;
                 Some(Duration::from_secs(self.0))
+            }
+
+            fn reset(&mut self) {
+                self.0 += 1_000;
             }
         }
 
@@ -653,6 +707,31 @@ mod tests {
         assert_eq!(other.next(DelayKind::Next, &mut rng), Some(SECOND));
         one.reset();
         assert_eq!(one.next(DelayKind::Next, &mut rng), Some(1_003 * SECOND));
+    }
+
+    #[cfg(feature = "backoff")]
+    #[test]
+    fn a_policy_of_the_backoff_crate_waits_and_starts_over_as_it_says() {
+        use ::backoff::ExponentialBackoff;
+
+        let policy = Reconnect::custom(|| ExponentialBackoff {
+            current_interval: SECOND,
+            initial_interval: SECOND,
+            randomization_factor: 0.0,
+            multiplier: 3.0,
+            max_elapsed_time: None,
+            ..ExponentialBackoff::default()
+        });
+        let mut rng = rng();
+        let mut run = policy.start_run();
+        for seconds in [1, 3, 9] {
+            assert_eq!(run.next(DelayKind::Next, &mut rng), Some(seconds * SECOND));
+        }
+        run.reset();
+        assert_eq!(run.next(DelayKind::Next, &mut rng), Some(SECOND));
+
+        let mut stop = Reconnect::custom(|| ::backoff::backoff::Stop {}).start_run();
+        assert_eq!(stop.next(DelayKind::Next, &mut rng), None);
     }
 
     #[test]

@@ -425,12 +425,12 @@ fn a_pause_is_not_a_part_of_the_life_before_it() {
 /// A policy that panics in `reset`.
 struct PanicsInReset;
 
-impl crate::backoff::Backoff for PanicsInReset {
+impl crate::backoff::Policy for PanicsInReset {
     fn reset(&mut self) {
         panic!("as the test wants it")
     }
 
-    fn next_backoff(&mut self) -> Option<Duration> {
+    fn next_delay(&mut self) -> Option<Duration> {
         Some(SECOND)
     }
 }
