@@ -64,6 +64,7 @@
 //! | `aws-lc-rs` | no | cryptography for TLS by aws-lc-rs; preferred if `ring` is enabled too |
 //! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
 //! | `encrypted-keys` | no | client certificates whose private key is encrypted with a password |
+//! | `serde` | no | `Serialize` for states, figures, outcomes and events without their payloads; `command::Send::json` |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler whose events can be awaited |
 //!
 //! [guide]: https://docs.rs/crate/actix-ws-client/latest/source/docs/guide.md

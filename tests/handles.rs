@@ -7,8 +7,8 @@ use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
-use actix::{MailboxError, System};
-use actix_ws_client::command::{SendError, Unsent};
+use actix::System;
+use actix_ws_client::command::{Closed, SendError, Unsent};
 use actix_ws_client::error::Verdict;
 use actix_ws_client::proto::close::CloseCode;
 use actix_ws_client::proto::message::{ControlPayload, Incoming};
@@ -55,7 +55,7 @@ async fn commands_of_all_kinds_are_done_in_the_order_in_which_they_were_sent() {
     let close = handle.send(command::Close::normal());
     send("too late");
 
-    assert_eq!(awaited.await.unwrap().unwrap().epoch, 1);
+    assert_eq!(awaited.await.unwrap().epoch, 1);
     assert_eq!(status.await.unwrap().figures.messages_out, 6);
     assert_eq!(close.await.unwrap().kind, OutcomeKind::Closed);
     let text = |text: &str| Incoming::Message(Payload::from(text));
@@ -112,7 +112,7 @@ async fn what_was_sent_before_the_last_address_went_is_done_before_the_end() {
     assert!(!handle.do_send(command::Send::text("nobody is there")));
     assert!(!handle.do_send(command::Reconnect));
     let answer = handle.send(command::Status).await;
-    assert!(matches!(answer, Err(MailboxError::Closed)), "{answer:?}");
+    assert!(matches!(answer, Err(Closed)), "{answer:?}");
     assert_all_come_back(handle.clone()).await;
 }
 
@@ -126,11 +126,11 @@ async fn assert_all_come_back(handle: Handle) {
     let many = handle.send(batch);
     let ping = handle.send(command::Ping { payload: payload("5") });
     let pong = handle.send(command::Pong { payload: payload("6") });
-    assert_eq!(one.await, Ok(Err(closed("1"))));
+    assert_eq!(one.await, Err(closed("1")));
     let unsent = Unsent { error: closed("2"), rest: texts(["3", "4"]) };
-    assert_eq!(many.await, Ok(Err(unsent)));
-    assert_eq!(ping.await, Ok(Err(SendError::Closed(frame("5")))));
-    assert_eq!(pong.await, Ok(Err(SendError::Closed(frame("6")))));
+    assert_eq!(many.await, Err(unsent));
+    assert_eq!(ping.await, Err(SendError::Closed(frame("5"))));
+    assert_eq!(pong.await, Err(SendError::Closed(frame("6"))));
 }
 
 #[actix::test]
@@ -153,7 +153,7 @@ async fn each_of_many_threads_has_its_own_order_kept() {
                     assert!(handle.do_send(command::SendBatch::new(two)));
                     let last = message(thread, number + 3);
                     if number % 16 == 0 {
-                        runtime.block_on(handle.send(last)).unwrap().unwrap();
+                        runtime.block_on(handle.send(last)).unwrap();
                     } else {
                         assert!(handle.do_send(last));
                     }
@@ -180,7 +180,7 @@ async fn a_command_whose_future_is_dropped_is_cancelled() {
     let handle = probe.next::<event::Open>().await.connection;
     drop(handle.send(command::Send::text("taken back")));
     drop(handle.send(command::Close::normal()));
-    handle.send(command::Send::text("meant")).await.unwrap().unwrap();
+    handle.send(command::Send::text("meant")).await.unwrap();
     assert_eq!(server.next_message().await, "meant".into());
     assert_eq!(server.messages(), texts(["meant"]));
 }
@@ -207,7 +207,7 @@ async fn what_is_sent_while_the_actor_is_restarted_is_done_in_its_next_life() {
     gate.open();
     let open = probe.next_where(|open: &event::Open| open.epoch == 2).await;
     assert_eq!(watch.figures().sends_refused, 1);
-    open.connection.send(command::Send::text("not in vain")).await.unwrap().unwrap();
+    open.connection.send(command::Send::text("not in vain")).await.unwrap();
     assert_eq!(server.next_message().await, "not in vain".into());
 }
 
@@ -242,10 +242,10 @@ fn what_waits_goes_with_its_connection() {
     assert!(!handle.is_connected() && !handle.do_send(message()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let returned = runtime.block_on(answer);
-    assert!(matches!(returned, Ok(Err(SendError::Closed(_)))), "{returned:?}");
+    assert!(matches!(returned, Err(SendError::Closed(_))), "{returned:?}");
     drop(returned);
     assert_eq!(Arc::strong_count(&owner), 1);
-    assert!(matches!(runtime.block_on(closed), Err(MailboxError::Closed)));
+    assert!(matches!(runtime.block_on(closed), Err(Closed)));
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn a_message_that_waits_comes_back_when_the_system_ends() {
         let connection = probe.attach(builder.socket_options(small)).start().unwrap();
         let handle = probe.next::<event::Open>().await.connection;
         let large = || command::Send::binary(vec![0; 1 << 19]);
-        while handle.send(large()).await.unwrap().is_ok() {}
+        while handle.send(large()).await.is_ok() {}
         let waiting = handle.send(large().wait(3600 * SECOND));
         handle.send(command::Status).await.unwrap();
         (waiting, connection)
@@ -287,7 +287,7 @@ fn a_message_that_waits_comes_back_when_the_system_ends() {
     drop(system);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let answer = runtime.block_on(waiting);
-    let Ok(Err(SendError::Closed(payload))) = answer else {
+    let Err(SendError::Closed(payload)) = answer else {
         panic!("{answer:?}");
     };
     assert_eq!(payload.len(), 1 << 19);

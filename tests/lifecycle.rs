@@ -386,8 +386,7 @@ async fn a_close_is_answered_where_the_arbiter_ends_before_the_run() {
     assert_eq!(connection.send(command::Status).await.unwrap().phase, Phase::Closing);
     arbiter.stop();
     arbiter.join().unwrap();
-    for outcome in [asked.await, asked_too.await] {
-        let outcome = outcome.unwrap();
+    for outcome in [asked.await.unwrap(), asked_too.await.unwrap()] {
         assert_eq!((outcome.kind, outcome.epochs, outcome.close), (OutcomeKind::Closed, 1, None));
     }
     gate.open();

@@ -378,9 +378,9 @@ async fn a_secret_message_is_in_no_record_at_any_level() {
     let handle = probe.next::<event::Open>().await.connection;
     let send = || command::Send::text("hunter2").secret();
     connection.send(send()).await.unwrap().unwrap();
-    handle.send(command::Send::fragments("hunter2", 3).secret()).await.unwrap().unwrap();
+    handle.send(command::Send::fragments("hunter2", 3).secret()).await.unwrap();
     let batch = command::SendBatch::new([command::Send::text("hunter2")]);
-    handle.send(batch.secret()).await.unwrap().unwrap();
+    handle.send(batch.secret()).await.unwrap();
     connection.send(command::Send::text("open")).await.unwrap().unwrap();
     for text in ["hunter2", "hunter2", "hunter2", "open"] {
         assert_eq!(server.next_message().await.as_text(), Some(text));

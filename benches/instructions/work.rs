@@ -228,7 +228,7 @@ pub(crate) fn send(payload: Payload, messages: usize) -> Work {
             connection.do_send(command::Send::from(payload.clone()));
         }
         let last = connection.send(command::Send::from(payload.clone())).await;
-        last.expect("the connection lives").expect("there is room");
+        last.expect("there is room");
     })
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn send_by_handle(payload: Payload, messages: usize) -> Work {
             assert!(handle.do_send(command::Send::from(payload.clone())), "the connection lives");
         }
         let last = handle.send(command::Send::from(payload.clone())).await;
-        last.expect("the connection lives").expect("there is room");
+        last.expect("there is room");
     })
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use actix::{MailboxError, Message};
+use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::command::send;
@@ -28,9 +28,16 @@ use crate::command::send;
 /// ```
 #[expect(private_bounds, reason = "the trait is sealed by it")]
 #[diagnostic::on_unimplemented(message = "`{Self}` is not a command of a connection")]
-pub trait Command: Message<Result: Send> + Send + Enqueue + 'static {}
+pub trait Command: Message<Result: Send> + Send + Enqueue + 'static {
+    /// What a connection answers that executed the command.
+    type Output: Send + 'static;
+    /// Why it did not, with what the command has to give back.
+    type Error: std::error::Error + Send + 'static;
 
-impl<C: Message<Result: Send> + Send + Enqueue + 'static> Command for C {}
+    /// Makes one result of the answer through the mailbox or the queue; `None` if none came, for the
+    /// actor has ended.
+    fn answered(answer: Option<Self::Result>) -> Result<Self::Output, Self::Error>;
+}
 
 /// How a command gets into the queue of a connection. Implemented by the table of commands in
 /// `connection/commands.rs`.
@@ -101,24 +108,39 @@ impl Handle {
         self.post(command, None)
     }
 
-    /// Sends a command and returns its answer. The command is queued at once, before the future is
-    /// polled. If the future is dropped before the connection executes the command, the command is
-    /// cancelled.
+    /// Sends a command and returns its answer, as one `Result`. The command is queued at once, before
+    /// the future is polled. If the future is dropped before the connection executes the command, the
+    /// command is cancelled.
     ///
-    /// If the connection's actor has ended, or ends before it executes the command, the answer to a command
-    /// that has messages, or the payload of a control frame, gives them back: `SendError::Closed`, in `Unsent` for a
-    /// `SendBatch`. (An `Addr` drops them, and answers with an error of actix's.)
+    /// | command | answer | error |
+    /// |---|---|---|
+    /// | `Send`, `Ping`, `Pong` | [`Accepted`](super::Accepted) | [`SendError`](super::SendError), with the payload |
+    /// | `SendBatch` | [`Accepted`](super::Accepted) of the last message | [`Unsent`](super::Unsent), with the messages |
+    /// | any other | that of the command | [`Closed`](super::Closed) |
+    ///
+    /// ```
+    /// # use actix_ws_client::{Handle, command};
+    /// # async fn greet(connection: Handle) -> Result<(), Box<dyn std::error::Error>> {
+    /// let accepted = connection.send(command::Send::text("hello")).await?;
+    /// let status = connection.send(command::Status).await?;
+    /// assert_eq!(accepted.epoch, status.epoch);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// [`MailboxError::Closed`] if the connection's actor has ended, for all other commands.
+    /// A refused message is given back, also if the connection's actor has ended, or ends before it
+    /// executes the command: as `SendError::Closed` then. (An `Addr` drops it, and nests the answer in an
+    /// error of actix's.) Only a panic of the application's code in the connection's thread, while
+    /// commands are executed, loses those behind it: their `SendError::Closed` has an empty payload.
     pub fn send<C: Command>(
         &self,
         command: C,
-    ) -> impl Future<Output = Result<C::Result, MailboxError>> + Send + 'static + use<C> {
+    ) -> impl Future<Output = Result<C::Output, C::Error>> + Send + 'static + use<C> {
         let (sender, answer) = oneshot::channel();
         // If the actor has ended, this drops `sender`, and `answer` is an error.
         self.post(command, Some(sender));
-        async move { answer.await.map_err(|_| MailboxError::Closed) }
+        async move { C::answered(answer.await.ok()) }
     }
 
     /// Whether the connection's actor has not ended. Connected does not mean that a socket is open.

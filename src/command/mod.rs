@@ -6,6 +6,7 @@
 //! A new command is its struct here, what it does in `connection/handlers.rs`, and its row in
 //! `connection/commands.rs`.
 
+mod batch;
 mod handle;
 mod receipt;
 mod send;
@@ -23,12 +24,13 @@ use crate::error::Verdict;
 use crate::proto::close::{CloseCode, CloseFrame, InvalidClose};
 use crate::proto::message::{ControlPayload, Payload};
 
+pub use crate::command::batch::{SendBatch, Unsent};
 pub use crate::command::handle::{Command, Handle};
 pub(crate) use crate::command::handle::{CommandQueue, Enqueue, QueuedCommand};
 pub(crate) use crate::command::receipt::ReceiptEnd;
 pub use crate::command::receipt::{Fate, Receipt};
-pub use crate::command::send::{Accepted, Send, SendBatch, SendError, Unsent};
-pub(crate) use crate::command::send::{GiveBack, Refusal};
+pub use crate::command::send::{Accepted, Send, SendError};
+pub(crate) use crate::command::send::{GiveBack, Refusal, Unanswered};
 pub use crate::command::sent::{SentAt, SentFrames};
 
 /// Sends a Ping frame (RFC 6455, 5.5.2). The Pong that answers it is delivered as
@@ -251,3 +253,9 @@ pub struct Watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, derive_more::Display, derive_more::Error)]
 #[display("the connection is closed")]
 pub struct Closed;
+
+impl Unanswered for Closed {
+    fn unanswered() -> Closed {
+        Closed
+    }
+}

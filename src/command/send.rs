@@ -31,15 +31,15 @@ pub struct Send {
 }
 
 #[derive(Default)]
-struct SendOptions {
+pub(super) struct SendOptions {
     /// The largest payload of one frame, in bytes; `None` for a single frame.
     fragment: Option<usize>,
     /// How long the message may wait for room in the send buffer.
     wait: Option<Duration>,
     /// The epoch of the only socket that it may be sent on; `None` for whichever is open.
-    epoch: Option<u64>,
+    pub(super) epoch: Option<u64>,
     /// Whether no log record shows the payload.
-    is_secret: bool,
+    pub(super) is_secret: bool,
     /// Where what became of it is reported.
     receipt: Option<ReceiptEnd>,
 }
@@ -80,8 +80,8 @@ impl Send {
     ///
     /// Messages wait first come, first served, and at most 1,024 at a time. One that has waited too
     /// long comes back as `Full`, or as `NotOpen` if the socket was lost meanwhile. While messages
-    /// wait, one that may not wait is refused, for it would overtake them. In a [`SendBatch`] this has
-    /// no effect.
+    /// wait, one that may not wait is refused, for it would overtake them. In a
+    /// [`SendBatch`](super::SendBatch) this has no effect; see [`SendBatch::wait`](super::SendBatch::wait).
     pub fn wait(mut self, time: Duration) -> Send {
         self.options_mut().wait = Some(time);
         self
@@ -126,7 +126,30 @@ impl Send {
         (self, receipt)
     }
 
-    fn options_mut(&mut self) -> &mut SendOptions {
+    /// Creates a text message of a value's JSON.
+    ///
+    /// # Errors
+    /// If the value has no JSON, as a map whose keys are not text.
+    ///
+    /// ```
+    /// use actix_ws_client::command;
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Subscribe<'a> {
+    ///     op: &'a str,
+    ///     topics: &'a [&'a str],
+    /// }
+    ///
+    /// let send = command::Send::json(&Subscribe { op: "subscribe", topics: &["trades"] })?;
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[cfg(feature = "serde")]
+    #[doc(alias = "send_json")]
+    pub fn json(value: &(impl serde::Serialize + ?Sized)) -> Result<Send, serde_json::Error> {
+        serde_json::to_string(value).map(Send::text)
+    }
+
+    pub(super) fn options_mut(&mut self) -> &mut SendOptions {
         self.options.get_or_insert_default()
     }
 
@@ -176,54 +199,17 @@ impl From<Payload> for Send {
     }
 }
 
-/// Sends many messages in one envelope, in order, up to the first one that is refused.
-///
-/// ```
-/// use actix_ws_client::command;
-///
-/// let orders = command::SendBatch::new(["one", "two"].map(command::Send::text));
-/// ```
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<Accepted, Unsent>")]
-pub struct SendBatch {
-    pub(crate) messages: Vec<Send>,
-}
-
-impl SendBatch {
-    /// Creates a batch of messages, in their order.
-    pub fn new(messages: impl IntoIterator<Item = Send>) -> SendBatch {
-        SendBatch { messages: messages.into_iter().collect() }
-    }
-
-    /// Sets the only socket that the messages may be sent on, as [`Send::on`] does for each.
-    pub fn on(mut self, epoch: u64) -> SendBatch {
-        self.messages.iter_mut().for_each(|message| message.options_mut().epoch = Some(epoch));
-        self
-    }
-
-    /// Keeps the payloads out of every log record, as [`Send::secret`] does for each.
-    pub fn secret(mut self) -> SendBatch {
-        self.messages.iter_mut().for_each(|message| message.options_mut().is_secret = true);
-        self
+/// A text message.
+impl From<&str> for Send {
+    fn from(text: &str) -> Send {
+        Send::text(text)
     }
 }
 
-/// The part of a batch that was refused. All messages before it were accepted.
-#[derive(Clone, Display, Error, PartialEq, Eq)]
-#[display("{error}, {} more behind it", rest.len())]
-pub struct Unsent {
-    /// The refusal of the first refused message, with that message.
-    #[error(not(source))]
-    pub error: SendError,
-    /// The messages after it, none of which was tried.
-    pub rest: Vec<Payload>,
-}
-
-impl fmt::Debug for Unsent {
-    /// Shows the lengths of the messages alone: a payload may be secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest: Vec<usize> = self.rest.iter().map(Payload::len).collect();
-        f.debug_struct("Unsent").field("error", &self.error).field("rest", &rest).finish()
+/// A text message, without a copy.
+impl From<String> for Send {
+    fn from(text: String) -> Send {
+        Send::text(text)
     }
 }
 
@@ -274,11 +260,17 @@ impl GiveBack for Send {
     }
 }
 
-impl GiveBack for SendBatch {
-    fn give_back(self) -> Option<Result<Accepted, Unsent>> {
-        let mut payloads = self.messages.into_iter().map(|message| message.payload);
-        let error = SendError::Closed(payloads.next()?);
-        Some(Err(Unsent { error, rest: payloads.collect() }))
+/// The error of a command that was not answered.
+pub(crate) trait Unanswered {
+    /// Creates the error.
+    fn unanswered() -> Self;
+}
+
+impl Unanswered for SendError {
+    /// Without the message, which is lost: see [`Handle::send`](super::Handle::send).
+    #[cold]
+    fn unanswered() -> SendError {
+        SendError::Closed(Payload::Binary(Bytes::new()))
     }
 }
 
@@ -314,17 +306,8 @@ impl fmt::Debug for SendError {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error as _;
-
     use super::*;
-
-    #[test]
-    fn what_is_unsent_names_the_refusal_once() {
-        let error = SendError::Full(Payload::from("x"));
-        let unsent = Unsent { error, rest: vec![Payload::from("y")] };
-        assert_eq!(unsent.to_string(), "the send buffer is full, 1 more behind it");
-        assert!(unsent.source().is_none());
-    }
+    use crate::command::{SendBatch, Unsent};
 
     #[test]
     fn no_debug_shows_a_payload() {

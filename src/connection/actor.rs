@@ -372,7 +372,7 @@ impl Drop for Connection {
             item.refuse();
         }
         for queued in self.send_queue.take().into_iter().flat_map(|queue| queue.queue) {
-            reply_to(queued.reply.take(), Err(SendError::Closed(queued.send.payload)));
+            queued.reply.refused(SendError::Closed(queued.send.payload), queued.rest);
         }
         let replies = mem::take(&mut self.close_replies);
         if !replies.is_empty() {

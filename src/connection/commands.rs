@@ -6,7 +6,11 @@ use std::task::Waker;
 use actix::dev::MessageResponse;
 use actix::{Context, Handler, Message};
 
-use crate::command::{self, Command, CommandQueue, Enqueue, GiveBack, QueuedCommand};
+use crate::command::status::{Outcome, Status, Watch};
+use crate::command::{
+    self, Accepted, Closed, Command, CommandQueue, Enqueue, GiveBack, QueuedCommand, SendError,
+    SentFrames, Unanswered, Unsent,
+};
 use crate::connection::actor::{AnyCommand, Connection, Item};
 use crate::connection::handle_queue::Shared;
 use crate::delivery::Registered;
@@ -24,38 +28,39 @@ pub trait Execute<C: Message> {
     fn execute(&mut self, command: C) -> Self::Answer;
 }
 
-/// One row for each command: its name, the function that pushes it into the queue of the handles, and the one
-/// that answers it if the actor has ended.
+/// One row for each command: its name; the answer and the error of a handle; how they are made of its
+/// `Message::Result`; the function that pushes it into the queue of the handles; and the one that answers it
+/// if the actor has ended.
 ///
 /// `command_table!(expand)` expands to `expand! { rows }`. A row with `<E>` stands for the commands for
 /// all kinds of event.
 macro_rules! command_table {
     ($expand:ident) => {
         $expand! {
-            Send           push_send  give_back,
-            SendBatch      push_boxed give_back,
-            Ping           push_boxed give_back,
-            Pong           push_boxed give_back,
-            Close          push_boxed no_answer,
-            Reconnect      push_boxed no_answer,
-            Pause          push_boxed no_answer,
-            Resume         push_boxed no_answer,
-            Fail           push_boxed no_answer,
-            Settled        push_boxed no_answer,
-            Hold           push_boxed no_answer,
-            Ledger         push_boxed no_answer,
-            Status         push_boxed no_answer,
-            Watch          push_boxed no_answer,
-            Subscribe<E>   push_boxed no_answer,
-            Unsubscribe<E> push_boxed no_answer,
+            Send           (Accepted, SendError) nested push_send  give_back,
+            SendBatch      (Accepted, Unsent)    nested push_boxed give_back,
+            Ping           (Accepted, SendError) nested push_boxed give_back,
+            Pong           (Accepted, SendError) nested push_boxed give_back,
+            Close          (Outcome, Closed)     plain  push_boxed no_answer,
+            Reconnect      ((), Closed)          nested push_boxed no_answer,
+            Pause          ((), Closed)          nested push_boxed no_answer,
+            Resume         ((), Closed)          nested push_boxed no_answer,
+            Fail           (bool, Closed)        plain  push_boxed no_answer,
+            Settled        (bool, Closed)        plain  push_boxed no_answer,
+            Hold           ((), Closed)          plain  push_boxed no_answer,
+            Ledger         (SentFrames, Closed)  plain  push_boxed no_answer,
+            Status         (Status, Closed)      plain  push_boxed no_answer,
+            Watch          (Watch, Closed)       plain  push_boxed no_answer,
+            Subscribe<E>   ((), Closed)          nested push_boxed no_answer,
+            Unsubscribe<E> (bool, Closed)        plain  push_boxed no_answer,
         }
     };
 }
 
 /// Expands to an `impl Handler` for each command, which executes what was sent through handles first,
-/// and to the `impl Enqueue` that lets a `Handle` send the command.
+/// and to the `impl Command` and `impl Enqueue` that let a `Handle` send the command.
 macro_rules! implement {
-    ($($Command:ident $(<$E:ident>)? $push:ident $refuse:ident,)+) => {$(
+    ($($Command:ident $(<$E:ident>)? ($Output:ty, $Error:ty) $shape:ident $push:ident $refuse:ident,)+) => {$(
         impl $(<$E: Registered>)? Handler<command::$Command $(<$E>)?> for Connection {
             type Result = <Connection as Execute<command::$Command $(<$E>)?>>::Answer;
 
@@ -66,6 +71,16 @@ macro_rules! implement {
             ) -> Self::Result {
                 self.catch_up(ctx);
                 self.execute(command)
+            }
+        }
+
+        impl $(<$E: Registered>)? Command for command::$Command $(<$E>)? {
+            type Output = $Output;
+            type Error = $Error;
+
+            #[inline]
+            fn answered(answer: Option<Self::Result>) -> Result<$Output, $Error> {
+                $shape(answer)
             }
         }
 
@@ -105,7 +120,18 @@ fn give_back<C: GiveBack>(command: C) -> Option<C::Result> {
     command.give_back()
 }
 
-/// Does not answer: the caller gets `MailboxError::Closed`.
+/// Returns an answer that is a result itself, or the error for none.
+#[inline]
+fn nested<T, E: Unanswered>(answer: Option<Result<T, E>>) -> Result<T, E> {
+    answer.unwrap_or_else(|| Err(E::unanswered()))
+}
+
+/// Returns an answer that is no result itself, or the error for none.
+fn plain<T, E: Unanswered>(answer: Option<T>) -> Result<T, E> {
+    answer.ok_or_else(E::unanswered)
+}
+
+/// Does not answer: the caller gets `Closed`.
 fn no_answer<C: Message>(_: C) -> Option<C::Result> {
     None
 }
@@ -203,11 +229,10 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use actix::{Message, Recipient};
+    use actix::Recipient;
 
     use super::*;
-    use crate::command::status::{Outcome, OutcomeKind, Phase, Status, Watch};
-    use crate::command::{Accepted, Closed, Command, SendError, SentFrames, Unsent};
+    use crate::command::status::{OutcomeKind, Phase};
     use crate::event;
     use crate::testing::{Probe, Script, Server};
 
@@ -218,7 +243,7 @@ mod tests {
     /// not compile if a row of the table has no case.
     trait Case: Command {
         fn new(probe: &Probe) -> Self;
-        fn is_executed(answer: &Self::Result) -> bool;
+        fn is_executed(answer: &Self::Output) -> bool;
     }
 
     macro_rules! case {
@@ -229,39 +254,39 @@ mod tests {
                     new(probe.recipient())
                 }
 
-                fn is_executed(answer: &Self::Result) -> bool {
-                    let is_executed: fn(&<Self as Message>::Result) -> bool = $is_executed;
+                fn is_executed(answer: &Self::Output) -> bool {
+                    let is_executed: fn(&<Self as Command>::Output) -> bool = $is_executed;
                     is_executed(answer)
                 }
             }
         };
     }
 
-    fn in_epoch_1<T>(answer: &Result<Accepted, T>) -> bool {
-        matches!(answer, Ok(accepted) if accepted.epoch == 1)
+    fn in_epoch_1(accepted: &Accepted) -> bool {
+        accepted.epoch == 1
     }
 
-    case!(command::Send, |_| command::Send::text("sent"), in_epoch_1::<SendError>);
+    case!(command::Send, |_| command::Send::text("sent"), in_epoch_1);
     case!(
         command::SendBatch,
         |_| command::SendBatch::new([command::Send::text("sent")]),
-        in_epoch_1::<Unsent>
+        in_epoch_1
     );
-    case!(command::Ping, |_| command::Ping::default(), in_epoch_1::<SendError>);
-    case!(command::Pong, |_| command::Pong::default(), in_epoch_1::<SendError>);
+    case!(command::Ping, |_| command::Ping::default(), in_epoch_1);
+    case!(command::Pong, |_| command::Pong::default(), in_epoch_1);
     case!(command::Close, |_| command::Close::normal(), |outcome: &Outcome| outcome.kind
         == OutcomeKind::Closed
         && outcome.epochs == 1);
-    case!(command::Reconnect, |_| command::Reconnect, Result::<(), Closed>::is_ok);
-    case!(command::Pause, |_| command::Pause, Result::<(), Closed>::is_ok);
-    case!(command::Resume, |_| command::Resume, Result::<(), Closed>::is_ok);
+    case!(command::Reconnect, |_| command::Reconnect, |()| true);
+    case!(command::Pause, |_| command::Pause, |()| true);
+    case!(command::Resume, |_| command::Resume, |()| true);
     case!(command::Fail, |_| command::Fail::new(1, "stale"), |was_open: &bool| *was_open);
     case!(command::Settled, |_| command::Settled { epoch: 1 }, |is_open: &bool| *is_open);
     case!(command::Hold, |_| command::Hold(true), |()| true);
     case!(command::Ledger, |_| command::Ledger, |sent: &SentFrames| sent.epoch == 1);
     case!(command::Status, |_| command::Status, |status: &Status| status.phase == Phase::Open);
     case!(command::Watch, |_| command::Watch, |watch: &Watch| watch.epoch() == 1);
-    case!(command::Subscribe<E>, command::Subscribe, Result::<(), Closed>::is_ok);
+    case!(command::Subscribe<E>, command::Subscribe, |()| true);
     case!(command::Unsubscribe<E>, command::Unsubscribe, |was_one: &bool| *was_one);
 
     async fn send_both_ways<C: Case>()
@@ -278,7 +303,7 @@ mod tests {
             let command = C::new(&probe);
             let answer = match by_handle {
                 true => handle.send(command).await,
-                false => connection.send(command).await,
+                false => C::answered(connection.send(command).await.ok()),
             };
             let is_executed = answer.as_ref().is_ok_and(C::is_executed);
             assert!(is_executed, "{} by a handle: {by_handle}", std::any::type_name::<C>());
@@ -286,7 +311,7 @@ mod tests {
     }
 
     macro_rules! send_all {
-        ($($Command:ident $(<$E:ident>)? $push:ident $refuse:ident,)+) => {
+        ($($Command:ident $(<$E:ident>)? ($($_:ty),+) $shape:ident $push:ident $refuse:ident,)+) => {
             $(send_both_ways::<command::$Command $(<$E>)?>().await;)+
         };
     }

@@ -38,23 +38,10 @@ impl Execute<command::Send> for Connection {
 }
 
 impl Execute<command::SendBatch> for Connection {
-    type Answer = Result<Accepted, Unsent>;
+    type Answer = Reply<Result<Accepted, Unsent>>;
 
     fn execute(&mut self, batch: command::SendBatch) -> Self::Answer {
-        let mut accepted = Accepted::new(self.supervision.epoch());
-        let mut messages = batch.messages.into_iter();
-        while let Some(message) = messages.next() {
-            let answer = self.send(message);
-            self.count_answer(&answer);
-            match answer {
-                Ok(sent) => accepted = sent,
-                Err(error) => {
-                    let rest = messages.map(|message| message.payload).collect();
-                    return Err(Unsent { error, rest });
-                }
-            }
-        }
-        Ok(accepted)
+        self.send_batch(batch)
     }
 }
 

@@ -1,15 +1,16 @@
 //! Sending messages: into the send buffer, or into the queue of those that wait for room there.
 
 use std::task::Context as TaskContext;
+use std::time::Duration;
 
 use actix::Context;
 use actix::dev::MessageResponse;
 
 use crate::command::status::Gauge;
-use crate::command::{self, Accepted, QueuedCommand, Refusal, SendError};
+use crate::command::{self, Accepted, QueuedCommand, Refusal, SendError, Unsent};
 use crate::connection::actor::{Activity, Connection};
 use crate::connection::reply::{Reply, reply_to};
-use crate::connection::send_queue::SendQueue;
+use crate::connection::send_queue::{Rest, SendQueue};
 
 type Answer = Result<Accepted, SendError>;
 
@@ -61,16 +62,52 @@ impl Connection {
         }
     }
 
+    /// Puts the messages of a batch into the send buffer, up to the first one that is refused. From that
+    /// one on they wait in the queue, or are given back.
+    pub(super) fn send_batch(
+        &mut self,
+        command::SendBatch { messages, wait }: command::SendBatch,
+    ) -> Reply<Result<Accepted, Unsent>> {
+        let mut accepted = Accepted::new(self.supervision.epoch());
+        let mut messages = messages.into_iter();
+        while let Some(mut send) = messages.next() {
+            match self.try_send(&mut send) {
+                Ok(sent) => {
+                    self.watch.add(Gauge::MessagesOut, 1);
+                    accepted = sent;
+                }
+                Err(refusal) => return self.queue_batch(send, messages, wait, refusal),
+            }
+        }
+        Reply::Now(Ok(accepted))
+    }
+
+    /// Queues the rest of a batch if it may wait, or gives it back.
+    #[cold]
+    fn queue_batch(
+        &mut self,
+        mut send: command::Send,
+        rest: Rest,
+        wait: Option<Duration>,
+        refusal: Refusal,
+    ) -> Reply<Result<Accepted, Unsent>> {
+        let room = self.send_queue.as_ref().is_none_or(|queue| queue.has_room());
+        match (wait, refusal(send.payload)) {
+            (Some(wait), SendError::Full(payload)) if room => {
+                send.payload = payload;
+                Reply::Later(self.send_queue.get_or_insert_default().push_batch(send, rest, wait))
+            }
+            (_, error) => {
+                self.count_refused(&error);
+                Reply::Now(Err(Unsent::new(error, rest)))
+            }
+        }
+    }
+
     /// Puts a message into the send buffer, unless others wait for room there.
     ///
     /// # Errors
-    /// With the message, when it is refused.
-    pub(super) fn send(&mut self, mut send: command::Send) -> Answer {
-        self.try_send(&mut send).map_err(|refusal| refusal(send.payload))
-    }
-
-    /// Does what [`send`](Self::send) does with a borrowed message, which stays with the caller if it is
-    /// refused.
+    /// How it is refused. It then stays with the caller.
     #[inline]
     fn try_send(&mut self, send: &mut command::Send) -> Result<Accepted, Refusal> {
         match &mut self.activity {
@@ -86,14 +123,6 @@ impl Connection {
     #[cold]
     pub(super) fn refusal(&self) -> Refusal {
         if self.supervision.outcome().is_some() { SendError::Closed } else { SendError::NotOpen }
-    }
-
-    /// Counts a message that was sent or refused; the caller may have queued for no reply.
-    pub(super) fn count_answer(&mut self, answer: &Answer) {
-        match answer {
-            Ok(_) => self.watch.add(Gauge::MessagesOut, 1),
-            Err(err) => self.count_refused(err),
-        }
     }
 
     /// Sends queued messages that there is room for now, and gives back those whose deadline passed or
@@ -112,8 +141,16 @@ impl Connection {
     fn drain_send_queue(&mut self, mut queue: Box<SendQueue>, cx: &mut TaskContext<'_>) {
         let mut taken = false;
         while let Some(mut queued) = queue.queue.pop_front() {
-            let answer = match self.try_send(&mut queued.send) {
-                Ok(accepted) => Ok(accepted),
+            match self.try_send(&mut queued.send) {
+                Ok(accepted) => {
+                    taken = true;
+                    self.watch.add(Gauge::MessagesOut, 1);
+                    if queued.advance() {
+                        queue.queue.push_front(queued);
+                    } else {
+                        queued.reply.accepted(accepted);
+                    }
+                }
                 // Only a full buffer is waited for: a closing or lost socket gives all of them back.
                 Err(refusal) => match refusal(queued.send.payload) {
                     SendError::Full(payload) => {
@@ -121,12 +158,12 @@ impl Connection {
                         queue.queue.push_front(queued);
                         break;
                     }
-                    err => Err(err),
+                    err => {
+                        self.count_refused(&err);
+                        queued.reply.refused(err, queued.rest);
+                    }
                 },
-            };
-            taken |= answer.is_ok();
-            self.count_answer(&answer);
-            reply_to(queued.reply.take(), answer);
+            }
         }
         if taken {
             // The socket was flushed earlier in this poll: the next one writes what was encoded here.
@@ -138,9 +175,9 @@ impl Connection {
             cx.waker().wake_by_ref();
         }
         for queued in late {
-            let answer = Err(SendError::Full(queued.send.payload));
-            self.count_answer(&answer);
-            reply_to(queued.reply.take(), answer);
+            let err = SendError::Full(queued.send.payload);
+            self.count_refused(&err);
+            queued.reply.refused(err, queued.rest);
         }
         if !queue.queue.is_empty() {
             self.send_queue = Some(queue);

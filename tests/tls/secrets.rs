@@ -487,9 +487,9 @@ async fn connecting_proxy() -> SocketAddr {
 const NEAR_SECRETS: [&str; 40] = [
     "command::handle::Handle",
     "command::send::Send",
-    "command::send::SendBatch",
+    "command::batch::SendBatch",
     "command::send::SendError",
-    "command::send::Unsent",
+    "command::batch::Unsent",
     "command::status::Handshake",
     "command::status::Outcome",
     "command::status::Status",

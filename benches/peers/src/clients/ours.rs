@@ -244,7 +244,7 @@ async fn outbound(client: &str, dial: &Dial, count: u64, size: usize) -> Result<
             let chunk = CHUNK.min((count - outgoing.sum.count) as usize);
             let mut sends = (0..chunk).map(|_| command::Send::binary(outgoing.next()));
             if batched {
-                handle.send(command::SendBatch::new(sends)).await??;
+                handle.send(command::SendBatch::new(sends)).await?;
             } else {
                 // One of them is waited for: there is no bound for those that are not.
                 let last = sends.next();
@@ -252,7 +252,7 @@ async fn outbound(client: &str, dial: &Dial, count: u64, size: usize) -> Result<
                     handle.do_send(send);
                 });
                 if let Some(last) = last {
-                    handle.send(last).await??;
+                    handle.send(last).await?;
                 }
             }
             written(&watch).await;
