@@ -228,7 +228,7 @@ pub(crate) fn send(payload: Payload, messages: usize) -> Work {
             connection.do_send(command::Send::from(payload.clone()));
         }
         let last = connection.send(command::Send::from(payload.clone())).await;
-        last.expect("there is room");
+        last.expect("the connection lives").expect("there is room");
     })
 }
 

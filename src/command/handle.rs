@@ -36,6 +36,9 @@ pub trait Command: Message<Result: Send> + Send + Enqueue + 'static {
 
     /// Makes one result of the answer through the mailbox or the queue; `None` if none came, for the
     /// actor has ended.
+    ///
+    /// # Errors
+    /// `Error` of the command, if it was refused or no answer came.
     fn answered(answer: Option<Self::Result>) -> Result<Self::Output, Self::Error>;
 }
 

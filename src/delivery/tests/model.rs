@@ -12,9 +12,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::command::status::SourceId;
-use crate::delivery::kinds::{Event, KindSet};
+
 use crate::delivery::{Delivery, Handlers, Run};
-use crate::event;
+use crate::event::{self, KindSet, Numbered};
 use crate::options::Overflow;
 use crate::proto::codec::MessageKind;
 use crate::proto::frame::Opcode;

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Stuck, all, drained, run};
 use crate::command::status::SourceId;
-use crate::delivery::{Delivery, Ended, Event, Handlers, Run};
+use crate::delivery::{Delivery, Ended, Handlers, Registered, Run};
 use crate::event;
 use crate::options::Overflow;
 use crate::proto::frame::Opcode;
@@ -24,7 +24,7 @@ fn of(handlers: Handlers) -> Delivery {
 /// A recipient of one kind of event, and the number of events that it got.
 fn counting<M>() -> (Recipient<M>, mpsc::UnboundedReceiver<Vec<u8>>)
 where
-    M: Event + actix::Message<Result = ()>,
+    M: Registered + actix::Message<Result = ()>,
 {
     let (told, seen) = mpsc::unbounded_channel();
     (event::call(move |_: M| told.send(vec![0]).unwrap()), seen)
@@ -95,7 +95,7 @@ async fn recipients_whose_actors_have_ended_are_reported_once_and_counted() {
 
 #[actix::test]
 async fn a_run_is_queued_if_one_kind_of_recipient_wants_it_and_not_if_none_does() {
-    async fn with<M: Event + actix::Message<Result = ()>>(expected: usize) {
+    async fn with<M: Registered + actix::Message<Result = ()>>(expected: usize) {
         let (mut handlers, (recipient, mut seen)) = (Handlers::default(), counting::<M>());
         handlers.add(recipient);
         let mut delivery = of(handlers);
