@@ -211,3 +211,160 @@ pub(super) fn deliver_run_unbounded(
         run.messages.advance();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId, Timings};
+    use crate::command::{self, CommandQueue, Handle, QueuedCommand};
+    use crate::error::Refusal;
+    use crate::headers::Headers;
+    use crate::proto::close::CloseCode;
+    use crate::proto::frame::Opcode;
+    use crate::proto::message::{ControlPayload, Fragment};
+    use crate::proto::session::{By, PeerClose};
+
+    /// The queue of a connection that has ended.
+    struct Ended;
+
+    impl CommandQueue for Ended {
+        fn send(&self, _: QueuedCommand<command::Send>) -> bool {
+            false
+        }
+
+        fn is_open(&self) -> bool {
+            false
+        }
+    }
+
+    fn headers(lines: &[(&str, &'static str)]) -> Headers {
+        lines
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Bytes::from_static(value.as_bytes())))
+            .collect()
+    }
+
+    fn open(lines: &[(&str, &'static str)]) -> event::Open {
+        let handshake = Handshake {
+            status: 101,
+            headers: headers(lines),
+            subprotocol: None,
+            extensions: None,
+            peer: None,
+            tls: None,
+            timings: Timings::default(),
+        };
+        let connection = Handle::new(Arc::new(Ended));
+        let (source, handshake) = (SourceId::next(), Arc::new(handshake));
+        event::Open {
+            source,
+            epoch: 1,
+            name: None,
+            connection,
+            handshake,
+            attempts: 1,
+            outage: None,
+        }
+    }
+
+    fn close(reason: &'static str, peer: Option<&'static str>) -> event::Close {
+        let peer = peer
+            .map(|reason| Box::new(PeerClose { code: CloseCode::NORMAL, reason: reason.into() }));
+        event::Close {
+            source: SourceId::next(),
+            epoch: 1,
+            name: None,
+            attempt: 1,
+            code: CloseCode::NORMAL,
+            reason: reason.into(),
+            clean: true,
+            by: By::Local,
+            unsent_messages: 0,
+            unsent_bytes: 0,
+            peer,
+            lasted: Duration::ZERO,
+            next: event::Next::Stop,
+        }
+    }
+
+    fn failed(error: Error) -> event::Error {
+        let source = SourceId::next();
+        event::Error { source, epoch: 0, name: None, error, attempt: 1, next: event::Next::Stop }
+    }
+
+    fn refused(body: &'static str) -> event::Error {
+        let (reason, headers) = (String::new(), Headers::default());
+        let body = Bytes::from_static(body.as_bytes());
+        failed(Error::Refused(
+            Refusal { status: 503, reason, authorized: false, headers, body }.into(),
+        ))
+    }
+
+    /// A block is counted with 16 bytes of the allocator, an empty one with nothing.
+    #[test]
+    fn an_event_costs_its_entry_and_what_it_alone_keeps() {
+        fn costs(event: impl Queued, held: usize) {
+            assert_eq!(event.into_entry().cost(), EVENT_COST + held);
+        }
+        let source = SourceId::next();
+        let ping = |len| event::Ping {
+            source,
+            epoch: 1,
+            payload: ControlPayload::new(vec![7; len]).unwrap(),
+        };
+        let pong = |len| event::Pong {
+            source,
+            epoch: 1,
+            payload: ControlPayload::new(vec![7; len]).unwrap(),
+            round_trip: None,
+        };
+        let fragment = |len| event::Continuation {
+            source,
+            epoch: 1,
+            fragment: Fragment {
+                opcode: Opcode::Text,
+                index: 0,
+                bytes: vec![7; len].into(),
+                fin: true,
+            },
+            received: Instant::now(),
+        };
+        costs(ping(0), 0);
+        costs(ping(10), 26);
+        costs(pong(0), 0);
+        costs(pong(10), 26);
+        costs(fragment(0), 0);
+        costs(fragment(100), 116);
+        costs(failed(Error::Overflow), 0);
+        costs(refused(""), 0);
+        costs(refused("busy"), 20);
+        costs(close("", None), 0);
+        costs(close("bye", None), 19);
+        costs(close("", Some("see you")), 23);
+        costs(close("bye", Some("see you")), 42);
+        let lines: &[(&str, &'static str)] = &[("server", "x"), ("date", "today")];
+        costs(open(&[]), size_of::<Handshake>());
+        costs(open(lines), size_of::<Handshake>() + 16);
+        // The `Open` behind it keeps the same.
+        costs(event::Reconnect(open(lines)), 0);
+        costs(event::State { source, epoch: 1, phase: Phase::Open, since: Instant::now() }, 0);
+        let outcome = Outcome {
+            kind: OutcomeKind::Closed,
+            error: None,
+            close: None,
+            by: By::Nobody,
+            clean: false,
+            unsent_messages: 0,
+            unsent_bytes: 0,
+            peer: None,
+            epochs: 0,
+            attempts: 0,
+        };
+        costs(event::Stopped { source, epoch: 0, outcome }, 0);
+    }
+}

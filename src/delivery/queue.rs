@@ -275,6 +275,15 @@ mod tests {
     }
 
     #[test]
+    fn behind_another_event_the_first_run_is_not_the_head_and_loses_its_first_message() {
+        let mut queue = Queue::default();
+        queue.push(state());
+        queue.push_run(run(0, 4, 100));
+        queue.shed(queue.cost - 1, 1, true);
+        assert_eq!((numbers(&queue), queue.dropped()), (vec![1, 2, 3], 1));
+    }
+
+    #[test]
     fn a_run_that_has_come_just_now_loses_what_has_no_room_and_an_older_one_an_eighth() {
         for oldest in [true, false] {
             let mut fresh = Queue::default();
@@ -330,7 +339,7 @@ mod tests {
     #[test]
     fn a_long_list_is_freed_when_it_is_empty_and_every_list_behind_an_event() {
         let mut queue = Queue::default();
-        for (count, is_kept) in [(4, true), (4_000, false)] {
+        for (count, is_kept) in [(4, true), (MAX_FREE_PLACES as u32, true), (4_000, false)] {
             (0..count).for_each(|number| queue.push_run(run(number, 1, 4)));
             (0..count).for_each(|_| queue.pop_run());
             assert_eq!(queue.runs.capacity() > 0, is_kept, "{count}");

@@ -104,3 +104,31 @@ impl Run {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::codec::MessageKind;
+
+    #[test]
+    fn a_message_costs_its_bytes_and_16_and_a_run_three_blocks_more() {
+        assert_eq!((cost(0), cost(10)), (16, 26));
+        assert_eq!(RUN_COST, cost::of_entry::<Run>() + 32);
+    }
+
+    #[test]
+    fn data_has_the_opcode_of_the_first_message_and_is_a_whole_one() {
+        for (kind, opcode) in
+            [(MessageKind::Text, Opcode::Text), (MessageKind::Binary, Opcode::Binary)]
+        {
+            let mut messages = Messages::default();
+            messages.push(kind, 0..1);
+            messages.push(MessageKind::Binary, 1..2);
+            messages.seal(vec![b'a'; 2].into(), 0, 2);
+            let run =
+                Run { source: SourceId::next(), epoch: 1, received: Instant::now(), messages };
+            let data = run.data(run.messages.payload(0).unwrap());
+            assert_eq!((data.opcode, data.fin, data.payload.as_bytes()), (opcode, true, &b"a"[..]));
+        }
+    }
+}

@@ -4,15 +4,17 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
 
-use actix::{Actor, Recipient};
+use actix::{Actor, AsyncContext, Handler, Recipient};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Stuck, all, drained, run};
 use crate::command::status::SourceId;
 use crate::delivery::{Delivery, Ended, Handlers, Registered, Run};
+use crate::error::Error;
 use crate::event;
 use crate::options::Overflow;
+use crate::proto::codec::MessageKind;
 use crate::proto::frame::Opcode;
 use crate::proto::message::{ControlPayload, Fragment};
 use crate::proto::messages::Messages;
@@ -169,4 +171,107 @@ async fn at_the_end_an_event_goes_past_the_bound_of_the_mailbox_and_is_not_taken
     assert!(delivery.is_empty());
     go.send(()).unwrap();
     assert_eq!(all(&mut seen).await, (0..6).collect::<Vec<u8>>());
+}
+
+/// An actor for the four events of `ConnectionBuilder::handler`, with a small mailbox.
+struct Four {
+    seen: mpsc::UnboundedSender<&'static str>,
+}
+
+impl Actor for Four {
+    type Context = actix::Context<Four>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(1);
+    }
+}
+
+macro_rules! notes {
+    ($($Event:ident)+) => {
+        $(impl Handler<event::$Event> for Four {
+            type Result = ();
+
+            fn handle(&mut self, _: event::$Event, _: &mut Self::Context) {
+                self.seen.send(stringify!($Event)).unwrap();
+            }
+        })+
+    };
+}
+
+notes!(Open Message Error Close);
+
+fn failure() -> event::Error {
+    let (source, error, next) = (SourceId::next(), Error::Overflow, event::Next::Stop);
+    event::Error { source, epoch: 0, name: None, error, attempt: 1, next }
+}
+
+#[actix::test]
+async fn an_address_gets_each_of_its_kinds_until_it_unsubscribes_from_it() {
+    for at_the_end in [true, false] {
+        let (told, mut seen) = mpsc::unbounded_channel();
+        let (four, mut handlers) = (Four { seen: told.clone() }.start(), Handlers::default());
+        handlers.add_addr(four.clone());
+        // Keeps messages wanted when the address has unsubscribed from them.
+        let (other, mut others) = counting::<event::Message>();
+        handlers.add(other);
+        let mut delivery = of(handlers);
+        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            delivery.push(failure());
+            delivery.push_run(run(1));
+        }
+        if at_the_end {
+            delivery.flush()
+        } else {
+            drained(&mut delivery).await
+        }
+        assert_eq!(all(&mut others).await.len(), 6);
+        let mut got = Vec::new();
+        while let Ok(one) = seen.try_recv() {
+            got.push(one);
+        }
+        assert_eq!(got, ["Error", "Message", "Message"].repeat(3), "at the end: {at_the_end}");
+        let another = Four { seen: told }.start();
+        assert!(!delivery.unsubscribe::<event::Message>(&another.recipient()));
+        assert!(delivery.unsubscribe::<event::Message>(&four.clone().recipient()));
+        assert!(!delivery.unsubscribe::<event::Message>(&four.clone().recipient()), "only once");
+        delivery.push_run(run(2));
+        delivery.push(failure());
+        if at_the_end {
+            delivery.flush()
+        } else {
+            drained(&mut delivery).await
+        }
+        assert_eq!(all(&mut others).await.len(), 2);
+        assert_eq!((seen.try_recv(), seen.try_recv().is_err()), (Ok("Error"), true));
+    }
+}
+
+#[actix::test]
+async fn a_run_is_no_longer_counted_while_its_last_message_is_in_a_full_mailbox() {
+    let mut reached = false;
+    for count in 1..8 {
+        let (go, wait) = oneshot::channel();
+        let (told, mut seen) = mpsc::unbounded_channel();
+        let mut handlers = Handlers::default();
+        let (quick, mut others) = counting::<event::Message>();
+        handlers.add(quick);
+        handlers.add::<event::Message>(Stuck { go: Some(wait), told }.start().recipient());
+        let mut delivery = of(handlers);
+        tokio::task::yield_now().await;
+        let mut messages = Messages::default();
+        (0..count).for_each(|at| messages.push(MessageKind::Binary, at..at + 1));
+        messages.seal(vec![7; count].into(), 0, count);
+        delivery.push_run(Run { messages, ..run(0) });
+        poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
+        if delivery.blocked_since().is_some() && delivery.events() == 0 {
+            reached = true;
+            assert_eq!((delivery.cost(), delivery.queue.is_empty()), (0, true), "{count}");
+            assert!(!delivery.is_empty());
+        }
+        go.send(()).unwrap();
+        drained(&mut delivery).await;
+        assert_eq!((all(&mut seen).await.len(), all(&mut others).await.len()), (count, count));
+    }
+    assert!(reached);
 }
