@@ -129,18 +129,19 @@ impl Queue {
     /// part of it has room, the rest is copied into a buffer of its own. So that this is not done again
     /// for each message, an eighth of it is dropped at least, unless it has come just now.
     pub(super) fn shed(&mut self, room: usize, kept: usize, oldest: bool) {
-        // How many runs at the front stay whatever they cost.
-        let held = usize::from(kept > 0 && self.is_run_first());
-        if oldest && held > 0 {
+        let has_begun = kept > 0 && self.is_run_first();
+        if oldest && has_begun {
             self.shed_run(0, kept, oldest, room);
         }
+        // How many runs at the front stay whatever they cost.
+        let held = usize::from(has_begun);
         while self.cost > room && self.runs.len() > held {
             let index = if oldest { held } else { self.runs.len() - 1 };
             if !self.shed_run(index, 0, oldest, room) {
                 return;
             }
         }
-        if !oldest && held > 0 {
+        if !oldest && has_begun {
             self.shed_run(0, kept, oldest, room);
         }
     }
@@ -302,8 +303,14 @@ mod tests {
 
     #[test]
     fn the_lengths_of_what_is_dropped_are_what_makes_room() {
-        for (oldest, lens) in [(true, [1000, 4, 4]), (false, [4, 4, 1000])] {
-            let (mut messages, mut end) = (Messages::with_capacity(3), 0);
+        for (oldest, kept, lens) in [
+            (true, 0, [1000, 4, 4, 4]),
+            (true, 1, [4, 1000, 4, 4]),
+            (true, 2, [4, 4, 1000, 4]),
+            (false, 0, [4, 4, 4, 1000]),
+            (false, 1, [4, 4, 4, 1000]),
+        ] {
+            let (mut messages, mut end) = (Messages::with_capacity(4), 0);
             for len in lens {
                 messages.push(MessageKind::Binary, end..end + len);
                 end += len;
@@ -311,8 +318,8 @@ mod tests {
             messages.seal(vec![7; end].into(), 0, end);
             let mut queue = Queue::default();
             queue.push_run(Run { messages, ..run(0, 1, 4) });
-            queue.shed(queue.cost - 500, 0, oldest);
-            assert_eq!((queue.dropped(), queue.events), (1, 2), "{oldest}");
+            queue.shed(queue.cost - 500, kept, oldest);
+            assert_eq!((queue.dropped(), queue.events), (1, 3), "{oldest}, {kept}");
         }
     }
 
