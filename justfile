@@ -102,6 +102,10 @@ fuzz SECONDS="30":
         cargo +nightly fuzz run "$target" -- -max_total_time={{ SECONDS }}; \
     done
 
+# Fails if no unit test notices a mutation of what the last commit touched, or of what differs from BASE; stops after four minutes; needs cargo-mutants
+mutants BASE="HEAD^":
+    .ci/mutants {{ BASE }}
+
 # Instructions for each message against benches/instructions/baseline.json; needs valgrind and gungraun-runner
 instructions *ARGS:
     cargo bench --locked -p instructions -- {{ ARGS }}
