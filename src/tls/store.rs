@@ -267,6 +267,8 @@ mod tests {
         assert!(second != third && third == get(&store, named).unwrap());
         let fourth = get(&store, &[(FILE, &file)]).unwrap();
         assert!(third != fourth);
+        // The same file under another variable, which error texts name.
+        assert!(fourth != get(&store, &[(BUNDLE, &file)]).unwrap());
         assert!(fourth != get(&store, &[(BUNDLE, &dir)]).unwrap());
     }
 
