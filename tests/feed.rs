@@ -82,43 +82,55 @@ impl Handler<event::Update<u64>> for Book {
 impl Handler<event::Gap> for Book {
     type Result = ();
     fn handle(&mut self, gap: event::Gap, _: &mut Context<Book>) {
-        let range = match gap.missing {
-            Missing::Range { from, to } => Some((from, to)),
-            _ => None,
-        };
-        self.0.add(Seen::Gap(gap.topic.map(|topic| topic.to_string()), range));
+        self.0.add(missing(gap));
     }
 }
 
 impl Handler<event::TopicState> for Book {
     type Result = ();
     fn handle(&mut self, state: event::TopicState, _: &mut Context<Book>) {
-        let is = match state.state {
-            TopicIs::Confirmed => "confirmed",
-            TopicIs::Refused(refusal) if refusal.for_good => "refused for good",
-            TopicIs::Refused(_) => "refused for now",
-            TopicIs::Silent { .. } => "silent",
-            TopicIs::Fresh => "fresh",
-            _ => "other",
-        };
-        self.0.add(Seen::Topic(state.topic.to_string(), is));
+        self.0.add(topic_state(state));
     }
 }
 
 impl Handler<event::LineState> for Book {
     type Result = ();
-    fn handle(&mut self, state: event::LineState, _: &mut Context<Book>) {
-        self.0.add(Seen::Line(match state.state {
-            LineIs::Waiting { .. } => "waiting",
-            LineIs::Dialling => "dialling",
-            LineIs::LoggingIn => "logging in",
-            LineIs::Subscribing { .. } => "subscribing",
-            LineIs::Active => "active",
-            LineIs::Silent { .. } => "silent",
-            LineIs::Draining => "draining",
-            LineIs::Down { .. } => "down",
-            _ => "other",
-        }));
+    fn handle(&mut self, line: event::LineState, _: &mut Context<Book>) {
+        self.0.add(Seen::Line(state_of(&line.state)));
+    }
+}
+
+fn missing(gap: event::Gap) -> Seen {
+    let range = match gap.missing {
+        Missing::Range { from, to } => Some((from, to)),
+        _ => None,
+    };
+    Seen::Gap(gap.topic.map(|topic| topic.to_string()), range)
+}
+
+fn topic_state(state: event::TopicState) -> Seen {
+    let is = match state.state {
+        TopicIs::Confirmed => "confirmed",
+        TopicIs::Refused(refusal) if refusal.for_good => "refused for good",
+        TopicIs::Refused(_) => "refused for now",
+        TopicIs::Silent { .. } => "silent",
+        TopicIs::Fresh => "fresh",
+        _ => "other",
+    };
+    Seen::Topic(state.topic.to_string(), is)
+}
+
+fn state_of(line: &LineIs) -> &'static str {
+    match line {
+        LineIs::Waiting { .. } => "waiting",
+        LineIs::Dialling => "dialling",
+        LineIs::LoggingIn => "logging in",
+        LineIs::Subscribing { .. } => "subscribing",
+        LineIs::Active => "active",
+        LineIs::Silent { .. } => "silent",
+        LineIs::Draining => "draining",
+        LineIs::Down { .. } => "down",
+        _ => "other",
     }
 }
 
@@ -229,6 +241,100 @@ fn a_replay_keeps_to_the_rate_of_the_venue() {
             venue.cut();
         }
         assert_eq!(venue.state().breaches, Vec::<String>::new());
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_request_that_finds_the_send_buffer_full_waits_for_room() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(300));
+        venue.state().deaf_until = Some(Instant::now() + 3 * SECOND);
+        venue.state().in_flight = 512;
+        let rules = Rules::default().topics_per_frame(10);
+        let begin = Instant::now();
+        let feed = feed(&venue, &log, false).rules(rules).topics(&names);
+        let venues = venue.clone();
+        let options = move |builder: actix_ws_client::ConnectionBuilder| {
+            let venue = venues.clone();
+            builder.send_buffer(200).transport_with(move |_, _| venue.accept())
+        };
+        let feed = feed.connection(options).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        assert!(begin.elapsed() < 4 * SECOND, "{:?}", begin.elapsed());
+        assert_eq!(venue.state().requests, 30, "each once");
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_request_that_no_send_buffer_holds_fails_the_session_and_says_what_mends_it() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(300));
+        let (causes, mut caused) = unbounded_channel();
+        let venues = venue.clone();
+        let options = move |builder: actix_ws_client::ConnectionBuilder| {
+            let venue = venues.clone();
+            builder.send_buffer(1000).transport_with(move |_, _| venue.accept())
+        };
+        let feed = feed(&venue, &log, false)
+            .topics(&names)
+            .connection(options)
+            .on::<event::LineState>(actix_ws_client::event::call(move |line: event::LineState| {
+                if let LineIs::Down { cause } = line.state {
+                    drop(causes.send(cause.map(|cause| cause.to_string())));
+                }
+            }))
+            .start()
+            .unwrap();
+        let cause = timeout(SECOND, caused.recv()).await.expect("the line is down");
+        let text = "a request of 1807 bytes is longer than the send buffer: set Rules::frame_bytes, or a \
+                    larger ConnectionBuilder::send_buffer";
+        assert_eq!(cause.flatten().as_deref(), Some(text));
+        drop(feed);
+    });
+}
+
+#[test]
+fn a_line_that_waits_for_a_budget_says_so() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+        let rules = Rules::default().topics_per_line(1);
+        let budget = Budget::dials(1, 30 * SECOND);
+        let (waits, mut waited) = unbounded_channel();
+        let begin = Instant::now();
+        let feed = feed(&venue, &log, false)
+            .budget(&budget)
+            .rules(rules)
+            .topics(&names)
+            .on::<event::LineState>(actix_ws_client::event::call(move |line: event::LineState| {
+                if let LineIs::Waiting { for_what } = line.state {
+                    let _ = waits.send((begin.elapsed(), for_what));
+                }
+            }))
+            .start()
+            .unwrap();
+        confirmed(&log, &names, 1).await;
+        let (after, for_what) = waited.try_recv().unwrap();
+        assert_eq!(for_what, event::WaitFor::Budget(actix_ws_client::budget::Limit::Dials));
+        assert!(after < SECOND, "{after:?}");
+        assert!(waited.try_recv().is_err(), "once");
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_line_has_no_dial_limit_of_its_own() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(1));
+        let feed = feed(&venue, &log, false).topics(&names).start().unwrap();
+        for life in 1..=40 {
+            confirmed(&log, &names, life).await;
+            let begin = Instant::now();
+            venue.cut();
+            log.until("a dial", |_| venue.state().dials.len() > life).await;
+            assert!(begin.elapsed() <= 2 * SECOND, "life {life}: {:?}", begin.elapsed());
+        }
         close(feed, &log).await;
     });
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use crate::budget::Limit;
 use crate::error::Error;
 use crate::feed::figures::Figures;
 use crate::feed::said::Refusal;
@@ -232,6 +233,8 @@ pub enum WaitFor {
     Delay(Duration),
     /// A [`Resume`](crate::feed::command::Resume).
     Resume,
+    /// A limit that the line shares with others: that of a [`Budget`](crate::Budget). Reported within 500 ms.
+    Budget(Limit),
 }
 
 /// Why a line is down.

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
@@ -15,12 +16,15 @@ use crate::error::{ConfigError, Error, Verdict};
 use crate::feed::dialect::{Attempt, Dial, DialMaker, Dialect, Failure};
 use crate::feed::event::{Cause, LineIs, WaitFor};
 use crate::feed::intake::{Intake, Reading};
+use crate::feed::pace;
 use crate::feed::rules::Rules;
 use crate::feed::said::Refusal;
+use crate::feed::sending::Sending;
 use crate::feed::session::{Failed, Progress, Session};
 use crate::feed::silence::{Action, Finding};
 use crate::feed::topic::LineId;
 use crate::feed::topics::Topics;
+use crate::feed::waiting::Waiting;
 use crate::proto::codec::Limits;
 use crate::{event, options};
 
@@ -47,6 +51,7 @@ pub(crate) struct Line<D: Dialect> {
     plan: Arc<LinePlan<D>>,
     made: Arc<Made<D>>,
     open: Option<Open<D>>,
+    waiting: Waiting,
     /// What was last reported.
     state: LineIs,
     /// Why the open socket is about to end.
@@ -63,6 +68,7 @@ struct Open<D> {
     session: Session,
     dialect: D,
     handle: Handle,
+    sending: Sending,
     has_warned: bool,
     last_data: Option<Instant>,
 }
@@ -101,7 +107,9 @@ pub(crate) fn builder(
         other => other.verdict(),
     };
     let limits = Limits { frame: MAX_MESSAGE, message: MAX_MESSAGE, ..Limits::default() };
-    let builder = Connection::builder(PLACEHOLDER).limits(limits).stable_after(STABLE_AFTER);
+    // A feed's dials are limited by its budgets, not line by line.
+    let builder =
+        Connection::builder(PLACEHOLDER).limits(limits).stable_after(STABLE_AFTER).dial_limit(None);
     budgets.iter().fold(customize(builder.retry_if(judge)), ConnectionBuilder::budget)
 }
 
@@ -117,6 +125,7 @@ impl<D: Dialect> Line<D> {
         let builder = with_maker(builder.name(format!("line {id}")), id, &plan, &made);
         let source = builder.source();
         let connection = register(builder).start()?;
+        let waiting = Waiting::new(&connection, now());
         Ok(Line {
             id,
             source,
@@ -125,6 +134,7 @@ impl<D: Dialect> Line<D> {
             plan,
             made,
             open: None,
+            waiting,
             state: LineIs::Down { cause: None },
             cause: None,
             is_paused: false,
@@ -151,6 +161,7 @@ impl<D: Dialect> Line<D> {
             session,
             dialect: dial.dialect,
             handle: open.connection.clone(),
+            sending: Sending::default(),
             has_warned: false,
             last_data: None,
         });
@@ -228,9 +239,13 @@ impl<D: Dialect> Line<D> {
     /// Notes a phase of the connection that no other event shows.
     pub(crate) fn handle_state(&mut self, state: &event::State, intake: &mut Intake<D::Item>) {
         match state.phase {
-            Phase::Connecting => self.report(LineIs::Dialling, intake),
+            Phase::Connecting => {
+                self.waiting.end();
+                self.report(LineIs::Dialling, intake);
+            }
             Phase::Closing => self.report(LineIs::Draining, intake),
             Phase::Paused if self.is_paused => {
+                self.waiting.end();
                 self.report(LineIs::Waiting { for_what: WaitFor::Resume }, intake);
             }
             _ => {}
@@ -243,8 +258,12 @@ impl<D: Dialect> Line<D> {
         now: Instant,
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
+        task: &mut Context<'_>,
     ) -> Option<Refusal> {
-        let failed = match self.poll_session(now, topics, intake) {
+        if let Some(limit) = self.waiting.poll(now, task) {
+            self.report(LineIs::Waiting { for_what: WaitFor::Budget(limit) }, intake);
+        }
+        let failed = match self.poll_session(now, topics, intake, task) {
             Ok(failed) => failed?,
             Err(panicked) => Failed::Login(panicked),
         };
@@ -257,21 +276,26 @@ impl<D: Dialect> Line<D> {
         now: Instant,
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
+        task: &mut Context<'_>,
     ) -> Result<Option<Failed>, Refusal> {
-        let Some(Open { session, dialect, handle, epoch, has_warned, .. }) = &mut self.open else {
-            return Ok(None);
-        };
+        let wait = self.plan.rules.answer_within;
+        let Some(open) = &mut self.open else { return Ok(None) };
+        let Open { session, dialect, handle, sending, epoch, has_warned, .. } = open;
         let (line, epoch) = (self.id, *epoch);
         let mut reading = Reading { intake, line, epoch, received: now, bytes: 0, has_warned };
         if reading.intake.take_line_ended_silence() {
             session.report_progress();
         }
         session.handle_timeout(now, topics, &mut reading);
-        let mut next = || guarded(|| session.poll_request(dialect, now, topics, &mut reading));
-        while let Some(request) = next()? {
+        loop {
+            if let Some(reason) = sending.poll(task) {
+                session.handle_unsent(reason);
+            }
+            session.handle_congestion(!sending.has_room());
+            let next = guarded(|| session.poll_request(dialect, now, topics, &mut reading))?;
+            let Some(request) = next else { break };
             // After a loss that is not delivered yet, the connection refuses it.
-            let send = command::Send::from(request.payload).on(epoch);
-            handle.do_send(if request.secret { send.secret() } else { send });
+            sending.send(request, epoch, wait, handle);
         }
         let failed = session.poll_failure();
         let progress = session.poll_progress(topics);
@@ -340,7 +364,8 @@ impl<D: Dialect> Line<D> {
 
     /// Returns when `poll` is to be called next.
     pub(crate) fn poll_timeout(&self, now: Instant, topics: &Topics) -> Option<Instant> {
-        self.open.as_ref().and_then(|open| open.session.poll_timeout(now, topics))
+        let session = self.open.as_ref().and_then(|open| open.session.poll_timeout(now, topics));
+        session.into_iter().chain(self.waiting.poll_timeout()).min()
     }
 
     /// Closes the connection until `resume`.
@@ -407,6 +432,7 @@ impl<D: Dialect> Line<D> {
 
     fn wait(&mut self, next: event::Next, intake: &mut Intake<D::Item>) {
         if let Some(after) = next.after() {
+            self.waiting.begin(pace::after(now(), after));
             self.report(LineIs::Waiting { for_what: WaitFor::Delay(after) }, intake);
         }
     }
@@ -518,7 +544,8 @@ mod tests {
         line.handle_open(&open, &topics, &mut intake, now());
         probe.next_where(|open: &event::Open| open.epoch == 2).await;
         // The line has not been notified of it: the login is that of the first session.
-        line.poll(now(), &mut topics, &mut intake);
+        let mut task = Context::from_waker(std::task::Waker::noop());
+        line.poll(now(), &mut topics, &mut intake, &mut task);
         line.connection.send(command::Send::text("end")).await.unwrap().unwrap();
         assert_eq!(server.next_message().await.as_text(), Some("end"));
     }

@@ -20,6 +20,7 @@ mod recipients;
 mod request;
 mod rules;
 mod said;
+mod sending;
 mod sequence;
 mod session;
 mod shard;
@@ -28,6 +29,7 @@ mod subscriptions;
 mod threads;
 mod topic;
 mod topics;
+mod waiting;
 
 pub mod command;
 pub mod event;

@@ -30,6 +30,8 @@ pub(crate) struct Session {
     is_over: bool,
     /// No deadline is judged while the shard holds.
     is_held: bool,
+    /// No frame is made while earlier ones wait for room in the send buffer.
+    is_congested: bool,
     /// No deadline is judged before this time.
     judge_from: Instant,
     /// No request is sent before this time, which the venue has asked for.
@@ -127,6 +129,7 @@ impl Session {
             failure: None,
             is_over: false,
             is_held: false,
+            is_congested: false,
             judge_from: now,
             paused_until: None,
             line_number: None,
@@ -254,6 +257,16 @@ impl Session {
         self.is_held = hold;
     }
 
+    /// Stops making frames while earlier ones wait for room in the send buffer, or continues.
+    pub(crate) fn handle_congestion(&mut self, is_congested: bool) {
+        self.is_congested = is_congested;
+    }
+
+    /// Ends the session: a frame cannot be sent.
+    pub(crate) fn handle_unsent(&mut self, reason: String) {
+        self.fail(Failed::NoAnswer(Refusal::for_now(reason)));
+    }
+
     /// Judges what is overdue.
     pub(crate) fn handle_timeout<T>(
         &mut self,
@@ -342,6 +355,9 @@ impl Session {
     /// Returns the kind of the frame that is due: first the login, then answers, then the heartbeat, then
     /// subscriptions.
     fn due(&self, now: Instant) -> Option<Frame> {
+        if self.is_congested {
+            return None;
+        }
         let is_paused = self.paused_until.is_some();
         let beats = self.heartbeat.as_ref().is_some_and(|heartbeat| heartbeat.next <= now);
         if self.stage == Stage::Opened && !is_paused {

@@ -202,7 +202,7 @@ impl<D: Dialect> Shard<D> {
                 while let Some(finding) = intake.poll_finding(line.id, line.epoch, topics) {
                     refusals.extend(line.handle_silence(finding, topics, intake));
                 }
-                refusals.extend(line.poll(now, topics, intake));
+                refusals.extend(line.poll(now, topics, intake, task));
             }
             refusals.into_iter().for_each(|refusal| self.refused(refusal));
             self.intake.outlet.poll(task);

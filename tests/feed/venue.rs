@@ -40,6 +40,10 @@ pub(crate) struct State {
     pub(crate) delay: Duration,
     /// A Ping is sent this often.
     pub(crate) ping_every: Option<Duration>,
+    /// Nothing is read until then.
+    pub(crate) deaf_until: Option<Instant>,
+    /// The bytes that are under way at most, in each direction; 0 is 64 KiB.
+    pub(crate) in_flight: usize,
     /// After this many requests of a connection it is cut, once for each entry.
     pub(crate) cuts: Vec<usize>,
 
@@ -76,7 +80,8 @@ impl Venue {
 
     /// Returns the client's end of a new connection.
     pub(crate) fn accept(&self) -> impl Future<Output = io::Result<DuplexStream>> + use<> {
-        let (client, server) = tokio::io::duplex(1 << 16);
+        let in_flight = self.state().in_flight;
+        let (client, server) = tokio::io::duplex(if in_flight == 0 { 1 << 16 } else { in_flight });
         self.state().dials.push(Instant::now());
         let id = self.state().dials.len();
         tokio::task::spawn_local(self.clone().serve(server, id));
@@ -133,6 +138,10 @@ impl Venue {
         let mut pings = tokio::time::interval(every.unwrap_or(Duration::from_secs(1 << 30)));
         pings.tick().await;
         loop {
+            let deaf_until = self.state().deaf_until;
+            if let Some(until) = deaf_until {
+                tokio::time::sleep_until(until).await;
+            }
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
