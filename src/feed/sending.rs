@@ -6,8 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use actix::MailboxError;
-
 use crate::command::{self, Accepted, Handle, SendError};
 use crate::feed::request::Request;
 
@@ -15,7 +13,7 @@ use crate::feed::request::Request;
 #[derive(Default)]
 pub(crate) struct Sending(VecDeque<Answer>);
 
-type Answer = Pin<Box<dyn Future<Output = Result<Result<Accepted, SendError>, MailboxError>>>>;
+type Answer = Pin<Box<dyn Future<Output = Result<Accepted, SendError>>>>;
 
 /// The number of requests that wait for room in the send buffer at most. At it no further one is made.
 const MAX_SENDING: usize = 16;
@@ -39,10 +37,10 @@ impl Sending {
             let Poll::Ready(answer) = oldest.as_mut().poll(task) else { return None };
             self.0.pop_front();
             match answer {
-                Ok(Err(SendError::Full(_))) => {
+                Err(SendError::Full(_)) => {
                     return Some("a request found no room in the send buffer".to_owned());
                 }
-                Ok(Err(SendError::TooLarge(payload))) => {
+                Err(SendError::TooLarge(payload)) => {
                     return Some(format!(
                         "a request of {} bytes is longer than the send buffer: set Rules::frame_bytes, \
                          or a larger ConnectionBuilder::send_buffer",

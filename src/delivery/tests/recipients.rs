@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Instant;
 
-use actix::{Actor, AsyncContext, Handler, Recipient};
+use actix::{Actor, Handler, Recipient};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
