@@ -275,3 +275,67 @@ async fn a_run_is_no_longer_counted_while_its_last_message_is_in_a_full_mailbox(
     }
     assert!(reached);
 }
+
+#[actix::test]
+async fn the_one_that_stays_gets_no_message_twice_when_the_one_behind_it_leaves() {
+    let (go, wait) = oneshot::channel();
+    let (told, _) = mpsc::unbounded_channel();
+    let stuck: Recipient<event::Message> = Stuck { go: Some(wait), told }.start().recipient();
+    let (quick, mut seen) = counting::<event::Message>();
+    let mut handlers = Handlers::default();
+    handlers.add(quick);
+    handlers.add(stuck.clone());
+    let mut delivery = of(handlers);
+    tokio::task::yield_now().await;
+    (0..3).for_each(|number| delivery.push_run(run(number)));
+    // A second one behind it, so that the message stays at the head.
+    let behind = counting::<event::Message>().0;
+    delivery.subscribe(behind.clone(), None);
+    (0..3).for_each(|number| delivery.push_run(run(number)));
+    for _ in 0..3 {
+        poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
+    }
+    assert!(delivery.blocked_since().is_some() && delivery.cursors[0] > 0);
+    assert!(delivery.unsubscribe(&behind) && delivery.unsubscribe(&stuck));
+    drained(&mut delivery).await;
+    assert_eq!(all(&mut seen).await.len(), 12);
+    drop(go);
+}
+
+#[actix::test]
+async fn a_batch_in_the_last_full_mailbox_is_no_longer_counted() {
+    let (go, wait) = oneshot::channel();
+    let (told, mut seen) = mpsc::unbounded_channel();
+    let mut handlers = Handlers::default();
+    handlers.add::<event::Batch>(Stuck { go: Some(wait), told }.start().recipient());
+    let mut delivery = of(handlers);
+    tokio::task::yield_now().await;
+    let mut pushed = 0;
+    while delivery.blocked_since().is_none() {
+        assert!(pushed < 100, "the mailbox is never full");
+        delivery.push_run(run(pushed));
+        pushed += 1;
+        poll_fn(|cx| Poll::Ready(delivery.poll(cx))).await;
+    }
+    assert_eq!((delivery.cost(), delivery.events()), (0, 0));
+    assert!(delivery.queue.is_empty() && !delivery.is_empty());
+    go.send(()).unwrap();
+    drained(&mut delivery).await;
+    assert_eq!(all(&mut seen).await.len(), 2 * usize::from(pushed));
+}
+
+#[actix::test]
+async fn a_poll_that_ends_in_the_middle_of_a_run_wakes_the_task() {
+    let (mut handlers, (recipient, mut seen)) = (Handlers::default(), counting::<event::Message>());
+    handlers.add(recipient);
+    let mut delivery = of(handlers);
+    (0..4).for_each(|number| delivery.push_run(run(number)));
+    let count = 40;
+    let mut messages = Messages::default();
+    (0..count).for_each(|at| messages.push(MessageKind::Binary, at..at + 1));
+    messages.seal(vec![7; count].into(), 0, count);
+    delivery.push_run(Run { messages, ..run(0) });
+    // Nothing else wakes it.
+    drained(&mut delivery).await;
+    assert_eq!(all(&mut seen).await.len(), 8 + count);
+}
