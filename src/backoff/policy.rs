@@ -667,6 +667,9 @@ mod tests {
         assert!(Reconnect::fixed(Duration::ZERO).is_never());
         assert!(Reconnect::never().is_never());
         assert!(!Reconnect::fixed(Duration::from_nanos(1)).is_never());
+        for delay in [Duration::ZERO, SECOND] {
+            assert_eq!(Reconnect::from(delay), Reconnect::fixed(delay));
+        }
         assert!(!Reconnect::default().is_never());
         assert!(!Reconnect::delays(|| []).is_never());
         assert_eq!(Reconnect::never().start_run().next(DelayKind::First, &mut rng()), None);
