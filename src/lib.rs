@@ -46,6 +46,7 @@
 //!   and what is different from `WebSocketApp`.
 //! - [`event`]: the messages that handlers receive. [`command`]: the messages that a connection
 //!   receives.
+//! - [`requests`]: questions and answers over a connection.
 //! - [`feed`]: many connections as one market-data feed.
 //! - [`Error::verdict`]: after which failures it connects again. [`backoff`]: when.
 //! - [`proto`]: the protocol as plain values, also usable without this client.
@@ -114,6 +115,8 @@ mod dial;
 #[cfg(feature = "client")]
 mod pinger;
 #[cfg(feature = "client")]
+pub mod requests;
+#[cfg(feature = "client")]
 mod supervision;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -149,6 +152,8 @@ pub use crate::proto::close::{CloseCode, CloseFrame};
 pub use crate::proto::codec::Limits;
 pub use crate::proto::compression::Compression;
 pub use crate::proto::message::{Payload, View};
+#[cfg(feature = "client")]
+pub use crate::requests::Requests;
 #[cfg(feature = "client")]
 pub use crate::socket::SocketOptions;
 #[cfg(feature = "client")]

@@ -18,6 +18,7 @@ use crate::command::{self, Closed, Handle, QueuedCommand, SendError};
 use crate::connection::handle_queue::{HandleQueue, Shared};
 use crate::connection::live::{Live, Opening};
 use crate::connection::reply::{ReplySlot, reply_to};
+use crate::connection::requests::Attached;
 use crate::connection::send_queue::SendQueue;
 use crate::connection::trace::{record, traced};
 use crate::connection::warnings::Warnings;
@@ -47,6 +48,8 @@ pub struct Connection {
     pub(super) watch: Watch,
     /// The queue of events to the handlers.
     pub(super) delivery: Delivery,
+    /// The questions that are asked over the connection, if the builder was given any.
+    pub(super) requests: Option<Box<Attached>>,
     /// Messages that wait for room in the send buffer; `None` while there is none.
     pub(super) send_queue: Option<Box<SendQueue>>,
     /// The host of the newest dial, if `url_with` or a redirect led to another than the plan's.
@@ -110,18 +113,24 @@ impl Connection {
         source: SourceId,
         watch: Watch,
         handlers: Handlers,
+        requests: Option<Box<Attached>>,
         run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Connection {
         let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
         let delivery = Delivery::new(handlers, overflow, room);
         let options = plan.options.clone();
+        let handle_queue = HandleQueue::new();
+        if let Some(requests) = &requests {
+            requests.attach(Handle::new(handle_queue.shared().clone()));
+        }
         Connection {
             plan,
             jar: None,
             source,
-            handle_queue: HandleQueue::new(),
+            handle_queue,
             watch,
             delivery,
+            requests,
             send_queue: None,
             other_host: None,
             supervision: Supervision::new(source, options, schedule, Instant::now()),
@@ -150,9 +159,13 @@ impl Connection {
                 }
                 Effect::Close(close) => {
                     self.log_close(&close);
+                    if let Some(requests) = &mut self.requests {
+                        requests.closed();
+                    }
                     self.delivery.push(close);
                 }
                 Effect::Stopped(stopped) => {
+                    self.requests = None;
                     reply_to(self.run_reply.take(), stopped.outcome.clone());
                     reply_to_all(mem::take(&mut self.close_replies), &stopped.outcome);
                     self.delivery.push(stopped);
@@ -250,6 +263,9 @@ impl Connection {
         let mut live = Live::new(epoch, opening, link, leftover, codec, options, shared);
         if self.keeps_ledger {
             live.keep_ledger();
+        }
+        if let Some(requests) = &self.requests {
+            live.take_answers_by(requests.opened(epoch));
         }
         self.watch.stamp(Gauge::Opened, now.into_std());
         self.activity = Activity::Live(Box::new(live));

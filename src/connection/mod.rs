@@ -15,6 +15,7 @@ mod permit;
 mod probed;
 mod pulse;
 mod reply;
+mod requests;
 mod send;
 mod send_queue;
 mod trace;

@@ -87,6 +87,9 @@ impl Connection {
         }
         while self.poll_activity(ctx, task).is_ready() {}
         self.poll_send_queue(task);
+        if let Some(requests) = &mut self.requests {
+            requests.poll_deadlines(task);
+        }
         if !yielded {
             self.delivery.poll(task);
         }

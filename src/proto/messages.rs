@@ -228,6 +228,16 @@ impl Messages {
         self.spans.drain(at..end);
     }
 
+    /// Removes the messages for which `keep` returns `false`, of those that are left. The memory that they hold
+    /// is still counted.
+    #[cold]
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(View<'_>) -> bool) {
+        let mut spans = std::mem::take(&mut self.spans);
+        spans.drain(..std::mem::take(&mut self.consumed));
+        spans.retain(|&span| keep(span.view(self.bytes_of(span))));
+        self.spans = spans;
+    }
+
     /// Copies the messages that are left into a buffer of their own, so that no more memory is held
     /// than they need.
     pub(crate) fn compact(&mut self) {

@@ -6,6 +6,7 @@ mod signals;
 
 use std::fmt;
 use std::future::{Future, pending, poll_fn};
+use std::hash::Hash;
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,6 +27,7 @@ use crate::budget::Budget;
 use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::actor::Connection;
+use crate::connection::requests::Attached;
 use crate::delivery::{Closures, Handlers};
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
@@ -35,6 +37,7 @@ use crate::options::{
 };
 use crate::proto::codec::Limits;
 use crate::proto::compression::Compression;
+use crate::requests::{Answers, Requests};
 use crate::socket::SocketOptions;
 use crate::tls::Tls;
 
@@ -49,6 +52,7 @@ pub struct ConnectionBuilder {
     options: Options,
     handlers: Handlers,
     closures: Closures,
+    requests: Option<Arc<dyn Answers>>,
     source: SourceId,
     watch: Watch,
     close_on_ctrl_c: bool,
@@ -61,6 +65,7 @@ impl ConnectionBuilder {
             options: Options::new(default_reconnect()),
             handlers: Handlers::default(),
             closures: Closures::default(),
+            requests: None,
             source: SourceId::next(),
             watch: Watch::new(Instant::now().into_std()),
             close_on_ctrl_c: false,
@@ -407,6 +412,17 @@ impl ConnectionBuilder {
         self
     }
 
+    /// Answers questions over this connection: those of these [`Requests`] and its clones, which belong to one
+    /// connection at a time. Messages that answer none of them go to the handlers. Default: none. A later call
+    /// replaces it.
+    pub fn requests<K>(mut self, requests: &Requests<K>) -> Self
+    where
+        K: Eq + Hash + Clone + Send + 'static,
+    {
+        self.requests = Some(requests.answers());
+        self
+    }
+
     /// Returns the live figures of the connection that this builder starts.
     pub fn watch(&self) -> Watch {
         self.watch.clone()
@@ -597,14 +613,23 @@ impl ConnectionBuilder {
         self,
         run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Result<impl FnOnce() -> Connection + Send, ConfigError> {
-        let ConnectionBuilder { url, options, mut handlers, closures, source, watch, .. } = self;
+        let ConnectionBuilder {
+            url, options, mut handlers, closures, requests, source, watch, ..
+        } = self;
         let (plan, schedule) = plan(&url, options)?;
+        let requests = requests.map(claim).transpose()?;
         warn_of_fragment(&url);
         Ok(move || {
             handlers.start(closures);
-            Connection::new(plan, schedule, source, watch, handlers, run_reply)
+            Connection::new(plan, schedule, source, watch, handlers, requests, run_reply)
         })
     }
+}
+
+/// Claims the questions for the connection that is built.
+fn claim(answers: Arc<dyn Answers>) -> Result<Box<Attached>, ConfigError> {
+    let taken = "they belong to another connection: make a `Requests` for each";
+    Attached::claim(answers).ok_or_else(|| ConfigError::option("requests", taken))
 }
 
 /// Checks the URL and all options, and begins the reconnect policy.

@@ -27,6 +27,7 @@ use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Outgoing};
 use crate::proto::session::Session;
+use crate::requests::Answers;
 use crate::writer::Writer;
 
 /// How a socket was opened, as `event::Open` reports it.
@@ -69,6 +70,8 @@ pub(super) struct Live {
     silent: Option<Box<Silence>>,
     /// How the peer broke the protocol, if it did.
     breach: Option<Box<Breach>>,
+    /// Takes the answers out of the messages, if questions are asked over this connection.
+    requests: Option<Arc<dyn Answers>>,
     /// When the socket is dropped: set by the first Close frame, or by a breach.
     deadline: Option<Pin<Box<Sleep>>>,
     /// When we end our side of the transport: set once both Close frames have passed.
@@ -154,6 +157,7 @@ impl Live {
             pinger_pings: 0,
             silent: None,
             breach: None,
+            requests: None,
             deadline: None,
             shutdown_delay: None,
             is_shut_down: false,
@@ -275,6 +279,11 @@ impl Live {
     /// bytes may have arrived since.
     pub(super) fn silence(&mut self, silent: Silence) {
         self.silent = Some(Box::new(silent));
+    }
+
+    /// Has the answers taken out of the messages of this socket.
+    pub(super) fn take_answers_by(&mut self, requests: Arc<dyn Answers>) {
+        self.requests = Some(requests);
     }
 
     /// Has the writer record when frames leave, from now on if it does not yet.

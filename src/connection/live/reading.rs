@@ -408,12 +408,18 @@ impl Live {
         Decoded { messages, others, at, is_full, breach }
     }
 
-    /// Queues a run of messages for the handlers.
-    fn deliver(&self, messages: Messages, to: &mut Consumers<'_>) {
+    /// Queues a run of messages for the handlers, without the answers to questions.
+    fn deliver(&self, mut messages: Messages, to: &mut Consumers<'_>) {
         if !messages.is_empty() {
             self.signs.data.set(self.signs.byte.get());
             to.watch.add(Gauge::MessagesIn, messages.len() as u64);
             self.record_message(to.watch);
+            if let Some(requests) = &self.requests {
+                requests.take_answers(&mut messages);
+                if messages.is_empty() {
+                    return;
+                }
+            }
             let received = self.signs.byte.get().into_std();
             let run = Run { source: to.source, epoch: self.epoch(), received, messages };
             to.delivery.push_run(run);
