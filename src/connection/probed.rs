@@ -1,7 +1,9 @@
-//! Registering a probe for the events of a connection.
+//! What the test kit does with a connection: registering a probe for its events, and reaching a server in memory.
 
-use crate::connection::ConnectionBuilder;
-use crate::testing::Probe;
+use std::future::ready;
+
+use crate::connection::{Connection, ConnectionBuilder};
+use crate::testing::{MemoryServer, Probe};
 
 impl Probe {
     /// Registers the probe for all kinds of event but `Continuation`, `Data` and `Batch`.
@@ -14,6 +16,15 @@ impl Probe {
     }
 }
 
+impl MemoryServer {
+    /// Builds a connection to this server. Its URL is `ws://memory/`.
+    pub fn connection(&self) -> ConnectionBuilder {
+        let server = self.clone();
+        let builder = Connection::builder("ws://memory/").proxy_from_env(false);
+        builder.transport_with(move |_, _| ready(server.dial()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -21,7 +32,6 @@ mod tests {
     use super::*;
     use crate::backoff::Reconnect;
     use crate::command::status::OutcomeKind;
-    use crate::connection::Connection;
     use crate::event::{self, event_table};
     use crate::testing::{Script, Server};
 

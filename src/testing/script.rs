@@ -534,6 +534,7 @@ where
         };
         let mut encoded = BytesMut::new();
         if let Some(item) = item {
+            self.journal.write(self.connection, Note::Sent(item.clone()));
             // RFC 6455, 5.5.1: nothing is sent after a Close, even if the script has more.
             let _ = self.codec.encode(item, &mut encoded);
         }
@@ -596,6 +597,7 @@ where
                 control => {
                     let mut encoded = BytesMut::new();
                     if let Some(answer) = self.session.receive(&control) {
+                        self.journal.write(self.connection, Note::Sent(answer.clone()));
                         let _ = self.codec.encode(answer, &mut encoded);
                     }
                     self.write(&encoded).await?;

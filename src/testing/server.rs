@@ -20,12 +20,11 @@ use crate::tls::server::{ServerTls, TlsHandshake};
 /// A WebSocket server for tests: real sockets on 127.0.0.1, one [`Script`] for each connection.
 ///
 /// It runs on its own thread and runtime, so that it works in any test and never waits for the
-/// client's thread. It records what it receives in a [`Journal`]. Each `next_…` method returns the
-/// records of its kind one after the other, from the first on; it waits for the next one, and
-/// panics with the whole journal if none arrives within 10 s. Dropping the server ends it, as
+/// client's thread. It records what it receives and sends in a [`Journal`], whose methods it has. Dropping the server ends it, as
 /// [`kill`](Server::kill) does.
 ///
-/// Real sockets need the real clock. With a paused or simulated clock, use [`Script::play`].
+/// Real sockets need the real clock. For a paused clock there is [`MemoryServer`](crate::testing::MemoryServer), for a
+/// transport of your own [`Script::play`].
 ///
 /// ```
 /// use actix_ws_client::Connection;
@@ -45,13 +44,11 @@ pub struct Server {
     journal: Journal,
     controls: UnboundedSender<(Control, mpsc::Sender<()>)>,
     thread: Option<JoinHandle<()>>,
-    /// The number of records of each kind that `next_…` has returned.
-    cursors: [AtomicUsize; 4],
 }
 
 /// The script of each connection: one for all, or one after the other with the last repeated.
 #[derive(Clone)]
-pub struct Scripts(Arc<dyn Fn(usize) -> Script + Send + Sync>);
+pub struct Scripts(pub(super) Arc<dyn Fn(usize) -> Script + Send + Sync>);
 
 impl From<Script> for Scripts {
     fn from(script: Script) -> Scripts {
@@ -92,9 +89,6 @@ enum Control {
     Restart,
 }
 
-/// The time that a `next_…` method waits.
-const NEXT_TIMEOUT: Duration = Duration::from_secs(10);
-
 impl Server {
     /// Starts a server that plays a script, or one script after the other (the last one repeats).
     ///
@@ -124,14 +118,7 @@ impl Server {
             .spawn(move || serve(host, receiver, bound))
             .expect("a thread can be started");
         let addr = addr.recv().expect("a port of loopback can be bound");
-        Server {
-            addr,
-            scheme,
-            journal,
-            controls,
-            thread: Some(thread),
-            cursors: Default::default(),
-        }
+        Server { addr, scheme, journal, controls, thread: Some(thread) }
     }
 
     /// Starts a server whose n-th connection, from 0, plays the script that `script(n)` returns.
@@ -163,101 +150,68 @@ impl Server {
 
     /// Returns the number of accepted connections.
     pub fn dials(&self) -> usize {
-        self.all(|note| matches!(note, Note::Dial).then_some(())).len()
+        self.journal.dials()
     }
 
     /// Returns all completed TLS handshakes, in order.
     pub fn tls_handshakes(&self) -> Vec<TlsHandshake> {
-        self.all(|note| match note {
-            Note::Tls(handshake) => Some(handshake),
-            _ => None,
-        })
+        self.journal.tls_handshakes()
     }
 
     /// Returns the heads of all upgrade requests, in order.
     pub fn requests(&self) -> Vec<Request> {
-        self.all(|note| match note {
-            Note::Request(request) => Some(request),
-            _ => None,
-        })
+        self.journal.requests()
     }
 
     /// Returns all received messages and control frames, in order.
     pub fn received(&self) -> Vec<Incoming> {
-        self.all(|note| match note {
-            Note::Received(item) => Some(item),
-            _ => None,
-        })
+        self.journal.received()
     }
 
     /// Returns all received messages, in order.
     pub fn messages(&self) -> Vec<Payload> {
-        self.all(|note| match note {
-            Note::Received(Incoming::Message(payload)) => Some(payload),
-            _ => None,
-        })
+        self.journal.messages()
     }
 
     /// Returns all received Close frames, in order; `None` is one without a code.
     pub fn closes(&self) -> Vec<Option<CloseFrame>> {
-        self.all(|note| match note {
-            Note::Received(Incoming::Close(frame)) => Some(frame),
-            _ => None,
-        })
-    }
-
-    fn all<T>(&self, pick: impl Fn(Note) -> Option<T>) -> Vec<T> {
-        let notes = self.journal.notes().into_iter();
-        notes.filter_map(|(_, _, note)| pick(note)).collect()
+        self.journal.closes()
     }
 
     /// Waits until the next connection is accepted, and returns its number, from 0.
-    pub async fn next_dial(&self) -> usize {
-        self.next(0, "dial", |connection, note| match note {
-            Note::Dial => Some(connection),
-            _ => None,
-        })
-        .await
+    ///
+    /// # Panics
+    /// If none is within 10 s.
+    #[track_caller]
+    pub fn next_dial(&self) -> impl Future<Output = usize> + '_ {
+        self.journal.next_dial()
     }
 
     /// Waits for the next message on any connection, and returns it.
-    pub async fn next_message(&self) -> Payload {
-        self.next(1, "message", |_, note| match note {
-            Note::Received(Incoming::Message(payload)) => Some(payload.clone()),
-            _ => None,
-        })
-        .await
+    ///
+    /// # Panics
+    /// If none comes within 10 s.
+    #[track_caller]
+    pub fn next_message(&self) -> impl Future<Output = Payload> + '_ {
+        self.journal.next_message()
     }
 
-    /// Waits for the next Close frame on any connection, and returns it; `None` is one without a
-    /// code.
-    pub async fn next_close(&self) -> Option<CloseFrame> {
-        self.next(2, "Close", |_, note| match note {
-            Note::Received(Incoming::Close(frame)) => Some(frame.clone()),
-            _ => None,
-        })
-        .await
+    /// Waits for the next Close frame on any connection, and returns it; `None` is one without a code.
+    ///
+    /// # Panics
+    /// If none comes within 10 s.
+    #[track_caller]
+    pub fn next_close(&self) -> impl Future<Output = Option<CloseFrame>> + '_ {
+        self.journal.next_close()
     }
 
     /// Waits until the next connection ends, and returns how.
-    pub async fn next_gone(&self) -> Gone {
-        self.next(3, "end of a connection", |_, note| match note {
-            Note::Gone(gone) => Some(gone.clone()),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn next<T>(
-        &self,
-        kind: usize,
-        what: &str,
-        pick: impl Fn(usize, &Note) -> Option<T>,
-    ) -> T {
-        let skip = self.cursors[kind].fetch_add(1, Ordering::Relaxed);
-        self.journal
-            .nth(what, skip, NEXT_TIMEOUT, |(_, connection, note)| pick(*connection, note))
-            .await
+    ///
+    /// # Panics
+    /// If none does within 10 s.
+    #[track_caller]
+    pub fn next_gone(&self) -> impl Future<Output = Gone> + '_ {
+        self.journal.next_gone()
     }
 
     /// Leaves new connections in the backlog: TCP connects, and nothing answers.
