@@ -131,3 +131,7 @@ examples:
         timeout 60 cargo run --locked --quiet --example "$example"; \
     done
     timeout 60 cargo run --locked --quiet --example market_feed -- --duration 5s
+    # They bring a server by another hand, and browsers: not built with the others.
+    cargo build --locked -p example-json-rpc --example json_rpc
+    timeout 60 cargo run --locked --quiet -p example-json-rpc --example json_rpc
+    timeout 120 cargo test --locked --quiet -p example-relay

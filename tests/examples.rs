@@ -212,7 +212,12 @@ fn prepared_socket_speaks_over_pipes_and_unix_sockets() {
 
 #[test]
 fn testing_holds_its_assertions() {
-    assert_eq!(run("testing").matches("ok: ").count(), 2);
+    let text = run("testing");
+    in_order(
+        &text,
+        &["connection 0: dial", "sent text \"40\"", "connection 2: dial", "sent text \"2\""],
+    );
+    assert_eq!(text.matches("received text \"subscribe\"").count(), 2, "{text}");
 }
 
 #[test]

@@ -110,12 +110,13 @@ async fn questions_end_with_their_socket_and_go_to_no_other() {
     let between = requests.ask(1, question(1)).await.unwrap_err();
     assert_eq!(between, AskError::Unsent(SendError::NotOpen(Payload::from("1 ?"))));
     assert_eq!(between.into_payload(), Some(Payload::from("1 ?")));
-    probe.next::<event::Open>().await;
+    assert_eq!(requests.opened().await, Ok(2));
     // The key is free again: no answer to the lost question can come over this socket.
     assert_eq!(requests.ask(1, question(1)).await.unwrap().as_text(), Some("1 one"));
     connection.send(command::Close::normal()).await.unwrap();
     let closed = requests.ask(2, question(2)).await.unwrap_err();
     assert_eq!(closed, AskError::Unsent(SendError::Closed(Payload::from("2 ?"))));
+    assert_eq!(requests.opened().await, Err(command::Closed));
     assert_eq!(server.journal().messages(), ["1 ?", "1 ?"].map(Payload::from));
 }
 

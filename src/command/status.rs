@@ -21,6 +21,10 @@ use crate::tls::TlsSession;
 pub struct SourceId(u64);
 
 impl SourceId {
+    /// The number in events that a test makes by hand; no connection has it.
+    #[cfg(feature = "testing")]
+    pub(crate) const BY_HAND: SourceId = SourceId(0);
+
     pub(crate) fn next() -> SourceId {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         SourceId(NEXT.fetch_add(1, Relaxed))

@@ -45,7 +45,7 @@ use std::time::Duration;
 use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::time::Instant;
 
-use crate::command::{self, Accepted, Fate, Receipt, SendError};
+use crate::command::{self, Accepted, Closed, Fate, Receipt, SendError};
 use crate::proto::message::{Payload, View};
 use crate::requests::questions::Refused;
 use crate::requests::shared::{Failed, Shared};
@@ -112,6 +112,23 @@ impl<K: Eq + Hash + Clone + Send + 'static> Requests<K> {
     pub fn limit(self, questions: usize) -> Requests<K> {
         self.shared.lock().questions.set_limit(questions);
         self
+    }
+
+    /// Waits until a socket is open that questions can be asked on, and returns its epoch. It waits as long as the
+    /// connection tries, or is not started.
+    ///
+    /// # Errors
+    /// If the connection is closed for good.
+    pub async fn opened(&self) -> Result<u64, Closed> {
+        loop {
+            let mut changed = pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
+            let socket = self.shared.lock().epoch();
+            match socket {
+                Some(socket) => return socket,
+                None => changed.await,
+            }
+        }
     }
 
     /// Sends a question, and returns the message that answers it: the first one with this key.

@@ -4,10 +4,10 @@ use std::hash::Hash;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::command::{Handle, SendError};
+use crate::command::{Closed, Handle, SendError};
 use crate::proto::message::{Payload, View};
 use crate::proto::messages::Messages;
 use crate::requests::questions::{Found, Questions};
@@ -55,6 +55,8 @@ pub(super) enum Failed {
 pub(super) struct Shared<K> {
     find_key: FindKey<K>,
     state: Mutex<State<K>>,
+    /// Notified when a socket is open, and when the connection has ended.
+    pub(super) changed: Notify,
 }
 
 /// What is under the lock.
@@ -81,10 +83,8 @@ enum Link {
 impl<K: Eq + Hash + Clone> Shared<K> {
     pub(super) fn new(find_key: FindKey<K>, limit: usize) -> Shared<K> {
         let questions = Questions::new(limit);
-        Shared {
-            find_key,
-            state: State { questions, link: Link::Unattached, late_answers: 0 }.into(),
-        }
+        let state = State { questions, link: Link::Unattached, late_answers: 0 };
+        Shared { find_key, state: state.into(), changed: Notify::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -123,6 +123,15 @@ impl<K: Eq + Hash + Clone> State<K> {
         }
     }
 
+    /// Returns the open socket; `None` while none is open.
+    pub(super) fn epoch(&self) -> Option<Result<u64, Closed>> {
+        match self.link {
+            Link::Open(_, epoch) => Some(Ok(epoch)),
+            Link::Ended => Some(Err(Closed)),
+            Link::Unattached | Link::Claimed | Link::Waiting(_) => None,
+        }
+    }
+
     /// Fails all questions, since their socket has ended.
     fn fail_all(&mut self) {
         let Link::Open(_, epoch) = self.link else {
@@ -155,6 +164,8 @@ impl<K: Eq + Hash + Clone + Send> Answers for Shared<K> {
             Link::Waiting(handle) => Link::Open(handle, epoch),
             other => other,
         };
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     fn take_answers(&self, messages: &mut Messages) {
@@ -185,5 +196,7 @@ impl<K: Eq + Hash + Clone + Send> Answers for Shared<K> {
         let mut state = self.lock();
         state.fail_all();
         state.link = Link::Ended;
+        drop(state);
+        self.changed.notify_waiters();
     }
 }

@@ -28,6 +28,7 @@
 //! ```
 
 mod chaos;
+pub mod event;
 mod journal;
 mod memory;
 mod probe;

@@ -14,8 +14,8 @@ use actix_ws_client::feed::event::LineIs;
 use actix_ws_client::feed::{self, Feed};
 use actix_ws_client::testing::{Probe, Script, Server, ServerTls};
 use actix_ws_client::{
-    Attempt, ConfigError, Connection, ConnectionBuilder, Error, Outcome, Reconnect, Tls, View,
-    command, event,
+    Attempt, ConfigError, Connection, ConnectionBuilder, Error, Outcome, Reconnect, Requests, Tls,
+    View, command, event,
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -484,7 +484,7 @@ async fn connecting_proxy() -> SocketAddr {
 
 /// The public types that hold a secret, or stand so near to one that their `Debug` might show it: those of the table in
 /// docs/security.md. The test below looks at a value of each.
-const NEAR_SECRETS: [&str; 40] = [
+const NEAR_SECRETS: [&str; 41] = [
     "command::handle::Handle",
     "command::send::Send",
     "command::batch::SendBatch",
@@ -523,6 +523,7 @@ const NEAR_SECRETS: [&str; 40] = [
     "feed::request::Request",
     "headers::Headers",
     "options::per_dial::Attempt",
+    "requests::error::AskError",
     "tls::options::Tls",
     "tls::server::ServerTls",
 ];
@@ -624,6 +625,10 @@ async fn every_public_type_near_a_secret_is_looked_at() {
     let Error::Tls(err) = ended(to(stranger.url())).await else { panic!("trusted") };
     shown.looks_at(&err);
 
+    let asker = Requests::<u64>::new(|_| None);
+    let asked = asker.ask(1, command::Send::text("every-asked-s3cr3t")).await;
+    shown.looks_at(&asked.unwrap_err());
+
     let refused = cookie(Script::refuse(503)).header("WWW-Authenticate", challenge);
     let server = Server::start([refused, cookie(Script::accept())]);
     look_at_a_feed(&shown, with_user_info(&server, &format!("{user}:{word}"))).await;
@@ -642,6 +647,7 @@ async fn every_public_type_near_a_secret_is_looked_at() {
         b"every-lock-s3cr3t",
         b"every-key-s3cr3t",
         b"every-login-s3cr3t",
+        b"every-asked-s3cr3t",
     ]);
 }
 
