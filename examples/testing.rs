@@ -53,8 +53,8 @@ async fn it_subscribes_again_after_a_loss_and_keeps_its_total() {
         Script::accept().expect_text("subscribe").send_text("2"),
     ]);
     let (ledger, probe) = (Ledger(0).start(), Probe::new());
-    let builder = server.connection().on_open_to(ledger.clone().recipient());
-    let builder = builder.on_message_to(ledger.clone().recipient());
+    let builder = server.connection().on_open_to(ledger.clone());
+    let builder = builder.on_message_to(ledger.clone());
     let _connection = probe.attach(builder).start().unwrap();
 
     probe.next_where(|message: &event::Message| message.payload.as_text() == Some("2")).await;

@@ -99,11 +99,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = args.next().map_or(Ok(0), |port| port.parse::<u16>())?;
 
     let (sender, news) = broadcast::channel(BEHIND);
-    let on_message = event::call(move |message: event::Message| {
+    let on_message = move |message: event::Message| {
         // An error means that there is no browser.
         let _ = sender.send(message.payload.detach());
-    });
-    let upstream = Connection::builder(url).on_message_to(on_message).start()?;
+    };
+    let upstream = Connection::builder(url).on_message(on_message).start()?;
 
     let relay = web::Data::new(Relay { news, upstream: upstream.clone() });
     let app = move || App::new().app_data(relay.clone()).service(browser);

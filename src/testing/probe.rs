@@ -3,16 +3,16 @@
 use std::any::{TypeId, type_name};
 use std::collections::HashMap;
 use std::mem;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Context, Handler, Recipient};
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
 
 use crate::command::status::{Outcome, SourceId};
 use crate::event::{self, Event, Kind, event_table};
+use crate::testing::journal::seen_by_servers;
+use crate::testing::wait::{Wait, found_within, last_lines};
 
 /// Expands to `role`.
 macro_rules! roles {
@@ -58,7 +58,8 @@ enum Role {
 /// It is `Clone + Send + Sync`, and all clones share one history. Each kind of event has a position of
 /// its own in that history: awaiting one kind skips no event of another. If an awaited event does not
 /// come within 10 s ([`patience`](Probe::patience); of tokio's clock, which may be paused or
-/// simulated), the test panics with all events so far.
+/// simulated), the test panics at the line of the `.await`. The report says what it waits for, and has the last
+/// ten lines of what came, and of what the servers that were started on this thread saw and sent.
 ///
 /// ```
 /// use actix_ws_client::testing::{Probe, Script, Server};
@@ -130,45 +131,59 @@ impl Probe {
     /// Waits for the next event of a kind.
     ///
     /// # Panics
-    /// With all events, if it does not come in time.
-    pub async fn next<M: Kind>(&self) -> M {
-        self.next_where(|_: &M| true).await
+    /// At the line of the `.await`, if it does not come in time.
+    #[track_caller]
+    pub fn next<M: Kind>(&self) -> impl Future<Output = M> {
+        self.next_where(|_: &M| true)
     }
 
     /// Waits for the next event of a kind that `wanted` accepts. Skips the events of the kind before
     /// it.
     ///
     /// # Panics
-    /// With all events, if it does not come in time.
-    pub async fn next_where<M: Kind>(&self, wanted: impl Fn(&M) -> bool) -> M {
-        let deadline = Instant::now() + self.patience;
-        loop {
-            let mut changed = pin!(self.shared.changed.notified());
-            changed.as_mut().enable();
-            if let Some(found) = self.lock().take(&wanted) {
-                return found;
-            }
-            if timeout_at(deadline, changed).await.is_err() {
-                let (kind, patience) = (type_name::<M>(), self.patience);
-                panic!("no {kind} in {patience:?}; what came: {:#?}", self.history());
-            }
+    /// At the line of the `.await`, if it does not come in time.
+    #[track_caller]
+    pub fn next_where<M: Kind>(&self, wanted: impl Fn(&M) -> bool) -> impl Future<Output = M> {
+        let look = move || self.lock().take(&wanted);
+        let wait = found_within(self.patience, &self.shared.changed, look);
+        Wait::new(wait, || self.in_vain::<M>())
+    }
+
+    /// Reports a wait for a kind of event that was in vain.
+    fn in_vain<M: Kind>(&self) -> String {
+        let kind = type_name::<M>().rsplit("::").next().unwrap_or_default();
+        let (came, of_kind) = (self.history(), self.all::<M>().len());
+        let lines: Vec<String> = came.iter().map(|event| format!("{event:?}")).collect();
+        let mut report = format!("no event::{kind} within {:?}", self.patience);
+        if of_kind > 0 {
+            report += &format!(" but {of_kind} that were awaited before or not wanted");
         }
+        report += &format!("; what came, {} events:{}", came.len(), last_lines(&lines));
+        if let Some(seen) = seen_by_servers() {
+            report += &format!("\nwhat the servers of this thread saw:{}", last_lines(&seen));
+        }
+        report
     }
 
     /// Waits for the next message.
     ///
     /// # Panics
-    /// With all events, if it does not come in time.
-    pub async fn next_message(&self) -> event::Message {
-        self.next().await
+    /// At the line of the `.await`, if it does not come in time.
+    #[track_caller]
+    pub fn next_message(&self) -> impl Future<Output = event::Message> {
+        self.next()
     }
 
     /// Waits for the end of the run.
     ///
     /// # Panics
-    /// With all events, if it does not come in time.
-    pub async fn stopped(&self) -> Outcome {
-        self.next::<event::Stopped>().await.outcome
+    /// At the line of the `.await`, if it does not come in time.
+    #[track_caller]
+    pub fn stopped(&self) -> impl Future<Output = Outcome> {
+        let look = || self.lock().take(&|_: &event::Stopped| true);
+        let wait = found_within(self.patience, &self.shared.changed, look);
+        let outcome = async { Some(wait.await?.outcome) };
+        Wait::new(outcome, || self.in_vain::<event::Stopped>())
     }
 
     /// Returns all events in the order in which they came.
