@@ -5,6 +5,9 @@
 //! sends bytes that break the protocol, and records what it receives. [`Probe`] is an event handler
 //! that records every event and awaits the next one of a kind, so that a test needs no sleeps.
 //!
+//! [`MemoryServer`] plays scripts without sockets under a paused clock, so that a test of a reconnection takes no time.
+//! The functions of [`mod@event`] make events by hand, for a unit test of a handler.
+//!
 //! ```
 //! use actix_ws_client::testing::{Probe, Script, Server};
 //! use actix_ws_client::{Connection, command, event};
