@@ -231,6 +231,7 @@ pub struct Continuation {
 /// [`View::to_payload`], [`Payload::detach`].
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[doc(alias = "buffered")]
 pub struct Batch {
     /// The connection that they came over.
     pub source: SourceId,

@@ -110,6 +110,7 @@ impl SocketOptions {
     }
 
     /// Sets `TCP_NODELAY`: whether small writes are sent at once. Default: true.
+    #[doc(alias("tcp_nodelay", "nagle"))]
     pub fn nodelay(mut self, on: bool) -> SocketOptions {
         self.nodelay = on;
         self
@@ -117,6 +118,7 @@ impl SocketOptions {
 
     /// Sets `SO_KEEPALIVE`, and how long the connection is idle before the system probes it.
     /// Default: 30 s. `None` sends no probes.
+    #[doc(alias("tcp_keepalive", "so_keepalive"))]
     pub fn keepalive(mut self, idle: impl Into<Option<Duration>>) -> SocketOptions {
         self.keepalive = idle.into();
         self

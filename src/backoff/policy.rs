@@ -101,6 +101,7 @@ impl Reconnect {
     ///     .into();
     /// ```
     #[must_use]
+    #[doc(alias("jitter", "full_jitter", "exponential_backoff"))]
     pub fn exponential() -> Exponential {
         Exponential::default()
     }
@@ -111,6 +112,7 @@ impl Reconnect {
     /// same server return to it in the same instant: suitable for one client or a test, not for
     /// many.
     #[must_use]
+    #[doc(alias("constant", "reconnect_interval", "interval"))]
     pub fn fixed(delay: Duration) -> Reconnect {
         if delay.is_zero() { Reconnect::never() } else { Reconnect(PolicyKind::Fixed(delay)) }
     }
@@ -161,6 +163,7 @@ impl Reconnect {
 
     /// Creates the policy that never dials again; WebSocketApp's `reconnect=0`.
     #[must_use]
+    #[doc(alias("no_retry"))]
     pub fn never() -> Reconnect {
         Reconnect(PolicyKind::Never)
     }

@@ -64,6 +64,7 @@ pub(crate) trait Enqueue: Message + Sized {
 /// commands sent to an `Addr` afterwards. One order is not kept: a command sent through a handle may be
 /// executed before one that was sent to an `Addr` earlier, unless that one was awaited.
 #[derive(Clone)]
+#[doc(alias("sender", "weak", "writer"))]
 pub struct Handle {
     queue: Arc<dyn CommandQueue>,
 }
@@ -107,6 +108,7 @@ impl Handle {
     /// A `command::Send` that is refused is counted in `Figures::sends_refused`. The queue has no
     /// bound: to send more than the connection's thread can take, use [`send`](Handle::send) and await
     /// each answer.
+    #[doc(alias("try_send", "send_nowait"))]
     pub fn do_send<C: Command>(&self, command: C) -> bool {
         self.post(command, None)
     }

@@ -41,6 +41,7 @@ pub use crate::command::sent::{SentAt, SentFrames};
 /// [`Payload::Binary`].
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
+#[doc(alias = "send_ping")]
 pub struct Ping {
     /// The payload, at most 125 bytes, which the Pong repeats.
     pub payload: ControlPayload,
@@ -51,6 +52,7 @@ pub struct Ping {
 /// [`Ping`].
 #[derive(Clone, Debug, Default, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
+#[doc(alias = "send_pong")]
 pub struct Pong {
     /// The payload, at most 125 bytes.
     pub payload: ControlPayload,
@@ -76,6 +78,7 @@ impl GiveBack for Pong {
 /// them still. If the last `Addr` is dropped meanwhile, `close_timeout` bounds the close as well.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Outcome")]
+#[doc(alias("shutdown", "disconnect", "abort", "terminate", "close_timeout"))]
 pub struct Close {
     pub(crate) frame: Option<CloseFrame>,
     pub(crate) deadline: Option<Duration>,
@@ -122,6 +125,7 @@ impl Default for Close {
 /// The answer is an error if the connection is closed for good.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "Result<(), Closed>")]
+#[doc(alias("restart", "refresh"))]
 pub struct Reconnect;
 
 /// Registers a recipient of one kind of event while the connection runs.
@@ -132,6 +136,7 @@ pub struct Reconnect;
 /// connection is closed for good.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Closed>")]
+#[doc(alias("add_listener", "addEventListener"))]
 pub struct Subscribe<M>(pub Recipient<M>)
 where
     M: Message + std::marker::Send,
@@ -142,6 +147,7 @@ where
 /// back. The answer is whether it was registered.
 #[derive(Debug, Message)]
 #[rtype(result = "bool")]
+#[doc(alias("remove_listener", "removeEventListener"))]
 pub struct Unsubscribe<M>(pub Recipient<M>)
 where
     M: Message + std::marker::Send,
@@ -241,6 +247,7 @@ pub struct Ledger;
 /// Asks for the state of the connection. The answer is a [`status::Status`].
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "status::Status")]
+#[doc(alias("is_open", "ready_state", "is_connected", "health"))]
 pub struct Status;
 
 /// Asks for the connection's live figures. The answer is a [`status::Watch`], which reads them from any

@@ -24,6 +24,7 @@ use crate::proto::message::Payload;
 /// ```
 #[derive(Clone, Message)]
 #[rtype(result = "Result<Accepted, SendError>")]
+#[doc(alias("send_text", "send_str", "send_message", "write_message", "emit", "publish"))]
 pub struct Send {
     pub(crate) payload: Payload,
     /// Options that few messages have. Boxed, so that all others are small.
@@ -59,6 +60,7 @@ impl Send {
     }
 
     /// Creates a binary message.
+    #[doc(alias("send_bytes", "send_binary"))]
     pub fn binary(bytes: impl Into<Bytes>) -> Send {
         Payload::Binary(bytes.into()).into()
     }
@@ -69,6 +71,7 @@ impl Send {
     /// The fragments are sent without another message between them, and compressed if that was agreed
     /// and is worth it. Each has a header of up to 14 bytes, which counts against `send_buffer` too.
     /// (With WebSocketApp such frames are made by hand, with `create_frame`.)
+    #[doc(alias("create_frame", "continuation"))]
     pub fn fragments(payload: impl Into<Payload>, size: usize) -> Send {
         let mut send = Send::from(payload.into());
         send.options_mut().fragment = Some(size);

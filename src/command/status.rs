@@ -348,6 +348,7 @@ pub struct Figures {
 /// It keeps its last figures when the connection has ended. Each figure is exact; two figures that are
 /// read one after the other may be of different moments.
 #[derive(Clone)]
+#[doc(alias("metrics", "stats", "gauges", "statistics"))]
 pub struct Watch {
     gauges: Arc<Gauges>,
 }

@@ -12,6 +12,7 @@ use crate::proto::frame::Opcode;
 
 /// A whole data message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[doc(alias("Message", "frame_data"))]
 pub enum Payload {
     /// Text, which is UTF-8.
     Text(ByteString),
@@ -47,6 +48,7 @@ impl Payload {
     /// Returns the text, if it is one.
     #[inline]
     #[must_use]
+    #[doc(alias("to_text", "as_str"))]
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
@@ -57,6 +59,7 @@ impl Payload {
     /// Returns the bytes, also of a text, without copying.
     #[inline]
     #[must_use]
+    #[doc(alias = "into_data")]
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Text(text) => text.into_bytes(),

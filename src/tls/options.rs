@@ -104,6 +104,7 @@ impl Tls {
     /// # Errors
     /// When the text holds no certificate, or one that cannot be parsed. PKCS#12, PKCS#7 and UTF-16 are
     /// named as such.
+    #[doc(alias("root_cert", "add_root_certificate", "root_certificate"))]
     pub fn ca_pem(self, pem: &[u8]) -> Result<Tls, ConfigError> {
         self.add_authorities(|authorities| authorities.add(pem))
     }
@@ -113,6 +114,7 @@ impl Tls {
     ///
     /// # Errors
     /// When the file cannot be read or is larger, or as `ca_pem`; the text names the file.
+    #[doc(alias("ca_certs", "cafile", "ca_bundle"))]
     pub fn ca_file(self, path: impl AsRef<Path>) -> Result<Tls, ConfigError> {
         let path = path.as_ref();
         let pem = authorities::read(path);
@@ -160,6 +162,7 @@ impl Tls {
     /// # Errors
     /// When `chain` holds no certificate or `key` no private key, or they cannot be parsed. PKCS#12,
     /// PKCS#7 and UTF-16 are named as such.
+    #[doc(alias("identity", "from_pem", "mtls"))]
     pub fn client_cert_pem(mut self, chain: &[u8], key: &[u8]) -> Result<Tls, ConfigError> {
         self.identity = Some(identity::shared(Identity::parse(chain, key, None)?));
         Ok(self)
@@ -170,6 +173,7 @@ impl Tls {
     ///
     /// # Errors
     /// When a file cannot be read or is larger, or as `client_cert_pem`; the text names the file.
+    #[doc(alias("certfile", "keyfile", "client_certificate", "pfx"))]
     pub fn client_cert_file(
         mut self,
         chain: impl AsRef<Path>,
@@ -195,6 +199,14 @@ impl Tls {
     /// Accepts any certificate, so that any attacker on the network path can read and change all data
     /// (WebSocketApp's `sslopt["cert_reqs"] = CERT_NONE`). For tests against your own server. Each
     /// dial logs a warning.
+    #[doc(alias(
+        "insecure",
+        "danger_accept_invalid_certs",
+        "danger_accept",
+        "cert_none",
+        "no_verify",
+        "cert_reqs"
+    ))]
     pub fn dangerously_accept_any_certificate(mut self) -> Tls {
         self.verify = Verify::Nothing;
         self
@@ -207,6 +219,7 @@ impl Tls {
     ///
     /// The stores of Windows, Android and Apple's systems verify name and certificate together. There
     /// `start` refuses this option unless authorities are set, as by [`ca_file`](Tls::ca_file).
+    #[doc(alias("danger_accept_invalid_hostnames", "check_hostname"))]
     pub fn dangerously_accept_any_name(mut self) -> Tls {
         self.verify = self.verify.max(Verify::CertificateOnly);
         self
@@ -216,6 +229,7 @@ impl Tls {
     /// instead of the URL's host (WebSocketApp's `sslopt["server_hostname"]`). The host that is dialled
     /// and the `Host` header stay the URL's. SNI does not send an IP address (RFC 6066, 3). `start`
     /// refuses a value that is neither a name nor an address.
+    #[doc(alias("sni", "server_hostname"))]
     pub fn server_name(mut self, name: impl Into<String>) -> Tls {
         self.server_name = Some(name.into());
         self
@@ -256,6 +270,7 @@ impl Tls {
     /// Wireshark: with the file, all data can be decrypted. Default: `false`, whatever the
     /// environment says (WebSocketApp's Python writes it whenever the variable is set). Without the
     /// variable nothing is written.
+    #[doc(alias = "sslkeylogfile")]
     pub fn key_log(mut self, wanted: bool) -> Tls {
         self.key_log = wanted;
         self

@@ -81,6 +81,7 @@ impl ConnectionBuilder {
 
     /// Sets the deadline for one whole dial: name resolution, TCP, TLS and the upgrade together. Default:
     /// 10 s.
+    #[doc(alias("open_timeout", "timeout", "handshake_timeout", "connection_timeout"))]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.options.connect_timeout = timeout;
         self
@@ -104,6 +105,14 @@ impl ConnectionBuilder {
 
     /// Sets the time between two pings. The cadence is fixed, and the first ping is sent after one interval.
     /// Default: 20 s; `None` sends none.
+    #[doc(alias(
+        "heartbeat",
+        "keep_alive",
+        "keepalive",
+        "ping_every",
+        "auto_ping",
+        "heartbeat_interval"
+    ))]
     pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.options.ping_interval = interval.into();
         self
@@ -112,6 +121,7 @@ impl ConnectionBuilder {
     /// Sets the time after a ping in which some byte, of whatever kind, must arrive. Otherwise the socket is
     /// aborted with [`Error::PeerSilent`]. It may exceed the interval. Default: 10 s; with `None` pings
     /// are sent, and silence has no effect. Without `ping_interval` this option has no effect.
+    #[doc(alias = "pong_timeout")]
     pub fn ping_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.ping_timeout = timeout.into();
         self
@@ -125,6 +135,7 @@ impl ConnectionBuilder {
 
     /// Sets how long no data message may arrive, no matter what else does, before the socket is aborted
     /// with [`Error::PeerSilent`]. Default: off.
+    #[doc(alias("read_timeout", "recv_timeout"))]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.options.idle_timeout = timeout.into();
         self
@@ -132,12 +143,14 @@ impl ConnectionBuilder {
 
     /// Sets the delays between dials (WebSocketApp's `reconnect`). Default: exponential with jitter,
     /// without end; see [`Reconnect`].
+    #[doc(alias("backoff", "retry", "auto_reconnect", "reconnect_interval", "retry_policy"))]
     pub fn reconnect(mut self, policy: impl Into<Reconnect>) -> Self {
         self.options.reconnect = policy.into();
         self
     }
 
     /// Turns reconnection off: the run ends with the first lost socket or failed dial.
+    #[doc(alias("connect_once", "disable_reconnect"))]
     pub fn no_reconnect(self) -> Self {
         self.reconnect(Reconnect::never())
     }
@@ -183,6 +196,7 @@ impl ConnectionBuilder {
 
     /// Sets how many dials in a row may fail, or open a socket that is lost before
     /// [`stable_after`](ConnectionBuilder::stable_after). Default: no limit.
+    #[doc(alias("max_retries", "max_reconnect_attempts", "retries"))]
     pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
         self.options.max_attempts = attempts.into();
         self
@@ -196,6 +210,7 @@ impl ConnectionBuilder {
 
     /// Limits the dials in any window of time. Default: 16 in any 60 s, but no limit under a fixed or
     /// custom policy.
+    #[doc(alias("rate_limit", "throttle"))]
     pub fn dial_limit(mut self, limit: impl Into<Option<DialLimit>>) -> Self {
         self.options.dial_limit = limit.into().into();
         self
@@ -216,6 +231,7 @@ impl ConnectionBuilder {
 
     /// Sets how TLS verifies the server under `wss`. Default: in full, against the platform's certificate
     /// store.
+    #[doc(alias("ssl", "sslopt", "rustls", "connector", "use_rustls_tls", "ssl_context"))]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.options.tls.set(tls);
         self
@@ -240,6 +256,7 @@ impl ConnectionBuilder {
     /// [`no_proxy`](ConnectionBuilder::no_proxy) are dialled directly. With
     /// [`transport_with`](ConnectionBuilder::transport_with) the closure makes the transport to
     /// the proxy, and receives its host and port.
+    #[doc(alias("http_proxy", "https_proxy", "socks", "socks5", "http_proxy_host", "proxy_type"))]
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.options.proxy = Some(Secret::new(url));
         self
@@ -255,6 +272,7 @@ impl ConnectionBuilder {
     /// it. `start` refuses a value without a scheme, and names the variable. With `false`, `no_proxy` and
     /// `NO_PROXY` are not read either. No proxy is taken from the environment if
     /// [`transport_with`](ConnectionBuilder::transport_with) is set.
+    #[doc(alias("system_proxy", "trust_env"))]
     pub fn proxy_from_env(mut self, wanted: bool) -> Self {
         self.options.proxy_from_env = wanted;
         self
@@ -267,6 +285,7 @@ impl ConnectionBuilder {
     /// `notexample.com`; `*.example.com` for the subdomains alone), an address, or a network (`10.0.0.0/8`, `fe80::/10`), each with `:port` for that
     /// port alone; or `*` for all hosts. An internationalised name matches its ASCII form. The list applies to every kind of proxy, also to one from the
     /// environment.
+    #[doc(alias("http_no_proxy", "proxy_bypass"))]
     pub fn no_proxy(mut self, list: impl Into<String>) -> Self {
         self.options.no_proxy = Some(list.into());
         self
@@ -288,6 +307,7 @@ impl ConnectionBuilder {
     }
 
     /// Sets the options of each TCP socket (WebSocketApp's `sockopt`).
+    #[doc(alias("sockopt", "tcp_nodelay", "set_nodelay"))]
     pub fn socket_options(mut self, options: SocketOptions) -> Self {
         self.options.sockets.get_mut().options = options;
         self
@@ -295,6 +315,7 @@ impl ConnectionBuilder {
 
     /// Sets the local address that sockets are bound to. Hosts are then dialled by addresses of its family
     /// only. Default: the system's choice.
+    #[doc(alias("local_address", "source_address"))]
     pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> Self {
         self.options.sockets.get_mut().bind = Some(ip.into());
         self
@@ -305,6 +326,7 @@ impl ConnectionBuilder {
     /// policy becomes [`no_reconnect`](ConnectionBuilder::no_reconnect): a dial after the first one
     /// would end the run with [`Error::Handler`](crate::error::Error::Handler), and a redirect ends
     /// it with [`Error::Redirect`](crate::error::Error::Redirect), whatever its target.
+    #[doc(alias = "from_raw_socket")]
     pub fn transport<T>(mut self, stream: T) -> Self
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -336,6 +358,7 @@ impl ConnectionBuilder {
     ///     .transport_with(|_, _| UnixStream::connect("/run/feed.sock"));
     /// # }
     /// ```
+    #[doc(alias("client_async", "custom_connector", "unix_socket"))]
     pub fn transport_with<F, Fut, T>(mut self, make: F) -> Self
     where
         F: Fn(String, u16) -> Fut + Send + Sync + 'static,
@@ -359,6 +382,7 @@ impl ConnectionBuilder {
     ///
     /// Where a secret is compressed together with data that an attacker chooses, it can be guessed from the
     /// length of the messages, also under TLS. Turn compression off where that matters.
+    #[doc(alias("permessage_deflate", "deflate", "gzip", "extensions"))]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.options.compression = compression;
         self
@@ -369,6 +393,7 @@ impl ConnectionBuilder {
     /// another encoding. Text then arrives as [`Payload::Binary`](crate::Payload::Binary), and
     /// [`event::Data`](crate::event::Data) has its real opcode. The reason in a Close frame stays text, with
     /// U+FFFD for what is not UTF-8.
+    #[doc(alias = "validate_utf8")]
     pub fn skip_utf8_validation(mut self, skip: bool) -> Self {
         self.options.skip_utf8_validation = skip;
         self
@@ -386,6 +411,13 @@ impl ConnectionBuilder {
     /// Sets the limits of messages received, after decompression. A message that exceeds one is refused
     /// with 1009, at its header or while it is decompressed. Default: 16 MiB for a frame and for a message,
     /// 131,072 fragments. A message in one frame must obey both of the first two.
+    #[doc(alias(
+        "max_message_size",
+        "max_size",
+        "max_frame_size",
+        "max_payload",
+        "websocket_config"
+    ))]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.options.limits = limits;
         self
@@ -393,6 +425,7 @@ impl ConnectionBuilder {
 
     /// Sets how many bytes of data frames, headers included, may wait to be written. Default: 1 MiB.
     /// Further sends are refused.
+    #[doc(alias("max_write_buffer_size", "write_limit", "high_water_mark", "write_buffer_size"))]
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.options.send_buffer = bytes;
         self
@@ -401,6 +434,7 @@ impl ConnectionBuilder {
     /// Sets how many bytes of data may wait for a busy handler while reading continues, so that pings are
     /// still answered. Beyond it reading stops. Default: 256 KiB. What counts is the memory that
     /// waits, within a factor of 1.5: some 220 bytes for each read, and its messages.
+    #[doc(alias("read_limit", "max_queue", "receive_buffer"))]
     pub fn read_ahead(mut self, bytes: usize) -> Self {
         self.options.read_ahead = bytes;
         self
@@ -488,6 +522,7 @@ impl ConnectionBuilder {
     /// As [`check`](ConnectionBuilder::check), and [`ConfigError::NoRuntime`] outside an actix `System` or a
     /// tokio `LocalSet`.
     #[must_use = "a connection whose last address is dropped closes"]
+    #[doc(alias("connect_async", "connect", "spawn", "create_connection", "dial"))]
     pub fn start(self) -> Result<Addr<Connection>, ConfigError> {
         self.start_with(None)
     }
@@ -541,6 +576,7 @@ impl ConnectionBuilder {
     /// (SIGINT), and on SIGTERM where the system has it: with a clean close (1000) within `close_timeout`, as
     /// WebSocketApp's `run_forever` does on `KeyboardInterrupt`. Default: `false`. With `true`, these signals no
     /// longer end the process, also not after the run. `start` handles no signals.
+    #[doc(alias("sigterm", "sigint", "graceful"))]
     pub fn close_on_ctrl_c(mut self, close: bool) -> Self {
         self.close_on_ctrl_c = close;
         self
@@ -558,6 +594,7 @@ impl ConnectionBuilder {
     /// # Errors
     /// As [`start`](ConnectionBuilder::start), and [`ConfigError::ArbiterGone`] if the system ends
     /// before the run does.
+    #[doc(alias("run_forever", "block_on"))]
     pub async fn run(self) -> Result<Outcome, ConfigError> {
         self.run_until(pending::<()>()).await
     }
@@ -579,6 +616,7 @@ impl ConnectionBuilder {
     ///
     /// # Errors
     /// As [`run`](ConnectionBuilder::run).
+    #[doc(alias("with_graceful_shutdown", "cancellation_token"))]
     pub async fn run_until<F: Future>(self, end: F) -> Result<Outcome, ConfigError> {
         let by_signal = self.close_on_ctrl_c;
         let (ended, mut outcome) = oneshot::channel();

@@ -18,6 +18,7 @@ impl ConnectionBuilder {
     /// `start` refuses a name that is not a token, a control character in the value, and the headers that
     /// the handshake itself sets: `Connection`, `Upgrade`, `Sec-WebSocket-…`, and those that describe a
     /// body.
+    #[doc(alias("user_agent", "add_header", "extra_headers", "custom_header", "api_key"))]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.options.headers.push(header_line(name, value));
         self
@@ -34,6 +35,7 @@ impl ConnectionBuilder {
     /// let builder = Connection::builder("wss://feed.example/")
     ///     .headers([("X-Token", token), ("X-Client", Some("desk 7".into()))]);
     /// ```
+    #[doc(alias("default_headers", "additional_headers"))]
     pub fn headers<N, V>(mut self, pairs: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,
@@ -123,6 +125,7 @@ impl ConnectionBuilder {
     ///     Ok::<_, std::io::Error>(SERVERS[(attempt.number as usize - 1) % SERVERS.len()])
     /// });
     /// ```
+    #[doc(alias("uri", "query", "url", "token_refresh", "signed_url"))]
     pub fn url_with<F, U, E>(mut self, make: F) -> Self
     where
         F: AsyncFn(Attempt) -> Result<U, E> + Send + Sync + 'static,
@@ -141,6 +144,7 @@ impl ConnectionBuilder {
     /// with two, or with none ends the run with
     /// [`HandshakeError::Subprotocol`](crate::error::HandshakeError::Subprotocol), as browsers do.
     /// `start` refuses a name that is not a token (RFC 9110, 5.6.2), and a duplicate.
+    #[doc(alias("protocols", "sec_websocket_protocol", "with_sub_protocol", "sub_protocol"))]
     pub fn subprotocols<S: Into<String>>(mut self, list: impl IntoIterator<Item = S>) -> Self {
         self.options.request.get_mut().subprotocols = list.into_iter().map(Into::into).collect();
         self
@@ -192,6 +196,7 @@ impl ConnectionBuilder {
     /// obeyed (RFC 6265bis, 5.4 and 5.7). The jar holds at most 64 cookies and 16 KiB; beyond that
     /// cookies that came over `ws` are dropped, then those of the domain that has the most, those without
     /// `Secure` and then the oldest first.
+    #[doc(alias("cookie_store", "cookie_provider"))]
     pub fn cookie_jar(mut self, wanted: bool) -> Self {
         self.options.cookie_jar = wanted;
         self
@@ -200,6 +205,7 @@ impl ConnectionBuilder {
     /// Sets `Authorization: Basic` (RFC 7617), in place of the URL's user info. It is never shown in a log.
     /// `start` refuses control characters, and a colon in the user's name. Of this and
     /// [`bearer_auth`](ConnectionBuilder::bearer_auth) the later call counts.
+    #[doc(alias("http_proxy_auth", "credentials", "username", "password"))]
     pub fn basic_auth(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         let (user, password) = (Secret::new(user), Secret::new(password));
         self.options.request.get_mut().auth = Some(Auth::Basic { user, password });
@@ -217,6 +223,7 @@ impl ConnectionBuilder {
     ///     .subprotocols(["feed.v2", "feed.v1"]);
     /// assert!(!format!("{builder:?}").contains("eyJ"));
     /// ```
+    #[doc(alias("authorization", "token", "jwt", "oauth"))]
     pub fn bearer_auth(mut self, token: impl Into<String>) -> Self {
         self.options.request.get_mut().auth = Some(Auth::Bearer(Secret::new(token)));
         self
@@ -238,6 +245,7 @@ impl ConnectionBuilder {
     /// what is left out. Subprotocols are still offered, cookies of the jar are sent by its own rules, and
     /// user info in `Location` is ignored. The proxy is determined for each target. The next dial begins at
     /// the URL again. A [`transport`](ConnectionBuilder::transport) for one use cannot be redirected.
+    #[doc(alias("redirect_limit", "redirect", "follow_redirects"))]
     pub fn redirects(mut self, limit: u32) -> Self {
         self.options.redirects = limit;
         self
