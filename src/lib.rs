@@ -42,7 +42,7 @@
 //!
 //! # Further reading
 //!
-//! - The [guide]: every option with its default, reconnection, delivery and its bounds, closing,
+//! - The [`guide`]: every option with its default, reconnection, delivery and its bounds, closing,
 //!   and what is different from `WebSocketApp`.
 //! - [`event`]: the messages that handlers receive. [`command`]: the messages that a connection
 //!   receives.
@@ -67,14 +67,10 @@
 //! | `encrypted-keys` | no | client certificates whose private key is encrypted with a password |
 //! | `serde` | no | `Serialize` for states, figures, outcomes and events without their payloads; `command::Send::json` |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler whose events can be awaited |
-//!
-//! [guide]: https://docs.rs/crate/actix-ws-client/latest/source/docs/guide.md
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// The programs in the README, in the guide and in the page on feeds are compiled with the documentation tests.
+// The programs in the README are compiled with the documentation tests.
 #![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../README.md"))]
-#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../docs/guide.md"))]
-#![cfg_attr(all(doctest, feature = "client"), doc = include_str!("../docs/feed.md"))]
 
 // Floor 1: values and policies.
 pub mod backoff;
@@ -127,9 +123,11 @@ mod writer;
 #[cfg(feature = "client")]
 pub mod connection;
 
-// Floor 7: many connections as one feed.
+// Floor 7: many connections as one feed; and the guide to all of it, which is text alone.
 #[cfg(feature = "client")]
 pub mod feed;
+#[cfg(feature = "client")]
+pub mod guide;
 
 pub use crate::backoff::Reconnect;
 #[cfg(feature = "client")]
