@@ -260,7 +260,7 @@ fn close_verdict(code: CloseCode) -> Verdict {
 }
 
 /// The stage of a connection in which a deadline passed.
-#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
     /// Running the closure of `url_with` or `headers_with`.

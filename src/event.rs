@@ -6,6 +6,7 @@
 
 mod call;
 mod kinds;
+mod show;
 
 use std::fmt;
 use std::sync::Arc;

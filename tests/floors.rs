@@ -37,7 +37,7 @@ const NEIGHBOURS: &[(&str, &str, &str)] = &[
 /// One foreign thing, one file: a crate, and the file or folder that alone may name it.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("awc", &["dial/awc.rs"]),
-    ("actix_http", &["dial/awc.rs"]),
+    ("actix_http", &["dial/awc.rs", "proto/actix.rs"]),
     ("actix_service", &["dial/awc.rs"]),
     ("rustls", &["tls/"]),
     ("rustls_platform_verifier", &["tls/"]),

@@ -181,7 +181,7 @@ async fn a_command_whose_future_is_dropped_is_cancelled() {
     drop(handle.send(command::Send::text("taken back")));
     drop(handle.send(command::Close::normal()));
     handle.send(command::Send::text("meant")).await.unwrap();
-    assert_eq!(server.next_message().await, "meant".into());
+    assert_eq!(server.next_message().await, "meant");
     assert_eq!(server.messages(), texts(["meant"]));
 }
 
@@ -208,7 +208,7 @@ async fn what_is_sent_while_the_actor_is_restarted_is_done_in_its_next_life() {
     let open = probe.next_where(|open: &event::Open| open.epoch == 2).await;
     assert_eq!(watch.figures().sends_refused, 1);
     open.connection.send(command::Send::text("not in vain")).await.unwrap();
-    assert_eq!(server.next_message().await, "not in vain".into());
+    assert_eq!(server.next_message().await, "not in vain");
 }
 
 /// Bytes whose owner can count what is not dropped yet.

@@ -273,10 +273,10 @@ async fn messages_wait_for_room_in_order_and_are_not_overtaken() {
         assert_eq!(server.next_message().await.len(), 100 << 10);
     }
     for number in 1..=3 {
-        assert_eq!(server.next_message().await, vec![number; 200 << 10].into());
+        assert_eq!(server.next_message().await, Payload::from(vec![number; 200 << 10]));
     }
     connection.send(command::Send::text("now")).await.unwrap().unwrap();
-    assert_eq!(server.next_message().await, "now".into());
+    assert_eq!(server.next_message().await, "now");
 }
 
 #[actix::test]
@@ -375,7 +375,7 @@ async fn a_message_goes_out_in_fragments_and_arrives_whole() {
     let send = |size| connection.send(command::Send::fragments(text.clone(), size));
     for size in [1, 1000, usize::MAX] {
         send(size).await.unwrap().unwrap();
-        assert_eq!(server.next_message().await, text.clone().into());
+        assert_eq!(server.next_message().await, Payload::from(text.clone()));
     }
     let many = command::Send::fragments(vec![0; 200 << 10], 1);
     let refused = connection.send(many).await.unwrap();
@@ -439,7 +439,7 @@ async fn what_is_sent_turn_by_turn_leaves_in_few_writes() {
     assert!(writes <= 32, "{writes} writes");
     // A single message does not wait for others.
     connection.send(command::Send::text("x")).await.unwrap().unwrap();
-    assert_eq!(server.next_message().await, "x".into());
+    assert_eq!(server.next_message().await, "x");
 }
 
 #[actix::test]

@@ -11,7 +11,7 @@ use crate::backoff::{MAX_DELAY, MAX_RETRY_AFTER};
 pub(super) type DialId = u64;
 
 /// The limit of a [`Budget`](crate::Budget) that a dial waits for.
-#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Limit {
     /// As many dials as the budget allows have begun in one of its windows of time.

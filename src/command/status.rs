@@ -37,7 +37,7 @@ impl SourceId {
 }
 
 /// What a connection is doing.
-#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Phase {
@@ -73,7 +73,7 @@ impl Phase {
 }
 
 /// What a connection in [`Phase::Waiting`] waits for.
-#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitCause {
     /// The delay before the next dial: that of the policy, the server's `Retry-After`, or the connection's own
@@ -148,7 +148,7 @@ impl Timings {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, Display, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutcomeKind {
     /// The application closed it, or the server closed cleanly and the policy does not reconnect.

@@ -73,6 +73,13 @@ impl CloseCode {
     }
 }
 
+impl From<CloseCode> for u16 {
+    #[inline]
+    fn from(code: CloseCode) -> Self {
+        code.value()
+    }
+}
+
 impl From<u16> for CloseCode {
     #[inline]
     fn from(value: u16) -> Self {

@@ -1,6 +1,7 @@
 //! The frame header: the 2 to 14 bytes before every payload (RFC 6455, 5.2).
 
 use bytes::BytesMut;
+use derive_more::Display;
 
 use crate::proto::close::MAX_CONTROL_PAYLOAD;
 use crate::proto::error::ProtocolError;
@@ -15,20 +16,26 @@ pub enum Role {
 }
 
 /// The kind of a frame (RFC 6455, 11.8). The discriminant is the number on the wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Opcode {
     /// A further fragment of a message.
+    #[display("continuation")]
     Continuation = 0x0,
     /// A text message or its first fragment.
+    #[display("text")]
     Text = 0x1,
     /// A binary message or its first fragment.
+    #[display("binary")]
     Binary = 0x2,
     /// The last frame of its sender.
+    #[display("close")]
     Close = 0x8,
     /// A request for a Pong.
+    #[display("ping")]
     Ping = 0x9,
     /// The reply to a Ping, or an unsolicited one.
+    #[display("pong")]
     Pong = 0xa,
 }
 

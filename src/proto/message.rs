@@ -1,6 +1,7 @@
 //! The items that a connection carries: messages, pings, pongs and closes, which cannot be built in
 //! an invalid form.
 
+use std::fmt;
 use std::ops::Deref;
 
 use bytes::Bytes;
@@ -129,6 +130,131 @@ impl<'a> View<'a> {
             Self::Text(text) => Payload::Text(text.into()),
             Self::Binary(bytes) => Payload::Binary(Bytes::copy_from_slice(bytes)),
         }
+    }
+}
+
+/// Writes a text as it is, and binary data escaped as in a byte string literal: `\x00\xffok`.
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Binary(bytes) => bytes.escape_ascii().fmt(f),
+        }
+    }
+}
+
+/// Writes what [`Payload`] writes.
+impl fmt::Display for View<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Binary(bytes) => bytes.escape_ascii().fmt(f),
+        }
+    }
+}
+
+/// Writes the bytes escaped as in a byte string literal.
+impl fmt::Display for ControlPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.escape_ascii().fmt(f)
+    }
+}
+
+/// The bytes, also of a text.
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// The bytes, also of a text.
+impl AsRef<[u8]> for View<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+/// Whether it is this text; binary data never is.
+impl PartialEq<str> for Payload {
+    fn eq(&self, text: &str) -> bool {
+        self.as_text() == Some(text)
+    }
+}
+
+/// Whether it is this text; binary data never is.
+impl PartialEq<&str> for Payload {
+    fn eq(&self, text: &&str) -> bool {
+        self.as_text() == Some(*text)
+    }
+}
+
+/// Whether it is this text; binary data never is.
+impl PartialEq<str> for View<'_> {
+    fn eq(&self, text: &str) -> bool {
+        self.as_text() == Some(text)
+    }
+}
+
+/// Whether it is this text; binary data never is.
+impl PartialEq<&str> for View<'_> {
+    fn eq(&self, text: &&str) -> bool {
+        self.as_text() == Some(*text)
+    }
+}
+
+/// The text, without copying.
+impl TryFrom<Payload> for ByteString {
+    type Error = NotText;
+
+    fn try_from(payload: Payload) -> Result<Self, NotText> {
+        match payload {
+            Payload::Text(text) => Ok(text),
+            Payload::Binary(bytes) => Err(NotText { bytes }),
+        }
+    }
+}
+
+/// A copy of the text.
+impl TryFrom<Payload> for String {
+    type Error = NotText;
+
+    fn try_from(payload: Payload) -> Result<Self, NotText> {
+        ByteString::try_from(payload).map(|text| text.to_string())
+    }
+}
+
+/// The text, borrowed.
+impl<'a> TryFrom<&'a Payload> for &'a str {
+    type Error = NotText;
+
+    fn try_from(payload: &'a Payload) -> Result<Self, NotText> {
+        match payload {
+            Payload::Text(text) => Ok(text),
+            Payload::Binary(bytes) => Err(NotText { bytes: bytes.clone() }),
+        }
+    }
+}
+
+/// The bytes, also of a text, without copying.
+impl From<Payload> for Bytes {
+    fn from(payload: Payload) -> Self {
+        payload.into_bytes()
+    }
+}
+
+/// Text was expected, and the message is binary. The error has its bytes.
+#[derive(Clone, PartialEq, Eq, Display, Error)]
+#[display("a binary message of {} bytes where text was expected", bytes.len())]
+#[non_exhaustive]
+pub struct NotText {
+    /// The message.
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for NotText {
+    /// Shows the length alone: a payload may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NotText({} bytes)", self.bytes.len())
     }
 }
 
@@ -295,6 +421,37 @@ mod tests {
             assert_eq!((view.as_bytes(), view.as_text()), (payload.as_bytes(), payload.as_text()));
             assert_eq!(view.to_payload(), payload);
         }
+    }
+
+    #[test]
+    fn a_payload_is_written_as_text_or_escaped() {
+        let (text, binary) = (Payload::from("caf\u{e9}\n"), Payload::from(b"\0\xffok".to_vec()));
+        assert_eq!(text.to_string(), "caf\u{e9}\n");
+        assert_eq!(binary.to_string(), r"\x00\xffok");
+        assert_eq!(View::Text("a").to_string() + &View::Binary(b"\0").to_string(), r"a\x00");
+        assert_eq!(ControlPayload::new("tick\n").unwrap().to_string(), r"tick\n");
+    }
+
+    #[test]
+    fn a_payload_compares_with_text_and_gives_it_up() {
+        let (text, binary) = (Payload::from("text"), Payload::from(b"text".to_vec()));
+        assert!(text == "text" && text == *"text" && text != "other");
+        assert!(binary != "text" && binary != *"text");
+        assert!(View::Text("text") == "text" && View::Text("text") == *"text");
+        assert!(View::Binary(b"text") != "text" && View::Binary(b"text") != *"text");
+        assert_eq!((text.as_ref(), binary.as_ref()), (&b"text"[..], &b"text"[..]));
+        assert_eq!((View::Text("a").as_ref(), View::Binary(b"b").as_ref()), (&b"a"[..], &b"b"[..]));
+
+        let not_text = NotText { bytes: Bytes::from_static(b"text") };
+        assert_eq!(<&str>::try_from(&text), Ok("text"));
+        assert_eq!(<&str>::try_from(&binary), Err(not_text.clone()));
+        assert_eq!(String::try_from(text.clone()), Ok("text".to_owned()));
+        assert_eq!(String::try_from(binary.clone()), Err(not_text.clone()));
+        assert_eq!(ByteString::try_from(text.clone()), Ok(ByteString::from("text")));
+        assert_eq!(ByteString::try_from(binary), Err(not_text.clone()));
+        assert_eq!(Bytes::from(text), not_text.bytes);
+        assert_eq!(not_text.to_string(), "a binary message of 4 bytes where text was expected");
+        assert_eq!(format!("{not_text:?}"), "NotText(4 bytes)");
     }
 
     #[test]
