@@ -288,6 +288,7 @@ pub enum Stage {
 
 /// Every address of a host that was tried, each with its error.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ConnectError {
     /// The addresses in the order in which they failed.
     pub tried: Arc<[(SocketAddr, io::Error)]>,

@@ -130,6 +130,7 @@ pub(crate) use event_table;
 /// A socket is open (WebSocketApp's `on_open`).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Open {
     /// The connection.
     pub source: SourceId,
@@ -189,6 +190,7 @@ pub struct Message {
 /// its [`Continuation`] (WebSocketApp's `on_data`).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Data {
     /// The connection that it came over.
     pub source: SourceId,
@@ -210,6 +212,7 @@ pub struct Data {
 /// character may be split between two of them.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Continuation {
     /// The connection that it came over.
     pub source: SourceId,
@@ -327,6 +330,7 @@ impl Batch {
 /// closing; of the answers beyond 64 that wait to be written only the last is sent.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Ping {
     /// The connection that it came over.
     pub source: SourceId,
@@ -339,6 +343,7 @@ pub struct Ping {
 /// The server sent a Pong, solicited or not (WebSocketApp's `on_pong`).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Pong {
     /// The connection that it came over.
     pub source: SourceId,
@@ -355,6 +360,7 @@ pub struct Pong {
 /// once for every open socket that ended by anything but a Close frame.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Error {
     /// The connection.
     pub source: SourceId,
@@ -374,6 +380,7 @@ pub struct Error {
 /// An opened socket has ended: exactly once for each [`Open`] (WebSocketApp's `on_close`).
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Close {
     /// The connection.
     pub source: SourceId,
@@ -445,6 +452,7 @@ impl Next {
 /// The connection has entered another phase.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct State {
     /// The connection.
     pub source: SourceId,
@@ -459,6 +467,7 @@ pub struct State {
 /// The run is over: the very last event, once.
 #[derive(Clone, Debug, actix::Message)]
 #[rtype(result = "()")]
+#[non_exhaustive]
 pub struct Stopped {
     /// The connection.
     pub source: SourceId,

@@ -40,6 +40,7 @@ impl Default for Guards {
 /// Converts from `Option<DialLimit>`, which is an explicit choice: `None` becomes `Off`, not
 /// `ByPolicy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DialGuard {
     /// [`DialLimit::default`] under the exponential policy. No limit under a fixed or a custom policy,
     /// whose delays are kept as they are.

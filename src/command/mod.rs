@@ -187,6 +187,7 @@ pub struct Resume;
 /// ```
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "bool")]
+#[non_exhaustive]
 pub struct Fail {
     /// The socket, by its epoch: it may have changed before the command is executed.
     pub epoch: u64,

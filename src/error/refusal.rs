@@ -12,6 +12,7 @@ use crate::headers::Headers;
 /// `Debug` shows only the length of the body: a server may repeat there what it received, credentials
 /// included.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Refusal {
     /// The HTTP status.
     pub status: u16,

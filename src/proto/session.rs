@@ -43,6 +43,7 @@ pub enum By {
 
 /// The outcome of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Closure {
     /// The code of the first Close frame, ours or the peer's; 1005 if that frame was empty, 1006 if
     /// there was none.
@@ -61,6 +62,7 @@ pub struct Closure {
 
 /// A Close frame that was received: the status and the reason of RFC 6455, 7.1.5 and 7.1.6.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerClose {
     /// The code in the frame; 1005 if the frame was empty.
     pub code: CloseCode,

@@ -89,6 +89,7 @@ impl LazyTlsClient {
 
 /// The version and cipher suite of an open TLS session.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TlsSession {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
