@@ -1,5 +1,6 @@
 //! The header lines of an HTTP reply.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The header lines of an HTTP reply, in the order in which they were received.
@@ -127,14 +128,20 @@ fn eq_ignore_case(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && (one == other || one.eq_ignore_ascii_case(other))
 }
 
-impl fmt::Debug for Headers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.iter().map(|(name, value)| {
+impl Headers {
+    /// Returns an iterator over all lines as they may be shown: `***` for a value that may be a secret.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.iter().map(|(name, value)| {
             let hidden: &[u8] = b"***";
             let value = if Headers::is_secret(name) { hidden } else { value };
             (name, String::from_utf8_lossy(value))
-        });
-        f.debug_map().entries(shown).finish()
+        })
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.shown()).finish()
     }
 }
 

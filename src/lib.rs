@@ -103,13 +103,15 @@ mod options;
 #[cfg(feature = "client")]
 pub mod event;
 
-// Floor 5: the parts of one connection.
+// Floor 5: the parts of one connection, and its states and events for serde.
 #[cfg(feature = "client")]
 mod delivery;
 #[cfg(feature = "client")]
 mod dial;
 #[cfg(feature = "client")]
 mod pinger;
+#[cfg(feature = "serde")]
+mod serial;
 #[cfg(feature = "client")]
 pub mod requests;
 #[cfg(feature = "client")]

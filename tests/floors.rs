@@ -22,7 +22,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (2, &["error", "socket", "tls", "budget"]),
     (3, &["command", "options"]),
     (4, &["event"]),
-    (5, &["dial", "writer", "delivery", "pinger", "requests", "supervision", "testing"]),
+    (5, &["dial", "writer", "delivery", "pinger", "requests", "supervision", "serial", "testing"]),
     (6, &["connection"]),
     (7, &["feed", "guide"]),
 ];

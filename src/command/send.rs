@@ -137,13 +137,8 @@ impl Send {
     /// ```
     /// use actix_ws_client::command;
     ///
-    /// #[derive(serde::Serialize)]
-    /// struct Subscribe<'a> {
-    ///     op: &'a str,
-    ///     topics: &'a [&'a str],
-    /// }
-    ///
-    /// let send = command::Send::json(&Subscribe { op: "subscribe", topics: &["trades"] })?;
+    /// let subscribe = serde_json::json!({ "op": "subscribe", "topics": ["trades"] });
+    /// let send = command::Send::json(&subscribe)?; // or any value that is `Serialize`
     /// # Ok::<(), serde_json::Error>(())
     /// ```
     #[cfg(feature = "serde")]

@@ -100,6 +100,18 @@ impl Shown {
         writeln!(self.0.lock().unwrap(), "{what:?}\n{what:#?}").unwrap();
     }
 
+    /// A value as it is serialized, beside its `Debug`.
+    fn json(&self, what: &(impl Debug + serde::Serialize)) {
+        self.debug(what);
+        writeln!(self.0.lock().unwrap(), "{}", serde_json::to_string(what).unwrap()).unwrap();
+    }
+
+    /// An event in all its forms.
+    fn event(&self, event: &(impl Debug + Display + serde::Serialize)) {
+        self.words(event);
+        self.json(event);
+    }
+
     /// A value of this crate's, whose type is noted.
     fn looks_at<T: Debug>(&self, what: &T) {
         let name = std::any::type_name::<T>();
@@ -130,7 +142,7 @@ impl Shown {
     }
 
     fn outcome(&self, outcome: &Outcome) {
-        self.debug(outcome);
+        self.event(outcome);
         outcome.error.iter().for_each(|err| self.error(err));
     }
 
@@ -142,7 +154,7 @@ impl Shown {
         self.debug(&builder);
         let (watch, reconnected) = (builder.watch(), self.clone());
         let connection = builder
-            .on_reconnect_to(event::call(move |event: event::Reconnect| reconnected.debug(&event)))
+            .on_reconnect_to(event::call(move |event: event::Reconnect| reconnected.event(&event)))
             .start()
             .unwrap();
         let closing = connection.clone();
@@ -152,6 +164,10 @@ impl Shown {
         let outcome = probe.stopped().await;
         self.debug(&watch);
         self.debug(&probe.history());
+        probe.all::<event::Open>().iter().for_each(|event| self.event(event));
+        probe.all::<event::Error>().iter().for_each(|event| self.event(event));
+        probe.all::<event::Close>().iter().for_each(|event| self.event(event));
+        probe.all::<event::Stopped>().iter().for_each(|event| self.event(event));
         probe.all::<event::Error>().iter().for_each(|event| self.error(&event.error));
         self.outcome(&outcome);
         outcome
@@ -325,10 +341,10 @@ async fn status_and_handles_show_none_either() {
     let builder = to(url).header("X-Token", "status-token-s3cr3t").cookie("a=status-own-s3cr3t");
     let connection = probe.attach(builder).start().unwrap();
     let open = probe.next::<event::Open>().await;
-    shown.debug(&open);
+    shown.event(&open);
     shown.debug(&open.connection);
-    shown.debug(&open.handshake);
-    shown.debug(&connection.send(command::Status).await.unwrap());
+    shown.json(&open.handshake);
+    shown.json(&connection.send(command::Status).await.unwrap());
     shown.debug(&connection.send(command::Watch).await.unwrap());
     shown.outcome(&connection.send(command::Close::normal()).await.unwrap());
     shown.hold_no(&[
