@@ -127,7 +127,8 @@ bench-check:
 examples:
     cargo build --locked --examples
     timeout 60 cargo run --locked --quiet --example echo
-    for example in reconnect custom_backoff tls proxy prepared_socket actix_web testing; do \
+    for example in reconnect custom_backoff tls proxy prepared_socket actix_web testing \
+        tokio_main blocking send_a_million; do \
         timeout 60 cargo run --locked --quiet --example "$example"; \
     done
     timeout 60 cargo run --locked --quiet --example market_feed -- --duration 5s

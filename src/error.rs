@@ -447,6 +447,15 @@ pub enum ConfigError {
     /// The caller does not run on a tokio runtime with a `LocalSet`. Start inside an actix `System`.
     #[display("no runtime: start inside an actix System or a tokio LocalSet")]
     NoRuntime,
+    /// `run_blocking` was called on a thread of a tokio runtime, which it would block. Await `run` there.
+    #[display("inside a tokio runtime, whose thread would be blocked: await run there")]
+    InRuntime,
+    /// The system refused the background thread of a stream, or the runtime of `run_blocking`. It may pass.
+    #[display("no thread or runtime: {reason}")]
+    Thread {
+        /// What the system says.
+        reason: String,
+    },
     /// The arbiter that the connection was to start on has ended.
     #[display("the arbiter has ended")]
     ArbiterGone,

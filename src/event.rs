@@ -289,6 +289,14 @@ impl Batch {
         self.messages.payload(index)
     }
 
+    /// Returns the message at `index` as an event that may be kept: a short one is copied out of the buffer.
+    #[inline]
+    pub(crate) fn message(&self, index: usize) -> Option<Message> {
+        let (source, epoch, received) = (self.source, self.epoch, self.received);
+        let payload = self.messages.payload_to_keep(index)?;
+        Some(Message { source, epoch, payload, received })
+    }
+
     /// Calls the actor's own `Handler<event::Message>` with each message. Returns the number of calls:
     /// one for each message, unless the actor stopped. With it, code for single messages gains the
     /// speed of batches in one line.

@@ -47,6 +47,7 @@
 //! - [`event`]: the messages that handlers receive. [`command`]: the messages that a connection
 //!   receives.
 //! - [`requests`]: questions and answers over a connection.
+//! - [`stream`]: a connection as a stream of events and a sender of messages, without actors.
 //! - [`feed`]: many connections as one market-data feed.
 //! - [`Error::verdict`]: after which failures it connects again. [`backoff`]: when.
 //! - [`proto`]: the protocol as plain values, also usable without this client.
@@ -110,10 +111,10 @@ mod delivery;
 mod dial;
 #[cfg(feature = "client")]
 mod pinger;
-#[cfg(feature = "serde")]
-mod serial;
 #[cfg(feature = "client")]
 pub mod requests;
+#[cfg(feature = "serde")]
+mod serial;
 #[cfg(feature = "client")]
 mod supervision;
 #[cfg(feature = "testing")]
@@ -125,11 +126,13 @@ mod writer;
 #[cfg(feature = "client")]
 pub mod connection;
 
-// Floor 7: many connections as one feed; and the guide to all of it, which is text alone.
+// Floor 7: many connections as one feed, a connection as a stream; and the guide, which is text alone.
 #[cfg(feature = "client")]
 pub mod feed;
 #[cfg(feature = "client")]
 pub mod guide;
+#[cfg(feature = "client")]
+pub mod stream;
 
 pub use crate::backoff::Reconnect;
 #[cfg(feature = "client")]

@@ -221,6 +221,28 @@ fn testing_holds_its_assertions() {
 }
 
 #[test]
+fn tokio_main_comes_back() {
+    let text = run("tokio_main");
+    let first = ["message: Text(\"round 1\")", "error: ", "closed with 1006; dial "];
+    in_order(
+        &text,
+        &[&first[..], &["message: Text(\"round 2\")", "closed with 1005; no further"]].concat(),
+    );
+}
+
+#[test]
+fn blocking_gets_its_message_back_and_closes() {
+    let text = run("blocking");
+    in_order(&text, &["open\n", "message: hello\n", "closed with 1000\n", "closed with 1000\n"]);
+}
+
+#[test]
+fn send_a_million_sends_all_in_order() {
+    let text = Program::start("send_a_million", &["20000"]).end();
+    in_order(&text, &["sent 20000, received 20000 in order, "]);
+}
+
+#[test]
 fn feed_keeps_its_topics_over_a_lost_socket() {
     let text = run("feed");
     let first = "the exchange drops its connection\n";

@@ -24,7 +24,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (4, &["event"]),
     (5, &["dial", "writer", "delivery", "pinger", "requests", "supervision", "serial", "testing"]),
     (6, &["connection"]),
-    (7, &["feed", "guide"]),
+    (7, &["feed", "stream", "guide"]),
 ];
 
 /// Neighbours that know each other all the same: who, whom, and why it can't be otherwise.

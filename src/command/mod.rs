@@ -8,6 +8,7 @@
 
 mod batch;
 mod handle;
+mod outgoing;
 mod receipt;
 mod send;
 mod sent;
@@ -27,6 +28,7 @@ use crate::proto::message::{ControlPayload, Payload};
 pub use crate::command::batch::{SendBatch, Unsent};
 pub use crate::command::handle::{Command, Handle};
 pub(crate) use crate::command::handle::{CommandQueue, Enqueue, QueuedCommand};
+pub(crate) use crate::command::outgoing::{Origin, Outgoing, SendAll, Sent};
 pub(crate) use crate::command::receipt::ReceiptEnd;
 pub use crate::command::receipt::{Fate, Receipt};
 pub use crate::command::send::{Accepted, Send, SendError};

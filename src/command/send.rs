@@ -244,6 +244,10 @@ pub enum SendError {
     /// The connection is closed for good.
     #[display("the connection is closed")]
     Closed(#[error(not(source))] Payload),
+    /// `Sender::blocking_send` was called on a thread of a tokio runtime, which it would block. Await `send`
+    /// there.
+    #[display("called inside a tokio runtime, whose thread would be blocked: await send there")]
+    InRuntime(#[error(not(source))] Payload),
 }
 
 /// A command whose answer can return its messages.
@@ -283,7 +287,8 @@ impl SendError {
             | SendError::Full(payload)
             | SendError::TooLarge(payload)
             | SendError::OtherEpoch(payload)
-            | SendError::Closed(payload) => payload,
+            | SendError::Closed(payload)
+            | SendError::InRuntime(payload) => payload,
         }
     }
 }
@@ -297,6 +302,7 @@ impl fmt::Debug for SendError {
             SendError::TooLarge(payload) => ("TooLarge", payload),
             SendError::OtherEpoch(payload) => ("OtherEpoch", payload),
             SendError::Closed(payload) => ("Closed", payload),
+            SendError::InRuntime(payload) => ("InRuntime", payload),
         };
         write!(f, "{name}({} bytes)", payload.len())
     }
@@ -311,12 +317,13 @@ mod tests {
     fn no_debug_shows_a_payload() {
         let payload = || Payload::from("hunter2");
         let batch = SendBatch::new([Send::from(payload()).secret(), Send::from(payload())]);
-        let errors: [fn(Payload) -> SendError; 5] = [
+        let errors: [fn(Payload) -> SendError; 6] = [
             SendError::NotOpen,
             SendError::Full,
             SendError::TooLarge,
             SendError::OtherEpoch,
             SendError::Closed,
+            SendError::InRuntime,
         ];
         let mut shown = vec![format!("{:?}", Send::from(payload())), format!("{batch:?}")];
         for error in errors {

@@ -197,7 +197,7 @@ impl Listener for Shared<Item> {
 impl Connection {
     /// Executes what was sent through handles. Called before each command from the mailbox, so that
     /// this one does not overtake what was sent before it.
-    fn catch_up(&mut self, ctx: &mut Context<Connection>) {
+    pub(super) fn catch_up(&mut self, ctx: &mut Context<Connection>) {
         if !self.handle_queue.is_executing && self.handle_queue.is_waiting() {
             let items = self.handle_queue.take(None);
             self.execute_items(items, ctx);

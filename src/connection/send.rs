@@ -1,16 +1,31 @@
 //! Sending messages: into the send buffer, or into the queue of those that wait for room there.
 
+use std::collections::VecDeque;
+use std::mem;
 use std::task::Context as TaskContext;
 use std::time::Duration;
 
-use actix::Context;
 use actix::dev::MessageResponse;
+use actix::{Context, Handler, MessageResult};
+use bytes::Bytes;
 
 use crate::command::status::Gauge;
-use crate::command::{self, Accepted, QueuedCommand, Refusal, SendError, Unsent};
+use crate::command::{
+    self, Accepted, Outgoing, QueuedCommand, Refusal, SendAll, SendError, Sent, Unsent,
+};
 use crate::connection::actor::{Activity, Connection};
 use crate::connection::reply::{Reply, reply_to};
 use crate::connection::send_queue::{Rest, SendQueue};
+use crate::proto::message::Payload;
+
+impl Handler<SendAll> for Connection {
+    type Result = MessageResult<SendAll>;
+
+    fn handle(&mut self, all: SendAll, ctx: &mut Context<Connection>) -> Self::Result {
+        self.catch_up(ctx);
+        MessageResult(self.send_all(all.0))
+    }
+}
 
 type Answer = Result<Accepted, SendError>;
 
@@ -117,6 +132,40 @@ impl Connection {
             },
             _ => Err(self.refusal()),
         }
+    }
+
+    /// Puts messages of a stream's `Sender`s into the send buffer, up to the first one that finds it full.
+    fn send_all(&mut self, mut queue: VecDeque<Outgoing>) -> Sent {
+        let (mut refused, mut accepted, mut answered) = (Vec::new(), 0, 0);
+        // In place: to take each one out would move it once more.
+        for Outgoing { send, origin } in &mut queue {
+            if !origin.is_cancelled() {
+                match self.try_send(send) {
+                    Ok(epoch) => {
+                        accepted += 1;
+                        origin.accept(epoch);
+                    }
+                    Err(refusal) => {
+                        let payload =
+                            mem::replace(&mut send.payload, Payload::Binary(Bytes::new()));
+                        match refusal(payload) {
+                            SendError::Full(payload) => {
+                                send.payload = payload;
+                                break;
+                            }
+                            err => {
+                                self.count_refused(&err);
+                                origin.refuse(err, &mut refused);
+                            }
+                        }
+                    }
+                }
+            }
+            answered += 1;
+        }
+        queue.drain(..answered);
+        self.watch.add(Gauge::MessagesOut, accepted);
+        Sent { rest: queue, refused }
     }
 
     /// Returns how a message is refused while no socket is open, or while it closes.

@@ -19,7 +19,7 @@ impl Closures {
     }
 
     /// Returns the kinds for which there is a closure.
-    pub(super) fn kinds(&self) -> KindSet {
+    pub(crate) fn kinds(&self) -> KindSet {
         self.0.iter().fold(0, |kinds, closure| kinds | closure.kinds())
     }
 

@@ -94,6 +94,12 @@ impl Handlers {
         self.push(Registration { target, kinds: M::kinds(), from });
     }
 
+    /// Registers what takes several kinds of event and is no actor, for these kinds.
+    pub(crate) fn add_target(&mut self, kinds: Kinds, target: impl HandlerAddr + 'static) {
+        let target = Target::Addr(Box::new(target));
+        self.push(Registration { target, kinds: kinds.bits(), from: 0 });
+    }
+
     /// Registers an address for the four kinds of `ConnectionBuilder::handler`.
     pub(crate) fn add_addr(&mut self, addr: impl HandlerAddr + 'static) {
         let kinds = event::Open::BIT | event::Message::BIT | event::Error::BIT | event::Close::BIT;

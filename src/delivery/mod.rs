@@ -35,6 +35,7 @@ pub(crate) use crate::delivery::entry::{EVENT_COST, Queued};
 pub(crate) use crate::delivery::handlers::{Ended, Handlers};
 pub use crate::delivery::kinds::IntoRecipient;
 pub(crate) use crate::delivery::kinds::Registered;
+pub(crate) use crate::delivery::outlet::{EventAddr, HandlerAddr};
 pub(crate) use crate::delivery::run::{Run, cost};
 
 /// The recipients of one connection, and the events that wait for them.

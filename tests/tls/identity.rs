@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_ws_client::testing::Script;
-use actix_ws_client::{ConfigError, Tls};
+use actix_ws_client::{ConfigError, Event, OutcomeKind, Payload, Tls, command};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -59,6 +59,36 @@ async fn a_certificate_is_shown_whatever_form_its_key_has() {
         let shown = peer.seen().pop().unwrap().client_chain;
         assert_eq!(shown, self::chain(chain), "{form}");
     }
+}
+
+/// WebSocketApp's example of TLS: a CA file, a client certificate and its key, and closures without a runtime.
+#[test]
+fn a_program_without_a_runtime_shows_its_certificate() {
+    let setup = Setup::new(&["localhost"]).clients(Ask::Required, &[EC]);
+    let peer = setup.serve(Script::accept().echo());
+    let scratch = Scratch::new("blocking");
+    let ca = scratch.write("ca", &peer.pem);
+    let (chain, key) = (scratch.write("chain", EC), scratch.write("key", EC_SEC1));
+    let tls = Tls::new().ca_file(ca).unwrap().client_cert_file(chain, key).unwrap();
+    let (sender, texts) = std::sync::mpsc::channel();
+    let mut connection = None;
+    let outcome = to("localhost", peer.port, tls)
+        .on_event(move |event| match event {
+            Event::Open(open) => {
+                open.connection.do_send(command::Send::text("Hello"));
+                connection = Some(open.connection);
+            }
+            Event::Message(message) => {
+                sender.send(message.payload).unwrap();
+                connection.as_ref().unwrap().do_send(command::Close::normal());
+            }
+            _ => {}
+        })
+        .run_blocking()
+        .unwrap();
+    assert_eq!((outcome.kind, outcome.epochs), (OutcomeKind::Closed, 1), "{outcome}");
+    assert_eq!(texts.try_iter().collect::<Vec<_>>(), [Payload::from("Hello")]);
+    assert_eq!(peer.seen().pop().unwrap().client_chain, self::chain(EC));
 }
 
 #[actix::test]

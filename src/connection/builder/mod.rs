@@ -1,5 +1,6 @@
 //! Building and starting a connection.
 
+mod blocking;
 mod callbacks;
 mod request;
 mod signals;
@@ -28,10 +29,10 @@ use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
 use crate::connection::actor::Connection;
 use crate::connection::requests::Attached;
-use crate::delivery::{Closures, Handlers};
+use crate::delivery::{Closures, HandlerAddr, Handlers};
 use crate::dial::preview;
 use crate::error::{ConfigError, Error, Verdict};
-use crate::event;
+use crate::event::{self, Kinds};
 use crate::options::{
     MaskKey, Options, Overflow, Plan, RetryIf, Secret, TransportFactory, warn_of_fragment,
 };
@@ -56,6 +57,7 @@ pub struct ConnectionBuilder {
     source: SourceId,
     watch: Watch,
     close_on_ctrl_c: bool,
+    stream_kinds: Kinds,
 }
 
 impl ConnectionBuilder {
@@ -69,6 +71,7 @@ impl ConnectionBuilder {
             source: SourceId::next(),
             watch: Watch::new(Instant::now().into_std()),
             close_on_ctrl_c: false,
+            stream_kinds: Kinds::default(),
         }
     }
 
@@ -582,6 +585,13 @@ impl ConnectionBuilder {
         self
     }
 
+    /// Sets the kinds of event that a [`stream`](ConnectionBuilder::stream) has. Default: all but `Batch`, `Data` and
+    /// `Continuation`, so that each message comes once, as `Message`. `start` and `run` ignore it.
+    pub fn stream_kinds(mut self, kinds: Kinds) -> Self {
+        self.stream_kinds = kinds;
+        self
+    }
+
     /// Runs the connection to its end (WebSocketApp's `run_forever`) and returns its outcome. A handler may
     /// still be handling `Stopped` when this returns.
     ///
@@ -646,8 +656,31 @@ impl ConnectionBuilder {
         event::try_start(move || Supervisor::start(move |_| make())).ok_or(ConfigError::NoRuntime)
     }
 
+    /// Returns the kinds of event that a stream has.
+    pub(crate) fn wanted_kinds(&self) -> Kinds {
+        self.stream_kinds
+    }
+
+    /// Returns a future that completes once all closures have returned from their last call, or one of them has
+    /// panicked; `None` if there are no closures. No further closure may be registered.
+    pub(crate) fn after_closures(self) -> (Self, Option<oneshot::Receiver<()>>) {
+        if self.closures.kinds() == 0 {
+            return (self, None);
+        }
+        let (sender, all_called) = oneshot::channel();
+        let mut sender = Some(sender);
+        // The last of the closures, and so called after them.
+        let builder = self.on_stopped(move |_| drop(sender.take()));
+        (builder, Some(all_called))
+    }
+
+    /// Registers what takes some kinds of event, and is no actor.
+    pub(crate) fn register(&mut self, kinds: Kinds, target: impl HandlerAddr + 'static) {
+        self.handlers.add_target(kinds, target);
+    }
+
     /// Checks the URL and all options, and returns what makes the actor on its thread.
-    fn actor(
+    pub(crate) fn actor(
         self,
         run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Result<impl FnOnce() -> Connection + Send, ConfigError> {

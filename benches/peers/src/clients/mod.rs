@@ -8,6 +8,7 @@ mod floor_message;
 mod floors;
 mod ours;
 mod sockudo_ws;
+mod stream;
 mod tokio_tungstenite;
 mod tokio_websockets;
 mod web_socket;
@@ -21,7 +22,15 @@ use crate::tally::Outcome;
 use crate::works::{Kind, Work};
 
 /// Ours, by how its messages are taken.
-pub const OURS: [&str; 5] = ["batch", "batch-owned", "message", "connection", "connection-batch"];
+pub const OURS: [&str; 7] = [
+    "batch",
+    "batch-owned",
+    "message",
+    "connection",
+    "connection-batch",
+    "stream",
+    "stream-across",
+];
 
 /// All others: peers by the names of their crates, then the floors.
 pub const OTHERS: [&str; 12] = [
@@ -67,6 +76,8 @@ pub fn share(client: &str, work: &Work) -> u64 {
 /// Does a work as a client.
 pub fn run(client: &str, work: &Work, count: u64, dial: &Dial) -> Result<Outcome> {
     match client {
+        "stream" => pull::run::<stream::Client<false>>(work, count, dial),
+        "stream-across" => pull::run::<stream::Client<true>>(work, count, dial),
         "tokio-tungstenite" => pull::run::<tokio_tungstenite::Client>(work, count, dial),
         "fastwebsockets" => pull::run::<fastwebsockets::Client>(work, count, dial),
         "tokio-websockets" => pull::run::<tokio_websockets::Client>(work, count, dial),

@@ -149,7 +149,7 @@ fn take_owned(payload: Payload, tally: &mut Tally) {
     }
 }
 
-fn builder(dial: &Dial) -> Result<ConnectionBuilder> {
+pub fn builder(dial: &Dial) -> Result<ConnectionBuilder> {
     // The others' sockets have neither.
     let sockets = SocketOptions::new().keepalive(None).user_timeout(None);
     let builder = Connection::builder(dial.url()).compression(Compression::off());

@@ -1,0 +1,381 @@
+//! The messages between the `Sender`s of a stream and the thread of the connection.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::command::{Outgoing, SendError};
+
+/// How many messages of `feed` are gathered before the connection's thread is woken, or half the capacity if that is
+/// fewer. Where both threads share a processor, a wake for each message makes batches of one.
+const GATHER: usize = 512;
+
+/// The shared queue, bounded by the number of messages. No lock is held across a poll, nor while a message is
+/// dropped or a waker is called.
+pub(super) struct Outbox {
+    state: Mutex<State>,
+    /// The most messages in the queue, at least 1.
+    capacity: usize,
+    /// The length of the queue at which messages that may be gathered wake the taker.
+    gathered: usize,
+    /// Whether the queue has no room. Read without the lock.
+    is_full: AtomicBool,
+    /// The number of the next `Sender`.
+    next_sender: AtomicU32,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Outgoing>,
+    /// The number of messages that were pushed, and of those that were answered.
+    pushed: u64,
+    answered: u64,
+    /// The waker of the task that takes them out, while it waits.
+    taker: Option<Waker>,
+    /// The wakers of tasks that wait for room or for answers.
+    waiting: Vec<Waker>,
+    /// The first refused message of each `Sender` since it was last given one.
+    refused: Vec<(u32, SendError)>,
+    /// Whether a `Sender` asked to close the connection.
+    asks_close: bool,
+    /// Whether nothing can be pushed any more.
+    is_closed: bool,
+    /// Whether no further message is answered.
+    has_ended: bool,
+}
+
+/// Why a message was not pushed.
+pub(super) enum Refused {
+    Full(Outgoing),
+    Closed(Outgoing),
+}
+
+/// What the connection's thread takes out.
+pub(super) struct Taken {
+    pub(super) messages: VecDeque<Outgoing>,
+    pub(super) asks_close: bool,
+}
+
+impl Outbox {
+    pub(super) fn new(capacity: usize) -> Outbox {
+        Outbox {
+            state: Mutex::default(),
+            capacity,
+            gathered: capacity.div_ceil(2).min(GATHER),
+            is_full: AtomicBool::new(false),
+            next_sender: AtomicU32::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Poisoned or not, the state is whole: nothing that could panic half-way runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the number of a new `Sender`.
+    pub(super) fn number(&self) -> u32 {
+        self.next_sender.fetch_add(1, Relaxed)
+    }
+
+    /// Appends a message, if there is room, and wakes the taker. Returns its number, from 1.
+    pub(super) fn push(&self, message: Outgoing) -> Result<u64, Refused> {
+        self.append(message, false)
+    }
+
+    /// Appends a message, past the bound if there is no room. The taker is woken once enough are gathered, or by
+    /// [`flush`](Outbox::flush).
+    pub(super) fn feed(&self, message: Outgoing) -> Result<u64, Refused> {
+        self.append(message, true)
+    }
+
+    #[inline]
+    fn append(&self, message: Outgoing, gathers: bool) -> Result<u64, Refused> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(Refused::Closed(message));
+        }
+        if state.queue.len() >= self.capacity && !gathers {
+            return Err(Refused::Full(message));
+        }
+        state.queue.push_back(message);
+        state.pushed += 1;
+        if state.queue.len() >= self.capacity {
+            self.is_full.store(true, Relaxed);
+        }
+        let number = state.pushed;
+        if gathers && state.queue.len() < self.gathered {
+            return Ok(number);
+        }
+        let taker = state.taker.take();
+        drop(state);
+        if let Some(taker) = taker {
+            taker.wake();
+        }
+        Ok(number)
+    }
+
+    /// Waits for room, or for the end.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // A stale value is one of a moment ago, which a push checks again.
+        if !self.is_full.load(Relaxed) {
+            return Poll::Ready(());
+        }
+        let mut state = self.lock();
+        if state.is_closed || state.queue.len() < self.capacity {
+            return Poll::Ready(());
+        }
+        state.wait(cx);
+        Poll::Pending
+    }
+
+    /// Whether nothing can be pushed any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// Waits until so many messages, the first ones, were answered. Returns `false` if they never will be.
+    pub(super) fn poll_answered(&self, cx: &mut Context<'_>, count: u64) -> Poll<bool> {
+        let mut state = self.lock();
+        if state.answered >= count {
+            return Poll::Ready(true);
+        }
+        if state.has_ended {
+            return Poll::Ready(false);
+        }
+        state.wait(cx);
+        Poll::Pending
+    }
+
+    /// Returns the first refused message of a `Sender` since the last call.
+    pub(super) fn take_refused(&self, number: u32) -> Option<SendError> {
+        let mut state = self.lock();
+        let at = state.refused.iter().position(|(of, _)| *of == number)?;
+        Some(state.refused.swap_remove(at).1)
+    }
+
+    /// Wakes the taker, if there is something for it.
+    pub(super) fn flush(&self) {
+        let mut state = self.lock();
+        let has_messages = !state.queue.is_empty();
+        let taker = state.taker.take_if(|_| has_messages);
+        drop(state);
+        if let Some(taker) = taker {
+            taker.wake();
+        }
+    }
+
+    /// Asks to close the connection, behind what was pushed before.
+    pub(super) fn ask_close(&self) {
+        let mut state = self.lock();
+        state.asks_close = true;
+        let taker = state.taker.take();
+        drop(state);
+        if let Some(taker) = taker {
+            taker.wake();
+        }
+    }
+
+    /// Takes out all messages. `spare` becomes the queue: it is empty. With `closes`, nothing can be pushed any
+    /// more, and this does not wait.
+    pub(super) fn poll_take(
+        &self,
+        cx: &mut Context<'_>,
+        spare: &mut VecDeque<Outgoing>,
+        closes: bool,
+    ) -> Poll<Taken> {
+        let mut state = self.lock();
+        state.is_closed |= closes;
+        if state.queue.is_empty() && !closes && !state.asks_close {
+            state.taker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let messages = mem::replace(&mut state.queue, mem::take(spare));
+        let asks_close = mem::take(&mut state.asks_close);
+        self.is_full.store(false, Relaxed);
+        wake_all(state);
+        Poll::Ready(Taken { messages, asks_close })
+    }
+
+    /// Notes that so many messages were answered, and which of them were refused.
+    pub(super) fn answer(&self, count: usize, refused: Vec<(u32, SendError)>) {
+        let mut state = self.lock();
+        state.answered += count as u64;
+        let mut dropped = Vec::new();
+        for (number, error) in refused {
+            match state.refused.iter().any(|(of, _)| *of == number) {
+                true => dropped.push(error),
+                false => state.refused.push((number, error)),
+            }
+        }
+        wake_all(state);
+    }
+
+    /// Ends the queue, and returns what is left of it.
+    fn close(&self) -> VecDeque<Outgoing> {
+        let mut state = self.lock();
+        (state.is_closed, state.has_ended) = (true, true);
+        let left = mem::take(&mut state.queue);
+        wake_all(state);
+        left
+    }
+}
+
+/// The connection's end of the queue. Where it is dropped, the queue ends.
+pub(super) struct Outlet(Arc<Outbox>);
+
+impl Outlet {
+    pub(super) fn new(outbox: Arc<Outbox>) -> Outlet {
+        Outlet(outbox)
+    }
+}
+
+impl Deref for Outlet {
+    type Target = Outbox;
+
+    fn deref(&self) -> &Outbox {
+        &self.0
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        let (left, mut refused) = (self.close(), Vec::new());
+        let count = left.len();
+        for Outgoing { send, mut origin } in left {
+            origin.refuse(SendError::Closed(send.payload), &mut refused);
+        }
+        self.answer(count, refused);
+    }
+}
+
+impl State {
+    /// Registers the task to be woken when there is room or an answer.
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        // Polled again without a wake in between, as in a `select!`: it is in the list already.
+        if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
+        }
+    }
+}
+
+/// Wakes all that wait for room or for answers.
+fn wake_all(mut state: MutexGuard<'_, State>) {
+    let waiting = mem::take(&mut state.waiting);
+    drop(state);
+    waiting.into_iter().for_each(Waker::wake);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+    use crate::command::{Origin, Send};
+    use crate::proto::message::Payload;
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn message(number: u32) -> Outgoing {
+        let send = Send::text(number.to_string());
+        Outgoing { send, origin: Origin::Sender(number) }
+    }
+
+    fn is_pushed(outbox: &Outbox, number: u32) -> bool {
+        outbox.push(message(number)).is_ok()
+    }
+
+    #[test]
+    fn it_is_bounded_and_whoever_waits_is_woken_by_what_is_taken() {
+        let (outbox, woken) = (Outbox::new(2), Arc::new(Count::default()));
+        let waker = Waker::from(woken.clone());
+        let cx = &mut Context::from_waker(&waker);
+        assert!(outbox.poll_room(cx).is_ready());
+        assert!(is_pushed(&outbox, 1) && is_pushed(&outbox, 2));
+        assert!(matches!(outbox.push(message(3)), Err(Refused::Full(_))));
+        assert!(outbox.feed(message(3)).is_ok(), "past the bound");
+        assert!(outbox.poll_room(cx).is_pending() && outbox.poll_room(cx).is_pending());
+        let Poll::Ready(taken) = outbox.poll_take(cx, &mut VecDeque::new(), false) else {
+            panic!("there is something")
+        };
+        assert_eq!(woken.0.load(Relaxed), 1, "once, though it was polled twice");
+        let payloads = taken.messages.iter().map(|it| it.send.payload.as_text().unwrap());
+        assert_eq!(payloads.collect::<Vec<_>>(), ["1", "2", "3"]);
+        assert!(outbox.poll_room(cx).is_ready() && is_pushed(&outbox, 4));
+    }
+
+    #[test]
+    fn the_first_push_wakes_the_taker_once() {
+        let (outbox, woken) = (Outbox::new(9), Arc::new(Count::default()));
+        let waker = Waker::from(woken.clone());
+        let cx = &mut Context::from_waker(&waker);
+        assert!(outbox.poll_take(cx, &mut VecDeque::new(), false).is_pending());
+        assert!(is_pushed(&outbox, 1) && is_pushed(&outbox, 2));
+        assert_eq!(woken.0.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn what_is_fed_wakes_the_taker_when_half_the_capacity_is_gathered_or_by_a_flush() {
+        let (outbox, woken) = (Outbox::new(6), Arc::new(Count::default()));
+        let waker = Waker::from(woken.clone());
+        let cx = &mut Context::from_waker(&waker);
+        let wait = |cx: &mut Context<'_>| {
+            while outbox.poll_take(cx, &mut VecDeque::new(), false).is_ready() {}
+        };
+        wait(cx);
+        outbox.flush();
+        assert!(outbox.feed(message(1)).is_ok() && outbox.feed(message(2)).is_ok());
+        assert_eq!(woken.0.load(Relaxed), 0);
+        assert!(outbox.feed(message(3)).is_ok());
+        assert_eq!(woken.0.load(Relaxed), 1);
+        wait(cx);
+        assert!(outbox.feed(message(4)).is_ok());
+        outbox.flush();
+        assert_eq!(woken.0.load(Relaxed), 2);
+        wait(cx);
+        // One that is not fed wakes it, and leaves behind what was.
+        assert!(outbox.feed(message(5)).is_ok() && is_pushed(&outbox, 6));
+        assert_eq!(woken.0.load(Relaxed), 3);
+    }
+
+    #[test]
+    fn a_sender_gets_its_first_refused_message_back_and_no_other() {
+        let outbox = Outbox::new(9);
+        let refused = |number: u32| (number, SendError::NotOpen(Payload::from(number.to_string())));
+        outbox
+            .answer(3, vec![refused(7), (7, SendError::Full(Payload::from("later"))), refused(8)]);
+        assert_eq!(outbox.take_refused(9), None);
+        assert_eq!(outbox.take_refused(7), Some(refused(7).1));
+        assert_eq!(outbox.take_refused(7), None);
+        assert_eq!(outbox.take_refused(8), Some(refused(8).1));
+    }
+
+    #[test]
+    fn nothing_is_pushed_after_the_end_and_no_flush_waits_for_ever() {
+        let outbox = Outbox::new(9);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(is_pushed(&outbox, 1));
+        assert!(outbox.poll_answered(cx, 1).is_pending());
+        let Poll::Ready(taken) = outbox.poll_take(cx, &mut VecDeque::new(), true) else {
+            panic!("it does not wait at the end")
+        };
+        assert_eq!(taken.messages.len(), 1);
+        assert!(matches!(outbox.feed(message(2)), Err(Refused::Closed(_))));
+        assert!(outbox.poll_answered(cx, 1).is_pending(), "it is still to be answered");
+        assert!(outbox.close().is_empty());
+        assert_eq!(outbox.poll_answered(cx, 1), Poll::Ready(false));
+        outbox.answer(1, Vec::new());
+        assert_eq!(outbox.poll_answered(cx, 1), Poll::Ready(true));
+    }
+}

@@ -1,0 +1,216 @@
+//! The sending end of a stream.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_sink::Sink;
+use tokio::sync::oneshot;
+
+use crate::command::status::{Phase, Watch};
+use crate::command::{self, Accepted, Origin, Outgoing, SendError};
+use crate::proto::message::Payload;
+use crate::stream::block::{block_on, is_in_runtime};
+use crate::stream::outbox::{Outbox, Refused};
+
+/// Sends messages over a connection that was started by [`stream`](crate::ConnectionBuilder::stream), from every
+/// thread.
+///
+/// It does not keep the connection alive: that lives as long as its [`Events`](crate::stream::Events). Messages of
+/// one `Sender` and its clones are sent in the order in which they were queued.
+///
+/// | method | returns | at once refused |
+/// |---|---|---|
+/// | [`send`](Sender::send) | when the connection has accepted the message; waits for room | without an open socket |
+/// | [`try_send`](Sender::try_send) | at once: the message is queued | without room, or without an open socket |
+/// | `feed` of its `Sink` | when the message is queued; waits for room | without an open socket |
+/// | `flush` of its `Sink` | when all that it has queued is accepted or refused | |
+///
+/// To send much use `feed` or `try_send`: what is queued crosses to the connection's thread in batches, where each
+/// `send` waits for its own answer.
+///
+/// A message that was queued is refused after all if the socket is lost before the connection accepts it. `send`
+/// returns it. Of those that this `Sender` queued otherwise, `flush` returns the first one since the last flush. All are
+/// counted in `Figures::sends_refused`.
+///
+/// At most `capacity` messages wait in the queue, and at most as many more on the connection's thread for room in
+/// the send buffer.
+pub struct Sender {
+    outbox: Arc<Outbox>,
+    watch: Watch,
+    /// Its number, by which refused messages come back to it.
+    number: u32,
+    /// The number of the last message that it queued, which a flush waits for; 0 before the first.
+    last: AtomicU64,
+}
+
+impl Sender {
+    pub(super) fn new(outbox: Arc<Outbox>, watch: Watch) -> Sender {
+        let number = outbox.number();
+        Sender { outbox, watch, number, last: AtomicU64::new(0) }
+    }
+
+    /// Queues a message for the socket that is open now, without waiting.
+    ///
+    /// # Errors
+    /// With the message: [`Full`](SendError::Full) without room, [`NotOpen`](SendError::NotOpen) without an open
+    /// socket, [`Closed`](SendError::Closed) once the connection is closed for good.
+    pub fn try_send(&self, message: impl Into<command::Send>) -> Result<(), SendError> {
+        let send = message.into();
+        if !self.is_open() {
+            return Err(self.refuse(send));
+        }
+        match self.outbox.push(Outgoing { send, origin: Origin::Sender(self.number) }) {
+            Ok(number) => {
+                self.last.store(number, Relaxed);
+                Ok(())
+            }
+            Err(Refused::Full(message)) => Err(SendError::Full(message.send.payload)),
+            Err(Refused::Closed(message)) => Err(self.refuse(message.send)),
+        }
+    }
+
+    /// Sends a message, and waits until the connection has accepted it for the socket that is open.
+    ///
+    /// It waits for room in the queue, and for room in the send buffer: a server that does not read stops the
+    /// sender. If the future is dropped before the connection accepts the message, the message is cancelled.
+    ///
+    /// # Errors
+    /// With the message: [`NotOpen`](SendError::NotOpen) without an open socket, or if it was lost before the
+    /// message was accepted; [`TooLarge`](SendError::TooLarge); [`OtherEpoch`](SendError::OtherEpoch) for a
+    /// message that was made with [`Send::on`](command::Send::on); [`Closed`](SendError::Closed) once the
+    /// connection is closed for good.
+    pub async fn send(&self, message: impl Into<command::Send>) -> Result<Accepted, SendError> {
+        let (reply, answer) = oneshot::channel();
+        let send = message.into();
+        // To be given back where the connection's thread ends without an answer.
+        let copy = send.payload.clone();
+        let mut message = Outgoing { send, origin: Origin::Caller(Some(reply)) };
+        loop {
+            poll_fn(|cx| self.outbox.poll_room(cx)).await;
+            if !self.is_open() {
+                return Err(self.refuse(message.send));
+            }
+            match self.outbox.push(message) {
+                Ok(_) => break,
+                // Another sender was faster.
+                Err(Refused::Full(back)) => message = back,
+                Err(Refused::Closed(back)) => return Err(self.refuse(back.send)),
+            }
+        }
+        answer.await.unwrap_or(Err(SendError::Closed(copy)))
+    }
+
+    /// Does what [`send`](Sender::send) does on a thread without a runtime, which is blocked meanwhile.
+    ///
+    /// # Errors
+    /// As [`send`](Sender::send), and [`InRuntime`](SendError::InRuntime) on a thread of a tokio runtime, also in
+    /// `spawn_blocking`.
+    pub fn blocking_send(&self, message: impl Into<command::Send>) -> Result<Accepted, SendError> {
+        let send = message.into();
+        if is_in_runtime() {
+            return Err(SendError::InRuntime(send.payload));
+        }
+        let copy = send.payload.clone();
+        block_on(self.send(send)).unwrap_or(Err(SendError::InRuntime(copy)))
+    }
+
+    /// Whether a socket is open.
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.watch.phase() == Phase::Open
+    }
+
+    /// Returns the error of a message that cannot be queued.
+    #[cold]
+    fn refuse(&self, send: command::Send) -> SendError {
+        let refuse = match self.watch.phase() {
+            Phase::Closed => SendError::Closed,
+            // The phase, also that of a connection whose thread has ended, says nothing of the queue's end.
+            _ if self.outbox.is_closed() => SendError::Closed,
+            _ => SendError::NotOpen,
+        };
+        refuse(send.payload)
+    }
+
+    fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let is_answered = ready!(self.outbox.poll_answered(cx, self.last.load(Relaxed)));
+        Poll::Ready(match self.outbox.take_refused(self.number) {
+            Some(error) => Err(error),
+            None if is_answered => Ok(()),
+            None => Err(SendError::Closed(Payload::Binary(Bytes::new()))),
+        })
+    }
+}
+
+/// `feed` queues a message, and `flush` waits for the answers. What was fed crosses to the connection's thread with the
+/// next flush, with the next message of `send` or `try_send`, or when half the capacity or 512 messages are gathered.
+/// `close` flushes and begins to close the connection with 1000; what the server sends until then still comes as events,
+/// and `Stopped` last.
+///
+/// Where the thread of the connection ends without an answer, the error of a flush is `Closed` with an empty
+/// payload.
+impl Sink<Payload> for Sender {
+    type Error = SendError;
+
+    #[inline]
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.outbox.poll_room(cx).map(Ok)
+    }
+
+    #[inline]
+    fn start_send(self: Pin<&mut Self>, payload: Payload) -> Result<(), SendError> {
+        let send = command::Send::from(payload);
+        if !self.is_open() {
+            return Err(self.refuse(send));
+        }
+        // Past the bound: `poll_ready` has found room, which a clone may have filled since.
+        match self.outbox.feed(Outgoing { send, origin: Origin::Sender(self.number) }) {
+            Ok(number) => {
+                self.last.store(number, Relaxed);
+                Ok(())
+            }
+            Err(Refused::Full(message) | Refused::Closed(message)) => {
+                Err(self.refuse(message.send))
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.outbox.flush();
+        self.poll_flushed(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        self.outbox.flush();
+        ready!(self.poll_flushed(cx))?;
+        self.outbox.ask_close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Clone for Sender {
+    /// Creates another sender of the same connection. Refused messages of this one do not come back to it.
+    fn clone(&self) -> Sender {
+        Sender::new(self.outbox.clone(), self.watch.clone())
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // What was fed leaves without a flush too.
+        self.outbox.flush();
+        // A message that would never be given back.
+        drop(self.outbox.take_refused(self.number));
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("phase", &self.watch.phase()).finish_non_exhaustive()
+    }
+}
