@@ -7,6 +7,7 @@ mod console;
 mod drawing;
 mod editor;
 mod failover;
+mod feed;
 mod from_file;
 mod hint;
 mod history;

@@ -1,0 +1,140 @@
+//! What a venue allows, and what happens after how long.
+
+use std::time::Duration;
+
+use crate::condition::Condition;
+use crate::feed::ack::topic;
+use crate::feed::hours::Hours;
+use crate::feed::login::{condition, template};
+use crate::feed::section::{Found, Section, Wrong};
+use crate::pointer::Pointer;
+use crate::rate::Rate;
+use crate::template::Template;
+use crate::value::PositiveTime;
+
+/// `[rules]`.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) frames: Vec<Rate>,
+    pub(crate) requests: Vec<Rate>,
+    pub(crate) frame_bytes: Option<usize>,
+    pub(crate) topics_per_frame: Option<usize>,
+    pub(crate) topics_per_line: Option<usize>,
+    pub(crate) dials: Vec<Rate>,
+    pub(crate) sockets: Option<usize>,
+}
+
+impl Rules {
+    pub(crate) fn parse(found: Found<'_>) -> Result<Rules, Wrong> {
+        let mut section = found.section()?;
+        let number = |found: Option<Found<'_>>| found.map(|found| found.number()).transpose();
+        let rules = Rules {
+            frames: list(&mut section, "frames")?,
+            requests: list(&mut section, "requests")?,
+            frame_bytes: number(section.take("frame_bytes"))?,
+            topics_per_frame: number(section.take("topics_per_frame"))?,
+            topics_per_line: number(section.take("topics_per_line"))?,
+            dials: list(&mut section, "dials")?,
+            sockets: number(section.take("sockets"))?,
+        };
+        section.end()?;
+        Ok(rules)
+    }
+}
+
+/// `[rotate]`.
+#[derive(Debug)]
+pub(crate) struct Rotate {
+    pub(crate) age: Duration,
+    pub(crate) hours: Vec<Hours>,
+    pub(crate) break_first: bool,
+}
+
+impl Rotate {
+    pub(crate) fn parse(found: Found<'_>) -> Result<Rotate, Wrong> {
+        let mut section = found.section()?;
+        let rotate = Rotate {
+            age: time(&section.need("age")?)?,
+            hours: list(&mut section, "hours")?,
+            break_first: section.take("break_first").map_or(Ok(false), |found| found.flag())?,
+        };
+        section.end()?;
+        Ok(rotate)
+    }
+}
+
+/// `[resync]`.
+#[derive(Debug)]
+pub(crate) struct Resync {
+    pub(crate) send: Template,
+    pub(crate) when: Condition,
+    pub(crate) topic: Template,
+    pub(crate) last: Pointer,
+    pub(crate) asks: Vec<Rate>,
+}
+
+impl Resync {
+    pub(crate) fn parse(found: Found<'_>, names: &[&str]) -> Result<Resync, Wrong> {
+        let mut section = found.section()?;
+        let resync = Resync {
+            send: template(&section.need("send")?, names)?,
+            when: condition(section.need("when")?)?,
+            topic: topic(&section.need("topic")?)?,
+            last: section.need("last")?.parsed()?,
+            asks: list(&mut section, "asks")?,
+        };
+        section.end()?;
+        Ok(resync)
+    }
+}
+
+/// `[silence]`.
+#[derive(Debug)]
+pub(crate) struct Silence {
+    pub(crate) topic: Duration,
+    pub(crate) action: Action,
+    /// When the market is open; empty: always.
+    pub(crate) open: Vec<Hours>,
+}
+
+/// What is done about a silent topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Report,
+    Resubscribe,
+    Fail,
+}
+
+impl Silence {
+    pub(crate) fn parse(found: Found<'_>) -> Result<Silence, Wrong> {
+        const ACTIONS: [(&str, Action); 3] = [
+            ("report", Action::Report),
+            ("resubscribe", Action::Resubscribe),
+            ("fail", Action::Fail),
+        ];
+        let mut section = found.section()?;
+        let silence = Silence {
+            topic: time(&section.need("topic")?)?,
+            action: section
+                .take("action")
+                .map_or(Ok(Action::Report), |found| found.choice(&ACTIONS))?,
+            open: list(&mut section, "open")?,
+        };
+        section.end()?;
+        Ok(silence)
+    }
+}
+
+/// Parses a length of time above zero.
+pub(crate) fn time(found: &Found<'_>) -> Result<Duration, Wrong> {
+    found.parsed().map(|PositiveTime(time)| time)
+}
+
+/// Takes an array of strings, each parsed; empty if it is not there.
+fn list<T: std::str::FromStr<Err: std::fmt::Display>>(
+    section: &mut Section<'_>,
+    key: &'static str,
+) -> Result<Vec<T>, Wrong> {
+    let entries = section.take(key).map_or(Ok(Vec::new()), Found::list)?;
+    entries.iter().map(Found::parsed).collect()
+}
