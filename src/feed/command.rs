@@ -139,6 +139,8 @@ pub struct LineStatus {
     pub figures: Figures,
     /// How long ago its last data came on this socket.
     pub last_data: Option<Duration>,
+    /// The newest round trip of a ping on this socket.
+    pub round_trip: Option<Duration>,
     /// Events that wait for the recipients.
     pub queued: usize,
 }

@@ -71,6 +71,8 @@ struct Open<D> {
     sending: Sending,
     has_warned: bool,
     last_data: Option<Instant>,
+    /// The newest round trip of a ping.
+    round_trip: Option<Duration>,
 }
 
 /// What the closure of `Feed::builder` made for the dial that is under way. `url_with` and `headers_with`
@@ -164,6 +166,7 @@ impl<D: Dialect> Line<D> {
             sending: Sending::default(),
             has_warned: false,
             last_data: None,
+            round_trip: None,
         });
     }
 
@@ -195,6 +198,14 @@ impl<D: Dialect> Line<D> {
     pub(crate) fn handle_control(&mut self, now: Instant) {
         if let Some(open) = &mut self.open {
             open.session.handle_control(now);
+        }
+    }
+
+    /// Notes a round trip, of a Ping that the connection sent.
+    pub(crate) fn handle_round_trip(&mut self, round_trip: Duration, now: Instant) {
+        self.handle_control(now);
+        if let Some(open) = &mut self.open {
+            open.round_trip = Some(round_trip);
         }
     }
 
@@ -407,6 +418,11 @@ impl<D: Dialect> Line<D> {
     /// Returns when the last data came on the open socket.
     pub(crate) fn last_data(&self) -> Option<Instant> {
         self.open.as_ref().and_then(|open| open.last_data)
+    }
+
+    /// Returns the newest round trip of a ping on the open socket.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.open.as_ref().and_then(|open| open.round_trip)
     }
 
     /// Passes a changed wish to the open session.

@@ -185,6 +185,7 @@ impl<D: Dialect> Shard<D> {
             state: line.state().clone(),
             figures,
             last_data: line.last_data().map(|at| now.saturating_duration_since(at)),
+            round_trip: line.round_trip(),
             queued,
         };
         ShardStatus { lines: self.lines.iter().map(status).collect(), figures }
@@ -400,8 +401,8 @@ impl<D: Dialect> Handler<event::Pong> for Shard<D> {
 
     /// A Pong that answers our Ping shows that one was sent.
     fn handle(&mut self, pong: event::Pong, _: &mut Context<Shard<D>>) {
-        if pong.round_trip.is_some() {
-            self.with_line(pong.source, |line, _, _| line.handle_control(now()));
+        if let Some(round_trip) = pong.round_trip {
+            self.with_line(pong.source, |line, _, _| line.handle_round_trip(round_trip, now()));
         }
     }
 }
@@ -458,7 +459,7 @@ impl<D: Dialect> Handler<event::Stopped> for Shard<D> {
                 (None, _) => "the connection was closed for good".to_owned(),
             };
             self.refused(Refusal::for_good(reason));
-        } else {
+        } else if !matches!(line.state(), LineIs::Down { .. }) {
             self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None });
         }
     }
