@@ -1,22 +1,22 @@
 //! The flags, and the builder that they configure.
 
 use std::cell::Cell;
-use std::net::IpAddr;
-use std::num::{NonZeroU32, NonZeroU64};
-use std::path::PathBuf;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use actix_ws_client::backoff::Schedule;
-use actix_ws_client::{Compression, Connection, ConnectionBuilder, Limits, Payload, Tls};
+use actix_ws_client::{Connection, ConnectionBuilder, Limits, Payload};
 use clap::Parser;
 use clap_complete::Shell;
 
 use crate::buffer::Buffer;
 use crate::failover;
+use crate::feed::FeedFlags;
 use crate::from_file;
 use crate::hint::{Around, Target};
 use crate::history::History;
 use crate::input::Kind;
+use crate::link::Link;
 use crate::output::OutputFlags;
 use crate::pending::Every;
 use crate::rate::Rate;
@@ -25,18 +25,27 @@ use crate::retry::RetryLists;
 use crate::secrets::Secrets;
 use crate::sender::{Manner, WhileClosed};
 use crate::upgrade::Upgrade;
-use crate::usage::{KEY_PASSWORD, Usage, variable};
-use crate::value::{
-    Header, OptionalTime, OptionalTimeout, PingPayload, Policy, PositiveTime, Size, Time, Version,
-};
+use crate::usage::Usage;
+use crate::value::{Header, Policy, PositiveTime, Size, Time};
 
 /// A supervised WebSocket connection from a shell.
 ///
 /// Sends each line of stdin as a text message, prints the messages that it receives, and reconnects
 /// with backoff when the connection is lost.
 #[derive(Parser)]
-#[command(name = "wsup", version, after_help = AFTER_HELP, args_override_self = true)]
+#[command(
+    name = "wsup",
+    version,
+    after_help = AFTER_HELP,
+    args_override_self = true,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Subcommand>,
+
     /// The server: ws://host:port/path or wss://…; the default port is 80 or 443; of several URLs, each
     /// failed dial moves on to the next
     #[arg(value_name = "URL", required_unless_present = "completions")]
@@ -64,45 +73,8 @@ pub(crate) struct Args {
     #[arg(long)]
     name: Option<String>,
 
-    /// The time between two pings; 0 or off sends none [default: 20s]
-    #[arg(long, value_name = "TIME")]
-    ping_interval: Option<OptionalTime>,
-
-    /// The time after a ping until a silent server counts as lost; off: never [default: 10s]
-    #[arg(long, value_name = "TIME")]
-    ping_timeout: Option<OptionalTimeout>,
-
-    /// The payload of every ping, up to 125 bytes [default: a different number each time]
-    #[arg(long, value_name = "TEXT")]
-    ping_payload: Option<PingPayload>,
-
-    /// Drop the socket when no message came for this time; 0 or off: never [default: off]
-    #[arg(long, value_name = "TIME")]
-    idle_timeout: Option<OptionalTime>,
-
-    /// The deadline for one whole dial: name resolution, TCP, TLS and upgrade [default: 10s]
-    #[arg(long, value_name = "TIME")]
-    connect_timeout: Option<PositiveTime>,
-
-    /// The deadline for the closing handshake; 0 does not wait for an answer
-    #[arg(long, value_name = "TIME", default_value = "3s")]
-    close_timeout: Time,
-
-    /// When to reconnect: exp (with jitter, up to 30s), never, or after a fixed time such as 5s
-    #[arg(long, value_name = "exp|never|TIME", default_value = "exp")]
-    reconnect: Policy,
-
-    /// How many dials in a row may fail [default: no limit]
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<NonZeroU32>,
-
-    /// How long a socket must be open until the backoff starts anew [default: 10s]
-    #[arg(long, value_name = "TIME")]
-    stable_after: Option<Time>,
-
-    /// The largest frame and the largest message to accept [default: 16m]
-    #[arg(long, value_name = "SIZE")]
-    max_message: Option<Size>,
+    #[command(flatten)]
+    pub(crate) link: Link,
 
     /// How many bytes may wait to be written, and how many bytes of input may wait for a socket
     #[arg(long, value_name = "SIZE", default_value = "1m")]
@@ -179,59 +151,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "500ms")]
     eof_wait: Time,
 
-    /// Accept any certificate: anyone on the network path can read and change everything
-    #[arg(short = 'n', long, visible_alias = "nocert", conflicts_with = "cacert")]
-    insecure: bool,
-
-    /// Trust the certificate authorities in this PEM file, or in the files of this directory,
-    /// instead of the system's
-    #[arg(long, value_name = "PATH")]
-    cacert: Option<PathBuf>,
-
-    /// Present this certificate if the server asks for one: PEM with its chain, and possibly its key
-    #[arg(long, value_name = "FILE")]
-    cert: Option<PathBuf>,
-
-    /// The key of --cert, PEM [default: in the same file]; WSUP_KEY_PASSWORD decrypts it if need be
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
-
-    /// The name that the server's certificate must have, also sent to the server (SNI)
-    /// [default: the URL's host]
-    #[arg(long, value_name = "NAME")]
-    servername: Option<String>,
-
-    /// The lowest version of TLS: 1.2 or 1.3 [default: 1.2]
-    #[arg(long, value_name = "VERSION")]
-    tls_min: Option<Version>,
-
-    /// The highest version of TLS: 1.2 or 1.3 [default: 1.3]
-    #[arg(long, value_name = "VERSION")]
-    tls_max: Option<Version>,
-
-    /// Append the secrets of TLS to the file that SSLKEYLOGFILE names, for Wireshark
-    #[arg(long)]
-    key_log: bool,
-
-    /// Connect through this proxy: http, https, socks4, socks4a, socks5 (socks) or socks5h
-    /// [default: that of the environment, as for curl]; @FILE: the content of a file
-    // Without a parser of clap: it repeats a value that it refuses, and this one may have a password.
-    #[arg(short, long, value_name = "URL")]
-    proxy: Option<String>,
-
-    /// Hosts to dial directly, such as example.com,10.0.0.0/8; * for all
-    /// [default: that of the environment]
-    #[arg(long, value_name = "LIST")]
-    no_proxy: Option<String>,
-
-    /// The local address to bind sockets to [default: chosen by the system]
-    #[arg(long, value_name = "ADDR")]
-    bind: Option<IpAddr>,
-
-    /// Do not offer to compress messages (permessage-deflate)
-    #[arg(long)]
-    no_deflate: bool,
-
     /// Do not dial: print the upgrade request without secrets, and the first ten delays
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -241,15 +160,18 @@ pub(crate) struct Args {
     pub(crate) completions: Option<Shell>,
 }
 
+/// What else `wsup` does.
+#[derive(clap::Subcommand)]
+pub(crate) enum Subcommand {
+    Feed(Box<FeedFlags>),
+}
+
 const AFTER_HELP: &str = "\
 Times are written 500ms, 10s, 2m or 1h; sizes 4096, 256k or 16m.
 Of a flag that is not repeatable the last one counts.
 RUST_LOG selects the log records on stderr [default: warnings].
 
 Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 aborted by a second signal.";
-
-/// The default of --connect-timeout.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The texts to send, besides stdin.
 pub(crate) struct Texts {
@@ -288,13 +210,8 @@ impl Args {
     fn builder_to(&self, url: &str) -> Result<ConnectionBuilder, Usage> {
         self.secrets.note_url(url);
         let mut builder = Connection::builder(url)
-            .close_timeout(self.close_timeout.0)
-            .reconnect(self.reconnect)
-            .max_attempts(self.max_attempts.map(NonZeroU32::get))
             .send_buffer(self.send_buffer.0)
-            .skip_utf8_validation(self.skip_utf8)
-            .connect_timeout(self.connect_timeout())
-            .tls(self.tls()?);
+            .skip_utf8_validation(self.skip_utf8);
         for Header { name, value } in self.header_lines()? {
             self.secrets.note_header(&name, &value);
             builder = builder.header(name, value);
@@ -302,21 +219,13 @@ impl Args {
         if let Some(name) = &self.name {
             builder = builder.name(name.as_str());
         }
-        if let Some(Size(bytes)) = self.max_message {
-            let mut limits = Limits::default();
-            limits.frame = bytes;
-            limits.message = bytes;
-            builder = builder.limits(limits);
-        }
-        if self.no_deflate {
-            builder = builder.compression(Compression::off());
-        }
         let lists = self.lists.clone();
         builder = match self.urls.len() {
             1 => builder.retry_if(move |error| lists.verdict(error)),
             _ => failover::dial_in_turn(builder, &self.urls, move |error| lists.verdict(error)),
         };
-        self.route(self.timeouts(self.upgrade.apply(builder, &self.secrets)?))
+        let builder = self.upgrade.apply(builder, &self.secrets)?;
+        Ok(self.link.prepare(&self.secrets)?.apply(builder))
     }
 
     /// Returns the lines of `--header`, then those of `--headers`.
@@ -340,79 +249,11 @@ impl Args {
         Ok(lines)
     }
 
-    /// Applies the flags of proxies and the local address.
-    fn route(&self, mut builder: ConnectionBuilder) -> Result<ConnectionBuilder, Usage> {
-        if let Some(url) = &self.proxy {
-            let url = from_file::line(url).map_err(|why| Usage(format!("--proxy: {why}")))?;
-            self.secrets.note_url(&url);
-            builder = builder.proxy(url);
-        }
-        let proxies = |name: &str| name.to_ascii_lowercase().ends_with("_proxy");
-        for (name, url) in std::env::vars_os() {
-            if proxies(&name.to_string_lossy()) {
-                self.secrets.note_url(&url.to_string_lossy());
-            }
-        }
-        if let Some(list) = &self.no_proxy {
-            builder = builder.no_proxy(list.as_str());
-        }
-        if let Some(ip) = self.bind {
-            builder = builder.bind_address(ip);
-        }
-        Ok(builder)
-    }
-
-    fn timeouts(&self, mut builder: ConnectionBuilder) -> ConnectionBuilder {
-        if let Some(OptionalTime(interval)) = self.ping_interval {
-            builder = builder.ping_interval(interval);
-        }
-        if let Some(OptionalTimeout(timeout)) = self.ping_timeout {
-            builder = builder.ping_timeout(timeout);
-        }
-        if let Some(PingPayload(payload)) = &self.ping_payload {
-            builder = builder.ping_payload(payload.clone().into_bytes());
-        }
-        if let Some(OptionalTime(timeout)) = self.idle_timeout {
-            builder = builder.idle_timeout(timeout);
-        }
-        if let Some(Time(life)) = self.stable_after {
-            builder = builder.stable_after(life);
-        }
-        builder
-    }
-
-    fn tls(&self) -> Result<Tls, Usage> {
-        let mut tls = Tls::new().key_log(self.key_log);
-        if self.insecure {
-            tls = tls.dangerously_accept_any_certificate();
-        }
-        if let Some(path) = &self.cacert {
-            tls = if path.is_dir() { tls.ca_dir(path)? } else { tls.ca_file(path)? };
-        }
-        if let Some(cert) = &self.cert {
-            tls = tls.client_cert_file(cert, self.key.as_ref().unwrap_or(cert))?;
-            // Not a flag: other users may see the arguments of a process.
-            if let Some(password) = variable(KEY_PASSWORD)? {
-                tls = tls.client_key_password(password);
-            }
-        }
-        if let Some(name) = &self.servername {
-            tls = tls.server_name(name.as_str());
-        }
-        if let Some(Version(version)) = self.tls_min {
-            tls = tls.min_version(version);
-        }
-        if let Some(Version(version)) = self.tls_max {
-            tls = tls.max_version(version);
-        }
-        Ok(tls)
-    }
-
     /// Returns the first delays between failed dials: at most ten, or as many as `--max-attempts` allows.
     /// The limit of dials is left out, since it depends on earlier dials.
     pub(crate) fn delays(&self) -> Vec<Duration> {
-        let retries = self.max_attempts.map_or(u32::MAX, |dials| dials.get() - 1);
-        Schedule::preview(&self.reconnect.into(), retries.min(10) as usize, &mut rand::rng())
+        let retries = self.link.max_attempts.map_or(u32::MAX, |dials| dials.get() - 1);
+        Schedule::preview(&self.link.reconnect.into(), retries.min(10) as usize, &mut rand::rng())
     }
 
     /// Returns the name of the connection in the output.
@@ -470,7 +311,7 @@ impl Args {
 
     /// Returns the size of the largest accepted message, in bytes.
     pub(crate) fn max_message(&self) -> usize {
-        self.max_message.map_or(Limits::default().message, |size| size.0)
+        self.link.max_message().unwrap_or(Limits::default().message)
     }
 
     /// Opens the history of the prompt.
@@ -498,23 +339,13 @@ impl Args {
         let is_known = !self.headers.iter().chain(&self.header_list).any(may_set);
         Around {
             is_open: Cell::new(false),
-            connect_timeout: self.connect_timeout(),
+            connect_timeout: self.link.connect_timeout(),
             origin: self.upgrade.sent_origin(default).filter(|_| is_known),
             target,
-            has_proxy_flag: self.proxy.is_some(),
-            dials_once: self.reconnect == Policy::Never,
-            max_attempts: self.max_attempts,
+            has_proxy_flag: self.link.proxy.is_some(),
+            dials_once: self.link.reconnect == Policy::Never,
+            max_attempts: self.link.max_attempts,
         }
-    }
-
-    /// Returns the deadline of one dial.
-    fn connect_timeout(&self) -> Duration {
-        self.connect_timeout.map_or(CONNECT_TIMEOUT, |timeout| timeout.0)
-    }
-
-    /// Returns the deadline of the closing handshake.
-    pub(crate) fn close_timeout(&self) -> Duration {
-        self.close_timeout.0
     }
 
     /// Returns the time limit of the whole run.

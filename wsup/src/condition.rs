@@ -39,9 +39,9 @@ pub(crate) enum Condition {
 impl Condition {
     /// Whether it holds for a message.
     pub(crate) fn holds(&self, message: &Looked<'_>) -> bool {
-        let find = |at: &Pointer| message.json().and_then(|json| at.find(json)).cloned();
+        let find = |at: &Pointer| message.json().and_then(|json| at.find(json));
         match self {
-            Condition::Is(at, is) => find(at).and_then(|value| scalar(&value)).as_ref() == Some(is),
+            Condition::Is(at, is) => find(at).and_then(scalar).as_ref() == Some(is),
             Condition::Exists(at) => find(at).is_some_and(|value| !value.is_null()),
             Condition::Text(text) => message.text == text,
         }

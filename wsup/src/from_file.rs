@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 /// Reads the bytes of a flag's value. A file may have at most `limit` bytes.
 ///
@@ -13,12 +14,20 @@ pub(crate) fn bytes(given: &str, limit: usize) -> Result<Vec<u8>, String> {
     if path.starts_with('@') {
         return Ok(path.as_bytes().to_vec());
     }
+    read(Path::new(path), limit, "its file")
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// Why it cannot be read, without its path. The text calls it `what`.
+pub(crate) fn read(path: &Path, limit: usize, what: &str) -> Result<Vec<u8>, String> {
     let mut value = Vec::new();
     let read =
         File::open(path).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut value));
-    read.map_err(|err: io::Error| format!("cannot read its file: {err}"))?;
+    read.map_err(|err: io::Error| format!("cannot read {what}: {err}"))?;
     if value.len() > limit {
-        return Err(format!("its file is longer than {limit} bytes"));
+        return Err(format!("{what} is longer than {limit} bytes"));
     }
     Ok(value)
 }

@@ -283,7 +283,7 @@ fn unsent(close: &event::Close) -> String {
     }
 }
 
-fn format_time(span: Duration) -> String {
+pub(crate) fn format_time(span: Duration) -> String {
     format!("{span:.1?}")
 }
 
@@ -294,7 +294,7 @@ fn controls(c: char) -> bool {
 }
 
 /// Escapes control characters, except tabs and line ends.
-fn escape_controls(text: &str) -> String {
+pub(crate) fn escape_controls(text: &str) -> String {
     let mut escape_controls = String::with_capacity(text.len());
     for c in text.chars() {
         if controls(c) {

@@ -28,6 +28,24 @@ pub(crate) fn text(bytes: &[u8], limit: usize) -> Option<(&'static str, String)>
     }
 }
 
+/// The formats of compressed messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compressed {
+    Gzip,
+    Zlib,
+    Deflate,
+}
+
+/// Inflates a payload of this format to text of at most `limit` bytes. Returns `None` for anything else.
+pub(crate) fn as_text(bytes: &[u8], format: Compressed, limit: usize) -> Option<String> {
+    let inflated = match format {
+        Compressed::Gzip => bounded(&mut MultiGzDecoder::new(bytes), limit),
+        Compressed::Zlib => bounded(&mut ZlibDecoder::new(bytes), limit),
+        Compressed::Deflate => bounded(&mut DeflateDecoder::new(bytes), limit),
+    };
+    String::from_utf8(inflated?).ok()
+}
+
 fn bounded(decoder: &mut impl Read, limit: usize) -> Option<Vec<u8>> {
     let mut inflated = Vec::new();
     decoder.take(limit as u64 + 1).read_to_end(&mut inflated).ok()?;

@@ -149,7 +149,7 @@ pub(crate) fn plan(request: &str, delays: &[Duration]) -> Line {
     Object(Vec::new()).key("event", "plan").text("request", request).key("delays_ms", delays).end()
 }
 
-fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -159,30 +159,35 @@ fn fraction(span: Duration) -> f64 {
 }
 
 /// An object whose keys keep the order in which they are added.
-struct Object(Vec<u8>);
+pub(crate) struct Object(Vec<u8>);
 
 impl Object {
     fn new(event: &str, source: &str) -> Object {
-        Object(Vec::with_capacity(256)).key("event", event).text("source", source)
+        Object::of(event).text("source", source)
     }
 
-    fn key(self, key: &str, value: impl Into<Value>) -> Object {
+    /// Begins the object of an event without a source.
+    pub(crate) fn of(event: &str) -> Object {
+        Object(Vec::with_capacity(256)).key("event", event)
+    }
+
+    pub(crate) fn key(self, key: &str, value: impl Into<Value>) -> Object {
         self.raw(key, value.into().to_string().as_bytes())
     }
 
     /// Adds a text like [`key`](Object::key), without copying it: it may be long.
-    fn text(mut self, key: &str, text: &str) -> Object {
+    pub(crate) fn text(mut self, key: &str, text: &str) -> Object {
         self = self.raw(key, b"");
         serde_json::to_writer(&mut self.0, text).expect("a str is JSON, and a Vec takes all");
         self
     }
 
-    fn base64(self, key: &str, bytes: &[u8]) -> Object {
+    pub(crate) fn base64(self, key: &str, bytes: &[u8]) -> Object {
         // Nothing in the alphabet needs an escape.
         self.raw(key, format!("\"{}\"", STANDARD.encode(bytes)).as_bytes())
     }
 
-    fn raw(mut self, key: &str, value: &[u8]) -> Object {
+    pub(crate) fn raw(mut self, key: &str, value: &[u8]) -> Object {
         self.0.extend_from_slice(if self.0.is_empty() { b"{\"" } else { b",\"" });
         self.0.extend_from_slice(key.as_bytes());
         self.0.extend_from_slice(b"\":");
@@ -190,7 +195,7 @@ impl Object {
         self
     }
 
-    fn end(mut self) -> Line {
+    pub(crate) fn end(mut self) -> Line {
         self.0.extend_from_slice(b"}\n");
         Line::Stdout(self.0)
     }

@@ -1,4 +1,4 @@
-//! `wsup`, the command line: one supervised connection from a shell.
+//! `wsup`, the command line: one supervised connection from a shell, or a feed of many.
 
 mod args;
 mod buffer;
@@ -17,6 +17,7 @@ mod input;
 mod json;
 mod layout;
 mod line;
+mod link;
 mod output;
 mod pending;
 mod pointer;
@@ -31,6 +32,7 @@ mod sender;
 mod session;
 mod signals;
 mod slash;
+mod status;
 mod stderr;
 mod template;
 mod upgrade;

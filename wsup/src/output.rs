@@ -38,18 +38,23 @@ pub(crate) struct OutputFlags {
 impl OutputFlags {
     /// Returns whether a stream gets colour.
     pub(crate) fn colour(&self, stream: &impl IsTerminal) -> bool {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        match self.color {
-            ColorChoice::Always => true,
-            ColorChoice::Never => false,
-            ColorChoice::Auto => stream.is_terminal() && !set("NO_COLOR") && !dumb(),
-        }
+        colour(self.color, stream)
     }
 
     /// Returns whether lines are typed at a prompt: on terminals, without `--json` and `--raw`.
     pub(crate) fn prompts(&self) -> bool {
         let terminals = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         terminals && !dumb() && !self.json && !self.raw
+    }
+}
+
+/// Returns whether a stream gets colour.
+pub(crate) fn colour(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => stream.is_terminal() && !set("NO_COLOR") && !dumb(),
     }
 }
 

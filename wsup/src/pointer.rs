@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-/// A place in a JSON value: `/data/0/price`. The last part may be `-1`, the last entry of an array.
+/// A place in a JSON value: `/data/0/price`. A part may be `-1`, the last entry of an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pointer {
     text: String,
@@ -37,10 +37,9 @@ fn unescape(part: &str) -> Option<String> {
 impl Pointer {
     /// Returns the value at this place, if there is one.
     pub(crate) fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        let last = self.parts.len() - 1;
-        self.parts.iter().enumerate().try_fold(value, |value, (index, part)| match value {
+        self.parts.iter().try_fold(value, |value, part| match value {
             Value::Object(members) => members.get(part),
-            Value::Array(entries) if part == "-1" && index == last => entries.last(),
+            Value::Array(entries) if part == "-1" => entries.last(),
             // RFC 6901, 4: without leading zeros.
             Value::Array(entries) if is_index(part) => entries.get(part.parse::<usize>().ok()?),
             _ => None,
@@ -80,7 +79,7 @@ mod tests {
             ("/a/0", Some("10")),
             ("/a/1", Some("20")),
             ("/a/-1", Some(r#"{"b":null}"#)),
-            ("/a/-1/b", None),
+            ("/a/-1/b", Some("null")),
             ("/a/2/b", Some("null")),
             ("/a/3", None),
             ("/a/01", None),

@@ -1,13 +1,25 @@
 //! The secrets among the arguments, so that what a server repeats of them is not printed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// The secrets of this run. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Secrets(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Secrets(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// Those of the arguments.
+    lasting: Vec<String>,
+    /// Those that were made for one dial, the newest last; at most [`MAX_FLEETING`].
+    fleeting: VecDeque<String>,
+}
+
+/// The number of secrets of single dials that are hidden. The oldest is forgotten.
+const MAX_FLEETING: usize = 1024;
 
 /// The shortest secret that is hidden, in bytes: a shorter one is found in any text, and soon guessed.
 const MIN_LEN: usize = 5;
@@ -18,11 +30,40 @@ const PUBLIC_HEADERS: [&str; 3] = ["origin", "host", "user-agent"];
 impl Secrets {
     fn note(&self, secret: &str) {
         let secret = secret.trim();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut self.lock().lasting;
         if secret.len() >= MIN_LEN && !known.iter().any(|other| other == secret) {
             known.push(secret.to_owned());
-            // A secret may be part of a longer one, which is replaced first.
-            known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a secret that was made for one dial.
+    pub(crate) fn note_fleeting(&self, secret: &str) {
+        let secret = secret.trim();
+        let known = &mut self.lock().fleeting;
+        if secret.len() < MIN_LEN || known.iter().any(|other| other == secret) {
+            return;
+        }
+        if known.len() >= MAX_FLEETING {
+            known.pop_front();
+        }
+        known.push_back(secret.to_owned());
+    }
+
+    /// Notes the user info of a URL that was made for one dial, and the values of its query.
+    pub(crate) fn note_fleeting_url(&self, url: &str) {
+        self.note_fleeting(url);
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        let values = query.split('&').filter_map(|pair| pair.split_once('='));
+        values.for_each(|(_, value)| self.note_fleeting(value));
+        if let Some(user_info) = user_info(url) {
+            let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
+            self.note_fleeting(user);
+            self.note_fleeting(password);
+            self.note_fleeting(&STANDARD.encode(user_info));
         }
     }
 
@@ -60,9 +101,7 @@ impl Secrets {
 
     /// Notes the user info of a URL, if it has any.
     pub(crate) fn note_url(&self, url: &str) {
-        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
-        if let Some((user_info, _)) = authority.rsplit_once('@') {
+        if let Some(user_info) = user_info(url) {
             let (user, password) = user_info.split_once(':').unwrap_or((user_info, ""));
             self.note_basic(user, password);
             self.note_basic(&decoded(user), &decoded(password));
@@ -71,9 +110,19 @@ impl Secrets {
 
     /// Replaces each secret in a text by `***`.
     pub(crate) fn hide(&self, text: &str) -> String {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        let known = self.lock();
+        let mut secrets: Vec<&String> = known.lasting.iter().chain(&known.fleeting).collect();
+        // A secret may be part of a longer one, which is replaced first.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
+}
+
+/// Returns the part of a URL before the host, if it has one.
+fn user_info(url: &str) -> Option<&str> {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').map(|(user_info, _)| user_info)
 }
 
 /// Decodes `%41`, lossily.

@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Args, Texts};
+use crate::args::{Args, Subcommand, Texts};
 use crate::console::{Commands, Input};
+use crate::feed;
 use crate::human::{self, Human};
 use crate::json::{self, Json};
 use crate::pending::Pending;
@@ -26,23 +27,11 @@ use crate::screen::{self, eprint_line};
 use crate::sender::{Ended, Openings, Sender, Sources, reached};
 use crate::signals::{Signals, reader_gone};
 use crate::slash::TypedPings;
+use crate::status::{
+    ABORT_TIMEOUT, ABORTED, CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, USAGE, broken_stdout,
+    cannot,
+};
 use crate::usage::Usage;
-
-/// The exit status of a run, as the contract has it.
-type Status = i32;
-
-const CLOSED: Status = 0;
-const FAILED: Status = 1;
-const USAGE: Status = 2;
-const REFUSED: Status = 3;
-const ABORTED: Status = 130;
-
-/// How long a blocked stdout may delay the end after a signal or `--duration`, beside
-/// `--close-timeout`.
-const STDOUT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long an aborted run may take to print its last event.
-const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Runs the command line of this process. Returns the exit status.
 pub(crate) fn main(began: Instant) -> Status {
@@ -62,7 +51,13 @@ pub(crate) fn main(began: Instant) -> Status {
         return cannot("start", &err);
     }
     let system = System::new();
-    let status = match system.block_on(run(&args, began)) {
+    let run = async {
+        match &args.command {
+            Some(Subcommand::Feed(flags)) => feed::run(flags, &args.secrets, began).await,
+            None => run(&args, began).await,
+        }
+    };
+    let status = match system.block_on(run) {
         Ok(status) => status,
         Err(Usage(words)) => {
             eprint_line(&format!("wsup: {words}"));
@@ -100,7 +95,11 @@ fn complete(shell: Shell) -> Status {
 /// Logs to stderr: the targets and levels of `RUST_LOG`, or warnings without it.
 fn log(args: &Args) {
     // The output for people shows failures already.
-    let default = match (args.output.verbose, args.output.json) {
+    let output = match &args.command {
+        Some(Subcommand::Feed(flags)) => (flags.verbose, flags.json),
+        None => (args.output.verbose, args.output.json),
+    };
+    let default = match output {
         (2.., _) => "warn,actix_ws_client=trace",
         (_, true) => "warn",
         (_, false) => "warn,actix_ws_client::connection=error",
@@ -150,7 +149,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let sources = Sources { openings, replies, lines };
     let pending = Pending::new(on_open, once, every);
     let sender = Sender::new(connection.clone(), figures, sources, pending, args.manner());
-    let overdue = args.close_timeout() + STDOUT_TIMEOUT;
+    let overdue = args.link.close_timeout() + STDOUT_TIMEOUT;
     let commands = Commands { connection: connection.clone(), asked, typed: commands };
     let session = Session { connection, commands, overdue };
     let time_up = args.duration().map(|time| began + time);
@@ -168,11 +167,6 @@ async fn dry_run(args: &Args, builder: &ConnectionBuilder) -> Result<Status, Usa
     };
     let written = line.write();
     Ok(written.map_or_else(|err| broken_stdout(&err), |()| CLOSED))
-}
-
-fn cannot(what: &str, err: &io::Error) -> Status {
-    eprint_line(&format!("wsup: cannot {what}: {err}"));
-    FAILED
 }
 
 /// Registers what answers messages, if anything does. Returns the answers too.
@@ -315,14 +309,6 @@ impl Session {
         // Aborted in any case.
         let _ = timeout(ABORT_TIMEOUT, stopped).await;
         ABORTED
-    }
-}
-
-/// A reader of stdout may stop at any time: that is no failure. Any other error is.
-fn broken_stdout(err: &io::Error) -> Status {
-    match err.kind() {
-        io::ErrorKind::BrokenPipe => CLOSED,
-        _ => cannot("write to stdout", err),
     }
 }
 

@@ -61,6 +61,31 @@ impl Signals {
     }
 }
 
+/// SIGHUP. Never where the system has no signals.
+pub(crate) struct Hangups {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Hangups {
+    /// Replaces the default action of the signal, which ends the process.
+    pub(crate) fn new() -> io::Result<Hangups> {
+        Ok(Hangups {
+            #[cfg(unix)]
+            hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.hangup.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
 /// Waits until stdout has lost its reader, so that the run ends even while no line is printed. Where this
 /// cannot be observed (a file, another system) it never completes, and the next write fails instead.
 pub(crate) async fn reader_gone() {

@@ -16,6 +16,8 @@ use crate::pointer::{Pointer, scalar};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Template {
     pieces: Vec<Piece>,
+    /// Whether values are written as JSON.
+    is_json: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +96,12 @@ impl Template {
             rest = &behind[end + 1..];
         }
         pieces.push(Piece::Text(rest.to_owned()));
-        Ok(Template { pieces })
+        Ok(Template { pieces, is_json })
+    }
+
+    /// Whether values are written as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.is_json
     }
 
     /// Returns the places, in their order.

@@ -1,7 +1,10 @@
 //! How a subscription is confirmed, and what is data.
 
+use actix_ws_client::feed;
+use serde_json::Value;
+
 use crate::condition::Condition;
-use crate::feed::login::{Refused, condition, pointer};
+use crate::feed::login::{Refused, condition};
 use crate::feed::section::{Found, Wrong};
 use crate::pointer::Pointer;
 use crate::template::{Places, Template};
@@ -24,8 +27,9 @@ pub(crate) enum By {
     Id(Pointer, Option<Pointer>),
     /// By the topic.
     Topic(Template),
-    /// The next message of this kind is that of the oldest request.
-    Next(Condition),
+    /// The next message of this kind is that of the oldest request. The topics at the pointer are all that
+    /// the venue sends on this line.
+    Next(Condition, Option<Pointer>),
     /// There is none.
     None,
 }
@@ -35,20 +39,27 @@ impl Ack {
         let mut section = found.section()?;
         let (kind, found) = section.one_of(&["id", "topic", "next", "none"])?;
         let topics = section.take("topics");
-        if let (Some(topics), true) = (&topics, kind != "id") {
-            return Err(topics.wrong("goes with `ack.id` only"));
+        if let (Some(topics), "topic" | "none") = (&topics, kind) {
+            return Err(topics.wrong("goes with `ack.id` and `ack.next` only"));
         }
+        let topics = topics.map(|found| found.parsed()).transpose()?;
         let by = match kind {
-            "id" => By::Id(found.parsed()?, topics.map(|found| found.parsed()).transpose()?),
+            "id" => By::Id(found.parsed()?, topics),
             "topic" => By::Topic(topic(&found)?),
-            "next" => By::Next(condition(found)?),
+            "next" => By::Next(condition(found)?, topics),
             _ if found.flag()? => By::None,
             _ => return Err(found.wrong("only `true` can be asked for")),
         };
+        let key = section.take("key");
+        if let Some(key) = &key
+            && matches!(by, By::Id(..) | By::Next(..))
+        {
+            return Err(key.wrong("goes with `ack.topic` only"));
+        }
         let ack = Ack {
             by,
             when: section.take("when").map(condition).transpose()?,
-            key: pointer(&mut section, "key")?,
+            key: key.map(|found| found.parsed()).transpose()?,
             refused: section
                 .take("refused")
                 .map(|found| Refused::parse(found, true))
@@ -84,7 +95,15 @@ pub(crate) enum TopicOf {
 
 /// How updates are numbered.
 #[derive(Debug)]
-pub(crate) enum Sequence {
+pub(crate) struct Sequence {
+    pub(crate) kind: Numbers,
+    /// Whether the venue begins anew in each session.
+    pub(crate) restarts: bool,
+}
+
+/// Where the numbers stand.
+#[derive(Debug)]
+pub(crate) enum Numbers {
     Contiguous { first: Pointer, last: Pointer },
     Chained { previous: Pointer, this: Pointer },
     Id(Pointer),
@@ -115,15 +134,40 @@ impl Sequence {
         let kinds = ["contiguous", "chained", "id", "rising"].map(|kind| (kind, kind));
         let kind = section.need("kind")?.choice(&kinds)?;
         let mut need = |key| section.need(key).and_then(|found| found.parsed());
-        let sequence = match kind {
-            "contiguous" => Sequence::Contiguous { first: need("first")?, last: need("last")? },
-            "chained" => Sequence::Chained { previous: need("previous")?, this: need("this")? },
-            "id" => Sequence::Id(need("at")?),
-            _ => Sequence::Rising(need("at")?),
+        let kind = match kind {
+            "contiguous" => Numbers::Contiguous { first: need("first")?, last: need("last")? },
+            "chained" => Numbers::Chained { previous: need("previous")?, this: need("this")? },
+            "id" => Numbers::Id(need("at")?),
+            _ => Numbers::Rising(need("at")?),
         };
+        let restarts = section.take("restarts").map_or(Ok(false), |found| found.flag())?;
         section.end()?;
-        Ok(sequence)
+        Ok(Sequence { kind, restarts })
     }
+}
+
+impl Numbers {
+    /// Returns the numbers that a message has.
+    pub(crate) fn read(&self, message: &Value) -> feed::Sequence {
+        let found = |at: &Pointer| at.find(message).and_then(number);
+        let sequence = match self {
+            Numbers::Contiguous { first, last } => found(last)
+                .map(|last| feed::Sequence::contiguous(found(first).unwrap_or(last), last)),
+            Numbers::Chained { previous, this } => found(this).map(|this| match found(previous) {
+                Some(previous) => feed::Sequence::chained(previous, this),
+                // The first of a chain has none, or -1.
+                None => feed::Sequence::chained(0, this).restarted(),
+            }),
+            Numbers::Id(at) => found(at).map(feed::Sequence::id),
+            Numbers::Rising(at) => found(at).map(feed::Sequence::rising),
+        };
+        sequence.unwrap_or_default()
+    }
+}
+
+/// Returns a whole number, also one that is written as a string.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// Parses where a topic stands: a pointer, or a text with pointers in braces.

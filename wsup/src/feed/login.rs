@@ -1,8 +1,11 @@
 //! What is sent on a new socket, and how a refusal is known.
 
+use actix_ws_client::feed::Refusal;
+use serde_json::Value;
+
 use crate::condition::Condition;
 use crate::feed::section::{Found, Section, Wrong};
-use crate::pointer::Pointer;
+use crate::pointer::{Pointer, scalar};
 use crate::template::{Places, Template};
 
 /// `[login]`.
@@ -58,6 +61,26 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
+    /// Returns the refusal that a message has.
+    pub(crate) fn refusal(&self, message: Option<&Value>) -> Refusal {
+        let found = |at: &Option<Pointer>| {
+            let value = message.and_then(|message| at.as_ref()?.find(message))?;
+            scalar(value).or_else(|| Some(value.to_string()))
+        };
+        let (reason, code) = (found(&self.reason), found(&self.code));
+        let for_good = code.as_ref().is_some_and(|code| self.codes_for_good.contains(code));
+        let text = match (reason, code) {
+            (Some(reason), Some(code)) => format!("{reason} (code {code})"),
+            (Some(reason), None) => reason,
+            (None, Some(code)) => format!("code {code}"),
+            (None, None) => "the venue gave no reason".to_owned(),
+        };
+        match for_good {
+            true => Refusal::for_good(text),
+            false => Refusal::for_now(text),
+        }
+    }
+
     /// Parses one; only that of a subscription may name topics.
     pub(crate) fn parse(found: Found<'_>, has_topics: bool) -> Result<Refused, Wrong> {
         let mut section = found.section()?;

@@ -1,11 +1,35 @@
-//! The file of `wsup feed`: a venue as data. It is parsed and checked as a whole; nothing is read or dialled.
+//! `wsup feed`: many connections as one market-data feed, described by a file.
+//!
+//! ```text
+//! section -> venue (ack, login, subscribe, rules, hours, parts)   the file as values, checked as a whole
+//! values, command -> dialer -> dialect                            what each dial and session needs
+//! ledger -> json, human, table (form) -> printer                  what is shown
+//! plan                                                            what --check prints
+//! run                                                             one run
+//! ```
 
 mod ack;
+mod command;
+mod dialect;
+mod dialer;
+mod flags;
+mod form;
 mod hours;
+mod human;
+mod json;
+mod ledger;
+mod limits;
 mod login;
 mod parts;
+mod plan;
+mod printer;
 mod rules;
+mod run;
 mod section;
+mod subscribe;
+mod table;
+mod values;
 mod venue;
 
-pub(crate) use venue::Venue;
+pub(crate) use flags::FeedFlags;
+pub(crate) use run::run;

@@ -25,7 +25,7 @@ impl FromStr for Parts {
             if name.is_empty() || !name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_') {
                 return Err(format!("`{{{name}}}` is no part: a name has letters, digits and _"));
             }
-            if ["id", "topic", "topics"].contains(&name) {
+            if ["id", "key", "topic", "topics"].contains(&name) {
                 return Err(format!("`{{{name}}}` has another meaning: choose another name"));
             }
             if parts.iter().any(|(other, _)| other == name) {
@@ -50,6 +50,20 @@ impl Parts {
     /// Returns the names of the parts.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns the value of a part of a topic.
+    pub(crate) fn part<'t>(&self, topic: &'t str, name: &str) -> Option<&'t str> {
+        let at = self.names().position(|other| other == name)?;
+        self.split(topic)?.get(at).copied()
+    }
+
+    /// Returns the topic that has these values, in the order of the names.
+    pub(crate) fn join(&self, values: &[String]) -> String {
+        let pairs = self.parts.iter().zip(values);
+        let mut topic = self.before.clone();
+        pairs.for_each(|((_, behind), value)| topic.extend([value.as_str(), behind]));
+        topic
     }
 
     /// Splits a topic: each part ends at the first text that stands behind it. Returns the values in the order

@@ -2,14 +2,9 @@
 
 use std::time::Duration;
 
-use crate::condition::Condition;
-use crate::feed::ack::topic;
 use crate::feed::hours::Hours;
-use crate::feed::login::{condition, template};
 use crate::feed::section::{Found, Section, Wrong};
-use crate::pointer::Pointer;
 use crate::rate::Rate;
-use crate::template::Template;
 use crate::value::PositiveTime;
 
 /// `[rules]`.
@@ -39,52 +34,6 @@ impl Rules {
         };
         section.end()?;
         Ok(rules)
-    }
-}
-
-/// `[rotate]`.
-#[derive(Debug)]
-pub(crate) struct Rotate {
-    pub(crate) age: Duration,
-    pub(crate) hours: Vec<Hours>,
-    pub(crate) break_first: bool,
-}
-
-impl Rotate {
-    pub(crate) fn parse(found: Found<'_>) -> Result<Rotate, Wrong> {
-        let mut section = found.section()?;
-        let rotate = Rotate {
-            age: time(&section.need("age")?)?,
-            hours: list(&mut section, "hours")?,
-            break_first: section.take("break_first").map_or(Ok(false), |found| found.flag())?,
-        };
-        section.end()?;
-        Ok(rotate)
-    }
-}
-
-/// `[resync]`.
-#[derive(Debug)]
-pub(crate) struct Resync {
-    pub(crate) send: Template,
-    pub(crate) when: Condition,
-    pub(crate) topic: Template,
-    pub(crate) last: Pointer,
-    pub(crate) asks: Vec<Rate>,
-}
-
-impl Resync {
-    pub(crate) fn parse(found: Found<'_>, names: &[&str]) -> Result<Resync, Wrong> {
-        let mut section = found.section()?;
-        let resync = Resync {
-            send: template(&section.need("send")?, names)?,
-            when: condition(section.need("when")?)?,
-            topic: topic(&section.need("topic")?)?,
-            last: section.need("last")?.parsed()?,
-            asks: list(&mut section, "asks")?,
-        };
-        section.end()?;
-        Ok(resync)
     }
 }
 

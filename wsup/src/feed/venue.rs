@@ -1,34 +1,31 @@
 //! The file as a whole.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::condition::Condition;
 use crate::feed::ack::{Ack, By, Data, TopicOf};
-use crate::feed::login::{Login, condition, template};
+use crate::feed::login::{How, Login, condition, template};
 use crate::feed::parts::Parts;
-use crate::feed::rules::{Resync, Rotate, Rules, Silence, time};
+use crate::feed::rules::{Rules, Silence, time};
 use crate::feed::section::{Found, Section, Wrong};
+use crate::feed::subscribe::Subscribe;
+use crate::inflate::Compressed;
 use crate::pointer::Pointer;
-use crate::template::{Place, Places, Template};
+use crate::template::{Places, Template};
 
 /// A venue, and what is wanted of it.
 #[derive(Debug)]
 pub(crate) struct Venue {
     pub(crate) urls: Urls,
     pub(crate) topics: Topics,
-    /// The lines of each shard.
-    pub(crate) lines: usize,
-    pub(crate) overflow: Overflow,
     /// Header lines of the upgrade request, by name.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) parts: Option<Parts>,
     /// What stands for one topic in `{topics}`; `None`: a JSON string.
     pub(crate) item: Option<Template>,
     pub(crate) login: Option<Login>,
-    pub(crate) subscribe: Template,
-    /// The part of the topic of which one request has one value.
-    pub(crate) by: Option<String>,
-    pub(crate) unsubscribe: Option<Template>,
+    pub(crate) subscribe: Subscribe,
     pub(crate) ack: Ack,
     pub(crate) data: Data,
     /// Where each message has its number in the whole line.
@@ -37,10 +34,17 @@ pub(crate) struct Venue {
     pub(crate) answers: Vec<Answer>,
     pub(crate) notices: Vec<Notice>,
     pub(crate) rules: Rules,
-    pub(crate) rotate: Option<Rotate>,
-    pub(crate) resync: Option<Resync>,
     pub(crate) silence: Option<Silence>,
-    pub(crate) decode: Option<Decode>,
+    /// How binary messages are compressed.
+    pub(crate) decode: Option<Compressed>,
+}
+
+/// Returns texts with their key.
+fn each<'v>(
+    key: &'static str,
+    texts: impl IntoIterator<Item = &'v Template>,
+) -> impl Iterator<Item = (&'v str, &'v Template)> {
+    texts.into_iter().map(move |text| (key, text))
 }
 
 /// Where the URLs come from.
@@ -57,13 +61,6 @@ pub(crate) enum Topics {
     List(Vec<String>),
     /// A file with one on each line.
     File(String),
-}
-
-/// What happens to updates that handlers are too slow for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overflow {
-    Wait,
-    Latest,
 }
 
 /// `[heartbeat]`.
@@ -97,15 +94,27 @@ pub(crate) enum NoticeAction {
     Resume,
 }
 
-/// `[decode]`: how binary messages are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decode {
-    Gzip,
-    Zlib,
-    Deflate,
-}
-
 impl Venue {
+    /// Returns the texts that may have secrets, each with its key.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = (&str, &Template)> {
+        let urls: &[Template] = match &self.urls {
+            Urls::List(urls) => urls,
+            Urls::Command(_) => &[],
+        };
+        let logins: &[Template] = match self.login.as_ref().map(|login| &login.how) {
+            Some(How::Send(texts)) => texts,
+            _ => &[],
+        };
+        each("url", urls)
+            .chain(self.headers.iter().map(|(name, value)| (name.as_str(), value)))
+            .chain(each("login.send", logins))
+            .chain(each("topic.item", &self.item))
+            .chain(each("subscribe.send", [&self.subscribe.send]))
+            .chain(each("unsubscribe.send", &self.subscribe.unsubscribe))
+            .chain(each("heartbeat.send", self.heartbeat.as_ref().map(|it| &it.send)))
+            .chain(each("answer.send", self.answers.iter().map(|answer| &answer.send)))
+    }
+
     /// Parses a file.
     ///
     /// # Errors
@@ -119,35 +128,24 @@ impl Venue {
     fn parse_section(mut file: Section<'_>) -> Result<Venue, Wrong> {
         let urls = Urls::parse(&mut file)?;
         let topics = Topics::parse(&mut file)?;
-        let lines = file.take("lines").map_or(Ok(1), |found| found.number())?;
-        let overflow = file.take("overflow").map_or(Ok(Overflow::Wait), |found| {
-            found.choice(&[("wait", Overflow::Wait), ("latest", Overflow::Latest)])
-        })?;
+        unbuilt(&mut file)?;
         let headers = file.take("headers").map_or(Ok(Vec::new()), headers)?;
         let (parts, item) = file.take("topic").map_or(Ok((None, None)), topic)?;
         check_topics(&file, &topics, parts.as_ref())?;
         let names: Vec<&str> = parts.iter().flat_map(Parts::names).collect();
         let login = file.take("login").map(Login::parse).transpose()?;
-        let (subscribe, by) = subscribe(file.need("subscribe")?, &names)?;
-        let unsubscribe =
-            file.take("unsubscribe").map(|found| only_send(found, by.as_deref())).transpose()?;
+        let subscribe = Subscribe::parse(&mut file, &names)?;
         let ack = Ack::parse(file.need("ack")?)?;
         let data = Data::parse(file.need("data")?)?;
         check_ack(&file, &subscribe, &ack, &data.topic)?;
-        let resync_names: Vec<&str> = names.iter().copied().chain(["id", "topic"]).collect();
-        let resync = file.take("resync").map(|it| Resync::parse(it, &resync_names)).transpose()?;
         let venue = Venue {
             urls,
             topics,
-            lines,
-            overflow,
             headers,
             parts,
             item,
             login,
             subscribe,
-            by,
-            unsubscribe,
             ack,
             data,
             line_number: file.take("line").map(line_number).transpose()?,
@@ -155,8 +153,6 @@ impl Venue {
             answers: list(&mut file, "answer", Answer::parse)?,
             notices: list(&mut file, "notice", Notice::parse)?,
             rules: file.take("rules").map_or(Ok(Rules::default()), Rules::parse)?,
-            rotate: file.take("rotate").map(Rotate::parse).transpose()?,
-            resync,
             silence: file.take("silence").map(Silence::parse).transpose()?,
             decode: file.take("decode").map(decode).transpose()?,
         };
@@ -195,6 +191,9 @@ impl Topics {
                     }
                     topics.push(topic.to_owned());
                 }
+                if topics.is_empty() {
+                    return Err(file.wrong_key("topics", "there is no topic"));
+                }
                 Ok(Topics::List(topics))
             }
         }
@@ -212,14 +211,80 @@ fn check_topics(file: &Section<'_>, topics: &Topics, parts: Option<&Parts>) -> R
     }
 }
 
+impl Venue {
+    /// Returns the topics of a file with one on each line.
+    ///
+    /// # Errors
+    /// The first that is wrong, with its line.
+    pub(crate) fn topics_of(&self, file: &str) -> Result<Vec<String>, String> {
+        let mut seen = HashSet::new();
+        let mut topics = Vec::new();
+        for (index, line) in file.lines().enumerate() {
+            let topic = line.trim();
+            if topic.is_empty() || topic.starts_with('#') {
+                continue;
+            }
+            let number = index + 1;
+            if !self.fits(topic) {
+                return Err(format!("line {number}: \"{topic}\" does not fit `topic.parts`"));
+            }
+            if !seen.insert(topic) {
+                return Err(format!("line {number}: \"{topic}\" is there twice"));
+            }
+            topics.push(topic.to_owned());
+        }
+        if topics.is_empty() { Err("there is no topic".to_owned()) } else { Ok(topics) }
+    }
+
+    /// Whether a topic has the parts that it is to have.
+    pub(crate) fn fits(&self, topic: &str) -> bool {
+        self.parts.as_ref().is_none_or(|parts| parts.split(topic).is_some())
+    }
+
+    /// Returns how many topics a request may be about.
+    pub(crate) fn topics_per_frame(&self) -> usize {
+        match self.subscribe.is_single {
+            true => 1,
+            false => self.rules.topics_per_frame.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Returns how many topics a line may have.
+    pub(crate) fn topics_per_line(&self) -> usize {
+        self.rules.topics_per_line.unwrap_or(usize::MAX)
+    }
+}
+
+/// Refuses what is not built yet, by its name.
+fn unbuilt(file: &mut Section<'_>) -> Result<(), Wrong> {
+    if let Some(found) = file.take("lines")
+        && found.number()? > 1
+    {
+        return Err(found.wrong("several lines for each shard are not built yet: only 1 is"));
+    }
+    if let Some(found) = file.take("overflow")
+        && !found.choice(&[("wait", true), ("latest", false)])?
+    {
+        return Err(found.wrong("\"latest\" is not built yet: only \"wait\" is"));
+    }
+    match ["rotate", "resync"].iter().find_map(|key| file.take(key)) {
+        Some(found) => Err(found.wrong("not built yet")),
+        None => Ok(()),
+    }
+}
+
 /// Checks that acknowledgements and data can be matched as the file says.
 fn check_ack(
     file: &Section<'_>,
-    subscribe: &Template,
+    subscribe: &Subscribe,
     ack: &Ack,
     data: &TopicOf,
 ) -> Result<(), Wrong> {
-    let has_id = subscribe.places().any(|place| is_name(place, "id"));
+    let has_id = Subscribe::has(&subscribe.send, "id");
+    let has_key = |text: &Template| Subscribe::has(text, "key");
+    if subscribe.unsubscribe.as_ref().is_some_and(has_key) && ack.key.is_none() {
+        return Err(file.wrong_key("unsubscribe.send", "{key} needs `ack.key`, where it stands"));
+    }
     match (&ack.by, &ack.key, data) {
         (By::Id(..), ..) if !has_id => {
             Err(file.wrong_key("ack.id", "`subscribe.send` has no {id} to answer"))
@@ -250,44 +315,6 @@ fn topic(found: Found<'_>) -> Result<(Option<Parts>, Option<Template>), Wrong> {
     Ok((parts, item))
 }
 
-/// Parses `[subscribe]`: the text, and the part by which topics are grouped.
-fn subscribe(found: Found<'_>, parts: &[&str]) -> Result<(Template, Option<String>), Wrong> {
-    let mut section = found.section()?;
-    let by = section.take("by").map(|found| match found.text()? {
-        by if parts.contains(&by) => Ok(by.to_owned()),
-        by if parts.is_empty() => Err(found.wrong(format_args!("\"{by}\" needs `topic.parts`"))),
-        by => Err(found
-            .wrong(format_args!("\"{by}\" is no part; `topic.parts` has {}", parts.join(", ")))),
-    });
-    let by = by.transpose()?;
-    let send = section.need("send")?;
-    let text = subscription(&send, by.as_deref())?;
-    section.end()?;
-    Ok((text, by))
-}
-
-/// Parses a table with nothing but `send`.
-fn only_send(found: Found<'_>, by: Option<&str>) -> Result<Template, Wrong> {
-    let mut section = found.section()?;
-    let text = subscription(&section.need("send")?, by)?;
-    section.end()?;
-    Ok(text)
-}
-
-fn subscription(send: &Found<'_>, by: Option<&str>) -> Result<Template, Wrong> {
-    let names: Vec<&str> = ["id", "topics", "topic"].into_iter().chain(by).collect();
-    let text = template(send, &names)?;
-    let topics = text.places().filter(|it| is_name(it, "topics") || is_name(it, "topic"));
-    match topics.count() {
-        0 => Err(send.wrong("has no {topics}, nor {topic} for one topic in each request")),
-        _ => Ok(text),
-    }
-}
-
-fn is_name(place: &Place, name: &str) -> bool {
-    matches!(place, Place::Name(other) if other == name)
-}
-
 /// Parses `[line]`.
 fn line_number(found: Found<'_>) -> Result<Pointer, Wrong> {
     let mut section = found.section()?;
@@ -297,9 +324,9 @@ fn line_number(found: Found<'_>) -> Result<Pointer, Wrong> {
 }
 
 /// Parses `[decode]`.
-fn decode(found: Found<'_>) -> Result<Decode, Wrong> {
-    const FORMATS: [(&str, Decode); 3] =
-        [("gzip", Decode::Gzip), ("zlib", Decode::Zlib), ("deflate", Decode::Deflate)];
+fn decode(found: Found<'_>) -> Result<Compressed, Wrong> {
+    const FORMATS: [(&str, Compressed); 3] =
+        [("gzip", Compressed::Gzip), ("zlib", Compressed::Zlib), ("deflate", Compressed::Deflate)];
     let mut section = found.section()?;
     let decode = section.need("binary")?.choice(&FORMATS)?;
     section.end()?;
@@ -374,26 +401,23 @@ data.topic = "/s"
     fn every_key_is_read() {
         let venue = Venue::parse(ALL).unwrap();
         assert!(matches!(&venue.urls, Urls::List(urls) if urls.len() == 2));
-        assert_eq!((venue.lines, venue.overflow), (2, Overflow::Latest));
         assert_eq!(venue.headers.len(), 2);
-        assert_eq!(venue.by.as_deref(), Some("channel"));
+        assert_eq!(venue.subscribe.by.as_deref(), Some("channel"));
         let login = venue.login.unwrap();
         assert_eq!(login.refused.unwrap().codes_for_good, ["60009", "7"]);
         assert!(matches!(&venue.ack.by, By::Id(_, Some(_))));
-        assert!(matches!(venue.data.sequence, Some(crate::feed::ack::Sequence::Contiguous { .. })));
+        assert!(venue.data.sequence.unwrap().restarts);
         assert_eq!(venue.heartbeat.unwrap().every, Duration::from_secs(20));
         assert_eq!((venue.answers.len(), venue.notices.len()), (1, 2));
         assert_eq!(venue.notices[1].action, NoticeAction::Pause);
         assert_eq!((venue.rules.requests[0].count, venue.rules.sockets), (480, Some(10)));
-        assert!(venue.rotate.unwrap().break_first && venue.resync.is_some());
         assert_eq!(venue.silence.unwrap().open.len(), 1);
-        assert_eq!(venue.decode, Some(Decode::Gzip));
+        assert_eq!(venue.decode, Some(Compressed::Gzip));
     }
 
     #[test]
     fn what_may_be_left_out_has_a_default() {
         let venue = Venue::parse(SMALL).unwrap();
-        assert_eq!((venue.lines, venue.overflow), (1, Overflow::Wait));
         assert!(venue.login.is_none() && venue.item.is_none() && venue.rules.frames.is_empty());
     }
 
@@ -429,7 +453,7 @@ data.topic = "/s"
                 "ack.none = true\nack.id =",
                 "line 5, column 5: `ack.none` and `ack.id`: only one",
             ),
-            ("ack.id =", "ack.key = '/c'\nack.id =", "`ack.key`: needs `data.key`"),
+            ("ack.id =", "ack.key = '/c'\nack.topic =", "`ack.key`: needs `data.key`"),
             ("data.topic =", "data.key =", "`data.key`: needs `ack.key`"),
             (
                 "{topics}",
@@ -437,6 +461,22 @@ data.topic = "/s"
                 "line 4, column 11: `subscribe.send`: `{topic2}` is unknown; known here: id, topics, topic",
             ),
             ("{topics}", "1", "line 4, column 11: `subscribe.send`: has no {topics}"),
+            ("{topics}", "{topics},{topic}", "only one of them may be there"),
+            ("url =", "lines = 2\nurl =", "line 2, column 1: `lines`: several lines"),
+            (
+                "url =",
+                "overflow = 'latest'\nurl =",
+                "line 2, column 1: `overflow`: \"latest\" is not",
+            ),
+            ("url =", "rotate.age = '23h'\nurl =", "line 2, column 1: `rotate`: not built yet"),
+            ("url =", "resync.send = 'x'\nurl =", "line 2, column 1: `resync`: not built yet"),
+            (
+                "data.topic",
+                "unsubscribe.send = '{key}'\ndata.topic",
+                "`unsubscribe.send`: {key} needs `ack.key`",
+            ),
+            ("ack.id =", "ack.key = '/c'\nack.id =", "`ack.key`: goes with `ack.topic` only"),
+            ("topics = [\"trades:BTC-USD\"]", "topics = []", "`topics`: there is no topic"),
             ("{id}", "1", "`ack.id`: `subscribe.send` has no {id}"),
             ("\"/s\"", "\"s\"", "line 6, column 6: `data.topic`: expected a JSON pointer"),
             ("\"/s\"", "\"/~\"", "line 6, column 6: `data.topic`: `/~` is no JSON pointer"),
@@ -497,6 +537,36 @@ data.topic = "/s"
             }
         }
         assert!(problems.is_empty(), "{}", problems.join("\n"));
+    }
+
+    #[test]
+    fn the_documents_have_every_key() {
+        let docs = include_str!("../../../docs/feed.md");
+        let table = docs.split_once("| key | value | meaning |\n").unwrap().1;
+        let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+        let documented: Vec<&str> = rows.map(|row| row.split('`').nth(1).unwrap()).collect();
+        // A key that is unknown is answered with those that are known.
+        let known = |file: String| {
+            let wrong = Venue::parse(&file).unwrap_err();
+            wrong.split_once("known here: ").expect(&wrong).1.replace(' ', "")
+        };
+        let mut keys: Vec<String> = Vec::new();
+        let sections = |line: &&str| line.starts_with('[') && !line.starts_with("[[");
+        let sections: Vec<&str> = ALL.lines().filter(sections).collect();
+        for key in known(format!("zzzz = 1\n{ALL}")).split(',') {
+            match sections.iter().find(|section| **section == format!("[{key}]")) {
+                Some(section) if key != "headers" => {
+                    let file = ALL.replace(section, &format!("{section}\nzzzz = 1"));
+                    keys.extend(known(file).split(',').map(|inner| format!("{key}.{inner}")));
+                }
+                _ => keys.push(key.to_owned()),
+            }
+        }
+        assert!(keys.len() > 45, "{keys:?}");
+        let (mut keys, mut documented) = (keys, documented);
+        keys.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(documented, keys, "docs/feed.md");
     }
 
     #[test]

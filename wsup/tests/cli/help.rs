@@ -25,9 +25,9 @@ fn flags(text: &str) -> BTreeSet<&str> {
 
 #[test]
 fn the_docs_know_every_flag_and_no_other() {
-    let help = said(&["--help"]);
-    let (help, docs) = (flags(&help), flags(DOCS));
-    assert!(help.contains("--retry-on"), "{help:?}");
+    let (help, feed) = (said(&["--help"]), said(&["feed", "--help"]));
+    let (help, docs) = (&flags(&help) | &flags(&feed), flags(DOCS));
+    assert!(help.contains("--retry-on") && help.contains("--check"), "{help:?}");
     let missing: Vec<_> = help.difference(&docs).collect();
     assert!(missing.is_empty(), "not in docs/wsup.md: {missing:?}");
     // Those of cargo, in the first example.
@@ -60,7 +60,7 @@ fn wsdumps_flags_mean_what_they_mean_there() {
 fn shells_complete_every_flag() {
     for shell in ["bash", "zsh", "fish"] {
         let script = said(&["--completions", shell]);
-        for flag in flags(&said(&["--help"])) {
+        for flag in &flags(&said(&["--help"])) | &flags(&said(&["feed", "--help"])) {
             let name = flag.trim_start_matches('-');
             assert!(script.contains(name), "{shell}: {flag}");
         }

@@ -128,11 +128,13 @@ impl Wsup {
 
     /// The next event of this kind. Others are passed over.
     pub(crate) fn until(&mut self, kind: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let event = parse(&self.line());
             if event["event"] == kind {
                 return event;
             }
+            assert!(Instant::now() < deadline, "no {kind}, but {event}");
         }
     }
 

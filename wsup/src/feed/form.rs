@@ -1,0 +1,28 @@
+//! The events of a feed as lines.
+
+use actix_ws_client::Payload;
+use actix_ws_client::feed::event::{Gap, LineState, TopicState, Update};
+use actix_ws_client::feed::{Figures, Refusal};
+
+use crate::print::Line;
+
+/// Formats events as lines.
+pub(crate) trait Form: Send {
+    /// Appends the line of an update, which is for stdout.
+    fn data(&self, update: &Update<Payload>, lines: &mut Vec<u8>);
+    fn gap(&self, gap: &Gap) -> Line;
+    fn topic(&self, state: &TopicState) -> Line;
+    fn line(&self, state: &LineState) -> Line;
+    fn stopped(&self, end: &End) -> Line;
+}
+
+/// How a feed has ended.
+pub(crate) struct End {
+    /// `closed`, `refused` or `failed`.
+    pub(crate) outcome: &'static str,
+    /// Why no line could dial any more.
+    pub(crate) refusal: Option<Refusal>,
+    /// How many topics were confirmed, and refused, at last.
+    pub(crate) topics: (usize, usize),
+    pub(crate) figures: Figures,
+}

@@ -1,0 +1,244 @@
+//! One run of `wsup feed`, from its flags to its outcome.
+
+use std::collections::HashSet;
+use std::io::{self, IsTerminal};
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Arbiter};
+use actix_ws_client::Payload;
+use actix_ws_client::feed::event::{LineState, Stopped};
+use actix_ws_client::feed::{Feed, Topic, command};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::feed::dialer::Dialer;
+use crate::feed::flags::FeedFlags;
+use crate::feed::form::Form;
+use crate::feed::human::Human;
+use crate::feed::json::Json;
+use crate::feed::ledger::Ledger;
+use crate::feed::plan::Plan;
+use crate::feed::printer::{Printer, Removed, Report, Watch};
+use crate::feed::table::Table;
+use crate::feed::venue::{Topics, Venue};
+use crate::from_file;
+use crate::output::colour;
+use crate::screen::{self, eprint_line};
+use crate::secrets::Secrets;
+use crate::sender::reached;
+use crate::signals::{Hangups, Signals, reader_gone};
+use crate::status::{
+    ABORT_TIMEOUT, ABORTED, CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, broken_stdout, cannot,
+};
+use crate::usage::Usage;
+
+/// The largest text that a message is inflated to, in bytes, unless `--max-message` is given: that of the feed's
+/// messages.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// The largest file with a venue or topics, in bytes.
+const MAX_FILE: usize = 16 << 20;
+
+/// Runs a feed to its end. Returns the exit status.
+pub(crate) async fn run(
+    flags: &FeedFlags,
+    secrets: &Secrets,
+    began: Instant,
+) -> Result<Status, Usage> {
+    let (venue, topics) = read(&flags.file).map_err(Usage)?;
+    let venue = Arc::new(venue);
+    let link = Arc::new(flags.link.prepare(secrets)?);
+    let limit = flags.link.max_message().unwrap_or(MAX_MESSAGE);
+    let dialer = Dialer { venue: venue.clone(), secrets: secrets.clone(), limit };
+    let values = dialer.check(|builder| link.apply(builder))?;
+    let plan = Plan::new(&venue, &topics, values);
+    let plan = plan.map_err(|why| Usage(format!("{}: {why}", flags.file.display())))?;
+    if flags.check {
+        let line = if flags.json { plan.json() } else { plan.human() };
+        return Ok(line.write().map_or_else(|err| broken_stdout(&err), |()| CLOSED));
+    }
+    let (mut signals, mut hangups) = match Signals::new().and_then(|it| Ok((it, Hangups::new()?))) {
+        Ok(both) => both,
+        Err(err) => return Ok(cannot("take signals", &err)),
+    };
+    let (reports, mut reported) = mpsc::channel(Report::KINDS);
+    let printer = printer(flags, secrets, reports);
+    let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
+    let builder = Feed::builder(async move |attempt| dialer.dial(attempt).await)
+        .connection(move |builder| link.apply(builder))
+        .rules(venue.rules())
+        .topics(topics.iter().map(String::as_str))
+        .batch_handler(&printer)
+        .on::<LineState>(printer.clone().recipient())
+        .on::<Stopped>(printer.clone().recipient());
+    let builder = venue.silence().into_iter().fold(builder, |it, silence| it.silence(silence));
+    let builder = venue.budget().iter().fold(builder, |builder, budget| builder.budget(budget));
+    let feed = builder.start()?;
+    printer.do_send(Watch(feed.downgrade()));
+    let topics = topics.into_iter().collect();
+    let overdue = flags.link.close_timeout() + STDOUT_TIMEOUT;
+    let run = Run { feed, printer, file: &flags.file, venue, topics, flags, overdue };
+    let time_up = flags.duration().map(|time| began + time);
+    let status = run.to_end(&mut signals, &mut hangups, &mut reported, time_up).await;
+    screen::end_prompt();
+    Ok(status)
+}
+
+/// Reads a file, and the topics that it names.
+fn read(path: &Path) -> Result<(Venue, Vec<String>), String> {
+    let name = path.display();
+    let text = file(path).map_err(|why| format!("{name}: {why}"))?;
+    let venue = Venue::parse(&text).map_err(|why| format!("{name}: {why}"))?;
+    let topics = match &venue.topics {
+        Topics::List(topics) => topics.clone(),
+        Topics::File(path) => {
+            let text =
+                file(Path::new(path)).map_err(|why| format!("topics_file: {path}: {why}"))?;
+            venue.topics_of(&text).map_err(|why| format!("topics_file: {path}: {why}"))?
+        }
+    };
+    Ok((venue, topics))
+}
+
+fn file(path: &Path) -> Result<String, String> {
+    let bytes = from_file::read(path, MAX_FILE, "it")?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+}
+
+/// Makes the printer that the flags ask for.
+fn printer(flags: &FeedFlags, secrets: &Secrets, reports: mpsc::Sender<Report>) -> Printer {
+    let name = flags.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let out_colour = colour(flags.color, &io::stdout());
+    let table = if flags.json { None } else { Table::new(name, secrets.clone(), out_colour) };
+    let form: Box<dyn Form> = match flags.json {
+        true => Box::new(Json { secrets: secrets.clone() }),
+        false => Box::new(Human {
+            secrets: secrets.clone(),
+            terminal: io::stdout().is_terminal(),
+            has_table: table.is_some(),
+            verbose: flags.verbose > 0,
+            colour: colour(flags.color, &io::stderr()),
+        }),
+    };
+    let remaining = flags.messages.map(NonZeroU64::get);
+    Printer {
+        form,
+        table,
+        is_asking: false,
+        remaining,
+        reports,
+        ledger: Ledger::default(),
+        broken: false,
+    }
+}
+
+/// A running feed.
+struct Run<'f> {
+    feed: Addr<Feed<Payload>>,
+    printer: Addr<Printer>,
+    file: &'f Path,
+    venue: Arc<Venue>,
+    /// The topics that are wanted.
+    topics: HashSet<String>,
+    flags: &'f FeedFlags,
+    /// How long the end may take after a signal or `--duration`.
+    overdue: Duration,
+}
+
+impl Run<'_> {
+    /// Runs until the feed has stopped or the end has taken too long. Returns the exit status.
+    async fn to_end(
+        mut self,
+        signals: &mut Signals,
+        hangups: &mut Hangups,
+        reported: &mut mpsc::Receiver<Report>,
+        mut time_up: Option<Instant>,
+    ) -> Status {
+        let mut gone = pin!(reader_gone());
+        let (mut signalled, mut overdue) = (false, None);
+        let mut broken: Option<Status> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = signals.next() => {
+                    if std::mem::replace(&mut signalled, true) {
+                        return self.abort(reported).await;
+                    }
+                    overdue.get_or_insert(Instant::now() + self.overdue);
+                }
+                () = reached(time_up) => {
+                    time_up = None;
+                    overdue.get_or_insert(Instant::now() + self.overdue);
+                }
+                () = reached(overdue) => return CLOSED,
+                report = reported.recv() => match report {
+                    Some(Report::LimitReached) => {}
+                    Some(Report::StdoutFailed(err)) => {
+                        broken.get_or_insert_with(|| broken_stdout(&err));
+                    }
+                    Some(Report::Stopped(outcome)) => return broken.unwrap_or(status(outcome)),
+                    None => return FAILED,
+                },
+                () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
+                () = hangups.next() => {
+                    self.reload();
+                    continue;
+                }
+            }
+            // Every branch that gets here ends the run. A second Close changes nothing.
+            self.feed.do_send(command::Close::within(self.flags.link.close_timeout()));
+        }
+    }
+
+    /// Reads the topics again, and adds and removes the difference. A file that is wrong changes nothing.
+    fn reload(&mut self) {
+        let topics = match read(self.file) {
+            Ok((_, topics)) => match topics.iter().find(|topic| !self.venue.fits(topic)) {
+                None => topics,
+                Some(topic) => {
+                    let why = "does not fit the `topic.parts` that the run began with";
+                    return eprint_line(&format!(
+                        "wsup feed: topics not changed: \"{topic}\" {why}"
+                    ));
+                }
+            },
+            Err(why) => return eprint_line(&format!("wsup feed: topics not changed: {why}")),
+        };
+        let topics: HashSet<String> = topics.into_iter().collect();
+        let added: Vec<Topic> = topics.difference(&self.topics).map(Topic::from).collect();
+        let removed: Vec<Topic> = self.topics.difference(&topics).map(Topic::from).collect();
+        eprint_line(&format!(
+            "wsup feed: topics: {} added, {} removed, {} in all",
+            added.len(),
+            removed.len(),
+            topics.len()
+        ));
+        self.topics = topics;
+        // The answers are the events that the printer prints.
+        self.printer.do_send(Removed(removed.clone()));
+        self.feed.do_send(command::Remove::new(removed));
+        self.feed.do_send(command::Add::new(added));
+    }
+
+    /// Drops the sockets, and prints the last event if that takes no longer than [`ABORT_TIMEOUT`].
+    async fn abort(&self, reported: &mut mpsc::Receiver<Report>) -> Status {
+        self.feed.do_send(command::Close::within(Duration::ZERO));
+        let stopped =
+            async { while !matches!(reported.recv().await, Some(Report::Stopped(_)) | None) {} };
+        // Aborted in any case.
+        let _ = timeout(ABORT_TIMEOUT, stopped).await;
+        ABORTED
+    }
+}
+
+fn status(outcome: &str) -> Status {
+    match outcome {
+        "closed" => CLOSED,
+        "refused" => REFUSED,
+        _ => FAILED,
+    }
+}

@@ -1,0 +1,21 @@
+//! `wsup feed` as a process, against simulated venues that close the socket of a client that breaks their rules.
+// Clippy knows an unwrap in a test only where it stands in the test function itself.
+#![allow(clippy::unwrap_used)]
+
+mod check;
+mod files;
+mod kinds;
+#[path = "../cli/process.rs"]
+#[allow(dead_code, reason = "shared with the tests of single connections")]
+mod process;
+#[cfg(unix)]
+#[path = "../cli/pty.rs"]
+#[allow(dead_code, reason = "shared with the tests of single connections")]
+mod pty;
+mod run;
+#[cfg(unix)]
+mod signals;
+mod sim;
+#[cfg(unix)]
+mod table;
+mod venues;

@@ -1,0 +1,61 @@
+//! What SIGHUP and a second signal do.
+
+use std::process::Stdio;
+
+use crate::files::Folder;
+use crate::process::Wsup;
+use crate::run::ids;
+use crate::sim::Sim;
+use crate::venues::RequestIds;
+
+/// Waits until a topic is confirmed.
+fn confirmed(wsup: &mut Wsup, topic: &str) {
+    loop {
+        // Topics have few events: each of these waits has its end.
+        let event = wsup.until("topic");
+        if event["topic"] == topic && event["state"] == "confirmed" {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_hangup_adds_and_removes_the_difference() {
+    let sim = Sim::steady(RequestIds::default);
+    let folder = Folder::new();
+    let path = folder.write("venue.toml", &ids(&sim.url(), &["a", "b"]));
+    let mut wsup = Wsup::spawn(&["feed", &path, "--json"], Stdio::null(), &[]);
+    confirmed(&mut wsup, "b");
+    // A file that is wrong changes nothing.
+    folder.write("venue.toml", &ids(&sim.url(), &["c"]).replace("[ack]", "[acks]"));
+    wsup.signal("HUP");
+    loop {
+        let requests = sim.requests.lock().unwrap().len();
+        assert_eq!(requests, 1, "{:?}", sim.requests.lock().unwrap());
+        if wsup.until("data")["sequence"].as_u64().unwrap() > 20 {
+            break;
+        }
+    }
+    folder.write("venue.toml", &ids(&sim.url(), &["b", "c"]));
+    wsup.signal("HUP");
+    confirmed(&mut wsup, "c");
+    let requests = sim.requests.lock().unwrap().clone();
+    let about = |method: &str, topic: &str| {
+        let params = format!(r#""method":"{method}","params":["{topic}"]"#);
+        requests.iter().filter(|it| it.contains(&params)).count()
+    };
+    assert_eq!((about("SUBSCRIBE", "c"), requests.len() <= 3), (1, true), "{requests:?}");
+    wsup.signal("INT");
+    let ended = wsup.end();
+    ended.is(0, "closed");
+    for line in [
+        "wsup feed: topics not changed: ",
+        "`acks`",
+        "wsup feed: topics: 1 added, 1 removed, 2 in all",
+    ] {
+        assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    }
+    let stopped = ended.rest.last().unwrap();
+    assert!(stopped.contains(r#""topics":{"confirmed":2,"refused":0}"#), "{stopped}");
+    sim.is_content();
+}
