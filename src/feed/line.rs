@@ -126,8 +126,8 @@ impl<D: Dialect> Line<D> {
         let builder = builder(&plan.customize, &plan.budgets, plan.is_refused.clone());
         let builder = with_maker(builder.name(format!("line {id}")), id, &plan, &made);
         let source = builder.source();
+        let waiting = Waiting::new(builder.watch(), now());
         let connection = register(builder).start()?;
-        let waiting = Waiting::new(&connection, now());
         Ok(Line {
             id,
             source,
@@ -271,7 +271,7 @@ impl<D: Dialect> Line<D> {
         intake: &mut Intake<D::Item>,
         task: &mut Context<'_>,
     ) -> Option<Refusal> {
-        if let Some(limit) = self.waiting.poll(now, task) {
+        if let Some(limit) = self.waiting.poll(now) {
             self.report(LineIs::Waiting { for_what: WaitFor::Budget(limit) }, intake);
         }
         let failed = match self.poll_session(now, topics, intake, task) {

@@ -1,38 +1,26 @@
 //! What a line waits for before it dials, where the connection has no event for it.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix::Addr;
-
 use crate::budget::Limit;
-use crate::command;
 use crate::command::status::{WaitCause, Watch};
-use crate::connection::Connection;
 
 /// A look at the connection from time to time, from the end of its delay until it dials.
+#[derive(Debug)]
 pub(crate) struct Waiting {
-    watch: Watched,
+    watch: Watch,
     /// When to look next; `None` unless it is about to dial.
     next: Option<Instant>,
     /// What was found at the last look.
     found: Option<Limit>,
 }
 
-enum Watched {
-    Asked(Pin<Box<actix::dev::Request<Connection, command::Watch>>>),
-    Known(Watch),
-    Ended,
-}
-
 /// The time between two looks.
 const INTERVAL: Duration = Duration::from_millis(250);
 
 impl Waiting {
-    pub(crate) fn new(connection: &Addr<Connection>, now: Instant) -> Waiting {
-        let watch = Watched::Asked(Box::pin(connection.send(command::Watch)));
+    /// Begins to look at a connection that is about to start.
+    pub(crate) fn new(watch: Watch, now: Instant) -> Waiting {
         Waiting { watch, next: Some(now + INTERVAL), found: None }
     }
 
@@ -47,16 +35,12 @@ impl Waiting {
     }
 
     /// Returns the limit of a budget that the connection waits for, if it is another one than at the last look.
-    pub(crate) fn poll(&mut self, now: Instant, task: &mut Context<'_>) -> Option<Limit> {
-        if let Watched::Asked(request) = &mut self.watch
-            && let Poll::Ready(answer) = request.as_mut().poll(task)
-        {
-            self.watch = answer.map_or(Watched::Ended, Watched::Known);
+    pub(crate) fn poll(&mut self, now: Instant) -> Option<Limit> {
+        if self.next? > now {
+            return None;
         }
-        self.next = self.next.map(|at| if at <= now { now + INTERVAL } else { at });
-        let Watched::Known(watch) = &self.watch else { return None };
-        self.next?;
-        let Some(WaitCause::Budget(limit)) = watch.waiting_for() else { return None };
+        self.next = Some(now + INTERVAL);
+        let Some(WaitCause::Budget(limit)) = self.watch.waiting_for() else { return None };
         (self.found.replace(limit) != Some(limit)).then_some(limit)
     }
 
