@@ -394,6 +394,54 @@ struct Server {
     /// The topics of the requests that it has not answered.
     open: BTreeMap<RequestId, Vec<String>>,
     frames: Vec<Instant>,
+    /// Whether it has a login to answer.
+    has_login: bool,
+    /// The number of the newest message on the line.
+    number: u64,
+    /// Messages that were lost since the last one that arrived; `None` before the first that did.
+    lost: Option<u64>,
+}
+
+impl Server {
+    /// Sends a message with its number on the line, or loses it. Returns how many were lost before one that arrives.
+    fn count(&mut self, bench: &mut Bench, is_lost: bool) -> u64 {
+        self.number += 1;
+        if is_lost {
+            self.lost = self.lost.map(|lost| lost + 1);
+            return 0;
+        }
+        bench.says(Said::Counted(self.number));
+        self.lost.replace(0).unwrap_or_default()
+    }
+}
+
+/// Opens the next socket: nothing is left of the session before.
+fn reopen(bench: &mut Bench, server: &mut Server, rules: &Rules) {
+    *server = Server::default();
+    let Bench { session, topics, seen, now, .. } = bench;
+    *session = Session::new(Arc::new(rules.clone()), None, topics, *now);
+    session.handle_timeout(*now, topics, seen);
+}
+
+/// The user pauses the feed, changes wishes meanwhile, and resumes it.
+fn pause(
+    bench: &mut Bench,
+    server: &mut Server,
+    rules: &Rules,
+    names: &[String],
+    rng: &mut SmallRng,
+) {
+    bench.session.stop();
+    assert!(bench.sent().is_empty(), "nothing is sent on a socket that ends");
+    assert_eq!(bench.session.poll_timeout(bench.now, &bench.topics), None);
+    bench.now += SECOND * rng.random_range(0..40);
+    for name in names.iter().filter(|_| rng.random_bool(0.3)).collect::<Vec<_>>() {
+        match bench.topics.slot(name).filter(|slot| bench.topics.is_wanted(*slot)) {
+            Some(slot) => bench.topics.remove(slot),
+            None => drop(bench.topics.add(&name.into())),
+        }
+    }
+    reopen(bench, server, rules);
 }
 
 /// Runs one random script of a venue and a user, over several sessions. Each step does one thing, and then
@@ -409,25 +457,37 @@ fn run_script(seed: u64, steps: usize) -> usize {
     let names: Vec<String> = (0..12).map(|n| format!("{}.{n:02}", n % 2)).collect();
     let mut bench = Bench::new(rules.clone(), &[]);
     bench.dialect.unsubscribes = rng.random_bool(0.8);
+    bench.dialect.logs_in = rng.random_bool(0.5);
     let mut server = Server::default();
+    let mut lost = 0;
     for step in 0..steps {
         match rng.random_range(0..100) {
             0..=19 => wish(&mut bench, names.choose(&mut rng).unwrap(), &mut rng),
-            20..=64 => answer(&mut bench, &mut server, &mut rng),
-            65..=74 => {
+            20..=59 => answer(&mut bench, &mut server, &mut rng),
+            60..=63 => lost += server.count(&mut bench, rng.random_bool(0.3)),
+            64 => pause(&mut bench, &mut server, &rules, &names, &mut rng),
+            65 => {
+                // A muted topic is asked for again.
+                if let Some(slot) = bench.topics.slot(names.choose(&mut rng).unwrap()) {
+                    bench.session.handle_silence(slot, &bench.topics);
+                }
+            }
+            66..=74 => {
                 let name = names.choose(&mut rng).unwrap();
                 bench.says(Said::data(name.as_str(), Sequence::none(), step as u64));
             }
             75 => bench.says(Said::answer(Request::text("pong"))),
-            76 => bench.says(Said::Notice(Notice::Pause { at_most: 3 * SECOND })),
+            76 => bench.says(Said::Notice(match rng.random_range(0..6) {
+                0 => Notice::Reconnect,
+                1 => Notice::RotateWithin(SECOND),
+                2 => Notice::Resume,
+                _ => Notice::Pause { at_most: 3 * SECOND },
+            })),
             77 => bench.session.handle_hold(rng.random_bool(0.3), bench.now),
             78 => bench.session.handle_control(bench.now),
             79 => {
                 // The socket is lost, and the next one open at once. What was not wanted has left.
-                server = Server::default();
-                let Bench { session, topics, seen, now, .. } = &mut bench;
-                *session = Session::new(Arc::new(rules.clone()), None, topics, *now);
-                session.handle_timeout(*now, topics, seen);
+                reopen(&mut bench, &mut server, &rules);
             }
             _ => {
                 // To the next deadline, or less far.
@@ -440,12 +500,15 @@ fn run_script(seed: u64, steps: usize) -> usize {
             serve(&mut bench, &mut server, seed, step);
         }
         if bench.session.poll_failure().is_some() {
-            server = Server::default();
-            let Bench { session, topics, now, .. } = &mut bench;
-            *session = Session::new(Arc::new(rules.clone()), None, topics, *now);
+            assert!(bench.sent().is_empty(), "seed {seed}, step {step}: sent after the failure");
+            reopen(&mut bench, &mut server, &rules);
         }
         check(&mut bench, seed, step);
     }
+    let missing: u64 = bench.seen.missing.iter().map(|(from, to)| to - from + 1).sum();
+    assert_eq!(missing, lost, "seed {seed}: not all that was lost on a line is in a gap");
+    let items: BTreeSet<u64> = bench.seen.updates.iter().map(|(_, item)| *item).collect();
+    assert_eq!(items.len(), bench.seen.updates.len(), "seed {seed}: an update was passed on twice");
     steps
 }
 
@@ -471,7 +534,9 @@ fn serve(bench: &mut Bench, server: &mut Server, seed: u64, step: usize) {
         let recent = server.frames.iter().filter(|at| **at + SECOND > now).count();
         assert!(recent <= 5, "seed {seed}, step {step}: {recent} frames in a second");
         let words: Vec<&str> = request.split(' ').collect();
+        server.has_login |= words == ["login"];
         let [_, id, list] = words[..] else { continue };
+        assert!(!server.has_login, "seed {seed}, step {step}: {request} before the login's answer");
         assert!(request.len() <= 30, "seed {seed}, step {step}: {} bytes", request.len());
         let list: Vec<String> = list.split(',').map(str::to_owned).collect();
         let kinds: BTreeSet<&str> = list.iter().map(|topic| &topic[..1]).collect();
@@ -483,6 +548,11 @@ fn serve(bench: &mut Bench, server: &mut Server, seed: u64, step: usize) {
 
 /// The server answers one of its open requests: wholly, in part, twice, out of order, or wrongly.
 fn answer(bench: &mut Bench, server: &mut Server, rng: &mut SmallRng) {
+    if std::mem::take(&mut server.has_login) {
+        let refusal = Refusal::for_now("busy");
+        let is_accepted = rng.random_bool(0.8);
+        return bench.says(if is_accepted { Said::LoggedIn } else { Said::login_refused(refusal) });
+    }
     let ids: Vec<RequestId> = server.open.keys().copied().collect();
     let Some(id) = ids.choose(rng).copied() else { return };
     let list = server.open[&id].clone();
