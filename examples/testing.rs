@@ -59,7 +59,7 @@ async fn it_subscribes_again_after_a_loss_and_keeps_its_total() {
 
     probe.next_where(|message: &event::Message| message.payload.as_text() == Some("2")).await;
     assert_eq!(ledger.send(Total).await.unwrap(), 42);
-    assert_eq!(server.journal().messages(), ["subscribe", "subscribe"].map(Into::into));
+    assert_eq!(server.journal().messages(), ["subscribe", "subscribe"]);
     probe.check().unwrap();
     println!("{}", server.journal());
 }
