@@ -8,7 +8,7 @@ set ignore-comments
 features := "testing,webpki-roots,encrypted-keys,serde"
 
 # Every check that needs neither root nor another language
-check: fmt clippy test first-build bare docs deny
+check: fmt clippy test first-build bare docs crates deny
 
 # Formatting; changes nothing
 fmt:
@@ -64,9 +64,27 @@ docs:
 deny:
     cargo deny --locked --workspace check bans licenses sources
 
-# Known vulnerabilities of dependencies; needs the network
+# Known vulnerabilities of dependencies; needs the network. Second, those of the library without `backoff`: h2 by awc alone
 advisories:
     cargo deny --locked --workspace check advisories
+    cargo deny --locked --manifest-path Cargo.toml --config .ci/deny-lean.toml --exclude-dev \
+        --no-default-features --features client,ring,deflate check advisories
+
+# How many crates the library is built of, which the README says: at most 155, and 145 without `backoff`
+crates:
+    tree() { cargo tree --locked -e normal --prefix none --no-dedupe "$@" | sort -u; }; \
+    lean="--no-default-features --features client,ring,deflate"; \
+    says() { echo "$2: $1"; grep -qF "| $2 | $1 |" README.md || { echo "README.md says something else"; exit 1; }; }; \
+    default=$(tree -p actix-ws-client | wc -l); ((default <= 155)); \
+    small=$(tree -p actix-ws-client $lean | wc -l); ((small <= 145)); \
+    says "$default" "the default features"; \
+    says "$small" "without \`backoff\`: \`client\`, \`ring\`, \`deflate\`"; \
+    says "$(tree -p actix-ws-client --no-default-features --features client,ring | wc -l)" "the least with \`wss\`: \`client\`, \`ring\`"; \
+    says "$(tree -p actix-ws-client --no-default-features | wc -l)" "no feature: the protocol alone"; \
+    web() { cargo tree --locked -p example-actix-web -e normal,dev --prefix depth --no-dedupe \
+        | awk '/^1[a-z]/ { on = /^1actix(-web)? v/ } on { sub(/^[0-9]+/, ""); print }' | sort -u; }; \
+    says "$(comm -23 <(tree -p actix-ws-client) <(web) | wc -l)" "the default features, on top of actix and actix-web"; \
+    says "$(comm -23 <(tree -p actix-ws-client $lean) <(web) | wc -l)" "without \`backoff\`, on top of actix and actix-web"
 
 # The Autobahn suite against the example `autobahn`: every core case. Needs CPython 2.7
 autobahn:
