@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Each item with its aliases: what users of websocket-client, tokio-tungstenite, reqwest, ws and websockets type.
 const ALIASES: &[(&str, &str, &[&str])] = &[
+    ("requests/mod.rs", "struct Requests", &["rpc", "request_response", "correlation_id"]),
     (
         "connection/builder/mod.rs",
         "fn connect_timeout",

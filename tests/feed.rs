@@ -212,7 +212,7 @@ fn topics_are_confirmed_and_their_updates_delivered_in_order() {
         assert_eq!(updates, expected);
         let lines: Vec<Seen> =
             log.all().into_iter().filter(|seen| matches!(seen, Seen::Line(_))).collect();
-        let story = ["dialling", "logging in", "subscribing", "active", "draining", "down", "down"];
+        let story = ["dialling", "logging in", "subscribing", "active", "draining", "down"];
         assert_eq!(lines, story.map(Seen::Line));
         assert_eq!(log.all().last(), Some(&Seen::Stopped(None)));
         assert_eq!(venue.state().breaches, Vec::<String>::new());

@@ -1,4 +1,5 @@
 // The page on feeds, as documentation alone.
 #![doc = "[guide.md#limits-that-connections-share]: ../index.html#limits-that-connections-share"]
+#![doc = "[wsup.md#wsup-feed]: https://docs.rs/crate/actix-ws-client/latest/source/docs/wsup.md"]
 #![doc = ""]
 #![doc = include_str!("../../docs/feed.md")]

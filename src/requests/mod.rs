@@ -73,9 +73,7 @@ pub(crate) use crate::requests::shared::Answers;
 /// Answers are taken out before the queue to the handlers, so that a slow handler does not delay them until
 /// `read_ahead` is full: then nothing is read, and no answer comes. A message in fragments is no answer where
 /// `on_continuation_to` is registered.
-#[doc(alias = "rpc")]
-#[doc(alias = "request_response")]
-#[doc(alias = "correlation_id")]
+#[doc(alias("rpc", "request_response", "correlation_id"))]
 pub struct Requests<K> {
     shared: Arc<Shared<K>>,
     deadline: Duration,

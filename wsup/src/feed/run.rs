@@ -83,7 +83,7 @@ pub(crate) async fn run(
     let overdue = flags.link.close_timeout() + STDOUT_TIMEOUT;
     let run = Run { feed, printer, file: &flags.file, venue, topics, flags, overdue };
     let time_up = flags.duration().map(|time| began + time);
-    let status = run.finish(&mut signals, &mut hangups, &mut reported, time_up).await;
+    let status = run.run_to_end(&mut signals, &mut hangups, &mut reported, time_up).await;
     screen::end_prompt();
     Ok(status)
 }
@@ -151,7 +151,7 @@ struct Run<'f> {
 
 impl Run<'_> {
     /// Runs until the feed has stopped or the end has taken too long. Returns the exit status.
-    async fn finish(
+    async fn run_to_end(
         mut self,
         signals: &mut Signals,
         hangups: &mut Hangups,

@@ -16,8 +16,9 @@ fn a_terminal_shows_a_table_with_other_output_above_it() {
     let mut terminal = Terminal::wsup(&["feed", &path]);
     terminal.expect("venue  2/2 lines active, 2/3 topics, 1 refused, ");
     terminal.expect("LINE");
-    // The worst first.
-    terminal.expect("2a");
+    // The worst first: the line whose topic was refused.
+    let between = terminal.expect("2a");
+    assert!(!between.contains("1a"), "{between:?}");
     terminal.expect("1a");
     terminal.signal("INT");
     let (status, rest) = terminal.end();
