@@ -14,8 +14,8 @@ use actix_ws_client::proto::close::CloseCode;
 use actix_ws_client::proto::message::{ControlPayload, Incoming};
 use actix_ws_client::testing::{Gate, Probe, Script, Server};
 use actix_ws_client::{
-    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Reconnect, SocketOptions, command,
-    event,
+    Connection, ConnectionBuilder, Handle, OutcomeKind, Payload, Phase, Reconnect, SocketOptions,
+    command, event,
 };
 use bytes::Bytes;
 
@@ -104,7 +104,7 @@ async fn what_was_sent_before_the_last_address_went_is_done_before_the_end() {
     assert_eq!(probe.stopped().await.kind, OutcomeKind::Closed);
     assert_eq!(server.messages(), texts(["farewell"]));
     let gone = async {
-        while handle.is_connected() {
+        while handle.is_alive() {
             tokio::task::yield_now().await;
         }
     };
@@ -232,14 +232,14 @@ fn what_waits_goes_with_its_connection() {
     // The system does not run, and so the connection executes nothing.
     let owner = Arc::new(());
     let message = || command::Send::binary(Bytes::from_owner(Owned(owner.clone())));
-    assert!(handle.is_connected() && handle.do_send(message()));
+    assert!(handle.is_alive() && handle.do_send(message()));
     let answer = handle.send(message());
     let closed = handle.send(command::Close::new(CloseCode::NORMAL, "").unwrap());
     assert_eq!(Arc::strong_count(&owner), 3);
     drop((connection, system));
     // The one that an answer gives back.
     assert_eq!(Arc::strong_count(&owner), 2);
-    assert!(!handle.is_connected() && !handle.do_send(message()));
+    assert!(!handle.is_alive() && !handle.do_send(message()));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let returned = runtime.block_on(answer);
     assert!(matches!(returned, Err(SendError::Closed(_))), "{returned:?}");
@@ -292,4 +292,67 @@ fn a_message_that_waits_comes_back_when_the_system_ends() {
     };
     assert_eq!(payload.len(), 1 << 19);
     gate.open();
+}
+
+#[actix::test]
+async fn a_handle_of_the_builder_sends_before_the_start_and_knows_the_phase() {
+    let server = Server::start(Script::accept().echo());
+    let probe = Probe::new();
+    let builder = probe.attach(to(&server));
+    let handle = builder.handle();
+    assert!(handle.is_alive() && handle.phase() == Phase::Waiting);
+    let (status, close) = (handle.send(command::Status), handle.send(command::Close::normal()));
+    let mut watch = handle.watch();
+    let connection = builder.start().unwrap();
+    assert_eq!(status.await.unwrap().epoch, 0);
+    assert_eq!(close.await.unwrap().kind, OutcomeKind::Closed);
+    assert_eq!(probe.stopped().await.epochs, 0);
+    while watch.changed().await.is_some() {}
+    assert_eq!((handle.phase(), handle.is_alive()), (Phase::Closed, true));
+    drop(connection);
+
+    let connection = to(&server);
+    let handle = connection.handle();
+    let connection = connection.start().unwrap();
+    // From another thread, without a runtime.
+    let waiting = handle.watch();
+    let thread = thread::spawn(move || block_on(waiting.wait_for(Phase::Open)));
+    assert!(handle.watch().wait_for(Phase::Open).await);
+    assert!(thread.join().unwrap());
+    connection.send(command::Pause).await.unwrap().unwrap();
+    assert!(handle.watch().wait_for(Phase::Paused).await);
+    drop(connection);
+    let ended = handle.watch();
+    assert!(tokio::time::timeout(10 * SECOND, ended.wait_for(Phase::Closed)).await.unwrap());
+}
+
+#[test]
+fn what_was_sent_to_a_builder_that_is_not_started_comes_back() {
+    let builder = Connection::builder("ws://127.0.0.1:1");
+    let (handle, watch) = (builder.handle(), builder.watch());
+    let sent = handle.send(command::Send::text("early"));
+    let refused = builder.connect_timeout(Duration::ZERO).start();
+    assert!(refused.is_err());
+    let answer = block_on(sent);
+    assert_eq!(answer, Err(SendError::Closed(Payload::from("early"))));
+    assert!(!handle.is_alive() && handle.phase() == Phase::Closed);
+    assert!(!block_on(watch.wait_for(Phase::Open)));
+}
+
+/// Runs a future on this thread, without a runtime.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            std::task::Poll::Ready(output) => return output,
+            std::task::Poll::Pending => thread::park_timeout(10 * SECOND),
+        }
+    }
 }

@@ -160,7 +160,7 @@ async fn a_late_subscriber_receives_the_open_event_once() {
     connection.send(subscribe).await.unwrap().unwrap();
     let open = late.next::<event::Open>().await;
     assert_eq!(open.epoch, 1);
-    assert!(open.connection.is_connected());
+    assert!(open.connection.is_alive());
     connection.send(command::Send::text("go")).await.unwrap().unwrap();
     early.next::<event::Open>().await;
     assert_eq!(late.next::<event::Open>().await.epoch, 2);

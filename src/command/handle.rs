@@ -9,6 +9,7 @@ use actix::Message;
 use tokio::sync::oneshot;
 
 use crate::command::send;
+use crate::command::status::{Phase, Watch};
 
 /// A command of a connection: what a [`Handle`] can send.
 ///
@@ -76,6 +77,9 @@ pub(crate) trait CommandQueue: Any + Send + Sync {
 
     /// Whether the actor has not ended.
     fn is_open(&self) -> bool;
+
+    /// Returns the connection's figures.
+    fn watch(&self) -> &Watch;
 }
 
 /// A command with the channel for its answer; `None` if the caller does not wait for one.
@@ -148,9 +152,22 @@ impl Handle {
         async move { C::answered(answer.await.ok()) }
     }
 
-    /// Whether the connection's actor has not ended. Connected does not mean that a socket is open.
-    pub fn is_connected(&self) -> bool {
+    /// Whether the connection's actor has not ended, or not begun yet: whether commands are accepted. It says
+    /// nothing of a socket: see [`phase`](Handle::phase).
+    pub fn is_alive(&self) -> bool {
         self.queue.is_open()
+    }
+
+    /// Returns what the connection is doing, without going through its queue:
+    /// [`Phase::Closed`](crate::Phase::Closed) if its actor has ended.
+    pub fn phase(&self) -> Phase {
+        self.queue.watch().phase()
+    }
+
+    /// Returns the connection's live figures, which also wait for a phase. Like the handle, they do not keep the
+    /// connection alive.
+    pub fn watch(&self) -> Watch {
+        self.queue.watch().renewed()
     }
 
     fn post<C: Command>(&self, command: C, sender: Option<oneshot::Sender<C::Result>>) -> bool {
@@ -160,6 +177,7 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("connected", &self.is_connected()).finish()
+        let (alive, phase) = (self.is_alive(), self.phase());
+        f.debug_struct("Handle").field("alive", &alive).field("phase", &phase).finish()
     }
 }

@@ -13,6 +13,7 @@ mod receipt;
 mod send;
 mod sent;
 pub mod status;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytestring::ByteString;
 use derive_more::Display;
@@ -15,6 +15,9 @@ use crate::headers::Headers;
 use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::session::{By, Closure, PeerClose};
 use crate::tls::TlsSession;
+
+pub(crate) use crate::command::watch::Gauge;
+pub use crate::command::watch::Watch;
 
 /// The number of a connection, unique in the process.
 #[derive(Clone, Copy, Debug, Display, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +65,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Phase; 6] = [
+    pub(super) const ALL: [Phase; 6] = [
         Phase::Connecting,
         Phase::Open,
         Phase::Closing,
@@ -89,7 +92,7 @@ pub enum WaitCause {
 }
 
 impl WaitCause {
-    const ALL: [WaitCause; 6] = [
+    pub(super) const ALL: [WaitCause; 6] = [
         WaitCause::Delay,
         WaitCause::Handlers,
         WaitCause::Budget(Limit::Dials),
@@ -343,211 +346,9 @@ pub struct Figures {
     pub unheard: u64,
 }
 
-/// A connection's live figures, read from any thread without its mailbox.
-///
-/// It keeps its last figures when the connection has ended. Each figure is exact; two figures that are
-/// read one after the other may be of different moments.
-#[derive(Clone)]
-#[doc(alias("metrics", "stats", "gauges", "statistics"))]
-pub struct Watch {
-    gauges: Arc<Gauges>,
-}
-
-/// What the clones of a [`Watch`] share. Only the connection's thread writes, and so an increment needs
-/// no atomic operation but a load and a store. A moment is stored as nanoseconds since `zero`, plus
-/// one; 0 is never.
-#[derive(Debug)]
-struct Gauges {
-    zero: Instant,
-    /// The epoch in the upper 56 bits, the phase in the lowest byte: both change together.
-    state: AtomicU64,
-    /// The place of the cause of a wait in `WaitCause::ALL`.
-    wait_cause: AtomicU8,
-    figures: [AtomicU64; Gauge::COUNT],
-}
-
-/// The figures, in the order in which they are stored.
-#[derive(Clone, Copy)]
-pub(crate) enum Gauge {
-    MessagesIn,
-    BytesIn,
-    MessagesOut,
-    BytesOut,
-    Attempts,
-    BudgetWaits,
-    LastByte,
-    LastMessage,
-    Opened,
-    ControlIn,
-    ControlOut,
-    LastPing,
-    LastPong,
-    RoundTrip,
-    QueuedEvents,
-    QueuedBytes,
-    UnsentBytes,
-    SendsRefused,
-    Dropped,
-    HandlersEnded,
-    Unheard,
-}
-
-impl Gauge {
-    const COUNT: usize = Gauge::Unheard as usize + 1;
-}
-
-impl Watch {
-    pub(crate) fn new(zero: Instant) -> Watch {
-        let gauges = Gauges {
-            zero,
-            state: AtomicU64::new(Phase::Waiting as u64),
-            wait_cause: AtomicU8::new(0),
-            figures: Default::default(),
-        };
-        Watch { gauges: Arc::new(gauges) }
-    }
-
-    /// Returns what the connection is doing.
-    pub fn phase(&self) -> Phase {
-        Phase::ALL[usize::from(self.gauges.state.load(Relaxed) as u8)]
-    }
-
-    /// Returns what it waits for; `None` in any phase but [`Phase::Waiting`].
-    pub fn waiting_for(&self) -> Option<WaitCause> {
-        let cause = WaitCause::ALL[usize::from(self.gauges.wait_cause.load(Relaxed))];
-        (self.phase() == Phase::Waiting).then_some(cause)
-    }
-
-    /// Returns the epoch, which is the number of the newest opened socket, from 1; 0 before the first.
-    pub fn epoch(&self) -> u64 {
-        self.gauges.state.load(Relaxed) >> 8
-    }
-
-    /// Returns all figures.
-    pub fn figures(&self) -> Figures {
-        self.figures_at(Instant::now())
-    }
-
-    pub(crate) fn figures_at(&self, now: Instant) -> Figures {
-        let get = |gauge: Gauge| self.gauges.figures[gauge as usize].load(Relaxed);
-        let ago = |gauge| {
-            let at = get(gauge).checked_sub(1)?;
-            let now = now.saturating_duration_since(self.gauges.zero);
-            Some(now.saturating_sub(Duration::from_nanos(at)))
-        };
-        Figures {
-            messages_in: get(Gauge::MessagesIn),
-            bytes_in: get(Gauge::BytesIn),
-            messages_out: get(Gauge::MessagesOut),
-            bytes_out: get(Gauge::BytesOut),
-            attempts: get(Gauge::Attempts),
-            budget_waits: get(Gauge::BudgetWaits),
-            last_byte: ago(Gauge::LastByte),
-            last_message: ago(Gauge::LastMessage),
-            opened: ago(Gauge::Opened),
-            control_in: get(Gauge::ControlIn),
-            control_out: get(Gauge::ControlOut),
-            last_ping: ago(Gauge::LastPing),
-            last_pong: ago(Gauge::LastPong),
-            round_trip: get(Gauge::RoundTrip).checked_sub(1).map(Duration::from_nanos),
-            queued_events: get(Gauge::QueuedEvents),
-            queued_bytes: get(Gauge::QueuedBytes),
-            unsent_bytes: get(Gauge::UnsentBytes),
-            sends_refused: get(Gauge::SendsRefused),
-            dropped: get(Gauge::Dropped),
-            handlers_ended: get(Gauge::HandlersEnded),
-            unheard: get(Gauge::Unheard),
-        }
-    }
-
-    pub(crate) fn set_phase(&self, phase: Phase) {
-        self.gauges.state.store((self.epoch() << 8) | phase as u64, Relaxed);
-    }
-
-    pub(crate) fn set_waiting_for(&self, cause: WaitCause) {
-        let place = WaitCause::ALL.iter().position(|other| *other == cause).unwrap_or_default();
-        self.gauges.wait_cause.store(place as u8, Relaxed);
-    }
-
-    pub(crate) fn set_epoch(&self, epoch: u64) {
-        self.gauges.state.store((epoch << 8) | self.phase() as u64, Relaxed);
-    }
-
-    pub(crate) fn set(&self, gauge: Gauge, value: u64) {
-        self.gauges.figures[gauge as usize].store(value, Relaxed);
-    }
-
-    pub(crate) fn add(&self, gauge: Gauge, more: u64) {
-        let figure = &self.gauges.figures[gauge as usize];
-        figure.store(figure.load(Relaxed).wrapping_add(more), Relaxed);
-    }
-
-    /// Stores the value of another figure.
-    #[inline]
-    pub(crate) fn copy(&self, from: Gauge, to: Gauge) {
-        self.set(to, self.gauges.figures[from as usize].load(Relaxed));
-    }
-
-    /// Stores a moment.
-    pub(crate) fn stamp(&self, gauge: Gauge, at: Instant) {
-        self.set_span(gauge, at.saturating_duration_since(self.gauges.zero));
-    }
-
-    /// Stores a duration.
-    pub(crate) fn set_span(&self, gauge: Gauge, span: Duration) {
-        self.set(gauge, u64::try_from(span.as_nanos()).unwrap_or(u64::MAX - 1).saturating_add(1));
-    }
-}
-
-impl fmt::Debug for Watch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch")
-            .field("phase", &self.phase())
-            .field("epoch", &self.epoch())
-            .field("figures", &self.figures())
-            .finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_watch_tells_what_was_stored() {
-        let zero = Instant::now();
-        let watch = Watch::new(zero);
-        assert_eq!(watch.figures_at(zero), Figures::default());
-        watch.add(Gauge::MessagesIn, 2);
-        watch.add(Gauge::MessagesIn, 3);
-        watch.stamp(Gauge::LastByte, zero + Duration::from_secs(1));
-        watch.set_span(Gauge::RoundTrip, Duration::ZERO);
-        let figures = watch.figures_at(zero + Duration::from_secs(5));
-        assert_eq!(figures.messages_in, 5);
-        assert_eq!(figures.last_byte, Some(Duration::from_secs(4)));
-        assert_eq!(figures.round_trip, Some(Duration::ZERO));
-        assert_eq!(figures.last_pong, None);
-    }
-
-    #[test]
-    fn a_phase_comes_back_as_it_went_in() {
-        let watch = Watch::new(Instant::now());
-        for phase in Phase::ALL {
-            watch.set_phase(phase);
-            assert_eq!(watch.phase(), phase);
-        }
-    }
-
-    #[test]
-    fn the_cause_of_a_wait_is_that_of_a_connection_that_waits() {
-        let watch = Watch::new(Instant::now());
-        for cause in WaitCause::ALL {
-            watch.set_waiting_for(cause);
-            assert_eq!(watch.waiting_for(), Some(cause));
-        }
-        watch.set_phase(Phase::Open);
-        assert_eq!(watch.waiting_for(), None);
-    }
 
     #[test]
     fn a_dial_took_as_long_as_its_stages() {

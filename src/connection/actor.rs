@@ -111,7 +111,7 @@ impl Connection {
         plan: Arc<Plan>,
         schedule: Schedule,
         source: SourceId,
-        watch: Watch,
+        handle_queue: HandleQueue<Item>,
         handlers: Handlers,
         requests: Option<Box<Attached>>,
         run_reply: Option<oneshot::Sender<Outcome>>,
@@ -119,7 +119,7 @@ impl Connection {
         let (overflow, room) = (plan.options.overflow, plan.options.read_ahead);
         let delivery = Delivery::new(handlers, overflow, room);
         let options = plan.options.clone();
-        let handle_queue = HandleQueue::new();
+        let watch = handle_queue.shared().watch().clone();
         if let Some(requests) = &requests {
             requests.attach(Handle::new(handle_queue.shared().clone()));
         }
@@ -384,9 +384,7 @@ impl Drop for Connection {
         {
             live.close_now(going_away());
         }
-        for item in self.handle_queue.close() {
-            item.refuse();
-        }
+        self.handle_queue.close();
         for queued in self.send_queue.take().into_iter().flat_map(|queue| queue.queue) {
             queued.reply.refused(SendError::Closed(queued.send.payload), queued.rest);
         }

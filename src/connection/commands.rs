@@ -12,7 +12,7 @@ use crate::command::{
     SentFrames, Unanswered, Unsent,
 };
 use crate::connection::actor::{AnyCommand, Connection, Item};
-use crate::connection::handle_queue::Shared;
+use crate::connection::handle_queue::{Refuse, Shared};
 use crate::delivery::Registered;
 use crate::pinger::{Listener, Signal};
 
@@ -152,10 +152,9 @@ where
     }
 }
 
-impl Item {
-    /// Answers a command that is not executed, because the actor has ended.
+impl Refuse for Item {
     #[cold]
-    pub(super) fn refuse(self) {
+    fn refuse(self) {
         match self {
             Item::Send(queued) => queued.refuse(),
             Item::Command(queued) => queued.refuse(),
@@ -185,6 +184,10 @@ impl CommandQueue for Shared<Item> {
 
     fn is_open(&self) -> bool {
         Shared::is_open(self)
+    }
+
+    fn watch(&self) -> &Watch {
+        Shared::watch(self)
     }
 }
 

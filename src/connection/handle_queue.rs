@@ -5,9 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use crate::command::status::{Phase, Watch};
+
 /// The queue, shared by a connection, its handles and the pinger.
 pub(super) struct Shared<T> {
     state: Mutex<State<T>>,
+    /// The connection's figures.
+    watch: Watch,
     /// Whether there is an item. The connection reads it without the lock.
     waiting: AtomicBool,
 }
@@ -24,6 +28,11 @@ impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         // Poisoned or not, the state is whole: nothing that could panic half-way runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the connection's figures.
+    pub(super) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Whether the actor has not ended.
@@ -55,8 +64,14 @@ impl<T> Shared<T> {
     }
 }
 
-/// The connection's end of the queue.
-pub(super) struct HandleQueue<T> {
+/// An item that can be refused.
+pub(super) trait Refuse {
+    /// Answers that the actor has ended.
+    fn refuse(self);
+}
+
+/// The connection's end of the queue. Dropping it ends the queue.
+pub(super) struct HandleQueue<T: Refuse> {
     shared: Arc<Shared<T>>,
     /// Whether items are being executed. A command in an envelope is executed as one from the mailbox,
     /// and must not execute what was pushed since before the rest of the items.
@@ -66,10 +81,10 @@ pub(super) struct HandleQueue<T> {
     has_waker: bool,
 }
 
-impl<T> HandleQueue<T> {
-    pub(super) fn new() -> HandleQueue<T> {
+impl<T: Refuse> HandleQueue<T> {
+    pub(super) fn new(watch: Watch) -> HandleQueue<T> {
         let state = Mutex::new(State { items: Some(Vec::new()), waker: None });
-        let shared = Arc::new(Shared { state, waiting: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { state, watch, waiting: AtomicBool::new(false) });
         HandleQueue { shared, is_executing: false, has_waker: false }
     }
 
@@ -106,13 +121,24 @@ impl<T> HandleQueue<T> {
     }
 }
 
-impl<T> HandleQueue<T> {
-    /// Ends the queue, so that nothing can be pushed any more, and returns the items that are left.
-    pub(super) fn close(&mut self) -> Vec<T> {
+impl<T: Refuse> HandleQueue<T> {
+    /// Ends the queue, so that nothing can be pushed any more, and refuses the items that are left. The phase is
+    /// `Closed` from then on.
+    pub(super) fn close(&mut self) {
         let ended = State { items: None, waker: None };
         // Not dropped under the lock: the application's own code may run when the bytes of a message are
         // dropped.
         let left = mem::replace(&mut *self.shared.lock(), ended);
-        left.items.unwrap_or_default()
+        left.items.into_iter().flatten().for_each(T::refuse);
+        if self.shared.watch.phase() != Phase::Closed {
+            self.shared.watch.set_phase(Phase::Closed);
+        }
+    }
+}
+
+impl<T: Refuse> Drop for HandleQueue<T> {
+    /// Where the connection was not started, nothing else ends the queue.
+    fn drop(&mut self) {
+        self.close();
     }
 }

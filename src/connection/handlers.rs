@@ -198,7 +198,7 @@ impl Execute<command::Watch> for Connection {
     type Answer = MessageResult<command::Watch>;
 
     fn execute(&mut self, _: command::Watch) -> Self::Answer {
-        MessageResult(self.watch.clone())
+        MessageResult(self.watch.renewed())
     }
 }
 

@@ -220,7 +220,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId, Timings};
+    use crate::command::status::{Outcome, OutcomeKind, Phase, SourceId, Timings, Watch};
     use crate::command::{self, CommandQueue, Handle, QueuedCommand};
     use crate::error::Refusal;
     use crate::headers::Headers;
@@ -230,7 +230,7 @@ mod tests {
     use crate::proto::session::{By, PeerClose};
 
     /// The queue of a connection that has ended.
-    struct Ended;
+    struct Ended(Watch);
 
     impl CommandQueue for Ended {
         fn send(&self, _: QueuedCommand<command::Send>) -> bool {
@@ -239,6 +239,10 @@ mod tests {
 
         fn is_open(&self) -> bool {
             false
+        }
+
+        fn watch(&self) -> &Watch {
+            &self.0
         }
     }
 
@@ -259,7 +263,7 @@ mod tests {
             tls: None,
             timings: Timings::default(),
         };
-        let connection = Handle::new(Arc::new(Ended));
+        let connection = Handle::new(Arc::new(Ended(Watch::new(Instant::now()))));
         let (source, handshake) = (SourceId::next(), Arc::new(handshake));
         event::Open {
             source,

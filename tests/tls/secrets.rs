@@ -509,7 +509,7 @@ const NEAR_SECRETS: [&str; 41] = [
     "command::status::Handshake",
     "command::status::Outcome",
     "command::status::Status",
-    "command::status::Watch",
+    "command::watch::Watch",
     "connection::builder::ConnectionBuilder",
     "error::ConfigError",
     "error::ConnectError",

@@ -25,9 +25,10 @@ use tokio::time::Instant;
 
 use crate::backoff::{DialLimit, Reconnect, Schedule, default_reconnect};
 use crate::budget::Budget;
-use crate::command;
 use crate::command::status::{Outcome, SourceId, Watch};
-use crate::connection::actor::Connection;
+use crate::command::{self, Handle};
+use crate::connection::actor::{Connection, Item};
+use crate::connection::handle_queue::HandleQueue;
 use crate::connection::requests::Attached;
 use crate::delivery::{Closures, HandlerAddr, Handlers};
 use crate::dial::preview;
@@ -55,13 +56,15 @@ pub struct ConnectionBuilder {
     closures: Closures,
     requests: Option<Arc<dyn Answers>>,
     source: SourceId,
-    watch: Watch,
+    /// The queue of the handles, which may exist before the connection does. It has the figures too.
+    handle_queue: HandleQueue<Item>,
     close_on_ctrl_c: bool,
     stream_kinds: Kinds,
 }
 
 impl ConnectionBuilder {
     pub(super) fn new(url: String) -> Self {
+        let watch = Watch::new(Instant::now().into_std());
         ConnectionBuilder {
             url,
             options: Options::new(default_reconnect()),
@@ -69,7 +72,7 @@ impl ConnectionBuilder {
             closures: Closures::default(),
             requests: None,
             source: SourceId::next(),
-            watch: Watch::new(Instant::now().into_std()),
+            handle_queue: HandleQueue::new(watch),
             close_on_ctrl_c: false,
             stream_kinds: Kinds::default(),
         }
@@ -462,7 +465,28 @@ impl ConnectionBuilder {
 
     /// Returns the live figures of the connection that this builder starts.
     pub fn watch(&self) -> Watch {
-        self.watch.clone()
+        self.handle_queue.shared().watch().renewed()
+    }
+
+    /// Returns a handle to the connection that this builder starts, for the closures of this builder and other
+    /// threads. What is sent through it before the start is executed when the connection begins, in order. If
+    /// the builder is dropped, or its start fails, it is answered as after the end of a connection.
+    ///
+    /// ```
+    /// use actix_ws_client::testing::{Script, Server};
+    /// use actix_ws_client::{Connection, command};
+    ///
+    /// # actix::System::new().block_on(async {
+    /// let server = Server::start(Script::accept().send_text("hi"));
+    /// let builder = Connection::builder(server.url());
+    /// let handle = builder.handle();
+    /// let close = move |_| _ = handle.do_send(command::Close::normal());
+    /// let outcome = builder.on_message(close).run().await.unwrap();
+    /// assert_eq!(outcome.to_string(), "closed with 1000");
+    /// # });
+    /// ```
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.handle_queue.shared().clone())
     }
 
     /// Returns the number of the connection that this builder starts.
@@ -685,14 +709,21 @@ impl ConnectionBuilder {
         run_reply: Option<oneshot::Sender<Outcome>>,
     ) -> Result<impl FnOnce() -> Connection + Send, ConfigError> {
         let ConnectionBuilder {
-            url, options, mut handlers, closures, requests, source, watch, ..
+            url,
+            options,
+            mut handlers,
+            closures,
+            requests,
+            source,
+            handle_queue,
+            ..
         } = self;
         let (plan, schedule) = plan(&url, options)?;
         let requests = requests.map(claim).transpose()?;
         warn_of_fragment(&url);
         Ok(move || {
             handlers.start(closures);
-            Connection::new(plan, schedule, source, watch, handlers, requests, run_reply)
+            Connection::new(plan, schedule, source, handle_queue, handlers, requests, run_reply)
         })
     }
 }
