@@ -145,10 +145,11 @@ bench-check:
 examples:
     cargo build --locked --examples
     timeout 60 cargo run --locked --quiet --example echo
-    for example in reconnect custom_backoff tls proxy prepared_socket actix_web testing \
+    for example in closures authorized reconnect custom_backoff tls proxy prepared_socket actix_web testing \
         tokio_main blocking send_a_million; do \
         timeout 60 cargo run --locked --quiet --example "$example"; \
     done
+    timeout --preserve-status 3 cargo run --locked --quiet --example every_five_seconds
     timeout 60 cargo run --locked --quiet --example market_feed -- --duration 5s
     # They bring a server by another hand, and browsers: not built with the others.
     cargo build --locked -p example-json-rpc --example json_rpc

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::process::Command;
 
-use actix_ws_client::{Connection, ConnectionBuilder, command, event};
+use actix_ws_client::{Connection, ConnectionBuilder, command};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -51,17 +51,13 @@ async fn say_hello(builder: ConnectionBuilder) -> Result<(), Box<dyn Error>> {
     let (events, mut received) = tokio::sync::mpsc::unbounded_channel();
     let connection = builder
         .max_attempts(2)
-        .on_open_to(event::call(|open: event::Open| {
-            open.connection.do_send(command::Send::text("hello"));
-        }))
-        .on_message_to(event::call({
+        .on_open(|open| _ = open.connection.do_send(command::Send::text("hello")))
+        // Sending fails only when this function has returned.
+        .on_message({
             let events = events.clone();
-            // Sending fails only when this function has returned.
-            move |message: event::Message| drop(events.send(Ok(message)))
-        }))
-        .on_stopped_to(event::call(move |stopped: event::Stopped| {
-            drop(events.send(Err(stopped.outcome)));
-        }))
+            move |message| drop(events.send(Ok(message)))
+        })
+        .on_stopped(move |stopped| drop(events.send(Err(stopped.outcome))))
         .start()?;
     match received.recv().await {
         Some(Ok(message)) => println!("message: {}", message.payload.as_text().unwrap_or("")),

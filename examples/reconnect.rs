@@ -6,8 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use actix::prelude::*;
-use actix_ws_client::{Connection, OutcomeKind, Reconnect, command, event};
+use actix_ws_client::{Connection, Event, OutcomeKind, Reconnect, command};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -18,63 +17,37 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseC
 /// The number of openings after which the client closes.
 const OPENINGS: u64 = 5;
 
-/// Prints what happens.
-struct Narrator;
-
-impl Actor for Narrator {
-    type Context = Context<Narrator>;
-}
-
-impl Handler<event::Open> for Narrator {
-    type Result = ();
-
-    fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
-        match &open.outage {
-            None => println!("open"),
-            Some(outage) => {
-                println!("open again after {:.2?}, dials: {}", outage.duration, outage.attempts);
+/// Prints what happens, and closes after the last opening.
+fn narrate(event: Event) {
+    match event {
+        Event::Open(open) => {
+            match &open.outage {
+                None => println!("open"),
+                Some(outage) => {
+                    println!(
+                        "open again after {:.2?}, dials: {}",
+                        outage.duration, outage.attempts
+                    );
+                }
+            }
+            if open.epoch == OPENINGS {
+                println!("closing: that was the last opening");
+                open.connection.do_send(command::Close::normal());
             }
         }
-        if open.epoch == OPENINGS {
-            println!("closing: that was the last opening");
-            open.connection.do_send(command::Close::normal());
+        Event::Message(message) => {
+            println!("  message: {:?}", message.payload.as_text().unwrap_or_default());
         }
-    }
-}
-
-impl Handler<event::Message> for Narrator {
-    type Result = ();
-
-    fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
-        println!("  message: {:?}", message.payload.as_text().unwrap_or_default());
-    }
-}
-
-impl Handler<event::Error> for Narrator {
-    type Result = ();
-
-    fn handle(&mut self, failed: event::Error, _: &mut Self::Context) {
-        println!("error: {}; {}", failed.error, next(failed.next));
-    }
-}
-
-impl Handler<event::Close> for Narrator {
-    type Result = ();
-
-    fn handle(&mut self, close: event::Close, _: &mut Self::Context) {
-        let reason = match &*close.reason {
-            "" => String::new(),
-            reason => format!(" {reason:?}"),
-        };
-        let (code, lasted) = (close.code, close.lasted);
-        println!("closed after {lasted:.2?} with {code}{reason}; {}", next(close.next));
-    }
-}
-
-fn next(next: event::Next) -> String {
-    match next.after() {
-        Some(after) => format!("next dial in {after:.2?}"),
-        None => "no further dial".into(),
+        Event::Error(failed) => println!("error: {}; {}", failed.error, failed.next),
+        Event::Close(close) => {
+            let reason = match &*close.reason {
+                "" => String::new(),
+                reason => format!(" {reason:?}"),
+            };
+            let (code, lasted) = (close.code, close.lasted);
+            println!("closed after {lasted:.2?} with {code}{reason}; {}", close.next);
+        }
+        _ => {}
     }
 }
 
@@ -91,7 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         )
         .ping_interval(millis(500))
         .ping_timeout(millis(500))
-        .handler(Narrator.start())
+        .on_event(narrate)
         .run_until(sleep(Duration::from_secs(10)));
     let outcome = run.await?;
     println!(

@@ -1,9 +1,17 @@
 //! The short examples run and exit with 0.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+
+/// The path of an example's binary.
+fn path(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let example = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    example.with_extension(std::env::consts::EXE_EXTENSION)
+}
 
 /// A running example. Dropping it ends the process.
 struct Program {
@@ -17,9 +25,7 @@ struct Program {
 
 impl Program {
     fn start(name: &'static str, args: &[&str]) -> Program {
-        let test = std::env::current_exe().unwrap();
-        let example = test.ancestors().nth(2).unwrap().join("examples").join(name);
-        let example = example.with_extension(std::env::consts::EXE_EXTENSION);
+        let example = path(name);
         let mut command = Command::new(&example);
         for proxy in
             ["ws_proxy", "WS_PROXY", "http_proxy", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"]
@@ -177,6 +183,123 @@ fn actix_web_closes_cleanly_on_ctrl_c_and_sigterm() {
         let closes = upstream.closes();
         let codes: Vec<_> = closes.into_iter().flatten().map(|f| f.code().value()).collect();
         assert_eq!(codes, [1000], "{signal}");
+    }
+}
+
+/// Asks the `actix_web` example for `/health`: the status and the body.
+fn health(address: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "{HEALTH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+const HEALTH: &str = "GET /health";
+
+/// Asks until the answer is this one, for 10 s at most; all answers before must be of the other status.
+fn until_healthy(address: &str, status: u16, wanted: &str) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let (found, body) = health(address);
+        if found == status && body.contains(wanted) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found} {body:?}, and not {status} {wanted:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until the `actix_web` example serves, and returns its address.
+fn address(mut line: impl FnMut() -> String) -> String {
+    loop {
+        let line = line();
+        if let Some((_, rest)) = line.split_once("serving http://") {
+            return rest.split('/').next().unwrap().to_owned();
+        }
+    }
+}
+
+#[actix::test]
+async fn actix_web_is_healthy_in_the_phase_open_alone_and_in_no_moment_of_an_outage() {
+    use actix_ws_client::testing::{Script, Server};
+
+    let server = Server::start(Script::accept().expect_text("end").send_close(1008, "banned"));
+    server.pause_accepting();
+    let mut program = Program::start("actix_web", &[&server.url()]);
+    let address = address(|| program.line().unwrap());
+    until_healthy(&address, 503, "connecting");
+    server.resume_accepting();
+    until_healthy(&address, 200, "open");
+    // An outage of three dials.
+    server.kill();
+    let mut failures = 0;
+    while failures < 3 {
+        let line = program.line().unwrap();
+        failures += usize::from(line.contains("cannot connect"));
+        let (status, body) = health(&address);
+        assert!(status == 503 || failures == 0, "{line}: {body}");
+    }
+    until_healthy(&address, 503, "waiting: cannot connect");
+    server.restart();
+    until_healthy(&address, 200, "open");
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    write!(stream, "POST /say/end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    until_healthy(&address, 503, "closed");
+}
+
+#[actix::test]
+async fn actix_web_is_not_healthy_once_its_handler_has_died() {
+    use actix_ws_client::testing::{Script, Server};
+
+    let server = Server::start(Script::accept().echo());
+    let mut child = Command::new(path("actix_web"))
+        .arg(server.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let address = address(|| lines.next().unwrap().unwrap());
+    until_healthy(&address, 200, "open");
+    // What it prints has no reader any more: `println!` panics in the handler.
+    drop(lines);
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    write!(stream, "POST /say/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    until_healthy(&address, 503, "a handler has ended");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn the_smallest_programs_run_and_are_small() {
+    for (name, text, most) in [
+        ("closures", include_str!("../examples/closures.rs"), 15),
+        ("authorized", include_str!("../examples/authorized.rs"), 20),
+        ("every_five_seconds", include_str!("../examples/every_five_seconds.rs"), 15),
+    ] {
+        let code = text.lines().filter(|line| !line.is_empty() && !line.starts_with("//"));
+        assert!(code.count() <= most, "{name}");
+    }
+    assert_eq!(run("closures"), "message: hello\nclosed with 1000\n");
+    let text = run("authorized");
+    assert_eq!(text, "open: v2\nmessage: welcome\nclosed by the server with 1000: bye\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn every_five_seconds_ends_with_a_clean_close_on_either_signal() {
+    use actix_ws_client::testing::{Script, Server};
+
+    for signal in ["-INT", "-TERM"] {
+        let server = Server::start(Script::accept());
+        let mut program = Program::start("every_five_seconds", &[&server.url()]);
+        assert_eq!(program.line().as_deref(), Some("open, dials: 1"));
+        let pid = program.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        assert_eq!(program.end(), "open, dials: 1\nclosed with 1000\n");
     }
 }
 

@@ -7,36 +7,42 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Handler};
 use actix_web::{App, HttpResponse, HttpServer, Responder, get, post, web};
-use actix_ws_client::{Connection, Phase, Watch, command, event};
+use actix_ws_client::{Connection, Event, Handle, Phase, command};
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-/// The state that all workers share.
-struct Feed {
-    /// Accepts commands from any thread. Keeps the connection alive.
-    connection: Addr<Connection>,
-    /// The phase, read without a message to the actor: cheap enough for a health check each second.
-    watch: Watch,
-}
+/// What all workers share. A handle sends commands from any thread, and does not keep the connection alive.
+struct Feed(Handle);
 
+/// How long `/health` waits for the connection's thread, and how long a handler may take for an event.
+const HEALTHY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+
+/// Answers 200 while a socket is open and its events are handled.
 #[get("/health")]
 async fn health(feed: web::Data<Feed>) -> impl Responder {
-    match feed.watch.phase() {
-        // The socket is open, but an actor that handles its events has ended: a panic, most likely.
-        Phase::Open if feed.watch.figures().unheard > 0 => {
-            HttpResponse::ServiceUnavailable().body("unheard")
-        }
-        Phase::Open => HttpResponse::Ok().body("open"),
-        phase => HttpResponse::ServiceUnavailable().body(phase.to_string()),
-    }
+    let [answer, handling] = HEALTHY;
+    // For this answer the connection looks for handlers that have ended.
+    let problem = match tokio::time::timeout(answer, feed.0.send(command::Status)).await {
+        Err(_) => "the connection's thread is blocked".to_owned(),
+        Ok(Err(_)) => "gone".to_owned(),
+        Ok(Ok(status)) => match (status.phase, status.last_error) {
+            (Phase::Open, _) if status.figures.unheard > 0 => "a handler has ended".to_owned(),
+            (Phase::Open, _) if status.blocked.is_some_and(|time| time > handling) => {
+                "a handler is stuck".to_owned()
+            }
+            (Phase::Open, _) => return HttpResponse::Ok().body("open"),
+            (phase, Some(error)) => format!("{phase}: {error}"),
+            (phase, None) => phase.to_string(),
+        },
+    };
+    HttpResponse::ServiceUnavailable().body(problem)
 }
 
 #[get("/status")]
 async fn status(feed: web::Data<Feed>) -> impl Responder {
-    let Ok(status) = feed.connection.send(command::Status).await else {
+    let Ok(status) = feed.0.send(command::Status).await else {
         return HttpResponse::ServiceUnavailable().body("gone");
     };
     HttpResponse::Ok().json(json!({
@@ -50,56 +56,23 @@ async fn status(feed: web::Data<Feed>) -> impl Responder {
 
 #[post("/say/{words}")]
 async fn say(words: web::Path<String>, feed: web::Data<Feed>) -> impl Responder {
-    match feed.connection.send(command::Send::text(words.into_inner())).await {
-        Ok(Ok(_)) => HttpResponse::Accepted().finish(),
+    match feed.0.send(command::Send::text(words.into_inner())).await {
+        Ok(_) => HttpResponse::Accepted().finish(),
         // Not open now, or its send buffer is full: the client may retry.
         _ => HttpResponse::ServiceUnavailable().insert_header(("Retry-After", "1")).finish(),
     }
 }
 
-/// Prints the events. It runs on the main thread, like the connection.
-struct Printer;
-
-impl Actor for Printer {
-    type Context = Context<Printer>;
-}
-
-impl Handler<event::Open> for Printer {
-    type Result = ();
-
-    fn handle(&mut self, open: event::Open, _: &mut Self::Context) {
-        println!("feed: open, epoch {}", open.epoch);
-    }
-}
-
-impl Handler<event::Message> for Printer {
-    type Result = ();
-
-    fn handle(&mut self, message: event::Message, _: &mut Self::Context) {
-        println!("feed: {}", message.payload.as_text().unwrap_or("(binary)"));
-    }
-}
-
-impl Handler<event::Error> for Printer {
-    type Result = ();
-
-    fn handle(&mut self, failed: event::Error, _: &mut Self::Context) {
-        println!("feed: {}; {}", failed.error, next(failed.next));
-    }
-}
-
-impl Handler<event::Close> for Printer {
-    type Result = ();
-
-    fn handle(&mut self, close: event::Close, _: &mut Self::Context) {
-        println!("feed: closed with {} by {:?}", close.code, close.by);
-    }
-}
-
-fn next(next: event::Next) -> String {
-    match next.after() {
-        Some(after) => format!("next dial in {after:.2?}"),
-        None => "no further dial".into(),
+/// Prints an event. Called on the main thread, like the connection.
+fn print(event: Event) {
+    match event {
+        Event::Open(open) => println!("feed: open, epoch {}", open.epoch),
+        Event::Message(message) => {
+            println!("feed: {}", message.payload.as_text().unwrap_or("(binary)"));
+        }
+        Event::Error(failed) => println!("feed: {}; {}", failed.error, failed.next),
+        Event::Close(close) => println!("feed: closed with {} by {:?}", close.code, close.by),
+        _ => {}
     }
 }
 
@@ -112,11 +85,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         None => echo_server().await?,
     };
 
-    let builder = Connection::builder(url).name("feed").handler(Printer.start());
-    let watch = builder.watch();
-    let connection = builder.start()?;
-
-    let feed = web::Data::new(Feed { connection: connection.clone(), watch });
+    let builder = Connection::builder(url).name("feed").on_event(print);
+    let feed = web::Data::new(Feed(builder.handle()));
+    let connection = builder.start()?; // lives as long as this address does
     let app =
         move || App::new().app_data(feed.clone()).service(health).service(status).service(say);
     // Without `disable_signals` actix-web would stop on a signal while the connection is still open.

@@ -9,7 +9,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use actix_ws_client::testing::{Script, Server, ServerTls};
-use actix_ws_client::{Connection, Outcome, Tls, TlsVersion, event};
+use actix_ws_client::{Connection, Outcome, Tls, TlsVersion};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 #[actix::main]
@@ -50,18 +50,16 @@ async fn run(url: &str, tls: Tls) -> Result<Outcome, Box<dyn Error>> {
         .tls(tls)
         .proxy_from_env(false)
         .reconnect_on_close(false) // the server's Close ends the run
-        .on_open_to(event::call(|open: event::Open| {
+        .on_open(|open| {
             if let Some(session) = &open.handshake.tls {
                 println!("open: {}, {}", session.version, session.cipher);
             }
-        }))
-        .on_message_to(event::call(|message: event::Message| {
+        })
+        .on_message(|message| {
             println!("message: {}", message.payload.as_text().unwrap_or_default());
-        }))
+        })
         // Another dial would meet the same certificate, so the first failure ends the run.
-        .on_error_to(event::call(|failed: event::Error| {
-            println!("error at stage {}: {}", failed.error.stage(), failed.error);
-        }));
+        .on_error(|failed| println!("error at stage {}: {}", failed.error.stage(), failed.error));
     Ok(builder.run().await?)
 }
 
