@@ -27,9 +27,9 @@ async fn health(feed: web::Data<Feed>) -> impl Responder {
     let problem = match tokio::time::timeout(answer, feed.0.send(command::Status)).await {
         Err(_) => "the connection's thread is blocked".to_owned(),
         Ok(Err(_)) => "gone".to_owned(),
-        Ok(Ok(status)) => match (status.phase, status.last_error) {
-            (Phase::Open, _) if status.figures.unheard > 0 => "a handler has ended".to_owned(),
-            (Phase::Open, _) if status.blocked.is_some_and(|time| time > handling) => {
+        Ok(Ok(now)) => match (now.phase, now.last_error) {
+            (Phase::Open, _) if now.figures.unheard > 0 => "a handler has ended".to_owned(),
+            (Phase::Open, _) if now.blocked.is_some_and(|time| time > handling) => {
                 "a handler is stuck".to_owned()
             }
             (Phase::Open, _) => return HttpResponse::Ok().body("open"),

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::command::status::{Handshake, Outcome, OutcomeKind, Phase, SourceId, Timings};
+use crate::command::status::{Handshake, Outcome, OutcomeKind, Phase, SourceId, Timings, Watch};
 use crate::command::{CommandQueue, Handle, QueuedCommand, Send};
 use crate::error::Error as Failure;
 use crate::event::{
@@ -40,8 +40,16 @@ const EPOCH: u64 = 1;
 /// The delay before the next dial, after [`error`] and [`close`].
 const DELAY: Duration = Duration::from_secs(1);
 
-/// The queue of a connection that has ended.
-struct Ended;
+/// The queue of a connection that has ended, with its figures.
+struct Ended(Watch);
+
+impl Ended {
+    fn new() -> Ended {
+        let watch = Watch::new(Instant::now());
+        watch.set_phase(Phase::Closed);
+        Ended(watch)
+    }
+}
 
 impl CommandQueue for Ended {
     fn send(&self, queued: QueuedCommand<Send>) -> bool {
@@ -51,6 +59,10 @@ impl CommandQueue for Ended {
 
     fn is_open(&self) -> bool {
         false
+    }
+
+    fn watch(&self) -> &Watch {
+        &self.0
     }
 }
 
@@ -70,7 +82,7 @@ pub fn open() -> Open {
         source: SourceId::BY_HAND,
         epoch: EPOCH,
         name: None,
-        connection: Handle::new(Arc::new(Ended)),
+        connection: Handle::new(Arc::new(Ended::new())),
         handshake: Arc::new(handshake),
         attempts: 1,
         outage: None,
