@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use actix_ws_client::testing::{Script, Server};
 use actix_ws_client::{ConfigError, Connection, OutcomeKind, Reconnect, command, event};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -164,17 +165,23 @@ fn a_panic_in_a_closure_ends_neither_the_run_nor_its_thread() {
 
 #[test]
 fn it_returns_when_all_closures_have() {
-    let (stopped, seen) = channel();
-    let outcome = Connection::builder("ws://127.0.0.1:1/")
-        .no_reconnect()
-        .on_stopped(move |_: event::Stopped| {
-            thread::sleep(Duration::from_millis(50));
-            stopped.send(()).unwrap();
+    // The run is over long before the closures have all messages, which are more than a mailbox holds.
+    let texts = (0..100).map(|number| number.to_string());
+    let server = Server::start(Script::accept().send_all(texts).send_close(1000, ""));
+    let (names, seen) = channel();
+    let (messages, stopped) = (names.clone(), names);
+    let outcome = Connection::builder(server.url())
+        .reconnect_on_close(false)
+        .on_message(move |_| {
+            thread::sleep(Duration::from_millis(1));
+            messages.send("message").unwrap();
         })
+        .on_stopped(move |_: event::Stopped| stopped.send("stopped").unwrap())
         .run_blocking()
         .unwrap();
-    assert_eq!(outcome.kind, OutcomeKind::Failed);
-    assert!(seen.try_recv().is_ok());
+    assert_eq!(outcome.kind, OutcomeKind::Closed);
+    let seen: Vec<_> = seen.try_iter().collect();
+    assert_eq!((seen.len(), seen.last()), (101, Some(&"stopped")));
 }
 
 #[tokio::test]
