@@ -164,7 +164,11 @@ const ALIASES: &[(&str, &str, &[&str])] = &[
     ("command/mod.rs", "struct Unsubscribe", &["remove_listener", "removeEventListener"]),
     ("command/handle.rs", "struct Handle", &["sender", "weak", "writer"]),
     ("command/handle.rs", "fn do_send", &["try_send", "send_nowait"]),
-    ("command/status.rs", "struct Watch", &["metrics", "stats", "gauges", "statistics"]),
+    ("command/watch.rs", "struct Watch", &["metrics", "stats", "gauges", "statistics"]),
+    ("connection/builder/blocking.rs", "fn run_blocking", &["run_sync", "blocking"]),
+    ("stream/builder.rs", "fn stream", &["split", "async_stream", "channel"]),
+    ("stream/events.rs", "struct Events", &["stream", "receiver", "WebSocketStream"]),
+    ("stream/sender.rs", "struct Sender", &["sink", "SplitSink"]),
     ("backoff/policy.rs", "fn exponential", &["jitter", "full_jitter", "exponential_backoff"]),
     ("backoff/policy.rs", "fn fixed", &["constant", "reconnect_interval", "interval"]),
     ("backoff/policy.rs", "fn never", &["no_retry"]),
@@ -221,6 +225,8 @@ fn what_people_type_is_an_alias_or_a_name() {
         "query",
         "identity",
         "root_cert",
+        "stream",
+        "sink",
     ];
     let names = |(_, item, aliases): &(&str, &'static str, &'static [&'static str])| {
         aliases.iter().copied().chain(item.split(' ').skip(1)).collect::<Vec<_>>()

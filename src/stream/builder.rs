@@ -53,6 +53,7 @@ impl ConnectionBuilder {
     /// # Errors
     /// As [`check`](ConnectionBuilder::check); a capacity of 0; [`ConfigError::Thread`] if the system refuses the
     /// background thread.
+    #[doc(alias("split", "async_stream", "channel"))]
     pub fn stream(self, capacity: usize) -> Result<(Sender, Events), ConfigError> {
         let (sender, events, start) = self.streamed(capacity)?;
         background::run(start).map_err(|err| ConfigError::Thread { reason: err.to_string() })?;

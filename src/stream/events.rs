@@ -25,6 +25,7 @@ use crate::stream::inbox::{Entry, Inbox};
 ///
 /// At most `capacity` events wait in it, see [`stream`](crate::ConnectionBuilder::stream). While it is full, the
 /// connection reads at most `read_ahead` more and answers Pings; then it reads no more, and the server has to wait.
+#[doc(alias("stream", "receiver", "WebSocketStream"))]
 pub struct Events {
     inbox: Arc<Inbox>,
     /// What was taken out of the buffer.

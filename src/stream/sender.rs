@@ -39,6 +39,7 @@ use crate::stream::outbox::{Outbox, Refused};
 ///
 /// At most `capacity` messages wait in the queue, and at most as many more on the connection's thread for room in
 /// the send buffer.
+#[doc(alias("sink", "SplitSink"))]
 pub struct Sender {
     outbox: Arc<Outbox>,
     watch: Watch,

@@ -35,6 +35,7 @@ impl ConnectionBuilder {
     /// As [`check`](ConnectionBuilder::check); [`ConfigError::InRuntime`] on a thread of a tokio runtime, also in
     /// `spawn_blocking`: await [`run`](ConnectionBuilder::run) there; [`ConfigError::Thread`] if the system refuses
     /// what the runtime needs.
+    #[doc(alias("run_sync", "blocking"))]
     pub fn run_blocking(self) -> Result<Outcome, ConfigError> {
         if Handle::try_current().is_ok() {
             return Err(ConfigError::InRuntime);
