@@ -12,12 +12,17 @@ use std::time::Duration;
 
 use actix_ws_client::View;
 use actix_ws_client::feed::{Dialect, Refusal, Request, RequestId, Said, Sequence, Topic};
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response};
+use tokio_tungstenite::tungstenite::handshake::server::{
+    ErrorResponse, Request as Upgrade, Response,
+};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 /// The venue's side.
@@ -26,8 +31,15 @@ pub(crate) struct Venue(Arc<Mutex<State>>);
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// At most this many frames of a connection in a second; 0 is no limit.
+    /// At most this many frames of a connection in `window`, a second by default; 0 is no limit.
     pub(crate) frames_per_second: usize,
+    pub(crate) window: Option<Duration>,
+    /// At most this many dials in any such time, refused ones included. What is beyond is refused with 429.
+    pub(crate) dials_in: Option<(usize, Duration)>,
+    /// The next dial is refused with 429, and this many seconds of `Retry-After`.
+    pub(crate) retry_after: Option<u64>,
+    /// A socket is dropped as soon as it is open.
+    pub(crate) drops: bool,
     /// At most this many bytes in a frame; 0 is no limit.
     pub(crate) frame_bytes: usize,
     /// Topics that the venue does not have.
@@ -49,6 +61,12 @@ pub(crate) struct State {
 
     /// When each dial arrived.
     pub(crate) dials: Vec<Instant>,
+    /// When each dial was refused.
+    pub(crate) refused: Vec<Instant>,
+    /// When each socket ended.
+    pub(crate) ended: Vec<Instant>,
+    /// When each heartbeat came.
+    pub(crate) beats: Vec<Instant>,
     /// Times that a rule was broken.
     pub(crate) breaches: Vec<String>,
     /// Requests that were received.
@@ -68,6 +86,10 @@ pub(crate) struct Open {
     to: UnboundedSender<Order>,
 }
 
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
+
 enum Order {
     Say(String),
     Cut,
@@ -86,6 +108,40 @@ impl Venue {
         let id = self.state().dials.len();
         tokio::task::spawn_local(self.clone().serve(server, id));
         std::future::ready(Ok(client))
+    }
+
+    /// Serves dials over TCP, and returns their URL without a query.
+    pub(crate) async fn listen(&self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let venue = self.clone();
+        tokio::task::spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                venue.state().dials.push(Instant::now());
+                let id = venue.state().dials.len();
+                tokio::task::spawn_local(venue.clone().serve(stream, id));
+            }
+        });
+        url
+    }
+
+    /// Returns the refusal of a dial, if it is to be refused.
+    fn refusal(&self) -> Option<ErrorResponse> {
+        let state = &mut *self.state();
+        let now = Instant::now();
+        let seconds = match state.dials_in {
+            _ if state.retry_after.is_some() => state.retry_after.take(),
+            Some((most, time)) => {
+                let recent = state.dials.iter().filter(|at| now - **at < time).count();
+                (recent > most).then_some(0)
+            }
+            None => None,
+        };
+        seconds.map(|seconds| {
+            state.refused.push(now);
+            let response = Response::builder().status(429).header("Retry-After", seconds);
+            response.body(None).unwrap()
+        })
     }
 
     /// Sends the next update of a topic to all who have subscribed to it, and returns its number.
@@ -111,70 +167,89 @@ impl Venue {
         self.state().open.values().flat_map(|open| open.subscribed.clone()).collect()
     }
 
-    async fn serve(self, stream: DuplexStream, id: usize) {
+    async fn serve<S: Stream>(self, stream: S, id: usize) {
         let mut token = String::new();
         #[expect(clippy::result_large_err, reason = "tungstenite's own")]
         let see = |upgrade: &Upgrade, response: Response| {
             token = upgrade.uri().query().unwrap_or_default().to_owned();
-            Ok(response)
+            self.refusal().map_or(Ok(response), Err)
         };
-        let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, see).await else { return };
-        let (to, mut orders) = unbounded_channel();
+        let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, see).await else { return };
+        if self.state().drops {
+            self.state().ended.push(Instant::now());
+            return;
+        }
+        let (to, orders) = unbounded_channel();
         self.state().open.insert(id, Open { subscribed: BTreeSet::new(), to });
-        self.talk(&mut socket, &mut orders, id, &token).await;
+        // It reads while the client reads nothing: a client that holds still sends heartbeats.
+        let (mut sink, mut stream) = socket.split();
+        let breach = tokio::select! {
+            () = self.say(&mut sink, orders) => None,
+            breach = self.listen_to(&mut stream, id, &token) => breach,
+        };
         self.state().open.remove(&id);
+        self.state().ended.push(Instant::now());
+        if let Some(breach) = breach {
+            self.state().breaches.push(breach);
+            let close = CloseFrame { code: 1008.into(), reason: "too many".into() };
+            let _ = sink.send(Message::Close(Some(close))).await;
+        }
     }
 
-    async fn talk(
+    /// Sends what is ordered, and pings, until the socket is to be cut.
+    async fn say<S: Stream>(
         &self,
-        socket: &mut tokio_tungstenite::WebSocketStream<DuplexStream>,
-        orders: &mut UnboundedReceiver<Order>,
-        id: usize,
-        token: &str,
+        sink: &mut SplitSink<WebSocketStream<S>, Message>,
+        mut orders: UnboundedReceiver<Order>,
     ) {
-        let mut frames: Vec<Instant> = Vec::new();
-        let mut requests = 0;
         let every = self.state().ping_every;
         let mut pings = tokio::time::interval(every.unwrap_or(Duration::from_secs(1 << 30)));
         pings.tick().await;
         loop {
-            let deaf_until = self.state().deaf_until;
-            if let Some(until) = deaf_until {
-                tokio::time::sleep_until(until).await;
-            }
-            tokio::select! {
+            let message = tokio::select! {
                 biased;
                 order = orders.recv() => match order {
-                    Some(Order::Say(text)) => drop(socket.send(Message::text(text)).await),
+                    Some(Order::Say(text)) => Message::text(text),
                     Some(Order::Cut) | None => return,
                 },
-                _ = pings.tick() => drop(socket.send(Message::Ping(Default::default())).await),
-                frame = socket.next() => {
-                    let Some(Ok(frame)) = frame else { return };
-                    let now = Instant::now();
-                    frames.push(now);
-                    let limit = self.state().frames_per_second;
-                    let recent = frames.iter().filter(|at| **at + Duration::from_secs(1) > now);
-                    if limit > 0 && recent.count() > limit {
-                        self.state().breaches.push(format!("more than {limit} frames in a second"));
-                        let close = CloseFrame { code: 1008.into(), reason: "too many".into() };
-                        let _ = socket.close(Some(close)).await;
-                        return;
-                    }
-                    self.state().closes += usize::from(frame.is_close());
-                    let Message::Text(text) = frame else { continue };
-                    requests += 1;
-                    let cut = {
-                        let cuts = &mut self.state().cuts;
-                        cuts.first() == Some(&requests) && { cuts.remove(0); true }
-                    };
-                    self.hear(id, token, &text);
-                    if cut {
-                        return;
-                    }
-                }
+                _ = pings.tick() => Message::Ping(Default::default()),
+            };
+            let _ = sink.send(message).await;
+        }
+    }
+
+    /// Reads until the socket ends. Returns the rule that the client broke.
+    async fn listen_to<S: Stream>(
+        &self,
+        stream: &mut SplitStream<WebSocketStream<S>>,
+        id: usize,
+        token: &str,
+    ) -> Option<String> {
+        let (mut frames, mut requests) = (Vec::<Instant>::new(), 0);
+        let deaf_until = self.state().deaf_until;
+        if let Some(until) = deaf_until {
+            tokio::time::sleep_until(until).await;
+        }
+        while let Some(Ok(frame)) = stream.next().await {
+            let now = Instant::now();
+            frames.push(now);
+            let limit = self.state().frames_per_second;
+            let window = self.state().window.unwrap_or(Duration::from_secs(1));
+            let recent = frames.iter().filter(|at| **at + window > now);
+            if limit > 0 && recent.count() > limit {
+                return Some(format!("more than {limit} frames in {window:?}"));
+            }
+            self.state().closes += usize::from(frame.is_close());
+            let Message::Text(text) = frame else { continue };
+            requests += 1;
+            self.hear(id, token, &text);
+            let cuts = &mut self.state().cuts;
+            if cuts.first() == Some(&requests) {
+                cuts.remove(0);
+                return None;
             }
         }
+        None
     }
 
     fn hear(&self, id: usize, token: &str, text: &str) {
@@ -189,6 +264,10 @@ impl Venue {
         }
         let Some(open) = state.open.get_mut(&id) else { return };
         let answer = match words[..] {
+            ["beat", _] => {
+                state.beats.push(Instant::now());
+                "alive".to_owned()
+            }
             ["login", _] => match &state.login {
                 Some(refusal) => format!("refused {refusal}"),
                 None => "welcome".to_owned(),
@@ -241,10 +320,15 @@ impl Dialect for Words {
         Some(Request::text(format!("unsub {} {id} {}", self.token, topics.join(","))))
     }
 
+    fn heartbeat(&mut self) -> Option<Request> {
+        Some(Request::text(format!("beat {}", self.token)))
+    }
+
     fn read<'m>(&mut self, message: View<'m>) -> Said<'m, u64> {
         let words: Vec<&str> = message.as_text().unwrap_or_default().split(' ').collect();
         let id = words.get(1).and_then(|id| id.parse::<u64>().ok()).unwrap_or_default();
         match words[..] {
+            ["alive"] => Said::Alive,
             ["welcome"] => Said::LoggedIn,
             ["refused", "for-good"] => Said::login_refused(Refusal::for_good("bad key")),
             ["refused", reason] => Said::login_refused(Refusal::for_now(reason)),

@@ -1,0 +1,205 @@
+//! The figures that also hold over TCP, with the times scaled down.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use actix::{Actor, Arbiter, Context, Handler, System};
+use actix_ws_client::Budget;
+use actix_ws_client::feed::{Builder, Dialect, Feed, Rules, Silence, command, event};
+use tokio::time::{Instant, sleep};
+
+use crate::venue::{Venue, Words};
+use crate::{Book, Log, Seen, names, tick};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// Runs a test with a venue on a thread of its own, as a feed is run: in an actix system.
+fn over_tcp(test: impl AsyncFnOnce(Venue, String)) {
+    let venue = Venue::default();
+    System::new().block_on(async {
+        let arbiter = Arbiter::new();
+        let (send, url) = tokio::sync::oneshot::channel();
+        let server = venue.clone();
+        arbiter.spawn(async move {
+            drop(send.send(server.listen().await));
+            std::future::pending::<()>().await;
+        });
+        test(venue, url.await.unwrap()).await;
+        arbiter.stop();
+    });
+}
+
+fn feed(url: String, log: &Log) -> Builder<Words> {
+    let book = Book(log.clone()).start();
+    Feed::builder(async move |attempt: actix_ws_client::feed::Attempt| {
+        let token = attempt.line.to_string();
+        let url = format!("{url}?{token}");
+        Ok(Words { token, logs_in: true }.at(url))
+    })
+    .connection(|builder| builder.proxy_from_env(false))
+    .handler(&book)
+    .on::<event::LineState>(book.clone().recipient())
+    .on::<event::Stopped>(book.recipient())
+}
+
+/// Waits until a condition holds, at most for 20 s.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < 20_000 * MILLI, "{what} did not happen");
+        sleep(5 * MILLI).await;
+    }
+}
+
+fn confirmations(log: &Log) -> usize {
+    log.all().iter().filter(|seen| matches!(seen, Seen::Topic(_, "confirmed"))).count()
+}
+
+#[test]
+fn lines_keep_to_one_budget_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, names) = (Log::default(), names(30));
+        venue.state().dials_in = Some((10, 1000 * MILLI));
+        let rules = Rules::default().topics_per_line(1);
+        let budget = Budget::dials(10, 1000 * MILLI);
+        let begin = Instant::now();
+        let feed = feed(url, &log).budget(&budget).rules(rules).topics(&names).start().unwrap();
+        until("all confirmed", || confirmations(&log) == 30).await;
+        assert!(begin.elapsed() < 3200 * MILLI, "{:?}", begin.elapsed());
+        assert_eq!(venue.state().dials.len(), 30);
+        assert_eq!(venue.state().refused.len(), 0);
+        feed.send(command::Close::default()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_replay_keeps_to_the_rate_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, names) = (Log::default(), names(150));
+        {
+            let mut state = venue.state();
+            (state.frames_per_second, state.window) = (5, Some(200 * MILLI));
+            (state.frame_bytes, state.ping_every) = (200, Some(140 * MILLI));
+        }
+        // What is sent 200 ms apart may arrive closer together, by more than the margin for that.
+        let rules = Rules::default().frames(5, 260 * MILLI).frame_bytes(200);
+        let feed = feed(url, &log).rules(rules).topics(&names).start().unwrap();
+        for life in 1..=3 {
+            until("all confirmed", || confirmations(&log) >= 150 * life).await;
+            venue.cut();
+        }
+        until("all confirmed", || confirmations(&log) >= 600).await;
+        assert_eq!(venue.state().breaches, Vec::<String>::new());
+        assert_eq!(venue.state().dials.len(), 4);
+        feed.send(command::Close::default()).await.unwrap();
+    });
+}
+
+#[test]
+fn one_refused_topic_leaves_the_others_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, names) = (Log::default(), names(1000));
+        {
+            let mut state = venue.state();
+            state.unknown.insert(names[77].clone());
+            state.refuses_whole = true;
+            state.cuts = vec![3, 5, 7];
+        }
+        let rules = Rules::default().topics_per_frame(100);
+        let feed = feed(url, &log).rules(rules).topics(&names).start().unwrap();
+        let expected: BTreeSet<String> =
+            names.iter().filter(|name| **name != names[77]).cloned().collect();
+        until("999 subscribed", || venue.subscribed() == expected).await;
+        let refused = Seen::Topic(names[77].clone(), "refused for good");
+        until("the refusal", || log.count(&refused) == 1).await;
+        assert_eq!(venue.state().breaches, Vec::<String>::new());
+        assert_eq!(venue.state().dials.len(), 4);
+        feed.send(command::Close::default()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_muted_topic_and_a_frozen_line_are_one_event_each_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, names) = (Log::default(), names(300));
+        let silence = Silence::topic(1000 * MILLI);
+        let feed = feed(url, &log).silence(silence).topics(&names).start().unwrap();
+        until("all confirmed", || confirmations(&log) == 300).await;
+        let is_silent =
+            |seen: &Seen| matches!(seen, Seen::Topic(_, "silent") | Seen::Line("silent"));
+        let silent = || log.all().into_iter().filter(is_silent).collect::<Vec<_>>();
+        let begin = Instant::now();
+        while silent().is_empty() {
+            names[1..].iter().for_each(|name| tick(&venue, name));
+            sleep(50 * MILLI).await;
+            assert!(begin.elapsed() < 1500 * MILLI, "{:?}", begin.elapsed());
+        }
+        assert_eq!(silent(), [Seen::Topic(names[0].clone(), "silent")]);
+        until("the frozen line", || silent().len() > 1).await;
+        sleep(500 * MILLI).await;
+        assert_eq!(silent()[1..], [Seen::Line("silent")]);
+        feed.send(command::Close::default()).await.unwrap();
+    });
+}
+
+/// A handler that blocks its thread at the first update.
+struct Sleeper(Log, bool);
+
+impl Actor for Sleeper {
+    type Context = Context<Sleeper>;
+}
+
+impl Handler<event::Update<u64>> for Sleeper {
+    type Result = ();
+    fn handle(&mut self, update: event::Update<u64>, _: &mut Context<Sleeper>) {
+        self.0.add(Seen::Update(update.topic.to_string(), update.item));
+        if !std::mem::replace(&mut self.1, true) {
+            thread::sleep(2000 * MILLI);
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_sleeps_loses_nothing_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, updates, names) = (Log::default(), Log::default(), names(50));
+        let arbiter = Arbiter::new();
+        let seen = updates.clone();
+        let sleeper = Sleeper::start_in_arbiter(&arbiter.handle(), |_| Sleeper(seen, false));
+        let rules = Rules::default().answer_within(300 * MILLI).heartbeat(200 * MILLI);
+        let feed = feed(url, &log)
+            .rules(rules)
+            .silence(Silence::topic(300 * MILLI).fail())
+            .on::<event::Update<u64>>(sleeper.recipient())
+            .topics(&names)
+            .start()
+            .unwrap();
+        until("all confirmed", || confirmations(&log) == 50).await;
+        for _ in 0..300 {
+            names.iter().for_each(|name| tick(&venue, name));
+            sleep(5 * MILLI).await;
+        }
+        // Life goes on after the sleep, so that no topic is silent.
+        let begin = Instant::now();
+        let mut last = 300;
+        while begin.elapsed() < 1500 * MILLI {
+            names.iter().for_each(|name| last = venue.tick(name));
+            sleep(50 * MILLI).await;
+        }
+        until("all updates", || updates.all().len() as u64 == last * 50).await;
+        let expected = (1..=last).flat_map(|n| names.iter().map(move |name| (name, n)));
+        let expected = expected.map(|(name, n)| Seen::Update(name.clone(), n));
+        assert!(updates.all().into_iter().eq(expected), "each once and in order");
+        let bad = |seen: &Seen| {
+            matches!(seen, Seen::Gap(..) | Seen::Line("silent") | Seen::Topic(_, "silent"))
+        };
+        assert_eq!(log.all().into_iter().find(bad), None);
+        assert_eq!(venue.state().dials.len(), 1);
+        let beats = venue.state().beats.clone();
+        let late = beats.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(beats.len() >= 10 && late < 500 * MILLI, "{late:?}");
+        feed.send(command::Close::default()).await.unwrap();
+        arbiter.stop();
+    });
+}
