@@ -20,8 +20,12 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 use venue::{Venue, Words};
 
+#[path = "feed/dialects.rs"]
+mod dialects;
 #[path = "feed/loopback.rs"]
 mod loopback;
+#[path = "feed/lot.rs"]
+mod lot;
 #[path = "feed/venue.rs"]
 mod venue;
 
