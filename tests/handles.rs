@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::System;
 use actix_ws_client::command::{Closed, SendError, Unsent};
@@ -307,7 +307,8 @@ async fn a_handle_of_the_builder_sends_before_the_start_and_knows_the_phase() {
     assert_eq!(status.await.unwrap().epoch, 0);
     assert_eq!(close.await.unwrap().kind, OutcomeKind::Closed);
     assert_eq!(probe.stopped().await.epochs, 0);
-    while watch.changed().await.is_some() {}
+    let end = async { while watch.changed().await.is_some() {} };
+    tokio::time::timeout(10 * SECOND, end).await.expect("the last phase is seen");
     assert_eq!((handle.phase(), handle.is_alive()), (Phase::Closed, true));
     drop(connection);
 
@@ -317,13 +318,18 @@ async fn a_handle_of_the_builder_sends_before_the_start_and_knows_the_phase() {
     // From another thread, without a runtime.
     let waiting = handle.watch();
     let thread = thread::spawn(move || block_on(waiting.wait_for(Phase::Open)));
-    assert!(handle.watch().wait_for(Phase::Open).await);
+    assert!(reaches(&handle, Phase::Open).await);
     assert!(thread.join().unwrap());
     connection.send(command::Pause).await.unwrap().unwrap();
-    assert!(handle.watch().wait_for(Phase::Paused).await);
+    assert!(reaches(&handle, Phase::Paused).await);
     drop(connection);
-    let ended = handle.watch();
-    assert!(tokio::time::timeout(10 * SECOND, ended.wait_for(Phase::Closed)).await.unwrap());
+    assert!(reaches(&handle, Phase::Closed).await);
+}
+
+/// Whether the connection gets to a phase.
+async fn reaches(handle: &Handle, phase: Phase) -> bool {
+    let watch = handle.watch();
+    tokio::time::timeout(10 * SECOND, watch.wait_for(phase)).await.expect("the phase is reached")
 }
 
 #[test]
@@ -349,10 +355,12 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
     let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
     let mut future = pin!(future);
+    let deadline = Instant::now() + 10 * SECOND;
     loop {
+        assert!(Instant::now() < deadline, "it completes");
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             std::task::Poll::Ready(output) => return output,
-            std::task::Poll::Pending => thread::park_timeout(10 * SECOND),
+            std::task::Poll::Pending => thread::park_timeout(SECOND),
         }
     }
 }
