@@ -11,9 +11,11 @@ use actix_ws_client::requests::{AskError, Requests};
 use actix_ws_client::{Connection, View};
 use serde_json::{Value, from_slice, json};
 
-/// Returns the key of a response. A notification has none: it is no answer, and goes to the handlers.
+/// Returns the key of a response. What has a method is a notification or a question of the server's: it is no answer,
+/// and goes to the handlers.
 fn id(message: View<'_>) -> Option<u64> {
-    from_slice::<Value>(message.as_bytes()).ok()?["id"].as_u64()
+    let message = from_slice::<Value>(message.as_bytes()).ok()?;
+    message["id"].as_u64().filter(|_| message.get("method").is_none())
 }
 
 /// Calls a method, and again where the socket is lost: only for what may run twice.

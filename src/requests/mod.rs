@@ -91,9 +91,10 @@ const LONGEST_DEADLINE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 impl<K: Eq + Hash + Clone + Send + 'static> Requests<K> {
     /// Creates a way to ask questions whose answers `find_key` recognizes.
     ///
-    /// `find_key` returns the key of a message that may be an answer, and `None` for any other. It is called for
-    /// each message while a question is open, or was given up, on the thread of the connection: it should be quick. A
-    /// panic in it ends the run with [`Error::Handler`](crate::Error::Handler).
+    /// `find_key` returns the key of a message that may be an answer, and `None` for any other, also for a question of
+    /// the server's that has a key of its own. It is called for each message while a question is open, or was given
+    /// up, on the thread of the connection: it should be quick. A panic in it ends the run with
+    /// [`Error::Handler`](crate::Error::Handler).
     pub fn new(find_key: impl Fn(View<'_>) -> Option<K> + Send + Sync + 'static) -> Requests<K> {
         let shared = Shared::new(Box::new(find_key), LIMIT);
         Requests { shared: Arc::new(shared), deadline: DEADLINE }
