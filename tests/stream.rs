@@ -12,7 +12,7 @@ use actix_ws_client::command::SendError;
 use actix_ws_client::event::{self, Kinds};
 use actix_ws_client::proto::message::Incoming;
 use actix_ws_client::stream::{Events, InRuntime, Sender};
-use actix_ws_client::testing::{Journal, Note, Script, Server};
+use actix_ws_client::testing::{Gate, Journal, Note, Script, Server};
 use actix_ws_client::{
     ConfigError, Connection, ConnectionBuilder, Event, OutcomeKind, Payload, Reconnect, command,
 };
@@ -280,6 +280,32 @@ async fn one_read_of_more_messages_than_the_capacity_comes_whole_and_alone() {
         let Event::Message(message) = next(&mut events).await else { panic!("a message") };
         assert_eq!(message.payload.as_bytes(), [number as u8]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_future_is_dropped_while_it_waits_for_room_is_not_sent() {
+    let gate = Gate::new();
+    let server = Server::start(Script::accept().stall_until(&gate));
+    let builder = Connection::builder(server.url()).write_timeout(3600 * SECOND);
+    let (sender, mut events) = builder.send_buffer(1 << 16).stream(1).unwrap();
+    assert!(matches!(next(&mut events).await, Event::Open(_)));
+    let mut accepted = 0;
+    let send = || timeout(SECOND / 2, sender.send(Payload::from(vec![7; 1 << 15])));
+    while let Ok(sent) = send().await {
+        sent.unwrap();
+        accepted += 1;
+    }
+    // Behind the one whose future was dropped.
+    let waiting = tokio::spawn({
+        let sender = sender.clone();
+        async move { sender.send("last").await }
+    });
+    gate.open();
+    timeout(20 * SECOND, waiting).await.unwrap().unwrap().unwrap();
+    for _ in 0..accepted {
+        assert_eq!(server.next_message().await.len(), 1 << 15);
+    }
+    assert_eq!(server.next_message().await, Payload::from("last"));
 }
 
 /// How many messages each way: `STREAM_MESSAGES`, or as many as an unoptimised test takes 2 s for.

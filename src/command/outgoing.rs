@@ -1,6 +1,7 @@
 //! Messages on their way from the `Sender`s of a stream to their connection.
 
 use std::collections::VecDeque;
+use std::task::{Context, Poll};
 
 use actix::Message;
 use tokio::sync::oneshot;
@@ -30,6 +31,14 @@ impl Origin {
 
     /// Answers that the message was accepted.
     #[inline]
+    /// Waits until a caller has dropped its future.
+    pub(crate) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Origin::Caller(Some(reply)) => reply.poll_closed(cx),
+            _ => Poll::Pending,
+        }
+    }
+
     pub(crate) fn accept(&mut self, accepted: Accepted) {
         if let Origin::Caller(reply) = self
             && let Some(reply) = reply.take()

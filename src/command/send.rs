@@ -83,7 +83,8 @@ impl Send {
     ///
     /// Messages wait first come, first served, and at most 1,024 at a time. One that has waited too
     /// long comes back as `Full`, or as `NotOpen` if the socket was lost meanwhile. While messages
-    /// wait, one that may not wait is refused, for it would overtake them. In a
+    /// wait, one that may not wait is refused, for it would overtake them. One whose caller drops the future
+    /// of its answer is not sent any more. In a
     /// [`SendBatch`](super::SendBatch) this has no effect; see [`SendBatch::wait`](super::SendBatch::wait).
     pub fn wait(mut self, time: Duration) -> Send {
         self.options_mut().wait = Some(time);

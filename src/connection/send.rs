@@ -193,6 +193,9 @@ impl Connection {
             match self.try_send(&mut queued.send) {
                 Ok(accepted) => {
                     taken = true;
+            if queued.reply.is_cancelled() {
+                continue;
+            }
                     self.watch.add(Gauge::MessagesOut, 1);
                     if queued.advance() {
                         queue.queue.push_front(queued);

@@ -116,6 +116,17 @@ impl QueuedSend {
 }
 
 impl SendReply {
+    /// Whether the caller has dropped its future.
+    pub(super) fn is_cancelled(&self) -> bool {
+        fn is_closed<T>(reply: &ReplySlot<T>) -> bool {
+            reply.borrow().as_ref().is_some_and(|reply| reply.is_closed())
+        }
+        match self {
+            SendReply::One(reply) => is_closed(reply),
+            SendReply::Batch(reply) => is_closed(reply),
+        }
+    }
+
     /// Replies that all was accepted.
     pub(super) fn accepted(self, accepted: Accepted) {
         match self {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use actix::Addr;
@@ -79,8 +80,8 @@ impl Pump {
     }
 
     /// Sends a message that found no room. If the stream ends meanwhile, the connection closes, and so refuses the
-    /// message.
-    async fn send_with_wait(&mut self, Outgoing { send, mut origin }: Outgoing) {
+    /// message. If its caller drops its future, the message is cancelled.
+    async fn send_with_wait(&mut self, Outgoing { send, mut origin, .. }: Outgoing) {
         let payload = send.payload.clone();
         let patience = send.patience().unwrap_or(LONGEST_WAIT);
         let answer = match &self.connection {
@@ -92,16 +93,21 @@ impl Pump {
                     if self.is_closing {
                         self.connection = None;
                     }
-                    answer.as_mut().poll(cx)
+                    match answer.as_mut().poll(cx) {
+                        Poll::Pending => origin.poll_cancelled(cx).map(|()| None),
+                        ready => ready.map(Some),
+                    }
                 });
-                wait.await.unwrap_or(Err(SendError::Closed(payload)))
+                wait.await.map(|answer| answer.unwrap_or(Err(SendError::Closed(payload))))
             }
-            None => Err(SendError::Closed(payload)),
+            None => Some(Err(SendError::Closed(payload))),
         };
         let mut refused = Vec::new();
         match answer {
-            Ok(accepted) => origin.accept(accepted),
-            Err(error) => origin.refuse(error, &mut refused),
+            Some(Ok(accepted)) => origin.accept(accepted),
+            Some(Err(error)) => origin.refuse(error, &mut refused),
+            // Cancelled, as the connection sees when there is room.
+            None => {}
         }
         self.outbox.answer(1, refused);
     }
