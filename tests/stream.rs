@@ -282,6 +282,24 @@ async fn one_read_of_more_messages_than_the_capacity_comes_whole_and_alone() {
     }
 }
 
+#[tokio::test]
+async fn what_was_fed_for_a_socket_that_is_lost_goes_to_no_later_one() {
+    let gate = Gate::new();
+    let first = Script::accept().serve_until(&gate).drop_connection();
+    let server = Server::start([first, Script::accept()]);
+    let builder = Connection::builder(server.url()).reconnect(Reconnect::fixed(SECOND / 100));
+    let (mut sender, mut events) = builder.stream(100).unwrap();
+    assert!(matches!(next(&mut events).await, Event::Open(_)));
+    // Without a flush it stays in the queue.
+    sender.feed(Payload::from("to the first")).await.unwrap();
+    gate.open();
+    while !matches!(next(&mut events).await, Event::Open(_)) {}
+    assert_eq!(sender.send("to the second").await.unwrap().epoch, 2);
+    assert_eq!(server.next_message().await, Payload::from("to the second"));
+    let refused = sender.flush().await.unwrap_err();
+    assert_eq!(refused, SendError::NotOpen(Payload::from("to the first")));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_future_is_dropped_while_it_waits_for_room_is_not_sent() {
     let gate = Gate::new();

@@ -12,6 +12,8 @@ use crate::command::send::{Accepted, Send, SendError};
 pub(crate) struct Outgoing {
     pub(crate) send: Send,
     pub(crate) origin: Origin,
+    /// The socket that was open when it was queued, the only one that it may be sent on.
+    pub(crate) epoch: u64,
 }
 
 /// What the answer to a message goes to.
@@ -29,8 +31,6 @@ impl Origin {
         matches!(self, Origin::Caller(Some(reply)) if reply.is_closed())
     }
 
-    /// Answers that the message was accepted.
-    #[inline]
     /// Waits until a caller has dropped its future.
     pub(crate) fn poll_cancelled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
@@ -39,6 +39,8 @@ impl Origin {
         }
     }
 
+    /// Answers that the message was accepted.
+    #[inline]
     pub(crate) fn accept(&mut self, accepted: Accepted) {
         if let Origin::Caller(reply) = self
             && let Some(reply) = reply.take()

@@ -157,6 +157,13 @@ impl Watch {
         self.gauges.state.load(Relaxed) >> 8
     }
 
+    /// Returns the epoch of the open socket; `None` while none is open.
+    #[inline]
+    pub(crate) fn open_epoch(&self) -> Option<u64> {
+        let state = self.gauges.state.load(Relaxed);
+        (state as u8 == Phase::Open as u8).then_some(state >> 8)
+    }
+
     /// Returns all figures.
     pub fn figures(&self) -> Figures {
         self.figures_at(Instant::now())

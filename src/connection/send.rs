@@ -137,10 +137,13 @@ impl Connection {
     /// Puts messages of a stream's `Sender`s into the send buffer, up to the first one that finds it full.
     fn send_all(&mut self, mut queue: VecDeque<Outgoing>) -> Sent {
         let (mut refused, mut accepted, mut answered) = (Vec::new(), 0, 0);
+        let open = self.supervision.epoch();
         // In place: to take each one out would move it once more.
-        for Outgoing { send, origin } in &mut queue {
+        for Outgoing { send, origin, epoch } in &mut queue {
             if !origin.is_cancelled() {
-                match self.try_send(send) {
+                // One that was queued for an earlier socket must not reach this one.
+                let sent = if *epoch == open { self.try_send(send) } else { Err(self.refusal()) };
+                match sent {
                     Ok(epoch) => {
                         accepted += 1;
                         origin.accept(epoch);
@@ -190,12 +193,12 @@ impl Connection {
     fn drain_send_queue(&mut self, mut queue: Box<SendQueue>, cx: &mut TaskContext<'_>) {
         let mut taken = false;
         while let Some(mut queued) = queue.queue.pop_front() {
-            match self.try_send(&mut queued.send) {
-                Ok(accepted) => {
-                    taken = true;
             if queued.reply.is_cancelled() {
                 continue;
             }
+            match self.try_send(&mut queued.send) {
+                Ok(accepted) => {
+                    taken = true;
                     self.watch.add(Gauge::MessagesOut, 1);
                     if queued.advance() {
                         queue.queue.push_front(queued);

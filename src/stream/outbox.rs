@@ -244,7 +244,7 @@ impl Drop for Outlet {
     fn drop(&mut self) {
         let (left, mut refused) = (self.close(), Vec::new());
         let count = left.len();
-        for Outgoing { send, mut origin } in left {
+        for Outgoing { send, mut origin, .. } in left {
             origin.refuse(SendError::Closed(send.payload), &mut refused);
         }
         self.answer(count, refused);
@@ -289,7 +289,7 @@ mod tests {
 
     fn message(number: u32) -> Outgoing {
         let send = Send::text(number.to_string());
-        Outgoing { send, origin: Origin::Sender(number) }
+        Outgoing { send, origin: Origin::Sender(number), epoch: 1 }
     }
 
     fn is_pushed(outbox: &Outbox, number: u32) -> bool {

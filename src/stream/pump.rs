@@ -116,7 +116,7 @@ impl Pump {
 /// Refuses messages of a connection that closes.
 fn refuse_all(messages: VecDeque<Outgoing>) -> Sent {
     let mut refused = Vec::new();
-    for Outgoing { send, mut origin } in messages {
+    for Outgoing { send, mut origin, .. } in messages {
         origin.refuse(SendError::Closed(send.payload), &mut refused);
     }
     Sent { rest: VecDeque::new(), refused }

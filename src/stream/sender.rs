@@ -33,8 +33,8 @@ use crate::stream::outbox::{Outbox, Refused};
 /// To send much use `feed` or `try_send`: what is queued crosses to the connection's thread in batches, where each
 /// `send` waits for its own answer.
 ///
-/// A message that was queued is refused after all if the socket is lost before the connection accepts it. `send`
-/// returns it. Of those that this `Sender` queued otherwise, `flush` returns the first one since the last flush. All are
+/// A message that was queued is refused after all if the socket is lost before the connection accepts it; it is sent
+/// on no later one. `send` returns it. Of those that this `Sender` queued otherwise, `flush` returns the first one since the last flush. All are
 /// counted in `Figures::sends_refused`.
 ///
 /// At most `capacity` messages wait in the queue, and at most as many more on the connection's thread for room in
@@ -62,10 +62,10 @@ impl Sender {
     /// socket, [`Closed`](SendError::Closed) once the connection is closed for good.
     pub fn try_send(&self, message: impl Into<command::Send>) -> Result<(), SendError> {
         let send = message.into();
-        if !self.is_open() {
+        let Some(epoch) = self.watch.open_epoch() else {
             return Err(self.refuse(send));
-        }
-        match self.outbox.push(Outgoing { send, origin: Origin::Sender(self.number) }) {
+        };
+        match self.outbox.push(self.outgoing(send, epoch)) {
             Ok(number) => {
                 self.last.store(number, Relaxed);
                 Ok(())
@@ -90,12 +90,13 @@ impl Sender {
         let send = message.into();
         // To be given back where the connection's thread ends without an answer.
         let copy = send.payload.clone();
-        let mut message = Outgoing { send, origin: Origin::Caller(Some(reply)) };
+        let mut message = Outgoing { send, origin: Origin::Caller(Some(reply)), epoch: 0 };
         loop {
             poll_fn(|cx| self.outbox.poll_room(cx)).await;
-            if !self.is_open() {
+            let Some(epoch) = self.watch.open_epoch() else {
                 return Err(self.refuse(message.send));
-            }
+            };
+            message.epoch = epoch;
             match self.outbox.push(message) {
                 Ok(_) => break,
                 // Another sender was faster.
@@ -120,10 +121,10 @@ impl Sender {
         block_on(self.send(send)).unwrap_or(Err(SendError::InRuntime(copy)))
     }
 
-    /// Whether a socket is open.
+    /// Makes a message whose refusal comes back with a flush.
     #[inline]
-    fn is_open(&self) -> bool {
-        self.watch.phase() == Phase::Open
+    fn outgoing(&self, send: command::Send, epoch: u64) -> Outgoing {
+        Outgoing { send, origin: Origin::Sender(self.number), epoch }
     }
 
     /// Returns the error of a message that cannot be queued.
@@ -166,11 +167,11 @@ impl Sink<Payload> for Sender {
     #[inline]
     fn start_send(self: Pin<&mut Self>, payload: Payload) -> Result<(), SendError> {
         let send = command::Send::from(payload);
-        if !self.is_open() {
+        let Some(epoch) = self.watch.open_epoch() else {
             return Err(self.refuse(send));
-        }
+        };
         // Past the bound: `poll_ready` has found room, which a clone may have filled since.
-        match self.outbox.feed(Outgoing { send, origin: Origin::Sender(self.number) }) {
+        match self.outbox.feed(self.outgoing(send, epoch)) {
             Ok(number) => {
                 self.last.store(number, Relaxed);
                 Ok(())
