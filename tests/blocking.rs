@@ -165,15 +165,20 @@ fn a_panic_in_a_closure_ends_neither_the_run_nor_its_thread() {
 
 #[test]
 fn it_returns_when_all_closures_have() {
-    // The run is over long before the closures have all messages, which are more than a mailbox holds.
-    let texts = (0..100).map(|number| number.to_string());
+    // The run is over before the closures have all messages: these are more than a mailbox holds, and than the
+    // thread delivers before it looks at the end of the run.
+    let texts = (0..20_000).map(|number| number.to_string());
     let server = Server::start(Script::accept().send_all(texts).send_close(1000, ""));
     let (names, seen) = channel();
-    let (messages, stopped) = (names.clone(), names);
+    let (messages, stopped, mut is_first) = (names.clone(), names, true);
     let outcome = Connection::builder(server.url())
         .reconnect_on_close(false)
+        .read_ahead(16 << 20)
         .on_message(move |_| {
-            thread::sleep(Duration::from_millis(1));
+            // While this thread stands still, all the rest arrives, to be read at once.
+            if std::mem::take(&mut is_first) {
+                thread::sleep(Duration::from_millis(300));
+            }
             messages.send("message").unwrap();
         })
         .on_stopped(move |_: event::Stopped| stopped.send("stopped").unwrap())
@@ -181,7 +186,7 @@ fn it_returns_when_all_closures_have() {
         .unwrap();
     assert_eq!(outcome.kind, OutcomeKind::Closed);
     let seen: Vec<_> = seen.try_iter().collect();
-    assert_eq!((seen.len(), seen.last()), (101, Some(&"stopped")));
+    assert_eq!((seen.len(), seen.last()), (20_001, Some(&"stopped")));
 }
 
 #[tokio::test]
