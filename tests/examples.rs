@@ -378,5 +378,5 @@ fn feed_keeps_its_topics_over_a_lost_socket() {
         assert!(after.contains(&format!("{topic} lacks Range {{ from: ")), "{text}");
     }
     assert_eq!(text.matches("trade.GONE is Refused(").count(), 1, "{text}");
-    in_order(&text, &["added trade.SOL-USD: Confirmed\n", first, first, "closed: "]);
+    in_order(&text, &["added trade.SOL-USD: Confirmed\n", first, first, "delivered "]);
 }
