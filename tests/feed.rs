@@ -812,6 +812,56 @@ fn a_paused_feed_has_no_socket_and_comes_back_with_its_topics() {
 }
 
 #[test]
+fn a_topic_of_an_actors_own_is_delivered_there_and_nowhere_else() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(4));
+        let (own, other) = (Log::default(), Log::default());
+        let (owner, second) = (Book(own.clone()).start(), Book(other.clone()).start());
+        let rules = Rules::default().topics_per_line(2);
+        let feed = feed(&venue, &log, false).rules(rules).topics(&names[..2]).start().unwrap();
+        feed.send(command::Add::new(&names[2..]).to(&owner)).await.unwrap();
+        feed.send(command::Add::new(&names[3..]).to(&second)).await.unwrap();
+        for _ in 0..3 {
+            names.iter().for_each(|name| tick(&venue, name));
+        }
+        venue.cut();
+        sleep(Duration::from_millis(1)).await;
+        venue.tick(&names[2]);
+        log.until("all subscribed", |_| venue.subscribed().len() == 4).await;
+        names.iter().for_each(|name| tick(&venue, name));
+        sleep(SECOND).await;
+        let topics = |log: &Log| {
+            let name = |seen: Seen| match seen {
+                Seen::Update(topic, _) | Seen::Gap(Some(topic), _) | Seen::Topic(topic, _) => {
+                    Some(topic)
+                }
+                _ => None,
+            };
+            log.all().into_iter().filter_map(name).collect::<BTreeSet<String>>()
+        };
+        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
+        assert_eq!(topics(&log), set(&names[..2]));
+        assert_eq!(topics(&own), set(&names[2..]));
+        assert_eq!(topics(&other), set(&names[3..]));
+        assert_eq!(own.count(&Seen::Gap(Some(names[2].clone()), Some((4, 4)))), 1);
+        let updates = |name: &String| {
+            own.all()
+                .iter()
+                .filter(|seen| matches!(seen, Seen::Update(topic, _) if topic == name))
+                .count()
+        };
+        assert_eq!((updates(&names[2]), updates(&names[3])), (4, 4));
+        feed.send(command::Remove::new([&names[2]])).await.unwrap();
+        feed.send(command::Add::new([&names[2]])).await.unwrap();
+        venue.tick(&names[2]);
+        let update = Seen::Update(names[2].clone(), 6);
+        log.until("an update", |seen| seen.contains(&update)).await;
+        assert_eq!(own.count(&update), 0, "its own recipients left with it");
+        close(feed, &log).await;
+    });
+}
+
+#[test]
 fn a_feed_whose_last_address_is_dropped_closes_its_lines() {
     simulated(async {
         let (venue, log, names) = (Venue::default(), Log::default(), names(3));

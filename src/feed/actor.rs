@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::feed::assignment::{Assignment, Removed};
-use crate::feed::command::{Add, Answer, Close, FeedStatus, Pause, Remove, Resume, Status};
+use crate::feed::command::{Add, AddTo, Answer, Close, FeedStatus, Pause, Remove, Resume, Status};
 use crate::feed::event::Stopped;
 use crate::feed::figures::Figures;
+use crate::feed::recipients::Recipients;
 use crate::feed::said::Refusal;
 use crate::feed::shard::{FromShard, ShardStatus, ToShard, Wish};
 use crate::feed::threads::OwnThreads;
@@ -29,8 +31,8 @@ use crate::feed::topic::{ShardId, Topic};
 /// its lines and ends. It takes the commands of [`feed::command`](crate::feed::command).
 pub struct Feed<T: Clone + Send + 'static> {
     assignment: Assignment,
-    shards: BTreeMap<ShardId, Recipient<ToShard>>,
-    spawn: Spawn,
+    shards: BTreeMap<ShardId, Recipient<ToShard<T>>>,
+    spawn: Spawn<T>,
     stopped: Vec<Recipient<Stopped>>,
     /// Topics to add at the start.
     initial: Vec<Topic>,
@@ -44,23 +46,23 @@ pub struct Feed<T: Clone + Send + 'static> {
     figures: Figures,
     /// The threads of the shards, which end with the feed.
     threads: Option<OwnThreads>,
-    items: std::marker::PhantomData<fn() -> T>,
 }
 
 /// Starts a shard.
-pub(crate) type Spawn = Box<dyn Fn(ShardId, WeakRecipient<FromShard>) -> Recipient<ToShard> + Send>;
+pub(crate) type Spawn<T> =
+    Box<dyn Fn(ShardId, WeakRecipient<FromShard>) -> Recipient<ToShard<T>> + Send>;
 
 /// What a feed is started with.
-pub(crate) struct Parts {
+pub(crate) struct Parts<T: Clone + Send + 'static> {
     pub(crate) topics_per_line: usize,
-    pub(crate) spawn: Spawn,
+    pub(crate) spawn: Spawn<T>,
     pub(crate) stopped: Vec<Recipient<Stopped>>,
     pub(crate) topics: Vec<Topic>,
     pub(crate) threads: Option<OwnThreads>,
 }
 
 impl<T: Clone + Send + 'static> Feed<T> {
-    pub(crate) fn new(parts: Parts) -> Feed<T> {
+    pub(crate) fn new(parts: Parts<T>) -> Feed<T> {
         Feed {
             assignment: Assignment::new(parts.topics_per_line),
             shards: BTreeMap::new(),
@@ -73,13 +75,12 @@ impl<T: Clone + Send + 'static> Feed<T> {
             closing: Vec::new(),
             figures: Figures::default(),
             threads: parts.threads,
-            items: std::marker::PhantomData,
         }
     }
 
     /// Adds topics, and starts the shards that they need.
-    fn add(&mut self, topics: Vec<Wish>, ctx: &mut Context<Feed<T>>) {
-        let mut wishes: BTreeMap<ShardId, Vec<Wish>> = BTreeMap::new();
+    fn add(&mut self, topics: Vec<Wish<T>>, ctx: &mut Context<Feed<T>>) {
+        let mut wishes: BTreeMap<ShardId, Vec<Wish<T>>> = BTreeMap::new();
         for wish in topics {
             let added = self.assignment.add(&wish.topic);
             if added.is_new_shard {
@@ -97,7 +98,24 @@ impl<T: Clone + Send + 'static> Feed<T> {
         }
     }
 
-    fn send(&self, shard: ShardId, message: ToShard) {
+    /// Adds the topics of a command.
+    fn add_all(
+        &mut self,
+        add: Add,
+        own: Option<&Arc<Recipients<T>>>,
+        ctx: &mut Context<Feed<T>>,
+    ) -> ResponseFuture<Vec<(Topic, Answer)>> {
+        if let Some(answer) = self.final_answer() {
+            let answer = |topic| (topic, answer.clone());
+            let answers = add.topics.into_iter().map(answer).collect();
+            return Box::pin(std::future::ready(answers));
+        }
+        let (wishes, answers) = wishes(add.topics, own);
+        self.add(wishes, ctx);
+        Box::pin(collect(answers, add.within))
+    }
+
+    fn send(&self, shard: ShardId, message: ToShard<T>) {
         if let Some(shard) = self.shards.get(&shard) {
             shard.do_send(message);
         }
@@ -149,7 +167,10 @@ impl<T: Clone + Send + 'static> Actor for Feed<T> {
 
     fn started(&mut self, ctx: &mut Context<Feed<T>>) {
         let topics = std::mem::take(&mut self.initial);
-        self.add(topics.into_iter().map(|topic| Wish { topic, reply: None }).collect(), ctx);
+        self.add(
+            topics.into_iter().map(|topic| Wish { topic, reply: None, own: None }).collect(),
+            ctx,
+        );
         ctx.spawn(Pulse);
     }
 }
@@ -182,12 +203,16 @@ impl<T: Clone + Send + 'static> ActorFuture<Feed<T>> for Pulse {
 type Answers = Vec<(Topic, oneshot::Receiver<Answer>)>;
 
 /// Splits topics into wishes for the shards, and the answers to wait for.
-fn wishes(topics: Vec<Topic>) -> (Vec<Wish>, Answers) {
+fn wishes<T: Clone + Send + 'static>(
+    topics: Vec<Topic>,
+    own: Option<&Arc<Recipients<T>>>,
+) -> (Vec<Wish<T>>, Answers) {
     topics
         .into_iter()
         .map(|topic| {
             let (reply, answer) = oneshot::channel();
-            (Wish { topic: topic.clone(), reply: Some(reply) }, (topic, answer))
+            let own = own.cloned();
+            (Wish { topic: topic.clone(), reply: Some(reply), own }, (topic, answer))
         })
         .unzip()
 }
@@ -213,14 +238,15 @@ impl<T: Clone + Send + 'static> Handler<Add> for Feed<T> {
     type Result = ResponseFuture<Vec<(Topic, Answer)>>;
 
     fn handle(&mut self, add: Add, ctx: &mut Context<Feed<T>>) -> Self::Result {
-        if let Some(answer) = self.final_answer() {
-            let answer = |topic| (topic, answer.clone());
-            let answers = add.topics.into_iter().map(answer).collect();
-            return Box::pin(std::future::ready(answers));
-        }
-        let (wishes, answers) = wishes(add.topics);
-        self.add(wishes, ctx);
-        Box::pin(collect(answers, add.within))
+        self.add_all(add, None, ctx)
+    }
+}
+
+impl<T: Clone + Send + 'static> Handler<AddTo<T>> for Feed<T> {
+    type Result = ResponseFuture<Vec<(Topic, Answer)>>;
+
+    fn handle(&mut self, add: AddTo<T>, ctx: &mut Context<Feed<T>>) -> Self::Result {
+        self.add_all(add.add, Some(&add.own), ctx)
     }
 }
 
@@ -228,8 +254,8 @@ impl<T: Clone + Send + 'static> Handler<Remove> for Feed<T> {
     type Result = ResponseFuture<Vec<(Topic, Answer)>>;
 
     fn handle(&mut self, remove: Remove, _: &mut Context<Feed<T>>) -> Self::Result {
-        let (wishes, answers) = wishes(remove.topics);
-        let mut leaving: BTreeMap<ShardId, Vec<Wish>> = BTreeMap::new();
+        let (wishes, answers) = wishes(remove.topics, None);
+        let mut leaving: BTreeMap<ShardId, Vec<Wish<T>>> = BTreeMap::new();
         for mut wish in wishes {
             match self.assignment.remove(&wish.topic) {
                 Removed::FromShard(shard) | Removed::NotWanted(Some(shard)) => {
@@ -286,7 +312,7 @@ impl<T: Clone + Send + 'static> Handler<Status> for Feed<T> {
     fn handle(&mut self, _: Status, _: &mut Context<Feed<T>>) -> Self::Result {
         let mut status = FeedStatus { refusal: self.refusal.clone(), ..FeedStatus::default() };
         status.figures = self.figures;
-        let ask = |shard: &Recipient<ToShard>| {
+        let ask = |shard: &Recipient<ToShard<T>>| {
             let (reply, answer) = oneshot::channel::<ShardStatus>();
             shard.do_send(ToShard::Status(reply));
             answer

@@ -205,7 +205,7 @@ fn spawner<D: Dialect>(
     recipients: Recipients<D::Item>,
     silence: Option<Silence>,
     threads: Vec<actix_rt::ArbiterHandle>,
-) -> Spawn {
+) -> Spawn<D::Item> {
     Box::new(move |id, feed| {
         let (plan, recipients, silence) = (plan.clone(), recipients.clone(), silence.clone());
         let shard = move || Shard::new(id, plan, recipients, silence, feed);

@@ -1,12 +1,16 @@
 //! The commands of a feed, which its `Addr` takes. Always written with their module:
 //! `feed::command::Add`.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix::Message;
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message};
 
-use crate::feed::event::LineIs;
+use crate::feed::event::{Gap, LineIs, TopicState, Update};
 use crate::feed::figures::Figures;
+use crate::feed::recipients::Recipients;
 use crate::feed::said::Refusal;
 use crate::feed::topic::{LineId, Topic};
 
@@ -32,6 +36,54 @@ impl Add {
     pub fn within(mut self, time: Duration) -> Add {
         self.within = Some(time);
         self
+    }
+
+    /// Delivers the updates, gaps and states of these topics to an actor of their own, and no longer to the recipients
+    /// of the builder, until the topics are removed. A topic that is added to several actors is delivered to all of
+    /// them; an [`Add`] without this changes nothing about it.
+    ///
+    /// Events of lines, and gaps that belong to no topic, go to the recipients of the builder alone.
+    ///
+    /// ```
+    /// # use actix::{Actor, Addr, Handler};
+    /// # use actix_ws_client::feed::event::{Gap, TopicState, Update};
+    /// use actix_ws_client::feed::{Feed, command};
+    ///
+    /// # async fn add<A>(feed: Addr<Feed<f64>>, bitcoin: Addr<A>) -> Result<(), actix::MailboxError>
+    /// # where
+    /// #     A: Actor<Context = actix::Context<A>>
+    /// #         + Handler<Update<f64>> + Handler<Gap> + Handler<TopicState>,
+    /// # {
+    /// feed.send(command::Add::new(["trade.BTC-USD"]).to(&bitcoin)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn to<T, A>(self, addr: &Addr<A>) -> AddTo<T>
+    where
+        T: Clone + Send + 'static,
+        A: Actor + Handler<Update<T>> + Handler<Gap> + Handler<TopicState>,
+        A::Context: ToEnvelope<A, Update<T>> + ToEnvelope<A, Gap> + ToEnvelope<A, TopicState>,
+    {
+        let mut own = Recipients::default();
+        own.add_addr(addr);
+        own.add::<Update<T>>(addr.clone().recipient());
+        AddTo { add: self, own: Arc::new(own) }
+    }
+}
+
+/// Adds topics that are delivered to an actor of their own. Made by [`Add::to`].
+pub struct AddTo<T: Clone + Send + 'static> {
+    pub(crate) add: Add,
+    pub(crate) own: Arc<Recipients<T>>,
+}
+
+impl<T: Clone + Send + 'static> Message for AddTo<T> {
+    type Result = Vec<(Topic, Answer)>;
+}
+
+impl<T: Clone + Send + 'static> fmt::Debug for AddTo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AddTo").field("topics", &self.add.topics).finish_non_exhaustive()
     }
 }
 

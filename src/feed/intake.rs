@@ -1,6 +1,7 @@
 //! What the sessions of a shard say, on its way to the recipients: judged, counted, and answered to those who
 //! wait for it.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::oneshot;
@@ -28,6 +29,8 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     has_line_ended_silence: bool,
     /// The callers that wait for an answer, by slot.
     waiting: Vec<Vec<Waiter>>,
+    /// Recipients of a topic's own, by slot; empty if no topic has any.
+    own: Vec<Option<Arc<Recipients<T>>>>,
     /// Topics that have left since the feed was last notified.
     left: Vec<Topic>,
     figures: Figures,
@@ -65,6 +68,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             silences: silence.map(|rule| Silences::new(rule, now)),
             has_line_ended_silence: false,
             waiting: Vec::new(),
+            own: Vec::new(),
             left: Vec::new(),
             figures: Figures::default(),
         }
@@ -85,6 +89,25 @@ impl<T: Clone + Send + 'static> Intake<T> {
             // The caller may have been dropped: cancelled.
             let _ = waiter.reply.send(answer.clone());
         }
+    }
+
+    /// Adds recipients of a topic's own.
+    pub(crate) fn add_own(&mut self, slot: Slot, own: Arc<Recipients<T>>) {
+        let place = slot_of(&mut self.own, slot);
+        *place = Some(match place.take() {
+            None => own,
+            Some(before) => {
+                let mut both = Recipients::clone(&before);
+                both.extend(&own);
+                Arc::new(both)
+            }
+        });
+    }
+
+    /// Returns the recipients of a topic's own.
+    #[inline]
+    fn own_of(&self, slot: Slot) -> Option<Arc<Recipients<T>>> {
+        self.own.get(slot as usize)?.clone()
     }
 
     /// Notes that a line has opened a socket.
@@ -130,7 +153,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         let finding = self.silences.as_mut()?.poll()?;
         if let Finding::Topic { slot, since, is_new: true, .. } = finding {
             let (topic, state) = (topics.topic(slot).clone(), TopicIs::Silent { since });
-            self.outlet.push_topic(TopicState { line, epoch, topic, state });
+            self.outlet.push_topic(TopicState { line, epoch, topic, state }, self.own_of(slot));
         }
         Some(finding)
     }
@@ -158,21 +181,24 @@ impl<T: Clone + Send + 'static> Intake<T> {
     fn pass_outputs(&mut self, line: LineId, epoch: u64, topics: &Topics) {
         while let Some(output) = self.merge.poll_output() {
             match output {
-                Output::Update(update) => self.deliver(update),
+                Output::Update(update) => {
+                    let slot = topics.slot(&update.topic);
+                    self.deliver(update, slot.and_then(|slot| self.own_of(slot)));
+                }
                 Output::Gap(Lost { slot, missing, cause, last_at, next_at, .. }) => {
                     self.figures.gaps += 1;
                     let (topic, next_at) = (Some(topics.topic(slot).clone()), Some(next_at));
                     let gap = Gap { line, epoch, topic, missing, cause, last_at, next_at };
-                    self.outlet.push_gap(gap);
+                    self.outlet.push_gap(gap, self.own_of(slot));
                 }
             }
         }
     }
 
     #[inline]
-    fn deliver(&mut self, update: Update<T>) {
+    fn deliver(&mut self, update: Update<T>, own: Option<Arc<Recipients<T>>>) {
         self.figures.delivered += 1;
-        self.outlet.push_update(update);
+        self.outlet.push_update(update, own);
     }
 
     /// Releases a topic that is neither wanted nor on a server.
@@ -181,6 +207,9 @@ impl<T: Clone + Send + 'static> Intake<T> {
             self.answer(slot, false, &Answer::Removed);
             self.answer(slot, true, &Answer::Removed);
             self.merge.remove(slot);
+            if let Some(own) = self.own.get_mut(slot as usize) {
+                *own = None;
+            }
             self.silences.iter_mut().for_each(|silences| silences.remove(slot));
             self.left.push(topic);
         }
@@ -219,14 +248,16 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             intake.has_line_ended_silence |= ended.line;
             if ended.topic {
                 let (topic, state) = (topics.topic(slot).clone(), TopicIs::Fresh);
-                intake.outlet.push_topic(TopicState { line, epoch, topic, state });
+                let own = intake.own_of(slot);
+                intake.outlet.push_topic(TopicState { line, epoch, topic, state }, own);
             }
         }
         let (topic, skipped) = (topics.topic(slot).clone(), 0);
         let update = Update { line, epoch, topic, sequence, snapshot, skipped, received, item };
         let brought = Brought { line: line.line, slot, sequence, snapshot, bytes, at: received };
         if let Some(update) = intake.merge.take(&brought, update) {
-            intake.deliver(update);
+            let own = intake.own_of(slot);
+            intake.deliver(update, own);
         }
         intake.pass_outputs(line, epoch, topics);
     }
@@ -249,20 +280,24 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             Change::Left(slot) => return intake.release(slot, topics),
         };
         let topic = topics.topic(slot).clone();
-        intake.outlet.push_topic(TopicState { line, epoch, topic, state });
+        let own = intake.own_of(slot);
+        intake.outlet.push_topic(TopicState { line, epoch, topic, state }, own);
     }
 
     fn missing(&mut self, from: u64, to: u64) {
         self.intake.figures.gaps += 1;
-        self.intake.outlet.push_gap(Gap {
-            line: self.line,
-            epoch: self.epoch,
-            topic: None,
-            missing: Missing::Range { from, to },
-            cause: GapCause::Venue,
-            last_at: None,
-            next_at: Some(self.received),
-        });
+        self.intake.outlet.push_gap(
+            Gap {
+                line: self.line,
+                epoch: self.epoch,
+                topic: None,
+                missing: Missing::Range { from, to },
+                cause: GapCause::Venue,
+                last_at: None,
+                next_at: Some(self.received),
+            },
+            None,
+        );
     }
 
     fn unwanted(&mut self, topic: &str, is_known: bool) {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 
 use actix::dev::SendError;
@@ -19,9 +20,11 @@ use crate::feed::topic::Topic;
 /// The events of one shard that are not delivered yet.
 pub(crate) struct Outlet<T: Clone + Send + 'static> {
     recipients: Recipients<T>,
-    queue: VecDeque<Queued<T>>,
+    queue: VecDeque<Entry<T>>,
     /// The updates that were read in this poll, which become one batch.
     open: Vec<Update<T>>,
+    /// Whom those are for.
+    open_own: Option<Arc<Recipients<T>>>,
     /// The number of updates in the queue.
     updates: usize,
     /// The next delivery of the head: the recipient, and the update for it.
@@ -29,14 +32,21 @@ pub(crate) struct Outlet<T: Clone + Send + 'static> {
     /// The delivery that waits for room in a mailbox.
     blocked: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// Updates that were dropped since the head was begun, as a gap for each topic.
-    lost: BTreeMap<Topic, Gap>,
+    lost: BTreeMap<Topic, (Gap, Option<Arc<Recipients<T>>>)>,
     /// The number of gaps for updates that were dropped.
     gaps: u64,
     /// Whether the shard is to hold its lines.
     is_full: bool,
 }
 
-/// An event in the queue.
+/// An event in the queue, and whom it is for.
+struct Entry<T: Clone + Send + 'static> {
+    event: Queued<T>,
+    /// The recipients of its topic's own; `None` for those of the feed.
+    own: Option<Arc<Recipients<T>>>,
+}
+
+/// The kinds of event.
 enum Queued<T> {
     /// With the number of updates, since the last recipient gets the batch itself.
     Updates(Batch<T>, usize),
@@ -60,6 +70,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
             recipients,
             queue: VecDeque::new(),
             open: Vec::new(),
+            open_own: None,
             updates: 0,
             cursor: (0, 0),
             blocked: None,
@@ -71,20 +82,24 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 
     /// Queues an update. It becomes part of the batch that the next other event, or `poll`, ends.
     #[inline]
-    pub(crate) fn push_update(&mut self, update: Update<T>) {
+    pub(crate) fn push_update(&mut self, update: Update<T>, own: Option<Arc<Recipients<T>>>) {
+        if own.as_ref().map(Arc::as_ptr) != self.open_own.as_ref().map(Arc::as_ptr) {
+            self.end_batch();
+            self.open_own = own;
+        }
         self.open.push(update);
     }
 
-    pub(crate) fn push_gap(&mut self, gap: Gap) {
-        self.push(Queued::Gap(gap));
+    pub(crate) fn push_gap(&mut self, gap: Gap, own: Option<Arc<Recipients<T>>>) {
+        self.push(Queued::Gap(gap), own);
     }
 
-    pub(crate) fn push_topic(&mut self, state: TopicState) {
-        self.push(Queued::Topic(state));
+    pub(crate) fn push_topic(&mut self, state: TopicState, own: Option<Arc<Recipients<T>>>) {
+        self.push(Queued::Topic(state), own);
     }
 
     pub(crate) fn push_line(&mut self, state: LineState) {
-        self.push(Queued::Line(state));
+        self.push(Queued::Line(state), None);
     }
 
     /// Returns the number of gaps for updates that were dropped.
@@ -116,7 +131,8 @@ impl<T: Clone + Send + 'static> Outlet<T> {
             }
             match self.queue.front_mut() {
                 Some(head) => {
-                    self.blocked = deliver(head, &self.recipients, &mut self.cursor);
+                    let recipients = head.own.as_deref().unwrap_or(&self.recipients);
+                    self.blocked = deliver(&mut head.event, recipients, &mut self.cursor);
                     if self.blocked.is_none() {
                         self.pop();
                     }
@@ -133,20 +149,21 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         if let Some(blocked) = self.blocked.take() {
             actix_rt::spawn(blocked);
         }
-        let lost = std::mem::take(&mut self.lost).into_values().map(Queued::Gap);
+        let lost = std::mem::take(&mut self.lost).into_values().map(Entry::from_lost);
         let mut head = self.queue.pop_front();
         for queued in head.take().into_iter().chain(lost).chain(std::mem::take(&mut self.queue)) {
-            force(&queued, &self.recipients, std::mem::take(&mut self.cursor));
+            let recipients = queued.own.as_deref().unwrap_or(&self.recipients);
+            force(&queued.event, recipients, std::mem::take(&mut self.cursor));
         }
         self.updates = 0;
     }
 
-    fn push(&mut self, queued: Queued<T>) {
+    fn push(&mut self, event: Queued<T>, own: Option<Arc<Recipients<T>>>) {
         self.end_batch();
-        self.queue.push_back(queued);
+        self.queue.push_back(Entry { event, own });
         if self.queue.len() > MAX_EVENTS {
             // Not the head, which is being delivered.
-            let is_state = |queued: &Queued<T>| !matches!(queued, Queued::Updates(..));
+            let is_state = |entry: &Entry<T>| !matches!(entry.event, Queued::Updates(..));
             if let Some(at) = (1..self.queue.len()).find(|at| is_state(&self.queue[*at])) {
                 self.queue.remove(at);
             }
@@ -161,27 +178,28 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         let updates = std::mem::take(&mut self.open);
         let count = updates.len();
         self.updates += count;
-        self.queue.push_back(Queued::Updates(Batch::new(updates), count));
+        let (event, own) = (Queued::Updates(Batch::new(updates), count), self.open_own.clone());
+        self.queue.push_back(Entry { event, own });
         while self.updates > MAX_UPDATES && self.drop_oldest() {}
     }
 
     /// Drops the oldest batch that is not being delivered. Returns `false` if there is none.
     fn drop_oldest(&mut self) -> bool {
-        let is_data = |at: &usize| matches!(self.queue[*at], Queued::Updates(..));
+        let is_data = |at: &usize| matches!(self.queue[*at].event, Queued::Updates(..));
         let Some(at) = (1..self.queue.len()).find(is_data) else { return false };
-        if let Some(Queued::Updates(batch, count)) = self.queue.remove(at) {
+        if let Some(Entry { event: Queued::Updates(batch, count), own }) = self.queue.remove(at) {
             self.updates -= count;
-            batch.iter().for_each(|update| self.add_lost(update));
+            batch.iter().for_each(|update| self.add_lost(update, own.as_ref()));
         }
         true
     }
 
     /// Adds an update to the gap of its topic.
-    fn add_lost(&mut self, update: &Update<T>) {
+    fn add_lost(&mut self, update: &Update<T>, own: Option<&Arc<Recipients<T>>>) {
         let (first, last) = (update.sequence.first(), update.sequence.last());
-        let gap = self.lost.entry(update.topic.clone()).or_insert_with(|| {
+        let (gap, _) = self.lost.entry(update.topic.clone()).or_insert_with(|| {
             self.gaps += 1;
-            Gap {
+            let gap = Gap {
                 line: update.line,
                 epoch: update.epoch,
                 topic: Some(update.topic.clone()),
@@ -192,7 +210,8 @@ impl<T: Clone + Send + 'static> Outlet<T> {
                 cause: GapCause::Overflow,
                 last_at: None,
                 next_at: None,
-            }
+            };
+            (gap, own.cloned())
         });
         if let (Missing::Range { to, .. }, Some(last)) = (&mut gap.missing, last) {
             *to = last.max(*to);
@@ -201,15 +220,21 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 
     fn pop(&mut self) {
         self.cursor = (0, 0);
-        if let Some(Queued::Updates(_, count)) = self.queue.pop_front() {
+        if let Some(Entry { event: Queued::Updates(_, count), .. }) = self.queue.pop_front() {
             self.updates -= count;
         }
         // What was dropped stood behind the head.
         let lost = std::mem::take(&mut self.lost);
-        lost.into_values().rev().for_each(|gap| self.queue.push_front(Queued::Gap(gap)));
+        lost.into_values().rev().for_each(|gap| self.queue.push_front(Entry::from_lost(gap)));
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
+    }
+}
+
+impl<T: Clone + Send + 'static> Entry<T> {
+    fn from_lost((gap, own): (Gap, Option<Arc<Recipients<T>>>)) -> Entry<T> {
+        Entry { event: Queued::Gap(gap), own }
     }
 }
 

@@ -70,6 +70,16 @@ impl<T: Clone + Send + 'static> Recipients<T> {
         M::list(self).push(recipient);
     }
 
+    /// Adds the recipients of another list behind these.
+    pub(crate) fn extend(&mut self, other: &Recipients<T>) {
+        self.updates.extend(other.updates.iter().cloned());
+        self.batches.extend(other.batches.iter().cloned());
+        self.gaps.extend(other.gaps.iter().cloned());
+        self.topics.extend(other.topics.iter().cloned());
+        self.lines.extend(other.lines.iter().cloned());
+        self.stopped.extend(other.stopped.iter().cloned());
+    }
+
     /// Registers an actor for gaps and states of topics.
     pub(crate) fn add_addr<A>(&mut self, addr: &Addr<A>)
     where

@@ -50,9 +50,9 @@ pub(crate) struct Shard<D: Dialect> {
 /// What a feed asks of a shard.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-pub(crate) enum ToShard {
-    Add(Vec<Wish>),
-    Remove(Vec<Wish>),
+pub(crate) enum ToShard<T: Clone + Send + 'static> {
+    Add(Vec<Wish<T>>),
+    Remove(Vec<Wish<T>>),
     Pause,
     Resume,
     /// No line dials any more. Those that are open stay until they are lost.
@@ -62,9 +62,11 @@ pub(crate) enum ToShard {
 }
 
 /// A topic, and who waits for what becomes of it.
-pub(crate) struct Wish {
+pub(crate) struct Wish<T: Clone + Send + 'static> {
     pub(crate) topic: Topic,
     pub(crate) reply: Option<oneshot::Sender<Answer>>,
+    /// Recipients of the topic's own.
+    pub(crate) own: Option<Arc<Recipients<T>>>,
 }
 
 /// What a shard reports to its feed.
@@ -125,8 +127,11 @@ impl<D: Dialect> Shard<D> {
         self.lines.iter().filter(|line| !line.is_open()).for_each(|line| line.close(NO_TIME));
     }
 
-    fn add(&mut self, wish: Wish) {
+    fn add(&mut self, wish: Wish<D::Item>) {
         let slot = self.topics.add(&wish.topic);
+        if let Some(own) = wish.own {
+            self.intake.add_own(slot, own);
+        }
         let Shard { lines, topics, intake, .. } = self;
         let mut is_confirmed = false;
         for line in lines {
@@ -144,7 +149,7 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    fn remove(&mut self, wish: Wish) {
+    fn remove(&mut self, wish: Wish<D::Item>) {
         let Shard { lines, topics, intake, .. } = self;
         let Some(slot) = topics.slot(&wish.topic) else {
             if let Some(reply) = wish.reply {
@@ -337,10 +342,10 @@ impl<D: Dialect> ActorFuture<Shard<D>> for Pulse {
     }
 }
 
-impl<D: Dialect> Handler<ToShard> for Shard<D> {
+impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
     type Result = ();
 
-    fn handle(&mut self, message: ToShard, _: &mut Context<Shard<D>>) {
+    fn handle(&mut self, message: ToShard<D::Item>, _: &mut Context<Shard<D>>) {
         match message {
             ToShard::Add(wishes) => wishes.into_iter().for_each(|wish| self.add(wish)),
             ToShard::Remove(wishes) => wishes.into_iter().for_each(|wish| self.remove(wish)),
