@@ -43,14 +43,19 @@ impl Secrets {
     /// Notes a secret that was made for one dial.
     pub(crate) fn note_fleeting(&self, secret: &str) {
         let secret = secret.trim();
-        let known = &mut self.lock().fleeting;
-        if secret.len() < MIN_LEN || known.iter().any(|other| other == secret) {
+        if secret.len() < MIN_LEN {
             return;
         }
+        let known = &mut self.lock().fleeting;
+        // One that is still in use is the newest again.
+        let secret = match known.iter().position(|other| other == secret) {
+            Some(at) => known.remove(at).unwrap_or_default(),
+            None => secret.to_owned(),
+        };
         if known.len() >= MAX_FLEETING {
             known.pop_front();
         }
-        known.push_back(secret.to_owned());
+        known.push_back(secret);
     }
 
     /// Notes the user info of a URL that was made for one dial, and the values of its query.
@@ -169,5 +174,17 @@ mod tests {
         assert_eq!(secrets.hide(&basic("me:hunter6")), "***");
         assert_eq!(secrets.hide("Bearer: hunter1"), "Bearer: ***");
         assert_eq!(secrets.hide("http://hunter3 hunter7"), "http://hunter3 hunter7");
+    }
+
+    #[test]
+    fn of_the_secrets_of_single_dials_those_in_use_are_hidden() {
+        let secrets = Secrets::default();
+        for dial in 0..2 * MAX_FLEETING {
+            secrets.note_fleeting("of all dials");
+            secrets.note_fleeting(&format!("of dial {dial:05}"));
+        }
+        let newest = format!("of dial {:05}", 2 * MAX_FLEETING - 1);
+        assert_eq!(secrets.hide(&format!("of all dials, {newest}")), "***, ***");
+        assert_eq!(secrets.hide("of dial 00000"), "of dial 00000");
     }
 }
