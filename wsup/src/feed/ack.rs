@@ -37,8 +37,9 @@ pub(crate) enum By {
 impl Ack {
     pub(crate) fn parse(found: Found<'_>) -> Result<Ack, Wrong> {
         let mut section = found.section()?;
-        let (kind, found) = section.one_of(&["id", "topic", "next", "none"])?;
+        // Before what may be missing and is spelled almost alike.
         let topics = section.take("topics");
+        let (kind, found) = section.one_of(&["id", "topic", "next", "none"])?;
         if let (Some(topics), "topic" | "none") = (&topics, kind) {
             return Err(topics.wrong("goes with `ack.id` and `ack.next` only"));
         }
@@ -180,7 +181,8 @@ pub(crate) fn topic(found: &Found<'_>) -> Result<Template, Wrong> {
     let places = Places { pointers: true, names: Some(&[]) };
     let template = Template::parse(text, places).map_err(|why| found.wrong(why))?;
     if template.places().next().is_none() {
-        return Err(found.wrong("expected a JSON pointer, or a text with pointers in braces"));
+        return Err(found
+            .wrong("expected a JSON pointer, such as /data/s, or a text with pointers in braces"));
     }
     Ok(template)
 }

@@ -31,7 +31,7 @@ impl Login {
         let how = match section.one_of(&["send", "command"])? {
             ("command", found) => How::Command(found.text()?.to_owned()),
             (_, found) => {
-                let texts = found.one_or_list()?;
+                let texts = found.list();
                 let texts: Vec<_> =
                     texts.iter().map(|text| template(text, &["id"])).collect::<Result<_, _>>()?;
                 if texts.is_empty() {
@@ -92,7 +92,7 @@ impl Refused {
             Some(found) if code.is_none() => {
                 return Err(found.wrong("without `code` there is nothing to compare it with"));
             }
-            Some(found) => found.list()?.iter().map(Found::scalar).collect::<Result<_, _>>()?,
+            Some(found) => found.list().iter().map(Found::scalar).collect::<Result<_, _>>()?,
         };
         section.end()?;
         Ok(Refused { when, reason, code, codes_for_good, topics })

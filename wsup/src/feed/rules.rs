@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::feed::hours::Hours;
 use crate::feed::section::{Found, Section, Wrong};
 use crate::rate::Rate;
-use crate::value::PositiveTime;
 
 /// `[rules]`.
 #[derive(Debug, Default)]
@@ -63,7 +62,7 @@ impl Silence {
         ];
         let mut section = found.section()?;
         let silence = Silence {
-            topic: time(&section.need("topic")?)?,
+            topic: section.need("topic")?.time()?,
             action: section
                 .take("action")
                 .map_or(Ok(Action::Report), |found| found.choice(&ACTIONS))?,
@@ -74,16 +73,11 @@ impl Silence {
     }
 }
 
-/// Parses a length of time above zero.
-pub(crate) fn time(found: &Found<'_>) -> Result<Duration, Wrong> {
-    found.parsed().map(|PositiveTime(time)| time)
-}
-
-/// Takes an array of strings, each parsed; empty if it is not there.
+/// Takes strings, each parsed; none if the key is not there.
 fn list<T: std::str::FromStr<Err: std::fmt::Display>>(
     section: &mut Section<'_>,
     key: &'static str,
 ) -> Result<Vec<T>, Wrong> {
-    let entries = section.take(key).map_or(Ok(Vec::new()), Found::list)?;
+    let entries = section.take(key).map_or_else(Vec::new, Found::list);
     entries.iter().map(Found::parsed).collect()
 }

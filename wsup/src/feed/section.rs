@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use crate::value::PositiveTime;
 
 /// What is wrong with a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +48,13 @@ impl<'i> Section<'i> {
     /// Parses a file.
     pub(crate) fn parse(file: &'i str) -> Result<Section<'i>, Wrong> {
         let table = DeTable::parse(file).map_err(|err| {
-            Wrong::at(err.span().map_or(0, |span| span.start), err.message().trim().to_owned())
+            let span = err.span().unwrap_or_default();
+            let at = span.start;
+            match (err.message().trim(), file.get(span)) {
+                // The parser does not say which.
+                ("duplicate key", Some(key)) => Wrong::at(at, format!("`{key}` is there twice")),
+                (text, _) => Wrong::at(at, text),
+            }
         })?;
         Ok(Section::new(String::new(), 0, table.into_inner()))
     }
@@ -81,7 +90,26 @@ impl<'i> Section<'i> {
             return Wrong::at(*at, format!("`{other}` is unknown: is it `{key}`?"));
         }
         let names: Vec<_> = keys.iter().map(|key| format!("`{}`", self.named(key))).collect();
-        Wrong::at(self.at, format!("{} is missing", names.join(" or ")))
+        let names = names.join(" or ");
+        match self.misplaced(keys) {
+            Some((at, key)) => {
+                let text = "a key of no table stands above the first [table]";
+                Wrong::at(at, format!("{names} is missing, and `{key}` is unknown: {text}"))
+            }
+            None => Wrong::at(self.at, format!("{names} is missing")),
+        }
+    }
+
+    /// Returns the place and the name of a key of the file that stands below the head of a table. Only of keys that no
+    /// table has.
+    fn misplaced(&self, keys: &[&str]) -> Option<(usize, String)> {
+        let keys = keys.iter().filter(|_| self.name.is_empty());
+        let keys = keys.filter(|key| ["url", "url_command", "topics_file"].contains(key));
+        keys.flat_map(|key| self.members.iter().map(move |(name, table)| (key, name, table)))
+            .find_map(|(key, name, (_, table))| {
+                let (inner, _) = table.get_ref().as_table()?.get_key_value(*key)?;
+                Some((inner.span().start, format!("{name}.{key}")))
+            })
     }
 
     /// Takes all keys, in the order of their names.
@@ -169,6 +197,14 @@ impl<'i> Found<'i> {
         self.text()?.parse().map_err(|err| self.wrong(err))
     }
 
+    /// Parses a length of time above zero.
+    pub(crate) fn time(&self) -> Result<Duration, Wrong> {
+        match self.value.is_str() {
+            true => self.parsed().map(|PositiveTime(time)| time),
+            false => Err(self.expected("a time such as \"20s\"")),
+        }
+    }
+
     /// Returns a string, or a number or bool by its digits or name.
     pub(crate) fn scalar(&self) -> Result<String, Wrong> {
         match &self.value {
@@ -188,24 +224,27 @@ impl<'i> Found<'i> {
 
     /// Returns a whole number above zero.
     pub(crate) fn number(&self) -> Result<usize, Wrong> {
-        let number = self.value.as_integer().filter(|number| number.radix() == 10);
-        let number =
-            number.and_then(|number| number.as_str().parse().ok()).filter(|number| *number > 0);
-        number.ok_or_else(|| self.expected("a whole number above zero"))
+        const WHAT: &str = "a whole number above zero";
+        let Some(number) = self.value.as_integer() else { return Err(self.expected(WHAT)) };
+        if number.radix() != 10 {
+            return Err(self.wrong(format_args!("expected {WHAT}, in decimal digits")));
+        }
+        let parsed = number.as_str().parse().ok().filter(|number| *number > 0);
+        parsed.ok_or_else(|| self.wrong(format_args!("expected {WHAT}, not {}", number.as_str())))
     }
 
-    /// Returns the index in a list of names.
+    /// Returns what a name stands for.
     pub(crate) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T, Wrong> {
         let text = self.text()?;
         let found = choices.iter().find(|(name, _)| *name == text);
         found.map(|(_, choice)| *choice).ok_or_else(|| {
             let names: Vec<_> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            self.wrong(format!("expected {}", names.join(" or ")))
+            self.wrong(format!("expected {}, not \"{text}\"", names.join(" or ")))
         })
     }
 
-    /// Returns the entries of an array.
-    pub(crate) fn list(self) -> Result<Vec<Found<'i>>, Wrong> {
+    /// Returns the entries of an array, or the value itself as the only one.
+    pub(crate) fn list(self) -> Vec<Found<'i>> {
         let Found { name, at, value } = self;
         match value {
             DeValue::Array(entries) => {
@@ -213,15 +252,10 @@ impl<'i> Found<'i> {
                     let at = entry.span().start;
                     Found { name: name.clone(), at, value: entry.into_inner() }
                 });
-                Ok(found.collect())
+                found.collect()
             }
-            value => Err(Found { name, at, value }.expected("an array")),
+            value => vec![Found { name, at, value }],
         }
-    }
-
-    /// Returns the entries of an array, or the value itself as the only one.
-    pub(crate) fn one_or_list(self) -> Result<Vec<Found<'i>>, Wrong> {
-        if self.value.is_array() { self.list() } else { Ok(vec![self]) }
     }
 
     /// Returns the table.
@@ -234,14 +268,15 @@ impl<'i> Found<'i> {
     }
 }
 
-/// Whether one is the other with one or two letters left out or changed.
+/// Whether one is the other with one or two letters left out or changed, at most half of them.
 fn is_similar(one: &str, other: &str) -> bool {
     let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    let most = (short.len() / 2).min(2);
     if short.len() == long.len() {
-        return short.chars().zip(long.chars()).filter(|(a, b)| a != b).count() <= 2;
+        return short.chars().zip(long.chars()).filter(|(a, b)| a != b).count() <= most;
     }
     let mut rest = long.chars();
-    long.len() - short.len() <= 2 && short.chars().all(|c| rest.any(|other| other == c))
+    long.len() - short.len() <= most && short.chars().all(|c| rest.any(|other| other == c))
 }
 
 /// Returns a type of TOML with its article.

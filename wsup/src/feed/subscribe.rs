@@ -18,6 +18,8 @@ pub(crate) struct Subscribe {
 impl Subscribe {
     /// Takes both tables. `parts` are those of a topic.
     pub(crate) fn parse(file: &mut Section<'_>, parts: &[&str]) -> Result<Subscribe, Wrong> {
+        // Before what may be missing and is spelled almost alike.
+        let unsubscribe = file.take("unsubscribe");
         let mut section = file.need("subscribe")?.section()?;
         let by = section.take("by").map(|found| match found.text()? {
             by if parts.contains(&by) => Ok(by.to_owned()),
@@ -32,7 +34,7 @@ impl Subscribe {
         let by = by.transpose()?;
         let (send, is_single) = text(&section.need("send")?, parts, by.as_deref(), false)?;
         section.end()?;
-        let Some(found) = file.take("unsubscribe") else {
+        let Some(found) = unsubscribe else {
             return Ok(Subscribe { send, unsubscribe: None, by, is_single });
         };
         let mut section = found.section()?;

@@ -7,7 +7,7 @@ use crate::condition::Condition;
 use crate::feed::ack::{Ack, By, Data, TopicOf};
 use crate::feed::login::{How, Login, condition, template};
 use crate::feed::parts::Parts;
-use crate::feed::rules::{Rules, Silence, time};
+use crate::feed::rules::{Rules, Silence};
 use crate::feed::section::{Found, Section, Wrong};
 use crate::feed::subscribe::Subscribe;
 use crate::inflate::Compressed;
@@ -127,10 +127,12 @@ impl Venue {
     /// Long because it is the list of all keys.
     fn parse_section(mut file: Section<'_>) -> Result<Venue, Wrong> {
         let urls = Urls::parse(&mut file)?;
+        // Before what may be missing and is spelled almost alike.
+        let topic = file.take("topic");
         let topics = Topics::parse(&mut file)?;
         unbuilt(&mut file)?;
         let headers = file.take("headers").map_or(Ok(Vec::new()), headers)?;
-        let (parts, item) = file.take("topic").map_or(Ok((None, None)), topic)?;
+        let (parts, item) = topic.map_or(Ok((None, None)), self::topic)?;
         check_topics(&file, &topics, parts.as_ref())?;
         let names: Vec<&str> = parts.iter().flat_map(Parts::names).collect();
         let login = file.take("login").map(Login::parse).transpose()?;
@@ -166,13 +168,26 @@ impl Urls {
         match file.one_of(&["url", "url_command"])? {
             ("url_command", found) => Ok(Urls::Command(found.text()?.to_owned())),
             (_, found) => {
-                let urls = found.one_or_list()?;
+                let urls = found.list();
                 if urls.is_empty() {
                     return Err(file.wrong_key("url", "has no URL"));
                 }
-                urls.iter().map(|url| template(url, &[])).collect::<Result<_, _>>().map(Urls::List)
+                urls.iter().map(url).collect::<Result<_, _>>().map(Urls::List)
             }
         }
+    }
+}
+
+/// Parses a URL. What a secret stands for is checked later.
+fn url(found: &Found<'_>) -> Result<Template, Wrong> {
+    let url = template(found, &[])?;
+    let text = found.with_secrets()?;
+    let has_scheme = ["ws://", "wss://", "${"]
+        .iter()
+        .any(|start| text.get(..start.len()).is_some_and(|is| is.eq_ignore_ascii_case(start)));
+    match has_scheme {
+        true => Ok(url),
+        false => Err(found.wrong("expected a URL that begins with ws:// or wss://")),
     }
 }
 
@@ -181,15 +196,16 @@ impl Topics {
         match file.one_of(&["topics", "topics_file"])? {
             ("topics_file", found) => Ok(Topics::File(found.text()?.to_owned())),
             (_, found) => {
-                let mut topics: Vec<String> = Vec::new();
-                for found in found.list()? {
-                    let topic = found.text()?;
-                    if topic.is_empty() || topics.iter().any(|other| other == topic) {
-                        return Err(
-                            found.wrong(format_args!("\"{topic}\" is empty or there twice"))
-                        );
+                let (mut topics, mut seen) = (Vec::new(), HashSet::new());
+                for found in found.list() {
+                    let topic = found.text()?.to_owned();
+                    if topic.is_empty() {
+                        return Err(found.wrong("a topic has no name"));
                     }
-                    topics.push(topic.to_owned());
+                    if !seen.insert(topic.clone()) {
+                        return Err(found.wrong(format_args!("\"{topic}\" is there twice")));
+                    }
+                    topics.push(topic);
                 }
                 if topics.is_empty() {
                     return Err(file.wrong_key("topics", "there is no topic"));
@@ -337,7 +353,7 @@ impl Heartbeat {
     fn parse(found: Found<'_>) -> Result<Heartbeat, Wrong> {
         let mut section = found.section()?;
         let heartbeat = Heartbeat {
-            every: time(&section.need("every")?)?,
+            every: section.need("every")?.time()?,
             send: template(&section.need("send")?, &["id"])?,
             reply: section.take("reply").map(condition).transpose()?,
         };
@@ -373,13 +389,13 @@ impl Notice {
     }
 }
 
-/// Takes an array of tables.
+/// Takes tables.
 fn list<T>(
     file: &mut Section<'_>,
     key: &'static str,
     parse: impl Fn(Found<'_>) -> Result<T, Wrong>,
 ) -> Result<Vec<T>, Wrong> {
-    file.take(key).map_or(Ok(Vec::new()), Found::list)?.into_iter().map(parse).collect()
+    file.take(key).map_or_else(Vec::new, Found::list).into_iter().map(parse).collect()
 }
 
 #[cfg(test)]
@@ -416,6 +432,15 @@ data.topic = "/s"
     }
 
     #[test]
+    fn one_value_is_a_list_of_one() {
+        let lists = ALL.replace("[\"5/1s\"]", "\"5/1s\"").replace("[\"Mon-Fri", "\"Mon-Fri");
+        let lists = lists.replace("21:00\"]", "21:00\"").replace("[[answer]]", "[answer]");
+        let venue = Venue::parse(&lists).unwrap();
+        assert_eq!((venue.rules.frames[0].count, venue.answers.len()), (5, 1));
+        assert_eq!(venue.silence.unwrap().open.len(), 1);
+    }
+
+    #[test]
     fn what_may_be_left_out_has_a_default() {
         let venue = Venue::parse(SMALL).unwrap();
         assert!(venue.login.is_none() && venue.item.is_none() && venue.rules.frames.is_empty());
@@ -441,7 +466,7 @@ data.topic = "/s"
             (
                 "url =",
                 "lines = 0\nurl =",
-                "line 2, column 1: `lines`: expected a whole number above zero, not an integer",
+                "line 2, column 1: `lines`: expected a whole number above zero, not 0",
             ),
             (
                 "url =",
@@ -527,7 +552,44 @@ data.topic = "/s"
             (
                 "topics = [",
                 "topics = [\"a\", \"a\", ",
-                "line 3, column 16: `topics`: \"a\" is empty or there twice",
+                "line 3, column 16: `topics`: \"a\" is there twice",
+            ),
+            ("topics = [", "topics = [\"\", ", "line 3, column 11: `topics`: a topic has no name"),
+            ("ack.id =", "ack.id = 1\nack.id =", "line 6, column 5: `id` is there twice"),
+            (
+                "data.topic",
+                "rules.topics_per_line = 0x10\ndata.topic",
+                "expected a whole number above zero, in decimal digits",
+            ),
+            (
+                "data.topic",
+                "heartbeat.every = 20\ndata.topic",
+                "`heartbeat.every`: expected a time such as \"20s\", not an integer",
+            ),
+            (
+                "data.topic",
+                "silence = { topic = '1s', action = 'no' }\ndata.topic",
+                "or \"fail\", not \"no\"",
+            ),
+            // What is spelled almost alike may be right.
+            ("subscribe.send", "unsubscribe.send", "line 1, column 1: `subscribe` is missing"),
+            ("ack.id", "ack.topics", "`ack.id` or `ack.topic` or `ack.next` or `ack.none` is"),
+            ("topics = [\"trades:BTC-USD\"]", "topic.item = 'a'", "`topics_file` is missing"),
+            (
+                "data.topic",
+                "data.when = { is = 'x' }\ndata.topic",
+                "`data.when.at` or `data.when.text` is missing",
+            ),
+            // A key of the file below the head of a table.
+            (
+                "url = \"wss://a.example/ws\"",
+                "[rules]\nurl = \"wss://a.example/ws\"",
+                "line 3, column 1: `url` or `url_command` is missing, and `rules.url` is unknown: a key of no table",
+            ),
+            (
+                "wss://",
+                "https://",
+                "line 2, column 1: `url`: expected a URL that begins with ws:// or wss://",
             ),
         ] {
             assert!(SMALL.contains(old), "{old}");

@@ -149,11 +149,15 @@ fn one_answer_for_each_topic() {
 #[test]
 fn several_answers_for_one_request() {
     let topics = ["BTC/USD", "ETH/USD", "GONE/USD"];
-    let seen =
-        documents("Several answers for one request", &sim::<ManyAnswers>(), topics, unchanged);
+    let sim = sim::<ManyAnswers>();
+    let seen = documents("Several answers for one request", &sim, topics, unchanged);
     let refused = seen["GONE/USD"].refused.as_ref().unwrap();
     assert_eq!(refused["reason"], "Currency pair not supported GONE/USD");
     assert_eq!(refused["final"], false);
+    // The refusal names its topic: the others of the request are not asked for again on the same socket.
+    let requests = sim.requests.lock().unwrap();
+    let about = |topic: &str| requests.iter().filter(|request| request.contains(topic)).count();
+    assert_eq!((about("BTC/USD"), about("ETH/USD")), (2, 2), "{requests:?}");
 }
 
 #[test]

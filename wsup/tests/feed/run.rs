@@ -123,7 +123,8 @@ fn a_wrong_file_ends_with_2_and_is_not_dialled() {
             good.replace("topics = ", "lines = 2\ntopics = "),
             "line 2, column 1: `lines`: several lines",
         ),
-        (good.replace("ws://", "ftp://"), "`url`: "),
+        (good.replace("ws://", "ftp://"), "line 1, column 1: `url`: "),
+        (good.replace("127.0.0.1", "::"), "`url`: "),
         (
             good.replace("127.0.0.1", "${env:NOT_SET_AT_ALL}"),
             "`url`: ${env:NOT_SET_AT_ALL}: not set",
@@ -212,6 +213,15 @@ fn a_command_that_hangs_is_ended_by_the_timeout_of_the_dial() {
     let ended = ended(&file, &args, &[]);
     ended.is(1, "failed");
     assert!(ended.took < Duration::from_secs(10));
+}
+
+#[test]
+fn a_command_that_prints_without_end_fails() {
+    let file = ids("", &["a"]).replace("url = \"\"", "url_command = 'yes'");
+    let ended = ended(&file, &["--json", "--max-attempts", "1"], &[]);
+    ended.is(1, "failed");
+    let all = ended.rest.join("\n");
+    assert!(all.contains("`url_command`: it printed more than 65536 bytes"), "{all}");
 }
 
 /// Sends updates as fast as they are read.
