@@ -47,6 +47,19 @@ impl Human {
     }
 }
 
+impl Human {
+    fn closed(&self, end: &End) -> Line {
+        let (figures, (confirmed, refused)) = (&end.figures, end.topics);
+        let (updates, gaps) = (figures.delivered, figures.gaps);
+        self.painted(
+            format_args!(
+                "closed: {updates} updates, {gaps} gaps, {confirmed} topics confirmed, {refused} refused"
+            ),
+            Paint::Info,
+        )
+    }
+}
+
 impl Form for Human {
     fn data(&self, update: &Update<Payload>, lines: &mut Vec<u8>) {
         if self.has_table {
@@ -128,8 +141,9 @@ impl Form for Human {
     }
 
     fn stopped(&self, end: &End) -> Line {
-        let figures = &end.figures;
         match &end.refusal {
+            // A Close by the venue.
+            Some(_) if end.outcome == "closed" => self.closed(end),
             Some(refusal) if end.outcome == "refused" => self.painted(
                 format_args!(
                     "not dialled again: {refusal}; another dial would fail in the same way"
@@ -137,13 +151,7 @@ impl Form for Human {
                 Paint::Failure,
             ),
             Some(refusal) => self.painted(format_args!("failed: {refusal}"), Paint::Failure),
-            None => self.painted(
-                format_args!(
-                    "closed: {} updates, {} gaps, {} topics confirmed, {} refused",
-                    figures.delivered, figures.gaps, end.topics.0, end.topics.1
-                ),
-                Paint::Info,
-            ),
+            None => self.closed(end),
         }
     }
 }

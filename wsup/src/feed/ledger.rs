@@ -1,20 +1,36 @@
 //! What is known of topics and lines, from the events so far.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use actix_ws_client::error::Verdict;
-use actix_ws_client::feed::event::{Cause, LineIs, LineState, TopicIs, TopicState};
-use actix_ws_client::feed::{LineId, Topic};
+use actix_ws_client::error::{Error, Verdict};
+use actix_ws_client::feed::event::{Cause, LineIs, LineState, TopicIs, TopicState, WaitFor};
+use actix_ws_client::feed::{LineId, Refusal, Topic};
 
 /// What has become of topics and lines.
 #[derive(Default)]
 pub(crate) struct Ledger {
     topics: HashMap<Topic, Known>,
-    /// The last failure of each line, and when it was.
-    failures: HashMap<LineId, (String, Instant)>,
-    /// Whether the newest failure was one that another dial would only repeat.
-    is_final: bool,
+    failures: HashMap<LineId, LastFailure>,
+    /// When each line that waits for a delay is dialled again.
+    dials_at: HashMap<LineId, Instant>,
+}
+
+/// The last failure of a line.
+#[derive(Debug)]
+pub(crate) struct LastFailure {
+    pub(crate) text: String,
+    pub(crate) at: Instant,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The venue has sent a Close frame that allows another dial.
+    Closed,
+    /// Another dial would only repeat it.
+    Final,
+    Other,
 }
 
 /// What is known of a topic.
@@ -45,18 +61,25 @@ impl Ledger {
 
     /// Notes the state of a line.
     pub(crate) fn line(&mut self, event: &LineState) {
+        if let LineIs::Waiting { for_what: WaitFor::Delay(delay) } = &event.state {
+            self.dials_at.insert(event.line, Instant::now() + *delay);
+        }
         let LineIs::Down { cause: Some(cause) } = &event.state else { return };
-        self.is_final = match cause {
-            Cause::Connection(err) => err.verdict() == Verdict::Stop,
-            Cause::Session(refusal) => refusal.for_good,
-            _ => false,
+        let kind = match cause {
+            Cause::Connection(err) if err.verdict() == Verdict::Stop => Kind::Final,
+            Cause::Connection(Error::Closed(_)) => Kind::Closed,
+            Cause::Session(refusal) if refusal.for_good => Kind::Final,
+            _ => Kind::Other,
         };
-        self.failures.insert(event.line, (cause.to_string(), Instant::now()));
+        let failure = LastFailure { text: cause.to_string(), at: Instant::now(), kind };
+        self.failures.insert(event.line, failure);
     }
 
     /// Forgets topics that were removed.
     pub(crate) fn remove(&mut self, topics: &[Topic]) {
-        self.topics.retain(|topic, _| !topics.contains(topic));
+        for topic in topics {
+            self.topics.remove(topic);
+        }
     }
 
     /// Returns how many topics are confirmed and refused.
@@ -70,13 +93,25 @@ impl Ledger {
         self.topics.values().filter(|known| known.line == line && known.is_silent).count()
     }
 
+    /// Returns how long a line that waits for a delay still waits.
+    pub(crate) fn waits(&self, line: LineId) -> Option<Duration> {
+        Some(self.dials_at.get(&line)?.saturating_duration_since(Instant::now()))
+    }
+
     /// Returns the last failure of a line.
-    pub(crate) fn failure(&self, line: LineId) -> Option<&(String, Instant)> {
+    pub(crate) fn failure(&self, line: LineId) -> Option<&LastFailure> {
         self.failures.get(&line)
     }
 
-    /// Whether the newest failure was one that another dial would only repeat.
-    pub(crate) fn is_final(&self) -> bool {
-        self.is_final
+    /// Returns the outcome of a feed that ended by this refusal: of the line that it comes from, as other lines may have
+    /// failed later and in other ways. A Close by the venue is no failure if each line is dialled once.
+    pub(crate) fn outcome(&self, refusal: Option<&Refusal>, dials_once: bool) -> &'static str {
+        let Some(refusal) = refusal else { return "closed" };
+        let failures = self.failures.values().filter(|it| it.text == refusal.to_string());
+        match failures.map(|failure| failure.kind).find(|kind| *kind != Kind::Other) {
+            Some(Kind::Final) => "refused",
+            Some(Kind::Closed) if dials_once => "closed",
+            _ => "failed",
+        }
     }
 }

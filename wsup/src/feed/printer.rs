@@ -43,6 +43,8 @@ pub(crate) struct Printer {
     pub(crate) remaining: Option<u64>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) ledger: Ledger,
+    /// Whether each line is dialled once.
+    pub(crate) dials_once: bool,
     /// Whether writing to stdout failed. Further lines for it are dropped.
     pub(crate) broken: bool,
 }
@@ -176,11 +178,7 @@ impl Handler<Stopped> for Printer {
     type Result = ();
 
     fn handle(&mut self, stopped: Stopped, _: &mut Self::Context) {
-        let outcome = match &stopped.refusal {
-            None => "closed",
-            Some(_) if self.ledger.is_final() => "refused",
-            Some(_) => "failed",
-        };
+        let outcome = self.ledger.outcome(stopped.refusal.as_ref(), self.dials_once);
         let (topics, figures) = (self.ledger.totals(), stopped.figures);
         let end = End { outcome, refusal: stopped.refusal, topics, figures };
         self.print(self.form.stopped(&end));

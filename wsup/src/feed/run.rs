@@ -35,6 +35,7 @@ use crate::status::{
     ABORT_TIMEOUT, ABORTED, CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, broken_stdout, cannot,
 };
 use crate::usage::Usage;
+use crate::value::Policy;
 
 /// The largest text that a message is inflated to, in bytes, unless `--max-message` is given: that of the feed's
 /// messages.
@@ -132,6 +133,7 @@ fn printer(flags: &FeedFlags, secrets: &Secrets, reports: mpsc::Sender<Report>) 
         remaining,
         reports,
         ledger: Ledger::default(),
+        dials_once: flags.link.reconnect == Policy::Never,
         broken: false,
     }
 }

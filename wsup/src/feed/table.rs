@@ -124,13 +124,19 @@ impl Table {
     }
 
     fn row(&self, line: &LineStatus, rate: f64, ledger: &Ledger) -> Row {
-        let error = ledger.failure(line.line).map(|(error, at)| {
-            let error = in_flags(&self.secrets.hide(error)).replace('\n', " ");
-            format!("{} ago: {}", time(Some(at.elapsed())), escape_controls(&error))
+        let error = ledger.failure(line.line).map(|failure| {
+            let error = in_flags(&self.secrets.hide(&failure.text)).replace('\n', " ");
+            format!("{} ago: {}", time(Some(failure.at.elapsed())), escape_controls(&error))
         });
+        let state = match (&line.state, ledger.waits(line.line)) {
+            (LineIs::Waiting { for_what: WaitFor::Delay(_) }, Some(left)) => {
+                LineIs::Waiting { for_what: WaitFor::Delay(left) }
+            }
+            (state, _) => state.clone(),
+        };
         Row {
             line: line.line.to_string(),
-            state: line.state.clone(),
+            state,
             wanted: line.figures.wanted,
             confirmed: line.figures.confirmed,
             refused: line.figures.refused,
@@ -304,7 +310,8 @@ fn time(time: Option<Duration>) -> String {
             format!("{}h", time.as_secs() / 3600)
         }
         Some(time) if time >= Duration::from_secs(120) => format!("{}m", time.as_secs() / 60),
-        Some(time) if time >= Duration::from_millis(1) => format_time(time),
+        Some(time) if time >= Duration::from_secs(1) => format_time(time),
+        Some(time) if time >= Duration::from_millis(1) => format!("{}ms", time.as_millis()),
         Some(_) => "<1ms".to_owned(),
     }
 }
@@ -435,7 +442,7 @@ mod tests {
         assert!(
             narrow.contains(
                 "LINE   STATE               TOPICS    UPD/S     AGE  REF\n\
-                 12a    waits 4.0s         198/200     1234  12.0ms    1\n\
+                 12a    waits 4.0s         198/200     1234    12ms    1\n\
                  3a     logging in"
             ),
             "{narrow}"

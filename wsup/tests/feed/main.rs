@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod check;
+mod ends;
 mod files;
 mod kinds;
 #[path = "../cli/process.rs"]
@@ -13,6 +14,7 @@ mod process;
 #[allow(dead_code, reason = "shared with the tests of single connections")]
 mod pty;
 mod run;
+mod secret_values;
 #[cfg(unix)]
 mod signals;
 mod sim;
