@@ -208,7 +208,7 @@ async fn call_closures(
     if let Some(urls) = urls {
         let url = closure::run(|| urls.make(attempt.clone())).await?;
         let url = url.map_err(|err| Error::Url(err.into()))?;
-        plan = Arc::new(plan.with_url(&url).map_err(invalid)?);
+        plan = Arc::new(plan.with_destination(url).map_err(invalid)?);
     }
     if let Some(headers) = headers {
         let lines = closure::run(|| headers.make(attempt.clone())).await?;

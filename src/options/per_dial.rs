@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -101,25 +102,39 @@ impl HeaderMaker {
     }
 }
 
-type UrlFuture = Pin<Box<dyn Future<Output = Result<Secret, String>>>>;
+/// Where one dial leads.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    pub(crate) url: Secret,
+    /// The local address to bind to, in place of the builder's.
+    pub(crate) bind: Option<IpAddr>,
+    /// The URL of a proxy, in place of the builder's.
+    pub(crate) proxy: Option<Secret>,
+}
+
+impl Destination {
+    /// Creates one that is reached as the builder's options say.
+    pub(crate) fn new(url: impl Into<String>) -> Destination {
+        Destination { url: Secret::new(url), bind: None, proxy: None }
+    }
+}
+
+type UrlFuture = Pin<Box<dyn Future<Output = Result<Destination, String>>>>;
 
 /// The closure of `ConnectionBuilder::url_with`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct UrlMaker(Closure<dyn Fn(Attempt) -> UrlFuture + Send + Sync>);
 
 impl UrlMaker {
-    pub(crate) fn new<F, U, E>(make: F) -> UrlMaker
+    pub(crate) fn new<F, E>(make: F) -> UrlMaker
     where
-        F: AsyncFn(Attempt) -> Result<U, E> + Send + Sync + 'static,
-        U: Into<String>,
+        F: AsyncFn(Attempt) -> Result<Destination, E> + Send + Sync + 'static,
         E: fmt::Display,
     {
         let make = Arc::new(make);
         UrlMaker(Closure::new(Arc::new(move |attempt| {
             let make = make.clone();
-            Box::pin(
-                async move { make(attempt).await.map(Secret::new).map_err(|err| err.to_string()) },
-            )
+            Box::pin(async move { make(attempt).await.map_err(|err| err.to_string()) })
         })))
     }
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use crate::error::ConfigError;
 use crate::options::Options;
-use crate::options::per_dial::Lines;
+use crate::options::per_dial::{Destination, Lines};
 use crate::options::request::check_headers;
-use crate::options::secret::Secret;
 use crate::options::shared::shared;
 use crate::options::target::{Target, warn_of_fragment};
 use crate::proxy::{Proxy, Scheme};
@@ -59,22 +58,23 @@ impl Plan {
         Plan::build(Target::parse(url)?, options, true, Arc::default())
     }
 
-    /// Returns a plan for another target that the application named, with the same options and the same TLS clients,
-    /// so that sessions are resumed.
-    ///
-    /// # Errors
-    /// As [`Options::proxy_for`], and when TLS cannot be set up.
-    pub(crate) fn with_target(&self, target: Target) -> Result<Plan, ConfigError> {
-        Plan::build(target, self.options.clone(), self.trusted, self.clients.clone())
-    }
-
-    /// Returns a plan for this URL, in place of the builder's.
+    /// Returns a plan for this destination, in place of the builder's, with the same TLS clients, so that sessions are
+    /// resumed.
     ///
     /// # Errors
     /// As [`Target::parse`] and [`Options::proxy_for`], and when TLS cannot be set up.
-    pub(crate) fn with_url(&self, made: &Secret) -> Result<Plan, ConfigError> {
-        warn_of_fragment(made.reveal());
-        self.with_target(Target::parse(made.reveal())?)
+    pub(crate) fn with_destination(&self, made: Destination) -> Result<Plan, ConfigError> {
+        let Destination { url, bind, proxy } = made;
+        warn_of_fragment(url.reveal());
+        let mut options = self.options.clone();
+        if let Some(ip) = bind {
+            Arc::make_mut(&mut options).sockets.get_mut().bind = Some(ip);
+        }
+        if proxy.is_some() {
+            Arc::make_mut(&mut options).proxy = proxy;
+        }
+        let target = Target::parse(url.reveal())?;
+        Plan::build(target, options, self.trusted, self.clients.clone())
     }
 
     /// Returns a plan with these header lines, which replace those of the same names.
@@ -121,5 +121,33 @@ impl Plan {
         });
         let detour = detour.transpose()?;
         Ok(Plan { options, target, tls, detour, trusted, clients })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backoff::Reconnect;
+    use crate::options::Secret;
+
+    #[test]
+    fn a_destination_may_have_a_route_of_its_own() {
+        let mut options = Options::new(Reconnect::default());
+        options.proxy_from_env = false;
+        let plan = Plan::new("ws://a.example/", options).unwrap();
+        let plain = plan.with_destination(Destination::new("ws://b.example/")).unwrap();
+        assert_eq!(&*plain.target.host, "b.example");
+        assert!(Arc::ptr_eq(&plain.options, &plan.options) && plain.detour.is_none());
+        let routed = Destination {
+            bind: Some([127, 0, 0, 2].into()),
+            proxy: Some(Secret::new("http://proxy.example:3128")),
+            ..Destination::new("ws://b.example/")
+        };
+        let routed = plan.with_destination(routed).unwrap();
+        assert_eq!(routed.options.sockets.get().bind, Some([127, 0, 0, 2].into()));
+        assert!(routed.detour.is_some() && plan.detour.is_none());
+        let proxy = Some(Secret::new("no proxy"));
+        let wrong = Destination { proxy, ..Destination::new("ws://b.example/") };
+        assert!(plan.with_destination(wrong).unwrap_err().to_string().starts_with("proxy: "));
     }
 }

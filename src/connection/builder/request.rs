@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::connection::builder::ConnectionBuilder;
-use crate::options::per_dial::{HeaderMaker, UrlMaker, header_line, header_lines};
+use crate::options::per_dial::{Destination, HeaderMaker, UrlMaker, header_line, header_lines};
 use crate::options::request::{Auth, Origin};
 use crate::options::{Attempt, HeaderText, Secret};
 
@@ -126,10 +126,19 @@ impl ConnectionBuilder {
     /// });
     /// ```
     #[doc(alias("uri", "query", "url", "token_refresh", "signed_url"))]
-    pub fn url_with<F, U, E>(mut self, make: F) -> Self
+    pub fn url_with<F, U, E>(self, make: F) -> Self
     where
         F: AsyncFn(Attempt) -> Result<U, E> + Send + Sync + 'static,
         U: Into<String>,
+        E: fmt::Display,
+    {
+        self.destination_with(async move |attempt| make(attempt).await.map(Destination::new))
+    }
+
+    /// Sets a closure that makes the URL of each dial, and how it is reached.
+    pub(crate) fn destination_with<F, E>(mut self, make: F) -> Self
+    where
+        F: AsyncFn(Attempt) -> Result<Destination, E> + Send + Sync + 'static,
         E: fmt::Display,
     {
         self.options.url_with = Some(UrlMaker::new(make));
