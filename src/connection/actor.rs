@@ -66,6 +66,8 @@ pub struct Connection {
     pub(super) close_replies: Vec<ReplySlot<Outcome>>,
     /// Whether sockets record when frames leave, since `command::Ledger` asked for it.
     pub(super) keeps_ledger: bool,
+    /// Whether another connection does the same work now, so that the next dial is less urgent.
+    pub(super) has_twin: bool,
     /// Limits for warnings that may repeat.
     pub(super) warnings: Warnings,
 }
@@ -139,6 +141,7 @@ impl Connection {
             run_reply,
             close_replies: Vec::new(),
             keeps_ledger: false,
+            has_twin: false,
             warnings: Warnings::default(),
         }
     }

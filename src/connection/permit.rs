@@ -3,6 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use actix::Handler;
+
 use crate::budget::{self, Failure, Urgency};
 use crate::command::status::{Gauge, WaitCause};
 use crate::connection::actor::{Activity, Connection};
@@ -18,8 +20,11 @@ impl Connection {
         if budgets.is_empty() || self.permit.is_some() {
             return false;
         }
-        let is_first = self.supervision.epoch() == 0;
-        let urgency = if is_first { Urgency::Start } else { Urgency::Outage };
+        let urgency = match self.has_twin {
+            _ if self.supervision.epoch() == 0 => Urgency::Start,
+            true => Urgency::Twin,
+            false => Urgency::Outage,
+        };
         let waiting = budget::permit(budgets.clone(), urgency);
         self.activity = Activity::AwaitPermit(Box::new(waiting));
         true
@@ -58,6 +63,23 @@ impl Connection {
                     permit.lost();
                 }
             }
+        }
+    }
+}
+
+/// Says whether another connection does the same work. It counts in the queues of budgets: a dial that waits there moves
+/// forward when the other socket is lost.
+#[derive(Clone, Copy, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct HasTwin(pub(crate) bool);
+
+impl Handler<HasTwin> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, HasTwin(has_twin): HasTwin, _: &mut actix::Context<Connection>) {
+        let had_twin = std::mem::replace(&mut self.has_twin, has_twin);
+        if had_twin && !has_twin && matches!(self.activity, Activity::AwaitPermit(_)) {
+            self.awaits_permit();
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::feed::recipients::Recipients;
 use crate::feed::said::Refusal;
 use crate::feed::shard::{FromShard, ShardStatus, ToShard, Wish};
 use crate::feed::threads::OwnThreads;
-use crate::feed::topic::{ShardId, Topic};
+use crate::feed::topic::{ShardId, Topic, letter};
 
 /// Many supervised connections that keep topics subscribed.
 ///
@@ -36,6 +36,10 @@ pub struct Feed<T: Clone + Send + 'static> {
     stopped: Vec<Recipient<Stopped>>,
     /// Topics to add at the start.
     initial: Vec<Topic>,
+    /// The number of lines of each shard.
+    lines: u8,
+    /// The numbers of the lines that may not dial any more, in any shard, one bit for each.
+    refused: u64,
     /// Why no line may dial any more.
     refusal: Option<Refusal>,
     is_paused: bool,
@@ -55,6 +59,7 @@ pub(crate) type Spawn<T> =
 /// What a feed is started with.
 pub(crate) struct Parts<T: Clone + Send + 'static> {
     pub(crate) topics_per_line: usize,
+    pub(crate) lines: u8,
     pub(crate) spawn: Spawn<T>,
     pub(crate) stopped: Vec<Recipient<Stopped>>,
     pub(crate) topics: Vec<Topic>,
@@ -69,6 +74,8 @@ impl<T: Clone + Send + 'static> Feed<T> {
             spawn: parts.spawn,
             stopped: parts.stopped,
             initial: parts.topics,
+            lines: parts.lines,
+            refused: 0,
             refusal: None,
             is_paused: false,
             is_closing: false,
@@ -124,6 +131,21 @@ impl<T: Clone + Send + 'static> Feed<T> {
     fn close(&mut self, deadline: Duration) {
         self.is_closing = true;
         self.shards.values().for_each(|shard| shard.do_send(ToShard::Close(deadline)));
+    }
+
+    /// Notes that a line, or every line, may not dial any more.
+    fn refuse(&mut self, line: Option<u8>, refusal: Refusal) {
+        let all = u64::MAX >> (64 - u32::from(self.lines));
+        self.refused |= line.map_or(all, |line| 1 << line);
+        if self.refused & all != all {
+            let letter = line.map_or(' ', letter);
+            tracing::error!(line = %letter, reason = %refusal, "a line does not dial any more");
+        } else if self.refusal.is_none() {
+            tracing::error!(reason = %refusal, "no line of the feed dials any more");
+            self.refusal = Some(refusal);
+        }
+        let refused = self.refused;
+        self.shards.values().for_each(|shard| shard.do_send(ToShard::Refuse(refused)));
     }
 
     /// Whether nothing will happen any more.
@@ -342,13 +364,7 @@ impl<T: Clone + Send + 'static> Handler<FromShard> for Feed<T> {
                     }
                 }
             }
-            FromShard::Refused(refusal) => {
-                if self.refusal.is_none() {
-                    tracing::error!(reason = %refusal, "no line of the feed dials any more");
-                    self.refusal = Some(refusal);
-                }
-                self.shards.values().for_each(|shard| shard.do_send(ToShard::Refuse));
-            }
+            FromShard::Refused(line, refusal) => self.refuse(line, refusal),
             FromShard::Ended(shard, figures) => {
                 self.shards.remove(&shard);
                 let topics = Figures { wanted: 0, confirmed: 0, refused: 0, ..figures };

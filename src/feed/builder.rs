@@ -20,6 +20,7 @@ use crate::feed::rules::{Rules, Silence, Threads};
 use crate::feed::shard::Shard;
 use crate::feed::threads::OwnThreads;
 use crate::feed::topic::Topic;
+use crate::feed::twins::MAX_LINES;
 
 /// The options and recipients of a feed that is not started yet. Made by [`Feed::builder`].
 #[must_use = "a builder does nothing until it is started"]
@@ -30,6 +31,7 @@ pub struct Builder<D: Dialect> {
     budgets: Vec<Budget>,
     silence: Option<Silence>,
     threads: Threads,
+    lines: u8,
     topics: Vec<Topic>,
     recipients: Recipients<D::Item>,
 }
@@ -76,6 +78,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
             budgets: Vec::new(),
             silence: None,
             threads: Threads::default(),
+            lines: 1,
             topics: Vec::new(),
             recipients: Recipients::default(),
         }
@@ -115,6 +118,33 @@ impl<D: Dialect> Builder<D> {
     /// Sets how long a topic may bring no data, and what follows. Default: no limit.
     pub fn silence(mut self, silence: Silence) -> Self {
         self.silence = Some(silence);
+        self
+    }
+
+    /// Sets the number of lines that carry each topic, from 1 to 8. Default: 1.
+    ///
+    /// Each line has a connection, a login and subscriptions of its own. An update is delivered once, from the line
+    /// that has it first, so that the loss of one line leaves no gap. [`Attempt::pick`] gives each line another URL;
+    /// [`Attempt::line`] says which one dials. What follows for a line:
+    ///
+    /// | | |
+    /// |---|---|
+    /// | the last line of a shard is lost | another one is dialled at once, unless the venue has asked for its delay. All lines of a shard wait for at most 10 s |
+    /// | a line brings nothing while another goes on | once it has brought no data for five times its usual interval, at least 1 s, and the others 20 updates of topics that are confirmed on both, it has 1 s more, and is then dialled again. At most one line of a shard in 30 s |
+    /// | a topic is refused on one line | the others carry it; it is reported once every open line has refused it |
+    /// | a line is refused for good | it ends, in every shard, and the others go on. The feed ends once every line is refused |
+    ///
+    /// # What it does not promise
+    ///
+    /// With [`Sequence::contiguous`](crate::feed::Sequence::contiguous) and
+    /// [`Sequence::chained`](crate::feed::Sequence::chained) each number is delivered once, in order, or reported as a
+    /// gap. With [`Sequence::id`](crate::feed::Sequence::id) each is delivered once, in the order of arrival. With
+    /// [`Sequence::rising`](crate::feed::Sequence::rising) what one line leaves out is missing without a report if the
+    /// other is behind. With [`Sequence::none`](crate::feed::Sequence::none) one line leads a topic and the updates
+    /// of the others are dropped; when it is lost, as many updates may be missing or doubled as one line is behind the
+    /// other.
+    pub fn lines(mut self, lines: u8) -> Self {
+        self.lines = lines;
         self
     }
 
@@ -172,8 +202,11 @@ impl<D: Dialect> Builder<D> {
         if self.silence.as_ref().is_some_and(|silence| silence.limit.is_zero()) {
             return Err(ConfigError::option("silence", "the limit must be above zero"));
         }
-        let is_refused = Arc::default();
-        line::builder(&self.customize, &self.budgets, Arc::clone(&is_refused)).check()?;
+        if !(1..=MAX_LINES).contains(&self.lines) {
+            let text = format!("must be from 1 to {MAX_LINES}, and is {}", self.lines);
+            return Err(ConfigError::option("lines", text));
+        }
+        line::builder(&self.customize, &self.budgets, || false).check()?;
         let threads = match self.threads {
             Threads::Own(0) => return Err(ConfigError::option("threads", "must be above zero")),
             Threads::Own(count) => Some(OwnThreads::start(count)?),
@@ -184,14 +217,15 @@ impl<D: Dialect> Builder<D> {
         topics.retain(|topic| seen.insert(topic.clone()));
         let topics_per_line = self.rules.topics_per_line;
         let rules = Arc::new(self.rules);
-        let Builder { make, customize, budgets, .. } = self;
-        let plan = LinePlan { make, customize, budgets, rules, is_refused };
+        let Builder { make, customize, budgets, lines, .. } = self;
+        let refused = Arc::default();
+        let plan = LinePlan { make, customize, budgets, rules, lines, refused };
         let stopped = self.recipients.stopped.clone();
         let handles = threads.as_ref().map(|threads| threads.handles().to_vec());
         let first = handles.as_ref().and_then(|handles| handles.first().cloned());
         let spawn =
             spawner(Arc::new(plan), self.recipients, self.silence, handles.unwrap_or_default());
-        let feed = Feed::new(Parts { topics_per_line, spawn, stopped, topics, threads });
+        let feed = Feed::new(Parts { topics_per_line, lines, spawn, stopped, topics, threads });
         match first {
             Some(thread) => Ok(Feed::start_in_arbiter(&thread, move |_| feed)),
             None => start_here(feed),

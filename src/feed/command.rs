@@ -195,4 +195,13 @@ pub struct LineStatus {
     pub round_trip: Option<Duration>,
     /// Events that wait for the recipients.
     pub queued: usize,
+    /// How far this line is behind the first one that brings an update, over its newest 64 measurements: the
+    /// median. `None` without an open socket; zero for the only line.
+    pub lag: Option<Duration>,
+    /// The same for the slowest measurement in 100.
+    pub lag_99: Option<Duration>,
+    /// Updates that it has brought on this socket.
+    pub updates: u64,
+    /// Those of them that it brought before any other line.
+    pub firsts: u64,
 }

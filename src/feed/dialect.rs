@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use crate::error::Error;
 use crate::feed::request::Request;
 use crate::feed::said::Said;
 use crate::feed::topic::{LineId, RequestId, Topic};
+use crate::options::Secret;
+use crate::options::per_dial::Destination;
 use crate::proto::message::View;
 
 /// How a venue talks: how to log in, how to subscribe, and how to read its messages.
@@ -95,7 +98,8 @@ pub trait Dialect: Send + 'static {
     where
         Self: Sized,
     {
-        Dial { dialect: self, url: url.into(), headers: Vec::new(), heartbeat_every: None }
+        let destination = Destination::new(url);
+        Dial { dialect: self, destination, headers: Vec::new(), heartbeat_every: None }
     }
 }
 
@@ -103,7 +107,7 @@ pub trait Dialect: Send + 'static {
 #[must_use]
 pub struct Dial<D> {
     pub(crate) dialect: D,
-    pub(crate) url: String,
+    pub(crate) destination: Destination,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) heartbeat_every: Option<Duration>,
 }
@@ -113,6 +117,26 @@ impl<D> Dial<D> {
     /// [`ConnectionBuilder::headers_with`](crate::ConnectionBuilder::headers_with) would.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Dial<D> {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the local address of the socket, as
+    /// [`ConnectionBuilder::bind_address`](crate::ConnectionBuilder::bind_address) does. Default: that of
+    /// [`Builder::connection`](crate::feed::Builder::connection).
+    ///
+    /// With [`Builder::lines`](crate::feed::Builder::lines), lines that leave by different providers:
+    /// `dial.bind_address(ADDRESSES[usize::from(attempt.line.line)])`.
+    pub fn bind_address(mut self, ip: impl Into<IpAddr>) -> Dial<D> {
+        self.destination.bind = Some(ip.into());
+        self
+    }
+
+    /// Sets the proxy to dial through, as
+    /// [`ConnectionBuilder::proxy`](crate::ConnectionBuilder::proxy) does. Default: that of
+    /// [`Builder::connection`](crate::feed::Builder::connection). An invalid URL is refused at the dial, and ends
+    /// the line.
+    pub fn proxy(mut self, url: impl Into<String>) -> Dial<D> {
+        self.destination.proxy = Some(Secret::new(url));
         self
     }
 
@@ -178,7 +202,8 @@ impl Failure {
         Failure { reason: reason.to_string().into(), for_good: false }
     }
 
-    /// Makes it final: no line of the feed dials any more.
+    /// Makes it final: this line does not dial any more, nor the line of the same letter in any other shard. Without
+    /// another line the feed ends.
     pub fn for_good(mut self) -> Failure {
         self.for_good = true;
         self

@@ -2,7 +2,7 @@
 //! wait for it.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -18,6 +18,7 @@ use crate::feed::silence::{Finding, Silences};
 use crate::feed::subscriptions::Change;
 use crate::feed::topic::{LineId, Topic};
 use crate::feed::topics::{Slot, Topics};
+use crate::feed::twins::Twins;
 
 /// The state of a shard apart from its topics and lines.
 pub(crate) struct Intake<T: Clone + Send + 'static> {
@@ -25,8 +26,22 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     merge: Merge<Update<T>>,
     /// `None` if no limit is set.
     silences: Option<Silences>,
-    /// Whether a silent line has brought data again.
-    has_line_ended_silence: bool,
+    /// `None` with one line.
+    pub(crate) twins: Option<Twins>,
+    /// Whether silence or twins are watched.
+    is_watching: bool,
+    /// Whether the shard holds its lines.
+    is_holding: bool,
+    /// The lines whose silence has ended, one bit for each.
+    ended_silence: u64,
+    /// The lines with an open socket, one bit for each.
+    open: u64,
+    /// The newest socket of each line.
+    epochs: Vec<u64>,
+    /// The lines that have confirmed a topic, by slot, one bit for each.
+    confirmed: Vec<u64>,
+    /// Topics that are neither wanted nor on the server of one line, and perhaps on that of another.
+    maybe_left: Vec<Slot>,
     /// The callers that wait for an answer, by slot.
     waiting: Vec<Vec<Waiter>>,
     /// Recipients of a topic's own, by slot; empty if no topic has any.
@@ -34,6 +49,17 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     /// Topics that have left since the feed was last notified.
     left: Vec<Topic>,
     figures: Figures,
+}
+
+/// How a line compares with the others.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    /// How far it is behind the first line: the median, and the 99th of 100.
+    pub(crate) lag: Option<(Duration, Duration)>,
+    /// Updates that it brought.
+    pub(crate) updates: u64,
+    /// Those of them that were delivered.
+    pub(crate) firsts: u64,
 }
 
 /// A caller that waits for what becomes of a topic.
@@ -60,13 +86,21 @@ impl<T: Clone + Send + 'static> Intake<T> {
     pub(crate) fn new(
         recipients: Recipients<T>,
         silence: Option<Silence>,
+        lines: u8,
         now: Instant,
     ) -> Intake<T> {
         Intake {
+            twins: (lines > 1).then(Twins::new),
+            is_watching: lines > 1 || silence.is_some(),
+            is_holding: false,
+            ended_silence: 0,
+            open: 0,
+            epochs: vec![0; lines.into()],
+            confirmed: Vec::new(),
+            maybe_left: Vec::new(),
             outlet: Outlet::new(recipients),
             merge: Merge::new(),
             silences: silence.map(|rule| Silences::new(rule, now)),
-            has_line_ended_silence: false,
             waiting: Vec::new(),
             own: Vec::new(),
             left: Vec::new(),
@@ -111,32 +145,38 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Notes that a line has opened a socket.
-    pub(crate) fn open(&mut self, line: LineId, now: Instant) {
+    pub(crate) fn open(&mut self, line: LineId, epoch: u64, now: Instant) {
+        self.open |= bit(line.line);
+        *slot_of(&mut self.epochs, line.line.into()) = epoch;
         self.merge.open(line.line, now);
         self.silences.iter_mut().for_each(|silences| silences.open(line.line, now));
+        self.twins.iter_mut().for_each(|twins| twins.open(line.line, now));
     }
 
-    /// Notes that the socket of the only line has ended.
-    pub(crate) fn close(&mut self, line: LineId, epoch: u64, topics: &Topics, now: Instant) {
+    /// Notes that the socket of a line has ended.
+    pub(crate) fn close(&mut self, line: LineId, topics: &Topics, now: Instant) {
+        self.open &= !bit(line.line);
         self.merge.close(line.line, now);
-        self.pass_outputs(line, epoch, topics);
+        self.pass_outputs(line, topics);
+        self.confirmed.iter_mut().for_each(|lines| *lines &= !bit(line.line));
+        self.twins.iter_mut().for_each(|twins| twins.close(line.line));
         if let Some(silences) = &mut self.silences {
             silences.close(line.line);
-            topics.iter().for_each(|(_, slot)| silences.ended(slot));
+            let is_carried =
+                |slot: Slot| self.confirmed.get(slot as usize).is_some_and(|it| *it != 0);
+            let slots = topics.iter().map(|(_, slot)| slot);
+            slots.filter(|slot| !is_carried(*slot)).for_each(|slot| silences.ended(slot));
         }
+        let unwanted = topics.iter().map(|(_, slot)| slot).filter(|slot| !topics.is_wanted(*slot));
+        self.maybe_left.extend(unwanted);
     }
 
     /// Gives up holes, and judges silence.
-    pub(crate) fn handle_timeout(
-        &mut self,
-        line: LineId,
-        epoch: u64,
-        topics: &Topics,
-        now: Instant,
-    ) {
-        if self.merge.poll_timeout().is_some_and(|at| at <= now) {
+    pub(crate) fn handle_timeout(&mut self, line: LineId, topics: &Topics, now: Instant) {
+        // While the lines are held, what fills a hole may not have been read.
+        if !self.is_holding && self.merge.poll_timeout().is_some_and(|at| at <= now) {
             self.merge.handle_timeout(now);
-            self.pass_outputs(line, epoch, topics);
+            self.pass_outputs(line, topics);
         }
         if let Some(silences) = &mut self.silences {
             silences.handle_timeout(now, SystemTime::now());
@@ -144,23 +184,22 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Returns the next silence, after it was reported if it concerns a topic.
-    pub(crate) fn poll_finding(
-        &mut self,
-        line: LineId,
-        epoch: u64,
-        topics: &Topics,
-    ) -> Option<Finding> {
+    pub(crate) fn poll_finding(&mut self, line: LineId, topics: &Topics) -> Option<Finding> {
         let finding = self.silences.as_mut()?.poll()?;
         if let Finding::Topic { slot, since, is_new: true, .. } = finding {
             let (topic, state) = (topics.topic(slot).clone(), TopicIs::Silent { since });
-            self.outlet.push_topic(TopicState { line, epoch, topic, state }, self.own_of(slot));
+            let epoch = self.epoch(line.line);
+            let own = self.own_of(slot);
+            self.outlet.push_topic(TopicState { line, epoch, topic, state }, own);
         }
         Some(finding)
     }
 
     /// Begins or ends a time in which the shard holds its lines: nothing is judged.
     pub(crate) fn hold(&mut self, holds: bool, now: Instant) {
+        self.is_holding = holds;
         self.silences.iter_mut().for_each(|silences| silences.hold(holds, now));
+        self.twins.iter_mut().for_each(|twins| twins.hold(holds, now));
         if !holds {
             self.merge.resume(now);
         }
@@ -169,24 +208,29 @@ impl<T: Clone + Send + 'static> Intake<T> {
     /// Returns when `handle_timeout` is to be called next.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let silence = self.silences.as_ref().and_then(Silences::poll_timeout);
-        [self.merge.poll_timeout(), silence].into_iter().flatten().min()
+        let twins = self.twins.as_ref().and_then(Twins::poll_timeout);
+        let hole = self.merge.poll_timeout().filter(|_| !self.is_holding);
+        [hole, silence, twins].into_iter().flatten().min()
     }
 
-    /// Returns whether a silent line has brought data again since the last call.
-    pub(crate) fn take_line_ended_silence(&mut self) -> bool {
-        std::mem::take(&mut self.has_line_ended_silence)
+    /// Returns whether a line that was silent has brought data again since the last call.
+    pub(crate) fn take_line_ended_silence(&mut self, line: LineId) -> bool {
+        let ended = self.ended_silence;
+        self.ended_silence &= !bit(line.line);
+        ended != self.ended_silence
     }
 
     /// Queues what the merge has decided to deliver.
-    fn pass_outputs(&mut self, line: LineId, epoch: u64, topics: &Topics) {
+    fn pass_outputs(&mut self, of_shard: LineId, topics: &Topics) {
         while let Some(output) = self.merge.poll_output() {
             match output {
                 Output::Update(update) => {
                     let slot = topics.slot(&update.topic);
                     self.deliver(update, slot.and_then(|slot| self.own_of(slot)));
                 }
-                Output::Gap(Lost { slot, missing, cause, last_at, next_at, .. }) => {
+                Output::Gap(Lost { slot, line, missing, cause, last_at, next_at }) => {
                     self.figures.gaps += 1;
+                    let (line, epoch) = (LineId { line, ..of_shard }, self.epoch(line));
                     let (topic, next_at) = (Some(topics.topic(slot).clone()), Some(next_at));
                     let gap = Gap { line, epoch, topic, missing, cause, last_at, next_at };
                     self.outlet.push_gap(gap, self.own_of(slot));
@@ -199,6 +243,51 @@ impl<T: Clone + Send + 'static> Intake<T> {
     fn deliver(&mut self, update: Update<T>, own: Option<Arc<Recipients<T>>>) {
         self.figures.delivered += 1;
         self.outlet.push_update(update, own);
+    }
+
+    /// Returns the newest socket of a line.
+    fn epoch(&self, line: u8) -> u64 {
+        self.epochs.get(usize::from(line)).copied().unwrap_or_default()
+    }
+
+    /// Notes that a topic was removed: its next confirmation is reported, on whichever line.
+    pub(crate) fn removed(&mut self, slot: Slot) {
+        *slot_of(&mut self.confirmed, slot) = 0;
+    }
+
+    /// Notes that a line does not carry a topic for now.
+    pub(crate) fn leave(&mut self, line: LineId, slot: Slot, topics: &Topics, now: Instant) {
+        *slot_of(&mut self.confirmed, slot) &= !bit(line.line);
+        if self.has_others(line) {
+            self.merge.leave(line.line, slot, now);
+            self.pass_outputs(line, topics);
+        }
+    }
+
+    /// Whether other lines have an open socket.
+    fn has_others(&self, line: LineId) -> bool {
+        self.open & !bit(line.line) != 0
+    }
+
+    /// Notes an update in what watches for silence, and reports a silence that it ends.
+    fn watch(&mut self, line: LineId, epoch: u64, slot: Slot, topics: &Topics, received: Instant) {
+        if let Some(twins) = &mut self.twins {
+            let confirmed = self.confirmed.get(slot as usize).copied().unwrap_or_default();
+            twins.data(line.line, confirmed, received);
+        }
+        let Some(silences) = &mut self.silences else { return };
+        let ended = silences.data(line.line, slot, received);
+        self.ended_silence |= if ended.line { bit(line.line) } else { 0 };
+        if ended.topic {
+            let (topic, state) = (topics.topic(slot).clone(), TopicIs::Fresh);
+            let own = self.own_of(slot);
+            self.outlet.push_topic(TopicState { line, epoch, topic, state }, own);
+        }
+    }
+
+    /// Returns the topics that may have left since the last call.
+    pub(crate) fn take_maybe_left(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.maybe_left)
     }
 
     /// Releases a topic that is neither wanted nor on a server.
@@ -225,6 +314,12 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.outlet.push_line(LineState { line, epoch, state });
     }
 
+    /// Returns how a line compares with the others, since its socket is open.
+    pub(crate) fn standing(&self, line: LineId) -> Standing {
+        let (updates, firsts) = self.merge.firsts(line.line).unwrap_or_default();
+        Standing { lag: self.merge.lag(line.line), updates, firsts }
+    }
+
     /// Returns the counts, without those of topics and requests.
     pub(crate) fn figures(&self) -> Figures {
         let dropped = self.merge.dropped();
@@ -243,14 +338,8 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
         let Data { slot, sequence, snapshot, item } = data;
         let Reading { line, epoch, received, bytes, .. } = *self;
         let intake = &mut *self.intake;
-        if let Some(silences) = &mut intake.silences {
-            let ended = silences.data(line.line, slot, received);
-            intake.has_line_ended_silence |= ended.line;
-            if ended.topic {
-                let (topic, state) = (topics.topic(slot).clone(), TopicIs::Fresh);
-                let own = intake.own_of(slot);
-                intake.outlet.push_topic(TopicState { line, epoch, topic, state }, own);
-            }
+        if intake.is_watching {
+            intake.watch(line, epoch, slot, topics, received);
         }
         let (topic, skipped) = (topics.topic(slot).clone(), 0);
         let update = Update { line, epoch, topic, sequence, snapshot, skipped, received, item };
@@ -259,7 +348,7 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             let own = intake.own_of(slot);
             intake.deliver(update, own);
         }
-        intake.pass_outputs(line, epoch, topics);
+        intake.pass_outputs(line, topics);
     }
 
     fn change(&mut self, change: Change, topics: &mut Topics) {
@@ -267,16 +356,29 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
         let intake = &mut *self.intake;
         let (slot, state) = match change {
             Change::Confirmed(slot) => {
+                intake.answer(slot, true, &Answer::Confirmed);
+                let lines = slot_of(&mut intake.confirmed, slot);
+                let had = *lines & !bit(line.line);
+                *lines |= bit(line.line);
+                if had != 0 {
+                    // It is reported once, of the first line.
+                    return;
+                }
                 let now = self.received;
                 intake.silences.iter_mut().for_each(|silences| silences.confirmed(slot, now));
-                intake.answer(slot, true, &Answer::Confirmed);
                 (slot, TopicIs::Confirmed)
             }
             Change::Refused(slot, refusal) => {
+                intake.leave(line, slot, topics, self.received);
+                if intake.has_others(line) && topics.refusal(slot).is_none() {
+                    // Another line has not refused it.
+                    return;
+                }
                 intake.answer(slot, true, &Answer::Refused(refusal.clone()));
                 (slot, TopicIs::Refused(refusal))
             }
             Change::Filtered(slot) => return intake.answer(slot, false, &Answer::Removed),
+            Change::Left(slot) if intake.has_others(line) => return intake.maybe_left.push(slot),
             Change::Left(slot) => return intake.release(slot, topics),
         };
         let topic = topics.topic(slot).clone();
@@ -306,6 +408,11 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             tracing::warn!(line = %self.line, topic, "data of a topic that is not wanted is dropped");
         }
     }
+}
+
+/// Returns the bit of a line.
+fn bit(line: u8) -> u64 {
+    1 << (line % 64)
 }
 
 /// Returns the entry of a slot in a table that grows as needed.

@@ -1,7 +1,7 @@
 //! One line of a shard: a supervised connection, and the session of its open socket.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use actix::Addr;
 use crate::budget::Budget;
 use crate::command::status::{Phase, SourceId};
 use crate::command::{self, Handle};
-use crate::connection::{Connection, ConnectionBuilder};
+use crate::connection::{Connection, ConnectionBuilder, HasTwin};
 use crate::error::{ConfigError, Error, Verdict};
 use crate::feed::dialect::{Attempt, Dial, DialMaker, Dialect, Failure};
 use crate::feed::event::{Cause, LineIs, WaitFor};
@@ -24,6 +24,7 @@ use crate::feed::session::{Failed, Progress, Session};
 use crate::feed::silence::{Action, Finding};
 use crate::feed::topic::LineId;
 use crate::feed::topics::Topics;
+use crate::feed::twins::Link;
 use crate::feed::waiting::Waiting;
 use crate::proto::codec::Limits;
 use crate::{event, options};
@@ -35,8 +36,10 @@ pub(crate) struct LinePlan<D> {
     /// The limits of dials and sockets that its lines share with all holders of a clone.
     pub(crate) budgets: Vec<Budget>,
     pub(crate) rules: Arc<Rules>,
-    /// Whether the venue has refused the login for good, on whichever line: no dial begins any more.
-    pub(crate) is_refused: Arc<AtomicBool>,
+    /// The number of lines of each shard.
+    pub(crate) lines: u8,
+    /// The lines that are refused for good in all shards, one bit for each number: no dial of them begins any more.
+    pub(crate) refused: Arc<AtomicU64>,
 }
 
 /// The closure of `Builder::connection`.
@@ -54,8 +57,12 @@ pub(crate) struct Line<D: Dialect> {
     waiting: Waiting,
     /// What was last reported.
     state: LineIs,
+    /// What it is to the other lines while no socket is open.
+    link: Link,
     /// Why the open socket is about to end.
     cause: Option<Cause>,
+    /// Whether another line of the shard has an open socket, as the connection was notified.
+    has_twin: bool,
     /// Whether the feed is paused.
     is_paused: bool,
     /// Whether the shard holds its lines.
@@ -70,6 +77,7 @@ struct Open<D> {
     handle: Handle,
     sending: Sending,
     has_warned: bool,
+    since: Instant,
     last_data: Option<Instant>,
     /// The newest round trip of a ping.
     round_trip: Option<Duration>,
@@ -97,10 +105,10 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 pub(crate) fn builder(
     customize: &Customize,
     budgets: &[Budget],
-    is_refused: Arc<AtomicBool>,
+    is_refused: impl Fn() -> bool + Send + Sync + 'static,
 ) -> ConnectionBuilder {
     let judge = move |err: &Error| match err {
-        _ if is_refused.load(Ordering::Relaxed) => Verdict::Stop,
+        _ if is_refused() => Verdict::Stop,
         // A venue closes with 1008 where a rate was exceeded, and with 1009 where a frame was too large: a
         // feed that gave up would be wrong, and one that came back at once would be banned.
         Error::Closed(Some(frame)) if matches!(frame.code().value(), 1008 | 1009) => {
@@ -123,7 +131,8 @@ impl<D: Dialect> Line<D> {
         register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
     ) -> Result<Line<D>, ConfigError> {
         let made = Arc::new(Made(Mutex::new(MadeState { dial: None, failure: None })));
-        let builder = builder(&plan.customize, &plan.budgets, plan.is_refused.clone());
+        let refused = plan.refused.clone();
+        let builder = builder(&plan.customize, &plan.budgets, move || is_refused(&refused, id));
         let builder = with_maker(builder.name(format!("line {id}")), id, &plan, &made);
         let source = builder.source();
         let waiting = Waiting::new(builder.watch(), now());
@@ -138,7 +147,9 @@ impl<D: Dialect> Line<D> {
             open: None,
             waiting,
             state: LineIs::Down { cause: None },
+            link: Link::Dialling,
             cause: None,
+            has_twin: false,
             is_paused: false,
             is_held: false,
         })
@@ -148,14 +159,16 @@ impl<D: Dialect> Line<D> {
     pub(crate) fn handle_open(
         &mut self,
         open: &event::Open,
-        topics: &Topics,
+        topics: &mut Topics,
         intake: &mut Intake<D::Item>,
         now: Instant,
     ) {
         self.epoch = open.epoch;
         self.cause = None;
         let Some(dial) = self.made.lock().dial.take() else { return };
-        intake.open(self.id, now);
+        topics.set_open(self.id.line, true);
+        topics.select(self.id.line);
+        intake.open(self.id, open.epoch, now);
         let mut session = Session::new(self.plan.rules.clone(), dial.heartbeat_every, topics, now);
         session.handle_hold(self.is_held, now);
         self.open = Some(Open {
@@ -165,6 +178,7 @@ impl<D: Dialect> Line<D> {
             handle: open.connection.clone(),
             sending: Sending::default(),
             has_warned: false,
+            since: now,
             last_data: None,
             round_trip: None,
         });
@@ -182,6 +196,7 @@ impl<D: Dialect> Line<D> {
             return Ok(());
         };
         let (epoch, received) = (batch.epoch, batch.received);
+        topics.select(line.line);
         open.last_data = Some(received);
         let Open { session, dialect, has_warned, .. } = open;
         let mut reading = Reading { intake, line, epoch, received, bytes: 0, has_warned };
@@ -217,12 +232,16 @@ impl<D: Dialect> Line<D> {
     ) -> Option<Refusal> {
         let failure = self.made.lock().failure.take();
         let cause = Cause::Connection(error.error.clone());
+        let is_asked_by_venue = matches!(
+            error.error.verdict(),
+            Verdict::Retry { at_least: Some(_), .. } | Verdict::Retry { from_cap: true, .. }
+        );
         if self.open.is_some() {
             // That of a session that failed is known already.
             self.cause.get_or_insert(cause);
         } else {
             self.report(LineIs::Down { cause: Some(cause) }, intake);
-            self.wait(error.next, intake);
+            self.wait(error.next, is_asked_by_venue, intake);
         }
         failure.map(|failure| Refusal::for_good(failure.reason))
     }
@@ -239,12 +258,11 @@ impl<D: Dialect> Line<D> {
         let by_peer = is_by_peer.then(|| Cause::Connection(Error::Closed(frame())));
         let cause = self.cause.take().or(by_peer);
         self.open = None;
-        intake.close(self.id, close.epoch, topics, now());
-        let unwanted: Vec<_> =
-            topics.iter().map(|(_, slot)| slot).filter(|slot| !topics.is_wanted(*slot)).collect();
-        unwanted.into_iter().for_each(|slot| intake.release(slot, topics));
+        topics.set_open(self.id.line, false);
+        intake.close(self.id, topics, now());
+        let is_asked_by_venue = is_by_peer && matches!(close.code.value(), 1008 | 1009);
         self.report(LineIs::Down { cause }, intake);
-        self.wait(close.next, intake);
+        self.wait(close.next, is_asked_by_venue, intake);
     }
 
     /// Notes a phase of the connection that no other event shows.
@@ -252,11 +270,13 @@ impl<D: Dialect> Line<D> {
         match state.phase {
             Phase::Connecting => {
                 self.waiting.end();
+                self.link = Link::Dialling;
                 self.report(LineIs::Dialling, intake);
             }
             Phase::Closing => self.report(LineIs::Draining, intake),
             Phase::Paused if self.is_paused => {
                 self.waiting.end();
+                self.link = Link::Held;
                 self.report(LineIs::Waiting { for_what: WaitFor::Resume }, intake);
             }
             _ => {}
@@ -290,11 +310,12 @@ impl<D: Dialect> Line<D> {
         task: &mut Context<'_>,
     ) -> Result<Option<Failed>, Refusal> {
         let wait = self.plan.rules.answer_within;
+        topics.select(self.id.line);
         let Some(open) = &mut self.open else { return Ok(None) };
         let Open { session, dialect, handle, sending, epoch, has_warned, .. } = open;
         let (line, epoch) = (self.id, *epoch);
         let mut reading = Reading { intake, line, epoch, received: now, bytes: 0, has_warned };
-        if reading.intake.take_line_ended_silence() {
+        if reading.intake.take_line_ended_silence(line) {
             session.report_progress();
         }
         session.handle_timeout(now, topics, &mut reading);
@@ -340,7 +361,7 @@ impl<D: Dialect> Line<D> {
             open.handle.do_send(fail);
             return None;
         }
-        self.plan.is_refused.store(true, Ordering::Relaxed);
+        self.plan.refused.fetch_or(refused_bit(self.id), Ordering::Relaxed);
         open.handle.do_send(fail.for_good());
         Some(refusal)
     }
@@ -362,19 +383,51 @@ impl<D: Dialect> Line<D> {
         match (action, finding) {
             (Action::Resubscribe, Finding::Topic { slot, .. }) => {
                 self.session()?.handle_silence(slot, topics);
+                intake.leave(self.id, slot, topics, now());
                 None
             }
-            (Action::Fail, _) => {
-                self.session()?.stop();
-                let text = "no data has come for longer than the limit of silence";
-                self.failed(Failed::NoAnswer(Refusal::for_now(text)))
-            }
+            (Action::Fail, _) => self.fail("no data has come for longer than the limit of silence"),
             _ => None,
         }
     }
 
+    /// Ends the session for a reason of ours. Returns a refusal if no further dial makes sense.
+    pub(crate) fn fail(&mut self, reason: impl Into<Arc<str>>) -> Option<Refusal> {
+        self.session()?.stop();
+        self.failed(Failed::NoAnswer(Refusal::for_now(reason)))
+    }
+
+    /// Dials at once, in place of the rest of a delay. A connection does so at most once a second.
+    pub(crate) fn dial(&mut self) {
+        self.link = Link::Dialling;
+        self.connection.do_send(command::Reconnect);
+    }
+
+    /// Notes whether another line has an open socket: an outage is dialled before a twin where budgets are short.
+    pub(crate) fn set_twin(&mut self, has_twin: bool) {
+        if std::mem::replace(&mut self.has_twin, has_twin) != has_twin {
+            self.connection.do_send(HasTwin(has_twin));
+        }
+    }
+
+    /// Returns what it is to the other lines.
+    pub(crate) fn link(&self, now: Instant) -> Link {
+        match self.link {
+            _ if self.open.is_some() => Link::Open,
+            // It waits for a budget.
+            Link::Waiting { due } if due <= now => Link::Dialling,
+            link => link,
+        }
+    }
+
+    /// Returns since when the socket is open.
+    pub(crate) fn open_since(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.since)
+    }
+
     /// Returns when `poll` is to be called next.
-    pub(crate) fn poll_timeout(&self, now: Instant, topics: &Topics) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self, now: Instant, topics: &mut Topics) -> Option<Instant> {
+        topics.select(self.id.line);
         let session = self.open.as_ref().and_then(|open| open.session.poll_timeout(now, topics));
         session.into_iter().chain(self.waiting.poll_timeout()).min()
     }
@@ -434,6 +487,7 @@ impl<D: Dialect> Line<D> {
         now: Instant,
     ) {
         let (line, epoch) = (self.id, self.epoch);
+        topics.select(line.line);
         if let Some(open) = &mut self.open {
             let has_warned = &mut open.has_warned;
             let mut reading = Reading { intake, line, epoch, received: now, bytes: 0, has_warned };
@@ -446,9 +500,14 @@ impl<D: Dialect> Line<D> {
         &self.state
     }
 
-    fn wait(&mut self, next: event::Next, intake: &mut Intake<D::Item>) {
+    fn wait(&mut self, next: event::Next, is_asked_by_venue: bool, intake: &mut Intake<D::Item>) {
+        self.link = Link::Held;
         if let Some(after) = next.after() {
-            self.waiting.begin(pace::after(now(), after));
+            let due = pace::after(now(), after);
+            self.waiting.begin(due);
+            if !is_asked_by_venue {
+                self.link = Link::Waiting { due };
+            }
             self.report(LineIs::Waiting { for_what: WaitFor::Delay(after) }, intake);
         }
     }
@@ -467,18 +526,18 @@ fn with_maker<D: Dialect>(
     made: &Arc<Made<D>>,
 ) -> ConnectionBuilder {
     let (make, for_url, for_headers) = (plan.make.clone(), made.clone(), made.clone());
-    let is_refused = plan.is_refused.clone();
-    let url = async move |attempt: options::Attempt| {
-        if is_refused.load(Ordering::Relaxed) {
+    let refused = plan.refused.clone();
+    let destination = async move |attempt: options::Attempt| {
+        if is_refused(&refused, line) {
             return Err(Failure::new("the venue has refused the login").for_good());
         }
         let result = make(Attempt::new(attempt, line)).await;
         let mut made = for_url.lock();
         match result {
             Ok(dial) => {
-                let url = dial.url.clone();
+                let destination = dial.destination.clone();
                 (made.dial, made.failure) = (Some(dial), None);
-                Ok(url)
+                Ok(destination)
             }
             Err(failure) => {
                 made.failure = failure.for_good.then(|| failure.clone());
@@ -490,7 +549,16 @@ fn with_maker<D: Dialect>(
         let headers = for_headers.lock().dial.as_ref().map(|dial| dial.headers.clone());
         Ok::<_, Failure>(headers.unwrap_or_default())
     };
-    builder.url_with(url).headers_with(headers)
+    builder.destination_with(destination).headers_with(headers)
+}
+
+/// Whether a line is refused for good, in all shards.
+fn is_refused(refused: &AtomicU64, line: LineId) -> bool {
+    refused.load(Ordering::Relaxed) & refused_bit(line) != 0
+}
+
+fn refused_bit(line: LineId) -> u64 {
+    1 << (line.line % 64)
 }
 
 impl<D> Made<D> {
@@ -550,14 +618,15 @@ mod tests {
             customize: Arc::new(|builder| builder.proxy_from_env(false)),
             budgets: Vec::new(),
             rules: Arc::default(),
-            is_refused: Arc::default(),
+            lines: 1,
+            refused: Arc::default(),
         };
         let id = LineId::new(ShardId(1), 0);
         let mut line = Line::start(id, Arc::new(plan), |builder| probe.attach(builder)).unwrap();
         let mut topics = Topics::default();
-        let mut intake = Intake::new(Recipients::default(), None, now());
+        let mut intake = Intake::new(Recipients::default(), None, 1, now());
         let open = probe.next::<event::Open>().await;
-        line.handle_open(&open, &topics, &mut intake, now());
+        line.handle_open(&open, &mut topics, &mut intake, now());
         probe.next_where(|open: &event::Open| open.epoch == 2).await;
         // The line has not been notified of it: the login is that of the first session.
         let mut task = Context::from_waker(std::task::Waker::noop());

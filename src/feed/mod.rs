@@ -12,7 +12,6 @@ mod dialect;
 mod figures;
 mod intake;
 mod line;
-#[allow(dead_code, reason = "what only several lines need")]
 mod merge;
 mod outlet;
 mod pace;
@@ -29,6 +28,7 @@ mod subscriptions;
 mod threads;
 mod topic;
 mod topics;
+mod twins;
 mod waiting;
 
 pub mod command;

@@ -16,27 +16,30 @@ use crate::feed::command::{Answer, LineStatus};
 use crate::feed::dialect::Dialect;
 use crate::feed::event::LineIs;
 use crate::feed::figures::Figures;
-use crate::feed::intake::{Intake, Waiter};
+use crate::feed::intake::{Intake, Standing, Waiter};
 use crate::feed::line::{Line, LinePlan, now};
 use crate::feed::recipients::Recipients;
 use crate::feed::rules::Silence;
 use crate::feed::said::Refusal;
+use crate::feed::silence::{Action, Finding};
+use crate::feed::subscriptions::OnServer;
 use crate::feed::topic::{LineId, ShardId, Topic};
 use crate::feed::topics::Topics;
+use crate::feed::twins::{Deed, Link, MAX_LINES};
 
 /// The actor of a shard.
 pub(crate) struct Shard<D: Dialect> {
     id: ShardId,
     plan: Arc<LinePlan<D>>,
     topics: Topics,
-    /// One line; empty before the start and at the end.
+    /// The lines that have not ended; none before the start.
     lines: Vec<Line<D>>,
     intake: Intake<D::Item>,
     feed: WeakRecipient<FromShard>,
     /// Whether the shard ends when its lines have ended.
     is_closing: bool,
-    /// Whether a line that is lost ends.
-    is_refused: bool,
+    /// The numbers of the lines that end once they are lost, one bit for each.
+    refused: u64,
     /// Whether the lines are held, because a recipient is slow.
     is_holding: bool,
     /// Whether the feed has been notified of the end.
@@ -55,8 +58,9 @@ pub(crate) enum ToShard<T: Clone + Send + 'static> {
     Remove(Vec<Wish<T>>),
     Pause,
     Resume,
-    /// No line dials any more. Those that are open stay until they are lost.
-    Refuse,
+    /// The lines of these numbers, one bit for each, do not dial any more. Those that are open stay until they are
+    /// lost.
+    Refuse(u64),
     Close(Duration),
     Status(oneshot::Sender<ShardStatus>),
 }
@@ -75,8 +79,8 @@ pub(crate) struct Wish<T: Clone + Send + 'static> {
 pub(crate) enum FromShard {
     /// These topics are neither wanted nor on a server.
     Left(ShardId, Vec<Topic>),
-    /// No line of the feed may dial any more.
-    Refused(Refusal),
+    /// No line of this number may dial any more, in any shard; without a number none at all.
+    Refused(Option<u8>, Refusal),
     /// The shard has ended: the last report.
     Ended(ShardId, Figures),
 }
@@ -98,13 +102,13 @@ impl<D: Dialect> Shard<D> {
     ) -> Shard<D> {
         Shard {
             id,
-            plan,
             topics: Topics::default(),
             lines: Vec::new(),
-            intake: Intake::new(recipients, silence, now()),
+            intake: Intake::new(recipients, silence, plan.lines, now()),
+            plan,
             feed,
             is_closing: false,
-            is_refused: false,
+            refused: 0,
             is_holding: false,
             has_ended: false,
             requests: 0,
@@ -119,15 +123,48 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    /// Notes that no line may dial any more, and reports it once.
-    fn refused(&mut self, refusal: Refusal) {
-        if !std::mem::replace(&mut self.is_refused, true) {
-            self.report(FromShard::Refused(refusal));
+    /// Notes that a line, or every line, may not dial any more, and reports it once.
+    fn refused(&mut self, line: Option<u8>, refusal: Refusal) {
+        let refused = line.map_or(self.all(), |line| 1 << line);
+        if self.refused & refused != refused {
+            self.report(FromShard::Refused(line, refusal));
         }
-        self.lines.iter().filter(|line| !line.is_open()).for_each(|line| line.close(NO_TIME));
+        self.refuse(refused);
+    }
+
+    /// Ends the lines of these numbers that are not open; the others end when they are lost.
+    fn refuse(&mut self, refused: u64) {
+        self.refused |= refused;
+        let is_lost = |line: &&Line<D>| !line.is_open() && self.refused & 1 << line.id.line != 0;
+        self.lines.iter().filter(is_lost).for_each(|line| line.close(NO_TIME));
+    }
+
+    /// Returns the numbers of all lines, one bit for each.
+    fn all(&self) -> u64 {
+        u64::MAX >> (64 - u32::from(self.plan.lines))
+    }
+
+    /// Whether no line may dial any more.
+    fn is_refused(&self) -> bool {
+        self.refused & self.all() == self.all()
+    }
+
+    /// Releases the topics that have left every line.
+    fn release_left(&mut self) {
+        let Shard { lines, topics, intake, .. } = self;
+        for slot in intake.take_maybe_left() {
+            let has = |line: &mut Line<D>| {
+                let state = line.session().map(|session| session.subscriptions().state(slot));
+                state.is_some_and(|state| state != OnServer::Off)
+            };
+            if !topics.is_wanted(slot) && !lines.iter_mut().any(has) {
+                intake.release(slot, topics);
+            }
+        }
     }
 
     fn add(&mut self, wish: Wish<D::Item>) {
+        self.release_left();
         let slot = self.topics.add(&wish.topic);
         if let Some(own) = wish.own {
             self.intake.add_own(slot, own);
@@ -158,6 +195,7 @@ impl<D: Dialect> Shard<D> {
             return;
         };
         topics.remove(slot);
+        intake.removed(slot);
         intake.answer(slot, true, &Answer::Removed);
         if let Some(reply) = wish.reply {
             intake.wait(slot, Waiter { added: false, reply });
@@ -166,6 +204,7 @@ impl<D: Dialect> Shard<D> {
         if !lines.iter().any(Line::is_open) {
             intake.release(slot, topics);
         }
+        self.release_left();
     }
 
     fn figures(&mut self) -> Figures {
@@ -174,7 +213,7 @@ impl<D: Dialect> Shard<D> {
         figures.refused = self.topics.refused();
         figures.requests = self.requests;
         for session in self.lines.iter_mut().filter_map(Line::session) {
-            figures.confirmed += session.subscriptions().confirmed();
+            figures.confirmed = figures.confirmed.max(session.subscriptions().confirmed());
             figures.unmatched += session.subscriptions().unmatched();
             figures.requests += session.requests();
         }
@@ -184,14 +223,22 @@ impl<D: Dialect> Shard<D> {
     fn status(&mut self) -> ShardStatus {
         let figures = self.figures();
         let (now, queued) = (now(), self.intake.outlet.len());
-        let status = |line: &Line<D>| LineStatus {
-            line: line.id,
-            epoch: line.epoch,
-            state: line.state().clone(),
-            figures,
-            last_data: line.last_data().map(|at| now.saturating_duration_since(at)),
-            round_trip: line.round_trip(),
-            queued,
+        let intake = &self.intake;
+        let status = |line: &Line<D>| {
+            let Standing { lag, updates, firsts } = intake.standing(line.id);
+            LineStatus {
+                line: line.id,
+                epoch: line.epoch,
+                state: line.state().clone(),
+                figures,
+                last_data: line.last_data().map(|at| now.saturating_duration_since(at)),
+                round_trip: line.round_trip(),
+                queued,
+                lag: lag.map(|(median, _)| median),
+                lag_99: lag.map(|(_, slowest)| slowest),
+                updates,
+                firsts,
+            }
         };
         ShardStatus { lines: self.lines.iter().map(status).collect(), figures }
     }
@@ -201,23 +248,22 @@ impl<D: Dialect> Shard<D> {
         // What is due now is done in the first turn. A turn more is for what has become due meanwhile.
         for _ in 0..2 {
             let now = now();
+            let mut refusals = self.poll_silence(now);
             let Shard { lines, topics, intake, .. } = self;
-            let mut refusals = Vec::new();
             for line in lines {
-                intake.handle_timeout(line.id, line.epoch, topics, now);
-                while let Some(finding) = intake.poll_finding(line.id, line.epoch, topics) {
-                    refusals.extend(line.handle_silence(finding, topics, intake));
-                }
-                refusals.extend(line.poll(now, topics, intake, task));
+                let refusal = line.poll(now, topics, intake, task);
+                refusals.extend(refusal.map(|refusal| (line.id.line, refusal)));
             }
-            refusals.into_iter().for_each(|refusal| self.refused(refusal));
+            refusals.into_iter().for_each(|(line, refusal)| self.refused(Some(line), refusal));
+            self.poll_twins(now);
+            self.release_left();
             self.intake.outlet.poll(task);
             self.hold(now);
             let left = self.intake.take_left();
             if !left.is_empty() {
                 self.report(FromShard::Left(self.id, left));
             }
-            if self.lines.is_empty() && (self.is_closing || self.is_refused) {
+            if self.lines.is_empty() && (self.is_closing || self.is_refused()) {
                 self.end();
                 return true;
             }
@@ -227,6 +273,61 @@ impl<D: Dialect> Shard<D> {
         }
         task.waker().wake_by_ref();
         false
+    }
+
+    /// Gives up holes, judges silence, and acts on what was found. Returns the lines that are refused for good.
+    fn poll_silence(&mut self, now: Instant) -> Vec<(u8, Refusal)> {
+        let mut refusals = Vec::new();
+        let Shard { lines, topics, intake, .. } = self;
+        // Any line, for what is not about one.
+        let some = lines.iter().find(|line| line.is_open()).or(lines.first());
+        let Some(some) = some.map(|line| line.id) else { return refusals };
+        intake.handle_timeout(some, topics, now);
+        while let Some(finding) = intake.poll_finding(some, topics) {
+            let oldest = lines.iter().filter_map(Line::open_since).min();
+            let is_meant = |line: &Line<D>| match finding {
+                Finding::Line { line: number, .. } => line.id.line == number,
+                // One at a time, the one that has been open for longest.
+                Finding::Topic { action: Action::Fail, .. } => line.open_since() == oldest,
+                Finding::Topic { .. } => line.is_open(),
+            };
+            for line in lines.iter_mut().filter(|line| is_meant(line)) {
+                let refusal = line.handle_silence(finding, topics, intake);
+                refusals.extend(refusal.map(|refusal| (line.id.line, refusal)));
+            }
+        }
+        refusals
+    }
+
+    /// Dials and fails lines for what the others do.
+    fn poll_twins(&mut self, now: Instant) {
+        let Shard { lines, intake, .. } = self;
+        let Some(twins) = intake.twins.as_mut().filter(|_| !self.is_closing) else { return };
+        let mut links = [(0, Link::Held); MAX_LINES as usize];
+        for (link, line) in links.iter_mut().zip(lines.iter()) {
+            *link = (line.id.line, line.link(now));
+        }
+        let links = &links[..lines.len()];
+        let open = links.iter().filter(|(_, link)| *link == Link::Open).count();
+        for line in lines.iter_mut() {
+            line.set_twin(open > usize::from(line.is_open()));
+        }
+        let mut dials = Vec::new();
+        while let Some(deed) = twins.poll(links, now) {
+            let (Deed::Dial(number) | Deed::Fail(number, _)) = deed;
+            let Some(line) = lines.iter_mut().find(|line| line.id.line == number) else { continue };
+            match deed {
+                Deed::Fail(_, silence) => {
+                    let text = format!(
+                        "no data has come for {silence:.1?}, while another line brought some"
+                    );
+                    line.fail(text);
+                }
+                Deed::Dial(_) => dials.push(line.id),
+            }
+        }
+        let is_meant = |line: &&mut Line<D>| dials.contains(&line.id);
+        lines.iter_mut().filter(is_meant).for_each(Line::dial);
     }
 
     /// Holds the lines while too many updates wait, and releases them later. Lines that close are not held:
@@ -242,8 +343,9 @@ impl<D: Dialect> Shard<D> {
 
     /// Sets the timer to the next time that something is due. `Ready` if that is now.
     fn poll_timer(&mut self, now: Instant, task: &mut TaskContext<'_>) -> Poll<()> {
-        let due = |line: &Line<D>| line.poll_timeout(now, &self.topics);
-        let due = self.lines.iter().filter_map(due).chain(self.intake.poll_timeout()).min();
+        let Shard { lines, topics, intake, .. } = self;
+        let due = |line: &Line<D>| line.poll_timeout(now, topics);
+        let due = lines.iter().filter_map(due).chain(intake.poll_timeout()).min();
         let Some(due) = due else {
             self.timer = None;
             return Poll::Pending;
@@ -291,21 +393,24 @@ impl<D: Dialect> Actor for Shard<D> {
 
     fn started(&mut self, ctx: &mut Context<Shard<D>>) {
         let addr = ctx.address();
-        let line = Line::start(LineId::new(self.id, 0), self.plan.clone(), |builder| {
-            builder
-                .on_open_to(addr.clone().recipient())
-                .on_batch_to(addr.clone().recipient())
-                .on_ping_to(addr.clone().recipient())
-                .on_pong_to(addr.clone().recipient())
-                .on_error_to(addr.clone().recipient())
-                .on_close_to(addr.clone().recipient())
-                .on_state_to(addr.clone().recipient())
-                .on_stopped_to(addr.recipient())
-        });
-        match line {
-            Ok(line) => self.lines.push(line),
-            // The options were checked before; what is left is an environment that has changed since.
-            Err(err) => self.refused(Refusal::for_good(err.to_string())),
+        for number in 0..self.plan.lines {
+            let addr = addr.clone();
+            let line = Line::start(LineId::new(self.id, number), self.plan.clone(), |builder| {
+                builder
+                    .on_open_to(addr.clone().recipient())
+                    .on_batch_to(addr.clone().recipient())
+                    .on_ping_to(addr.clone().recipient())
+                    .on_pong_to(addr.clone().recipient())
+                    .on_error_to(addr.clone().recipient())
+                    .on_close_to(addr.clone().recipient())
+                    .on_state_to(addr.clone().recipient())
+                    .on_stopped_to(addr.recipient())
+            });
+            match line {
+                Ok(line) => self.lines.push(line),
+                // The options were checked before; what is left is an environment that has changed since.
+                Err(err) => self.refused(Some(number), Refusal::for_good(err.to_string())),
+            }
         }
         ctx.spawn(Pulse);
     }
@@ -315,7 +420,8 @@ impl<D: Dialect> Drop for Shard<D> {
     /// Reports the end also if the shard's thread ends first.
     fn drop(&mut self) {
         if !self.has_ended {
-            self.report(FromShard::Refused(Refusal::for_good("a thread of the feed has ended")));
+            let refusal = Refusal::for_good("a thread of the feed has ended");
+            self.report(FromShard::Refused(None, refusal));
             let figures = self.figures();
             self.report(FromShard::Ended(self.id, figures));
         }
@@ -351,13 +457,7 @@ impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
             ToShard::Remove(wishes) => wishes.into_iter().for_each(|wish| self.remove(wish)),
             ToShard::Pause => self.lines.iter_mut().for_each(Line::pause),
             ToShard::Resume => self.lines.iter_mut().for_each(Line::resume),
-            ToShard::Refuse => {
-                self.is_refused = true;
-                self.lines
-                    .iter()
-                    .filter(|line| !line.is_open())
-                    .for_each(|line| line.close(NO_TIME));
-            }
+            ToShard::Refuse(lines) => self.refuse(lines),
             ToShard::Close(deadline) => {
                 self.is_closing = true;
                 self.lines.iter().for_each(|line| line.close(deadline));
@@ -388,7 +488,7 @@ impl<D: Dialect> Handler<event::Batch> for Shard<D> {
         });
         if let Some(Err(refusal)) = read {
             self.lines.iter().for_each(|line| line.close(NO_TIME));
-            self.refused(refusal);
+            self.refused(None, refusal);
         }
     }
 }
@@ -416,10 +516,11 @@ impl<D: Dialect> Handler<event::Error> for Shard<D> {
     type Result = ();
 
     fn handle(&mut self, error: event::Error, _: &mut Context<Shard<D>>) {
-        let refusal =
-            self.with_line(error.source, |line, _, intake| line.handle_error(&error, intake));
-        if let Some(refusal) = refusal.flatten() {
-            self.refused(refusal);
+        let refusal = self.with_line(error.source, |line, _, intake| {
+            line.handle_error(&error, intake).map(|refusal| (line.id.line, refusal))
+        });
+        if let Some((line, refusal)) = refusal.flatten() {
+            self.refused(Some(line), refusal);
         }
     }
 }
@@ -434,9 +535,8 @@ impl<D: Dialect> Handler<event::Close> for Shard<D> {
             requests
         });
         self.requests += requests.unwrap_or_default();
-        if self.is_refused {
-            self.lines.iter().filter(|line| !line.is_open()).for_each(|line| line.close(NO_TIME));
-        }
+        self.release_left();
+        self.refuse(self.refused);
     }
 }
 
@@ -457,13 +557,13 @@ impl<D: Dialect> Handler<event::Stopped> for Shard<D> {
             return;
         };
         let line = self.lines.remove(at);
-        if !self.is_closing && !self.is_refused {
+        if !self.is_closing && self.refused & 1 << line.id.line == 0 {
             let reason = match (&stopped.outcome.error, line.state()) {
                 (Some(err), _) => err.to_string(),
                 (None, LineIs::Down { cause: Some(cause) }) => cause.to_string(),
                 (None, _) => "the connection was closed for good".to_owned(),
             };
-            self.refused(Refusal::for_good(reason));
+            self.refused(Some(line.id.line), Refusal::for_good(reason));
         } else if !matches!(line.state(), LineIs::Down { .. }) {
             self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None });
         }

@@ -97,8 +97,13 @@ impl LineId {
 
 impl fmt::Display for LineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.shard, char::from(b'a' + self.line % 26))
+        write!(f, "{}{}", self.shard, letter(self.line))
     }
+}
+
+/// Returns the letter of a line.
+pub(crate) fn letter(line: u8) -> char {
+    char::from(b'a' + line % 26)
 }
 
 #[cfg(test)]

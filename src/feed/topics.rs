@@ -1,4 +1,7 @@
-//! The topics of a shard: which are wanted, and which the venue has refused.
+//! The topics of a shard: which are wanted, and which the venue has refused on which line.
+//!
+//! A refusal concerns the line that it came on. Calls about refusals are about the line that was
+//! [selected](Topics::select) last; a topic is refused as a whole once every open line has a refusal of it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -17,27 +20,33 @@ pub(crate) struct Topics {
     slots: HashMap<Topic, Slot>,
     /// Slots without a topic.
     free: Vec<Slot>,
-    /// The refused topics that are asked for again, by time.
-    retries: BTreeSet<(Instant, Slot)>,
+    /// The line that refusals are about.
+    line: u8,
+    /// The lines with an open socket, one bit for each.
+    open: u64,
+    /// The refused topics that are asked for again, by line and time.
+    retries: Vec<BTreeSet<(Instant, Slot)>>,
     wanted: usize,
-    refused: usize,
 }
 
 #[derive(Debug)]
 struct Entry {
     topic: Topic,
     wanted: bool,
-    refused: Option<Refused>,
-    /// The number of refusals for now in a row.
-    refusals: u32,
+    /// What the lines have refused, one entry for each that has. Empty for nearly all topics.
+    refused: Vec<Refused>,
 }
 
-/// The newest refusal of a topic.
+/// The refusals of a topic on one line.
 #[derive(Debug)]
 struct Refused {
-    refusal: Refusal,
+    line: u8,
+    /// The newest one, until it is asked for again.
+    refusal: Option<Refusal>,
     /// When it is asked for again; `None` if it was refused for good.
     retry_at: Option<Instant>,
+    /// The number of refusals for now in a row.
+    count: u32,
 }
 
 /// The time until a topic that was refused is asked for again: it doubles with each refusal.
@@ -45,6 +54,18 @@ const FIRST_RETRY: Duration = Duration::from_secs(30);
 const LAST_RETRY: Duration = Duration::from_secs(600);
 
 impl Topics {
+    /// Sets the line that the following calls about refusals are about.
+    #[inline]
+    pub(crate) fn select(&mut self, line: u8) {
+        self.line = line;
+    }
+
+    /// Notes that a line has opened a socket, or that its socket has ended.
+    pub(crate) fn set_open(&mut self, line: u8, is_open: bool) {
+        let bit = 1 << (line % 64);
+        self.open = if is_open { self.open | bit } else { self.open & !bit };
+    }
+
     /// Makes a topic wanted, and returns its slot.
     pub(crate) fn add(&mut self, topic: &Topic) -> Slot {
         let slot = match self.slots.get(topic) {
@@ -55,13 +76,12 @@ impl Topics {
         if !entry.wanted {
             entry.wanted = true;
             self.wanted += 1;
-            self.refused += usize::from(entry.refused.is_some());
         }
         slot
     }
 
     fn insert(&mut self, topic: Topic) -> Slot {
-        let entry = Entry { topic: topic.clone(), wanted: false, refused: None, refusals: 0 };
+        let entry = Entry { topic: topic.clone(), wanted: false, refused: Vec::new() };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.entries[slot as usize] = entry;
@@ -76,16 +96,16 @@ impl Topics {
         slot
     }
 
-    /// Makes a topic unwanted. Its refusal is forgotten.
+    /// Makes a topic unwanted. Its refusals are forgotten.
     pub(crate) fn remove(&mut self, slot: Slot) {
         let entry = &mut self.entries[slot as usize];
         if entry.wanted {
             self.wanted -= 1;
-            self.refused -= usize::from(entry.refused.is_some());
             entry.wanted = false;
-            entry.refusals = 0;
-            if let Some(Refused { retry_at: Some(at), .. }) = entry.refused.take() {
-                self.retries.remove(&(at, slot));
+            for Refused { line, retry_at, .. } in entry.refused.drain(..) {
+                if let Some(at) = retry_at {
+                    self.retries[usize::from(line)].remove(&(at, slot));
+                }
             }
         }
     }
@@ -126,48 +146,66 @@ impl Topics {
         self.entries[slot as usize].wanted
     }
 
-    /// Whether a topic is wanted, and not refused.
+    /// Whether a topic is wanted, and not refused on the selected line.
     pub(crate) fn may_ask(&self, slot: Slot) -> bool {
         let entry = &self.entries[slot as usize];
-        entry.wanted && entry.refused.is_none()
+        entry.wanted && entry.refusal_on(self.line).is_none()
     }
 
-    /// Returns the newest refusal of a topic, until it is asked for again.
+    /// Returns a refusal of a topic, until it is asked for again. `None` if an open line has not refused it.
     pub(crate) fn refusal(&self, slot: Slot) -> Option<&Refusal> {
-        self.entries[slot as usize].refused.as_ref().map(|refused| &refused.refusal)
+        let entry = &self.entries[slot as usize];
+        let refused = entry.refused.iter().filter(|refused| refused.refusal.is_some());
+        let lines = refused.fold(0, |lines, refused| lines | 1_u64 << (refused.line % 64));
+        let newest = entry.refusal_on(self.line);
+        let any = entry.refused.iter().find_map(|refused| refused.refusal.as_ref());
+        newest.or(any).filter(|_| self.open & !lines == 0)
     }
 
-    /// Records that the venue has refused a topic.
+    /// Records that the venue has refused a topic on the selected line.
     pub(crate) fn refuse(&mut self, slot: Slot, refusal: Refusal, now: Instant) {
         self.clear(slot);
+        let line = self.line;
         let entry = &mut self.entries[slot as usize];
         if !entry.wanted {
             return;
         }
-        let retry_at = (!refusal.for_good).then(|| {
-            let doubled = FIRST_RETRY.saturating_mul(1 << entry.refusals.min(10));
+        let at = entry.refused.iter().position(|refused| refused.line == line);
+        let at = at.unwrap_or_else(|| {
+            entry.refused.push(Refused { line, refusal: None, retry_at: None, count: 0 });
+            entry.refused.len() - 1
+        });
+        let refused = &mut entry.refused[at];
+        refused.retry_at = (!refusal.for_good).then(|| {
+            let doubled = FIRST_RETRY.saturating_mul(1 << refused.count.min(10));
             after(now, doubled.min(LAST_RETRY))
         });
-        entry.refusals = entry.refusals.saturating_add(1);
-        entry.refused = Some(Refused { refusal, retry_at });
-        self.refused += 1;
-        self.retries.extend(retry_at.map(|at| (at, slot)));
+        refused.count = refused.count.saturating_add(1);
+        refused.refusal = Some(refusal);
+        if let Some(at) = refused.retry_at {
+            if self.retries.len() <= usize::from(line) {
+                self.retries.resize_with(usize::from(line) + 1, BTreeSet::new);
+            }
+            self.retries[usize::from(line)].insert((at, slot));
+        }
     }
 
-    /// Records that the venue has confirmed a topic.
+    /// Records that the venue has confirmed a topic on the selected line.
     pub(crate) fn confirm(&mut self, slot: Slot) {
         self.clear(slot);
-        self.entries[slot as usize].refusals = 0;
+        let line = self.line;
+        self.entries[slot as usize].refused.retain(|refused| refused.line != line);
     }
 
-    /// Returns when the next refused topic is asked for again.
+    /// Returns when the next topic that the selected line has refused is asked for again.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
-        self.retries.first().map(|(at, _)| *at)
+        self.retries.get(usize::from(self.line))?.first().map(|(at, _)| *at)
     }
 
-    /// Returns a topic that may be asked for again, once for each refusal.
+    /// Returns a topic that may be asked for again on the selected line, once for each refusal.
     pub(crate) fn poll_retry(&mut self, now: Instant) -> Option<Slot> {
-        let (_, slot) = *self.retries.first().filter(|(at, _)| *at <= now)?;
+        let retries = self.retries.get(usize::from(self.line))?;
+        let (_, slot) = *retries.first().filter(|(at, _)| *at <= now)?;
         self.clear(slot);
         Some(slot)
     }
@@ -177,20 +215,30 @@ impl Topics {
         self.wanted
     }
 
-    /// Returns the number of wanted topics that are refused.
+    /// Returns the number of wanted topics that every open line has refused.
     pub(crate) fn refused(&self) -> usize {
-        self.refused
+        let slots = (0..).zip(&self.entries).filter(|(_, entry)| entry.wanted);
+        slots.filter(|(slot, _)| self.refusal(*slot).is_some()).count()
     }
 
-    /// Removes the refusal of a topic.
+    /// Removes the refusal of a topic on the selected line.
     fn clear(&mut self, slot: Slot) {
+        let line = self.line;
         let entry = &mut self.entries[slot as usize];
-        if let Some(refused) = entry.refused.take() {
-            self.refused -= usize::from(entry.wanted);
-            if let Some(at) = refused.retry_at {
-                self.retries.remove(&(at, slot));
+        let refused = entry.refused.iter_mut().find(|refused| refused.line == line);
+        if let Some(refused) = refused {
+            refused.refusal = None;
+            if let Some(at) = refused.retry_at.take() {
+                self.retries[usize::from(line)].remove(&(at, slot));
             }
         }
+    }
+}
+
+impl Entry {
+    /// Returns the newest refusal on a line.
+    fn refusal_on(&self, line: u8) -> Option<&Refusal> {
+        self.refused.iter().find(|refused| refused.line == line)?.refusal.as_ref()
     }
 }
 
@@ -259,5 +307,30 @@ mod tests {
         topics.remove(slot);
         topics.refuse(slot, Refusal::for_now("later"), now);
         assert_eq!((topics.refused(), topics.wanted(), topics.next_retry()), (0, 0, None));
+    }
+
+    #[test]
+    fn a_refusal_concerns_its_line_until_every_open_line_has_refused() {
+        let (mut topics, now) = (Topics::default(), Instant::now());
+        let slot = topics.add(&"a".into());
+        (0..2).for_each(|line| topics.set_open(line, true));
+        topics.select(1);
+        topics.refuse(slot, Refusal::for_good("not here"), now);
+        assert!(!topics.may_ask(slot));
+        assert_eq!((topics.refusal(slot), topics.refused()), (None, 0));
+        topics.select(0);
+        assert!(topics.may_ask(slot), "the other line may have it");
+        topics.refuse(slot, Refusal::for_now("later"), now);
+        assert_eq!((topics.refusal(slot), topics.refused()), (Some(&Refusal::for_now("later")), 1));
+        topics.select(1);
+        assert_eq!((topics.next_retry(), topics.poll_retry(now + LAST_RETRY)), (None, None));
+        topics.select(0);
+        assert_eq!(topics.poll_retry(now + FIRST_RETRY), Some(slot));
+        topics.confirm(slot);
+        assert_eq!((topics.refused(), topics.may_ask(slot)), (0, true));
+        topics.set_open(0, false);
+        assert_eq!(topics.refused(), 1, "the open line has refused it");
+        topics.remove(slot);
+        assert_eq!(topics.refused(), 0);
     }
 }

@@ -203,3 +203,42 @@ fn a_handler_that_sleeps_loses_nothing_over_tcp() {
         arbiter.stop();
     });
 }
+
+#[test]
+fn a_frozen_line_is_replaced_within_three_seconds_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, names) = (Log::default(), names(3));
+        let feed = feed(url, &log).lines(2).topics(&names).start().unwrap();
+        let live = || {
+            let state = venue.state();
+            let live = state.open.values().filter(|open| !open.is_frozen);
+            live.filter(|open| open.subscribed.len() == 3).count()
+        };
+        until("two lines", || live() == 2).await;
+        let turn = async || {
+            names.iter().for_each(|name| tick(&venue, name));
+            sleep(10 * MILLI).await;
+        };
+        for _ in 0..200 {
+            turn().await;
+        }
+        venue.freeze_line('b');
+        let frozen = Instant::now();
+        while live() < 2 {
+            turn().await;
+            assert!(frozen.elapsed() < 3000 * MILLI, "the line is not replaced");
+        }
+        turn().await;
+        let last = venue.tick(&names[0]);
+        let numbers = || {
+            let number = |seen| match seen {
+                Seen::Update(name, number) if name == names[0] => Some(number),
+                _ => None,
+            };
+            log.all().into_iter().filter_map(number).collect::<Vec<u64>>()
+        };
+        until("the last update", || numbers().last() == Some(&last)).await;
+        assert!(numbers().into_iter().eq(1..=last), "each once and in order");
+        feed.send(command::Close::default()).await.unwrap();
+    });
+}

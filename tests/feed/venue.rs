@@ -58,6 +58,14 @@ pub(crate) struct State {
     pub(crate) in_flight: usize,
     /// After this many requests of a connection it is cut, once for each entry.
     pub(crate) cuts: Vec<usize>,
+    /// How long the next dial takes to open a socket.
+    pub(crate) accept_delay: Duration,
+    /// How late the data of connections is whose token has this letter.
+    pub(crate) lags: HashMap<char, Duration>,
+    /// Topics that connections do not have whose token has this letter.
+    pub(crate) unknown_on: BTreeSet<(char, String)>,
+    /// The answer to the login of connections whose token has this letter, if it is not `welcome`.
+    pub(crate) logins: HashMap<char, String>,
 
     /// When each dial arrived.
     pub(crate) dials: Vec<Instant>,
@@ -83,6 +91,10 @@ pub(crate) struct State {
 /// An open connection.
 pub(crate) struct Open {
     pub(crate) subscribed: BTreeSet<String>,
+    /// The first letter of its token; a blank without one.
+    pub(crate) letter: char,
+    /// Whether it gets no data any more.
+    pub(crate) is_frozen: bool,
     to: UnboundedSender<Order>,
 }
 
@@ -106,7 +118,13 @@ impl Venue {
         let (client, server) = tokio::io::duplex(if in_flight == 0 { 1 << 16 } else { in_flight });
         self.state().dials.push(Instant::now());
         let id = self.state().dials.len();
-        tokio::task::spawn_local(self.clone().serve(server, id));
+        let (venue, delay) = (self.clone(), self.state().accept_delay);
+        tokio::task::spawn_local(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            venue.serve(server, id).await;
+        });
         std::future::ready(Ok(client))
     }
 
@@ -151,10 +169,34 @@ impl Venue {
         *number += 1;
         let text = format!("data {topic} {number}");
         let number = *number;
-        for open in state.open.values().filter(|open| open.subscribed.contains(topic)) {
-            let _ = open.to.send(Order::Say(text.clone()));
+        let gets = |open: &&Open| !open.is_frozen && open.subscribed.contains(topic);
+        for open in state.open.values().filter(gets) {
+            let (order, lag) = (Order::Say(text.clone()), state.lags.get(&open.letter));
+            if let Some(lag) = lag {
+                let (to, lag) = (open.to.clone(), *lag);
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(lag).await;
+                    let _ = to.send(order);
+                });
+            } else {
+                let _ = open.to.send(order);
+            }
         }
         number
+    }
+
+    /// Cuts the connections whose token has this letter.
+    pub(crate) fn cut_line(&self, letter: char) {
+        let state = self.state();
+        let open = state.open.values().filter(|open| open.letter == letter);
+        open.for_each(|open| drop(open.to.send(Order::Cut)));
+    }
+
+    /// Sends no data any more on the connections whose token has this letter.
+    pub(crate) fn freeze_line(&self, letter: char) {
+        let mut state = self.state();
+        let open = state.open.values_mut().filter(|open| open.letter == letter);
+        open.for_each(|open| open.is_frozen = true);
     }
 
     /// Cuts all connections without a Close frame.
@@ -180,7 +222,9 @@ impl Venue {
             return;
         }
         let (to, orders) = unbounded_channel();
-        self.state().open.insert(id, Open { subscribed: BTreeSet::new(), to });
+        let letter = token.chars().find(|c| c.is_alphabetic()).unwrap_or(' ');
+        let open = Open { subscribed: BTreeSet::new(), letter, is_frozen: false, to };
+        self.state().open.insert(id, open);
         // It reads while the client reads nothing: a client that holds still sends heartbeats.
         let (mut sink, mut stream) = socket.split();
         let breach = tokio::select! {
@@ -268,13 +312,15 @@ impl Venue {
                 state.beats.push(Instant::now());
                 "alive".to_owned()
             }
-            ["login", _] => match &state.login {
+            ["login", _] => match state.logins.get(&open.letter).or(state.login.as_ref()) {
                 Some(refusal) => format!("refused {refusal}"),
                 None => "welcome".to_owned(),
             },
             ["sub", _, request, list] => {
-                let (bad, good): (Vec<&str>, Vec<&str>) =
-                    list.split(',').partition(|topic| state.unknown.contains(*topic));
+                let (bad, good): (Vec<&str>, Vec<&str>) = list.split(',').partition(|topic| {
+                    state.unknown.contains(*topic)
+                        || state.unknown_on.contains(&(open.letter, (*topic).to_owned()))
+                });
                 if !bad.is_empty() && state.refuses_whole {
                     format!("no {request} unknown-topic")
                 } else {

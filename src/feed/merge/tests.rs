@@ -480,6 +480,8 @@ enum Step {
     /// The venue begins the numbers of topic 1 anew.
     Restart,
     Pass(u16),
+    /// A slow handler: the shard reads nothing for this time, and then goes on.
+    Hold(u16),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -493,6 +495,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (byte(), any::<bool>(), 0u8..4).prop_map(|(line, reopens, old)| Step::Cut { line, reopens, old }),
         1 => prop::bool::weighted(0.1).prop_map(|restarts| if restarts { Step::Restart } else { Step::Pass(1) }),
         3 => (1u16..400).prop_map(Step::Pass),
+        1 => (1u16..2_000).prop_map(Step::Hold),
     ]
 }
 
@@ -512,6 +515,8 @@ struct Leg {
 struct World {
     merge: Merge<Sent>,
     now: Instant,
+    /// When the shard read again, after it had stopped.
+    resumed: Instant,
     sent: [Vec<Sent>; 2],
     legs: Vec<Leg>,
     /// The numbers that a line has brought, of topic 0, which never begins anew.
@@ -530,6 +535,7 @@ impl World {
         World {
             merge,
             now,
+            resumed: now,
             sent: Default::default(),
             // They are open before the venue begins anew, so that its mark is on the first that they bring.
             legs: vec![
@@ -609,6 +615,14 @@ impl World {
                 }
                 self.now = end;
             }
+            // The time that the lines have to follow a restart goes on while the shard reads nothing.
+            Step::Hold(_)
+                if !self.has_cuts && self.sent[1].last().is_some_and(|it| it.generation > 0) => {}
+            Step::Hold(millis) => {
+                self.now += Duration::from_millis(millis.into());
+                self.resumed = self.now;
+                self.merge.resume(self.now);
+            }
         }
         self.check();
     }
@@ -685,7 +699,7 @@ impl World {
             let known: Vec<_> = self.brought.range(from..=to).collect();
             assert!(known.is_empty(), "{known:?} were brought, and reported as missing");
             let behind = |leg: &Leg| leg.next[0].is_some_and(|next| next <= from);
-            let waited = self.now.duration_since(lost.next_at);
+            let waited = self.now.duration_since(lost.next_at.max(self.resumed));
             assert!(
                 waited >= PATIENCE || !self.legs.iter().any(behind),
                 "{from} to {to} is given up after {waited:?}"
@@ -695,7 +709,8 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_500))]
+    // `PROPTEST_CASES` asks for more: 4,500 are a million steps.
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1_500)))]
 
     /// Whatever the lines lose, repeat and mix up: each number is delivered once and in order, or reported as missing,
     /// and only if no line has brought it or could still bring it in time.
