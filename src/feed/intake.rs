@@ -11,7 +11,7 @@ use crate::feed::event::{Gap, GapCause, LineIs, LineState, Missing, TopicIs, Top
 use crate::feed::figures::Figures;
 use crate::feed::merge::{Brought, Lost, Merge, Output};
 use crate::feed::outlet::Outlet;
-use crate::feed::recipients::Recipients;
+use crate::feed::recipients::{Own, Recipients};
 use crate::feed::rules::Silence;
 use crate::feed::session::{Data, Sink};
 use crate::feed::silence::{Finding, Silences};
@@ -45,7 +45,7 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     /// The callers that wait for an answer, by slot.
     waiting: Vec<Vec<Waiter>>,
     /// Recipients of a topic's own, by slot; empty if no topic has any.
-    own: Vec<Option<Arc<Recipients<T>>>>,
+    own: Vec<Option<Own<T>>>,
     /// Topics that have left since the feed was last notified.
     left: Vec<Topic>,
     figures: Figures,
@@ -126,7 +126,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Adds recipients of a topic's own.
-    pub(crate) fn add_own(&mut self, slot: Slot, own: Arc<Recipients<T>>) {
+    pub(crate) fn add_own(&mut self, slot: Slot, own: Own<T>) {
         let place = slot_of(&mut self.own, slot);
         *place = Some(match place.take() {
             None => own,
@@ -140,7 +140,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
 
     /// Returns the recipients of a topic's own.
     #[inline]
-    fn own_of(&self, slot: Slot) -> Option<Arc<Recipients<T>>> {
+    fn own_of(&self, slot: Slot) -> Option<Own<T>> {
         self.own.get(slot as usize)?.clone()
     }
 
@@ -240,7 +240,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     #[inline]
-    fn deliver(&mut self, update: Update<T>, own: Option<Arc<Recipients<T>>>) {
+    fn deliver(&mut self, update: Update<T>, own: Option<Own<T>>) {
         self.figures.delivered += 1;
         self.outlet.push_update(update, own);
     }

@@ -14,7 +14,7 @@ use actix::dev::SendError;
 use actix::{Message, Recipient};
 
 use crate::feed::event::{Batch, Gap, GapCause, LineState, Missing, TopicState, Update};
-use crate::feed::recipients::Recipients;
+use crate::feed::recipients::{Own, Recipients};
 use crate::feed::topic::Topic;
 
 /// The events of one shard that are not delivered yet.
@@ -24,7 +24,7 @@ pub(crate) struct Outlet<T: Clone + Send + 'static> {
     /// The updates that were read in this poll, which become one batch.
     open: Vec<Update<T>>,
     /// Whom those are for.
-    open_own: Option<Arc<Recipients<T>>>,
+    open_own: Option<Own<T>>,
     /// The number of updates in the queue.
     updates: usize,
     /// The next delivery of the head: the recipient, and the update for it.
@@ -32,7 +32,7 @@ pub(crate) struct Outlet<T: Clone + Send + 'static> {
     /// The delivery that waits for room in a mailbox.
     blocked: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// Updates that were dropped since the head was begun, as a gap for each topic.
-    lost: BTreeMap<Topic, (Gap, Option<Arc<Recipients<T>>>)>,
+    lost: BTreeMap<Topic, (Gap, Option<Own<T>>)>,
     /// The number of gaps for updates that were dropped.
     gaps: u64,
     /// Whether the shard is to hold its lines.
@@ -43,7 +43,7 @@ pub(crate) struct Outlet<T: Clone + Send + 'static> {
 struct Entry<T: Clone + Send + 'static> {
     event: Queued<T>,
     /// The recipients of its topic's own; `None` for those of the feed.
-    own: Option<Arc<Recipients<T>>>,
+    own: Option<Own<T>>,
 }
 
 /// The kinds of event.
@@ -82,7 +82,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 
     /// Queues an update. It becomes part of the batch that the next other event, or `poll`, ends.
     #[inline]
-    pub(crate) fn push_update(&mut self, update: Update<T>, own: Option<Arc<Recipients<T>>>) {
+    pub(crate) fn push_update(&mut self, update: Update<T>, own: Option<Own<T>>) {
         if own.as_ref().map(Arc::as_ptr) != self.open_own.as_ref().map(Arc::as_ptr) {
             self.end_batch();
             self.open_own = own;
@@ -90,11 +90,11 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         self.open.push(update);
     }
 
-    pub(crate) fn push_gap(&mut self, gap: Gap, own: Option<Arc<Recipients<T>>>) {
+    pub(crate) fn push_gap(&mut self, gap: Gap, own: Option<Own<T>>) {
         self.push(Queued::Gap(gap), own);
     }
 
-    pub(crate) fn push_topic(&mut self, state: TopicState, own: Option<Arc<Recipients<T>>>) {
+    pub(crate) fn push_topic(&mut self, state: TopicState, own: Option<Own<T>>) {
         self.push(Queued::Topic(state), own);
     }
 
@@ -158,7 +158,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         self.updates = 0;
     }
 
-    fn push(&mut self, event: Queued<T>, own: Option<Arc<Recipients<T>>>) {
+    fn push(&mut self, event: Queued<T>, own: Option<Own<T>>) {
         self.end_batch();
         self.queue.push_back(Entry { event, own });
         if self.queue.len() > MAX_EVENTS {
@@ -233,7 +233,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 }
 
 impl<T: Clone + Send + 'static> Entry<T> {
-    fn from_lost((gap, own): (Gap, Option<Arc<Recipients<T>>>)) -> Entry<T> {
+    fn from_lost((gap, own): (Gap, Option<Own<T>>)) -> Entry<T> {
         Entry { event: Queued::Gap(gap), own }
     }
 }

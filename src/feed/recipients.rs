@@ -1,5 +1,7 @@
 //! The recipients of a feed's events.
 
+use std::sync::Arc;
+
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
@@ -15,6 +17,9 @@ pub(crate) struct Recipients<T: Send + 'static> {
     pub(crate) lines: Vec<Recipient<LineState>>,
     pub(crate) stopped: Vec<Recipient<Stopped>>,
 }
+
+/// The recipients of a topic's own, which its updates share.
+pub(crate) type Own<T> = Arc<Recipients<T>>;
 
 impl<T: Send + 'static> Default for Recipients<T> {
     fn default() -> Recipients<T> {

@@ -18,7 +18,7 @@ use crate::feed::event::LineIs;
 use crate::feed::figures::Figures;
 use crate::feed::intake::{Intake, Standing, Waiter};
 use crate::feed::line::{Line, LinePlan, now};
-use crate::feed::recipients::Recipients;
+use crate::feed::recipients::{Own, Recipients};
 use crate::feed::rules::Silence;
 use crate::feed::said::Refusal;
 use crate::feed::silence::{Action, Finding};
@@ -70,7 +70,7 @@ pub(crate) struct Wish<T: Clone + Send + 'static> {
     pub(crate) topic: Topic,
     pub(crate) reply: Option<oneshot::Sender<Answer>>,
     /// Recipients of the topic's own.
-    pub(crate) own: Option<Arc<Recipients<T>>>,
+    pub(crate) own: Option<Own<T>>,
 }
 
 /// What a shard reports to its feed.
