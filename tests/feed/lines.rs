@@ -412,6 +412,8 @@ fn a_budget_lets_an_outage_dial_before_a_twin() {
         venue.cut_line('b');
         sleep(3 * SECOND).await;
         venue.cut_line(' ');
+        sleep(SECOND).await;
+        assert!(!is_open(' ') && !is_open('b'), "both wait");
         while !is_open(' ') {
             assert!(!is_open('b'), "the twin dials after the only socket of the other feed");
             sleep(100 * MILLI).await;
