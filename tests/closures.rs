@@ -179,6 +179,32 @@ async fn a_recipient_of_all_events_can_subscribe_late_and_unsubscribe() {
 }
 
 #[actix::test]
+async fn a_weak_recipient_can_unsubscribe_by_a_recipient_of_its_actor() {
+    let server = Server::start(Script::accept().echo());
+    let ((sender, mut events), probe) = (mpsc::unbounded_channel(), Probe::new());
+    let all: Recipient<Event> = All(sender).start().recipient();
+    let texts = event::call(|_: event::Message| panic!("it has unsubscribed"));
+    let builder = Connection::builder(server.url())
+        .on_event_to(all.downgrade())
+        .on_message_to(texts.downgrade());
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Open>().await;
+    assert!(connection.send(command::Unsubscribe(all.clone())).await.unwrap());
+    assert!(!connection.send(command::Unsubscribe(all)).await.unwrap());
+    assert!(connection.send(command::Unsubscribe(texts.clone())).await.unwrap());
+    assert!(!connection.send(command::Unsubscribe(texts)).await.unwrap());
+    connection.send(command::Send::text("one")).await.unwrap().unwrap();
+    probe.next_message().await;
+    connection.send(command::Close::normal()).await.unwrap();
+    probe.stopped().await;
+    while let Ok(event) = events.try_recv() {
+        assert!(matches!(event, Event::Open(_) | Event::State(_)), "{event:?}");
+    }
+    let status = connection.send(command::Status).await.unwrap();
+    assert_eq!(status.figures.handlers_ended, 0);
+}
+
+#[actix::test]
 async fn a_closure_that_panics_ends_the_closures_and_nothing_else() {
     let server = Server::start(Script::accept().send_text("boom").echo());
     let (probe, log) = (Probe::new(), Log::default());

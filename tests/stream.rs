@@ -188,6 +188,22 @@ async fn without_a_socket_a_message_comes_back_at_once() {
     sender.flush().await.unwrap();
 }
 
+#[actix::test]
+async fn a_message_without_room_comes_back_at_once() {
+    let server = Server::start(Script::accept());
+    // On this thread, so that nothing leaves the queue before the next `.await`.
+    let (sender, mut events) = Connection::builder(server.url()).stream_here(2).unwrap();
+    assert!(matches!(next(&mut events).await, Event::Open(_)));
+    let begun = Instant::now();
+    let [one, two, three] = ["1", "2", "3"].map(|text| sender.try_send(text));
+    assert_eq!((one, two, three), (Ok(()), Ok(()), Err(SendError::Full("3".into()))));
+    assert!(begun.elapsed() < SECOND);
+    assert_eq!(server.next_message().await, Payload::from("1"));
+    assert_eq!(server.next_message().await, Payload::from("2"));
+    sender.try_send("4").unwrap();
+    assert_eq!(server.next_message().await, Payload::from("4"));
+}
+
 /// A server that accepts and does not read.
 fn deaf() -> Server {
     Server::start(Script::accept().stall_forever())
