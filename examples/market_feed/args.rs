@@ -1,26 +1,31 @@
 //! The command line, parsed by hand: a crate for it would be a tenth of what a first build compiles.
 
+use std::env;
 use std::fmt::Display;
+use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(crate) const HELP: &str = "\
-Watches a market over supervised connections while the exchange fails on purpose.
+use crate::exchange::SYMBOLS;
+
+const HELP: &str = "\
+Watches a market over a few supervised lines while the exchange fails on purpose.
 
 Usage: market_feed [OPTIONS]
 
 Options:
       --duration TIME  How long to watch: 500ms, 5s, 2m [default: 15s]
-      --symbols N      How many symbols, 1 to 8, each over its own connection [default: 6]
+      --symbols N      How many symbols, 1 to 8, three on each line [default: 6]
       --seed N         The exchange's failures and prices are the same for the same seed [default: 1]
-      --skip N         Makes the exchange leave out number N on every connection of the first symbol
-      --url URL        Watches a real server over one connection instead; numbers are checked if
-                       messages have a \"seq\"
+      --skip N         Makes the exchange leave out number N of the first symbol
+      --url URL        Watches any WebSocket server over one connection instead; numbers are checked
+                       if messages have a \"seq\"
       --send TEXT      Sends this text after every opening, such as a subscription; needs --url and
                        may be repeated
   -h, --help           Prints this help
 
-Exit code: 0 if every sequence was whole within each epoch, 1 if not, 2 for a wrong option.
+Exit code: 0 if messages came for every symbol and none was missing while connected, 1 if not, 2 for
+a wrong option.
 ";
 
 /// The options; `HELP` describes each.
@@ -35,8 +40,29 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Parses the command line. Returns `None` after printing the help that it asks for.
+    pub(crate) fn of_process() -> Option<Result<Args, String>> {
+        let args = Args::parse(env::args().skip(1)).transpose();
+        if args.is_none() {
+            // An error means that nobody reads it.
+            let _ = io::stdout().write_all(HELP.as_bytes());
+        }
+        Some(args?.map_err(|err| format!("{err}; --help lists the options")))
+    }
+
+    /// Returns what the rows are called: the symbols, or the host of the URL.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let Some(url) = &self.url else {
+            let symbols = SYMBOLS.iter().take(self.symbols.into());
+            return symbols.map(|(name, ..)| (*name).to_owned()).collect();
+        };
+        let host = url.split('/').nth(2).unwrap_or(url);
+        // Without a user and password.
+        vec![host.rsplit('@').next().unwrap_or(host).to_owned()]
+    }
+
     /// Parses the words after the program's name. Returns `None` if they ask for help.
-    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
+    fn parse(words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
         let (mut duration, mut symbols, mut seed) = (None, None, None);
         let (mut skip, mut url, mut send) = (None, None, Vec::new());
         let mut words = words;

@@ -1,44 +1,49 @@
-//! The handler: one actor that receives the events of all connections.
+//! The handler: one actor that receives all events of the feed.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
-use actix_ws_client::{SourceId, command, event};
+use actix_ws_client::feed::command::FeedStatus;
+use actix_ws_client::feed::event::{
+    Gap, GapCause, LineState, Missing, Stopped, TopicIs, TopicState, Update,
+};
 use tokio::sync::oneshot;
 
-use crate::row::{BEAT, Row, words};
+use crate::line::{Change, Is, Line};
+use crate::row::{BEAT, Row};
+use crate::server::Plain;
 
 /// Keeps the figures of every symbol.
 pub(crate) struct Book {
     began: Instant,
     /// The end of the current beat of the rows, counted from `began`.
     beat: Duration,
-    rows: Vec<Row>,
-    /// The row of each connection.
-    index: HashMap<SourceId, usize>,
-    /// Sent after every opening, since a server forgets subscriptions when a socket closes.
-    subscriptions: Vec<String>,
+    pub(crate) rows: Vec<Row>,
+    /// The row of each symbol.
+    index: HashMap<String, usize>,
+    pub(crate) lines: Vec<Line>,
     log: VecDeque<Entry>,
     /// The number of entries ever logged.
     logged: u64,
-    /// The number of connections that have not stopped.
-    running: usize,
-    /// Notified when the last of them has stopped.
-    settled: Option<oneshot::Sender<()>>,
+    /// Notified when the feed has stopped.
+    pub(crate) stopped: Option<oneshot::Sender<()>>,
+    /// What only a plain server needs.
+    pub(crate) plain: Plain,
 }
 
 /// Requests a snapshot. It is also the book's clock: without a timer of its own the actor ends with
 /// its last address.
 #[derive(Message)]
 #[rtype(result = "Picture")]
-pub(crate) struct Look;
+pub(crate) struct Look(pub(crate) Option<FeedStatus>);
 
 /// A snapshot of the figures.
 pub(crate) struct Picture {
     pub(crate) elapsed: Duration,
     pub(crate) now: Instant,
     pub(crate) rows: Vec<Row>,
+    pub(crate) lines: Vec<Line>,
     /// The latest events, the newest last.
     pub(crate) log: VecDeque<Entry>,
     pub(crate) logged: u64,
@@ -65,38 +70,78 @@ pub(crate) enum Tone {
 const LOG: usize = 64;
 
 impl Book {
-    /// Creates a book with a row for each connection, and a receiver for the stop of the last one.
-    pub(crate) fn new(
-        rows: Vec<(SourceId, Row)>,
-        subscriptions: Vec<String>,
-    ) -> (Book, oneshot::Receiver<()>) {
-        let (settled, over) = oneshot::channel();
-        let index = rows.iter().enumerate().map(|(index, (source, _))| (*source, index)).collect();
+    /// Creates a book with a row for each name, and a receiver for the end of the feed.
+    pub(crate) fn new(names: Vec<String>, greetings: Vec<String>) -> (Book, oneshot::Receiver<()>) {
+        let (stopped, over) = oneshot::channel();
+        let index = names.iter().cloned().enumerate().map(|(row, name)| (name, row)).collect();
         let book = Book {
             began: Instant::now(),
             beat: BEAT,
-            running: rows.len(),
-            rows: rows.into_iter().map(|(_, row)| row).collect(),
+            rows: names.into_iter().map(Row::new).collect(),
             index,
-            subscriptions,
+            lines: Vec::new(),
             log: VecDeque::with_capacity(LOG),
             logged: 0,
-            settled: Some(settled),
+            stopped: Some(stopped),
+            plain: Plain::new(greetings),
         };
         (book, over)
     }
 
-    fn row(&mut self, source: SourceId) -> Option<&mut Row> {
-        self.rows.get_mut(*self.index.get(&source)?)
+    fn row(&mut self, name: &str) -> Option<&mut Row> {
+        self.rows.get_mut(*self.index.get(name)?)
     }
 
-    fn note(&mut self, source: SourceId, tone: Tone, words: String) {
-        let name = self.row(source).map(|row| row.name.clone()).unwrap_or_default();
+    /// Returns the index of a line, which is added if it is new.
+    pub(crate) fn line(&mut self, name: String) -> usize {
+        self.lines.iter().position(|line| line.name == name).unwrap_or_else(|| {
+            self.lines.push(Line::new(name));
+            self.lines.len() - 1
+        })
+    }
+
+    fn note(&mut self, name: &str, tone: Tone, words: String) {
         if self.log.len() == LOG {
             self.log.pop_front();
         }
-        self.log.push_back(Entry { at: self.began.elapsed(), name, tone, words });
+        self.log.push_back(Entry { at: self.began.elapsed(), name: name.into(), tone, words });
         self.logged += 1;
+    }
+
+    /// Notes what a change of a line means.
+    pub(crate) fn changed(&mut self, line: usize, change: Change) {
+        let (now, name) = (Instant::now(), self.lines[line].name.clone());
+        let is_outage = matches!(change, Change::Outage(_));
+        if is_outage || matches!(change, Change::Closed) {
+            let rows = self.rows.iter_mut().filter(|row| row.line == Some(line));
+            rows.for_each(|row| row.down(is_outage, now));
+        }
+        match change {
+            Change::DialFailed(why) => {
+                self.note(&name, Tone::Poor, format!("dial failed: {why}"));
+            }
+            Change::Outage(why) => self.note(&name, Tone::Bad, format!("outage: {why}")),
+            Change::Closed => self.note(&name, Tone::Good, "closed".into()),
+            Change::Other => {}
+        }
+    }
+
+    pub(crate) fn opened(&mut self, line: usize) {
+        let (line, symbols) = (&self.lines[line], self.rows.iter());
+        let count = symbols.filter(|row| row.is_live).count();
+        let words = match line.sockets {
+            1 => "live".to_owned(),
+            sockets => format!("live again, on socket {sockets}"),
+        };
+        let (name, words) =
+            (line.name.clone(), format!("{words}; {count} of {} symbols live", self.rows.len()));
+        self.note(&name, Tone::Good, words);
+    }
+
+    /// Notes messages that were missing while connected.
+    pub(crate) fn gap(&mut self, name: &str, count: u64, words: String) {
+        self.row(name).into_iter().for_each(|row| row.gap(count, &words));
+        self.note(name, Tone::Bad, format!("GAP while connected: {words}"));
     }
 }
 
@@ -104,114 +149,93 @@ impl Actor for Book {
     type Context = Context<Book>;
 }
 
-impl Handler<event::Open> for Book {
+impl Handler<Update<f64>> for Book {
     type Result = ();
 
-    fn handle(&mut self, open: event::Open, _: &mut Context<Book>) {
-        for text in &self.subscriptions {
-            open.connection.do_send(command::Send::text(text.clone()));
+    fn handle(&mut self, update: Update<f64>, _: &mut Context<Book>) {
+        if let Some(row) = self.row(&update.topic) {
+            row.checked += 1;
+            row.message(Some(update.item));
         }
-        if let Some(row) = self.row(open.source) {
-            row.opened(&open);
+    }
+}
+
+impl Handler<Gap> for Book {
+    type Result = ();
+
+    fn handle(&mut self, gap: Gap, _: &mut Context<Book>) {
+        let (Some(topic), Missing::Range { from, to }) = (gap.topic, gap.missing) else { return };
+        let count = to - from + 1;
+        match gap.cause {
+            GapCause::Outage => self.row(&topic).into_iter().for_each(|row| row.missed += count),
+            _ if from == to => self.gap(&topic, count, format!("number {from} is missing")),
+            _ => self.gap(&topic, count, format!("numbers {from} to {to} are missing")),
         }
-        let words = match &open.outage {
-            Some(outage) => {
-                let (epoch, seconds) = (open.epoch, outage.duration.as_secs_f64());
-                format!(
-                    "open again, epoch {epoch}, after {seconds:.2} s and {}",
-                    dials(open.attempts)
-                )
+    }
+}
+
+impl Handler<TopicState> for Book {
+    type Result = ();
+
+    fn handle(&mut self, topic: TopicState, _: &mut Context<Book>) {
+        let (now, line) = (Instant::now(), self.line(topic.line.to_string()));
+        let Some(row) = self.row(&topic.topic) else { return };
+        let silent = match topic.state {
+            TopicIs::Confirmed => return row.live(line, now),
+            TopicIs::Refused(refusal) => {
+                row.is_refused = true;
+                let words = format!("subscription refused: {refusal}");
+                return self.note(&topic.topic, Tone::Bad, words);
             }
-            None => format!("open after {}", dials(open.attempts)),
+            TopicIs::Silent { since } => Some(now.duration_since(since).as_secs_f64()),
+            TopicIs::Fresh => None,
+            _ => return,
         };
-        self.note(open.source, Tone::Good, words);
-    }
-}
-
-impl Handler<event::Message> for Book {
-    type Result = ();
-
-    fn handle(&mut self, message: event::Message, _: &mut Context<Book>) {
-        // Each message is parsed once, and nothing is copied out of it.
-        let tick = serde_json::from_slice(message.payload.as_bytes()).ok();
-        let fault = self.row(message.source).and_then(|row| row.message(tick));
-        if let Some(fault) = fault {
-            self.note(message.source, Tone::Bad, format!("GAP in {fault}"));
+        row.is_silent = silent.is_some();
+        match silent {
+            Some(seconds) => {
+                let words = format!("silent for {seconds:.1} s; subscribed again");
+                self.note(&topic.topic, Tone::Poor, words);
+            }
+            None => self.note(&topic.topic, Tone::Good, "messages again".into()),
         }
     }
 }
 
-impl Handler<event::Pong> for Book {
+impl Handler<LineState> for Book {
     type Result = ();
 
-    fn handle(&mut self, pong: event::Pong, _: &mut Context<Book>) {
-        if let Some(row) = self.row(pong.source) {
-            row.round_trip = pong.round_trip.or(row.round_trip);
+    fn handle(&mut self, line: LineState, _: &mut Context<Book>) {
+        let index = self.line(line.line.to_string());
+        let was_subscribing = matches!(self.lines[index].is, Is::Subscribing);
+        let change = self.lines[index].set(line.state, line.epoch, Instant::now());
+        if was_subscribing && matches!(self.lines[index].is, Is::Live) {
+            self.opened(index);
         }
+        self.changed(index, change);
     }
 }
 
-impl Handler<event::Error> for Book {
+impl Handler<Stopped> for Book {
     type Result = ();
 
-    fn handle(&mut self, failed: event::Error, _: &mut Context<Book>) {
-        let dial = self.row(failed.source).is_some_and(|row| row.failed(&failed, Instant::now()));
-        // The error that ended an open socket is logged with its Close.
-        if dial {
-            let (number, why) = (failed.attempt, words(&failed.error));
-            let words = format!("dial {number} failed: {why}; {}", next(failed.next));
-            self.note(failed.source, Tone::Poor, words);
+    fn handle(&mut self, stopped: Stopped, _: &mut Context<Book>) {
+        if let Some(refusal) = stopped.refusal {
+            self.note("feed", Tone::Bad, format!("stopped: {refusal}"));
         }
-    }
-}
-
-impl Handler<event::Close> for Book {
-    type Result = ();
-
-    fn handle(&mut self, close: event::Close, _: &mut Context<Book>) {
-        let Some(row) = self.row(close.source) else {
-            return;
-        };
-        let outages = row.outages.total();
-        let cause = row.closed(&close, Instant::now());
-        let lost = row.outages.total() > outages;
-        let seconds = close.lasted.as_secs_f64();
-        let words = format!("lost after {seconds:.1} s: {cause}; {}", next(close.next));
-        match lost {
-            true => self.note(close.source, Tone::Bad, words),
-            false => self.note(close.source, Tone::Good, cause),
-        }
-    }
-}
-
-impl Handler<event::State> for Book {
-    type Result = ();
-
-    fn handle(&mut self, state: event::State, _: &mut Context<Book>) {
-        if let Some(row) = self.row(state.source) {
-            row.phase = state.phase;
-        }
-    }
-}
-
-impl Handler<event::Stopped> for Book {
-    type Result = ();
-
-    fn handle(&mut self, _: event::Stopped, _: &mut Context<Book>) {
-        self.running = self.running.saturating_sub(1);
-        if self.running == 0
-            && let Some(settled) = self.settled.take()
-        {
-            // An error means that the program is already exiting.
-            let _ = settled.send(());
-        }
+        // An error means that the program is already exiting.
+        self.stopped.take().map(|stopped| stopped.send(()));
     }
 }
 
 impl Handler<Look> for Book {
     type Result = MessageResult<Look>;
 
-    fn handle(&mut self, _: Look, _: &mut Context<Book>) -> MessageResult<Look> {
+    fn handle(&mut self, look: Look, _: &mut Context<Book>) -> MessageResult<Look> {
+        for line in look.0.into_iter().flat_map(|status| status.lines) {
+            let index = self.line(line.line.to_string());
+            self.lines[index].round_trip = line.round_trip;
+        }
         let elapsed = self.began.elapsed();
         while self.beat <= elapsed {
             self.beat += BEAT;
@@ -221,21 +245,9 @@ impl Handler<Look> for Book {
             elapsed,
             now: Instant::now(),
             rows: self.rows.clone(),
+            lines: self.lines.clone(),
             log: self.log.clone(),
             logged: self.logged,
         })
-    }
-}
-
-fn dials(number: u32) -> String {
-    if number == 1 { "one dial".into() } else { format!("{number} dials") }
-}
-
-fn next(next: event::Next) -> String {
-    match next {
-        event::Next::Retry { after, attempt } => {
-            format!("dial {attempt} in {:.2} s", after.as_secs_f64())
-        }
-        event::Next::Stop => "no further dial".into(),
     }
 }

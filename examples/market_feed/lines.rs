@@ -1,33 +1,75 @@
-//! Plain lines: events and totals if stdout is no terminal, and the summary of every run.
+//! What is printed: the table on a terminal, plain lines elsewhere, and the summary of every run.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use actix_ws_client::Phase;
-
 use crate::book::Picture;
-use crate::row::{Outages, Row};
+use crate::line::Outages;
+use crate::row::Row;
+use crate::table::Table;
 
-/// Prints the events as they happen, and a line of totals each second.
-pub(crate) struct Lines {
+/// The output.
+pub(crate) struct View {
+    title: String,
+    table: Option<Table>,
     /// The number of events printed so far.
     printed: u64,
     /// The time of the next line of totals.
     totals: Duration,
 }
 
-impl Lines {
-    pub(crate) fn new(title: &str) -> io::Result<Lines> {
-        writeln!(io::stdout(), "market_feed: {title}")?;
-        Ok(Lines { printed: 0, totals: Duration::from_secs(1) })
+impl View {
+    pub(crate) fn new(title: String) -> View {
+        View { table: Table::new(&title), title, printed: 0, totals: Duration::ZERO }
     }
 
-    /// Prints what has happened since the last call.
+    /// Shows what has happened since the last call. Returns false if nobody reads it any more.
     ///
     /// # Errors
-    /// When the reader of stdout has gone.
-    pub(crate) fn print(&mut self, picture: &Picture) -> io::Result<()> {
+    /// When the terminal or file of stdout fails.
+    pub(crate) fn show(&mut self, picture: &Picture, left: Duration) -> io::Result<bool> {
+        is_read(match &mut self.table {
+            Some(table) => table.draw(picture, left),
+            None => self.print(picture),
+        })
+    }
+
+    /// Prints the summary and the verdict. Returns whether every symbol has had messages, and none was
+    /// missing while connected. Where one was, it is named on stderr.
+    ///
+    /// # Errors
+    /// When the terminal or file of stdout fails.
+    pub(crate) fn end(mut self, picture: &Picture) -> Result<bool, Box<dyn Error>> {
+        self.show(picture, Duration::ZERO)?;
+        // The cursor is shown again.
+        drop(self.table);
+        if !is_read(summary(picture))? {
+            return Ok(sum(picture, |row| row.gaps) == 0);
+        }
+        let (mut is_whole, mut stderr) = (true, io::stderr().lock());
+        for row in &picture.rows {
+            for fault in &row.faults {
+                writeln!(stderr, "gap while connected: {}, {fault}", row.name)?;
+            }
+            if row.messages == 0 {
+                writeln!(stderr, "nothing came: {}", row.name)?;
+            }
+            is_whole &= row.gaps == 0 && row.messages > 0;
+        }
+        if is_whole {
+            is_read(writeln!(io::stdout(), "{}.", verdict(picture).1))?;
+        }
+        Ok(is_whole)
+    }
+
+    /// Prints the events as they happen, and a line of totals each second.
+    fn print(&mut self, picture: &Picture) -> io::Result<()> {
         let mut out = io::stdout().lock();
+        if self.totals.is_zero() {
+            writeln!(out, "{}", self.title)?;
+            self.totals = Duration::from_secs(1);
+        }
         let news = usize::try_from(picture.logged - self.printed).unwrap_or(usize::MAX);
         self.printed = picture.logged;
         for event in picture.log.iter().skip(picture.log.len().saturating_sub(news)) {
@@ -35,82 +77,96 @@ impl Lines {
         }
         if picture.elapsed >= self.totals {
             self.totals += Duration::from_secs(1);
-            let open = picture.rows.iter().filter(|row| row.phase == Phase::Open).count();
-            let sum = |figure: fn(&Row) -> u64| picture.rows.iter().map(figure).sum::<u64>();
             writeln!(
                 out,
-                "{:>7.2} s  {:<8}  {open} of {} open, {} messages/s, {} messages, {} outages, {} gaps",
+                "{:>7.2} s  {:<8}  {} of {} live, {} messages/s, {} messages, {} outages, {} missed, {} gaps",
                 picture.elapsed.as_secs_f64(),
                 "total",
+                picture.rows.iter().filter(|row| row.is_live).count(),
                 picture.rows.len(),
-                sum(Row::rate),
-                grouped(sum(|row| row.messages)),
-                sum(|row| row.outages.total()),
-                sum(|row| row.gaps),
+                sum(picture, Row::rate),
+                grouped(sum(picture, |row| row.messages)),
+                sum(picture, |row| row.outages),
+                grouped(sum(picture, |row| row.missed)),
+                sum(picture, |row| row.gaps),
             )?;
         }
         out.flush()
     }
 }
 
-/// Prints the figures of the whole run, one line for each symbol.
-///
-/// # Errors
-/// When the reader of stdout has gone.
-pub(crate) fn summary(picture: &Picture) -> io::Result<()> {
+/// Returns false for the error of a pipe that nobody reads any more.
+fn is_read(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
+/// Returns whether no message was missing while connected so far, and the sentence about it.
+pub(crate) fn verdict(picture: &Picture) -> (bool, String) {
+    let (gaps, checked) = (sum(picture, |row| row.gaps), sum(picture, |row| row.checked));
+    let words = match (gaps, checked) {
+        (0, 0) => "No message had a number to check".into(),
+        (0, _) => format!("No message was lost while connected: {} checked", grouped(checked)),
+        (1, _) => format!("1 message was lost while connected: {} checked", grouped(checked)),
+        _ => format!(
+            "{} messages were lost while connected: {} checked",
+            grouped(gaps),
+            grouped(checked)
+        ),
+    };
+    (gaps == 0, words)
+}
+
+/// Prints the figures of the whole run, by symbol and by line.
+fn summary(picture: &Picture) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let seconds = picture.elapsed.as_secs_f64();
-    writeln!(out, "\nSummary of {seconds:.1} s\n")?;
+    writeln!(out, "\nSummary of {:.1} s\n", picture.elapsed.as_secs_f64())?;
     let wide = picture.rows.iter().map(|row| row.name.len()).max().unwrap_or(0).max(8);
-    writeln!(
-        out,
-        "{:wide$} messages epochs lost dropped silent closed other  refused longest gaps",
-        "symbol"
-    )?;
+    writeln!(out, "{:wide$} messages outages longest missed  gaps", "symbol")?;
     for row in &picture.rows {
-        figures(&mut out, row, &format!("{:wide$}", row.name), picture.now)?;
+        symbol(&mut out, &format!("{:wide$}", row.name), row, picture.now)?;
     }
     if picture.rows.len() > 1 {
-        let all = sum(&picture.rows, picture.now);
-        figures(&mut out, &all, &format!("{:wide$}", "all"), picture.now)?;
+        let mut all = Row::new(String::new());
+        all.messages = sum(picture, |row| row.messages);
+        all.outages = sum(picture, |row| row.outages);
+        all.missed = sum(picture, |row| row.missed);
+        all.gaps = sum(picture, |row| row.gaps);
+        let longest = picture.rows.iter().map(|row| row.longest(picture.now)).max();
+        all.longest = longest.unwrap_or_default();
+        symbol(&mut out, &format!("{:wide$}", "all"), &all, picture.now)?;
+    }
+    writeln!(out, "\n{:wide$}  sockets outages dropped silent closed other refused", "line")?;
+    for line in &picture.lines {
+        let Outages { dropped, silent, closed, other } = line.outages;
+        writeln!(
+            out,
+            "{:wide$} {:>8} {:>7} {dropped:>7} {silent:>6} {closed:>6} {other:>5} {:>7}",
+            line.name,
+            line.sockets,
+            line.outages.total(),
+            line.refused,
+        )?;
     }
     writeln!(
         out,
-        "\nlost: sockets lost, by cause; refused: dials answered with an error status; longest: the\n\
-         longest outage; gaps: numbers missing, repeated or absent within an epoch (one open socket)\n"
+        "\nmissed: messages between the last of a socket and the first of the next; gaps: messages that\n\
+         were missing while connected; refused: dials that were answered with an error status\n"
     )?;
     out.flush()
 }
 
-fn figures(out: &mut impl Write, row: &Row, name: &str, now: Instant) -> io::Result<()> {
-    let Outages { dropped, silent, closed, other } = row.outages;
-    writeln!(
-        out,
-        "{name} {:>8} {:>6} {:>4} {dropped:>7} {silent:>6} {closed:>6} {other:>5} {:>8} {:>5.2} s {:>4}",
-        grouped(row.messages),
-        row.epoch,
-        row.outages.total(),
-        row.refused,
-        row.longest(now).as_secs_f64(),
-        row.gaps,
-    )
+fn symbol(out: &mut impl Write, name: &str, row: &Row, now: Instant) -> io::Result<()> {
+    let (messages, missed) = (grouped(row.messages), grouped(row.missed));
+    let (outages, longest, gaps) = (row.outages, row.longest(now).as_secs_f64(), row.gaps);
+    writeln!(out, "{name} {messages:>8} {outages:>7} {longest:>5.2} s {missed:>6} {gaps:>5}")
 }
 
-/// Adds the rows up.
-fn sum(rows: &[Row], now: Instant) -> Row {
-    let mut all = Row::new(String::new(), None);
-    for row in rows {
-        all.messages += row.messages;
-        all.epoch += row.epoch;
-        all.outages.dropped += row.outages.dropped;
-        all.outages.silent += row.outages.silent;
-        all.outages.closed += row.outages.closed;
-        all.outages.other += row.outages.other;
-        all.refused += row.refused;
-        all.longest = all.longest.max(row.longest(now));
-        all.gaps += row.gaps;
-    }
-    all
+/// Adds a figure of all symbols up.
+pub(crate) fn sum(picture: &Picture, figure: fn(&Row) -> u64) -> u64 {
+    picture.rows.iter().map(figure).sum()
 }
 
 /// Formats a number with separated thousands: 1,234,567.

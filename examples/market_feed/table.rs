@@ -5,12 +5,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use actix_ws_client::Phase;
-
-use crate::book::{Picture, Tone};
-use crate::lines::{grouped, price};
+use crate::book::{Entry, Picture, Tone};
+use crate::line::{Is, Line};
+use crate::lines::{grouped, price, sum, verdict};
 use crate::row::{BEATS, Beat, Row};
 
 /// A terminal with the table on it.
@@ -36,7 +35,7 @@ enum Paint {
     /// All is well, or has improved.
     Green,
     /// Not as it should be, but nothing is lost yet.
-    Yellow,
+    Magenta,
     /// Something was lost.
     Red,
 }
@@ -44,41 +43,92 @@ enum Paint {
 /// Pieces of text with a colour each.
 type Cell = Vec<(Paint, String)>;
 
-/// A column, shown on terminals that have at least `from` columns.
-struct Column {
+/// A column of a table of `T`, shown on terminals that have at least `from` columns.
+struct Column<T> {
     title: &'static str,
     width: usize,
     right: bool,
     from: usize,
-    cell: fn(&Row, Instant, usize) -> Cell,
+    cell: fn(&T, &Picture, usize) -> Cell,
 }
 
-const COLUMNS: [Column; 9] = [
+const SYMBOLS: [Column<Row>; 10] = [
     Column { title: "SYMBOL", width: 8, right: false, from: 0, cell: name },
-    Column { title: "PHASE", width: 16, right: false, from: 0, cell: phase },
-    Column { title: "MSG/S", width: 5, right: true, from: 34, cell: rate },
-    Column { title: "RTT", width: 7, right: true, from: 68, cell: round_trip },
-    Column { title: "PRICE", width: 11, right: true, from: 47, cell: last_price },
-    Column { title: "LOST", width: 4, right: true, from: 53, cell: outages },
-    Column { title: "GAPS", width: 4, right: true, from: 59, cell: gaps },
-    Column { title: "LAST 12 S", width: BEATS, right: false, from: 106, cell: strip },
-    // Takes the rest of the line.
-    Column { title: "LAST ERROR", width: 0, right: false, from: 80, cell: last_error },
+    Column { title: "STATE", width: 16, right: false, from: 0, cell: state },
+    Column { title: "MSG/S", width: 5, right: true, from: 36, cell: rate },
+    Column { title: "PRICE", width: 11, right: true, from: 49, cell: last_price },
+    Column { title: "OUTAGES", width: 7, right: true, from: 58, cell: outages },
+    Column { title: "MISSED", width: 6, right: true, from: 66, cell: missed },
+    Column { title: "GAPS", width: 4, right: true, from: 72, cell: gaps },
+    Column { title: "LINE", width: 4, right: true, from: 78, cell: line_name },
+    Column { title: "RTT", width: 7, right: true, from: 114, cell: symbol_rtt },
+    Column { title: "LAST 12 S", width: BEATS, right: false, from: 104, cell: strip },
 ];
 
-/// The number of events at the bottom.
-const EVENTS: usize = 5;
+/// Shown on terminals that have at least [`WIDE`] columns and room for them.
+const LINES: [Column<Line>; 8] = [
+    Column {
+        title: "LINE",
+        width: 8,
+        right: false,
+        from: 0,
+        cell: |line, _, _| strong(&line.name),
+    },
+    Column { title: "STATE", width: 16, right: false, from: 0, cell: line_state },
+    Column {
+        title: "SOCKETS",
+        width: 7,
+        right: true,
+        from: 0,
+        cell: |line, _, _| plain(line.sockets),
+    },
+    Column {
+        title: "DROPPED",
+        width: 7,
+        right: true,
+        from: 0,
+        cell: |line, _, _| plain(line.outages.dropped),
+    },
+    Column {
+        title: "SILENT",
+        width: 6,
+        right: true,
+        from: 0,
+        cell: |line, _, _| plain(line.outages.silent),
+    },
+    Column {
+        title: "CLOSED",
+        width: 6,
+        right: true,
+        from: 0,
+        cell: |line, _, _| plain(line.outages.closed),
+    },
+    Column {
+        title: "REFUSED",
+        width: 7,
+        right: true,
+        from: 0,
+        cell: |line, _, _| plain(line.refused),
+    },
+    // Takes the rest of the line.
+    Column { title: "LAST TROUBLE", width: 0, right: false, from: 0, cell: last_trouble },
+];
+
+/// The columns of a terminal that has room for the lines and more events.
+const WIDE: usize = 100;
+/// The number of events at the bottom, at most: on a narrow terminal, and on a wide one.
+const EVENTS: [usize; 2] = [5, 10];
 
 impl Table {
     /// Creates a table, if standard output is a terminal that can show it.
-    pub(crate) fn new(title: String) -> Option<Table> {
+    pub(crate) fn new(title: &str) -> Option<Table> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if !io::stdout().is_terminal() || dumb {
             return None;
         }
         let size = size();
         Some(Table {
-            title,
+            title: title.to_owned(),
             size,
             current: watch_size(size),
             drawn: 0,
@@ -123,67 +173,107 @@ impl Table {
     }
 
     fn lines(&self, picture: &Picture, left: Duration) -> Vec<String> {
-        let titles = |column: &Column, _| vec![(Paint::Faint, column.title.to_owned())];
-        let mut lines = vec![self.header(picture, left), String::new(), self.line(titles)];
-        for row in &picture.rows {
-            lines.push(self.line(|column, width| (column.cell)(row, picture.now, width)));
-        }
+        let mut lines = vec![self.header(picture, left), String::new(), self.titles(&SYMBOLS)];
+        lines.extend(picture.rows.iter().map(|row| self.row(&SYMBOLS, row, picture)));
         lines.push(self.total(picture));
+        lines.extend(self.legend());
         lines.push(String::new());
-        let events = picture.log.iter().skip(picture.log.len().saturating_sub(EVENTS));
-        lines.extend(events.map(|event| {
-            let paint = match event.tone {
-                Tone::Good => Paint::Green,
-                Tone::Poor => Paint::Yellow,
-                Tone::Bad => Paint::Red,
-            };
-            let at = format!("{:>7.2} s  ", event.at.as_secs_f64());
-            let name = format!("{:<8}  ", event.name);
-            let room = self.size.0.saturating_sub(1 + at.len() + name.len());
-            self.paint(&[
-                (Paint::Faint, at),
-                (Paint::Plain, name),
-                (paint, clip(&event.words, room)),
-            ])
-        }));
+        let room = |lines: &[String]| (self.size.1.saturating_sub(1)).saturating_sub(lines.len());
+        let is_wide = self.size.0 >= WIDE;
+        if is_wide && room(&lines) >= picture.lines.len() + 2 + EVENTS[0] {
+            lines.push(self.titles(&LINES));
+            lines.extend(picture.lines.iter().map(|line| self.row(&LINES, line, picture)));
+            lines.push(String::new());
+        }
+        let events = EVENTS[usize::from(is_wide)].min(room(&lines));
+        let events = picture.log.iter().skip(picture.log.len().saturating_sub(events));
+        lines.extend(events.map(|event| self.event(event)));
         lines
     }
 
+    fn event(&self, event: &Entry) -> String {
+        let paint = match event.tone {
+            Tone::Good => Paint::Green,
+            Tone::Poor => Paint::Magenta,
+            Tone::Bad => Paint::Red,
+        };
+        let at = format!("{:>7.2} s  ", event.at.as_secs_f64());
+        let name = format!("{:<8}  ", event.name);
+        let room = self.size.0.saturating_sub(1 + at.len() + name.len());
+        self.paint(&[(Paint::Faint, at), (Paint::Plain, name), (paint, clip(&event.words, room))])
+    }
+
+    /// The verdict so far, and the clock.
     fn header(&self, picture: &Picture, left: Duration) -> String {
-        let elapsed = picture.elapsed.as_secs_f64();
-        let clock = format!("{elapsed:.1} s, {:.0} s to go", left.as_secs_f64().ceil());
-        let name = " market_feed  ";
-        let room = self.size.0.saturating_sub(name.len() + clock.len() + 3);
-        let title = clip(&self.title, room);
-        let gap = room.saturating_sub(title.chars().count()) + 2;
-        let gap = " ".repeat(gap);
+        let clock = format!("{:.0} s left", left.as_secs_f64().ceil());
+        let room = self.size.0.saturating_sub(clock.len() + 4);
+        let (is_whole, verdict) = verdict(picture);
+        let paint = if is_whole { Paint::Green } else { Paint::Red };
+        let short = verdict.replace(" was", "").replace(" were", "");
+        let verdict = if verdict.chars().count() > room { clip(&short, room) } else { verdict };
+        let left = room.saturating_sub(verdict.chars().count() + 3);
+        // A few letters of a title help nobody.
+        let title =
+            if left < 20 { String::new() } else { format!("   {}", clip(&self.title, left)) };
+        let taken = verdict.chars().count() + title.chars().count();
+        let gap = " ".repeat(room.saturating_sub(taken) + 2);
         self.paint(&[
-            (Paint::Strong, name.into()),
-            (Paint::Plain, title),
-            (Paint::Faint, gap + &clock),
+            (Paint::Plain, " ".into()),
+            (paint, verdict),
+            (Paint::Faint, title + &gap + &clock),
         ])
     }
 
     fn total(&self, picture: &Picture) -> String {
-        let rows = &picture.rows;
-        let open = rows.iter().filter(|row| row.phase == Phase::Open).count();
-        let sum = |figure: fn(&Row) -> u64| rows.iter().map(figure).sum::<u64>();
-        let (lost, gaps) = (sum(|row| row.outages.total()), sum(|row| row.gaps));
-        self.line(|column, _| match column.title {
+        let (live, all) =
+            (picture.rows.iter().filter(|row| row.is_live).count(), picture.rows.len());
+        let gaps = sum(picture, |row| row.gaps);
+        self.line(&SYMBOLS, |column, _| match column.title {
             "SYMBOL" => plain("all"),
-            "PHASE" if open == rows.len() => vec![(Paint::Green, format!("{open} of {open} open"))],
-            "PHASE" => vec![(Paint::Yellow, format!("{open} of {} open", rows.len()))],
-            "MSG/S" => plain(sum(Row::rate)),
-            "PRICE" => vec![(Paint::Faint, format!("{} msg", grouped(sum(|row| row.messages))))],
-            "LOST" => plain(lost),
+            "STATE" => {
+                let paint = if live == all { Paint::Green } else { Paint::Magenta };
+                vec![(paint, format!("{live} of {all} live"))]
+            }
+            "MSG/S" => plain(sum(picture, Row::rate)),
+            "PRICE" => {
+                let messages = grouped(sum(picture, |row| row.messages));
+                vec![(Paint::Faint, format!("{messages} msg"))]
+            }
+            "OUTAGES" => plain(sum(picture, |row| row.outages)),
+            "MISSED" => plain(grouped(sum(picture, |row| row.missed))),
             "GAPS" => vec![(if gaps > 0 { Paint::Red } else { Paint::Plain }, gaps.to_string())],
             _ => Cell::new(),
         })
     }
 
+    /// What the columns and the marks of the bar mean, where they are shown.
+    fn legend(&self) -> Option<String> {
+        if self.size.0 < 72 {
+            return None;
+        }
+        let words = " missed: between two sockets; gaps: while connected";
+        let mut cells = vec![(Paint::Faint, words.to_owned())];
+        if self.size.0 >= 104 {
+            cells.push((Paint::Faint, "; each 0.5 s:".into()));
+            for (paint, mark, words) in MARKS {
+                cells.push((paint, format!("  {mark}")));
+                cells.push((Paint::Faint, format!(" {words}")));
+            }
+        }
+        Some(self.paint(&cells))
+    }
+
+    fn titles<T>(&self, columns: &[Column<T>]) -> String {
+        self.line(columns, |column, _| vec![(Paint::Faint, column.title.to_owned())])
+    }
+
+    fn row<T>(&self, columns: &[Column<T>], row: &T, picture: &Picture) -> String {
+        self.line(columns, |column, width| (column.cell)(row, picture, width))
+    }
+
     /// Formats one line of the columns that fit.
-    fn line(&self, cell: impl Fn(&Column, usize) -> Cell) -> String {
-        let shown = || COLUMNS.iter().filter(|column| column.from <= self.size.0);
+    fn line<T>(&self, columns: &[Column<T>], cell: impl Fn(&Column<T>, usize) -> Cell) -> String {
+        let shown = || columns.iter().filter(|column| column.from <= self.size.0);
         // There is no gap after the last column.
         let used = shown().map(|column| column.width + 2).sum::<usize>().saturating_sub(1);
         let mut cells = plain(" ");
@@ -209,7 +299,8 @@ impl Table {
                 Paint::Strong => "1",
                 Paint::Faint => "2",
                 Paint::Green => "32",
-                Paint::Yellow => "33",
+                // Yellow cannot be read on white.
+                Paint::Magenta => "35",
                 Paint::Red => "31",
             };
             match code {
@@ -273,71 +364,93 @@ fn clip(text: &str, room: usize) -> String {
     text.chars().take(room.saturating_sub(1)).chain(['…']).collect()
 }
 
-fn name(row: &Row, _: Instant, width: usize) -> Cell {
-    vec![(Paint::Strong, clip(&row.name, width))]
+/// The marks of a bar: messages, none, and no subscription.
+const MARKS: [(Paint, char, &str); 3] = [
+    (Paint::Green, '━', "messages"),
+    (Paint::Magenta, '╌', "none"),
+    (Paint::Red, '·', "not subscribed"),
+];
+
+fn strong(text: &str) -> Cell {
+    vec![(Paint::Strong, text.to_owned())]
 }
 
-fn phase(row: &Row, now: Instant, _: usize) -> Cell {
-    let quiet = row.strip.back() == Some(&Beat::Quiet);
-    let (paint, words) = match row.phase {
-        Phase::Open if quiet => (Paint::Yellow, "◐ open, quiet".into()),
-        Phase::Open => (Paint::Green, "● open".into()),
-        Phase::Connecting => (Paint::Yellow, format!("◌ dial {}", row.dial)),
-        Phase::Waiting => {
-            let left = row.dial_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-            (Paint::Red, format!("○ dial {} in {:.1}s", row.dial, left.as_secs_f64()))
-        }
-        other => (Paint::Faint, format!("· {other}")),
-    };
-    vec![(paint, words)]
+fn name(row: &Row, _: &Picture, width: usize) -> Cell {
+    strong(&clip(&row.name, width))
 }
 
-fn rate(row: &Row, _: Instant, _: usize) -> Cell {
+fn state(row: &Row, picture: &Picture, _: usize) -> Cell {
+    let (beat, words) = row.state(&picture.lines, picture.now);
+    vec![(MARKS[beat as usize].0, words)]
+}
+
+fn rate(row: &Row, _: &Picture, _: usize) -> Cell {
     let paint = if row.rate() == 0 { Paint::Faint } else { Paint::Plain };
     vec![(paint, row.rate().to_string())]
 }
 
-fn round_trip(row: &Row, _: Instant, _: usize) -> Cell {
-    match row.round_trip.map(|time| time.as_secs_f64() * 1e3) {
-        Some(millis) if millis >= 10.0 => plain(format!("{millis:.0} ms")),
-        Some(millis) => plain(format!("{millis:.2} ms")),
-        None => vec![(Paint::Faint, "-".into())],
-    }
-}
-
-fn last_price(row: &Row, _: Instant, _: usize) -> Cell {
+fn last_price(row: &Row, _: &Picture, _: usize) -> Cell {
     let Some(last) = row.price else {
-        return vec![(Paint::Faint, "-".into())];
+        return faint("-");
     };
     let fresh = row.strip.back() == Some(&Beat::Flow);
-    let (paint, arrow) = if row.up { (Paint::Green, '▲') } else { (Paint::Red, '▼') };
+    let (paint, arrow) = if row.is_up { (Paint::Green, '▲') } else { (Paint::Red, '▼') };
     vec![(if fresh { paint } else { Paint::Faint }, format!("{} {arrow}", price(last)))]
 }
 
-fn outages(row: &Row, _: Instant, _: usize) -> Cell {
-    plain(row.outages.total())
+fn outages(row: &Row, _: &Picture, _: usize) -> Cell {
+    plain(row.outages)
 }
 
-fn gaps(row: &Row, _: Instant, _: usize) -> Cell {
-    vec![(if row.is_whole() { Paint::Plain } else { Paint::Red }, row.gaps.to_string())]
+fn missed(row: &Row, _: &Picture, _: usize) -> Cell {
+    plain(grouped(row.missed))
+}
+
+fn gaps(row: &Row, _: &Picture, _: usize) -> Cell {
+    vec![(if row.gaps == 0 { Paint::Plain } else { Paint::Red }, row.gaps.to_string())]
+}
+
+fn line_of<'a>(row: &Row, picture: &'a Picture) -> Option<&'a Line> {
+    picture.lines.get(row.line?)
+}
+
+fn line_name(row: &Row, picture: &Picture, width: usize) -> Cell {
+    line_of(row, picture).map_or(faint("-"), |line| plain(clip(&line.name, width)))
+}
+
+fn symbol_rtt(row: &Row, picture: &Picture, _: usize) -> Cell {
+    let round_trip = line_of(row, picture).and_then(|line| line.round_trip);
+    match round_trip.map(|time| time.as_secs_f64() * 1e3) {
+        Some(millis) if millis >= 10.0 => plain(format!("{millis:.0} ms")),
+        Some(millis) => plain(format!("{millis:.2} ms")),
+        None => faint("-"),
+    }
 }
 
 /// The last beats, one character each.
-fn strip(row: &Row, _: Instant, width: usize) -> Cell {
+fn strip(row: &Row, _: &Picture, width: usize) -> Cell {
     let missing = width.saturating_sub(row.strip.len());
     let mut cells = vec![(Paint::Plain, " ".repeat(missing))];
-    cells.extend(row.strip.iter().map(|beat| match beat {
-        Beat::Flow => (Paint::Green, "━".into()),
-        Beat::Quiet => (Paint::Yellow, "╌".into()),
-        Beat::Down => (Paint::Red, "·".into()),
+    cells.extend(row.strip.iter().map(|beat| {
+        let (paint, mark, _) = MARKS[*beat as usize];
+        (paint, mark.to_string())
     }));
     cells
 }
 
-fn last_error(row: &Row, _: Instant, width: usize) -> Cell {
-    let Some(error) = &row.last_error else {
-        return vec![(Paint::Faint, "-".into())];
+fn line_state(line: &Line, picture: &Picture, _: usize) -> Cell {
+    let paint = match line.is {
+        Is::Live => Paint::Green,
+        Is::Down(_) | Is::Limited => Paint::Red,
+        _ => Paint::Magenta,
     };
-    let fits = error.long.chars().count() <= width;
-    plain(if fits { error.long.clone() } else { clip(&error.short, width) })
+    vec![(paint, line.is.words(picture.now))]
+}
+
+fn last_trouble(line: &Line, _: &Picture, width: usize) -> Cell {
+    line.last_trouble.as_ref().map_or(faint("-"), |words| plain(clip(words, width)))
+}
+
+fn faint(text: &str) -> Cell {
+    vec![(Paint::Faint, text.to_owned())]
 }
