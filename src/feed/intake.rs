@@ -423,3 +423,37 @@ fn slot_of<V: Default>(table: &mut Vec<V>, slot: Slot) -> &mut V {
     }
     &mut table[at]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::sequence::Sequence;
+    use crate::feed::topic::ShardId;
+
+    #[test]
+    fn no_hole_is_given_up_while_the_shard_holds_its_lines() {
+        let (start, mut topics) = (Instant::now(), Topics::default());
+        let mut intake = Intake::new(Recipients::default(), None, 2, start);
+        let lines = [0, 1].map(|line| LineId::new(ShardId(1), line));
+        lines.iter().for_each(|line| intake.open(*line, 1, start));
+        let slot = topics.add(&"a".into());
+        let mut has_warned = false;
+        for (line, number) in [(0, 1), (1, 1), (0, 3)] {
+            let (intake, has_warned, line) = (&mut intake, &mut has_warned, lines[line]);
+            let (epoch, received, bytes) = (1, start, 1);
+            let mut reading = Reading { intake, line, epoch, received, bytes, has_warned };
+            let sequence = Sequence::contiguous(number, number);
+            reading.data(Data { slot, sequence, snapshot: false, item: () }, &topics);
+        }
+        let second = Duration::from_secs(1);
+        intake.hold(true, start);
+        assert_eq!(intake.poll_timeout(), None);
+        intake.handle_timeout(lines[0], &topics, start + 10 * second);
+        assert_eq!(intake.figures().gaps, 0, "what fills it may not have been read");
+        intake.hold(false, start + 10 * second);
+        intake.handle_timeout(lines[0], &topics, start + 10 * second);
+        assert_eq!((intake.figures().gaps, intake.figures().delivered), (0, 1));
+        intake.handle_timeout(lines[0], &topics, start + 11 * second);
+        assert_eq!((intake.figures().gaps, intake.figures().delivered), (1, 2));
+    }
+}
