@@ -323,23 +323,30 @@ async fn a_message_whose_future_is_dropped_while_it_waits_for_room_is_not_sent()
     let builder = Connection::builder(server.url()).write_timeout(3600 * SECOND);
     let (sender, mut events) = builder.send_buffer(1 << 16).stream(1).unwrap();
     assert!(matches!(next(&mut events).await, Event::Open(_)));
-    let mut accepted = 0;
-    let send = || timeout(SECOND / 2, sender.send(Payload::from(vec![7; 1 << 15])));
-    while let Ok(sent) = send().await {
+    let send = |byte| timeout(SECOND / 2, sender.send(Payload::from(vec![byte; 1 << 15])));
+    while let Ok(sent) = send(7).await {
         sent.unwrap();
-        accepted += 1;
     }
-    // Behind the one whose future was dropped.
-    let waiting = tokio::spawn({
-        let sender = sender.clone();
-        async move { sender.send("last").await }
-    });
+    assert!(send(9).await.is_err(), "it waits for room");
+    // There is room for the second only once the first has left the queue, and so once the connection's thread has
+    // seen that the future is dropped.
+    for text in ["first", "second"] {
+        let queued = async {
+            while sender.try_send(text).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(20 * SECOND, queued).await.unwrap();
+    }
     gate.open();
-    timeout(20 * SECOND, waiting).await.unwrap().unwrap().unwrap();
-    for _ in 0..accepted {
-        assert_eq!(server.next_message().await.len(), 1 << 15);
-    }
-    assert_eq!(server.next_message().await, Payload::from("last"));
+    let first = loop {
+        match server.next_message().await {
+            Payload::Binary(bytes) => assert_eq!(bytes[0], 7),
+            text => break text,
+        }
+    };
+    assert_eq!(first, Payload::from("first"));
+    assert_eq!(server.next_message().await, Payload::from("second"));
 }
 
 /// How many messages each way: `STREAM_MESSAGES`, or as many as an unoptimised test takes 2 s for.

@@ -78,7 +78,8 @@ impl Sender {
     /// Sends a message, and waits until the connection has accepted it for the socket that is open.
     ///
     /// It waits for room in the queue, and for room in the send buffer: a server that does not read stops the
-    /// sender. If the future is dropped before the connection accepts the message, the message is cancelled.
+    /// sender. If the future is dropped while the message waits, the message is cancelled, unless the connection
+    /// accepts it in that moment.
     ///
     /// # Errors
     /// With the message: [`NotOpen`](SendError::NotOpen) without an open socket, or if it was lost before the
