@@ -17,7 +17,8 @@ use crate::rate::Rate;
 /// The plan of a feed.
 pub(crate) struct Plan {
     topics: usize,
-    /// The lines, one for each shard.
+    shards: usize,
+    /// The lines of all shards.
     lines: Vec<LinePlan>,
     /// How long the limits of dials take until the last line is dialled.
     dialled_within: Duration,
@@ -50,9 +51,12 @@ impl Plan {
         let mut dialect = FileDialect::new(venue.clone(), values, String::new(), 0);
         let topics: Vec<Topic> = topics.iter().map(Topic::from).collect();
         let shards = topics.chunks(venue.topics_per_line().min(topics.len().max(1)));
-        let lines: Vec<LinePlan> = shards
+        let shards: Vec<LinePlan> = shards
             .map(|topics| LinePlan::new(venue, &mut dialect, topics))
             .collect::<Result<_, _>>()?;
+        let each = usize::from(venue.lines);
+        let lines: Vec<_> =
+            shards.iter().flat_map(|line| std::iter::repeat_n(*line, each)).collect();
         if let Some(sockets) = venue.rules.sockets.filter(|sockets| *sockets < lines.len()) {
             let (topics, lines) = (topics.len(), lines.len());
             return Err(format!(
@@ -63,7 +67,8 @@ impl Plan {
         let dialled_within = dials.max().unwrap_or_default();
         let longest = lines.iter().map(|line| line.time).max().unwrap_or_default();
         let asked_within = dialled_within.saturating_add(longest);
-        Ok(Plan { topics: topics.len(), lines, dialled_within, asked_within })
+        let shards = shards.len();
+        Ok(Plan { topics: topics.len(), shards, lines, dialled_within, asked_within })
     }
 
     /// Formats the plan for people.
@@ -106,7 +111,8 @@ impl Plan {
         let sum = |figure: fn(&LinePlan) -> usize| self.lines.iter().map(figure).sum::<usize>();
         Object::of("plan")
             .key("topics", self.topics)
-            .key("shards", self.lines.len())
+            .key("shards", self.shards)
+            .key("lines", self.lines.len())
             .key("logins", sum(|line| line.logins))
             .key("requests", sum(|line| line.requests))
             .key("largest_bytes", self.lines.iter().map(|line| line.largest).max())

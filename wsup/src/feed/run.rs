@@ -72,6 +72,7 @@ pub(crate) async fn run(
     let builder = Feed::builder(async move |attempt| dialer.dial(attempt).await)
         .connection(move |builder| link.apply(builder))
         .rules(venue.rules())
+        .lines(venue.lines)
         .topics(topics.iter().map(String::as_str))
         .batch_handler(&printer)
         .on::<LineState>(printer.clone().recipient())

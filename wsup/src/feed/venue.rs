@@ -19,6 +19,8 @@ use crate::template::{Places, Template};
 pub(crate) struct Venue {
     pub(crate) urls: Urls,
     pub(crate) topics: Topics,
+    /// The number of lines of each shard.
+    pub(crate) lines: u8,
     /// Header lines of the upgrade request, by name.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) parts: Option<Parts>,
@@ -130,6 +132,7 @@ impl Venue {
         // Before what may be missing and is spelled almost alike.
         let topic = file.take("topic");
         let topics = Topics::parse(&mut file)?;
+        let lines = file.take("lines").map_or(Ok(1), lines)?;
         unbuilt(&mut file)?;
         let headers = file.take("headers").map_or(Ok(Vec::new()), headers)?;
         let (parts, item) = topic.map_or(Ok((None, None)), self::topic)?;
@@ -143,6 +146,7 @@ impl Venue {
         let venue = Venue {
             urls,
             topics,
+            lines,
             headers,
             parts,
             item,
@@ -271,13 +275,20 @@ impl Venue {
     }
 }
 
+/// Parses `lines`.
+fn lines(found: Found<'_>) -> Result<u8, Wrong> {
+    let number = found.number()?;
+    u8::try_from(number)
+        .ok()
+        .filter(|number| *number <= MAX_LINES)
+        .ok_or_else(|| found.wrong(format_args!("expected 1 to {MAX_LINES} lines, not {number}")))
+}
+
+/// The most lines of a shard, which the library allows.
+const MAX_LINES: u8 = 8;
+
 /// Refuses what is not built yet, by its name.
 fn unbuilt(file: &mut Section<'_>) -> Result<(), Wrong> {
-    if let Some(found) = file.take("lines")
-        && found.number()? > 1
-    {
-        return Err(found.wrong("several lines for each shard are not built yet: only 1 is"));
-    }
     if let Some(found) = file.take("overflow")
         && !found.choice(&[("wait", true), ("latest", false)])?
     {
@@ -487,7 +498,11 @@ data.topic = "/s"
             ),
             ("{topics}", "1", "line 4, column 11: `subscribe.send`: has no {topics}"),
             ("{topics}", "{topics},{topic}", "only one of them may be there"),
-            ("url =", "lines = 2\nurl =", "line 2, column 1: `lines`: several lines"),
+            (
+                "url =",
+                "lines = 9\nurl =",
+                "line 2, column 1: `lines`: expected 1 to 8 lines, not 9",
+            ),
             (
                 "url =",
                 "overflow = 'latest'\nurl =",

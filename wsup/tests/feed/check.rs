@@ -28,7 +28,7 @@ fn the_plan_names_lines_requests_and_times() {
     ]);
     let ended = check(&file, &["--json"], &[]);
     ended.rest_is(&[
-        r##"{"event":"plan","topics":25,"shards":3,"logins":0,"requests":13,"largest_bytes":#,"dialled_within_ms":60000,"asked_within_ms":62040}"##,
+        r##"{"event":"plan","topics":25,"shards":3,"lines":3,"logins":0,"requests":13,"largest_bytes":#,"dialled_within_ms":60000,"asked_within_ms":62040}"##,
     ]);
     let ended = check(&(file + "sockets = 2\n"), &[], &[]);
     assert_eq!(ended.status, 2);

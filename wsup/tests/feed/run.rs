@@ -94,6 +94,39 @@ fn a_lost_socket_is_an_error_with_its_line_and_its_gap() {
 }
 
 #[test]
+fn two_lines_complete_each_other() {
+    // Its numbers are those of all sockets: each socket has only some of them.
+    let sim = Sim::steady(RequestIds::default);
+    let folder = Folder::new();
+    let path = folder.write("venue.toml", &format!("lines = 2\n{}", ids(&sim.url(), &["a"])));
+    let mut wsup = Wsup::spawn(&["feed", &path, "--json"], Stdio::null(), &[]);
+    let mut active = Vec::new();
+    while active.len() < 2 {
+        let line = wsup.until("line");
+        if line["state"] == "active" {
+            active.push(line["line"].as_str().unwrap().to_owned());
+        }
+    }
+    active.sort();
+    assert_eq!(active, ["1a", "1b"]);
+    // Those that a socket took before the other one was open are missing.
+    let settled = sim.numbers.last("a") + 10;
+    let (mut last, mut lines) = (None, std::collections::BTreeSet::new());
+    while lines.len() < 2 || last.is_none_or(|last| last < settled + 40) {
+        let data = wsup.until("data");
+        let number = data["sequence"].as_u64().unwrap();
+        if number > settled {
+            assert!(last.is_none_or(|last| last + 1 == number), "{last:?} and {number}");
+            last = Some(number);
+            lines.insert(data["line"].as_str().unwrap().to_owned());
+        }
+    }
+    wsup.signal("TERM");
+    wsup.end().is(0, "closed");
+    sim.is_content();
+}
+
+#[test]
 fn without_json_updates_go_to_stdout_and_the_rest_to_stderr() {
     let sim = Sim::steady(RequestIds::default);
     let ended = ended(&ids(&sim.url(), &["a", "GONE"]), &["--messages", "3"], &[]);
@@ -120,8 +153,8 @@ fn a_wrong_file_ends_with_2_and_is_not_dialled() {
             "venue.toml: line 8, column 1: `ack.idd` is unknown",
         ),
         (
-            good.replace("topics = ", "lines = 2\ntopics = "),
-            "line 2, column 1: `lines`: several lines",
+            good.replace("topics = ", "lines = 9\ntopics = "),
+            "line 2, column 1: `lines`: expected 1 to 8 lines",
         ),
         (good.replace("ws://", "ftp://"), "line 1, column 1: `url`: "),
         (good.replace("127.0.0.1", "::"), "`url`: "),

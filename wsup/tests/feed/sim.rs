@@ -66,6 +66,8 @@ impl Numbers {
 pub(crate) struct Sim {
     pub(crate) port: u16,
     broken: Arc<Mutex<Vec<String>>>,
+    /// The numbers of all sockets.
+    pub(crate) numbers: Numbers,
     pub(crate) sockets: Arc<AtomicUsize>,
     /// The requests of all sockets.
     pub(crate) requests: Arc<Mutex<Vec<String>>>,
@@ -103,8 +105,13 @@ impl Sim {
     ) -> Sim {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let sim =
-            Sim { port, broken: Arc::default(), sockets: Arc::default(), requests: Arc::default() };
+        let sim = Sim {
+            port,
+            broken: Arc::default(),
+            numbers: numbers.clone(),
+            sockets: Arc::default(),
+            requests: Arc::default(),
+        };
         let (broken, sockets) = (sim.broken.clone(), sim.sockets.clone());
         let requests = sim.requests.clone();
         std::thread::spawn(move || {
