@@ -35,7 +35,8 @@ pub use crate::budget::quota::Limit;
 /// | `Retry-After` | if one dial is refused with it, no dial begins for that time, at most one hour |
 /// | failures | after three in a row, one dial at a time begins, until a socket was open for 5 s. After each that fails, the next waits for longer: 1 s, 2 s, 4 s, up to 10 s |
 ///
-/// A socket that is lost within 5 s is a failed dial. One that we close is not, and neither is a dial whose
+/// A socket that is lost within 5 s is a failed dial. One that we close is not, nor one that
+/// [`Settled`](crate::command::Settled) was sent to, and neither is a dial whose
 /// credentials were refused (401, or 403 if it had any) or whose `url_with` or `headers_with` failed.
 ///
 /// Use one budget for each server: where two servers share one, failures of one slow down the dials to the other.
@@ -207,6 +208,11 @@ impl Permit {
     pub(crate) fn opened(&mut self) {
         self.stage = Stage::Open;
         self.report(Queue::open);
+    }
+
+    /// Records that the open socket works.
+    pub(crate) fn settled(&self) {
+        self.report(Queue::settle);
     }
 
     /// Records that the dial failed.

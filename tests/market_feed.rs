@@ -62,7 +62,7 @@ fn a_run_over_failing_lines_loses_nothing_while_connected_and_ends_in_time() {
 
 #[test]
 fn several_symbols_share_a_line_within_the_limits_of_the_exchange() {
-    let output = market_feed(&["--duration", "5s", "--symbols", "8", "--seed", "7"]);
+    let output = market_feed(&["--duration", "6s", "--symbols", "8", "--seed", "7"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
     let sockets = ["1a", "2a", "3a"].map(|line| figures(&output, line)[0]);

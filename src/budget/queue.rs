@@ -172,6 +172,11 @@ impl Queue {
         self.report(quotas, now, |quota| quota.open(dial, now))
     }
 
+    /// Records that an open socket works.
+    pub(super) fn settle(&mut self, quotas: &[QuotaId], dial: DialId, now: Instant) -> Wakers {
+        self.report(quotas, now, |quota| quota.settle(dial, now))
+    }
+
     /// Records the end of a socket, and whether it was `lost` rather than closed by us.
     pub(super) fn close(
         &mut self,

@@ -193,6 +193,15 @@ impl Quota {
         self.young.push_back((dial, now));
     }
 
+    /// Records that an open socket works, before it was open for long enough to show that.
+    pub(super) fn settle(&mut self, dial: DialId, now: Instant) {
+        self.advance(now);
+        let young = self.young.iter().position(|(id, _)| *id == dial);
+        if young.and_then(|at| self.young.remove(at)).is_some() {
+            self.succeed();
+        }
+    }
+
     /// Records the end of a socket, and whether it was `lost` rather than closed by us.
     pub(super) fn close(&mut self, dial: DialId, now: Instant, lost: bool) {
         self.advance(now);
@@ -315,6 +324,26 @@ mod tests {
         assert_eq!(life.hold(), None);
         life.take();
         assert_eq!(life.hold(), Some((Limit::Dials, Some(71 * SECOND + MILLI))));
+    }
+
+    #[test]
+    fn a_socket_that_works_is_no_failed_dial_and_ends_the_probing() {
+        let mut life = Life::new(|_| {});
+        for _ in 0..4 {
+            let dial = life.open();
+            life.quota.settle(dial, life.now);
+            life.now += SECOND;
+            life.quota.close(dial, life.now, true);
+        }
+        assert_eq!(life.hold(), None, "each of them worked");
+        for _ in 0..3 {
+            life.fail(BY_SERVER);
+        }
+        life.now += SECOND;
+        let probe = life.open();
+        assert_eq!(life.hold().map(|(limit, _)| limit), Some(Limit::Probe));
+        life.quota.settle(probe, life.now);
+        assert_eq!(life.hold(), None);
     }
 
     #[test]

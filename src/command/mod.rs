@@ -214,7 +214,7 @@ impl Fail {
 }
 
 /// Counts the open socket as stable from now on, before `stable_after` has passed: its loss starts the
-/// backoff and the count of attempts anew.
+/// backoff and the count of attempts anew, and is no failed dial of a [`Budget`](crate::Budget).
 ///
 /// An opened socket is not yet a session that works. With a long `stable_after` and this command, sent once
 /// the login is confirmed or the first data is there, a server that accepts and refuses is not dialled faster

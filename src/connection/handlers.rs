@@ -139,7 +139,11 @@ impl Execute<command::Settled> for Connection {
     type Answer = bool;
 
     fn execute(&mut self, settled: command::Settled) -> bool {
-        self.supervision.settled(settled.epoch)
+        let is_open = self.supervision.settled(settled.epoch);
+        if let Some(permit) = self.permit.as_ref().filter(|_| is_open) {
+            permit.settled();
+        }
+        is_open
     }
 }
 
