@@ -241,7 +241,7 @@ fn a_command_that_fails_says_why_and_is_run_again() {
 
 #[test]
 fn a_command_that_hangs_is_ended_by_the_timeout_of_the_dial() {
-    let file = ids("", &["a"]).replace("url = \"\"", "url_command = 'sleep 600'");
+    let file = ids("", &["a"]).replace("url = \"\"", "url_command = 'exec sleep 600'");
     let args = ["--json", "--connect-timeout", "100ms", "--max-attempts", "1"];
     let ended = ended(&file, &args, &[]);
     ended.is(1, "failed");
