@@ -44,7 +44,7 @@ impl Args {
     pub(crate) fn of_process() -> Option<Result<Args, String>> {
         let args = Args::parse(env::args().skip(1)).transpose();
         if args.is_none() {
-            // An error means that nobody reads it.
+            // An error means that the reader has closed the pipe.
             let _ = io::stdout().write_all(HELP.as_bytes());
         }
         Some(args?.map_err(|err| format!("{err}; --help lists the options")))

@@ -8,7 +8,7 @@
 //!                         < {"symbol":"BTC-USD","seq":17,"price":64210.5000,"size":0.250}
 //! ```
 //!
-//! Trades are numbered by symbol, from 1, and go on while nobody listens. A client that breaks a limit
+//! Trades are numbered by symbol, from 1, and go on while no client is connected. A client that breaks a limit
 //! below is banned: its socket is closed with 1008, and its dials are answered with 403.
 
 use std::cell::RefCell;

@@ -24,7 +24,7 @@ impl View {
         View { table: Table::new(&title), title, printed: 0, totals: Duration::ZERO }
     }
 
-    /// Shows what has happened since the last call. Returns false if nobody reads it any more.
+    /// Shows what has happened since the last call. Returns false once the reader has closed the pipe.
     ///
     /// # Errors
     /// When the terminal or file of stdout fails.
@@ -95,7 +95,7 @@ impl View {
     }
 }
 
-/// Returns false for the error of a pipe that nobody reads any more.
+/// Returns false for the error of a pipe whose reader has closed it.
 fn is_read(written: io::Result<()>) -> io::Result<bool> {
     match written {
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(false),

@@ -70,7 +70,7 @@ async fn watch(args: Args) -> Result<bool, Box<dyn Error>> {
             _ = &mut stopped => true,
         };
         let left = end.saturating_duration_since(Instant::now());
-        // False if nobody reads any more, as in `| head`.
+        // False once the reader has closed the pipe, as in `| head`.
         is_over |= !view.show(&book.send(Look(source.status().await)).await?, left)?;
     }
     source.close().await;

@@ -212,7 +212,7 @@ impl Table {
         let short = verdict.replace(" was", "").replace(" were", "");
         let verdict = if verdict.chars().count() > room { clip(&short, room) } else { verdict };
         let left = room.saturating_sub(verdict.chars().count() + 3);
-        // A few letters of a title help nobody.
+        // A few letters of a title are of no use.
         let title =
             if left < 20 { String::new() } else { format!("   {}", clip(&self.title, left)) };
         let taken = verdict.chars().count() + title.chars().count();

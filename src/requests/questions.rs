@@ -14,7 +14,7 @@ pub(super) struct Questions<K, A> {
     /// The most questions that are open, and the most that were given up and are remembered.
     limit: usize,
     by_key: HashMap<K, Question<A>>,
-    /// The open questions by deadline. The number tells equal deadlines apart.
+    /// The open questions by deadline. The number distinguishes equal deadlines.
     deadlines: BTreeMap<(Instant, u64), K>,
     /// The questions that were given up, by number.
     given_up: BTreeMap<u64, K>,
@@ -24,7 +24,7 @@ pub(super) struct Questions<K, A> {
 
 #[derive(Debug)]
 struct Question<A> {
-    /// It tells questions with the same key apart that were asked one after the other.
+    /// It distinguishes questions with the same key that were asked one after the other.
     number: u64,
     /// The deadline and the asker; `None` once the question was given up.
     open: Option<(Instant, A)>,

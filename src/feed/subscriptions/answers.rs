@@ -115,7 +115,7 @@ impl Subscriptions {
         }
     }
 
-    /// Asks for topics, at least one of which is refused, in parts: the first half by itself, and the other
+    /// Asks for topics, at least one of which is refused, in parts: the first half alone, and the other
     /// one when the answer says which of them the refused topic is in. `later` waits for the end of the
     /// search, together, so that one refused topic among 100 takes eight further requests.
     pub(super) fn split(&mut self, mut slots: Vec<Slot>, mut later: Vec<Slot>, topics: &Topics) {

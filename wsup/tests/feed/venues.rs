@@ -114,7 +114,7 @@ impl Protocol for ObjectTopics {
     }
 }
 
-/// Each symbol of a request is answered by itself.
+/// Each symbol of a request is answered separately.
 #[derive(Default)]
 pub(crate) struct ManyAnswers {
     ids: BTreeSet<u64>,
