@@ -13,8 +13,9 @@ use crate::connection::ConnectionBuilder;
 use crate::error::ConfigError;
 use crate::feed::actor::{Feed, Parts, Spawn};
 use crate::feed::dialect::{Attempt, Dial, DialMaker, Dialect, Failure};
+use crate::feed::dialling::{self, Customize};
 use crate::feed::event::{Batch, Gap, TopicState, Update};
-use crate::feed::line::{self, Customize, LinePlan};
+use crate::feed::line::LinePlan;
 use crate::feed::recipients::{Event, Recipients};
 use crate::feed::rules::{Rules, Silence, Threads};
 use crate::feed::shard::Shard;
@@ -206,7 +207,7 @@ impl<D: Dialect> Builder<D> {
             let text = format!("must be from 1 to {MAX_LINES}, and is {}", self.lines);
             return Err(ConfigError::option("lines", text));
         }
-        line::builder(&self.customize, &self.budgets, || false).check()?;
+        dialling::builder(&self.customize, &self.budgets, || false).check()?;
         let threads = match self.threads {
             Threads::Own(0) => return Err(ConfigError::option("threads", "must be above zero")),
             Threads::Own(count) => Some(OwnThreads::start(count)?),

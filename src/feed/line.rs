@@ -1,8 +1,8 @@
 //! One line of a shard: a supervised connection, and the session of its open socket.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,9 @@ use crate::command::status::{Phase, SourceId};
 use crate::command::{self, Handle};
 use crate::connection::{Connection, ConnectionBuilder, HasTwin};
 use crate::error::{ConfigError, Error, Verdict};
-use crate::feed::dialect::{Attempt, Dial, DialMaker, Dialect, Failure};
+use crate::event;
+use crate::feed::dialect::{DialMaker, Dialect};
+use crate::feed::dialling::{self, Customize, Made};
 use crate::feed::event::{Cause, LineIs, WaitFor};
 use crate::feed::intake::{Intake, Reading};
 use crate::feed::pace;
@@ -26,8 +28,6 @@ use crate::feed::topic::LineId;
 use crate::feed::topics::Topics;
 use crate::feed::twins::Link;
 use crate::feed::waiting::Waiting;
-use crate::proto::codec::Limits;
-use crate::{event, options};
 
 /// What all lines of a feed have in common.
 pub(crate) struct LinePlan<D> {
@@ -41,9 +41,6 @@ pub(crate) struct LinePlan<D> {
     /// The lines that are refused for good in all shards, one bit for each number: no dial of them begins any more.
     pub(crate) refused: Arc<AtomicU64>,
 }
-
-/// The closure of `Builder::connection`.
-pub(crate) type Customize = Arc<dyn Fn(ConnectionBuilder) -> ConnectionBuilder + Send + Sync>;
 
 /// One line.
 pub(crate) struct Line<D: Dialect> {
@@ -83,46 +80,6 @@ struct Open<D> {
     round_trip: Option<Duration>,
 }
 
-/// What the closure of `Feed::builder` made for the dial that is under way. `url_with` and `headers_with`
-/// need closures that are `Sync`, so it is under a lock, but only the line's thread takes it.
-struct Made<D>(Mutex<MadeState<D>>);
-
-struct MadeState<D> {
-    dial: Option<Dial<D>>,
-    /// The failure of the closure, if it is final.
-    failure: Option<Failure>,
-}
-
-/// The URL that the builder checks. Each dial has one of its own, from the application's closure.
-const PLACEHOLDER: &str = "wss://feed.invalid/";
-/// The limit of a message, in bytes: snapshots of order books are large.
-const MAX_MESSAGE: usize = 64 << 20;
-/// How long a socket has to be open to count as stable if its session was never active, for one refused topic
-/// may keep it from that. Longer than a login may take, so that one that is refused is not tried faster.
-const STABLE_AFTER: Duration = Duration::from_secs(60);
-
-/// Makes the builder of a line, without what belongs to one line alone.
-pub(crate) fn builder(
-    customize: &Customize,
-    budgets: &[Budget],
-    is_refused: impl Fn() -> bool + Send + Sync + 'static,
-) -> ConnectionBuilder {
-    let judge = move |err: &Error| match err {
-        _ if is_refused() => Verdict::Stop,
-        // A venue closes with 1008 where a rate was exceeded, and with 1009 where a frame was too large: a
-        // feed that gave up would be wrong, and one that came back at once would be banned.
-        Error::Closed(Some(frame)) if matches!(frame.code().value(), 1008 | 1009) => {
-            Verdict::Retry { at_least: None, from_cap: true }
-        }
-        other => other.verdict(),
-    };
-    let limits = Limits { frame: MAX_MESSAGE, message: MAX_MESSAGE, ..Limits::default() };
-    // A feed's dials are limited by its budgets, not line by line.
-    let builder =
-        Connection::builder(PLACEHOLDER).limits(limits).stable_after(STABLE_AFTER).dial_limit(None);
-    budgets.iter().fold(customize(builder.retry_if(judge)), ConnectionBuilder::budget)
-}
-
 impl<D: Dialect> Line<D> {
     /// Starts a line on this thread. `register` adds the recipients of the connection's events.
     pub(crate) fn start(
@@ -130,10 +87,18 @@ impl<D: Dialect> Line<D> {
         plan: Arc<LinePlan<D>>,
         register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
     ) -> Result<Line<D>, ConfigError> {
-        let made = Arc::new(Made(Mutex::new(MadeState { dial: None, failure: None })));
+        let made = Arc::new(Made::new());
         let refused = plan.refused.clone();
-        let builder = builder(&plan.customize, &plan.budgets, move || is_refused(&refused, id));
-        let builder = with_maker(builder.name(format!("line {id}")), id, &plan, &made);
+        let builder = dialling::builder(&plan.customize, &plan.budgets, move || {
+            dialling::is_refused(&refused, id)
+        });
+        let builder = dialling::with_maker(
+            builder.name(format!("line {id}")),
+            id,
+            &plan.make,
+            &plan.refused,
+            &made,
+        );
         let source = builder.source();
         let waiting = Waiting::new(builder.watch(), now());
         let connection = register(builder).start()?;
@@ -361,7 +326,7 @@ impl<D: Dialect> Line<D> {
             open.handle.do_send(fail);
             return None;
         }
-        self.plan.refused.fetch_or(refused_bit(self.id), Ordering::Relaxed);
+        self.plan.refused.fetch_or(dialling::refused_bit(self.id), Ordering::Relaxed);
         open.handle.do_send(fail.for_good());
         Some(refusal)
     }
@@ -515,55 +480,6 @@ impl<D: Dialect> Line<D> {
     fn report(&mut self, state: LineIs, intake: &mut Intake<D::Item>) {
         self.state = state.clone();
         intake.push_line(self.id, self.epoch, state);
-    }
-}
-
-/// Adds the closures that make URL and header lines of each dial.
-fn with_maker<D: Dialect>(
-    builder: ConnectionBuilder,
-    line: LineId,
-    plan: &LinePlan<D>,
-    made: &Arc<Made<D>>,
-) -> ConnectionBuilder {
-    let (make, for_url, for_headers) = (plan.make.clone(), made.clone(), made.clone());
-    let refused = plan.refused.clone();
-    let destination = async move |attempt: options::Attempt| {
-        if is_refused(&refused, line) {
-            return Err(Failure::new("the venue has refused the login").for_good());
-        }
-        let result = make(Attempt::new(attempt, line)).await;
-        let mut made = for_url.lock();
-        match result {
-            Ok(dial) => {
-                let destination = dial.destination.clone();
-                (made.dial, made.failure) = (Some(dial), None);
-                Ok(destination)
-            }
-            Err(failure) => {
-                made.failure = failure.for_good.then(|| failure.clone());
-                Err(failure)
-            }
-        }
-    };
-    let headers = async move |_: options::Attempt| {
-        let headers = for_headers.lock().dial.as_ref().map(|dial| dial.headers.clone());
-        Ok::<_, Failure>(headers.unwrap_or_default())
-    };
-    builder.destination_with(destination).headers_with(headers)
-}
-
-/// Whether a line is refused for good, in all shards.
-fn is_refused(refused: &AtomicU64, line: LineId) -> bool {
-    refused.load(Ordering::Relaxed) & refused_bit(line) != 0
-}
-
-fn refused_bit(line: LineId) -> u64 {
-    1 << (line.line % 64)
-}
-
-impl<D> Made<D> {
-    fn lock(&self) -> std::sync::MutexGuard<'_, MadeState<D>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -9,6 +9,7 @@ mod actor;
 mod assignment;
 mod builder;
 mod dialect;
+mod dialling;
 mod figures;
 mod intake;
 mod line;
