@@ -126,9 +126,9 @@ fuzz SECONDS="30":
 mutants BASE="HEAD^":
     .ci/mutants {{ BASE }}
 
-# Instructions for each message against benches/instructions/baseline.json; needs valgrind and gungraun-runner
+# Instructions for each message against benches/instructions/baseline.json and feeds.json; needs valgrind and gungraun-runner
 instructions *ARGS:
-    cargo bench --locked -p instructions -- {{ ARGS }}
+    cargo bench --locked --no-fail-fast -p instructions -- {{ ARGS }}
 
 # Writes the current counts as the baseline. The commit message says what rose, by how much, and why
 instructions-accept: (instructions "--accept")

@@ -7,8 +7,10 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// Where they are kept.
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.json");
+use crate::BASELINE;
+
+/// Where the files of the targets are kept.
+const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The lock of the dependencies, whose code is counted too.
 const LOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock");
@@ -41,6 +43,11 @@ impl Baseline {
     }
 }
 
+/// Returns the file of this target.
+fn file() -> String {
+    format!("{FOLDER}/{BASELINE}")
+}
+
 /// What a command prints.
 fn said(command: &mut Command) -> Result<String, Box<dyn Error>> {
     let output = command.output().map_err(|err| format!("{command:?}: {err}"))?;
@@ -53,10 +60,10 @@ fn said(command: &mut Command) -> Result<String, Box<dyn Error>> {
 /// Writes the counts as the baseline, and shows what became of the old ones.
 pub(crate) fn accept(counts: &BTreeMap<String, f64>) -> Result<bool, Box<dyn Error>> {
     let now = Baseline::new(counts)?;
-    if let Ok(before) = fs::read_to_string(FILE) {
+    if let Ok(before) = fs::read_to_string(file()) {
         table(&serde_json::from_str(&before)?, &now, f64::INFINITY);
     }
-    fs::write(FILE, serde_json::to_string_pretty(&now)? + "\n")?;
+    fs::write(file(), serde_json::to_string_pretty(&now)? + "\n")?;
     println!("accepted; a commit with counts that rose says by how much, and why");
     Ok(true)
 }
@@ -64,7 +71,7 @@ pub(crate) fn accept(counts: &BTreeMap<String, f64>) -> Result<bool, Box<dyn Err
 /// Shows the counts beside those of the baseline. `false` if any of them rose too far.
 pub(crate) fn compare(counts: &BTreeMap<String, f64>) -> Result<bool, Box<dyn Error>> {
     let now = Baseline::new(counts)?;
-    let before = fs::read_to_string(FILE).map_err(|err| format!("{FILE}: {err}"))?;
+    let before = fs::read_to_string(file()).map_err(|err| format!("{}: {err}", file()))?;
     let before: Baseline = serde_json::from_str(&before)?;
     let mut bound = BOUND;
     if before.rustc != now.rustc {

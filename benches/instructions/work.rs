@@ -32,7 +32,7 @@ pub(crate) fn text(len: usize) -> Payload {
 }
 
 /// So many frames, as a server sends them.
-fn wire(payload: &Payload, messages: usize) -> BytesMut {
+pub(crate) fn wire(payload: &Payload, messages: usize) -> BytesMut {
     let mut server = Codec::new(Role::Server, Limits::default());
     let mut wire = BytesMut::new();
     for _ in 0..messages {
@@ -182,7 +182,7 @@ impl Handler<event::Message> for Stuck {
 }
 
 /// What a handler has seen so far.
-struct Seen {
+pub(crate) struct Seen {
     left: usize,
     bytes: usize,
     /// Told the bytes when all has been seen.
@@ -190,8 +190,13 @@ struct Seen {
 }
 
 impl Seen {
+    /// Waits for so many messages.
+    pub(crate) fn new(messages: usize, tell: oneshot::Sender<usize>) -> Seen {
+        Seen { left: messages, bytes: 0, tell: Some(tell) }
+    }
+
     #[inline]
-    fn see(&mut self, bytes: &[u8]) {
+    pub(crate) fn see(&mut self, bytes: &[u8]) {
         self.bytes += black_box(bytes).len();
         self.left -= 1;
         if self.left == 0
@@ -212,7 +217,7 @@ fn receive(
     Box::new(move || {
         System::new().block_on(async {
             let (tell, told) = oneshot::channel();
-            let seen = Seen { left: messages, bytes: 0, tell: Some(tell) };
+            let seen = Seen::new(messages, tell);
             let connection = connect(Feed::new(wire), |builder| register(builder, seen));
             let bytes = told.await.expect("the handler lives");
             assert_eq!(bytes, messages * payload.len());
@@ -280,7 +285,7 @@ where
 }
 
 /// A connection that does nothing by the clock.
-fn connect(
+pub(crate) fn connect(
     feed: Feed,
     register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
 ) -> Addr<Connection> {
