@@ -150,9 +150,16 @@ impl Session {
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.answer_by = None;
         }
-        self.handle_said(said, now, topics, sink);
+        // Nearly all messages: the rest of the match stays out of the caller.
+        match said {
+            Said::Data { topic, sequence, item } => {
+                self.handle_data(topic.as_str(), (sequence, false, item), topics, sink);
+            }
+            said => self.handle_said(said, now, topics, sink),
+        }
     }
 
+    #[inline(never)]
     fn handle_said<T>(
         &mut self,
         said: Said<'_, T>,
@@ -192,6 +199,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn handle_data<T>(
         &mut self,
         topic: &str,
@@ -535,7 +543,15 @@ impl Session {
         }
     }
 
+    #[inline]
     fn pass_changes<T>(&mut self, topics: &mut Topics, sink: &mut impl Sink<T>) {
+        if self.subscriptions.has_changes() {
+            self.pass_all_changes(topics, sink);
+        }
+    }
+
+    #[cold]
+    fn pass_all_changes<T>(&mut self, topics: &mut Topics, sink: &mut impl Sink<T>) {
         while let Some(change) = self.subscriptions.poll_change() {
             self.is_changed = true;
             sink.change(change, topics);

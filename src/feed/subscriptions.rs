@@ -230,12 +230,16 @@ impl Subscriptions {
     #[inline]
     pub(crate) fn ticked(&mut self, slot: Slot, topics: &mut Topics) {
         let Some(place) = self.places.get_mut(slot as usize) else { return };
-        if !place.ticked {
-            place.ticked = true;
-            self.has_answered = true;
-            if matches!(place.state, OnServer::Unanswered(_)) {
-                self.turn_on(slot, topics);
-            }
+        if !std::mem::replace(&mut place.ticked, true) {
+            self.first_ticked(slot, topics);
+        }
+    }
+
+    #[cold]
+    fn first_ticked(&mut self, slot: Slot, topics: &mut Topics) {
+        self.has_answered = true;
+        if matches!(self.places[slot as usize].state, OnServer::Unanswered(_)) {
+            self.turn_on(slot, topics);
         }
     }
 
@@ -258,6 +262,12 @@ impl Subscriptions {
     /// Returns when the next answer is overdue.
     pub(crate) fn answer_by(&self) -> Option<Instant> {
         self.requests.values().filter_map(|pending| pending.answer_by).min()
+    }
+
+    /// Whether `poll_change` returns a change.
+    #[inline]
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
     }
 
     /// Returns the next change.

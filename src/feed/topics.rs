@@ -17,7 +17,7 @@ pub(crate) type Slot = u32;
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
     entries: Vec<Entry>,
-    slots: HashMap<Topic, Slot>,
+    slots: HashMap<Topic, Slot, foldhash::fast::RandomState>,
     /// Slots without a topic.
     free: Vec<Slot>,
     /// The line that refusals are about.
