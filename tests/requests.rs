@@ -250,3 +250,18 @@ async fn a_connection_that_is_dropped_fails_its_questions() {
     let closed = requests.ask(2, question(2)).await.unwrap_err();
     assert!(matches!(closed, AskError::Unsent(SendError::Closed(_))), "{closed:?}");
 }
+
+#[actix::test]
+async fn what_waits_for_a_socket_is_woken_by_the_end_of_the_connection() {
+    let server = MemoryServer::paused(Script::refuse(503));
+    let (probe, requests) = (Probe::new(), Requests::new(number));
+    let builder = server.connection().requests(&requests);
+    let builder = builder.reconnect(Reconnect::fixed(Duration::from_secs(3600)));
+    let connection = probe.attach(builder).start().unwrap();
+    probe.next::<event::Error>().await;
+    let mut opened = std::pin::pin!(requests.opened());
+    assert!(futures_util::poll!(opened.as_mut()).is_pending());
+    connection.send(command::Close::normal()).await.unwrap();
+    let opened = tokio::time::timeout(Duration::from_secs(60), opened).await;
+    assert_eq!(opened.expect("it is woken"), Err(command::Closed));
+}

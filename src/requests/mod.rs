@@ -267,3 +267,27 @@ async fn fate_now(mut receipt: Receipt) -> Fate {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event;
+    use crate::testing::{MemoryServer, Probe, Script};
+
+    #[actix_rt::test]
+    async fn a_question_goes_to_the_socket_that_it_was_asked_on_or_to_none() {
+        let server = MemoryServer::paused(Script::accept());
+        let probe = Probe::new();
+        let connection = probe.attach(server.connection());
+        let handle = connection.handle();
+        let _connection = connection.start().unwrap();
+        assert_eq!(probe.next::<event::Open>().await.epoch, 1);
+        let requests = Requests::new(|_| None::<u64>);
+        // As an asker on another thread sees it that has read the epoch just before the next socket opened.
+        requests.shared.attach(handle);
+        requests.shared.opened(7);
+        let refused = requests.ask(1, "1 ?").await;
+        assert_eq!(refused, Err(AskError::Unsent(SendError::OtherEpoch("1 ?".into()))));
+        assert!(server.journal().messages().is_empty());
+    }
+}
