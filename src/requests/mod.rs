@@ -274,7 +274,7 @@ mod tests {
     use crate::event;
     use crate::testing::{MemoryServer, Probe, Script};
 
-    #[actix_rt::test]
+    #[actix::test]
     async fn a_question_goes_to_the_socket_that_it_was_asked_on_or_to_none() {
         let server = MemoryServer::paused(Script::accept());
         let probe = Probe::new();
@@ -286,7 +286,8 @@ mod tests {
         // As an asker on another thread sees it that has read the epoch just before the next socket opened.
         requests.shared.attach(handle);
         requests.shared.opened(7);
-        let refused = requests.ask(1, "1 ?").await;
+        let asked = tokio::time::timeout(DEADLINE, requests.ask(1, "1 ?"));
+        let refused = asked.await.expect("it is refused at once");
         assert_eq!(refused, Err(AskError::Unsent(SendError::OtherEpoch("1 ?".into()))));
         assert!(server.journal().messages().is_empty());
     }
