@@ -200,9 +200,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.is_holding = holds;
         self.silences.iter_mut().for_each(|silences| silences.hold(holds, now));
         self.twins.iter_mut().for_each(|twins| twins.hold(holds, now));
-        if !holds {
-            self.merge.resume(now);
-        }
+        if holds { self.merge.suspend(now) } else { self.merge.resume(now) }
     }
 
     /// Returns when `handle_timeout` is to be called next.

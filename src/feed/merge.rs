@@ -92,6 +92,8 @@ pub(crate) struct Merge<T> {
     outputs: VecDeque<Output<T>>,
     /// The update by which the lag of the lines is measured.
     probe: Option<Probe>,
+    /// When the shard stopped reading; `None` while it reads.
+    held: Option<Instant>,
     /// Since when the shard reads again, if it had stopped: the time before does not count against a line.
     resumed: Option<Instant>,
     dropped: Dropped,
@@ -107,6 +109,7 @@ impl<T> Merge<T> {
             held_bytes: 0,
             outputs: VecDeque::new(),
             probe: None,
+            held: None,
             resumed: None,
             dropped: Dropped::default(),
         }
@@ -151,9 +154,17 @@ impl<T> Merge<T> {
         }
     }
 
+    /// Notes that the shard stops reading.
+    pub(crate) fn suspend(&mut self, now: Instant) {
+        self.held.get_or_insert(now);
+    }
+
     /// Notes that the shard reads again after it had stopped.
     pub(crate) fn resume(&mut self, now: Instant) {
         self.resumed = Some(now);
+        if let Some(held) = self.held.take() {
+            self.extend_restarts(held, now);
+        }
     }
 
     /// Takes an update. Returns it if it is to be delivered now, before anything else; otherwise what is to be delivered

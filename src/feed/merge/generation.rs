@@ -87,6 +87,16 @@ impl<T> Merge<T> {
         (topic.next, topic.reported, topic.ids, topic.old_since) = (None, None, None, None);
     }
 
+    /// Gives the lines the whole time once more to follow a venue that has begun its numbers anew, where it was not over
+    /// when the shard stopped reading.
+    pub(super) fn extend_restarts(&mut self, held: Instant, now: Instant) {
+        for topic in &mut self.topics {
+            topic.restarted_at =
+                topic.restarted_at.map(|at| if held < at + RESTART_WINDOW { now } else { at });
+            topic.old_since = topic.old_since.map(|_| now);
+        }
+    }
+
     /// Whether old numbers of a line show that the venue began anew while no line carried the topic. The line itself must
     /// not have brought them before.
     pub(super) fn is_unmarked_restart(&mut self, brought: &Brought, first: u64) -> bool {

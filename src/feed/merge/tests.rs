@@ -340,6 +340,48 @@ fn a_line_that_comes_while_the_numbers_begin_anew_may_bring_old_ones() {
 }
 
 #[test]
+fn the_time_to_follow_a_restart_stands_still_while_the_shard_does_not_read() {
+    let restarted = || {
+        let mut life = Life::new(2);
+        life.count(0, 100..103);
+        life.count(1, 100..102);
+        assert_eq!(life.bring(0, number_of(1).restarted()), "1");
+        life.now += 4 * SECOND;
+        life.merge.suspend(life.now);
+        life.now += 60 * SECOND;
+        life.merge.resume(life.now);
+        life.close(0);
+        life
+    };
+    let mut life = restarted();
+    life.now += 4 * SECOND;
+    assert_eq!(life.bring(1, number_of(102)), "", "of the old numbers");
+    assert_eq!(life.bring(1, number_of(1).restarted()), "");
+    assert_eq!(life.bring(1, number_of(2)), "2");
+    let mut life = restarted();
+    life.now += 5 * SECOND;
+    assert_eq!(life.bring(1, number_of(2)), "2", "its time is over");
+    // It does not begin again with each hold.
+    life.merge.suspend(life.now);
+    life.merge.resume(life.now);
+    assert_eq!(life.bring(1, number_of(3)), "3");
+}
+
+#[test]
+fn a_line_that_came_back_is_not_judged_by_the_time_that_the_shard_did_not_read() {
+    let mut life = Life::new(1);
+    life.bring(0, number_of(100));
+    life.reopen(0);
+    assert_eq!(life.bring(0, number_of(1)), "");
+    life.merge.suspend(life.now);
+    life.now += 60 * SECOND;
+    life.merge.resume(life.now);
+    assert_eq!(life.bring(0, number_of(2)), "", "it may be an old number still");
+    life.now += 5 * SECOND;
+    assert_eq!(life.bring(0, number_of(3)), "gap outage, 3");
+}
+
+#[test]
 fn a_venue_that_began_anew_while_the_line_was_away_is_noticed_in_5_s() {
     for sequence in [number_of, Sequence::rising] {
         let mut life = Life::new(1);
@@ -615,10 +657,8 @@ impl World {
                 }
                 self.now = end;
             }
-            // The time that the lines have to follow a restart goes on while the shard reads nothing.
-            Step::Hold(_)
-                if !self.has_cuts && self.sent[1].last().is_some_and(|it| it.generation > 0) => {}
             Step::Hold(millis) => {
+                self.merge.suspend(self.now);
                 self.now += Duration::from_millis(millis.into());
                 self.resumed = self.now;
                 self.merge.resume(self.now);
