@@ -17,6 +17,8 @@ struct Server {
     frames: Vec<Instant>,
     /// Whether it has a login to answer.
     has_login: bool,
+    /// How it has refused the login.
+    refusal: Option<Refusal>,
     /// The number of the newest message on the line.
     number: u64,
     /// Messages that were lost since the last one that arrived; `None` before the first that did.
@@ -120,7 +122,15 @@ fn run_script(seed: u64, steps: usize) -> usize {
         if rng.random_bool(0.7) {
             serve(&mut bench, &mut server, seed, step);
         }
-        if bench.session.poll_failure().is_some() {
+        let failed = bench.session.poll_failure();
+        if let Some(refusal) = server.refusal.take() {
+            let is_final = refusal.for_good;
+            assert_eq!(failed, Some(Failed::Login(refusal)), "seed {seed}, step {step}");
+            if is_final {
+                stay_silent(&mut bench, &names, &mut rng);
+            }
+        }
+        if failed.is_some() {
             assert!(bench.sent().is_empty(), "seed {seed}, step {step}: sent after the failure");
             reopen(&mut bench, &mut server, &rules);
         }
@@ -131,6 +141,17 @@ fn run_script(seed: u64, steps: usize) -> usize {
     let items: BTreeSet<u64> = bench.seen.updates.iter().map(|(_, item)| *item).collect();
     assert_eq!(items.len(), bench.seen.updates.len(), "seed {seed}: an update was passed on twice");
     steps
+}
+
+/// The login was refused for good: whatever the user and time bring, the session asks for nothing more.
+fn stay_silent(bench: &mut Bench, names: &[String], rng: &mut SmallRng) {
+    for _ in 0..5 {
+        wish(bench, names.choose(rng).unwrap(), rng);
+        bench.wait(SECOND * rng.random_range(0..700));
+        assert!(bench.sent().is_empty(), "a request after a login that was refused for good");
+        assert_eq!(bench.session.poll_timeout(bench.now, &bench.topics), None);
+        assert_eq!(bench.session.poll_failure(), None, "it is reported once");
+    }
 }
 
 fn wish(bench: &mut Bench, name: &str, rng: &mut SmallRng) {
@@ -170,9 +191,13 @@ fn serve(bench: &mut Bench, server: &mut Server, seed: u64, step: usize) {
 /// The server answers one of its open requests: wholly, in part, twice, out of order, or wrongly.
 fn answer(bench: &mut Bench, server: &mut Server, rng: &mut SmallRng) {
     if std::mem::take(&mut server.has_login) {
-        let refusal = Refusal::for_now("busy");
-        let is_accepted = rng.random_bool(0.8);
-        return bench.says(if is_accepted { Said::LoggedIn } else { Said::login_refused(refusal) });
+        let refusal = match rng.random_range(0..10) {
+            0 => Refusal::for_now("busy"),
+            1 => no("a wrong key"),
+            _ => return bench.says(Said::LoggedIn),
+        };
+        server.refusal = Some(refusal.clone());
+        return bench.says(Said::login_refused(refusal));
     }
     let ids: Vec<RequestId> = server.open.keys().copied().collect();
     let Some(id) = ids.choose(rng).copied() else { return };
