@@ -9,6 +9,7 @@ mod block;
 mod buffer;
 mod builder;
 mod events;
+mod gathered;
 mod inbox;
 mod inlet;
 mod outbox;

@@ -9,8 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use crate::command::{Outgoing, SendError};
 
-/// How many messages of `feed` are gathered before the connection's thread is woken, or half the capacity if that is
-/// fewer. Where both threads share a processor, a wake for each message makes batches of one.
+/// How many messages of `feed` a `Sender` gathers before they enter the queue and the connection's thread is woken, or
+/// half the capacity if that is fewer. Where both threads share a processor, a wake for each message makes batches of
+/// one.
 const GATHER: usize = 512;
 
 /// The shared queue, bounded by the number of messages. No lock is held across a poll, nor while a message is
@@ -19,7 +20,7 @@ pub(super) struct Outbox {
     state: Mutex<State>,
     /// The most messages in the queue, at least 1.
     capacity: usize,
-    /// The length of the queue at which messages that may be gathered wake the taker.
+    /// How many messages a `Sender` gathers.
     gathered: usize,
     /// Whether the queue has no room. Read without the lock.
     is_full: AtomicBool,
@@ -53,6 +54,13 @@ pub(super) enum Refused {
     Closed(Outgoing),
 }
 
+/// Why messages were not appended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unmoved {
+    Full,
+    Closed,
+}
+
 /// What the connection's thread takes out.
 pub(super) struct Taken {
     pub(super) messages: VecDeque<Outgoing>,
@@ -82,45 +90,82 @@ impl Outbox {
 
     /// Appends a message, if there is room, and wakes the taker. Returns its number, from 1.
     pub(super) fn push(&self, message: Outgoing) -> Result<u64, Refused> {
-        self.append(message, false)
-    }
-
-    /// Appends a message, past the bound if there is no room. The taker is woken once enough are gathered, or by
-    /// [`flush`](Outbox::flush).
-    pub(super) fn feed(&self, message: Outgoing) -> Result<u64, Refused> {
-        self.append(message, true)
-    }
-
-    #[inline]
-    fn append(&self, message: Outgoing, gathers: bool) -> Result<u64, Refused> {
         let mut state = self.lock();
         if state.is_closed {
             return Err(Refused::Closed(message));
         }
-        if state.queue.len() >= self.capacity && !gathers {
+        if state.queue.len() >= self.capacity {
             return Err(Refused::Full(message));
         }
         state.queue.push_back(message);
-        state.pushed += 1;
+        Ok(self.pushed(state, 1))
+    }
+
+    /// Appends all messages, if there is room for one. Returns the number of the last one.
+    ///
+    /// # Errors
+    /// They stay with the caller.
+    pub(super) fn append(&self, messages: &mut VecDeque<Outgoing>) -> Result<u64, Unmoved> {
+        self.append_up_to(messages, self.capacity)
+    }
+
+    /// Appends all messages, past the bound if there is no room. The queue may be closed: then they stay.
+    pub(super) fn force(&self, messages: &mut VecDeque<Outgoing>) {
+        // The error is that it is closed.
+        let _ = self.append_up_to(messages, usize::MAX);
+    }
+
+    fn append_up_to(
+        &self,
+        messages: &mut VecDeque<Outgoing>,
+        bound: usize,
+    ) -> Result<u64, Unmoved> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(Unmoved::Closed);
+        }
+        if state.queue.len() >= bound {
+            return Err(Unmoved::Full);
+        }
+        let count = messages.len();
+        if state.queue.is_empty() {
+            mem::swap(&mut state.queue, messages);
+        } else {
+            state.queue.append(messages);
+        }
+        Ok(self.pushed(state, count))
+    }
+
+    /// Counts messages that were appended, and wakes the taker. Returns the number of the last one.
+    fn pushed(&self, mut state: MutexGuard<'_, State>, count: usize) -> u64 {
+        state.pushed += count as u64;
         if state.queue.len() >= self.capacity {
             self.is_full.store(true, Relaxed);
         }
         let number = state.pushed;
-        if gathers && state.queue.len() < self.gathered {
-            return Ok(number);
-        }
         let taker = state.taker.take();
         drop(state);
         if let Some(taker) = taker {
             taker.wake();
         }
-        Ok(number)
+        number
+    }
+
+    /// Returns how many messages a `Sender` gathers before they are appended.
+    pub(super) fn gathered(&self) -> usize {
+        self.gathered
+    }
+
+    /// Whether the queue has no room, as of a moment ago.
+    #[inline]
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Relaxed)
     }
 
     /// Waits for room, or for the end.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         // A stale value is one of a moment ago, which a push checks again.
-        if !self.is_full.load(Relaxed) {
+        if !self.is_full() {
             return Poll::Ready(());
         }
         let mut state = self.lock();
@@ -154,17 +199,6 @@ impl Outbox {
         let mut state = self.lock();
         let at = state.refused.iter().position(|(of, _)| *of == number)?;
         Some(state.refused.swap_remove(at).1)
-    }
-
-    /// Wakes the taker, if there is something for it.
-    pub(super) fn flush(&self) {
-        let mut state = self.lock();
-        let has_messages = !state.queue.is_empty();
-        let taker = state.taker.take_if(|_| has_messages);
-        drop(state);
-        if let Some(taker) = taker {
-            taker.wake();
-        }
     }
 
     /// Asks to close the connection, behind what was pushed before.
@@ -205,12 +239,15 @@ impl Outbox {
         state.answered += count as u64;
         let mut dropped = Vec::new();
         for (number, error) in refused {
-            match state.refused.iter().any(|(of, _)| *of == number) {
-                true => dropped.push(error),
-                false => state.refused.push((number, error)),
-            }
+            dropped.extend(state.refuse(number, error));
         }
         wake_all(state);
+    }
+
+    /// Notes that a message which did not enter the queue was refused.
+    pub(super) fn refuse(&self, number: u32, error: SendError) {
+        // What is returned is dropped without the lock.
+        let _dropped = self.lock().refuse(number, error);
     }
 
     /// Ends the queue, and returns what is left of it.
@@ -252,6 +289,15 @@ impl Drop for Outlet {
 }
 
 impl State {
+    /// Keeps the error for its `Sender`, or returns it if there is an earlier one.
+    fn refuse(&mut self, number: u32, error: SendError) -> Option<SendError> {
+        if self.refused.iter().any(|(of, _)| *of == number) {
+            return Some(error);
+        }
+        self.refused.push((number, error));
+        None
+    }
+
     /// Registers the task to be woken when there is room or an answer.
     fn wait(&mut self, cx: &mut Context<'_>) {
         // Polled again without a wake in between, as in a `select!`: it is in the list already.
@@ -292,6 +338,14 @@ mod tests {
         Outgoing { send, origin: Origin::Sender(number), epoch: 1 }
     }
 
+    fn batch<const N: usize>(numbers: [u32; N]) -> VecDeque<Outgoing> {
+        numbers.into_iter().map(message).collect()
+    }
+
+    fn texts(taken: &Taken) -> Vec<&str> {
+        taken.messages.iter().map(|it| it.send.payload.as_text().unwrap()).collect()
+    }
+
     fn is_pushed(outbox: &Outbox, number: u32) -> bool {
         outbox.push(message(number)).is_ok()
     }
@@ -304,14 +358,14 @@ mod tests {
         assert!(outbox.poll_room(cx).is_ready());
         assert!(is_pushed(&outbox, 1) && is_pushed(&outbox, 2));
         assert!(matches!(outbox.push(message(3)), Err(Refused::Full(_))));
-        assert!(outbox.feed(message(3)).is_ok(), "past the bound");
+        assert_eq!(outbox.append(&mut batch([3])), Err(Unmoved::Full));
+        outbox.force(&mut batch([3]));
         assert!(outbox.poll_room(cx).is_pending() && outbox.poll_room(cx).is_pending());
         let Poll::Ready(taken) = outbox.poll_take(cx, &mut VecDeque::new(), false) else {
             panic!("there is something")
         };
         assert_eq!(woken.0.load(Relaxed), 1, "once, though it was polled twice");
-        let payloads = taken.messages.iter().map(|it| it.send.payload.as_text().unwrap());
-        assert_eq!(payloads.collect::<Vec<_>>(), ["1", "2", "3"]);
+        assert_eq!(texts(&taken), ["1", "2", "3"]);
         assert!(outbox.poll_room(cx).is_ready() && is_pushed(&outbox, 4));
     }
 
@@ -326,27 +380,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_fed_wakes_the_taker_when_half_the_capacity_is_gathered_or_by_a_flush() {
-        let (outbox, woken) = (Outbox::new(6), Arc::new(Count::default()));
+    fn a_batch_enters_whole_behind_what_is_there_and_wakes_the_taker_once() {
+        let (outbox, woken) = (Outbox::new(4), Arc::new(Count::default()));
         let waker = Waker::from(woken.clone());
         let cx = &mut Context::from_waker(&waker);
-        let wait = |cx: &mut Context<'_>| {
-            while outbox.poll_take(cx, &mut VecDeque::new(), false).is_ready() {}
-        };
-        wait(cx);
-        outbox.flush();
-        assert!(outbox.feed(message(1)).is_ok() && outbox.feed(message(2)).is_ok());
-        assert_eq!(woken.0.load(Relaxed), 0);
-        assert!(outbox.feed(message(3)).is_ok());
+        assert!(outbox.poll_take(cx, &mut VecDeque::new(), false).is_pending());
+        let (mut first, mut second) = (batch([1, 2]), batch([3, 4, 5]));
+        assert_eq!(outbox.append(&mut first), Ok(2));
+        assert!(is_pushed(&outbox, 9));
+        // One has room, and so all enter.
+        assert_eq!(outbox.append(&mut second), Ok(6));
+        assert!(first.is_empty() && second.is_empty() && outbox.is_full());
         assert_eq!(woken.0.load(Relaxed), 1);
-        wait(cx);
-        assert!(outbox.feed(message(4)).is_ok());
-        outbox.flush();
-        assert_eq!(woken.0.load(Relaxed), 2);
-        wait(cx);
-        // One that is not fed wakes it, and leaves behind what was.
-        assert!(outbox.feed(message(5)).is_ok() && is_pushed(&outbox, 6));
-        assert_eq!(woken.0.load(Relaxed), 3);
+        let mut last = batch([6]);
+        assert_eq!((outbox.append(&mut last), last.len()), (Err(Unmoved::Full), 1));
+        let Poll::Ready(taken) = outbox.poll_take(cx, &mut VecDeque::new(), false) else {
+            panic!("there is something")
+        };
+        assert_eq!(texts(&taken), ["1", "2", "9", "3", "4", "5"]);
+        assert_eq!(outbox.append(&mut last), Ok(7));
     }
 
     #[test]
@@ -371,7 +423,8 @@ mod tests {
             panic!("it does not wait at the end")
         };
         assert_eq!(taken.messages.len(), 1);
-        assert!(matches!(outbox.feed(message(2)), Err(Refused::Closed(_))));
+        assert!(matches!(outbox.push(message(2)), Err(Refused::Closed(_))));
+        assert_eq!(outbox.append(&mut batch([2])), Err(Unmoved::Closed));
         assert!(outbox.poll_answered(cx, 1).is_pending(), "it is still to be answered");
         assert!(outbox.close().is_empty());
         assert_eq!(outbox.poll_answered(cx, 1), Poll::Ready(false));
