@@ -16,7 +16,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use crate::feed::assignment::{Assignment, Removed};
-use crate::feed::command::{Add, AddTo, Answer, Close, FeedStatus, Pause, Remove, Resume, Status};
+use crate::feed::command::{
+    Add, AddTo, Answer, Close, FeedStatus, Pause, Remove, Resume, Resync, Status,
+};
 use crate::feed::event::Stopped;
 use crate::feed::figures::Figures;
 use crate::feed::recipients::Recipients;
@@ -312,6 +314,16 @@ impl<T: Clone + Send + 'static> Handler<Resume> for Feed<T> {
     fn handle(&mut self, _: Resume, _: &mut Context<Feed<T>>) {
         self.is_paused = false;
         self.shards.values().for_each(|shard| shard.do_send(ToShard::Resume));
+    }
+}
+
+impl<T: Clone + Send + 'static> Handler<Resync> for Feed<T> {
+    type Result = ();
+
+    fn handle(&mut self, resync: Resync, _: &mut Context<Feed<T>>) {
+        if let Some(shard) = self.assignment.shard(&resync.topic) {
+            self.send(shard, ToShard::Resync(resync.topic));
+        }
     }
 }
 

@@ -67,6 +67,11 @@ impl Assignment {
         Added { shard, is_new_shard }
     }
 
+    /// Returns the shard that a topic is in.
+    pub(crate) fn shard(&self, topic: &Topic) -> Option<ShardId> {
+        self.topics.get(topic).map(|assigned| assigned.shard)
+    }
+
     /// Counts a topic once less.
     pub(crate) fn remove(&mut self, topic: &Topic) -> Removed {
         match self.topics.get_mut(topic) {

@@ -19,6 +19,7 @@ use crate::feed::line::LinePlan;
 use crate::feed::recipients::{Event, Recipients};
 use crate::feed::rules::{Rules, Silence, Threads};
 use crate::feed::shard::Shard;
+use crate::feed::snapshot::Resync;
 use crate::feed::threads::OwnThreads;
 use crate::feed::topic::Topic;
 use crate::feed::twins::MAX_LINES;
@@ -31,6 +32,7 @@ pub struct Builder<D: Dialect> {
     customize: Customize,
     budgets: Vec<Budget>,
     silence: Option<Silence>,
+    resync: Option<Resync<D::Item>>,
     threads: Threads,
     lines: u8,
     topics: Vec<Topic>,
@@ -78,6 +80,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
             customize: Arc::new(|builder| builder),
             budgets: Vec::new(),
             silence: None,
+            resync: None,
             threads: Threads::default(),
             lines: 1,
             topics: Vec::new(),
@@ -119,6 +122,13 @@ impl<D: Dialect> Builder<D> {
     /// Sets how long a topic may bring no data, and what follows. Default: no limit.
     pub fn silence(mut self, silence: Silence) -> Self {
         self.silence = Some(silence);
+        self
+    }
+
+    /// Sets how snapshots of topics are asked for, for those that consist of a snapshot and increments. Default: none is asked
+    /// for, and a [`Said::snapshot`](crate::feed::Said::snapshot) is delivered unless it is older than what was delivered.
+    pub fn resync(mut self, resync: Resync<D::Item>) -> Self {
+        self.resync = Some(resync);
         self
     }
 
@@ -203,6 +213,7 @@ impl<D: Dialect> Builder<D> {
         if self.silence.as_ref().is_some_and(|silence| silence.limit.is_zero()) {
             return Err(ConfigError::option("silence", "the limit must be above zero"));
         }
+        self.resync.as_ref().map_or(Ok(()), Resync::check)?;
         if !(1..=MAX_LINES).contains(&self.lines) {
             let text = format!("must be from 1 to {MAX_LINES}, and is {}", self.lines);
             return Err(ConfigError::option("lines", text));
@@ -224,8 +235,8 @@ impl<D: Dialect> Builder<D> {
         let stopped = self.recipients.stopped.clone();
         let handles = threads.as_ref().map(|threads| threads.handles().to_vec());
         let first = handles.as_ref().and_then(|handles| handles.first().cloned());
-        let spawn =
-            spawner(Arc::new(plan), self.recipients, self.silence, handles.unwrap_or_default());
+        let parts = (self.recipients, self.silence, self.resync);
+        let spawn = spawner(Arc::new(plan), parts, handles.unwrap_or_default());
         let feed = Feed::new(Parts { topics_per_line, lines, spawn, stopped, topics, threads });
         match first {
             Some(thread) => Ok(Feed::start_in_arbiter(&thread, move |_| feed)),
@@ -234,16 +245,19 @@ impl<D: Dialect> Builder<D> {
     }
 }
 
+/// What each shard has a clone of, beside the plan of its lines.
+type ShardParts<T> = (Recipients<T>, Option<Silence>, Option<Resync<T>>);
+
 /// Returns what starts a shard: on one thread after the other, or on the current one if there are none.
 fn spawner<D: Dialect>(
     plan: Arc<LinePlan<D>>,
-    recipients: Recipients<D::Item>,
-    silence: Option<Silence>,
+    (recipients, silence, resync): ShardParts<D::Item>,
     threads: Vec<actix_rt::ArbiterHandle>,
 ) -> Spawn<D::Item> {
     Box::new(move |id, feed| {
         let (plan, recipients, silence) = (plan.clone(), recipients.clone(), silence.clone());
-        let shard = move || Shard::new(id, plan, recipients, silence, feed);
+        let resync = resync.clone();
+        let shard = move || Shard::new(id, plan, recipients, silence, feed).with_resync(resync);
         match threads.get(id.0 as usize % threads.len().max(1)) {
             Some(thread) => Shard::start_in_arbiter(thread, move |_| shard()).recipient(),
             None => shard().start().recipient(),

@@ -128,6 +128,38 @@ pub enum Answer {
     Closed,
 }
 
+/// Asks for a snapshot of a topic, because the state that its recipient has built is not that of the venue: a checksum
+/// shows it, for example. Its updates are held from then on, until the snapshot joins, see
+/// [`Resync`](crate::feed::Resync).
+///
+/// What is on its way to the recipients is delivered before. Without
+/// [`Builder::resync`](crate::feed::Builder::resync), for a topic that is not wanted, and while a snapshot is waited for, it
+/// does nothing.
+///
+/// ```
+/// # use actix::Addr;
+/// # use actix_ws_client::feed::event::Update;
+/// use actix_ws_client::feed::{Feed, command};
+///
+/// # fn check(feed: Addr<Feed<f64>>, update: Update<f64>, is_sound: bool) {
+/// if !is_sound {
+///     feed.do_send(command::Resync::new(&update.topic));
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Resync {
+    pub(crate) topic: Topic,
+}
+
+impl Resync {
+    /// Creates the command for a topic.
+    pub fn new(topic: impl Into<Topic>) -> Resync {
+        Resync { topic: topic.into() }
+    }
+}
+
 /// Closes all lines and dials nothing until [`Resume`]. The topics stay wanted.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "()")]

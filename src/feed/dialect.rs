@@ -80,6 +80,15 @@ pub trait Dialect: Send + 'static {
         None
     }
 
+    /// Returns the request for the whole state of a topic, with [`Resync::by_dialect`](crate::feed::Resync::by_dialect).
+    /// The answer is to be read as [`Said::snapshot`](crate::feed::Said::snapshot); one that refuses it counts as
+    /// unmatched, and the request is made again when its time is over. Default: `None`, the venue has no such request. Then
+    /// the topic is subscribed again, except for its first snapshot, which the subscription itself should bring.
+    fn snapshot(&mut self, id: RequestId, topic: &Topic) -> Option<Request> {
+        let _ = (id, topic);
+        None
+    }
+
     /// Returns the venue's own heartbeat, which is sent every
     /// [`Rules::heartbeat`](crate::feed::Rules::heartbeat), beside the pings of WebSocket. Default: none.
     fn heartbeat(&mut self) -> Option<Request> {

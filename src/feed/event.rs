@@ -175,6 +175,9 @@ pub enum TopicIs {
     },
     /// Data has come again after a silence.
     Fresh,
+    /// No snapshot has come after 5 asks, see [`Resync`](crate::feed::Resync). Updates are delivered behind a [`Gap`], and
+    /// build on a state that is not known. Ends with the next snapshot.
+    Unsynced,
 }
 
 /// The state of a line has changed.

@@ -20,12 +20,16 @@ pub struct Figures {
     pub duplicates: u64,
     /// Updates that were dropped because they filled a gap that had been reported.
     pub late: u64,
+    /// Snapshots that were delivered with the updates after them, by [`Resync`](crate::feed::Resync).
+    pub resyncs: u64,
+    /// Snapshots that were asked for.
+    pub asks: u64,
     /// Updates that were dropped because their topic was not wanted.
     pub unwanted: u64,
     /// Answers of the venue that fitted no request.
     pub unmatched: u64,
-    /// Requests that were sent: logins, subscriptions, unsubscriptions, heartbeats and answers to
-    /// challenges.
+    /// Requests that were sent: logins, subscriptions, unsubscriptions, heartbeats, answers to challenges, and
+    /// requests for snapshots.
     pub requests: u64,
 }
 
@@ -38,6 +42,8 @@ impl AddAssign for Figures {
         self.gaps += other.gaps;
         self.duplicates += other.duplicates;
         self.late += other.late;
+        self.resyncs += other.resyncs;
+        self.asks += other.asks;
         self.unwanted += other.unwanted;
         self.unmatched += other.unmatched;
         self.requests += other.requests;

@@ -1,6 +1,8 @@
 //! What the sessions of a shard say, on its way to the recipients: judged, counted, and answered to those who
 //! wait for it.
 
+mod snapshots;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,12 +11,15 @@ use tokio::sync::oneshot;
 use crate::feed::command::Answer;
 use crate::feed::event::{Gap, GapCause, LineIs, LineState, Missing, TopicIs, TopicState, Update};
 use crate::feed::figures::Figures;
+use crate::feed::intake::snapshots::Snapshots;
 use crate::feed::merge::{Brought, Lost, Merge, Output};
 use crate::feed::outlet::Outlet;
 use crate::feed::recipients::{Own, Recipients};
+use crate::feed::resync::SnapshotAsk;
 use crate::feed::rules::Silence;
 use crate::feed::session::{Data, Sink};
 use crate::feed::silence::{Finding, Silences};
+use crate::feed::snapshot::Resync;
 use crate::feed::subscriptions::Change;
 use crate::feed::topic::{LineId, Topic};
 use crate::feed::topics::{Slot, Topics};
@@ -28,6 +33,10 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     silences: Option<Silences>,
     /// `None` with one line.
     pub(crate) twins: Option<Twins>,
+    /// `None` if no topic has snapshots.
+    snapshots: Option<Snapshots<T>>,
+    /// Whether snapshots are asked for on the sockets.
+    asks_dialect: bool,
     /// Whether silence or twins are watched.
     is_watching: bool,
     /// Whether the shard holds its lines.
@@ -91,6 +100,8 @@ impl<T: Clone + Send + 'static> Intake<T> {
     ) -> Intake<T> {
         Intake {
             twins: (lines > 1).then(Twins::new),
+            snapshots: None,
+            asks_dialect: false,
             is_watching: lines > 1 || silence.is_some(),
             is_holding: false,
             ended_silence: 0,
@@ -106,6 +117,12 @@ impl<T: Clone + Send + 'static> Intake<T> {
             left: Vec::new(),
             figures: Figures::default(),
         }
+    }
+
+    /// Sets how snapshots are asked for.
+    pub(crate) fn set_resync(&mut self, resync: Resync<T>) {
+        self.asks_dialect = resync.ask.is_none();
+        self.snapshots = Some(Snapshots::new(resync));
     }
 
     /// Registers a caller that waits for what becomes of a topic.
@@ -167,6 +184,10 @@ impl<T: Clone + Send + 'static> Intake<T> {
             let slots = topics.iter().map(|(_, slot)| slot);
             slots.filter(|slot| !is_carried(*slot)).for_each(|slot| silences.ended(slot));
         }
+        if self.snapshots.is_some() {
+            let slots = topics.iter().map(|(_, slot)| slot);
+            slots.for_each(|slot| self.uncarried(slot));
+        }
         let unwanted = topics.iter().map(|(_, slot)| slot).filter(|slot| !topics.is_wanted(*slot));
         self.maybe_left.extend(unwanted);
     }
@@ -181,6 +202,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         if let Some(silences) = &mut self.silences {
             silences.handle_timeout(now, SystemTime::now());
         }
+        self.snapshots_timeout(line, topics, now);
     }
 
     /// Returns the next silence, after it was reported if it concerns a topic.
@@ -200,6 +222,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.is_holding = holds;
         self.silences.iter_mut().for_each(|silences| silences.hold(holds, now));
         self.twins.iter_mut().for_each(|twins| twins.hold(holds, now));
+        self.snapshots.iter_mut().for_each(|snapshots| snapshots.resyncs.hold(holds, now));
         if holds { self.merge.suspend(now) } else { self.merge.resume(now) }
     }
 
@@ -208,7 +231,8 @@ impl<T: Clone + Send + 'static> Intake<T> {
         let silence = self.silences.as_ref().and_then(Silences::poll_timeout);
         let twins = self.twins.as_ref().and_then(Twins::poll_timeout);
         let hole = self.merge.poll_timeout().filter(|_| !self.is_holding);
-        [hole, silence, twins].into_iter().flatten().min()
+        let snapshot = self.snapshots.as_ref().and_then(|it| it.resyncs.poll_timeout());
+        [hole, silence, twins, snapshot].into_iter().flatten().min()
     }
 
     /// Returns whether a line that was silent has brought data again since the last call.
@@ -222,10 +246,11 @@ impl<T: Clone + Send + 'static> Intake<T> {
     fn pass_outputs(&mut self, of_shard: LineId, topics: &Topics) {
         while let Some(output) = self.merge.poll_output() {
             match output {
-                Output::Update(update) => {
-                    let slot = topics.slot(&update.topic);
-                    self.deliver(update, slot.and_then(|slot| self.own_of(slot)));
-                }
+                Output::Update(update) => match topics.slot(&update.topic) {
+                    Some(slot) => self.pass_update(slot, 0, update, topics),
+                    None => self.deliver(update, None),
+                },
+                Output::Gap(lost) if !self.is_gap(&lost) => {}
                 Output::Gap(Lost { slot, line, missing, cause, last_at, next_at }) => {
                     self.figures.gaps += 1;
                     let (line, epoch) = (LineId { line, ..of_shard }, self.epoch(line));
@@ -251,6 +276,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     /// Notes that a topic was removed: its next confirmation is reported, on whichever line.
     pub(crate) fn removed(&mut self, slot: Slot) {
         *slot_of(&mut self.confirmed, slot) = 0;
+        self.snapshots.iter_mut().for_each(|snapshots| snapshots.resyncs.remove(slot));
     }
 
     /// Notes that a line does not carry a topic for now.
@@ -260,6 +286,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             self.merge.leave(line.line, slot, now);
             self.pass_outputs(line, topics);
         }
+        self.uncarried(slot);
     }
 
     /// Whether other lines have an open socket.
@@ -298,6 +325,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
                 *own = None;
             }
             self.silences.iter_mut().for_each(|silences| silences.remove(slot));
+            self.snapshots.iter_mut().for_each(|snapshots| snapshots.resyncs.remove(slot));
             self.left.push(topic);
         }
     }
@@ -321,10 +349,13 @@ impl<T: Clone + Send + 'static> Intake<T> {
     /// Returns the counts, without those of topics and requests.
     pub(crate) fn figures(&self) -> Figures {
         let dropped = self.merge.dropped();
+        let counts = self.snapshots.as_ref().map(|it| it.resyncs.counts()).unwrap_or_default();
         Figures {
             gaps: self.figures.gaps + self.outlet.gaps(),
             duplicates: dropped.duplicates,
             late: dropped.late,
+            resyncs: counts.resyncs,
+            asks: counts.asks,
             ..self.figures
         }
     }
@@ -340,11 +371,16 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             intake.watch(line, epoch, slot, topics, received);
         }
         let (topic, skipped) = (topics.topic(slot).clone(), 0);
-        let update = Update { line, epoch, topic, sequence, snapshot, skipped, received, item };
+        let mut update = Update { line, epoch, topic, sequence, snapshot, skipped, received, item };
+        if snapshot {
+            match intake.take_snapshot(slot, bytes, update, topics) {
+                Some(for_merge) => update = for_merge,
+                None => return,
+            }
+        }
         let brought = Brought { line: line.line, slot, sequence, snapshot, bytes, at: received };
         if let Some(update) = intake.merge.take(&brought, update) {
-            let own = intake.own_of(slot);
-            intake.deliver(update, own);
+            intake.pass_update(slot, bytes, update, topics);
         }
         intake.pass_outputs(line, topics);
     }
@@ -355,6 +391,7 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
         let (slot, state) = match change {
             Change::Confirmed(slot) => {
                 intake.answer(slot, true, &Answer::Confirmed);
+                intake.carried(slot, topics);
                 let lines = slot_of(&mut intake.confirmed, slot);
                 let had = *lines & !bit(line.line);
                 *lines |= bit(line.line);
@@ -386,6 +423,7 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
 
     fn missing(&mut self, from: u64, to: u64) {
         self.intake.figures.gaps += 1;
+        self.intake.line_gap(self.line);
         self.intake.outlet.push_gap(
             Gap {
                 line: self.line,
@@ -398,6 +436,11 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             },
             None,
         );
+    }
+
+    fn next_ask(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk> {
+        let asks = self.intake.asks_dialect;
+        if asks { self.intake.poll_ask(now, may) } else { None }
     }
 
     fn unwanted(&mut self, topic: &str, is_known: bool) {

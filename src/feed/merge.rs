@@ -319,6 +319,12 @@ impl<T> Merge<T> {
         }
     }
 
+    /// Returns the number that is delivered next of a topic, if it is known, and when its last update was read.
+    pub(crate) fn newest(&self, slot: Slot) -> (Option<u64>, Option<Instant>) {
+        let topic = self.topics.get(slot as usize);
+        topic.map(|topic| (topic.next, topic.last_at)).unwrap_or_default()
+    }
+
     /// Whether a line has joined a topic: the topic would go on without a hole if all other lines were removed.
     #[allow(dead_code, reason = "a rotation asks it; so far the tests do")]
     pub(crate) fn has_joined(&self, line: u8, slot: Slot) -> bool {

@@ -6,6 +6,7 @@
 //! delivers updates, gaps and the state of each topic.
 
 mod actor;
+mod asking;
 mod assignment;
 mod builder;
 mod dialect;
@@ -18,6 +19,7 @@ mod outlet;
 mod pace;
 mod recipients;
 mod request;
+mod resync;
 mod rules;
 mod said;
 mod sending;
@@ -25,6 +27,7 @@ mod sequence;
 mod session;
 mod shard;
 mod silence;
+mod snapshot;
 mod subscriptions;
 mod threads;
 mod topic;
@@ -46,6 +49,7 @@ pub use crate::feed::request::Request;
 pub use crate::feed::rules::{Rules, Silence, Threads};
 pub use crate::feed::said::{Name, Notice, Refusal, Said, Which};
 pub use crate::feed::sequence::Sequence;
+pub use crate::feed::snapshot::Resync;
 pub use crate::feed::topic::{LineId, RequestId, ShardId, Topic};
 
 /// One second.

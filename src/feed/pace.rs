@@ -23,6 +23,8 @@ pub(crate) enum Frame {
     /// A login, a subscription or an unsubscription: both kinds of limit hold it back, and it leaves room
     /// for control frames.
     Request,
+    /// A request for a snapshot: only the limit of all frames holds it back, and it leaves room for control frames.
+    Snapshot,
     /// A heartbeat or the answer to a challenge: only the limit of all frames holds it back.
     Urgent,
 }
@@ -52,7 +54,7 @@ impl Pace {
         // No control frame counts against them: there is nothing to leave room for.
         let requests = self.requests.iter().map(|counter| counter.ready_at(Frame::Urgent, now));
         match frame {
-            Frame::Urgent => frames.fold(now, Instant::max),
+            Frame::Urgent | Frame::Snapshot => frames.fold(now, Instant::max),
             Frame::Request => frames.chain(requests).fold(now, Instant::max),
         }
     }
@@ -88,7 +90,7 @@ impl Counter {
 
     fn ready_at(&self, frame: Frame, now: Instant) -> Instant {
         let reserve = match frame {
-            Frame::Request => self.most_controls + 1,
+            Frame::Request | Frame::Snapshot => self.most_controls + 1,
             Frame::Urgent => 0,
         };
         let usable = self.limit.saturating_sub(reserve).max(1);

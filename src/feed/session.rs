@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::feed::dialect::Dialect;
 use crate::feed::pace::{Frame, Pace, after};
 use crate::feed::request::Request;
+use crate::feed::resync::SnapshotAsk;
 use crate::feed::rules::Rules;
 use crate::feed::said::{Notice, Refusal, Said};
 use crate::feed::sequence::Sequence;
@@ -89,6 +90,8 @@ pub(crate) trait Sink<T> {
     fn change(&mut self, change: Change, topics: &mut Topics);
     /// Numbers of the whole line are missing, both included.
     fn missing(&mut self, from: u64, to: u64);
+    /// Returns the next snapshot to ask for on this socket, of a topic that `may` be asked for.
+    fn next_ask(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk>;
     /// An update of a topic that is not wanted: one that was removed, or an unknown one.
     fn unwanted(&mut self, topic: &str, is_known: bool);
 }
@@ -333,10 +336,8 @@ impl Session {
         if self.is_over {
             return None;
         }
-        let frame = self.due(now)?;
-        if self.pace.ready_at(frame, now) > now {
-            return None;
-        }
+        let frame = self.due(now).filter(|frame| self.pace.ready_at(*frame, now) <= now);
+        let Some(frame) = frame else { return self.poll_snapshot(dialect, now, topics, sink) };
         let request = match frame {
             Frame::Urgent => self.poll_urgent(dialect, now),
             Frame::Request if self.stage == Stage::Opened => match dialect.login() {
@@ -351,6 +352,8 @@ impl Session {
                 }
             },
             Frame::Request => self.poll_subscription(dialect, now, topics),
+            // It is never due: snapshots are asked for when nothing else may be sent.
+            Frame::Snapshot => None,
         };
         self.pass_changes(topics, sink);
         if request.is_some() {
@@ -358,6 +361,40 @@ impl Session {
             self.requests += 1;
         }
         request
+    }
+
+    /// Returns the request for the next snapshot, if nothing else may be sent. Where the venue has no such request, the topic
+    /// is subscribed again, unless it was just subscribed.
+    fn poll_snapshot<D: Dialect>(
+        &mut self,
+        dialect: &mut D,
+        now: Instant,
+        topics: &mut Topics,
+        sink: &mut impl Sink<D::Item>,
+    ) -> Option<Request> {
+        while self.snapshot_ready_at(now).is_some_and(|at| at <= now) {
+            let Session { subscriptions, .. } = self;
+            let SnapshotAsk { slot, is_first, .. } =
+                sink.next_ask(now, |slot| subscriptions.is_confirmed(slot))?;
+            let id = self.subscriptions.next_id();
+            if let Some(request) = dialect.snapshot(id, topics.topic(slot)) {
+                self.pace.sent(Frame::Snapshot, now);
+                self.requests += 1;
+                return Some(request);
+            }
+            if !is_first {
+                self.subscriptions.renew(slot, topics);
+                return self.poll_request(dialect, now, topics, sink);
+            }
+        }
+        None
+    }
+
+    /// Returns when a snapshot may be asked for; `None` if something else has to happen first.
+    pub(crate) fn snapshot_ready_at(&self, now: Instant) -> Option<Instant> {
+        let is_ready = self.stage == Stage::LoggedIn && self.paused_until.is_none();
+        let may = is_ready && !self.is_over && !self.is_congested;
+        may.then(|| self.pace.ready_at(Frame::Snapshot, now))
     }
 
     /// Returns the kind of the frame that is due: first the login, then answers, then the heartbeat, then

@@ -1,6 +1,8 @@
 //! The actor of one shard: it owns the lines, passes their events to the values, and delivers what comes of
 //! them.
 
+mod snapshots;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::event;
+use crate::feed::asking::Asking;
 use crate::feed::command::{Answer, LineStatus};
 use crate::feed::dialect::Dialect;
 use crate::feed::event::LineIs;
@@ -22,6 +25,7 @@ use crate::feed::recipients::{Own, Recipients};
 use crate::feed::rules::Silence;
 use crate::feed::said::Refusal;
 use crate::feed::silence::{Action, Finding};
+use crate::feed::snapshot::Resync;
 use crate::feed::subscriptions::OnServer;
 use crate::feed::topic::{LineId, ShardId, Topic};
 use crate::feed::topics::Topics;
@@ -46,6 +50,8 @@ pub(crate) struct Shard<D: Dialect> {
     has_ended: bool,
     /// Requests of sessions that have ended.
     requests: u64,
+    /// The snapshots that the closure of `Resync::with` was asked for.
+    asking: Option<Asking<D::Item>>,
     /// Fires when `poll` is due.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -63,6 +69,8 @@ pub(crate) enum ToShard<T: Clone + Send + 'static> {
     Refuse(u64),
     Close(Duration),
     Status(oneshot::Sender<ShardStatus>),
+    /// The recipient of a topic needs a snapshot.
+    Resync(Topic),
 }
 
 /// A topic, and who waits for what becomes of it.
@@ -112,8 +120,18 @@ impl<D: Dialect> Shard<D> {
             is_holding: false,
             has_ended: false,
             requests: 0,
+            asking: None,
             timer: None,
         }
+    }
+
+    /// Sets how snapshots are asked for.
+    pub(crate) fn with_resync(mut self, resync: Option<Resync<D::Item>>) -> Shard<D> {
+        if let Some(resync) = resync {
+            self.asking = resync.ask.clone().map(Asking::new);
+            self.intake.set_resync(resync);
+        }
+        self
     }
 
     fn report(&self, report: FromShard) {
@@ -180,6 +198,7 @@ impl<D: Dialect> Shard<D> {
             intake.wait(slot, Waiter { added: true, reply });
         }
         if is_confirmed {
+            intake.carried(slot, topics);
             intake.answer(slot, true, &Answer::Confirmed);
         } else if let Some(refusal) = topics.refusal(slot) {
             intake.answer(slot, true, &Answer::Refused(refusal.clone()));
@@ -249,6 +268,7 @@ impl<D: Dialect> Shard<D> {
         for _ in 0..2 {
             let now = now();
             let mut refusals = self.poll_silence(now);
+            self.poll_asking(now, task);
             let Shard { lines, topics, intake, .. } = self;
             for line in lines {
                 let refusal = line.poll(now, topics, intake, task);
@@ -343,9 +363,10 @@ impl<D: Dialect> Shard<D> {
 
     /// Sets the timer to the next time that something is due. `Ready` if that is now.
     fn poll_timer(&mut self, now: Instant, task: &mut TaskContext<'_>) -> Poll<()> {
+        let ask = self.ask_due(now);
         let Shard { lines, topics, intake, .. } = self;
         let due = |line: &Line<D>| line.poll_timeout(now, topics);
-        let due = lines.iter().filter_map(due).chain(intake.poll_timeout()).min();
+        let due = lines.iter().filter_map(due).chain(intake.poll_timeout()).chain(ask).min();
         let Some(due) = due else {
             self.timer = None;
             return Poll::Pending;
@@ -464,6 +485,11 @@ impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
             }
             ToShard::Status(reply) => {
                 let _ = reply.send(self.status());
+            }
+            ToShard::Resync(topic) => {
+                if let Some(slot) = self.topics.slot(&topic) {
+                    self.intake.resync(slot);
+                }
             }
         }
     }

@@ -13,6 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Words {
     logs_in: bool,
     unsubscribes: bool,
+    has_snapshots: bool,
 }
 
 impl Dialect for Words {
@@ -35,6 +36,10 @@ impl Dialect for Words {
         self.unsubscribes.then(|| Request::text(format!("unsub {id} {}", topics.join(","))))
     }
 
+    fn snapshot(&mut self, id: RequestId, topic: &Topic) -> Option<Request> {
+        self.has_snapshots.then(|| Request::text(format!("whole {id} {topic}")))
+    }
+
     fn heartbeat(&mut self) -> Option<Request> {
         Some(Request::text("beat"))
     }
@@ -51,6 +56,8 @@ struct Seen {
     changes: Vec<String>,
     missing: Vec<(u64, u64)>,
     unwanted: usize,
+    /// Snapshots to ask for.
+    asks: VecDeque<SnapshotAsk>,
 }
 
 impl Sink<u64> for Seen {
@@ -76,6 +83,11 @@ impl Sink<u64> for Seen {
         self.missing.push((from, to));
     }
 
+    fn next_ask(&mut self, _: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk> {
+        let at = self.asks.iter().position(|ask| may(ask.slot))?;
+        self.asks.remove(at)
+    }
+
     fn unwanted(&mut self, _: &str, _: bool) {
         self.unwanted += 1;
     }
@@ -97,7 +109,7 @@ impl Bench {
             topics.add(&Topic::from(*name));
         }
         let session = Session::new(Arc::new(rules), None, &topics, now);
-        let dialect = Words { logs_in: false, unsubscribes: true };
+        let dialect = Words { logs_in: false, unsubscribes: true, has_snapshots: true };
         Bench { session, dialect, topics, seen: Seen::default(), now }
     }
 
@@ -381,4 +393,50 @@ fn a_number_that_is_missing_on_the_line_is_reported() {
     let mut bench = Bench::new(Rules::default(), &[]);
     [5, 6, 9, 9, 1, 2].into_iter().for_each(|number| bench.says(Said::Counted(number)));
     assert_eq!(bench.seen.missing, [(7, 8)]);
+}
+
+impl Bench {
+    fn asks(&mut self, name: &str, is_first: bool) {
+        let slot = self.topics.slot(name).expect("a known topic");
+        self.seen.asks.push_back(SnapshotAsk { slot, round: 0, is_first });
+    }
+}
+
+#[test]
+fn snapshots_are_asked_for_behind_everything_else_and_under_the_limit_of_frames() {
+    let rules = Rules::default().frames(4, SECOND).requests(2, 60 * SECOND);
+    let mut bench = Bench::new(rules, &["a"]);
+    bench.dialect.logs_in = true;
+    bench.asks("a", true);
+    assert_eq!(bench.sent(), ["login"]);
+    bench.says(Said::LoggedIn);
+    assert_eq!(bench.sent(), ["sub 1 a"], "it is not confirmed");
+    bench.says(confirmed(1));
+    bench.add("b");
+    (0..3).for_each(|_| bench.asks("a", false));
+    assert_eq!(
+        bench.sent(),
+        ["whole 2 a"],
+        "the limit of requests holds back the subscription alone"
+    );
+    let ready = bench.session.snapshot_ready_at(bench.now).unwrap();
+    assert!(ready > bench.now + SECOND && ready < bench.now + 2 * SECOND);
+    bench.now = ready;
+    assert_eq!(bench.sent(), ["whole 3 a", "whole 4 a", "whole 5 a"]);
+    assert_eq!(bench.session.requests(), 6);
+    bench.says(Said::Notice(Notice::Pause { at_most: SECOND }));
+    assert_eq!(bench.session.snapshot_ready_at(bench.now), None);
+}
+
+#[test]
+fn where_the_venue_has_no_request_for_a_snapshot_the_topic_is_subscribed_again() {
+    let mut bench = Bench::new(Rules::default(), &["a"]);
+    bench.dialect.has_snapshots = false;
+    assert_eq!(bench.sent(), ["sub 1 a"]);
+    bench.says(confirmed(1));
+    bench.asks("a", true);
+    assert!(bench.sent().is_empty(), "the subscription brings the first one");
+    bench.asks("a", false);
+    let sent = bench.sent().concat();
+    assert!(sent.starts_with("unsub ") && sent.ends_with(" a"), "{sent}");
 }
