@@ -28,6 +28,8 @@ mod lines;
 mod loopback;
 #[path = "feed/lot.rs"]
 mod lot;
+#[path = "feed/resync.rs"]
+mod resync;
 #[path = "feed/venue.rs"]
 mod venue;
 
@@ -35,6 +37,7 @@ mod venue;
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
     Update(String, u64),
+    Snapshot(String, u64),
     Gap(Option<String>, Option<(u64, u64)>),
     Topic(String, &'static str),
     Line(&'static str),
@@ -83,7 +86,8 @@ impl Actor for Book {
 impl Handler<event::Update<u64>> for Book {
     type Result = ();
     fn handle(&mut self, update: event::Update<u64>, _: &mut Context<Book>) {
-        self.0.add(Seen::Update(update.topic.to_string(), update.item));
+        let seen = if update.snapshot { Seen::Snapshot } else { Seen::Update };
+        self.0.add(seen(update.topic.to_string(), update.item));
     }
 }
 
@@ -123,6 +127,7 @@ fn topic_state(state: event::TopicState) -> Seen {
         TopicIs::Refused(_) => "refused for now",
         TopicIs::Silent { .. } => "silent",
         TopicIs::Fresh => "fresh",
+        TopicIs::Unsynced => "unsynced",
         _ => "other",
     };
     Seen::Topic(state.topic.to_string(), is)

@@ -2,7 +2,8 @@
 //! and counts all that it sees.
 //!
 //! Its language is words: `sub TOKEN ID a,b` is answered with `ok ID` or `no ID REASON`, `unsub` likewise,
-//! `login TOKEN` with `welcome` or `refused REASON`. An update is `data TOPIC NUMBER`.
+//! `login TOKEN` with `welcome` or `refused REASON`. An update is `data TOPIC NUMBER`, and `whole TOKEN ID TOPIC` is
+//! answered with `whole TOPIC NUMBER`, the number of the newest update.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -67,6 +68,15 @@ pub(crate) struct State {
     /// The answer to the login of connections whose token has this letter, if it is not `welcome`.
     pub(crate) logins: HashMap<char, String>,
 
+    /// How long a snapshot takes; `None`: it never comes.
+    pub(crate) snapshot_delay: Option<Duration>,
+    /// At most this many snapshots may be asked for in a second; 0 is no limit.
+    pub(crate) asks_per_second: usize,
+    /// Whether each subscription brings a snapshot of its topics, and no request does.
+    pub(crate) pushes: bool,
+
+    /// When each snapshot was asked for.
+    pub(crate) asks: Vec<Instant>,
     /// When each dial arrived.
     pub(crate) dials: Vec<Instant>,
     /// When each dial was refused.
@@ -181,6 +191,32 @@ impl Venue {
             } else {
                 let _ = open.to.send(order);
             }
+        }
+        number
+    }
+
+    /// Counts an update of a topic that no one gets.
+    pub(crate) fn skip(&self, topic: &str) {
+        *self.state().numbers.entry(topic.to_owned()).or_default() += 1;
+    }
+
+    /// Returns the number of the newest update of a topic.
+    pub(crate) fn newest(&self, topic: &str) -> u64 {
+        self.state().numbers.get(topic).copied().unwrap_or_default()
+    }
+
+    /// Begins all numbers anew, and cuts all connections.
+    pub(crate) fn restart(&self) {
+        self.state().numbers.clear();
+        self.cut();
+    }
+
+    /// Answers a request for a snapshot that comes by another way than a connection.
+    pub(crate) async fn whole(&self, topic: &str) -> u64 {
+        let (number, delay) = (self.newest(topic), self.state().ask());
+        match delay {
+            Some(delay) => tokio::time::sleep(delay).await,
+            None => std::future::pending().await,
         }
         number
     }
@@ -306,6 +342,11 @@ impl Venue {
         if words.get(1) != Some(&token) {
             state.breaches.push(format!("{text} on the socket of {token}"));
         }
+        if let ["whole", _, _, topic] = words[..] {
+            let (delay, number) = (state.ask(), state.numbers.get(topic).copied());
+            let (Some(open), Some(delay)) = (state.open.get(&id), delay) else { return };
+            return open.say(format!("whole {topic} {}", number.unwrap_or_default()), delay);
+        }
         let Some(open) = state.open.get_mut(&id) else { return };
         let answer = match words[..] {
             ["beat", _] => {
@@ -325,6 +366,11 @@ impl Venue {
                     format!("no {request} unknown-topic")
                 } else {
                     open.subscribed.extend(good.iter().map(|topic| (*topic).to_owned()));
+                    for topic in good.iter().filter(|_| state.pushes) {
+                        let number = state.numbers.get(*topic).copied().unwrap_or_default();
+                        let delay = state.snapshot_delay.unwrap_or_default();
+                        open.say(format!("whole {topic} {number}"), state.delay + delay);
+                    }
                     state.most_topics = state.most_topics.max(open.subscribed.len());
                     format!("of {request} {}", good.join(","))
                 }
@@ -337,10 +383,30 @@ impl Venue {
             }
             _ => return,
         };
-        let (to, delay) = (open.to.clone(), state.delay);
+        open.say(answer, state.delay);
+    }
+}
+
+impl State {
+    /// Counts a request for a snapshot, and returns how long it takes.
+    fn ask(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        self.asks.push(now);
+        let recent = self.asks.iter().filter(|at| **at + Duration::from_secs(1) > now).count();
+        if self.asks_per_second > 0 && recent > self.asks_per_second {
+            self.breaches.push(format!("{recent} snapshots in a second"));
+        }
+        self.snapshot_delay
+    }
+}
+
+impl Open {
+    /// Sends a message after a delay.
+    fn say(&self, text: String, delay: Duration) {
+        let to = self.to.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(delay).await;
-            let _ = to.send(Order::Say(answer));
+            let _ = to.send(Order::Say(text));
         });
     }
 }
@@ -366,6 +432,10 @@ impl Dialect for Words {
         Some(Request::text(format!("unsub {} {id} {}", self.token, topics.join(","))))
     }
 
+    fn snapshot(&mut self, id: RequestId, topic: &Topic) -> Option<Request> {
+        Some(Request::text(format!("whole {} {id} {topic}", self.token)))
+    }
+
     fn heartbeat(&mut self) -> Option<Request> {
         Some(Request::text(format!("beat {}", self.token)))
     }
@@ -387,6 +457,10 @@ impl Dialect for Words {
             ["data", topic, number] => {
                 let number = number.parse().unwrap_or_default();
                 Said::data(topic, Sequence::contiguous(number, number), number)
+            }
+            ["whole", topic, number] => {
+                let number = number.parse().unwrap_or_default();
+                Said::snapshot(topic, Sequence::contiguous(number, number), number)
             }
             _ => Said::Nothing,
         }

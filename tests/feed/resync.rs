@@ -1,0 +1,352 @@
+//! Topics that consist of a snapshot and increments: whatever happens, what the recipient has built is what the venue
+//! has.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use actix_ws_client::View;
+use actix_ws_client::feed::{
+    Builder, Dialect, Failure, Feed, Request, RequestId, Resync, Rules, SECOND, Said, Sequence,
+    Threads, Topic, command, event,
+};
+use tokio::time::{Instant, sleep};
+
+use crate::venue::{Venue, Words};
+use crate::{Book, Log, Random, Seen, close, confirmed, names, simulated, tick};
+
+const MILLI: Duration = Duration::from_millis(1);
+
+/// How snapshots are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Dialect,
+    Closure,
+    /// There is no request: a subscription brings one.
+    Subscription,
+}
+
+const ALL: [By; 3] = [By::Dialect, By::Closure, By::Subscription];
+
+/// The venue's words, with a request for snapshots or without.
+struct Maybe {
+    words: Words,
+    by: By,
+}
+
+impl Dialect for Maybe {
+    type Item = u64;
+
+    fn subscribe(&mut self, id: RequestId, topics: &[Topic]) -> Request {
+        self.words.subscribe(id, topics)
+    }
+
+    fn unsubscribe(&mut self, id: RequestId, topics: &[Topic]) -> Option<Request> {
+        self.words.unsubscribe(id, topics)
+    }
+
+    fn snapshot(&mut self, id: RequestId, topic: &Topic) -> Option<Request> {
+        (self.by == By::Dialect).then(|| self.words.snapshot(id, topic)).flatten()
+    }
+
+    fn read<'m>(&'m mut self, message: View<'m>) -> Said<'m, u64> {
+        self.words.read(message)
+    }
+}
+
+/// A feed of books, on one line or more, whose tokens begin with their letters.
+fn books(venue: &Venue, log: &Log, by: By) -> Builder<Maybe> {
+    venue.state().pushes = by == By::Subscription;
+    let (book, tokens) = (Book(log.clone()).start(), AtomicUsize::new(0));
+    let (dialled, asked) = (venue.clone(), venue.clone());
+    let resync = match by {
+        By::Dialect | By::Subscription => Resync::by_dialect(),
+        By::Closure => Resync::with(async move |topic: Topic| {
+            let number = asked.whole(&topic).await;
+            Ok((Sequence::contiguous(number, number), number))
+        }),
+    };
+    Feed::builder(async move |attempt| {
+        let number = tokens.fetch_add(1, Ordering::Relaxed);
+        let token = format!("{}{number}", char::from(b'a' + attempt.line.line));
+        let url = format!("ws://venue/?{token}");
+        Ok(Maybe { words: Words { token, logs_in: false }, by }.at(url))
+    })
+    .threads(Threads::Here)
+    .connection(move |builder| {
+        let venue = dialled.clone();
+        builder.transport_with(move |_, _| venue.accept())
+    })
+    .resync(resync)
+    .handler(&book)
+    .on::<event::Stopped>(book.recipient())
+}
+
+/// What a recipient has built of a topic: the number of its state, while it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Built {
+    at: Option<u64>,
+    is_unsynced: bool,
+    snapshots: usize,
+}
+
+/// Applies everything as a recipient does.
+fn built(log: &Log) -> BTreeMap<String, Built> {
+    let mut all: BTreeMap<String, Built> = BTreeMap::new();
+    for seen in log.all() {
+        match seen {
+            Seen::Gap(Some(topic), _) => all.entry(topic).or_default().at = None,
+            Seen::Topic(topic, "unsynced") => all.entry(topic).or_default().is_unsynced = true,
+            Seen::Snapshot(topic, number) => {
+                let snapshots = all.get(&topic).map_or(1, |built| built.snapshots + 1);
+                all.insert(topic, Built { at: Some(number), is_unsynced: false, snapshots });
+            }
+            Seen::Update(topic, number) => {
+                let built = all.entry(topic.clone()).or_default();
+                match &mut built.at {
+                    Some(at) => {
+                        assert_eq!(number, *at + 1, "{topic}");
+                        *at = number;
+                    }
+                    None => assert!(built.is_unsynced, "{topic} {number} has no state"),
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Whether the recipient has built what the venue has.
+fn is_exact(venue: &Venue, log: &Log, names: &[String]) -> bool {
+    let built = built(log);
+    let is = |name: &String| {
+        let built = built.get(name).copied().unwrap_or_default();
+        built.at == Some(venue.newest(name)) && !built.is_unsynced
+    };
+    names.iter().all(is)
+}
+
+/// Waits until that is so, while updates go on, and returns how long it took.
+async fn exact(venue: &Venue, log: &Log, names: &[String], within: Duration) -> Duration {
+    let begin = Instant::now();
+    loop {
+        names.iter().for_each(|name| tick(venue, name));
+        sleep(100 * MILLI).await;
+        if is_exact(venue, log, names) {
+            return begin.elapsed();
+        }
+        assert!(begin.elapsed() <= within, "after {within:?}: {:?}", built(log));
+    }
+}
+
+fn most_in_a_second(asks: &[Instant]) -> usize {
+    let within =
+        |from: &Instant| asks.iter().filter(|at| (*from..*from + SECOND).contains(at)).count();
+    asks.iter().map(within).max().unwrap_or_default()
+}
+
+#[test]
+fn a_snapshot_that_takes_eight_seconds_joins_although_the_first_wait_is_three() {
+    for by in [By::Dialect, By::Closure] {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(1));
+            venue.state().snapshot_delay = Some(8 * SECOND);
+            let feed = books(&venue, &log, by).topics(&names).start().unwrap();
+            confirmed(&log, &names, 1).await;
+            let took = exact(&venue, &log, &names, 8_500 * MILLI).await;
+            let asks = venue.state().asks.len();
+            println!("{by:?}: live after {took:?} and {asks} asks");
+            assert!(asks <= 3, "{asks}");
+            // The answers to the other asks change nothing.
+            for _ in 0..200 {
+                venue.tick(&names[0]);
+                sleep(100 * MILLI).await;
+            }
+            assert!(is_exact(&venue, &log, &names));
+            assert_eq!(built(&log)[&names[0]].snapshots, 1);
+            assert_eq!(venue.state().asks.len(), asks);
+            let figures = feed.send(command::Status).await.unwrap().figures;
+            assert_eq!((figures.resyncs, figures.asks), (1, asks as u64));
+            close(feed, &log).await;
+        });
+    }
+}
+
+#[test]
+fn three_hundred_books_are_live_as_fast_as_the_rate_of_asks_allows() {
+    for by in [By::Dialect, By::Closure] {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(300));
+            {
+                let mut state = venue.state();
+                (state.snapshot_delay, state.asks_per_second) = (Some(SECOND), 10);
+            }
+            // Two shards share the rate.
+            let rules = Rules::default().topics_per_line(150);
+            let feed = books(&venue, &log, by).rules(rules).topics(&names).start().unwrap();
+            confirmed(&log, &names, 1).await;
+            let took = exact(&venue, &log, &names, 31_500 * MILLI).await;
+            let asks = venue.state().asks.clone();
+            println!("{by:?}: all live after {took:?}, {} asks", asks.len());
+            assert_eq!((asks.len(), most_in_a_second(&asks)), (300, 10));
+            assert_eq!(venue.state().breaches, Vec::<String>::new());
+            close(feed, &log).await;
+        });
+    }
+}
+
+/// Kills, lost updates and restarts at random times.
+#[test]
+fn a_book_is_that_of_the_venue_over_kills_gaps_and_restarts() {
+    for (by, lines) in ALL.into_iter().flat_map(|by| [(by, 1), (by, 2)]) {
+        for seed in 1..=2 {
+            println!("{by:?} on {lines} lines, seed {seed}");
+            simulated(async move {
+                let (venue, log, names) = (Venue::default(), Log::default(), names(5));
+                venue.state().snapshot_delay = Some(300 * MILLI);
+                let builder = books(&venue, &log, by).lines(lines).topics(&names);
+                let feed = builder.start().unwrap();
+                let mut random = Random(seed);
+                for _ in 0..1_500 {
+                    let name = &names[random.below(5) as usize];
+                    match random.below(200) {
+                        0 => venue.cut(),
+                        1 => venue.cut_line('a'),
+                        2 => venue.restart(),
+                        3..6 => venue.skip(name),
+                        _ => tick(&venue, name),
+                    }
+                    sleep(random.below(40) as u32 * MILLI).await;
+                }
+                exact(&venue, &log, &names, 60 * SECOND).await;
+                let unsynced = |seen: &&Seen| matches!(seen, Seen::Topic(_, "unsynced"));
+                assert_eq!(log.all().iter().filter(unsynced).count(), 0);
+                close(feed, &log).await;
+            });
+        }
+    }
+}
+
+#[test]
+fn a_line_that_comes_back_needs_no_snapshot_while_another_is_live() {
+    for by in ALL {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+            venue.state().snapshot_delay = Some(300 * MILLI);
+            let feed = books(&venue, &log, by).lines(2).topics(&names).start().unwrap();
+            exact(&venue, &log, &names, 10 * SECOND).await;
+            sleep(SECOND).await;
+            let asks = venue.state().asks.len();
+            for turn in 0..20 {
+                venue.cut_line(if turn % 2 == 0 { 'a' } else { 'b' });
+                for _ in 0..100 {
+                    names.iter().for_each(|name| tick(&venue, name));
+                    sleep(50 * MILLI).await;
+                }
+            }
+            assert!(is_exact(&venue, &log, &names));
+            assert_eq!(venue.state().asks.len(), asks, "{by:?}");
+            let snapshots = built(&log).values().map(|built| built.snapshots).sum::<usize>();
+            assert_eq!(snapshots, 3, "{by:?}: one for each topic");
+            close(feed, &log).await;
+        });
+    }
+}
+
+#[test]
+fn a_topic_whose_snapshot_never_comes_is_unsynced_and_asked_for_every_ten_minutes() {
+    for by in [By::Dialect, By::Closure] {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(1));
+            let feed = books(&venue, &log, by).topics(&names).start().unwrap();
+            confirmed(&log, &names, 1).await;
+            venue.tick(&names[0]);
+            let begin = Instant::now();
+            let unsynced = Seen::Topic(names[0].clone(), "unsynced");
+            log.until("unsynced", |seen| seen.contains(&unsynced)).await;
+            assert!((92 * SECOND..94 * SECOND).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+            assert_eq!(venue.state().asks.len(), 5);
+            let behind = log.all().into_iter().skip_while(|seen| *seen != unsynced);
+            let expected = [
+                unsynced.clone(),
+                Seen::Gap(Some(names[0].clone()), None),
+                Seen::Update(names[0].clone(), 1),
+            ];
+            assert_eq!(behind.collect::<Vec<_>>(), expected);
+            // Its socket is left alone.
+            sleep(300 * SECOND).await;
+            let asks = venue.state().asks.len();
+            assert_eq!((asks, venue.state().dials.len()), (5, 1));
+            venue.state().snapshot_delay = Some(SECOND);
+            exact(&venue, &log, &names, 302 * SECOND).await;
+            assert_eq!((venue.state().asks.len(), log.count(&unsynced)), (6, 1));
+            close(feed, &log).await;
+        });
+    }
+}
+
+#[test]
+fn the_application_can_ask_for_a_snapshot_of_one_topic() {
+    for by in ALL {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+            venue.state().snapshot_delay = Some(300 * MILLI);
+            let feed: Addr<Feed<u64>> = books(&venue, &log, by).topics(&names).start().unwrap();
+            exact(&venue, &log, &names, 10 * SECOND).await;
+            for topic in [names[0].as_str(), "unknown"] {
+                feed.send(command::Resync::new(topic)).await.unwrap();
+            }
+            exact(&venue, &log, &names, 10 * SECOND).await;
+            sleep(4 * SECOND).await;
+            let built = built(&log);
+            let snapshots = [&names[0], &names[1]].map(|name| built[name].snapshots);
+            assert_eq!(snapshots, [2, 1], "{by:?}");
+            close(feed, &log).await;
+        });
+    }
+}
+
+#[test]
+fn a_closure_that_fails_is_called_again_and_one_that_fails_for_good_is_not() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+        let (calls, for_good) = (AtomicUsize::new(0), names[1].clone());
+        let resync = Resync::with(async move |topic: Topic| {
+            if *topic == *for_good {
+                return Err(Failure::new("no such book").for_good());
+            }
+            match calls.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(Failure::new("busy")),
+                1 => panic!("a parser without a check"),
+                _ => Ok((Sequence::contiguous(0, 0), 0)),
+            }
+        });
+        let feed = books(&venue, &log, By::Closure).resync(resync).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        let begin = Instant::now();
+        log.until("unsynced", |seen| seen.contains(&Seen::Topic(names[1].clone(), "unsynced")))
+            .await;
+        assert!(begin.elapsed() < SECOND);
+        log.until("a snapshot", |seen| seen.contains(&Seen::Snapshot(names[0].clone(), 0))).await;
+        assert!((9 * SECOND..10 * SECOND).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn topics_without_snapshots_are_delivered_as_ever() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+        let plain = names[1].clone();
+        let resync = Resync::by_dialect().topics(move |topic| topic != plain);
+        let feed = books(&venue, &log, By::Dialect).resync(resync).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        names.iter().for_each(|name| tick(&venue, name));
+        log.until("an update", |seen| seen.contains(&Seen::Update(names[1].clone(), 1))).await;
+        assert!(!log.all().contains(&Seen::Update(names[0].clone(), 1)), "it is held");
+        assert_eq!(venue.state().asks.len(), 1);
+        close(feed, &log).await;
+    });
+}
