@@ -22,6 +22,8 @@ use venue::{Venue, Words};
 
 #[path = "feed/dialects.rs"]
 mod dialects;
+#[path = "feed/latest.rs"]
+mod latest;
 #[path = "feed/lines.rs"]
 mod lines;
 #[path = "feed/loopback.rs"]

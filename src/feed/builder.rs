@@ -17,7 +17,7 @@ use crate::feed::dialling::{self, Customize};
 use crate::feed::event::{Batch, Gap, TopicState, Update};
 use crate::feed::line::LinePlan;
 use crate::feed::recipients::{Event, Recipients};
-use crate::feed::rules::{Rules, Silence, Threads};
+use crate::feed::rules::{Overflow, Rules, Silence, Threads};
 use crate::feed::shard::Shard;
 use crate::feed::snapshot::Resync;
 use crate::feed::threads::OwnThreads;
@@ -156,6 +156,13 @@ impl<D: Dialect> Builder<D> {
     /// other.
     pub fn lines(mut self, lines: u8) -> Self {
         self.lines = lines;
+        self
+    }
+
+    /// Sets what happens to updates that come faster than the handlers take them. Default: [`Overflow::Wait`], all are
+    /// delivered, and the venue waits.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.recipients.overflow = overflow;
         self
     }
 

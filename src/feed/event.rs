@@ -26,7 +26,8 @@ pub struct Update<T> {
     pub sequence: Sequence,
     /// Whether it is the whole state of the topic.
     pub snapshot: bool,
-    /// The number of older updates of the topic that it replaces, because the recipient was too slow.
+    /// The number of older updates of the topic that it replaces, because the recipient was too slow, see
+    /// [`Overflow::Latest`](crate::feed::Overflow::Latest).
     pub skipped: u64,
     /// When its last byte was read.
     pub received: Instant,
@@ -98,6 +99,24 @@ pub struct Gap {
     pub last_at: Option<Instant>,
     /// When the first update after it was received, if there is one yet.
     pub next_at: Option<Instant>,
+}
+
+impl Gap {
+    /// Creates the gap for an update that was dropped because the recipients were too slow.
+    pub(crate) fn of_dropped<T>(update: &Update<T>) -> Gap {
+        Gap {
+            line: update.line,
+            epoch: update.epoch,
+            topic: Some(update.topic.clone()),
+            missing: match (update.sequence.first(), update.sequence.last()) {
+                (Some(from), Some(to)) => Missing::Range { from, to },
+                _ => Missing::Unknown,
+            },
+            cause: GapCause::Overflow,
+            last_at: None,
+            next_at: None,
+        }
+    }
 }
 
 /// The numbers that are missing in a [`Gap`].

@@ -24,6 +24,9 @@ pub struct Figures {
     pub resyncs: u64,
     /// Snapshots that were asked for.
     pub asks: u64,
+    /// Updates that were replaced by newer ones of their topics, because a handler was too slow, counted for each
+    /// handler: see [`Overflow::Latest`](crate::feed::Overflow::Latest).
+    pub skipped: u64,
     /// Updates that were dropped because their topic was not wanted.
     pub unwanted: u64,
     /// Answers of the venue that fitted no request.
@@ -44,6 +47,7 @@ impl AddAssign for Figures {
         self.late += other.late;
         self.resyncs += other.resyncs;
         self.asks += other.asks;
+        self.skipped += other.skipped;
         self.unwanted += other.unwanted;
         self.unmatched += other.unmatched;
         self.requests += other.requests;

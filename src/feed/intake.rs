@@ -326,6 +326,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             }
             self.silences.iter_mut().for_each(|silences| silences.remove(slot));
             self.snapshots.iter_mut().for_each(|snapshots| snapshots.resyncs.remove(slot));
+            self.outlet.release(&topic);
             self.left.push(topic);
         }
     }
@@ -352,6 +353,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         let counts = self.snapshots.as_ref().map(|it| it.resyncs.counts()).unwrap_or_default();
         Figures {
             gaps: self.figures.gaps + self.outlet.gaps(),
+            skipped: self.outlet.skipped(),
             duplicates: dropped.duplicates,
             late: dropped.late,
             resyncs: counts.resyncs,

@@ -13,8 +13,10 @@ use std::task::Context;
 use actix::dev::SendError;
 use actix::{Message, Recipient};
 
-use crate::feed::event::{Batch, Gap, GapCause, LineState, Missing, TopicState, Update};
+use crate::feed::event::{Batch, Gap, LineState, Missing, TopicState, Update};
+use crate::feed::latest::Latest;
 use crate::feed::recipients::{Own, Recipients};
+use crate::feed::rules::Overflow;
 use crate::feed::topic::Topic;
 
 /// The events of one shard that are not delivered yet.
@@ -37,6 +39,8 @@ pub(crate) struct Outlet<T: Clone + Send + 'static> {
     gaps: u64,
     /// Whether the shard is to hold its lines.
     is_full: bool,
+    /// With [`Overflow::Latest`] all events wait there, and nothing in the queue.
+    latest: Option<Box<Latest<T>>>,
 }
 
 /// An event in the queue, and whom it is for.
@@ -66,7 +70,9 @@ const MAX_EVENTS: usize = 65_536;
 
 impl<T: Clone + Send + 'static> Outlet<T> {
     pub(crate) fn new(recipients: Recipients<T>) -> Outlet<T> {
+        let latest = recipients.overflow == Overflow::Latest;
         Outlet {
+            latest: latest.then(|| Box::new(Latest::new(&recipients))),
             recipients,
             queue: VecDeque::new(),
             open: Vec::new(),
@@ -83,6 +89,9 @@ impl<T: Clone + Send + 'static> Outlet<T> {
     /// Queues an update. It becomes part of the batch that the next other event, or `poll`, ends.
     #[inline]
     pub(crate) fn push_update(&mut self, update: Update<T>, own: Option<Own<T>>) {
+        if let Some(latest) = &mut self.latest {
+            return latest.push_update(update, own);
+        }
         if own.as_ref().map(Arc::as_ptr) != self.open_own.as_ref().map(Arc::as_ptr) {
             self.end_batch();
             self.open_own = own;
@@ -91,25 +100,45 @@ impl<T: Clone + Send + 'static> Outlet<T> {
     }
 
     pub(crate) fn push_gap(&mut self, gap: Gap, own: Option<Own<T>>) {
-        self.push(Queued::Gap(gap), own);
+        match &mut self.latest {
+            Some(latest) => latest.push_gap(&gap, own),
+            None => self.push(Queued::Gap(gap), own),
+        }
     }
 
     pub(crate) fn push_topic(&mut self, state: TopicState, own: Option<Own<T>>) {
-        self.push(Queued::Topic(state), own);
+        match &mut self.latest {
+            Some(latest) => latest.push_topic(&state, own),
+            None => self.push(Queued::Topic(state), own),
+        }
     }
 
     pub(crate) fn push_line(&mut self, state: LineState) {
-        self.push(Queued::Line(state), None);
+        match &mut self.latest {
+            Some(latest) => latest.push_line(&state),
+            None => self.push(Queued::Line(state), None),
+        }
+    }
+
+    /// Notes that a topic is not subscribed any more.
+    pub(crate) fn release(&mut self, topic: &Topic) {
+        self.latest.iter_mut().for_each(|latest| latest.release(topic));
     }
 
     /// Returns the number of gaps for updates that were dropped.
     pub(crate) fn gaps(&self) -> u64 {
-        self.gaps
+        self.gaps + self.latest.as_ref().map_or(0, |latest| latest.gaps())
+    }
+
+    /// Returns the number of updates that were replaced by newer ones of their topics.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.latest.as_ref().map_or(0, |latest| latest.skipped())
     }
 
     /// Returns the number of events that wait.
     pub(crate) fn len(&self) -> usize {
-        self.open.len() + self.updates + self.queue.len()
+        let latest = self.latest.as_ref().map_or(0, |latest| latest.len());
+        self.open.len() + self.updates + self.queue.len() + latest
     }
 
     /// Returns whether so many updates wait that the lines are to be held, as of the last `poll`.
@@ -121,6 +150,9 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 
     /// Delivers what the mailboxes have room for.
     pub(crate) fn poll(&mut self, task: &mut Context<'_>) {
+        if let Some(latest) = &mut self.latest {
+            return latest.poll(task);
+        }
         self.end_batch();
         loop {
             if let Some(blocked) = &mut self.blocked {
@@ -144,6 +176,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 
     /// Delivers all that is left past the bounds of the mailboxes: at the end, when nothing will be polled.
     pub(crate) fn flush(&mut self) {
+        self.latest.iter_mut().for_each(|latest| latest.flush());
         self.end_batch();
         // What a full mailbox has not taken yet stays in it: dropping the future would take it out.
         if let Some(blocked) = self.blocked.take() {
@@ -196,24 +229,12 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 
     /// Adds an update to the gap of its topic.
     fn add_lost(&mut self, update: &Update<T>, own: Option<&Arc<Recipients<T>>>) {
-        let (first, last) = (update.sequence.first(), update.sequence.last());
         let (gap, _) = self.lost.entry(update.topic.clone()).or_insert_with(|| {
             self.gaps += 1;
-            let gap = Gap {
-                line: update.line,
-                epoch: update.epoch,
-                topic: Some(update.topic.clone()),
-                missing: match (first, last) {
-                    (Some(from), Some(to)) => Missing::Range { from, to },
-                    _ => Missing::Unknown,
-                },
-                cause: GapCause::Overflow,
-                last_at: None,
-                next_at: None,
-            };
-            (gap, own.cloned())
+            (Gap::of_dropped(update), own.cloned())
         });
-        if let (Missing::Range { to, .. }, Some(last)) = (&mut gap.missing, last) {
+        if let (Missing::Range { to, .. }, Some(last)) = (&mut gap.missing, update.sequence.last())
+        {
             *to = last.max(*to);
         }
     }

@@ -6,6 +6,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
 use crate::feed::event::{Batch, Gap, LineState, Stopped, TopicState, Update};
+use crate::feed::rules::Overflow;
 
 /// The recipients of each kind of event, in the order in which they were registered.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct Recipients<T: Send + 'static> {
     pub(crate) topics: Vec<Recipient<TopicState>>,
     pub(crate) lines: Vec<Recipient<LineState>>,
     pub(crate) stopped: Vec<Recipient<Stopped>>,
+    /// What happens to updates that they are too slow for; of a feed's recipients.
+    pub(crate) overflow: Overflow,
 }
 
 /// The recipients of a topic's own, which its updates share.
@@ -30,6 +33,7 @@ impl<T: Send + 'static> Default for Recipients<T> {
             topics: Vec::new(),
             lines: Vec::new(),
             stopped: Vec::new(),
+            overflow: Overflow::Wait,
         }
     }
 }

@@ -208,6 +208,35 @@ impl fmt::Debug for Silence {
     }
 }
 
+/// What happens to updates that come faster than the handlers take them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Delivers every update, in the order of the shard. One slow handler holds its shard: the lines read no further,
+    /// and TCP makes the venue wait. The default.
+    #[default]
+    Wait,
+    /// Delivers the newest update of each topic. One envelope of the shard is in the mailbox of a handler at a time; what
+    /// comes until the handler has returned from it replaces what waits of the same topic.
+    ///
+    /// - [`Update::skipped`](crate::feed::event::Update::skipped) is the number of updates that were replaced. They are
+    ///   no gap. Updates that no line brought are reported as a [`Gap`](crate::feed::event::Gap), as ever, and two gaps
+    ///   of a topic that wait become one, which may cover updates that were skipped.
+    /// - Topics are delivered in the order in which they began to wait. If a shard has n topics, one waits for n calls of
+    ///   the handler at most before its newest update is delivered, and n times the number of shards if several
+    ///   deliver to the same handler. A batch has the newest update of all topics that wait.
+    /// - Each handler has its own queue, with one update of each topic at most: a slow one delays no other, and the
+    ///   shard is never held.
+    /// - Within a topic the order of events is kept, among topics it is not. Of the states of a topic that wait only
+    ///   the newest is delivered.
+    ///
+    /// A topic that has had a [snapshot](crate::feed::Said::snapshot) needs every increment after it, so its updates are
+    /// not replaced by newer increments, only by a newer snapshot. At most 1,024 of them wait; at the next one they are
+    /// dropped, and reported as a gap with the cause
+    /// [`GapCause::Overflow`](crate::feed::event::GapCause::Overflow).
+    Latest,
+}
+
 /// The threads that the lines of a feed live on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use actix::{Actor, Arbiter, Context, Handler, System};
 use actix_ws_client::Budget;
-use actix_ws_client::feed::{Builder, Dialect, Feed, Rules, Silence, command, event};
+use actix_ws_client::feed::{Builder, Dialect, Feed, Overflow, Rules, Silence, command, event};
 use tokio::time::{Instant, sleep};
 
+use crate::latest::{Calls, Slow, check, ticks};
 use crate::venue::{Venue, Words};
 use crate::{Book, Log, Seen, names, tick};
 
@@ -199,6 +200,47 @@ fn a_handler_that_sleeps_loses_nothing_over_tcp() {
         let beats = venue.state().beats.clone();
         let late = beats.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
         assert!(beats.len() >= 10 && late < 500 * MILLI, "{late:?}");
+        feed.send(command::Close::default()).await.unwrap();
+        arbiter.stop();
+    });
+}
+
+#[test]
+fn a_slow_handler_has_the_newest_of_each_topic_in_turn_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, calls, names) = (Log::default(), Calls::default(), names(7));
+        let arbiter = Arbiter::new();
+        let (seen, gaps) = (calls.clone(), log.clone());
+        let slow = Slow::start_in_arbiter(&arbiter.handle(), |_| Slow {
+            calls: seen,
+            number: 0,
+            time: 100 * MILLI,
+            log: gaps,
+        });
+        let feed = feed(url, &log)
+            .overflow(Overflow::Latest)
+            .on::<event::Update<u64>>(slow.recipient())
+            .topics(&names)
+            .start()
+            .unwrap();
+        until("all confirmed", || confirmations(&log) == 7).await;
+        let sent = ticks(&venue, &names, &calls, 300, 1).await;
+        let at_end = calls.count();
+        let newest = |name: &String| sent.iter().rev().find(|sent| sent.topic == *name);
+        let newest: Vec<_> = names.iter().filter_map(newest).map(|sent| sent.item).collect();
+        let has = |(name, item): (&String, &u64)| {
+            calls.all().iter().any(|call| call.topic == *name && call.item == *item)
+        };
+        until("the newest of each", || names.iter().zip(&newest).all(has)).await;
+        // A call more than in simulated time: one may begin while the update is under way.
+        check(&sent, &calls.all(), 9);
+        assert!(calls.count() <= at_end + 8, "{} {at_end}", calls.count());
+        assert!(calls.count() * 5 < sent.len(), "it took a tenth");
+        // The other handler is fast, and is not delayed.
+        let last = sent.last().map(|sent| Seen::Update(sent.topic.clone(), sent.item)).unwrap();
+        until("the last update", || log.count(&last) == 1).await;
+        let updates = log.all().iter().filter(|seen| matches!(seen, Seen::Update(..))).count();
+        assert!(updates > 2 * calls.count(), "{updates}");
         feed.send(command::Close::default()).await.unwrap();
         arbiter.stop();
     });
