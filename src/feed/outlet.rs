@@ -86,17 +86,27 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         }
     }
 
+    /// Sets whom the following updates are for. Those before are one batch if it is not the same.
+    #[inline]
+    pub(crate) fn direct(&mut self, own: Option<&Own<T>>) {
+        if own.map(Arc::as_ptr) != self.open_own.as_ref().map(Arc::as_ptr) {
+            self.redirect(own);
+        }
+    }
+
+    #[cold]
+    fn redirect(&mut self, own: Option<&Own<T>>) {
+        self.end_batch();
+        self.open_own = own.cloned();
+    }
+
     /// Queues an update. It becomes part of the batch that the next other event, or `poll`, ends.
     #[inline]
-    pub(crate) fn push_update(&mut self, update: Update<T>, own: Option<Own<T>>) {
-        if let Some(latest) = &mut self.latest {
-            return latest.push_update(update, own);
+    pub(crate) fn push_update(&mut self, update: impl FnOnce() -> Update<T>) {
+        match &mut self.latest {
+            None => self.open.extend(std::iter::once_with(update)),
+            Some(latest) => latest.push_update(update(), self.open_own.clone()),
         }
-        if own.as_ref().map(Arc::as_ptr) != self.open_own.as_ref().map(Arc::as_ptr) {
-            self.end_batch();
-            self.open_own = own;
-        }
-        self.open.push(update);
     }
 
     pub(crate) fn push_gap(&mut self, gap: Gap, own: Option<Own<T>>) {

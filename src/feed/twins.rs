@@ -56,6 +56,18 @@ pub(crate) struct Twins {
     /// When a line was last found dead.
     last_verdict: Option<Instant>,
     is_holding: bool,
+    /// The newest updates, which are alike, and their number: they are counted with the next that differs.
+    run: Option<Run>,
+    run_len: u32,
+}
+
+/// What updates of one read have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    line: u8,
+    /// The lines that have confirmed the topic, one bit for each.
+    confirmed: u64,
+    now: Instant,
 }
 
 /// The data of an open line.
@@ -92,11 +104,14 @@ impl Twins {
             wait: None,
             last_verdict: None,
             is_holding: false,
+            run: None,
+            run_len: 0,
         }
     }
 
     /// Notes that a line has opened a socket.
     pub(crate) fn open(&mut self, line: u8, now: Instant) {
+        self.end_run();
         let line = usize::from(line);
         if line >= self.pulses.len() {
             self.pulses.resize(line + 1, None);
@@ -106,6 +121,7 @@ impl Twins {
 
     /// Notes that the socket of a line has ended.
     pub(crate) fn close(&mut self, line: u8) {
+        self.end_run();
         if let Some(pulse) = self.pulses.get_mut(usize::from(line)) {
             *pulse = None;
         }
@@ -114,12 +130,24 @@ impl Twins {
     /// Notes an update of a topic that is confirmed on these lines, one bit for each.
     #[inline]
     pub(crate) fn data(&mut self, line: u8, confirmed: u64, now: Instant) {
+        let run = Run { line, confirmed, now };
+        if self.run == Some(run) {
+            self.run_len = self.run_len.saturating_add(1);
+        } else {
+            self.end_run();
+            (self.run, self.run_len) = (Some(run), 1);
+        }
+    }
+
+    /// Counts the updates that were alike: those of one read mostly are, and counting each took 90 instructions.
+    fn end_run(&mut self) {
+        let Some(Run { line, confirmed, now }) = self.run.take() else { return };
         let is_shared = confirmed & 1 << (line % 64) != 0;
         for (other, pulse) in self.pulses.iter_mut().enumerate() {
             let Some(pulse) = pulse else { continue };
             if other != usize::from(line) {
                 let misses = is_shared && confirmed & 1 << (other % 64) != 0;
-                pulse.missed = pulse.missed.saturating_add(misses.into());
+                pulse.missed = pulse.missed.saturating_add(u32::from(misses) * self.run_len);
                 continue;
             }
             if now > pulse.last {
@@ -134,6 +162,7 @@ impl Twins {
     /// Begins or ends a time in which nothing is judged, because the shard does not read. Afterwards each line has its
     /// whole time once more.
     pub(crate) fn hold(&mut self, holds: bool, now: Instant) {
+        self.end_run();
         self.is_holding = holds;
         for pulse in self.pulses.iter_mut().flatten() {
             (pulse.last, pulse.missed, pulse.suspected) = (now, 0, None);
@@ -142,10 +171,11 @@ impl Twins {
 
     /// Returns what has to be done now. `links` are the lines of the shard.
     pub(crate) fn poll(&mut self, links: &[(u8, Link)], now: Instant) -> Option<Deed> {
+        self.end_run();
         self.poll_dead(now).or_else(|| self.poll_dial(links, now).map(Deed::Dial))
     }
 
-    /// Returns when to call `poll` next, apart from every event of a line.
+    /// Returns when to call `poll` next, apart from every event of a line, as of its last call.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let judges = !self.is_holding && self.open_lines() > 1;
         let pulses = self.pulses.iter().flatten().filter(|pulse| judges && pulse.missed >= MISSED);

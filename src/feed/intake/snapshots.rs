@@ -55,10 +55,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             }
         };
         match update {
-            Some(update) => {
-                let own = self.own_of(slot);
-                self.deliver(update, own);
-            }
+            Some(update) => self.deliver(slot, || update),
             None => self.pass_snapshots(line, topics),
         }
     }
@@ -180,7 +177,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             let (topic, own, epoch) =
                 (topics.topic(slot).clone(), self.own_of(slot), self.epoch(line.line));
             match output {
-                Output::Update(update) => self.deliver(update, own),
+                Output::Update(update) => self.deliver(slot, || update),
                 Output::Gap(lost) => {
                     self.figures.gaps += 1;
                     let gap = Gap {

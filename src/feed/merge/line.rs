@@ -35,6 +35,14 @@ pub(super) struct Position {
     pub(super) next: u64,
 }
 
+impl Position {
+    /// Whether it brings numbers of this generation, and has brought something new.
+    #[inline]
+    pub(super) fn is_plain(&self, generation: u32) -> bool {
+        self.is_numbered && !self.is_alone && self.generation == generation
+    }
+}
+
 impl Line {
     pub(super) fn position(&self, slot: Slot) -> Position {
         self.positions.get(slot as usize).copied().unwrap_or_default()
@@ -47,6 +55,12 @@ impl Line {
             self.positions.resize(slot + 1, Position::default());
         }
         &mut self.positions[slot]
+    }
+
+    /// Returns how far it is in a topic, if it has brought one of this slot or a later one.
+    #[inline]
+    pub(super) fn known_mut(&mut self, slot: Slot) -> Option<&mut Position> {
+        self.positions.get_mut(slot as usize)
     }
 
     /// Forgets a topic that the line does not carry any more.
@@ -93,7 +107,11 @@ pub(super) struct Probe {
     pub(super) slot: Slot,
     pub(super) number: u64,
     pub(super) at: Instant,
+    /// When it is given up.
+    pub(super) until: Instant,
     pub(super) seen: u64,
+    /// The number of those lines.
+    pub(super) count: usize,
 }
 
 #[cfg(test)]

@@ -6,6 +6,16 @@ use crate::feed::merge::holes::PATIENCE;
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Does what a shard does with an update.
+fn judge_and_take<T>(merge: &mut Merge<T>, brought: &Brought, item: T) -> Option<T> {
+    let Brought { line, slot, sequence, snapshot, at, .. } = *brought;
+    match merge.judge(line, slot, &sequence, snapshot, at) {
+        Judged::Next => Some(item),
+        Judged::Known => None,
+        Judged::Open => merge.take(brought, item),
+    }
+}
+
 /// A merge, its clock, and what it delivers, in words.
 struct Life {
     merge: Merge<String>,
@@ -46,7 +56,7 @@ impl Life {
         };
         let item = if snapshot { format!("all to {item}") } else { item };
         let brought = Brought { line, slot: 0, sequence, snapshot, bytes: 100, at: self.now };
-        let now = self.merge.take(&brought, item);
+        let now = judge_and_take(&mut self.merge, &brought, item);
         let rest = self.outputs();
         [now.unwrap_or_default(), rest]
             .into_iter()
@@ -414,7 +424,7 @@ fn what_waits_is_bounded() {
     let bring = |merge: &mut Merge<()>, line, slot, number, bytes| {
         let sequence = number_of(number);
         let brought = Brought { line, slot, sequence, snapshot: false, bytes, at: now };
-        let taken = merge.take(&brought, ()).is_some();
+        let taken = judge_and_take(merge, &brought, ()).is_some();
         let any = taken || merge.poll_output().is_some();
         while merge.poll_output().is_some() {}
         any
@@ -688,7 +698,7 @@ impl World {
         let (line, snapshot) = (line as u8, false);
         let brought =
             Brought { line, slot: topic as Slot, sequence, snapshot, bytes: 1, at: self.now };
-        if let Some(sent) = self.merge.take(&brought, sent) {
+        if let Some(sent) = judge_and_take(&mut self.merge, &brought, sent) {
             assert!(self.merge.outputs.is_empty());
             self.delivered(sent);
         }

@@ -50,6 +50,14 @@ pub(super) enum Wait {
     No,
 }
 
+impl<T> Topic<T> {
+    /// Whether nothing waits behind a hole, and neither an outage nor old numbers are to be judged.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.held.is_empty() && !self.outage && self.old_since.is_none()
+    }
+}
+
 impl<T> Default for Topic<T> {
     fn default() -> Topic<T> {
         Topic {

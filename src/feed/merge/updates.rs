@@ -133,7 +133,7 @@ impl<T> Merge<T> {
         self.topics[slot as usize].last_at = Some(at);
         self.count_first(line);
         if self.open > 1 {
-            self.begin_probe(slot, line, sequence, at);
+            self.begin_probe(slot, line, sequence.last(), at);
         }
         if self.outputs.is_empty() {
             return Some(item);
@@ -177,6 +177,7 @@ impl<T> Merge<T> {
     }
 
     /// Counts an update that ends before the number that is delivered next.
+    #[inline]
     pub(super) fn count_old(&mut self, slot: Slot, last: u64) {
         let is_late = |(from, to)| from <= last && last <= to;
         if self.topics[slot as usize].reported.is_some_and(is_late) {
