@@ -62,6 +62,10 @@ impl<T> Merge<T> {
         let topic = &mut self.topics[slot as usize];
         let is_alone = is_first && !is_live && topic.last_at.is_some();
         topic.outage |= is_alone;
+        if is_alone {
+            // What an earlier socket brought again says nothing of this one.
+            topic.old_since = None;
+        }
         let is_provisional = is_provisional && !restarts;
         let generation = topic.generation.wrapping_sub(is_provisional.into());
         let joined = Position {

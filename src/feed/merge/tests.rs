@@ -392,6 +392,19 @@ fn a_line_that_came_back_is_not_judged_by_the_time_that_the_shard_did_not_read()
 }
 
 #[test]
+fn the_last_update_that_a_venue_repeats_for_each_new_socket_is_no_restart() {
+    let mut life = Life::new(1);
+    life.count(0, 9..11);
+    for _ in 0..3 {
+        life.close(0);
+        life.now += 600 * SECOND;
+        life.reopen(0);
+        assert_eq!(life.bring(0, number_of(10)), "");
+    }
+    assert_eq!(life.bring(0, number_of(11)), "11");
+}
+
+#[test]
 fn a_venue_that_began_anew_while_the_line_was_away_is_noticed_in_5_s() {
     for sequence in [number_of, Sequence::rising] {
         let mut life = Life::new(1);
