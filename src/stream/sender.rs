@@ -159,7 +159,7 @@ impl Sender {
 
     /// Moves what was gathered into the queue, once there is room for one message.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.gathered.all().len() > 0 && !self.move_gathered() {
+        while !self.gathered.all().is_empty() && !self.move_gathered() {
             ready!(self.outbox.poll_room(cx));
         }
         Poll::Ready(())
