@@ -54,9 +54,14 @@ impl<T: 'static> Asking<T> {
     pub(crate) fn poll(&mut self, task: &mut Context<'_>) -> Option<Answer<T>> {
         loop {
             match self.tasks.poll_join_next(task) {
-                Poll::Ready(Some(Ok(answer))) => return Some(answer),
-                Poll::Ready(Some(Err(err))) => {
-                    tracing::error!(%err, "the closure of Resync::with has failed");
+                Poll::Ready(Some(Ok(answer))) => {
+                    if let Answer { topic, result: Err(failure), .. } = &answer {
+                        tracing::warn!(%topic, reason = %failure, "there is no snapshot");
+                    }
+                    return Some(answer);
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    tracing::error!("the closure of Resync::with has panicked");
                 }
                 Poll::Ready(None) | Poll::Pending => return None,
             }

@@ -11,11 +11,10 @@ use tokio::sync::oneshot;
 use crate::feed::command::Answer;
 use crate::feed::event::{Gap, GapCause, LineIs, LineState, Missing, TopicIs, TopicState, Update};
 use crate::feed::figures::Figures;
-use crate::feed::intake::snapshots::Snapshots;
 use crate::feed::merge::{Brought, Judged, Lost, Merge, Output};
 use crate::feed::outlet::Outlet;
 use crate::feed::recipients::{Own, Recipients};
-use crate::feed::resync::SnapshotAsk;
+use crate::feed::resync::{Resyncs, SnapshotAsk};
 use crate::feed::rules::Silence;
 use crate::feed::session::{Data, Sink};
 use crate::feed::silence::{Finding, Silences};
@@ -34,7 +33,7 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     /// `None` with one line.
     pub(crate) twins: Option<Twins>,
     /// `None` if no topic has snapshots.
-    snapshots: Option<Snapshots<T>>,
+    resyncs: Option<Resyncs<Update<T>>>,
     /// Whether snapshots are asked for on the sockets.
     asks_dialect: bool,
     /// Whether silence or twins are watched.
@@ -100,7 +99,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     ) -> Intake<T> {
         Intake {
             twins: (lines > 1).then(Twins::new),
-            snapshots: None,
+            resyncs: None,
             asks_dialect: false,
             is_watching: lines > 1 || silence.is_some(),
             is_holding: false,
@@ -122,7 +121,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     /// Sets how snapshots are asked for.
     pub(crate) fn set_resync(&mut self, resync: Resync<T>) {
         self.asks_dialect = resync.ask.is_none();
-        self.snapshots = Some(Snapshots::new(resync));
+        self.resyncs = Some(Resyncs::new(&resync));
     }
 
     /// Registers a caller that waits for what becomes of a topic.
@@ -184,7 +183,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             let slots = topics.iter().map(|(_, slot)| slot);
             slots.filter(|slot| !is_carried(*slot)).for_each(|slot| silences.ended(slot));
         }
-        if self.snapshots.is_some() {
+        if self.resyncs.is_some() {
             let slots = topics.iter().map(|(_, slot)| slot);
             slots.for_each(|slot| self.uncarried(slot));
         }
@@ -222,7 +221,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.is_holding = holds;
         self.silences.iter_mut().for_each(|silences| silences.hold(holds, now));
         self.twins.iter_mut().for_each(|twins| twins.hold(holds, now));
-        self.snapshots.iter_mut().for_each(|snapshots| snapshots.resyncs.hold(holds, now));
+        self.resyncs.iter_mut().for_each(|resyncs| resyncs.hold(holds, now));
         if holds { self.merge.suspend(now) } else { self.merge.resume(now) }
     }
 
@@ -231,7 +230,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         let silence = self.silences.as_ref().and_then(Silences::poll_timeout);
         let twins = self.twins.as_ref().and_then(Twins::poll_timeout);
         let hole = self.merge.poll_timeout().filter(|_| !self.is_holding);
-        let snapshot = self.snapshots.as_ref().and_then(|it| it.resyncs.poll_timeout());
+        let snapshot = self.resyncs.as_ref().and_then(Resyncs::poll_timeout);
         [hole, silence, twins, snapshot].into_iter().flatten().min()
     }
 
@@ -280,7 +279,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     /// Notes that a topic was removed: its next confirmation is reported, on whichever line.
     pub(crate) fn removed(&mut self, slot: Slot) {
         *slot_of(&mut self.confirmed, slot) = 0;
-        self.snapshots.iter_mut().for_each(|snapshots| snapshots.resyncs.remove(slot));
+        self.resyncs.iter_mut().for_each(|resyncs| resyncs.remove(slot));
     }
 
     /// Notes that a line does not carry a topic for now.
@@ -329,7 +328,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
                 *own = None;
             }
             self.silences.iter_mut().for_each(|silences| silences.remove(slot));
-            self.snapshots.iter_mut().for_each(|snapshots| snapshots.resyncs.remove(slot));
+            self.resyncs.iter_mut().for_each(|resyncs| resyncs.remove(slot));
             self.outlet.release(&topic);
             self.left.push(topic);
         }
@@ -354,7 +353,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     /// Returns the counts, without those of topics and requests.
     pub(crate) fn figures(&self) -> Figures {
         let dropped = self.merge.dropped();
-        let counts = self.snapshots.as_ref().map(|it| it.resyncs.counts()).unwrap_or_default();
+        let counts = self.resyncs.as_ref().map(Resyncs::counts).unwrap_or_default();
         Figures {
             gaps: self.figures.gaps + self.outlet.gaps(),
             skipped: self.outlet.skipped(),
@@ -398,7 +397,7 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             intake.watch(line, epoch, slot, topics, received);
         }
         match intake.merge.judge(line.line, slot, &data.sequence, data.snapshot, at) {
-            Judged::Next if intake.snapshots.is_some() => {
+            Judged::Next if intake.resyncs.is_some() => {
                 let update = update_of(data, line, epoch, received, topics.topic(slot));
                 intake.pass_update(slot, bytes, update, topics);
             }

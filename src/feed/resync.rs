@@ -15,7 +15,7 @@
 //! ```
 
 mod held;
-mod rate;
+pub(crate) mod rate;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -24,10 +24,10 @@ use crate::feed::event::{GapCause, Missing};
 use crate::feed::merge::Brought;
 use crate::feed::pace::after;
 use crate::feed::resync::held::{Covers, Held};
+use crate::feed::resync::rate::Rate;
 use crate::feed::sequence::{Numbers, Sequence};
+use crate::feed::snapshot::{IsResynced, Resync};
 use crate::feed::topics::Slot;
-
-pub(crate) use crate::feed::resync::rate::Rate;
 
 /// The number of asks in a row after which a topic is unsynced.
 const MAX_ASKS: u32 = 5;
@@ -43,6 +43,8 @@ const JOIN_WINDOW: Duration = Duration::from_secs(5);
 pub(crate) struct Resyncs<U> {
     first_wait: Duration,
     rate: Rate,
+    /// `None`: all topics have snapshots.
+    is_resynced: Option<IsResynced>,
     topics: Vec<Topic>,
     held: Held<U>,
     /// The topics to ask for, the oldest first. Each is in it once at most; those that do not want it any more are skipped.
@@ -159,10 +161,11 @@ pub(crate) struct Before {
 }
 
 impl<U> Resyncs<U> {
-    pub(crate) fn new(first_wait: Duration, rate: Rate) -> Resyncs<U> {
+    pub(crate) fn new<T>(options: &Resync<T>) -> Resyncs<U> {
         Resyncs {
-            first_wait,
-            rate,
+            first_wait: options.first_wait,
+            rate: options.rate.clone(),
+            is_resynced: options.is_resynced.clone(),
             topics: Vec::new(),
             held: Held::new(),
             queue: VecDeque::new(),
@@ -173,14 +176,17 @@ impl<U> Resyncs<U> {
         }
     }
 
-    /// Whether `add` has to be called for a topic.
+    /// Adds a topic, unless it is known.
     #[inline]
-    pub(crate) fn is_new(&self, slot: Slot) -> bool {
-        self.stage(slot) == Stage::New
+    pub(crate) fn see(&mut self, slot: Slot, topic: &str) {
+        if self.stage(slot) == Stage::New {
+            self.add(slot, topic);
+        }
     }
 
-    /// Adds a topic.
-    pub(crate) fn add(&mut self, slot: Slot, is_resynced: bool) {
+    #[cold]
+    fn add(&mut self, slot: Slot, topic: &str) {
+        let is_resynced = self.is_resynced.as_ref().is_none_or(|is_resynced| is_resynced(topic));
         if self.topics.len() <= slot as usize {
             self.topics.resize_with(slot as usize + 1, Topic::default);
         }
@@ -190,7 +196,7 @@ impl<U> Resyncs<U> {
 
     /// Removes a topic: what is held of it is dropped.
     pub(crate) fn remove(&mut self, slot: Slot) {
-        if !self.is_new(slot) {
+        if self.stage(slot) != Stage::New {
             self.set_due(slot, None);
             self.held.take(slot);
             let topic = &mut self.topics[slot as usize];

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::ConfigError;
 use crate::feed::dialect::Failure;
-use crate::feed::resync::Rate;
+use crate::feed::resync::rate::Rate;
 use crate::feed::sequence::Sequence;
 use crate::feed::topic::Topic;
 

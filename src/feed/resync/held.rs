@@ -142,14 +142,6 @@ impl<U> Held<U> {
         }
         Some(queue)
     }
-
-    #[cfg(test)]
-    pub(super) fn sizes(&self, slot: Slot) -> (usize, usize, usize) {
-        let queue = self.topics.get(&slot);
-        let (len, bytes) =
-            queue.map(|queue| (queue.updates.len(), queue.bytes)).unwrap_or_default();
-        (len, bytes, self.bytes)
-    }
 }
 
 impl<U> Queue<U> {
@@ -172,5 +164,21 @@ impl<U> Queue<U> {
             end.zip(entry.numbers.last).is_some_and(|(end, last)| last >= end)
         };
         self.updates.into_iter().filter(is_later).map(|entry| entry.item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl<U> Held<U> {
+        /// Returns the number of updates of a topic that wait, and the bytes of these and of all.
+        pub(in super::super) fn sizes(&self, slot: Slot) -> (usize, usize, usize) {
+            let queue = self.topics.get(&slot);
+            let sizes = queue.map(|queue| (queue.updates.len(), queue.bytes));
+            let (len, bytes) = sizes.unwrap_or_default();
+            assert_eq!(self.fronts.len(), self.topics.values().filter(|it| it.bytes > 0).count());
+            (len, bytes, self.bytes)
+        }
     }
 }

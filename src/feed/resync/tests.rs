@@ -35,8 +35,9 @@ use Item::{Snapshot, Update};
 impl Bench {
     fn new(asks: u32) -> Bench {
         let begin = Instant::now();
-        let mut resyncs = Resyncs::new(3 * SECOND, Rate::new(asks, SECOND));
-        (0..4).for_each(|slot| resyncs.add(slot, true));
+        let options: Resync<()> = Resync::by_dialect().asks(asks, SECOND);
+        let mut resyncs = Resyncs::new(&options.topics(|topic| topic != "plain"));
+        (0..4).for_each(|slot| resyncs.see(slot, "book"));
         Bench { resyncs, now: begin, begin }
     }
 
@@ -179,10 +180,10 @@ fn a_snapshot_that_was_not_asked_for_is_for_the_merge() {
     let mut bench = Bench::live(5);
     let brought = bench.brought(0, Sequence::contiguous(9, 9), true, 1);
     assert_eq!(bench.resyncs.snapshot(&brought, Snapshot(9)), Some(Snapshot(9)));
-    bench.resyncs.add(3, false);
-    let brought = bench.brought(3, Sequence::contiguous(9, 9), true, 1);
+    bench.resyncs.see(4, "plain");
+    let brought = bench.brought(4, Sequence::contiguous(9, 9), true, 1);
     assert_eq!(bench.resyncs.snapshot(&brought, Snapshot(9)), Some(Snapshot(9)));
-    assert_eq!(bench.range(3, 1, 1, 1), items([Update(1, 1)]), "it has no snapshots");
+    assert_eq!(bench.range(4, 1, 1, 1), items([Update(1, 1)]), "it has no snapshots");
     assert_eq!(bench.ask(), None);
 }
 
@@ -354,7 +355,7 @@ fn held_updates_are_bounded_by_the_bytes_of_their_messages() {
 fn a_shard_drops_the_oldest_of_any_topic() {
     let mut bench = Bench::new(1000);
     for slot in 4..20 {
-        bench.resyncs.add(slot, true);
+        bench.resyncs.see(slot, "book");
     }
     for slot in 0..20 {
         bench.resyncs.confirmed(slot);
@@ -371,7 +372,7 @@ fn a_shard_drops_the_oldest_of_any_topic() {
 fn no_more_is_asked_for_than_the_rate_allows() {
     let mut bench = Bench::new(10);
     for slot in 4..300 {
-        bench.resyncs.add(slot, true);
+        bench.resyncs.see(slot, "book");
     }
     (0..300).for_each(|slot| bench.resyncs.confirmed(slot));
     let mut times = Vec::new();
@@ -444,7 +445,7 @@ fn a_topic_that_is_removed_is_not_asked_for() {
     bench.resyncs.remove(0);
     assert_eq!((bench.ask(), bench.resyncs.poll_timeout()), (None, None));
     assert_eq!(bench.resyncs.held.sizes(0), (0, 0, 0));
-    bench.resyncs.add(0, true);
+    bench.resyncs.see(0, "book");
     bench.resyncs.confirmed(0);
     assert!(bench.ask().is_some() && bench.ask().is_none());
 }

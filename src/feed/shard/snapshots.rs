@@ -31,12 +31,9 @@ impl<D: Dialect> Shard<D> {
                         Update { line, epoch, topic, sequence, snapshot, skipped, received, item };
                     intake.answer_ask(ask, update, topics);
                 }
-                Err(failure) => {
-                    tracing::warn!(%line, %topic, reason = %failure, "a snapshot was not to be had");
-                    if failure.for_good {
-                        intake.refuse_ask(*line, ask, topics, now);
-                    }
-                }
+                Err(failure) if failure.for_good => intake.refuse_ask(*line, ask, topics, now),
+                // It is asked for again when the wait is over.
+                Err(_) => {}
             }
         }
     }
