@@ -366,6 +366,29 @@ fn send_a_million_sends_all_in_order() {
 }
 
 #[test]
+fn order_book_ends_with_the_books_of_its_exchange() {
+    let text = run("order_book");
+    in_order(
+        &text,
+        &[
+            " of them lost and ",
+            " restarts\n",
+            " resyncs\n",
+            "20 books are exactly those of the exchange\n",
+        ],
+    );
+    let before = |word: &str| {
+        let number = text
+            .split(word)
+            .next()
+            .and_then(|text| text.rsplit(|c: char| !c.is_ascii_digit()).next());
+        number.and_then(|number| number.parse::<u32>().ok()).unwrap_or_default()
+    };
+    let faults = [" of them lost", " wrong;", " connections dropped", " restarts"].map(before);
+    assert!(faults.iter().all(|count| *count > 0), "{text}");
+}
+
+#[test]
 fn feed_keeps_its_topics_over_a_lost_socket() {
     let text = run("feed");
     let first = "the exchange drops its connection\n";
