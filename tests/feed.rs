@@ -272,6 +272,23 @@ fn a_replay_keeps_to_the_rate_of_the_venue() {
 }
 
 #[test]
+fn a_long_replay_uses_all_that_pongs_leave_of_the_rate() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(400));
+        venue.state().frames_per_second = 5;
+        venue.state().ping_every = Some(Duration::from_millis(700));
+        let rules = Rules::default().frames(5, SECOND).topics_per_frame(10);
+        let begin = Instant::now();
+        let feed = feed(&venue, &log, false).rules(rules).topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        // 40 requests: 5 frames in a second, two of them Pongs, and one that is kept for a third.
+        assert!(begin.elapsed() < 22 * SECOND, "{:?}", begin.elapsed());
+        assert_eq!(venue.state().breaches, Vec::<String>::new());
+        close(feed, &log).await;
+    });
+}
+
+#[test]
 fn a_request_that_finds_the_send_buffer_full_waits_for_room() {
     simulated(async {
         let (venue, log, names) = (Venue::default(), Log::default(), names(300));

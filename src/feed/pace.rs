@@ -36,6 +36,8 @@ struct Counter {
     period: Duration,
     /// The times of the newest frames, at most `limit` of them.
     sent: VecDeque<Instant>,
+    /// Those of the frames among them that are no control frames.
+    ours: VecDeque<Instant>,
     /// The times of the newest control frames, at most `limit` of them.
     controls: VecDeque<Instant>,
     /// The greatest number of control frames in any period so far.
@@ -70,7 +72,6 @@ impl Pace {
     /// Records a Ping or Pong that was sent.
     pub(crate) fn control(&mut self, now: Instant) {
         for counter in &mut self.frames {
-            counter.record(now);
             counter.record_control(now);
         }
     }
@@ -83,29 +84,40 @@ impl Counter {
             limit: usize::try_from(window.count).unwrap_or(usize::MAX),
             period: window.length.saturating_add(margin),
             sent: VecDeque::new(),
+            ours: VecDeque::new(),
             controls: VecDeque::new(),
             most_controls: 0,
         }
     }
 
     fn ready_at(&self, frame: Frame, now: Instant) -> Instant {
-        let reserve = match frame {
-            Frame::Request | Frame::Snapshot => self.most_controls + 1,
-            Frame::Urgent => 0,
-        };
-        let usable = self.limit.saturating_sub(reserve).max(1);
-        match self.sent.len().checked_sub(usable) {
-            // The oldest of the last `usable` frames has to leave the period first.
-            Some(oldest) => after(self.sent[oldest], self.period).max(now),
+        let free = self.free_at(&self.sent, self.limit, now);
+        match frame {
+            // The control frames of this period are among those that room is left for: they don't count twice.
+            Frame::Request | Frame::Snapshot => {
+                let usable = self.limit.saturating_sub(self.most_controls + 1).max(1);
+                free.max(self.free_at(&self.ours, usable, now))
+            }
+            Frame::Urgent => free,
+        }
+    }
+
+    /// Returns when fewer than `most` of these frames are within a period.
+    fn free_at(&self, sent: &VecDeque<Instant>, most: usize, now: Instant) -> Instant {
+        match sent.len().checked_sub(most) {
+            // The oldest of the last `most` frames has to leave the period first.
+            Some(oldest) => after(sent[oldest], self.period).max(now),
             None => now,
         }
     }
 
     fn record(&mut self, now: Instant) {
         push(&mut self.sent, now, self.limit);
+        push(&mut self.ours, now, self.limit);
     }
 
     fn record_control(&mut self, now: Instant) {
+        push(&mut self.sent, now, self.limit);
         push(&mut self.controls, now, self.limit);
         let begin = now.checked_sub(self.period);
         let recent = self.controls.iter().filter(|at| begin.is_none_or(|begin| **at > begin));
@@ -182,6 +194,31 @@ mod tests {
         pace.control(from + SECOND / 2);
         let sent = send_all(&mut pace, from + 10 * SECOND, 10 * SECOND);
         assert_eq!(most(&sent, SECOND), 2);
+    }
+
+    #[test]
+    fn control_frames_take_no_more_than_the_room_that_is_left_for_them() {
+        // One Pong in 700 ms: two in some periods. Under the lower limit there is room for one request beside them.
+        for (limit, requests) in [(3, 1), (5, 2), (8, 5)] {
+            let from = Instant::now();
+            let mut pace = Pace::new(&Rules::default().frames(limit, SECOND));
+            let (mut sent, mut all) = (Vec::new(), Vec::new());
+            for step in 0..6_000u32 {
+                let now = from + SECOND / 100 * step;
+                if step % 70 == 0 {
+                    pace.control(now);
+                    all.push(now - from);
+                }
+                while pace.ready_at(Frame::Request, now) <= now {
+                    pace.sent(Frame::Request, now);
+                    sent.push(now - from);
+                    all.push(now - from);
+                }
+            }
+            assert!(most(&all, SECOND) <= limit as usize, "{limit}: {}", most(&all, SECOND));
+            let expected = 60 * requests * 95 / 100;
+            assert!(sent.len() >= expected, "{limit}: {} requests in 60 s", sent.len());
+        }
     }
 
     #[test]
