@@ -47,7 +47,7 @@ fn served<D: Dialect, K: Kind>(builder: Builder<D>, lot: &Lot<K>) -> Builder<D> 
     })
 }
 
-/// A venue whose URLs have a token for one dial, and whose answers repeat the id of the request.
+/// A venue whose URLs have a token for one dial, and whose answers repeat the id of the request. They come out of order.
 #[derive(Default)]
 struct Ids {
     tokens: BTreeSet<String>,
@@ -98,6 +98,11 @@ impl Kind for Ids {
             }
         }
         Ok(vec![json!({ "id": id, "result": null }).to_string()])
+    }
+
+    /// An answer overtakes the one before it.
+    fn delay(client: &IdsClient) -> Duration {
+        if client.last_id % 2 == 1 { SECOND / 50 } else { Duration::ZERO }
     }
 
     fn overdue(&self, _: &IdsClient, _: Duration) -> Option<String> {

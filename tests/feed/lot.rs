@@ -39,6 +39,11 @@ pub(crate) trait Kind: Default + Send + 'static {
         age: Duration,
     ) -> Result<Vec<String>, String>;
 
+    /// Returns how long the answers to the last message of a client take.
+    fn delay(_: &Self::Client) -> Duration {
+        Duration::ZERO
+    }
+
     /// Returns the rule that a client breaks by doing nothing.
     fn overdue(&self, client: &Self::Client, age: Duration) -> Option<String>;
 
@@ -195,8 +200,16 @@ impl<K: Kind> Lot<K> {
         let state = &mut *self.state();
         state.messages += 1;
         let Some((client, to)) = state.clients.get_mut(&id) else { return Ok(()) };
-        for answer in state.kind.hear(client, text, age)? {
-            let _ = to.send(Order::Say(answer));
+        let answers = state.kind.hear(client, text, age)?;
+        let (to, delay) = (to.clone(), K::delay(client));
+        let answer = move || answers.into_iter().for_each(|it| drop(to.send(Order::Say(it))));
+        if delay.is_zero() {
+            answer();
+        } else {
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(delay).await;
+                answer();
+            });
         }
         Ok(())
     }
