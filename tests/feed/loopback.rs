@@ -74,23 +74,24 @@ fn lines_keep_to_one_budget_over_tcp() {
     });
 }
 
+/// The venue does not ban here: on a busy machine frames that were sent in time arrive together. That a replay takes as
+/// long as the rate demands, or longer, holds on any.
 #[test]
 fn a_replay_keeps_to_the_rate_over_tcp() {
     over_tcp(async |venue, url| {
-        let (log, names) = (Log::default(), names(150));
-        {
-            let mut state = venue.state();
-            (state.frames_per_second, state.window) = (5, Some(200 * MILLI));
-            (state.frame_bytes, state.ping_every) = (200, Some(140 * MILLI));
-        }
-        // What is sent 200 ms apart may arrive closer together, by more than the margin for that.
-        let rules = Rules::default().frames(5, 260 * MILLI).frame_bytes(200);
+        let (log, names) = (Log::default(), names(300));
+        (venue.state().frame_bytes, venue.state().ping_every) = (200, Some(140 * MILLI));
+        let rules = Rules::default().frames(5, 200 * MILLI).frame_bytes(200);
+        let mut begin = Instant::now();
         let feed = feed(url, &log).rules(rules).topics(&names).start().unwrap();
         for life in 1..=3 {
-            until("all confirmed", || confirmations(&log) >= 150 * life).await;
+            until("all confirmed", || confirmations(&log) >= 300 * life).await;
+            // A login and 10 requests of 31 names, at most 5 in 200 ms and one of those kept for a Pong.
+            assert!(begin.elapsed() >= 400 * MILLI, "life {life}: {:?}", begin.elapsed());
+            begin = Instant::now();
             venue.cut();
         }
-        until("all confirmed", || confirmations(&log) >= 600).await;
+        until("all confirmed", || confirmations(&log) >= 1200).await;
         assert_eq!(venue.state().breaches, Vec::<String>::new());
         assert_eq!(venue.state().dials.len(), 4);
         feed.send(command::Close::default()).await.unwrap();

@@ -32,9 +32,8 @@ pub(crate) struct Venue(Arc<Mutex<State>>);
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// At most this many frames of a connection in `window`, a second by default; 0 is no limit.
+    /// At most this many frames of a connection in a second; 0 is no limit.
     pub(crate) frames_per_second: usize,
-    pub(crate) window: Option<Duration>,
     /// At most this many dials in any such time, refused ones included. What is beyond is refused with 429.
     pub(crate) dials_in: Option<(usize, Duration)>,
     /// The next dial is refused with 429, and this many seconds of `Retry-After`.
@@ -314,10 +313,9 @@ impl Venue {
             let now = Instant::now();
             frames.push(now);
             let limit = self.state().frames_per_second;
-            let window = self.state().window.unwrap_or(Duration::from_secs(1));
-            let recent = frames.iter().filter(|at| **at + window > now);
+            let recent = frames.iter().filter(|at| **at + Duration::from_secs(1) > now);
             if limit > 0 && recent.count() > limit {
-                return Some(format!("more than {limit} frames in {window:?}"));
+                return Some(format!("more than {limit} frames in a second"));
             }
             self.state().closes += usize::from(frame.is_close());
             let Message::Text(text) = frame else { continue };
