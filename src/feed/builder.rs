@@ -132,7 +132,7 @@ impl<D: Dialect> Builder<D> {
         self
     }
 
-    /// Sets the number of lines that carry each topic, from 1 to 8. Default: 1.
+    /// Sets the number of lines that carry each topic, from 1 to [`MAX_LINES`], which is 8. Default: 1.
     ///
     /// Each line has a connection, a login and subscriptions of its own. An update is delivered once, from the line
     /// that has it first, so that the loss of one line leaves no gap. [`Attempt::pick`] gives each line another URL;

@@ -52,6 +52,7 @@ pub use crate::feed::said::{Name, Notice, Refusal, Said, Which};
 pub use crate::feed::sequence::Sequence;
 pub use crate::feed::snapshot::Resync;
 pub use crate::feed::topic::{LineId, RequestId, ShardId, Topic};
+pub use crate::feed::twins::MAX_LINES;
 
 /// One second.
 pub const SECOND: Duration = Duration::from_secs(1);

@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The most lines of a shard.
-pub(crate) const MAX_LINES: u8 = 8;
+/// The most lines that [`Builder::lines`](crate::feed::Builder::lines) takes.
+pub const MAX_LINES: u8 = 8;
 /// The least time without data after which a line may be dead.
 const LEAST_SILENCE: Duration = Duration::from_secs(1);
 /// How many of its usual intervals a line may bring nothing.

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use actix_ws_client::feed::MAX_LINES;
+
 use crate::condition::Condition;
 use crate::feed::ack::{Ack, By, Data, TopicOf};
 use crate::feed::login::{How, Login, condition, template};
@@ -283,9 +285,6 @@ fn lines(found: Found<'_>) -> Result<u8, Wrong> {
         .filter(|number| *number <= MAX_LINES)
         .ok_or_else(|| found.wrong(format_args!("expected 1 to {MAX_LINES} lines, not {number}")))
 }
-
-/// The most lines of a shard, which the library allows.
-const MAX_LINES: u8 = 8;
 
 /// Refuses what is not built yet, by its name.
 fn unbuilt(file: &mut Section<'_>) -> Result<(), Wrong> {
