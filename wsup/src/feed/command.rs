@@ -6,6 +6,8 @@ use actix_ws_client::feed::Failure;
 use tokio::io::{AsyncRead, AsyncReadExt, sink};
 use tokio::process::Command;
 
+use crate::feed::group::Group;
+
 /// The most that a command may print, in bytes.
 const MAX_OUTPUT: usize = 64 << 10;
 
@@ -13,7 +15,7 @@ const MAX_OUTPUT: usize = 64 << 10;
 const MAX_SHOWN: u64 = 2 << 10;
 
 /// Runs a command with the shell, and returns what it prints, without the last line end. To drop the future kills
-/// it.
+/// it, with all that it has started.
 pub(crate) async fn run(key: &str, command: &str) -> Result<String, Failure> {
     let failed = |why: &dyn std::fmt::Display| Failure::new(format!("`{key}`: {why}"));
     let mut child = shell(command)
@@ -23,10 +25,13 @@ pub(crate) async fn run(key: &str, command: &str) -> Result<String, Failure> {
         .kill_on_drop(true)
         .spawn()
         .map_err(|err| failed(&format_args!("cannot start: {err}")))?;
+    // Dropped before the child is, so that its number still is that of its group.
+    let group = Group::of(&child);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (printed, said) = tokio::join!(output(stdout), errors(stderr));
     let printed = printed.map_err(|why| failed(&why))?;
     let status = child.wait().await.map_err(|err| failed(&err))?;
+    group.release();
     if !status.success() {
         return Err(failed(&ended(status, &said)));
     }
@@ -43,6 +48,7 @@ fn shell(command: &str) -> Command {
     let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
     let mut shell = Command::new(shell);
     shell.arg(flag).arg(command);
+    Group::prepare(&mut shell);
     shell
 }
 

@@ -14,6 +14,7 @@ mod dialect;
 mod dialer;
 mod flags;
 mod form;
+mod group;
 mod hours;
 mod human;
 mod json;

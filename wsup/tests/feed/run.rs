@@ -248,6 +248,25 @@ fn a_command_that_hangs_is_ended_by_the_timeout_of_the_dial() {
     assert!(ended.took < Duration::from_secs(10));
 }
 
+#[cfg(unix)]
+#[test]
+fn what_a_command_has_started_ends_with_it() {
+    let folder = Folder::new();
+    let pipe = folder.write("pipe", "");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (sender, ends) = std::sync::mpsc::channel();
+    let reader = pipe.clone();
+    // It ends when no process has the pipe open for writing.
+    std::thread::spawn(move || sender.send(std::fs::read(reader)));
+    let command = format!("url_command = 'sleep 600 > {pipe}; echo'");
+    let file = ids("", &["a"]).replace("url = \"\"", &command);
+    let args = ["--json", "--connect-timeout", "1s", "--max-attempts", "1"];
+    ended(&file, &args, &[]).is(1, "failed");
+    let end = ends.recv_timeout(Duration::from_secs(20)).expect("`sleep` has ended");
+    assert_eq!(end.unwrap(), b"");
+}
+
 #[test]
 fn a_command_that_prints_without_end_fails() {
     let file = ids("", &["a"]).replace("url = \"\"", "url_command = 'yes'");
