@@ -24,6 +24,7 @@ use crate::feed::ledger::Ledger;
 use crate::feed::plan::Plan;
 use crate::feed::printer::{Printer, Removed, Report, Watch};
 use crate::feed::table::Table;
+use crate::feed::values::Values;
 use crate::feed::venue::{Topics, Venue};
 use crate::from_file;
 use crate::output::colour;
@@ -83,7 +84,7 @@ pub(crate) async fn run(
     printer.do_send(Watch(feed.downgrade()));
     let topics = topics.into_iter().collect();
     let overdue = flags.link.close_timeout() + STDOUT_TIMEOUT;
-    let run = Run { feed, printer, file: &flags.file, venue, topics, flags, overdue };
+    let run = Run { feed, printer, venue, secrets, topics, flags, overdue };
     let time_up = flags.duration().map(|time| began + time);
     let status = run.run_to_end(&mut signals, &mut hangups, &mut reported, time_up).await;
     screen::end_prompt();
@@ -143,8 +144,8 @@ fn printer(flags: &FeedFlags, secrets: &Secrets, reports: mpsc::Sender<Report>) 
 struct Run<'f> {
     feed: Addr<Feed<Payload>>,
     printer: Addr<Printer>,
-    file: &'f Path,
     venue: Arc<Venue>,
+    secrets: &'f Secrets,
     /// The topics that are wanted.
     topics: HashSet<String>,
     flags: &'f FeedFlags,
@@ -197,21 +198,24 @@ impl Run<'_> {
         }
     }
 
-    /// Reads the topics again, and adds and removes the difference. A file that is wrong changes nothing.
+    /// Reads the topics again, and checks them against the rules that the run began with.
+    fn read_topics(&self) -> Result<HashSet<String>, String> {
+        let (_, topics) = read(&self.flags.file)?;
+        if let Some(topic) = topics.iter().find(|topic| !self.venue.fits(topic)) {
+            let why = "does not fit the `topic.parts` that the run began with";
+            return Err(format!("\"{topic}\" {why}"));
+        }
+        let values = Values::read(&self.venue, self.secrets)?;
+        Plan::new(&self.venue, &topics, values)?;
+        Ok(topics.into_iter().collect())
+    }
+
+    /// Adds and removes the difference to the topics of the file. A file that is wrong changes nothing.
     fn reload(&mut self) {
-        let topics = match read(self.file) {
-            Ok((_, topics)) => match topics.iter().find(|topic| !self.venue.fits(topic)) {
-                None => topics,
-                Some(topic) => {
-                    let why = "does not fit the `topic.parts` that the run began with";
-                    return eprint_line(&format!(
-                        "wsup feed: topics not changed: \"{topic}\" {why}"
-                    ));
-                }
-            },
+        let topics = match self.read_topics() {
+            Ok(topics) => topics,
             Err(why) => return eprint_line(&format!("wsup feed: topics not changed: {why}")),
         };
-        let topics: HashSet<String> = topics.into_iter().collect();
         let added: Vec<Topic> = topics.difference(&self.topics).map(Topic::from).collect();
         let removed: Vec<Topic> = self.topics.difference(&topics).map(Topic::from).collect();
         eprint_line(&format!(

@@ -69,3 +69,39 @@ fn a_hangup_adds_and_removes_the_difference() {
     assert!(stopped.contains(r#""topics":{"confirmed":2,"refused":0}"#), "{stopped}");
     sim.is_content();
 }
+
+#[test]
+fn a_hangup_with_topics_that_break_a_rule_changes_nothing() {
+    let sim = Sim::steady(RequestIds::default);
+    let folder = Folder::new();
+    let rules = "[rules]\ntopics_per_line = 1\nsockets = 2\nframe_bytes = 60\n";
+    let write = |topics: &[&str]| folder.write("venue.toml", &(ids(&sim.url(), topics) + rules));
+    let path = write(&["a", "b"]);
+    let mut wsup = Wsup::spawn(&["feed", &path, "--json"], Stdio::null(), &[]);
+    confirmed(&mut wsup, "b");
+    let long = "a-topic-of-more-letters-than-a-frame-may-have";
+    for topics in [&["a", "b", "c"][..], &["a", long]] {
+        write(topics);
+        wsup.signal("HUP");
+        let handled = sim.numbers.last("a") + 30;
+        while sim.numbers.last("a") < handled {
+            wsup.until("data");
+        }
+    }
+    write(&["b", "d"]);
+    wsup.signal("HUP");
+    confirmed(&mut wsup, "d");
+    wsup.signal("INT");
+    let ended = wsup.end();
+    ended.is(0, "closed");
+    for line in [
+        "topics not changed: `rules.sockets`: 3 topics need 3 lines, and it allows 2 sockets",
+        &format!("topics not changed: `rules.frame_bytes`: the request for \"{long}\" alone has"),
+        "topics: 1 added, 1 removed, 2 in all",
+    ] {
+        assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    }
+    let requests = sim.requests.lock().unwrap();
+    assert!(!requests.iter().any(|it| it.contains("\"c\"") || it.contains(long)), "{requests:?}");
+    sim.is_content();
+}
