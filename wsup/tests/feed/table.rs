@@ -1,5 +1,10 @@
 //! The table on a terminal.
 
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use tokio_tungstenite::tungstenite;
+
 use crate::files::Folder;
 use crate::process::parse;
 use crate::pty::Terminal;
@@ -26,6 +31,52 @@ fn a_terminal_shows_a_table_with_other_output_above_it() {
     // The cursor is shown again.
     assert!(rest.contains("\u{1b}[?25h"), "{rest:?}");
     sim.is_content();
+}
+
+/// Runs a file on a terminal. Returns the terminal once the table shows the line.
+fn table(folder: &Folder, name: &str, file: &str) -> (Terminal, Instant) {
+    let path = folder.write(name, file);
+    let mut terminal = Terminal::wsup(&["feed", &path, "--connect-timeout", "1s"]);
+    terminal.expect("LAST ERROR");
+    terminal.expect("1a");
+    (terminal, Instant::now())
+}
+
+#[test]
+fn a_hanging_a_slow_and_an_absent_venue_show_what_they_are() {
+    let folder = Folder::new();
+    let listen = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("ws://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+        (listener, url)
+    };
+    // It accepts, and answers nothing.
+    let (_hanging, url) = listen();
+    let hanging = table(&folder, "hanging.toml", &ids(&url, &["a"]));
+    let (listener, url) = listen();
+    drop(listener);
+    let absent = table(&folder, "absent.toml", &ids(&url, &["a"]));
+    // It opens the socket, and does not answer the login.
+    let (listener, url) = listen();
+    std::thread::spawn(move || {
+        let sockets = listener.incoming().filter_map(|it| tungstenite::accept(it.unwrap()).ok());
+        let _open: Vec<_> = sockets.collect();
+    });
+    let login = "login.send = 'me'\nlogin.ok = { text = 'welcome' }\n";
+    let slow = table(&folder, "slow.toml", &(login.to_owned() + &ids(&url, &["a"])));
+    for (venue, deadline, error) in [
+        (absent, 0, " ago: cannot connect: "),
+        (hanging, 1, " ago: timed out "),
+        (slow, 10, " ago: the venue did not answer the login within 10s"),
+    ] {
+        let (mut terminal, began) = venue;
+        terminal.expect(error);
+        // A second, and two more for a busy machine.
+        let most = Duration::from_secs(deadline + 3);
+        assert!(began.elapsed() < most, "{error}: {:?}", began.elapsed());
+        terminal.signal("INT");
+        assert_eq!(terminal.end().0, 0);
+    }
 }
 
 #[test]
