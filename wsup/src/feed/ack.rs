@@ -134,6 +134,16 @@ impl Sequence {
         let mut section = found.section()?;
         let kinds = ["contiguous", "chained", "id", "rising"].map(|kind| (kind, kind));
         let kind = section.need("kind")?.choice(&kinds)?;
+        let instead = match kind {
+            "contiguous" => "`first` and `last`, which may be the same pointer",
+            "chained" => "`previous` and `this`",
+            _ => "",
+        };
+        if !instead.is_empty()
+            && let Some(found) = section.take("at")
+        {
+            return Err(found.wrong(format_args!("\"{kind}\" needs {instead}, in its place")));
+        }
         let mut need = |key| section.need(key).and_then(|found| found.parsed());
         let kind = match kind {
             "contiguous" => Numbers::Contiguous { first: need("first")?, last: need("last")? },

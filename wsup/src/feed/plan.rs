@@ -13,6 +13,7 @@ use crate::human;
 use crate::json::{Object, millis};
 use crate::print::Line;
 use crate::rate::Rate;
+use crate::secrets::Secrets;
 
 /// The plan of a feed.
 pub(crate) struct Plan {
@@ -27,13 +28,15 @@ pub(crate) struct Plan {
 }
 
 /// The plan of one line.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct LinePlan {
     topics: usize,
     logins: usize,
     requests: usize,
     /// The size of the largest request, in bytes.
     largest: usize,
+    /// The first subscription.
+    first: String,
     /// How long the limits take.
     time: Duration,
 }
@@ -56,7 +59,7 @@ impl Plan {
             .collect::<Result<_, _>>()?;
         let each = usize::from(venue.lines);
         let lines: Vec<_> =
-            shards.iter().flat_map(|line| std::iter::repeat_n(*line, each)).collect();
+            shards.iter().flat_map(|line| std::iter::repeat_n(line.clone(), each)).collect();
         if let Some(sockets) = venue.rules.sockets.filter(|sockets| *sockets < lines.len()) {
             let (topics, lines) = (topics.len(), lines.len());
             return Err(format!(
@@ -71,8 +74,8 @@ impl Plan {
         Ok(Plan { topics: topics.len(), shards, lines, dialled_within, asked_within })
     }
 
-    /// Formats the plan for people.
-    pub(crate) fn human(&self) -> Line {
+    /// Formats the plan for people, without secrets.
+    pub(crate) fn human(&self, secrets: &Secrets) -> Line {
         let count = |count: usize, what: &str| match count {
             1 => format!("1 {what}"),
             count => format!("{count} {what}s"),
@@ -80,7 +83,7 @@ impl Plan {
         let lines = self.lines.len();
         let mut text = format!("{} on {}\n", count(self.topics, "topic"), count(lines, "line"));
         for alike in self.lines.chunk_by(LinePlan::is_like) {
-            let first = alike[0];
+            let first = &alike[0];
             let largest = alike.iter().map(|line| line.largest).max().unwrap_or_default();
             let lines = match alike.len() {
                 1 => String::new(),
@@ -103,6 +106,14 @@ impl Plan {
             format_time(self.dialled_within),
             format_time(self.asked_within)
         );
+        if let Some(line) = self.lines.first() {
+            let shown = human::escape_controls(&secrets.hide(&line.first));
+            let (begin, rest) = match shown.char_indices().nth(MAX_SHOWN) {
+                Some((at, _)) => (&shown[..at], "…"),
+                None => (&*shown, ""),
+            };
+            text += &format!("the first subscription is {begin}{rest}\n");
+        }
         Line::Stdout(text.into_bytes())
     }
 
@@ -121,6 +132,9 @@ impl Plan {
             .end()
     }
 }
+
+/// How much of the first subscription is shown, in characters.
+const MAX_SHOWN: usize = 400;
 
 impl LinePlan {
     /// Whether both take as many requests and as long.
@@ -143,12 +157,15 @@ impl LinePlan {
                 None => kinds.push((kind, vec![topic.clone()])),
             }
         }
-        let mut sizes = Vec::new();
+        let (mut sizes, mut first) = (Vec::new(), String::new());
         for (_, topics) in kinds {
             let mut rest = &topics[..];
             while !rest.is_empty() {
-                let (taken, size) = fit(venue, dialect, rest, sizes.len() as u64 + 1)?;
-                sizes.push(size);
+                let (taken, request) = fit(venue, dialect, rest, sizes.len() as u64 + 1)?;
+                sizes.push(request.len());
+                if sizes.len() == 1 {
+                    first = request;
+                }
                 rest = &rest[taken..];
             }
         }
@@ -161,23 +178,24 @@ impl LinePlan {
         let frames = venue.rules.frames.iter().map(frames);
         let time = frames.chain(venue.rules.requests.iter().map(asks)).max().unwrap_or_default();
         let largest = sizes.into_iter().max().unwrap_or_default();
-        Ok(LinePlan { topics: topics.len(), logins, requests, largest, time })
+        Ok(LinePlan { topics: topics.len(), logins, requests, largest, first, time })
     }
 }
 
-/// Returns how many of these topics the next request takes, and its size, as a session does it.
+/// Returns how many of these topics the next request takes, and the request, as a session makes it.
 fn fit(
     venue: &Venue,
     dialect: &mut FileDialect,
     topics: &[Topic],
     id: u64,
-) -> Result<(usize, usize), String> {
+) -> Result<(usize, String), String> {
     let most = venue.rules.frame_bytes.unwrap_or(usize::MAX);
     let mut taken = topics.len().min(venue.topics_per_frame());
     loop {
-        let size = dialect.subscription(id, &topics[..taken]).len();
+        let request = dialect.subscription(id, &topics[..taken]);
+        let size = request.len();
         if size <= most {
-            return Ok((taken, size));
+            return Ok((taken, request));
         }
         if taken == 1 {
             return Err(format!(

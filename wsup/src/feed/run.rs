@@ -60,7 +60,7 @@ pub(crate) async fn run(
     let plan = Plan::new(&venue, &topics, values);
     let plan = plan.map_err(|why| Usage(format!("{}: {why}", flags.file.display())))?;
     if flags.check {
-        let line = if flags.json { plan.json() } else { plan.human() };
+        let line = if flags.json { plan.json() } else { plan.human(secrets) };
         return Ok(line.write().map_or_else(|err| broken_stdout(&err), |()| CLOSED));
     }
     let (mut signals, mut hangups) = match Signals::new().and_then(|it| Ok((it, Hangups::new()?))) {

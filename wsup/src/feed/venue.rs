@@ -491,6 +491,11 @@ data.topic = "/s"
             ("ack.id =", "ack.key = '/c'\nack.topic =", "`ack.key`: needs `data.key`"),
             ("data.topic =", "data.key =", "`data.key`: needs `ack.key`"),
             (
+                "data.topic",
+                "data.sequence = { kind = 'contiguous', at = '/n' }\ndata.topic",
+                "`data.sequence.at`: \"contiguous\" needs `first` and `last`, which may be",
+            ),
+            (
                 "{topics}",
                 "{topic2}",
                 "line 4, column 11: `subscribe.send`: `{topic2}` is unknown; known here: id, topics, topic",

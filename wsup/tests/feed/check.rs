@@ -25,6 +25,7 @@ fn the_plan_names_lines_requests_and_times() {
         "  2 times 10 topics: 5 requests of at most # bytes, 2.#s",
         "  5 topics: 3 requests of at most # bytes, 1.#s",
         "the limits take 60.0s until every line is dialled, 62.#s until every topic is asked for",
+        r#"the first subscription is {"id":1,"method":"SUBSCRIBE","params":["t00","t01"]}"#,
     ]);
     let ended = check(&file, &["--json"], &[]);
     ended.rest_is(&[
@@ -48,6 +49,19 @@ fn the_file_of_the_example_is_short_and_sound() {
     assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
     let shown = docs.split_once("--check\n").unwrap().1.split_once("$ ").unwrap().0;
     assert_eq!(ended.rest.join("\n"), shown.trim_end());
+}
+
+#[test]
+fn the_first_request_is_shown_without_secrets_and_not_in_full() {
+    let names: Vec<String> = (0..100).map(|number| format!("topic-{number:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let file = ids("wss://nowhere.example/", &names)
+        .replace("\"method\":", "\"key\":\"${env:KEY}\",\"method\":");
+    let ended = check(&file, &[], &[("KEY", "t0ken-of-env")]);
+    let shown = ended.rest.last().unwrap();
+    let begin = r#"the first subscription is {"id":1,"key":"***","method":"SUBSCRIBE","params":["topic-000","#;
+    assert!(shown.starts_with(begin) && shown.ends_with('…'), "{shown}");
+    assert_eq!(shown.chars().count(), "the first subscription is ".len() + 401);
 }
 
 #[test]
