@@ -151,10 +151,10 @@ fn it_works_without_a_runtime_and_the_blocking_methods_refuse_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn to_drop_the_events_closes_and_queued_messages_leave_before() {
     let server = Server::start(Script::accept());
-    let (mut sender, mut events) = Connection::builder(server.url()).stream(100).unwrap();
+    let (sender, mut events) = Connection::builder(server.url()).stream(100).unwrap();
     assert!(matches!(next(&mut events).await, Event::Open(_)));
     for number in 0..50 {
-        sender.feed(Payload::from(number.to_string())).await.unwrap();
+        sender.try_send(Payload::from(number.to_string())).unwrap();
     }
     drop(events);
     let close = timeout(20 * SECOND, server.next_close()).await.unwrap();
@@ -306,7 +306,7 @@ async fn what_was_fed_for_a_socket_that_is_lost_goes_to_no_later_one() {
     let builder = Connection::builder(server.url()).reconnect(Reconnect::fixed(SECOND / 100));
     let (mut sender, mut events) = builder.stream(100).unwrap();
     assert!(matches!(next(&mut events).await, Event::Open(_)));
-    // Without a flush it stays in the queue.
+    // Without a flush it stays in the sender.
     sender.feed(Payload::from("to the first")).await.unwrap();
     gate.open();
     while !matches!(next(&mut events).await, Event::Open(_)) {}

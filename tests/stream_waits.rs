@@ -76,3 +76,53 @@ async fn a_message_whose_future_is_dropped_in_the_queue_is_not_sent() {
     assert_eq!(received(&server).await, Payload::from("last"));
     assert_eq!(server.journal().messages(), ["queued", "last"].map(Payload::from));
 }
+
+#[actix::test]
+async fn what_was_fed_leaves_before_what_the_same_sender_queues_behind_it() {
+    let server = MemoryServer::paused(Script::accept());
+    let (mut sender, _events) = opened(&server, 4).await;
+    sender.feed("1".into()).await.unwrap();
+    sender.feed("2".into()).await.unwrap();
+    sender.try_send("3").unwrap();
+    sender.feed("4".into()).await.unwrap();
+    sender.send("5").await.unwrap();
+    sender.feed("6".into()).await.unwrap();
+    drop(sender);
+    for text in ["1", "2", "3", "4", "5", "6"] {
+        assert_eq!(received(&server).await, Payload::from(text));
+    }
+}
+
+#[actix::test]
+async fn a_full_queue_stops_a_feed_that_has_gathered_as_much() {
+    let server = MemoryServer::paused(Script::accept().stall_forever());
+    let (mut sender, _events) = opened(&server, 2).await;
+    let message = || Payload::from(vec![7; SEND_BUFFER / 2]);
+    // More than fit into the buffers on the way.
+    let fill = async {
+        for _ in 0..100 {
+            sender.feed(message()).await.unwrap();
+        }
+    };
+    assert!(timeout(SECOND, fill).await.is_err());
+    assert_eq!(sender.try_send(message()), Err(SendError::Full(message())));
+    let other = sender.clone();
+    assert_eq!(other.try_send(message()), Err(SendError::Full(message())));
+    // Nor does a flush pass it.
+    assert!(timeout(SECOND, sender.flush()).await.is_err());
+}
+
+#[actix::test]
+async fn what_was_fed_comes_back_with_a_flush_where_the_connection_closed() {
+    let server = MemoryServer::paused(Script::accept());
+    let (mut sender, mut events) = opened(&server, 4).await;
+    sender.feed("first".into()).await.unwrap();
+    sender.feed("second".into()).await.unwrap();
+    sender.clone().close().await.unwrap();
+    while events.next().await.is_some() {}
+    drop(events);
+    let flushed = timeout(60 * SECOND, sender.flush()).await.expect("an end");
+    assert_eq!(flushed, Err(SendError::Closed("first".into())));
+    assert_eq!(sender.flush().await, Ok(()));
+    assert!(server.journal().messages().is_empty());
+}

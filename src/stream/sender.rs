@@ -41,9 +41,9 @@ use crate::stream::outbox::{Outbox, Refused, Unmoved};
 /// it; it is sent on no later one. `send` returns it. Of those that this `Sender` queued otherwise, `flush` returns
 /// the first one since the last flush. Those that were queued are counted in `Figures::sends_refused`.
 ///
-/// The queue of all `Sender`s is full at `capacity` messages. Each `Sender` gathers at most half as many, or 512; these
-/// enter the queue together once there is room for one. At most as many more as were in the queue wait on the
-/// connection's thread for room in the send buffer.
+/// The queue of all `Sender`s is full at `capacity` messages. Each `Sender` gathers at most as many, or 1,024 if that
+/// is fewer; these enter the queue together, once there is room for one. At most as many more as were in the queue wait
+/// on the connection's thread for room in the send buffer.
 #[doc(alias("sink", "SplitSink"))]
 pub struct Sender {
     outbox: Arc<Outbox>,
@@ -217,7 +217,7 @@ impl Sender {
 
 /// `feed` gathers a message, and `flush` waits for the answers. What was fed enters the queue, and crosses to the
 /// connection's thread, with the next flush, with the next message of `send` or `try_send` of the same `Sender`, when
-/// half the capacity or 512 messages are gathered, or when the `Sender` is dropped. `close` flushes and begins to close
+/// the capacity or 1,024 messages are gathered, or when the `Sender` is dropped. `close` flushes and begins to close
 /// the connection with 1000; what the server sends until then still comes as events, and `Stopped` last.
 ///
 /// Where the thread of the connection ends without an answer, the error of a flush is `Closed` with an empty
