@@ -142,6 +142,26 @@ fn tls_opens_with_both_certificates_and_not_without_one() {
     assert_eq!(text.matches("error at stage").count(), 2, "{text}");
 }
 
+#[actix::test]
+async fn tls_exits_with_1_where_it_was_not_closed() {
+    use actix_ws_client::testing::{Script, Server};
+
+    let exits = |url: String| Program::start("tls", &[&url]).end_with(1);
+    for status in [404, 401] {
+        let text = exits(Server::start(Script::refuse(status)).url());
+        assert!(text.contains(&format!("with status {status}")), "{text}");
+    }
+    // No TLS is spoken there.
+    let text = exits(Server::start(Script::hang_up()).url().replacen("ws:", "wss:", 1));
+    assert!(text.contains("error at stage tls: "), "{text}");
+    exits(Server::start(Script::accept().send_close(1008, "banned")).url());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = exits(format!("wss://127.0.0.1:{port}/"));
+    assert!(text.contains("cannot connect: "), "{text}");
+    let text = exits("wss://nowhere.invalid/".into());
+    assert!(text.contains("no address for nowhere.invalid: "), "{text}");
+}
+
 #[test]
 fn proxy_goes_through_and_past_as_it_was_told() {
     let text = run("proxy");
@@ -248,6 +268,33 @@ async fn actix_web_is_healthy_in_the_phase_open_alone_and_in_no_moment_of_an_out
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     write!(stream, "POST /say/end HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     until_healthy(&address, 503, "closed");
+}
+
+/// Sends a request to the `actix_web` example, and returns the status line.
+fn post(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    reply.lines().next().unwrap_or_default().to_owned()
+}
+
+#[actix::test]
+async fn actix_web_is_not_healthy_while_it_is_paused_or_closes() {
+    use actix_ws_client::testing::{Script, Server};
+
+    // The first socket is closed at once, the second one only by the deadline of the client.
+    let server = Server::start([Script::accept(), Script::accept().never_answer_close()]);
+    let mut program = Program::start("actix_web", &[&server.url()]);
+    let address = address(|| program.line().unwrap());
+    until_healthy(&address, 200, "open");
+    assert_eq!(post(&address, "/pause"), "HTTP/1.1 202 Accepted");
+    until_healthy(&address, 503, "paused");
+    assert_eq!(post(&address, "/resume"), "HTTP/1.1 202 Accepted");
+    until_healthy(&address, 200, "open");
+    assert_eq!(post(&address, "/pause"), "HTTP/1.1 202 Accepted");
+    until_healthy(&address, 503, "closing");
 }
 
 #[actix::test]

@@ -126,3 +126,19 @@ async fn what_was_fed_comes_back_with_a_flush_where_the_connection_closed() {
     assert_eq!(sender.flush().await, Ok(()));
     assert!(server.journal().messages().is_empty());
 }
+
+#[actix::test]
+async fn a_flush_waits_for_room_in_a_queue_that_others_have_filled() {
+    let server = MemoryServer::paused(Script::accept());
+    let (mut sender, _events) = opened(&server, 2).await;
+    let other = sender.clone();
+    sender.feed("fed".into()).await.unwrap();
+    for text in ["1", "2"] {
+        other.try_send(text).unwrap();
+    }
+    assert_eq!(other.try_send("3"), Err(SendError::Full("3".into())));
+    timeout(60 * SECOND, sender.flush()).await.expect("room").unwrap();
+    for text in ["1", "2", "fed"] {
+        assert_eq!(received(&server).await, Payload::from(text));
+    }
+}

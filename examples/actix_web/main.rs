@@ -1,4 +1,5 @@
-//! A web application with a connection: `/health`, `/status`, `POST /say/…`, and a clean shutdown.
+//! A web application with a connection: `/health`, `/status`, `POST /say/…`, `/pause` and `/resume`, and a clean
+//! shutdown.
 //!
 //! `cargo run --example actix_web -- wss://…` serves until Ctrl-C or SIGTERM. Without a URL it starts
 //! an echo server, sends each of these requests to itself once, and shuts down as after Ctrl-C.
@@ -63,6 +64,25 @@ async fn say(words: web::Path<String>, feed: web::Data<Feed>) -> impl Responder 
     }
 }
 
+/// Closes the socket, for as long as its server is under maintenance: `/health` is 503 then.
+#[post("/pause")]
+async fn pause(feed: web::Data<Feed>) -> impl Responder {
+    accepted(feed.0.send(command::Pause).await)
+}
+
+/// Ends a pause.
+#[post("/resume")]
+async fn resume(feed: web::Data<Feed>) -> impl Responder {
+    accepted(feed.0.send(command::Resume).await)
+}
+
+fn accepted(answer: Result<(), command::Closed>) -> HttpResponse {
+    match answer {
+        Ok(()) => HttpResponse::Accepted().finish(),
+        Err(closed) => HttpResponse::ServiceUnavailable().body(closed.to_string()),
+    }
+}
+
 /// Prints an event. Called on the main thread, like the connection.
 fn print(event: Event) {
     match event {
@@ -88,8 +108,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let builder = Connection::builder(url).name("feed").on_event(print);
     let feed = web::Data::new(Feed(builder.handle()));
     let connection = builder.start()?; // lives as long as this address does
-    let app =
-        move || App::new().app_data(feed.clone()).service(health).service(status).service(say);
+    let app = move || {
+        let app = App::new().app_data(feed.clone()).service(health).service(status);
+        app.service(say).service(pause).service(resume)
+    };
     // Without `disable_signals` actix-web would stop on a signal while the connection is still open.
     let server = HttpServer::new(app).workers(2).disable_signals().bind("127.0.0.1:0")?;
     let addr = server.addrs()[0];

@@ -1,9 +1,12 @@
 //! `wss` with a certificate authority and a client certificate of one's own, and how a connection
 //! ends if one of them is missing.
 //!
-//! `cargo run --example tls`. It makes the certificates and starts the server itself. A program
+//! `cargo run --example tls` makes the certificates and starts the server itself. A program
 //! that has them in files calls `ca_file("ca.pem")?` and
 //! `client_cert_file("client.pem", "client.key")?`.
+//!
+//! `cargo run --example tls -- wss://…` opens that URL with the default options until the server closes it, and exits
+//! with 1 where it was not closed normally.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -24,6 +27,10 @@ async fn main() -> ExitCode {
 }
 
 async fn show() -> Result<(), Box<dyn Error>> {
+    if let Some(url) = std::env::args().nth(1) {
+        run(&url, Tls::new()).await?.into_result()?;
+        return Ok(());
+    }
     let authority = authority()?;
     let server = server(&authority)?;
     let url = server.url();
@@ -58,7 +65,7 @@ async fn run(url: &str, tls: Tls) -> Result<Outcome, Box<dyn Error>> {
         .on_message(|message| {
             println!("message: {}", message.payload.as_text().unwrap_or_default());
         })
-        // Another dial would meet the same certificate, so the first failure ends the run.
+        .no_reconnect() // the first failure ends the run
         .on_error(|failed| println!("error at stage {}: {}", failed.error.stage(), failed.error));
     Ok(builder.run().await?)
 }
