@@ -81,8 +81,8 @@ crates:
     says "$small" "without \`backoff\`: \`client\`, \`ring\`, \`deflate\`"; \
     says "$(tree -p actix-ws-client --no-default-features --features client,ring | wc -l)" "the least with \`wss\`: \`client\`, \`ring\`"; \
     says "$(tree -p actix-ws-client --no-default-features | wc -l)" "no feature: the protocol alone"; \
-    web() { cargo tree --locked -p example-actix-web -e normal,dev --prefix depth --no-dedupe \
-        | awk '/^1[a-z]/ { on = /^1actix(-web)? v/ } on { sub(/^[0-9]+/, ""); print }' | sort -u; }; \
+    web() { { tree -p actix; cargo tree --locked -p example-actix-web -e normal,dev --prefix depth --no-dedupe \
+        | awk '/^1[a-z]/ { on = /^1actix-web v/ } on { sub(/^[0-9]+/, ""); print }'; } | sort -u; }; \
     says "$(comm -23 <(tree -p actix-ws-client) <(web) | wc -l)" "the default features, on top of actix and actix-web"; \
     says "$(comm -23 <(tree -p actix-ws-client $lean) <(web) | wc -l)" "without \`backoff\`, on top of actix and actix-web"
 

@@ -348,6 +348,13 @@ fn every_five_seconds_ends_with_a_clean_close_on_either_signal() {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         assert_eq!(program.end(), "open, dials: 1\nclosed with 1000\n");
     }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut program = Program::start("every_five_seconds", &[&format!("ws://127.0.0.1:{port}/")]);
+    let line = program.line().unwrap();
+    assert!(
+        line.starts_with("error: cannot connect: ") && line.ends_with("; dial 2 in 5.0s"),
+        "{line}"
+    );
 }
 
 #[test]
