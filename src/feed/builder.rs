@@ -153,7 +153,7 @@ impl<D: Dialect> Builder<D> {
     /// [`Sequence::rising`](crate::feed::Sequence::rising) what one line leaves out is missing without a report if the
     /// other is behind. With [`Sequence::none`](crate::feed::Sequence::none) one line leads a topic and the updates
     /// of the others are dropped; when it is lost, as many updates may be missing or doubled as one line is behind the
-    /// other.
+    /// other, and [`LineState::led`](crate::feed::event::LineState::led) says of how many topics.
     pub fn lines(mut self, lines: u8) -> Self {
         self.lines = lines;
         self

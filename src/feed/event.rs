@@ -210,6 +210,10 @@ pub struct LineState {
     pub epoch: u64,
     /// What it is now.
     pub state: LineIs,
+    /// With several lines, when the socket of one is lost: the number of topics without numbers that it led, and that
+    /// another line leads from now on. Of each, as many updates may be missing or doubled as one of the lines is behind
+    /// the other. Otherwise 0.
+    pub led: usize,
 }
 
 /// The state of a line.

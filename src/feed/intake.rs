@@ -169,10 +169,11 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.twins.iter_mut().for_each(|twins| twins.open(line.line, now));
     }
 
-    /// Notes that the socket of a line has ended.
-    pub(crate) fn close(&mut self, line: LineId, topics: &Topics, now: Instant) {
+    /// Notes that the socket of a line has ended. Returns the number of topics without numbers that it led and other lines
+    /// carry on.
+    pub(crate) fn close(&mut self, line: LineId, topics: &Topics, now: Instant) -> usize {
         self.open &= !bit(line.line);
-        self.merge.close(line.line, now);
+        let led = self.merge.close(line.line, now);
         self.pass_outputs(line, topics);
         self.confirmed.iter_mut().for_each(|lines| *lines &= !bit(line.line));
         self.twins.iter_mut().for_each(|twins| twins.close(line.line));
@@ -189,6 +190,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         }
         let unwanted = topics.iter().map(|(_, slot)| slot).filter(|slot| !topics.is_wanted(*slot));
         self.maybe_left.extend(unwanted);
+        led
     }
 
     /// Gives up holes, and judges silence.
@@ -339,9 +341,9 @@ impl<T: Clone + Send + 'static> Intake<T> {
         std::mem::take(&mut self.left)
     }
 
-    /// Queues the state of a line.
-    pub(crate) fn push_line(&mut self, line: LineId, epoch: u64, state: LineIs) {
-        self.outlet.push_line(LineState { line, epoch, state });
+    /// Queues the state of a line, and the number of topics that it leads no more.
+    pub(crate) fn push_line(&mut self, line: LineId, epoch: u64, state: LineIs, led: usize) {
+        self.outlet.push_line(LineState { line, epoch, state, led });
     }
 
     /// Returns how a line compares with the others, since its socket is open.

@@ -224,9 +224,9 @@ impl<D: Dialect> Line<D> {
         let cause = self.cause.take().or(by_peer);
         self.open = None;
         topics.set_open(self.id.line, false);
-        intake.close(self.id, topics, now());
+        let led = intake.close(self.id, topics, now());
         let is_asked_by_venue = is_by_peer && matches!(close.code.value(), 1008 | 1009);
-        self.report(LineIs::Down { cause }, intake);
+        self.report_led(LineIs::Down { cause }, led, intake);
         self.wait(close.next, is_asked_by_venue, intake);
     }
 
@@ -478,8 +478,13 @@ impl<D: Dialect> Line<D> {
     }
 
     fn report(&mut self, state: LineIs, intake: &mut Intake<D::Item>) {
+        self.report_led(state, 0, intake);
+    }
+
+    /// Reports a state, and the number of topics that the line leads no more.
+    fn report_led(&mut self, state: LineIs, led: usize, intake: &mut Intake<D::Item>) {
         self.state = state.clone();
-        intake.push_line(self.id, self.epoch, state);
+        intake.push_line(self.id, self.epoch, state, led);
     }
 }
 

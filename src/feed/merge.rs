@@ -137,13 +137,16 @@ impl<T> Merge<T> {
         self.open += 1;
     }
 
-    /// Removes a line: its socket has ended. Holes that only it could fill are given up.
-    pub(crate) fn close(&mut self, line: u8, now: Instant) {
+    /// Removes a line: its socket has ended. Holes that only it could fill are given up. Returns the number of topics
+    /// without numbers that it led and other lines carry on.
+    pub(crate) fn close(&mut self, line: u8, now: Instant) -> usize {
+        let led = self.led(line);
         let closed = self.lines.get_mut(usize::from(line)).and_then(Option::take);
         if closed.is_some() {
             self.open -= 1;
             self.handle_timeout(now);
         }
+        led
     }
 
     /// Removes a topic: what waits behind a hole of it is dropped, and the slot may be used for another one.

@@ -591,7 +591,7 @@ impl<D: Dialect> Handler<event::Stopped> for Shard<D> {
             };
             self.refused(Some(line.id.line), Refusal::for_good(reason));
         } else if !matches!(line.state(), LineIs::Down { .. }) {
-            self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None });
+            self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None }, 0);
         }
     }
 }

@@ -10,6 +10,7 @@ use actix_ws_client::feed::{
     Threads, Topic, command, event,
 };
 use actix_ws_client::{Budget, View};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::venue::{Venue, Words};
@@ -238,6 +239,40 @@ fn updates_without_numbers_are_not_doubled_while_both_lines_are_up() {
         }
         close(feed, &log).await;
     });
+}
+
+#[test]
+fn a_loss_says_how_many_topics_without_numbers_change_their_leader() {
+    for is_numbered in [true, false] {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(300));
+            venue.state().lags.insert('b', 20 * MILLI);
+            let (send, mut lines) = unbounded_channel();
+            let builder = two(&venue, &log, false, is_numbered).on::<event::LineState>(
+                actix_ws_client::event::call(move |line: event::LineState| {
+                    let _ = send.send((line.line.line, state_of(&line.state), line.led));
+                }),
+            );
+            let feed = start(builder, &venue, &log, &names).await;
+            let turn = async || {
+                names.iter().for_each(|name| tick(&venue, name));
+                sleep(100 * MILLI).await;
+            };
+            for cut in ['b', 'a', 'a'] {
+                turn().await;
+                venue.cut_line(cut);
+                sleep(MILLI).await;
+                turn().await;
+                both(&venue, &names).await;
+            }
+            turn().await;
+            let led = std::iter::from_fn(|| lines.try_recv().ok()).filter(|(.., led)| *led > 0);
+            // Line b leads since the first loss of a.
+            let expected: &[_] = if is_numbered { &[] } else { &[(0, "down", 300)] };
+            assert_eq!(led.collect::<Vec<_>>(), expected);
+            close(feed, &log).await;
+        });
+    }
 }
 
 #[test]

@@ -398,7 +398,7 @@ mod tests {
     fn events_of_no_topic_keep_their_order_and_the_oldest_are_dropped() {
         let mut queue = Queue::default();
         queue.push_update(update("a", 1), false);
-        let line = |state| LineState { line: line(), epoch: 1, state };
+        let line = |state| LineState { line: line(), epoch: 1, state, led: 0 };
         queue.push_line(line(LineIs::Dialling));
         for number in 1..MAX_OTHERS as u64 {
             queue.push_gap(gap(None, number, number));

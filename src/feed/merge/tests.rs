@@ -286,6 +286,34 @@ fn without_numbers_one_line_leads() {
 }
 
 #[test]
+fn a_loss_counts_the_topics_without_numbers_that_others_carry_on() {
+    let mut life = Life::new(3);
+    let bring = |life: &mut Life, line, slot, sequence| {
+        let at = life.now;
+        let brought = Brought { line, slot, sequence, snapshot: false, bytes: 1, at };
+        life.merge.take(&brought, String::new());
+    };
+    for slot in 0..4 {
+        bring(&mut life, 1, slot, Sequence::none());
+    }
+    for slot in 0..3 {
+        bring(&mut life, 0, slot, Sequence::none());
+    }
+    for line in 0..2 {
+        bring(&mut life, line, 4, number_of(1));
+        bring(&mut life, line, 5, Sequence::id(1));
+        bring(&mut life, line, 6, Sequence::rising(1));
+    }
+    let now = life.now;
+    life.merge.remove(2);
+    assert_eq!(life.merge.close(2, now), 0, "it leads none");
+    assert_eq!(life.merge.close(1, now), 2, "0 and 1; no other carries 3");
+    assert_eq!(life.merge.close(1, now), 0, "it is closed");
+    bring(&mut life, 0, 0, Sequence::none());
+    assert_eq!(life.merge.close(0, now), 0, "the last line: an outage, which is a gap");
+}
+
+#[test]
 fn a_snapshot_of_a_topic_that_another_line_carries_only_joins() {
     let mut life = Life::new(2);
     assert_eq!(life.snapshot(0, number_of(3)), "all to 3");

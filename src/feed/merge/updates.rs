@@ -2,7 +2,7 @@
 
 use crate::feed::event::{GapCause, Missing};
 use crate::feed::merge::line::Position;
-use crate::feed::merge::topic::{Held, Wait};
+use crate::feed::merge::topic::{Held, Topic, Wait};
 use crate::feed::merge::{Brought, Merge, Output};
 use crate::feed::sequence::Numbers;
 use crate::feed::topics::Slot;
@@ -174,6 +174,21 @@ impl<T> Merge<T> {
         }
         self.topics[slot as usize].leader = line;
         true
+    }
+
+    /// Returns the number of topics without numbers that a line leads and other lines carry too.
+    pub(super) fn led(&self, line: u8) -> usize {
+        if self.open < 2 || self.line(line).is_none() {
+            return 0;
+        }
+        let is_led = |(slot, topic): &(Slot, &Topic<T>)| {
+            let has_no_numbers = topic.next.is_none() && topic.ids.is_none();
+            topic.leader == line
+                && has_no_numbers
+                && self.is_live(line, *slot)
+                && self.is_live_elsewhere(line, *slot)
+        };
+        (0..).zip(&self.topics).filter(is_led).count()
     }
 
     /// Counts an update that ends before the number that is delivered next.
