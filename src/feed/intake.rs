@@ -3,6 +3,7 @@
 
 mod snapshots;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,6 +21,7 @@ use crate::feed::session::{Data, Sink};
 use crate::feed::silence::{Finding, Silences};
 use crate::feed::snapshot::Resync;
 use crate::feed::subscriptions::Change;
+use crate::feed::table;
 use crate::feed::topic::{LineId, Topic};
 use crate::feed::topics::{Slot, Topics};
 use crate::feed::twins::Twins;
@@ -51,7 +53,7 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     /// Topics that are neither wanted nor on the server of one line, and perhaps on that of another.
     maybe_left: Vec<Slot>,
     /// The callers that wait for an answer, by slot.
-    waiting: Vec<Vec<Waiter>>,
+    waiting: HashMap<Slot, Vec<Waiter>>,
     /// Recipients of a topic's own, by slot; empty if no topic has any.
     own: Vec<Option<Own<T>>>,
     /// Topics that have left since the feed was last notified.
@@ -111,7 +113,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             outlet: Outlet::new(recipients),
             merge: Merge::new(),
             silences: silence.map(|rule| Silences::new(rule, now)),
-            waiting: Vec::new(),
+            waiting: HashMap::new(),
             own: Vec::new(),
             left: Vec::new(),
             figures: Figures::default(),
@@ -126,7 +128,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
 
     /// Registers a caller that waits for what becomes of a topic.
     pub(crate) fn wait(&mut self, slot: Slot, waiter: Waiter) {
-        let waiting = slot_of(&mut self.waiting, slot);
+        let waiting = self.waiting.entry(slot).or_default();
         // Callers that were cancelled leave here, so that their number stays bounded by that of callers.
         waiting.retain(|waiter| !waiter.reply.is_closed());
         waiting.push(waiter);
@@ -134,10 +136,13 @@ impl<T: Clone + Send + 'static> Intake<T> {
 
     /// Answers the callers that wait for a topic.
     pub(crate) fn answer(&mut self, slot: Slot, added: bool, answer: &Answer) {
-        let waiting = slot_of(&mut self.waiting, slot);
+        let Some(waiting) = self.waiting.get_mut(&slot) else { return };
         for waiter in waiting.extract_if(.., |waiter| waiter.added == added) {
             // The caller may have been dropped: cancelled.
             let _ = waiter.reply.send(answer.clone());
+        }
+        if waiting.is_empty() {
+            self.waiting.remove(&slot);
         }
     }
 
@@ -500,7 +505,7 @@ fn bit(line: u8) -> u64 {
 fn slot_of<V: Default>(table: &mut Vec<V>, slot: Slot) -> &mut V {
     let at = slot as usize;
     if table.len() <= at {
-        table.resize_with(at + 1, V::default);
+        table::fill(table, at + 1, V::default);
     }
     &mut table[at]
 }

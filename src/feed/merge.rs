@@ -25,6 +25,7 @@ use crate::feed::event::{GapCause, Missing};
 use crate::feed::merge::line::{Line, Position, Probe};
 use crate::feed::merge::topic::{Topic, Wait};
 use crate::feed::sequence::{Numbers, Sequence};
+use crate::feed::table;
 use crate::feed::topics::Slot;
 
 /// How long an update waits for the other lines to bring it too, for their lag.
@@ -131,7 +132,7 @@ impl<T> Merge<T> {
         self.close(line, now);
         let line = usize::from(line);
         if line >= self.lines.len() {
-            self.lines.resize_with(line + 1, || None);
+            table::fill(&mut self.lines, line + 1, || None);
         }
         self.lines[line] = Some(Line::default());
         self.open += 1;
@@ -227,7 +228,7 @@ impl<T> Merge<T> {
         let Brought { slot, sequence, snapshot, .. } = *brought;
         self.lines.get_mut(usize::from(brought.line))?.as_mut()?.updates += 1;
         if slot as usize >= self.topics.len() {
-            self.topics.resize_with(slot as usize + 1, Topic::default);
+            table::fill(&mut self.topics, slot as usize + 1, Topic::default);
         }
         if self.open > 1
             && let Some(number) = sequence.last()

@@ -30,6 +30,7 @@ mod shard;
 mod silence;
 mod snapshot;
 mod subscriptions;
+mod table;
 mod threads;
 mod topic;
 mod topics;

@@ -111,7 +111,7 @@ impl<D: Dialect> Shard<D> {
         Shard {
             id,
             topics: Topics::default(),
-            lines: Vec::new(),
+            lines: Vec::with_capacity(plan.lines.into()),
             intake: Intake::new(recipients, silence, plan.lines, now()),
             plan,
             feed,

@@ -8,6 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::feed::rules::{Silence, SilenceAction};
+use crate::feed::table;
 use crate::feed::topics::Slot;
 
 /// How often it is looked whether the market is open.
@@ -129,7 +130,7 @@ impl Silences {
     /// The venue has confirmed a topic: its limit begins.
     pub(crate) fn confirmed(&mut self, slot: Slot, now: Instant) {
         if slot as usize >= self.topics.len() {
-            self.topics.resize(slot as usize + 1, Topic::default());
+            table::fill(&mut self.topics, slot as usize + 1, Topic::default);
         }
         let topic = &mut self.topics[slot as usize];
         if !topic.is_watched || topic.is_silent {

@@ -22,6 +22,7 @@ use std::time::Instant;
 use crate::feed::said::Refusal;
 use crate::feed::subscriptions::place::Place;
 use crate::feed::subscriptions::request::{Group, Pending, Search, Verdict};
+use crate::feed::table;
 use crate::feed::topic::RequestId;
 use crate::feed::topics::{Slot, Topics};
 
@@ -96,7 +97,7 @@ impl Subscriptions {
     /// Notes that a topic was added, removed, or may be asked for again.
     pub(crate) fn wish_changed(&mut self, slot: Slot, topics: &Topics) {
         if self.places.len() <= slot as usize {
-            self.places.resize(slot as usize + 1, Place::default());
+            table::fill(&mut self.places, slot as usize + 1, Place::default);
         }
         if topics.is_wanted(slot) {
             self.places[slot as usize].is_stuck = false;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::feed::pace::after;
 use crate::feed::said::Refusal;
+use crate::feed::table;
 use crate::feed::topic::Topic;
 
 /// The place of a topic in the tables of its shard. Used again once the topic is released.
@@ -88,6 +89,8 @@ impl Topics {
                 slot
             }
             None => {
+                let len = self.entries.len() + 1;
+                table::reserve(&mut self.entries, len);
                 self.entries.push(entry);
                 Slot::try_from(self.entries.len() - 1).expect("fewer topics than 4 billion")
             }

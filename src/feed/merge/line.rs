@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::feed::table;
 use crate::feed::topics::Slot;
 
 /// One line, from the opening of its socket to the end.
@@ -52,7 +53,7 @@ impl Line {
     pub(super) fn position_mut(&mut self, slot: Slot) -> &mut Position {
         let slot = slot as usize;
         if slot >= self.positions.len() {
-            self.positions.resize(slot + 1, Position::default());
+            table::fill(&mut self.positions, slot + 1, Position::default);
         }
         &mut self.positions[slot]
     }
