@@ -18,7 +18,7 @@ use crate::feed::recipients::{Own, Recipients};
 use crate::feed::resync::{Resyncs, SnapshotAsk};
 use crate::feed::rules::Silence;
 use crate::feed::session::{Data, Sink};
-use crate::feed::silence::{Finding, Silences};
+use crate::feed::silence::{Ended, Finding, Silences};
 use crate::feed::snapshot::Resync;
 use crate::feed::subscriptions::Change;
 use crate::feed::table;
@@ -305,6 +305,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Notes an update in what watches for silence, and reports a silence that it ends.
+    #[inline]
     fn watch(&mut self, line: LineId, epoch: u64, slot: Slot, topics: &Topics, received: Instant) {
         if let Some(twins) = &mut self.twins {
             let confirmed = self.confirmed.get(slot as usize).copied().unwrap_or_default();
@@ -312,6 +313,13 @@ impl<T: Clone + Send + 'static> Intake<T> {
         }
         let Some(silences) = &mut self.silences else { return };
         let ended = silences.data(line.line, slot, received);
+        if ended.line || ended.topic {
+            self.end_silence(ended, line, epoch, slot, topics);
+        }
+    }
+
+    #[cold]
+    fn end_silence(&mut self, ended: Ended, line: LineId, epoch: u64, slot: Slot, topics: &Topics) {
         self.ended_silence |= if ended.line { bit(line.line) } else { 0 };
         if ended.topic {
             let (topic, state) = (topics.topic(slot).clone(), TopicIs::Fresh);

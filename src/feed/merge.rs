@@ -282,6 +282,8 @@ impl<T> Merge<T> {
         }
     }
 
+    /// Once for each probe and line.
+    #[cold]
     fn push_lag(&mut self, line: u8, at: Instant) {
         let Some(probe) = &mut self.probe else { return };
         probe.seen |= bit(line);
@@ -303,6 +305,7 @@ impl<T> Merge<T> {
         }
     }
 
+    #[cold]
     fn begin_probe_now(&mut self, slot: Slot, line: u8, number: u64, at: Instant) {
         let others = (0..).zip(&self.lines).filter(|(other, _)| *other != line);
         let mut positions = others.filter_map(|(_, line)| Some(line.as_ref()?.position(slot)));

@@ -214,9 +214,17 @@ impl Session {
         let Some(slot) = slot.filter(|slot| topics.is_wanted(*slot)) else {
             return sink.unwanted(topic, slot.is_some());
         };
-        self.subscriptions.ticked(slot, topics);
-        self.pass_changes(topics, sink);
+        if self.subscriptions.ticked(slot) {
+            self.first_data(slot, topics, sink);
+        }
         sink.data(Data { slot, sequence, snapshot, item }, topics);
+    }
+
+    /// Notes the first data of a topic since it was asked for.
+    #[cold]
+    fn first_data<T>(&mut self, slot: Slot, topics: &mut Topics, sink: &mut impl Sink<T>) {
+        self.subscriptions.first_ticked(slot, topics);
+        self.pass_changes(topics, sink);
     }
 
     fn handle_counted<T>(&mut self, number: u64, sink: &mut impl Sink<T>) {
@@ -580,15 +588,7 @@ impl Session {
         }
     }
 
-    #[inline]
     fn pass_changes<T>(&mut self, topics: &mut Topics, sink: &mut impl Sink<T>) {
-        if self.subscriptions.has_changes() {
-            self.pass_all_changes(topics, sink);
-        }
-    }
-
-    #[cold]
-    fn pass_all_changes<T>(&mut self, topics: &mut Topics, sink: &mut impl Sink<T>) {
         while let Some(change) = self.subscriptions.poll_change() {
             self.is_changed = true;
             sink.change(change, topics);

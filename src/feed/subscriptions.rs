@@ -227,17 +227,16 @@ impl Subscriptions {
         self.review(slot, topics);
     }
 
-    /// Records data of a wanted topic, which proves that the server has it.
+    /// Records data of a wanted topic. Returns whether it is the first since the topic was asked for: then
+    /// `first_ticked` is to be called.
     #[inline]
-    pub(crate) fn ticked(&mut self, slot: Slot, topics: &mut Topics) {
-        let Some(place) = self.places.get_mut(slot as usize) else { return };
-        if !std::mem::replace(&mut place.ticked, true) {
-            self.first_ticked(slot, topics);
-        }
+    pub(crate) fn ticked(&mut self, slot: Slot) -> bool {
+        let place = self.places.get_mut(slot as usize);
+        place.is_some_and(|place| !std::mem::replace(&mut place.ticked, true))
     }
 
-    #[cold]
-    fn first_ticked(&mut self, slot: Slot, topics: &mut Topics) {
+    /// Records the first data of a topic, which proves that the server has it.
+    pub(crate) fn first_ticked(&mut self, slot: Slot, topics: &mut Topics) {
         self.has_answered = true;
         if matches!(self.places[slot as usize].state, OnServer::Unanswered(_)) {
             self.turn_on(slot, topics);
@@ -263,12 +262,6 @@ impl Subscriptions {
     /// Returns when the next answer is overdue.
     pub(crate) fn answer_by(&self) -> Option<Instant> {
         self.requests.values().filter_map(|pending| pending.answer_by).min()
-    }
-
-    /// Whether `poll_change` returns a change.
-    #[inline]
-    pub(crate) fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
     }
 
     /// Returns the next change.

@@ -140,6 +140,7 @@ impl Twins {
     }
 
     /// Counts the updates that were alike: those of one read mostly are, and counting each took 90 instructions.
+    #[cold]
     fn end_run(&mut self) {
         let Some(Run { line, confirmed, now }) = self.run.take() else { return };
         let is_shared = confirmed & 1 << (line % 64) != 0;
