@@ -44,6 +44,9 @@ impl Add {
     ///
     /// Events of lines, and gaps that belong to no topic, go to the recipients of the builder alone.
     ///
+    /// All events of a shard wait in one queue: an actor that is slow with its topic holds the lines of the whole shard, as
+    /// a slow recipient of the builder does.
+    ///
     /// ```
     /// # use actix::{Actor, Addr, Handler};
     /// # use actix_ws_client::feed::event::{Gap, TopicState, Update};
