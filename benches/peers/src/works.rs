@@ -63,12 +63,15 @@ const TLS: Kind = Kind::Inbound { load: Load::binary(128), tls: true };
 const IDLE: Kind = Kind::Idle { tls: false };
 const IDLE_TLS: Kind = Kind::Idle { tls: true };
 
+/// The name of the work that a feed does.
+const FEED: &str = "feed-128";
+
 const fn handshake(at_once: u64, tls: bool) -> Kind {
     Kind::Handshake { at_once, tls }
 }
 
 /// All works, in the order in which they are run.
-pub const WORKS: [Work; 16] = [
+pub const WORKS: [Work; 17] = [
     work("inbound-16-binary", inbound(Load::binary(16)), 2_000_000, 1_000_000),
     work("inbound-128-binary", inbound(Load::binary(128)), 2_000_000, 600_000),
     work("inbound-128-text", inbound(Load::text(128)), 2_000_000, 600_000),
@@ -76,6 +79,7 @@ pub const WORKS: [Work; 16] = [
     work("inbound-16384-binary", inbound(Load::binary(16 << 10)), 60_000, 20_000),
     work("inbound-1048576-binary", inbound(Load::binary(1 << 20)), 1_000, 300),
     work("inbound-1048576-fragmented", inbound(FRAGMENTED), 1_000, 300),
+    work(FEED, inbound(Load::binary(128)), 2_000_000, 600_000),
     work("outbound-128", Kind::Outbound { size: 128 }, 1_000_000, 300_000),
     work("latency-128", Kind::Latency { size: 128 }, 20_000, 5_000),
     Work { quick_rounds: 1, ..work("idle-10000", IDLE, 10_000, 10_000) },
@@ -90,6 +94,11 @@ pub const WORKS: [Work; 16] = [
 impl Work {
     pub fn named(name: &str) -> Option<&'static Work> {
         WORKS.iter().find(|work| work.name == name)
+    }
+
+    /// Whether it is for a feed, and what is compared with it.
+    pub fn is_of_feed(&self) -> bool {
+        self.name == FEED
     }
 
     /// Whether it is over TLS.

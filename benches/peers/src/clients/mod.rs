@@ -4,6 +4,7 @@ mod awc;
 mod awc_actor;
 mod ezsockets;
 mod fastwebsockets;
+mod feed;
 mod floor_message;
 mod floors;
 mod ours;
@@ -22,8 +23,9 @@ use crate::tally::Outcome;
 use crate::works::{Kind, Work};
 
 /// Ours, by how its messages are taken.
-pub const OURS: [&str; 7] = [
+pub const OURS: [&str; 8] = [
     "batch",
+    "feed",
     "batch-owned",
     "message",
     "connection",
@@ -52,6 +54,9 @@ pub const OTHERS: [&str; 12] = [
 pub fn does(client: &str, work: &Work) -> bool {
     let flood = work.load().is_some();
     match (client, work.kind) {
+        // No peer has one: it is compared with the connection below it.
+        _ if work.is_of_feed() => matches!(client, "batch" | "feed"),
+        ("feed", _) => false,
         ("batch" | "batch-owned" | "message", _) => flood,
         ("connection", _) => !flood,
         // It takes no certificate but those of the public authorities.
@@ -76,6 +81,7 @@ pub fn share(client: &str, work: &Work) -> u64 {
 /// Does a work as a client.
 pub fn run(client: &str, work: &Work, count: u64, dial: &Dial) -> Result<Outcome> {
     match client {
+        "feed" => feed::run(count, dial),
         "stream" => pull::run::<stream::Client<false>>(work, count, dial),
         "stream-across" => pull::run::<stream::Client<true>>(work, count, dial),
         "tokio-tungstenite" => pull::run::<tokio_tungstenite::Client>(work, count, dial),

@@ -149,11 +149,15 @@ fn take_owned(payload: Payload, tally: &mut Tally) {
     }
 }
 
-pub fn builder(dial: &Dial) -> Result<ConnectionBuilder> {
+/// Sets what all our clients have.
+pub fn configured(builder: ConnectionBuilder) -> ConnectionBuilder {
     // The others' sockets have neither.
     let sockets = SocketOptions::new().keepalive(None).user_timeout(None);
-    let builder = Connection::builder(dial.url()).compression(Compression::off());
-    let builder = builder.socket_options(sockets);
+    builder.compression(Compression::off()).socket_options(sockets)
+}
+
+pub fn builder(dial: &Dial) -> Result<ConnectionBuilder> {
+    let builder = configured(Connection::builder(dial.url()));
     let Some(certificate) = &dial.certificate else { return Ok(builder) };
     let pem = format!(
         "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
