@@ -1065,6 +1065,24 @@ fn a_hanging_a_slow_and_an_absent_venue_show_what_they_are_in_time() {
 }
 
 #[test]
+fn a_line_that_stays_active_says_so_once() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+        let feed = feed(&venue, &log, false).topics(&names).start().unwrap();
+        log.until("active", |seen| seen.contains(&Seen::Line("active"))).await;
+        for name in &names[1..] {
+            feed.send(command::Remove::new([name])).await.unwrap();
+            sleep(SECOND).await;
+        }
+        assert_eq!(log.count(&Seen::Line("active")), 1);
+        feed.send(command::Add::new([&names[1]])).await.unwrap();
+        sleep(SECOND).await;
+        assert_eq!(log.count(&Seen::Line("active")), 2, "after it has subscribed");
+        close(feed, &log).await;
+    });
+}
+
+#[test]
 fn a_silent_topic_is_subscribed_again_where_that_was_asked_for() {
     simulated(async {
         let (venue, log, names) = (Venue::default(), Log::default(), names(2));

@@ -301,6 +301,8 @@ impl<D: Dialect> Line<D> {
             Some(Progress::Subscribing { left }) => {
                 self.report(LineIs::Subscribing { left }, intake);
             }
+            // A wish that is withdrawn changes nothing about it.
+            Some(Progress::Active) if matches!(self.state, LineIs::Active) => {}
             Some(Progress::Active) => {
                 handle.do_send(command::Settled { epoch });
                 self.report(LineIs::Active, intake);

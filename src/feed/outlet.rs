@@ -132,6 +132,8 @@ impl<T: Clone + Send + 'static> Outlet<T> {
 
     /// Notes that a topic is not subscribed any more.
     pub(crate) fn release(&mut self, topic: &Topic) {
+        // The recipients of its own are not kept alive by the last update of theirs.
+        self.redirect(None);
         self.latest.iter_mut().for_each(|latest| latest.release(topic));
     }
 
