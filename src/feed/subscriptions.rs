@@ -115,6 +115,12 @@ impl Subscriptions {
         let mut room = limits.topics_per_line.saturating_sub(self.on_server);
         while let Some(mut group) = self.groups.pop_front() {
             group.slots.retain(|slot| self.need(*slot, topics) == Some(Verb::Subscribe));
+            // A slot that was released meanwhile may have a topic of another kind.
+            if let Some(first) = group.slots.first().map(|slot| kind(topics.topic(*slot))) {
+                let is_other = |slot: &mut Slot| kind(topics.topic(*slot)) != first;
+                let others: Vec<Slot> = group.slots.extract_if(.., is_other).collect();
+                self.enqueue(others);
+            }
             if group.slots.len() > room {
                 self.groups.push_front(group);
                 break;
