@@ -32,6 +32,8 @@ mod loopback;
 mod lot;
 #[path = "feed/resync.rs"]
 mod resync;
+#[path = "feed/rotation.rs"]
+mod rotation;
 #[path = "feed/venue.rs"]
 mod venue;
 

@@ -11,7 +11,6 @@ pub(super) type QuotaId = u64;
 
 /// Which of the waiting dials begins first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(dead_code, reason = "nothing rotates yet")]
 pub(crate) enum Urgency {
     /// No socket does the work of the one that was lost.
     Outage,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::Instrument;
 
 use crate::backoff::Schedule;
-use crate::budget::{Permit, Waiting};
+use crate::budget::{Permit, Urgency, Waiting};
 use crate::closure;
 use crate::command::status::{Gauge, Outcome, SourceId, Watch};
 use crate::command::{self, Closed, Handle, QueuedCommand, SendError};
@@ -66,8 +66,8 @@ pub struct Connection {
     pub(super) close_replies: Vec<ReplySlot<Outcome>>,
     /// Whether sockets record when frames leave, since `command::Ledger` asked for it.
     pub(super) keeps_ledger: bool,
-    /// Whether another connection does the same work now, so that the next dial is less urgent.
-    pub(super) has_twin: bool,
+    /// How urgent the next dial is; `None` if only its own past decides.
+    pub(super) urgency: Option<Urgency>,
     /// Limits for warnings that may repeat.
     pub(super) warnings: Warnings,
 }
@@ -141,7 +141,7 @@ impl Connection {
             run_reply,
             close_replies: Vec::new(),
             keeps_ledger: false,
-            has_twin: false,
+            urgency: None,
             warnings: Warnings::default(),
         }
     }

@@ -24,7 +24,7 @@ mod warnings;
 
 pub use crate::connection::actor::Connection;
 pub use crate::connection::builder::ConnectionBuilder;
-pub(crate) use crate::connection::permit::HasTwin;
+pub(crate) use crate::connection::permit::Urgent;
 
 impl Connection {
     /// Begins to build a connection to a `ws` or `wss` URL (RFC 6455, 3), which is checked by

@@ -20,11 +20,9 @@ impl Connection {
         if budgets.is_empty() || self.permit.is_some() {
             return false;
         }
-        let urgency = match self.has_twin {
-            _ if self.supervision.epoch() == 0 => Urgency::Start,
-            true => Urgency::Twin,
-            false => Urgency::Outage,
-        };
+        let is_first = self.supervision.epoch() == 0;
+        let urgency = if is_first { Urgency::Start } else { Urgency::Outage };
+        let urgency = self.urgency.unwrap_or(urgency);
         let waiting = budget::permit(budgets.clone(), urgency);
         self.activity = Activity::AwaitPermit(Box::new(waiting));
         true
@@ -67,18 +65,18 @@ impl Connection {
     }
 }
 
-/// Says whether another connection does the same work. It counts in the queues of budgets: a dial that waits there moves
-/// forward when the other socket is lost.
+/// Says how urgent the next dial is, beside what others do. A dial that waits in the queues of budgets moves forward when
+/// it becomes more urgent.
 #[derive(Clone, Copy, Debug, actix::Message)]
 #[rtype(result = "()")]
-pub(crate) struct HasTwin(pub(crate) bool);
+pub(crate) struct Urgent(pub(crate) Urgency);
 
-impl Handler<HasTwin> for Connection {
+impl Handler<Urgent> for Connection {
     type Result = ();
 
-    fn handle(&mut self, HasTwin(has_twin): HasTwin, _: &mut actix::Context<Connection>) {
-        let had_twin = std::mem::replace(&mut self.has_twin, has_twin);
-        if had_twin && !has_twin && matches!(self.activity, Activity::AwaitPermit(_)) {
+    fn handle(&mut self, Urgent(urgency): Urgent, _: &mut actix::Context<Connection>) {
+        let before = self.urgency.replace(urgency).unwrap_or(Urgency::Start);
+        if urgency < before && matches!(self.activity, Activity::AwaitPermit(_)) {
             self.awaits_permit();
         }
     }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::feed::assignment::{Assignment, Removed};
 use crate::feed::command::{
-    Add, AddTo, Answer, Close, FeedStatus, Pause, Remove, Resume, Resync, Status,
+    Add, AddTo, Answer, Close, FeedStatus, Pause, Remove, Resume, Resync, Rotate, Status,
 };
 use crate::feed::event::Stopped;
 use crate::feed::figures::Figures;
@@ -324,6 +324,16 @@ impl<T: Clone + Send + 'static> Handler<Resync> for Feed<T> {
         if let Some(shard) = self.assignment.shard(&resync.topic) {
             self.send(shard, ToShard::Resync(resync.topic));
         }
+    }
+}
+
+impl<T: Clone + Send + 'static> Handler<Rotate> for Feed<T> {
+    type Result = ();
+
+    fn handle(&mut self, rotate: Rotate, _: &mut Context<Feed<T>>) {
+        let is_meant = |shard: &ShardId| rotate.shard.is_none_or(|meant| meant == *shard);
+        let shards = self.shards.iter().filter(|(shard, _)| is_meant(shard));
+        shards.for_each(|(_, shard)| shard.do_send(ToShard::Rotate));
     }
 }
 

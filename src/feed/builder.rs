@@ -17,6 +17,7 @@ use crate::feed::dialling::{self, Customize};
 use crate::feed::event::{Batch, Gap, TopicState, Update};
 use crate::feed::line::LinePlan;
 use crate::feed::recipients::{Event, Recipients};
+use crate::feed::rotate::Rotate;
 use crate::feed::rules::{Overflow, Rules, Silence, Threads};
 use crate::feed::shard::Shard;
 use crate::feed::snapshot::Resync;
@@ -33,6 +34,7 @@ pub struct Builder<D: Dialect> {
     budgets: Vec<Budget>,
     silence: Option<Silence>,
     resync: Option<Resync<D::Item>>,
+    rotate: Rotate,
     threads: Threads,
     lines: u8,
     topics: Vec<Topic>,
@@ -81,6 +83,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
             budgets: Vec::new(),
             silence: None,
             resync: None,
+            rotate: Rotate::default(),
             threads: Threads::default(),
             lines: 1,
             topics: Vec::new(),
@@ -166,6 +169,37 @@ impl<D: Dialect> Builder<D> {
         self
     }
 
+    /// Sets when lines are replaced by new ones, see [`Rotate`]. Default: when the venue announces the end of a line, with
+    /// [`Notice::RotateWithin`](crate::feed::Notice::RotateWithin), or by
+    /// [`command::Rotate`](crate::feed::command::Rotate).
+    ///
+    /// ```
+    /// # use actix_ws_client::feed::{Builder, Dialect, HOUR, Rotate};
+    /// # fn rotated<D: Dialect>(builder: Builder<D>) -> Builder<D> {
+    /// builder.rotate(Rotate::at_age(23 * HOUR))
+    /// # }
+    /// ```
+    ///
+    /// The new line is supervised as any other: it logs in and subscribes for itself, within the budgets of the feed.
+    /// The old one is closed once the new one is active, and has brought each topic that the old one brings; for topics
+    /// that are quiet on both it waits for 5 s. One line of a shard is replaced at a time. What follows:
+    ///
+    /// | | |
+    /// |---|---|
+    /// | the new line is lost, or its dial fails | it is dialled again; after three failures the rotation has failed |
+    /// | the old line is lost | it is not dialled: the new one has its place |
+    /// | a topic that the old line carries is refused for now on the new one | the rotation has failed |
+    /// | a topic has brought data on the old line, and none on the new one for 30 s | the rotation has failed |
+    /// | a rotation has failed | the new line is closed, the old one goes on. The next try is after 10 min, or by a new notice or command |
+    ///
+    /// The new line has the letter that follows those of [`lines`](Builder::lines): of two lines, `a` is replaced by `c`
+    /// and later that by `a`. In [`Attempt::line`] it has the number of the line whose place it takes. Each end of a
+    /// rotation is an [`event::Rotated`](crate::feed::event::Rotated).
+    pub fn rotate(mut self, rotate: Rotate) -> Self {
+        self.rotate = rotate;
+        self
+    }
+
     /// Sets the threads that the lines live on. Default: one of the feed's own.
     pub fn threads(mut self, threads: Threads) -> Self {
         self.threads = threads;
@@ -221,6 +255,7 @@ impl<D: Dialect> Builder<D> {
             return Err(ConfigError::option("silence", "the limit must be above zero"));
         }
         self.resync.as_ref().map_or(Ok(()), Resync::check)?;
+        self.rotate.check()?;
         if !(1..=MAX_LINES).contains(&self.lines) {
             let text = format!("must be from 1 to {MAX_LINES}, and is {}", self.lines);
             return Err(ConfigError::option("lines", text));
@@ -236,9 +271,9 @@ impl<D: Dialect> Builder<D> {
         topics.retain(|topic| seen.insert(topic.clone()));
         let topics_per_line = self.rules.topics_per_line;
         let rules = Arc::new(self.rules);
-        let Builder { make, customize, budgets, lines, .. } = self;
+        let Builder { make, customize, budgets, lines, rotate, .. } = self;
         let refused = Arc::default();
-        let plan = LinePlan { make, customize, budgets, rules, lines, refused };
+        let plan = LinePlan { make, customize, budgets, rules, lines, rotate, refused };
         let stopped = self.recipients.stopped.clone();
         let handles = threads.as_ref().map(|threads| threads.handles().to_vec());
         let first = handles.as_ref().and_then(|handles| handles.first().cloned());

@@ -12,7 +12,7 @@ use crate::feed::event::{Gap, LineIs, TopicState, Update};
 use crate::feed::figures::Figures;
 use crate::feed::recipients::Recipients;
 use crate::feed::said::Refusal;
-use crate::feed::topic::{LineId, Topic};
+use crate::feed::topic::{LineId, ShardId, Topic};
 
 /// Adds topics to a feed.
 ///
@@ -172,6 +172,23 @@ pub struct Pause;
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "()")]
 pub struct Resume;
+
+/// Replaces lines by new ones now, one after the other in each shard, see [`feed::Rotate`](crate::feed::Rotate). Each is
+/// reported by an [`event::Rotated`](crate::feed::event::Rotated).
+///
+/// A line that has no open socket is left alone, and so is one that is being replaced already.
+#[derive(Clone, Copy, Debug, Default, Message)]
+#[rtype(result = "()")]
+pub struct Rotate {
+    pub(crate) shard: Option<ShardId>,
+}
+
+impl Rotate {
+    /// Creates the command for the lines of one shard. [`Rotate::default`] is about those of all shards.
+    pub fn shard(shard: ShardId) -> Rotate {
+        Rotate { shard: Some(shard) }
+    }
+}
 
 /// Closes the feed for good. The answer comes when every line has ended, at the latest after the deadline
 /// and 100 ms.

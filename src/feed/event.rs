@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::budget::Limit;
@@ -151,6 +152,9 @@ pub enum GapCause {
     Venue,
     /// The recipients were too slow.
     Overflow,
+    /// The line was closed before the one that took its place was open, see
+    /// [`Rotate::break_first`](crate::feed::Rotate::break_first).
+    Rotation,
 }
 
 impl fmt::Display for GapCause {
@@ -159,6 +163,7 @@ impl fmt::Display for GapCause {
             GapCause::Outage => "outage",
             GapCause::Venue => "venue",
             GapCause::Overflow => "overflow",
+            GapCause::Rotation => "rotation",
         })
     }
 }
@@ -280,6 +285,37 @@ impl fmt::Display for Cause {
             Cause::Session(refusal) => refusal.fmt(f),
         }
     }
+}
+
+/// The rotation of a line has ended.
+#[derive(Clone, Debug, PartialEq, Eq, actix::Message)]
+#[rtype(result = "()")]
+#[non_exhaustive]
+pub struct Rotated {
+    /// The line that was to be replaced.
+    pub from: LineId,
+    /// The line that was started in its place. The same as `from` if it was closed first and dialled again.
+    pub to: LineId,
+    /// What came of it.
+    pub outcome: Rotation,
+    /// How long both lines carried the topics.
+    pub overlap: Duration,
+    /// Updates of all lines of the shard that were dropped meanwhile because they had been delivered before.
+    pub duplicates: u64,
+}
+
+/// What came of a rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rotation {
+    /// The new line has taken the place of the old one, also where that was lost before all was ready.
+    Done,
+    /// The old line goes on as before. The next try follows after 10 min.
+    #[non_exhaustive]
+    Failed {
+        /// Why.
+        cause: Arc<str>,
+    },
 }
 
 /// The feed has ended: the very last event, once.

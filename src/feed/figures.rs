@@ -27,6 +27,8 @@ pub struct Figures {
     /// Updates that were replaced by newer ones of their topics, because a handler was too slow, counted for each
     /// handler: see [`Overflow::Latest`](crate::feed::Overflow::Latest).
     pub skipped: u64,
+    /// Lines that were replaced by a [rotation](crate::feed::Rotate).
+    pub rotations: u64,
     /// Updates that were dropped because their topic was not wanted.
     pub unwanted: u64,
     /// Answers of the venue that fitted no request.
@@ -48,6 +50,7 @@ impl AddAssign for Figures {
         self.resyncs += other.resyncs;
         self.asks += other.asks;
         self.skipped += other.skipped;
+        self.rotations += other.rotations;
         self.unwanted += other.unwanted;
         self.unmatched += other.unmatched;
         self.requests += other.requests;

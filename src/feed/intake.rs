@@ -10,12 +10,16 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use crate::feed::command::Answer;
-use crate::feed::event::{Gap, GapCause, LineIs, LineState, Missing, TopicIs, TopicState, Update};
+use crate::feed::event::{
+    self, Gap, GapCause, LineIs, LineState, Missing, Rotated, TopicIs, TopicState, Update,
+};
 use crate::feed::figures::Figures;
-use crate::feed::merge::{Brought, Judged, Lost, Merge, Output};
+use crate::feed::merge::{Brought, Joined, Judged, Lost, Merge, Output};
 use crate::feed::outlet::Outlet;
 use crate::feed::recipients::{Own, Recipients};
 use crate::feed::resync::{Resyncs, SnapshotAsk};
+use crate::feed::rotate::Rotate;
+use crate::feed::rotation::{Leg, Rotation, Step};
 use crate::feed::rules::Silence;
 use crate::feed::session::{Data, Sink};
 use crate::feed::silence::{Ended, Finding, Silences};
@@ -38,7 +42,10 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     resyncs: Option<Resyncs<Update<T>>>,
     /// Whether snapshots are asked for on the sockets.
     asks_dialect: bool,
-    /// Whether silence or twins are watched.
+    pub(crate) rotation: Rotation,
+    /// The socket that was opened after its line was closed for a rotation: the line, and its epoch.
+    after_break: Option<(u8, u64)>,
+    /// Whether silence, twins or a rotation are watched.
     is_watching: bool,
     /// Whether the shard holds its lines.
     is_holding: bool,
@@ -103,6 +110,8 @@ impl<T: Clone + Send + 'static> Intake<T> {
             twins: (lines > 1).then(Twins::new),
             resyncs: None,
             asks_dialect: false,
+            rotation: Rotation::new(Rotate::default(), lines, now),
+            after_break: None,
             is_watching: lines > 1 || silence.is_some(),
             is_holding: false,
             ended_silence: 0,
@@ -172,6 +181,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.merge.open(line.line, now);
         self.silences.iter_mut().for_each(|silences| silences.open(line.line, now));
         self.twins.iter_mut().for_each(|twins| twins.open(line.line, now));
+        self.rotation.open(line.line, now, SystemTime::now(), rand::random());
     }
 
     /// Notes that the socket of a line has ended. Returns the number of topics without numbers that it led and other lines
@@ -182,6 +192,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.pass_outputs(line, topics);
         self.confirmed.iter_mut().for_each(|lines| *lines &= !bit(line.line));
         self.twins.iter_mut().for_each(|twins| twins.close(line.line));
+        self.rotation.close(line.line);
         if let Some(silences) = &mut self.silences {
             silences.close(line.line);
             let is_carried =
@@ -229,6 +240,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.silences.iter_mut().for_each(|silences| silences.hold(holds, now));
         self.twins.iter_mut().for_each(|twins| twins.hold(holds, now));
         self.resyncs.iter_mut().for_each(|resyncs| resyncs.hold(holds, now));
+        self.rotation.hold(holds, now);
         if holds { self.merge.suspend(now) } else { self.merge.resume(now) }
     }
 
@@ -238,7 +250,42 @@ impl<T: Clone + Send + 'static> Intake<T> {
         let twins = self.twins.as_ref().and_then(Twins::poll_timeout);
         let hole = self.merge.poll_timeout().filter(|_| !self.is_holding);
         let snapshot = self.resyncs.as_ref().and_then(Resyncs::poll_timeout);
-        [hole, silence, twins, snapshot].into_iter().flatten().min()
+        let rotation = self.rotation.poll_timeout();
+        [hole, silence, twins, snapshot, rotation].into_iter().flatten().min()
+    }
+
+    /// Sets when lines are rotated.
+    pub(crate) fn set_rotation(&mut self, rotation: Rotation) {
+        self.rotation = rotation;
+    }
+
+    /// Returns what a rotation needs now. `legs` are the lines of the shard.
+    pub(crate) fn poll_rotation(
+        &mut self,
+        legs: &[Leg],
+        topics: &Topics,
+        now: Instant,
+    ) -> Option<Step> {
+        let Intake { rotation, merge, .. } = self;
+        let joined = |line, slot| match topics.is_wanted(slot) {
+            true => merge.joined(line, slot),
+            false => Joined::Yes,
+        };
+        let step = rotation.poll(legs, topics.slots(), now, SystemTime::now(), joined);
+        let is_watching = rotation.is_watching();
+        self.is_watching = is_watching || self.twins.is_some() || self.silences.is_some();
+        step
+    }
+
+    /// Notes that a line is closed and dialled again for a rotation: what is missing then is missing for that.
+    pub(crate) fn break_for_rotation(&mut self, line: LineId) {
+        self.after_break = Some((line.line, self.epoch(line.line) + 1));
+    }
+
+    /// Queues the result of a rotation.
+    pub(crate) fn push_rotated(&mut self, rotated: Rotated) {
+        self.figures.rotations += u64::from(rotated.outcome == event::Rotation::Done);
+        self.outlet.push_rotated(rotated);
     }
 
     /// Returns whether a line that was silent has brought data again since the last call.
@@ -259,6 +306,11 @@ impl<T: Clone + Send + 'static> Intake<T> {
                 Output::Gap(lost) if !self.is_gap(&lost) => {}
                 Output::Gap(Lost { slot, line, missing, cause, last_at, next_at }) => {
                     self.figures.gaps += 1;
+                    let is_of_rotation = self.after_break == Some((line, self.epoch(line)));
+                    let cause = match cause {
+                        GapCause::Outage if is_of_rotation => GapCause::Rotation,
+                        cause => cause,
+                    };
                     let (line, epoch) = (LineId { line, ..of_shard }, self.epoch(line));
                     let (topic, next_at) = (Some(topics.topic(slot).clone()), Some(next_at));
                     let gap = Gap { line, epoch, topic, missing, cause, last_at, next_at };
@@ -279,7 +331,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Returns the newest socket of a line.
-    fn epoch(&self, line: u8) -> u64 {
+    pub(crate) fn epoch(&self, line: u8) -> u64 {
         self.epochs.get(usize::from(line)).copied().unwrap_or_default()
     }
 
@@ -311,6 +363,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             let confirmed = self.confirmed.get(slot as usize).copied().unwrap_or_default();
             twins.data(line.line, confirmed, received);
         }
+        self.rotation.data(line.line, slot, received);
         let Some(silences) = &mut self.silences else { return };
         let ended = silences.data(line.line, slot, received);
         if ended.line || ended.topic {
@@ -444,6 +497,8 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
                 (slot, TopicIs::Confirmed)
             }
             Change::Refused(slot, refusal) => {
+                let carried = *slot_of(&mut intake.confirmed, slot);
+                intake.rotation.refused(line.line, slot, &refusal, carried);
                 intake.leave(line, slot, topics, self.received);
                 if intake.has_others(line) && topics.refusal(slot).is_none() {
                     // Another line has not refused it.
@@ -481,6 +536,10 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
     fn next_ask(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk> {
         let asks = self.intake.asks_dialect;
         if asks { self.intake.poll_ask(now, may) } else { None }
+    }
+
+    fn rotate(&mut self) {
+        self.intake.rotation.ask(self.line.line);
     }
 
     fn unwanted(&mut self, topic: &str, is_known: bool) {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Limit, Urgency};
 use crate::command::status::{Phase, SourceId};
 use crate::command::{self, Handle};
-use crate::connection::{Connection, ConnectionBuilder, HasTwin};
+use crate::connection::{Connection, ConnectionBuilder, Urgent};
 use crate::error::{ConfigError, Error, Verdict};
 use crate::event;
 use crate::feed::dialect::{DialMaker, Dialect};
@@ -19,6 +19,9 @@ use crate::feed::dialling::{self, Customize, Made};
 use crate::feed::event::{Cause, LineIs, WaitFor};
 use crate::feed::intake::{Intake, Reading};
 use crate::feed::pace;
+use crate::feed::retirement::Retirement;
+use crate::feed::rotate::Rotate;
+use crate::feed::rotation::Leg;
 use crate::feed::rules::Rules;
 use crate::feed::said::Refusal;
 use crate::feed::sending::Sending;
@@ -36,17 +39,33 @@ pub(crate) struct LinePlan<D> {
     /// The limits of dials and sockets that its lines share with all holders of a clone.
     pub(crate) budgets: Vec<Budget>,
     pub(crate) rules: Arc<Rules>,
-    /// The number of lines of each shard.
+    /// The number of lines of each shard, without those of a rotation.
     pub(crate) lines: u8,
-    /// The lines that are refused for good in all shards, one bit for each number: no dial of them begins any more.
+    pub(crate) rotate: Rotate,
+    /// The lines that are refused for good in all shards, one bit for each number modulo `lines`: no dial of them begins
+    /// any more.
     pub(crate) refused: Arc<AtomicU64>,
+}
+
+impl<D> LinePlan<D> {
+    /// Returns the line whose place a line has: itself, or the one that it was started to replace.
+    pub(crate) fn slot(&self, line: LineId) -> LineId {
+        LineId { line: line.line % self.lines, ..line }
+    }
 }
 
 /// One line.
 pub(crate) struct Line<D: Dialect> {
     pub(crate) id: LineId,
     pub(crate) source: SourceId,
+    /// The newest opened socket, counted over all lines that have had this number.
     pub(crate) epoch: u64,
+    /// The number of those that lines before have opened.
+    earlier_epochs: u64,
+    role: Role,
+    retirement: Retirement,
+    /// Whether it was closed for good, because another one has its place.
+    is_leaving: bool,
     connection: Addr<Connection>,
     plan: Arc<LinePlan<D>>,
     made: Arc<Made<D>>,
@@ -58,12 +77,25 @@ pub(crate) struct Line<D: Dialect> {
     link: Link,
     /// Why the open socket is about to end.
     cause: Option<Cause>,
-    /// Whether another line of the shard has an open socket, as the connection was notified.
-    has_twin: bool,
+    /// Why the newest dial or socket failed.
+    failure: Option<Cause>,
+    /// How urgent the next dial is, as the connection was notified.
+    urgency: Urgency,
     /// Whether the feed is paused.
     is_paused: bool,
     /// Whether the shard holds its lines.
     is_held: bool,
+}
+
+/// What a line was started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// To carry topics that no line has carried. Until its first socket is open.
+    First,
+    /// To take the place of another line. Until it has.
+    Replacement,
+    /// To carry topics.
+    Carrier,
 }
 
 /// The session of the open socket. All that lives as long as the socket is in here.
@@ -74,6 +106,8 @@ struct Open<D> {
     handle: Handle,
     sending: Sending,
     has_warned: bool,
+    /// Whether every wanted topic was confirmed or refused when last looked.
+    is_active: bool,
     since: Instant,
     last_data: Option<Instant>,
     /// The newest round trip of a ping.
@@ -87,14 +121,13 @@ impl<D: Dialect> Line<D> {
         plan: Arc<LinePlan<D>>,
         register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
     ) -> Result<Line<D>, ConfigError> {
-        let made = Arc::new(Made::new());
-        let refused = plan.refused.clone();
-        let builder = dialling::builder(&plan.customize, &plan.budgets, move || {
-            dialling::is_refused(&refused, id)
-        });
+        let (made, retirement) = (Arc::new(Made::new()), Retirement::default());
+        let (refused, retired, slot) = (plan.refused.clone(), retirement.clone(), plan.slot(id));
+        let may_not_dial = move || dialling::is_refused(&refused, slot) || retired.ends();
+        let builder = dialling::builder(&plan.customize, &plan.budgets, may_not_dial);
         let builder = dialling::with_maker(
             builder.name(format!("line {id}")),
-            id,
+            slot,
             &plan.make,
             &plan.refused,
             &made,
@@ -106,6 +139,10 @@ impl<D: Dialect> Line<D> {
             id,
             source,
             epoch: 0,
+            earlier_epochs: 0,
+            role: Role::First,
+            retirement,
+            is_leaving: false,
             connection,
             plan,
             made,
@@ -114,7 +151,8 @@ impl<D: Dialect> Line<D> {
             state: LineIs::Down { cause: None },
             link: Link::Dialling,
             cause: None,
-            has_twin: false,
+            failure: None,
+            urgency: Urgency::Start,
             is_paused: false,
             is_held: false,
         })
@@ -128,12 +166,15 @@ impl<D: Dialect> Line<D> {
         intake: &mut Intake<D::Item>,
         now: Instant,
     ) {
-        self.epoch = open.epoch;
+        self.epoch = self.earlier_epochs + open.epoch;
         self.cause = None;
+        if self.role == Role::First {
+            self.role = Role::Carrier;
+        }
         let Some(dial) = self.made.lock().dial.take() else { return };
         topics.set_open(self.id.line, true);
         topics.select(self.id.line);
-        intake.open(self.id, open.epoch, now);
+        intake.open(self.id, self.epoch, now);
         let mut session = Session::new(self.plan.rules.clone(), dial.heartbeat_every, topics, now);
         session.handle_hold(self.is_held, now);
         self.open = Some(Open {
@@ -143,6 +184,7 @@ impl<D: Dialect> Line<D> {
             handle: open.connection.clone(),
             sending: Sending::default(),
             has_warned: false,
+            is_active: false,
             since: now,
             last_data: None,
             round_trip: None,
@@ -160,7 +202,7 @@ impl<D: Dialect> Line<D> {
         let Some(open) = self.open.as_mut().filter(|open| open.epoch == batch.epoch) else {
             return Ok(());
         };
-        let (epoch, received) = (batch.epoch, batch.received);
+        let (epoch, received) = (self.epoch, batch.received);
         topics.select(line.line);
         open.last_data = Some(received);
         let Open { session, dialect, has_warned, .. } = open;
@@ -205,6 +247,7 @@ impl<D: Dialect> Line<D> {
             // That of a session that failed is known already.
             self.cause.get_or_insert(cause);
         } else {
+            intake.rotation.failed(self.id.line);
             self.report(LineIs::Down { cause: Some(cause) }, intake);
             self.wait(error.next, is_asked_by_venue, intake);
         }
@@ -277,9 +320,10 @@ impl<D: Dialect> Line<D> {
         let wait = self.plan.rules.answer_within;
         topics.select(self.id.line);
         let Some(open) = &mut self.open else { return Ok(None) };
-        let Open { session, dialect, handle, sending, epoch, has_warned, .. } = open;
-        let (line, epoch) = (self.id, *epoch);
-        let mut reading = Reading { intake, line, epoch, received: now, bytes: 0, has_warned };
+        let Open { session, dialect, handle, sending, has_warned, is_active, .. } = open;
+        let (line, epoch, received) = (self.id, self.epoch, now);
+        let mut reading = Reading { intake, line, epoch, received, bytes: 0, has_warned };
+        let epoch = open.epoch;
         if reading.intake.take_line_ended_silence(line) {
             session.report_progress();
         }
@@ -296,6 +340,7 @@ impl<D: Dialect> Line<D> {
         }
         let failed = session.poll_failure();
         let progress = session.poll_progress(topics);
+        *is_active = progress.map_or(*is_active, |progress| progress == Progress::Active);
         match progress {
             Some(Progress::LoggingIn) => self.report(LineIs::LoggingIn, intake),
             Some(Progress::Subscribing { left }) => {
@@ -328,7 +373,9 @@ impl<D: Dialect> Line<D> {
             open.handle.do_send(fail);
             return None;
         }
-        self.plan.refused.fetch_or(dialling::refused_bit(self.id), Ordering::Relaxed);
+        self.plan
+            .refused
+            .fetch_or(dialling::refused_bit(self.plan.slot(self.id)), Ordering::Relaxed);
         open.handle.do_send(fail.for_good());
         Some(refusal)
     }
@@ -370,10 +417,65 @@ impl<D: Dialect> Line<D> {
         self.connection.do_send(command::Reconnect);
     }
 
+    /// Makes it the line that is to take the place of another one. `earlier` is the number of sockets that lines of its
+    /// number have opened before.
+    pub(crate) fn replace(&mut self, earlier: u64) {
+        (self.role, self.earlier_epochs, self.epoch) = (Role::Replacement, earlier, earlier);
+        self.set_twin(true);
+    }
+
+    /// Notes that it has taken the place of another line.
+    pub(crate) fn take_over(&mut self) {
+        self.role = Role::Carrier;
+        if matches!(self.link, Link::Waiting { .. }) {
+            self.dial();
+        }
+    }
+
+    /// Begins or ends a time in which it is not dialled if its socket is lost, because another line takes its place.
+    pub(crate) fn retire(&mut self, retires: bool) {
+        self.retirement.set(retires);
+    }
+
+    /// Closes the connection for good, because another line has its place.
+    pub(crate) fn leave(&mut self, deadline: Duration) {
+        self.is_leaving = true;
+        self.session().into_iter().for_each(Session::stop);
+        self.close(deadline);
+    }
+
+    /// Whether another line has its place, so that its end is no refusal.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving || self.retirement.has_ended()
+    }
+
+    /// Returns what it is for a rotation.
+    pub(crate) fn leg(&self, may_rotate: bool) -> Leg {
+        let for_what = WaitFor::Budget(Limit::Sockets);
+        Leg {
+            line: self.id.line,
+            is_open: self.is_open(),
+            is_active: self.open.as_ref().is_some_and(|open| open.is_active),
+            waits_for_socket: matches!(self.state, LineIs::Waiting { for_what: it } if it == for_what),
+            may_rotate: may_rotate && !self.is_leaving(),
+        }
+    }
+
+    /// Returns why the newest dial or socket failed.
+    pub(crate) fn failure(&self) -> Option<&Cause> {
+        self.failure.as_ref()
+    }
+
     /// Notes whether another line has an open socket: an outage is dialled before a twin where budgets are short.
     pub(crate) fn set_twin(&mut self, has_twin: bool) {
-        if std::mem::replace(&mut self.has_twin, has_twin) != has_twin {
-            self.connection.do_send(HasTwin(has_twin));
+        let urgency = match self.role {
+            Role::First => Urgency::Start,
+            Role::Replacement => Urgency::Rotation,
+            Role::Carrier if has_twin => Urgency::Twin,
+            Role::Carrier => Urgency::Outage,
+        };
+        if std::mem::replace(&mut self.urgency, urgency) != urgency {
+            self.connection.do_send(Urgent(urgency));
         }
     }
 
@@ -485,6 +587,9 @@ impl<D: Dialect> Line<D> {
 
     /// Reports a state, and the number of topics that the line leads no more.
     fn report_led(&mut self, state: LineIs, led: usize, intake: &mut Intake<D::Item>) {
+        if let LineIs::Down { cause: Some(cause) } = &state {
+            self.failure = Some(cause.clone());
+        }
         self.state = state.clone();
         intake.push_line(self.id, self.epoch, state, led);
     }
@@ -542,6 +647,7 @@ mod tests {
             budgets: Vec::new(),
             rules: Arc::default(),
             lines: 1,
+            rotate: Rotate::default(),
             refused: Arc::default(),
         };
         let id = LineId::new(ShardId(1), 0);

@@ -80,6 +80,17 @@ pub(crate) struct Lost {
     pub(crate) next_at: Instant,
 }
 
+/// Whether a line brings a topic, from where the others are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// It does not bring the topic, or begins behind what was delivered last.
+    No,
+    /// It brings the topic. What the others have brought before, and is under way there, it may not bring.
+    Roughly,
+    /// It brings everything from the next number on.
+    Yes,
+}
+
 /// Counts of updates that were not delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dropped {
@@ -366,13 +377,16 @@ impl<T> Merge<T> {
         topic.map(|topic| (topic.next, topic.last_at)).unwrap_or_default()
     }
 
-    /// Whether a line has joined a topic: the topic would go on without a hole if all other lines were removed.
-    #[allow(dead_code, reason = "a rotation asks it; so far the tests do")]
-    pub(crate) fn has_joined(&self, line: u8, slot: Slot) -> bool {
+    /// Returns whether a topic would go on without a hole if all lines but this one were removed.
+    pub(crate) fn joined(&self, line: u8, slot: Slot) -> Joined {
         let position = self.line(line).map(|line| line.position(slot)).unwrap_or_default();
         let next = self.topics.get(slot as usize).and_then(|topic| topic.next);
-        self.is_live(line, slot)
-            && (!position.is_numbered || next.is_some_and(|next| position.start <= next))
+        match position.is_numbered {
+            _ if !self.is_live(line, slot) => Joined::No,
+            false => Joined::Roughly,
+            true if next.is_some_and(|next| position.start <= next) => Joined::Yes,
+            true => Joined::No,
+        }
     }
 
     /// Returns the lag of a line behind the first one: the median, and the 99th of 100.

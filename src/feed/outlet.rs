@@ -13,7 +13,7 @@ use std::task::Context;
 use actix::dev::SendError;
 use actix::{Message, Recipient};
 
-use crate::feed::event::{Batch, Gap, LineState, Missing, TopicState, Update};
+use crate::feed::event::{Batch, Gap, LineState, Missing, Rotated, TopicState, Update};
 use crate::feed::latest::Latest;
 use crate::feed::recipients::{Own, Recipients};
 use crate::feed::rules::Overflow;
@@ -57,6 +57,7 @@ enum Queued<T> {
     Gap(Gap),
     Topic(TopicState),
     Line(LineState),
+    Rotated(Rotated),
 }
 
 /// The number of waiting updates at which the lines are held, and the number at which they are released.
@@ -135,6 +136,10 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         // The recipients of its own are not kept alive by the last update of theirs.
         self.redirect(None);
         self.latest.iter_mut().for_each(|latest| latest.release(topic));
+    }
+
+    pub(crate) fn push_rotated(&mut self, rotated: Rotated) {
+        self.push(Queued::Rotated(rotated), None);
     }
 
     /// Returns the number of gaps for updates that were dropped.
@@ -302,6 +307,7 @@ fn deliver<T: Clone + Send + 'static>(
         Queued::Gap(gap) => send_all(&recipients.gaps, gap, &mut cursor.0),
         Queued::Topic(state) => send_all(&recipients.topics, state, &mut cursor.0),
         Queued::Line(state) => send_all(&recipients.lines, state, &mut cursor.0),
+        Queued::Rotated(rotated) => send_all(&recipients.rotations, rotated, &mut cursor.0),
     }
 }
 
@@ -363,5 +369,6 @@ fn force<T: Clone + Send + 'static>(
         Queued::Gap(gap) => all(&recipients.gaps, at, gap),
         Queued::Topic(state) => all(&recipients.topics, at, state),
         Queued::Line(state) => all(&recipients.lines, at, state),
+        Queued::Rotated(rotated) => all(&recipients.rotations, at, rotated),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message, Recipient};
 
-use crate::feed::event::{Batch, Gap, LineState, Stopped, TopicState, Update};
+use crate::feed::event::{Batch, Gap, LineState, Rotated, Stopped, TopicState, Update};
 use crate::feed::rules::Overflow;
 
 /// The recipients of each kind of event, in the order in which they were registered.
@@ -16,6 +16,7 @@ pub(crate) struct Recipients<T: Send + 'static> {
     pub(crate) gaps: Vec<Recipient<Gap>>,
     pub(crate) topics: Vec<Recipient<TopicState>>,
     pub(crate) lines: Vec<Recipient<LineState>>,
+    pub(crate) rotations: Vec<Recipient<Rotated>>,
     pub(crate) stopped: Vec<Recipient<Stopped>>,
     /// What happens to updates that they are too slow for; of a feed's recipients.
     pub(crate) overflow: Overflow,
@@ -32,6 +33,7 @@ impl<T: Send + 'static> Default for Recipients<T> {
             gaps: Vec::new(),
             topics: Vec::new(),
             lines: Vec::new(),
+            rotations: Vec::new(),
             stopped: Vec::new(),
             overflow: Overflow::Wait,
         }
@@ -70,6 +72,7 @@ lists! {
     Gap: gaps,
     TopicState: topics,
     LineState: lines,
+    Rotated: rotations,
     Stopped: stopped,
 }
 
@@ -86,6 +89,7 @@ impl<T: Clone + Send + 'static> Recipients<T> {
         self.gaps.extend(other.gaps.iter().cloned());
         self.topics.extend(other.topics.iter().cloned());
         self.lines.extend(other.lines.iter().cloned());
+        self.rotations.extend(other.rotations.iter().cloned());
         self.stopped.extend(other.stopped.iter().cloned());
     }
 

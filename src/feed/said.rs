@@ -245,7 +245,8 @@ impl fmt::Display for Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// The venue is about to end the line: another one should carry its topics within this time.
+    /// The venue is about to end the line: another one should carry its topics within this time. Its
+    /// [rotation](crate::feed::Rotate) begins at once.
     RotateWithin(Duration),
     /// Maintenance: no request is sent and no deadline counts until `Resume`.
     Pause {

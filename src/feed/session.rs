@@ -94,6 +94,8 @@ pub(crate) trait Sink<T> {
     fn next_ask(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk>;
     /// An update of a topic that is not wanted: one that was removed, or an unknown one.
     fn unwanted(&mut self, topic: &str, is_known: bool);
+    /// The venue is about to end the line.
+    fn rotate(&mut self);
 }
 
 /// An update of a wanted topic.
@@ -198,6 +200,7 @@ impl Session {
                 }
                 self.answers.push_back(request);
             }
+            Said::Notice(Notice::RotateWithin(_)) => sink.rotate(),
             Said::Notice(notice) => self.handle_notice(notice, now),
         }
     }
@@ -242,7 +245,9 @@ impl Session {
                 self.paused_until = None;
                 self.grant(now);
             }
-            Notice::Reconnect | Notice::RotateWithin(_) => self.fail(Failed::Asked),
+            // Another line takes its place, and this one goes on meanwhile.
+            Notice::RotateWithin(_) => {}
+            Notice::Reconnect => self.fail(Failed::Asked),
         }
     }
 

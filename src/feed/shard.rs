@@ -13,15 +13,17 @@ use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, We
 use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until};
 
+use crate::error::ConfigError;
 use crate::event;
 use crate::feed::asking::Asking;
 use crate::feed::command::{Answer, LineStatus};
 use crate::feed::dialect::Dialect;
-use crate::feed::event::LineIs;
+use crate::feed::event::{Cause, LineIs, Rotated, Rotation as Outcome};
 use crate::feed::figures::Figures;
 use crate::feed::intake::{Intake, Standing, Waiter};
 use crate::feed::line::{Line, LinePlan, now};
 use crate::feed::recipients::{Own, Recipients};
+use crate::feed::rotation::{Leg, Rotation, Step, Why};
 use crate::feed::rules::Silence;
 use crate::feed::said::Refusal;
 use crate::feed::silence::{Action, Finding};
@@ -42,8 +44,12 @@ pub(crate) struct Shard<D: Dialect> {
     feed: WeakRecipient<FromShard>,
     /// Whether the shard ends when its lines have ended.
     is_closing: bool,
-    /// The numbers of the lines that end once they are lost, one bit for each.
+    /// The lines that end once they are lost, one bit for each number modulo the lines of the plan.
     refused: u64,
+    /// Why a line failed that was to replace another one, and has ended.
+    ended: Option<String>,
+    /// The duplicates that were dropped before the rotation that is under way.
+    earlier_duplicates: u64,
     /// Whether the lines are held, because a recipient is slow.
     is_holding: bool,
     /// Whether the feed has been notified of the end.
@@ -64,6 +70,8 @@ pub(crate) enum ToShard<T: Clone + Send + 'static> {
     Remove(Vec<Wish<T>>),
     Pause,
     Resume,
+    /// Replace the lines, one after the other.
+    Rotate,
     /// The lines of these numbers, one bit for each, do not dial any more. Those that are open stay until they are
     /// lost.
     Refuse(u64),
@@ -108,15 +116,19 @@ impl<D: Dialect> Shard<D> {
         silence: Option<Silence>,
         feed: WeakRecipient<FromShard>,
     ) -> Shard<D> {
+        let mut intake = Intake::new(recipients, silence, plan.lines, now());
+        intake.set_rotation(Rotation::new(plan.rotate.clone(), plan.lines, now()));
         Shard {
             id,
             topics: Topics::default(),
             lines: Vec::with_capacity(plan.lines.into()),
-            intake: Intake::new(recipients, silence, plan.lines, now()),
+            intake,
             plan,
             feed,
             is_closing: false,
             refused: 0,
+            ended: None,
+            earlier_duplicates: 0,
             is_holding: false,
             has_ended: false,
             requests: 0,
@@ -143,6 +155,7 @@ impl<D: Dialect> Shard<D> {
 
     /// Notes that a line, or every line, may not dial any more, and reports it once.
     fn refused(&mut self, line: Option<u8>, refusal: Refusal) {
+        let line = line.map(|line| line % self.plan.lines);
         let refused = line.map_or(self.all(), |line| 1 << line);
         if self.refused & refused != refused {
             self.report(FromShard::Refused(line, refusal));
@@ -153,8 +166,13 @@ impl<D: Dialect> Shard<D> {
     /// Ends the lines of these numbers that are not open; the others end when they are lost.
     fn refuse(&mut self, refused: u64) {
         self.refused |= refused;
-        let is_lost = |line: &&Line<D>| !line.is_open() && self.refused & 1 << line.id.line != 0;
+        let is_lost = |line: &&Line<D>| !line.is_open() && !self.may_dial(line.id);
         self.lines.iter().filter(is_lost).for_each(|line| line.close(NO_TIME));
+    }
+
+    /// Whether the venue has not refused a line for good.
+    fn may_dial(&self, line: LineId) -> bool {
+        self.refused & 1 << self.plan.slot(line).line == 0
     }
 
     /// Returns the numbers of all lines, one bit for each.
@@ -263,7 +281,7 @@ impl<D: Dialect> Shard<D> {
     }
 
     /// Does what is due. Returns whether the shard has ended.
-    fn poll(&mut self, task: &mut TaskContext<'_>) -> bool {
+    fn poll(&mut self, ctx: &mut Context<Shard<D>>, task: &mut TaskContext<'_>) -> bool {
         // What is due now is done in the first turn. A turn more is for what has become due meanwhile.
         for _ in 0..2 {
             let now = now();
@@ -275,7 +293,9 @@ impl<D: Dialect> Shard<D> {
                 refusals.extend(refusal.map(|refusal| (line.id.line, refusal)));
             }
             refusals.into_iter().for_each(|(line, refusal)| self.refused(Some(line), refusal));
+            self.set_urgencies();
             self.poll_twins(now);
+            self.poll_rotation(now, ctx);
             self.release_left();
             self.intake.outlet.poll(task);
             self.hold(now);
@@ -319,19 +339,24 @@ impl<D: Dialect> Shard<D> {
         refusals
     }
 
+    /// Notifies the lines of how urgent their dials are.
+    fn set_urgencies(&mut self) {
+        if self.lines.len() > 1 || self.plan.lines > 1 {
+            let open = self.lines.iter().filter(|line| line.is_open()).count();
+            let others = |line: &Line<D>| open > usize::from(line.is_open());
+            self.lines.iter_mut().for_each(|line| line.set_twin(others(line)));
+        }
+    }
+
     /// Dials and fails lines for what the others do.
     fn poll_twins(&mut self, now: Instant) {
         let Shard { lines, intake, .. } = self;
         let Some(twins) = intake.twins.as_mut().filter(|_| !self.is_closing) else { return };
-        let mut links = [(0, Link::Held); MAX_LINES as usize];
+        let mut links = [(0, Link::Held); 2 * MAX_LINES as usize];
         for (link, line) in links.iter_mut().zip(lines.iter()) {
             *link = (line.id.line, line.link(now));
         }
-        let links = &links[..lines.len()];
-        let open = links.iter().filter(|(_, link)| *link == Link::Open).count();
-        for line in lines.iter_mut() {
-            line.set_twin(open > usize::from(line.is_open()));
-        }
+        let links = &links[..lines.len().min(links.len())];
         let mut dials = Vec::new();
         while let Some(deed) = twins.poll(links, now) {
             let (Deed::Dial(number) | Deed::Fail(number, _)) = deed;
@@ -348,6 +373,122 @@ impl<D: Dialect> Shard<D> {
         }
         let is_meant = |line: &&mut Line<D>| dials.contains(&line.id);
         lines.iter_mut().filter(is_meant).for_each(Line::dial);
+    }
+
+    /// Does what the rotation of a line needs.
+    fn poll_rotation(&mut self, now: Instant, ctx: &mut Context<Shard<D>>) {
+        while !self.is_closing && self.intake.rotation.is_due(now) {
+            let leg = |line: &Line<D>| line.leg(self.may_dial(line.id));
+            let legs: Vec<Leg> = self.lines.iter().map(leg).collect();
+            let Some(step) = self.intake.poll_rotation(&legs, &self.topics, now) else { return };
+            self.rotate(step, ctx);
+        }
+    }
+
+    fn rotate(&mut self, step: Step, ctx: &mut Context<Shard<D>>) {
+        let id = |line| LineId::new(self.id, line);
+        match step {
+            Step::Start { old, new } => {
+                self.earlier_duplicates = self.intake.figures().duplicates;
+                self.topics.copy_refusals(old, new);
+                // Without a line the rotation fails.
+                if self.start_line(new, ctx).is_ok() {
+                    let earlier = self.intake.epoch(new);
+                    self.line(new).into_iter().for_each(|line| line.replace(earlier));
+                    self.line(old).into_iter().for_each(|line| line.retire(true));
+                }
+            }
+            Step::Break { line, new } => {
+                self.earlier_duplicates = self.intake.figures().duplicates;
+                let new = new.and_then(|new| self.line(new));
+                new.into_iter().for_each(|new| new.leave(NO_TIME));
+                self.intake.break_for_rotation(LineId::new(self.id, line));
+                if let Some(line) = self.line(line) {
+                    line.retire(false);
+                    line.dial();
+                }
+            }
+            Step::HandOver { old, .. } => {
+                self.line(old).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
+            }
+            Step::Done { from, to, overlap } => {
+                let (from, to) = (id(from), id(to));
+                if from != to {
+                    self.line(from.line).into_iter().for_each(|line| line.leave(NO_TIME));
+                }
+                self.line(to.line).into_iter().for_each(Line::take_over);
+                self.push_rotated(from, to, Outcome::Done, overlap);
+            }
+            Step::Fail { old, new, why } => {
+                let cause = self.cause_of(why, old, new);
+                self.line(old).into_iter().for_each(|line| line.retire(false));
+                self.line(new).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
+                let outcome = Outcome::Failed { cause };
+                self.push_rotated(
+                    LineId::new(self.id, old),
+                    LineId::new(self.id, new),
+                    outcome,
+                    NO_TIME,
+                );
+            }
+        }
+    }
+
+    fn push_rotated(&mut self, from: LineId, to: LineId, outcome: Outcome, overlap: Duration) {
+        let duplicates = self.intake.figures().duplicates - self.earlier_duplicates;
+        self.intake.push_rotated(Rotated { from, to, outcome, overlap, duplicates });
+    }
+
+    /// Returns why a rotation failed, in words.
+    fn cause_of(&mut self, why: Why, old: u8, new: u8) -> Arc<str> {
+        let topic = |slot| self.topics.topic(slot);
+        let text = match why {
+            Why::Refused(slot, refusal) => {
+                format!("the venue refused {} on the new line: {refusal}", topic(slot))
+            }
+            Why::NoData(slot) => {
+                let [old, new] = [old, new].map(|line| LineId::new(self.id, line));
+                format!("{} has brought data on line {old} and none on line {new}", topic(slot))
+            }
+            Why::Paused => "the feed is paused".to_owned(),
+            Why::Lost => {
+                let failure = self.line(new).and_then(|line| line.failure()).map(Cause::to_string);
+                match failure.or(self.ended.take()) {
+                    Some(cause) => format!("the new line failed: {cause}"),
+                    None => "the new line could not be started".to_owned(),
+                }
+            }
+        };
+        text.into()
+    }
+
+    /// Returns the line of a number.
+    fn line(&mut self, number: u8) -> Option<&mut Line<D>> {
+        self.lines.iter_mut().find(|line| line.id.line == number)
+    }
+
+    /// Starts the line of a number.
+    fn start_line(&mut self, number: u8, ctx: &mut Context<Shard<D>>) -> Result<(), ConfigError> {
+        let addr = ctx.address();
+        let mut line = Line::start(LineId::new(self.id, number), self.plan.clone(), |builder| {
+            builder
+                .on_open_to(addr.clone().recipient())
+                .on_batch_to(addr.clone().recipient())
+                .on_ping_to(addr.clone().recipient())
+                .on_pong_to(addr.clone().recipient())
+                .on_error_to(addr.clone().recipient())
+                .on_close_to(addr.clone().recipient())
+                .on_state_to(addr.clone().recipient())
+                .on_stopped_to(addr.recipient())
+        })?;
+        if self.is_holding {
+            line.hold(true, now());
+        }
+        if self.intake.rotation.is_paused() {
+            line.pause();
+        }
+        self.lines.push(line);
+        Ok(())
     }
 
     /// Holds the lines while too many updates wait, and releases them later. Lines that close are not held:
@@ -405,6 +546,8 @@ impl<D: Dialect> Shard<D> {
 
 /// For a line without an open socket.
 const NO_TIME: Duration = Duration::ZERO;
+/// The time for the closing handshake of a line that another one has replaced.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Nothing of it is pinned.
 impl<D: Dialect> Unpin for Shard<D> {}
@@ -413,24 +556,10 @@ impl<D: Dialect> Actor for Shard<D> {
     type Context = Context<Shard<D>>;
 
     fn started(&mut self, ctx: &mut Context<Shard<D>>) {
-        let addr = ctx.address();
         for number in 0..self.plan.lines {
-            let addr = addr.clone();
-            let line = Line::start(LineId::new(self.id, number), self.plan.clone(), |builder| {
-                builder
-                    .on_open_to(addr.clone().recipient())
-                    .on_batch_to(addr.clone().recipient())
-                    .on_ping_to(addr.clone().recipient())
-                    .on_pong_to(addr.clone().recipient())
-                    .on_error_to(addr.clone().recipient())
-                    .on_close_to(addr.clone().recipient())
-                    .on_state_to(addr.clone().recipient())
-                    .on_stopped_to(addr.recipient())
-            });
-            match line {
-                Ok(line) => self.lines.push(line),
+            if let Err(err) = self.start_line(number, ctx) {
                 // The options were checked before; what is left is an environment that has changed since.
-                Err(err) => self.refused(Some(number), Refusal::for_good(err.to_string())),
+                self.refused(Some(number), Refusal::for_good(err.to_string()));
             }
         }
         ctx.spawn(Pulse);
@@ -461,7 +590,7 @@ impl<D: Dialect> ActorFuture<Shard<D>> for Pulse {
         ctx: &mut Context<Shard<D>>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        if shard.poll(task) {
+        if shard.poll(ctx, task) {
             ctx.stop();
             return Poll::Ready(());
         }
@@ -476,8 +605,21 @@ impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
         match message {
             ToShard::Add(wishes) => wishes.into_iter().for_each(|wish| self.add(wish)),
             ToShard::Remove(wishes) => wishes.into_iter().for_each(|wish| self.remove(wish)),
-            ToShard::Pause => self.lines.iter_mut().for_each(Line::pause),
-            ToShard::Resume => self.lines.iter_mut().for_each(Line::resume),
+            ToShard::Pause => {
+                self.intake.rotation.pause(true);
+                self.lines.iter_mut().for_each(Line::pause);
+            }
+            ToShard::Resume => {
+                self.intake.rotation.pause(false);
+                self.lines.iter_mut().for_each(Line::resume);
+            }
+            ToShard::Rotate => {
+                let under_way = self.intake.rotation.lines();
+                let is_new = |line: &Line<D>| under_way.is_some_and(|(_, new)| new == line.id.line);
+                let lines = self.lines.iter().filter(|line| line.is_open() && !line.is_leaving());
+                let lines: Vec<u8> = lines.filter(|it| !is_new(it)).map(|it| it.id.line).collect();
+                lines.into_iter().for_each(|line| self.intake.rotation.ask(line));
+            }
             ToShard::Refuse(lines) => self.refuse(lines),
             ToShard::Close(deadline) => {
                 self.is_closing = true;
@@ -577,21 +719,42 @@ impl<D: Dialect> Handler<event::State> for Shard<D> {
 impl<D: Dialect> Handler<event::Stopped> for Shard<D> {
     type Result = ();
 
-    /// A line that has ended although nothing has asked for it was refused for good.
-    fn handle(&mut self, stopped: event::Stopped, _: &mut Context<Shard<D>>) {
+    /// A line that has ended although nothing has asked for it was refused for good. Not so one that was to replace
+    /// another: that goes on.
+    fn handle(&mut self, stopped: event::Stopped, ctx: &mut Context<Shard<D>>) {
         let Some(at) = self.lines.iter().position(|line| line.source == stopped.source) else {
             return;
         };
         let line = self.lines.remove(at);
-        if !self.is_closing && self.refused & 1 << line.id.line == 0 {
+        let is_replacement = self
+            .intake
+            .rotation
+            .lines()
+            .is_some_and(|(old, new)| old != new && new == line.id.line);
+        let is_ours = line.is_leaving() || is_replacement;
+        if is_replacement {
+            self.ended = line.failure().map(Cause::to_string);
+        }
+        self.topics.forget(line.id.line);
+        self.intake.rotation.ended();
+        if !self.is_closing && self.may_dial(line.id) && !is_ours {
             let reason = match (&stopped.outcome.error, line.state()) {
                 (Some(err), _) => err.to_string(),
                 (None, LineIs::Down { cause: Some(cause) }) => cause.to_string(),
                 (None, _) => "the connection was closed for good".to_owned(),
             };
-            self.refused(Some(line.id.line), Refusal::for_good(reason));
-        } else if !matches!(line.state(), LineIs::Down { .. }) {
+            return self.refused(Some(line.id.line), Refusal::for_good(reason));
+        }
+        if !matches!(line.state(), LineIs::Down { .. }) {
             self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None }, 0);
+        }
+        let slot = self.plan.slot(line.id);
+        let is_empty = !self.lines.iter().any(|other| self.plan.slot(other.id) == slot);
+        if is_empty && !self.is_closing && self.may_dial(slot) {
+            // Both lines of a rotation were lost at once.
+            if let Err(err) = self.start_line(slot.line, ctx) {
+                self.refused(Some(slot.line), Refusal::for_good(err.to_string()));
+            }
         }
     }
 }

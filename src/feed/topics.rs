@@ -213,6 +213,34 @@ impl Topics {
         Some(slot)
     }
 
+    /// Has one line begin with the refusals of another, so that it does not ask for what was refused.
+    pub(crate) fn copy_refusals(&mut self, from: u8, to: u8) {
+        self.forget(to);
+        let at = usize::from(to);
+        if self.retries.len() <= at {
+            self.retries.resize_with(at + 1, BTreeSet::new);
+        }
+        for (slot, entry) in (0..).zip(&mut self.entries) {
+            let Some(refused) = entry.refused.iter().find(|refused| refused.line == from) else {
+                continue;
+            };
+            let copy = Refused { line: to, refusal: refused.refusal.clone(), ..*refused };
+            self.retries[at].extend(copy.retry_at.map(|at| (at, slot)));
+            entry.refused.push(copy);
+        }
+    }
+
+    /// Forgets what a line has refused: the line has ended.
+    pub(crate) fn forget(&mut self, line: u8) {
+        self.entries.iter_mut().for_each(|entry| entry.refused.retain(|it| it.line != line));
+        self.retries.get_mut(usize::from(line)).into_iter().for_each(BTreeSet::clear);
+    }
+
+    /// Returns one more than the highest slot in use.
+    pub(crate) fn slots(&self) -> Slot {
+        Slot::try_from(self.entries.len()).unwrap_or(Slot::MAX)
+    }
+
     /// Returns the number of wanted topics.
     pub(crate) fn wanted(&self) -> usize {
         self.wanted
@@ -310,6 +338,29 @@ mod tests {
         topics.remove(slot);
         topics.refuse(slot, Refusal::for_now("later"), now);
         assert_eq!((topics.refused(), topics.wanted(), topics.next_retry()), (0, 0, None));
+    }
+
+    #[test]
+    fn a_line_that_replaces_another_begins_with_its_refusals() {
+        let (mut topics, now) = (Topics::default(), Instant::now());
+        let [a, b, c] = ["a", "b", "c"].map(|topic| topics.add(&topic.into()));
+        topics.set_open(0, true);
+        topics.refuse(a, Refusal::for_good("no such topic"), now);
+        topics.refuse(b, Refusal::for_now("later"), now);
+        topics.copy_refusals(0, 1);
+        topics.set_open(1, true);
+        assert_eq!(topics.refused(), 2);
+        topics.select(1);
+        assert_eq!([a, b, c].map(|slot| topics.may_ask(slot)), [false, false, true]);
+        assert_eq!(topics.poll_retry(now + FIRST_RETRY), Some(b));
+        topics.refuse(b, Refusal::for_now("later"), now);
+        assert_eq!(topics.next_retry(), Some(now + 2 * FIRST_RETRY), "as on the line before");
+        topics.set_open(0, false);
+        topics.forget(0);
+        assert_eq!(topics.refused(), 2);
+        topics.forget(1);
+        assert_eq!((topics.refused(), topics.next_retry()), (0, None));
+        assert!([a, b, c].iter().all(|slot| topics.may_ask(*slot)));
     }
 
     #[test]

@@ -98,19 +98,19 @@ async fn both(venue: &Venue, names: &[String]) {
 
 /// What has become of the numbers of a topic.
 #[derive(Debug, Default, PartialEq)]
-struct Story {
-    delivered: u64,
-    missing: u64,
-    gaps: usize,
+pub(crate) struct Story {
+    pub(crate) delivered: u64,
+    pub(crate) missing: u64,
+    pub(crate) gaps: usize,
     /// The last number that was delivered or reported.
-    last: u64,
+    pub(crate) last: u64,
     /// What was delivered although it had been delivered or reported before.
-    doubled: Vec<u64>,
+    pub(crate) doubled: Vec<u64>,
     /// What was passed over without a report.
-    lost: Vec<u64>,
+    pub(crate) lost: Vec<u64>,
 }
 
-fn story(log: &Log, topic: &str) -> Story {
+pub(crate) fn story(log: &Log, topic: &str) -> Story {
     let mut story = Story::default();
     for seen in log.all() {
         let (from, to) = match seen {
@@ -135,7 +135,7 @@ fn story(log: &Log, topic: &str) -> Story {
 }
 
 /// The most dials in any span of this length.
-fn most_dials(dials: &[Instant], span: Duration) -> usize {
+pub(crate) fn most_dials(dials: &[Instant], span: Duration) -> usize {
     let within =
         |from: &Instant| dials.iter().filter(|at| (*from..*from + span).contains(at)).count();
     dials.iter().map(within).max().unwrap_or_default()

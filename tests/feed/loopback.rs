@@ -1,6 +1,8 @@
 //! The figures that also hold over TCP, with the times scaled down.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -282,6 +284,71 @@ fn a_frozen_line_is_replaced_within_three_seconds_over_tcp() {
         };
         until("the last update", || numbers().last() == Some(&last)).await;
         assert!(numbers().into_iter().eq(1..=last), "each once and in order");
+        feed.send(command::Close::default()).await.unwrap();
+    });
+}
+
+/// Twenty rotations under load, in half of which the old line is cut.
+#[test]
+fn rotations_lose_and_double_nothing_over_tcp() {
+    over_tcp(async |venue, url| {
+        let (log, names) = (Log::default(), names(3));
+        let book = Book(log.clone()).start();
+        let (dials, rotations) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        let done = rotations.clone();
+        let feed = Feed::builder(async move |_| {
+            let number = dials.fetch_add(1, Ordering::Relaxed);
+            let token = format!("{}{number}", char::from(b'a' + (number % 26) as u8));
+            let url = format!("{url}?{token}");
+            Ok(Words { token, logs_in: true }.at(url))
+        })
+        .connection(|builder| builder.proxy_from_env(false))
+        .handler(&book)
+        .on::<event::Rotated>(actix_ws_client::event::call(move |_: event::Rotated| {
+            done.fetch_add(1, Ordering::Relaxed);
+        }))
+        .topics(&names)
+        .start()
+        .unwrap();
+        until("all confirmed", || confirmations(&log) == 3).await;
+        // What is missing before the first update is not noticed.
+        names.iter().for_each(|name| tick(&venue, name));
+        let is_first = |seen: &&Seen| matches!(seen, Seen::Update(_, 1));
+        until("the first updates", || log.all().iter().filter(is_first).count() == 3).await;
+        // While no line carries the topics nothing is sent: it would be missing.
+        let full = || {
+            let state = venue.state();
+            state.open.values().filter(|open| open.subscribed.len() == 3).count()
+        };
+        let mut last = 0;
+        for round in 1..=20 {
+            feed.send(command::Rotate::default()).await.unwrap();
+            let (begin, mut cuts, mut both) = (Instant::now(), round % 2 == 0, None);
+            while rotations.load(Ordering::Relaxed) < round {
+                assert!(begin.elapsed() < 20_000 * MILLI, "rotation {round} is blocked");
+                if full() > 0 {
+                    names.iter().for_each(|name| last = venue.tick(name));
+                }
+                if full() == 2 {
+                    both.get_or_insert(last);
+                }
+                // What was sent on one of them alone is read: with the socket it would be lost.
+                let is_read = |last| log.count(&Seen::Update(names[2].clone(), last)) == 1;
+                if cuts && full() == 2 && both.is_some_and(is_read) {
+                    cuts = false;
+                    let old = venue.state().open.values().next().map(|open| open.letter);
+                    old.into_iter().for_each(|letter| venue.cut_line(letter));
+                }
+                sleep(2 * MILLI).await;
+            }
+        }
+        until("the last update", || log.all().contains(&Seen::Update(names[2].clone(), last)))
+            .await;
+        for name in &names {
+            let found = crate::lines::story(&log, name);
+            assert_eq!((found.doubled, found.lost), (vec![], vec![]), "{name}");
+            assert_eq!((found.last, found.missing), (last, 0));
+        }
         feed.send(command::Close::default()).await.unwrap();
     });
 }

@@ -235,10 +235,10 @@ fn a_new_line_in_front_waits_for_the_old_one_behind() {
     life.count(0, 1..4);
     life.reopen(1);
     assert_eq!(life.count(1, 6..8), "");
-    assert!(!life.merge.has_joined(1, 0), "two numbers are still on their way");
-    assert!(life.merge.has_joined(0, 0));
+    assert_eq!(life.merge.joined(1, 0), Joined::No, "two numbers are still on their way");
+    assert_eq!(life.merge.joined(0, 0), Joined::Yes);
     assert_eq!(life.count(0, 4..6), "4, 5, 6, 7");
-    assert!(life.merge.has_joined(1, 0));
+    assert_eq!(life.merge.joined(1, 0), Joined::Yes);
     assert_eq!(life.close(0), "");
     assert_eq!(life.count(1, 8..10), "8, 9");
 }
@@ -319,9 +319,9 @@ fn a_snapshot_of_a_topic_that_another_line_carries_only_joins() {
     assert_eq!(life.snapshot(0, number_of(3)), "all to 3");
     assert_eq!(life.count(0, 4..6), "4, 5");
     assert_eq!(life.snapshot(1, number_of(6)), "");
-    assert!(!life.merge.has_joined(1, 0), "6 is missing before it");
+    assert_eq!(life.merge.joined(1, 0), Joined::No, "6 is missing before it");
     assert_eq!(life.bring(0, number_of(6)), "6");
-    assert!(life.merge.has_joined(1, 0));
+    assert_eq!(life.merge.joined(1, 0), Joined::Yes);
     assert_eq!(life.bring(1, number_of(7)), "7");
 }
 
@@ -855,7 +855,7 @@ proptest! {
                     }
                 }
             }
-            if world.legs[0].is_open && world.merge.has_joined(1, 0) {
+            if world.legs[0].is_open && world.merge.joined(1, 0) == Joined::Yes {
                 world.apply(Step::Cut { line: 0, reopens: false, old: 0 });
             }
             world.apply(Step::Pass(1));

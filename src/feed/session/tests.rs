@@ -58,6 +58,7 @@ struct Seen {
     unwanted: usize,
     /// Snapshots to ask for.
     asks: VecDeque<SnapshotAsk>,
+    rotations: usize,
 }
 
 impl Sink<u64> for Seen {
@@ -90,6 +91,10 @@ impl Sink<u64> for Seen {
 
     fn unwanted(&mut self, _: &str, _: bool) {
         self.unwanted += 1;
+    }
+
+    fn rotate(&mut self) {
+        self.rotations += 1;
     }
 }
 
@@ -384,6 +389,8 @@ fn a_maintenance_pauses_requests_and_deadlines() {
     assert!(bench.sent().is_empty());
     bench.wait(SECOND);
     assert_eq!(bench.sent(), ["sub 1 a"]);
+    bench.says(Said::Notice(Notice::RotateWithin(SECOND)));
+    assert_eq!((bench.seen.rotations, bench.session.poll_failure()), (1, None), "it goes on");
     bench.says(Said::Notice(Notice::Reconnect));
     assert_eq!(bench.session.poll_failure(), Some(Failed::Asked));
 }

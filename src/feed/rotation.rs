@@ -1,0 +1,522 @@
+//! When a line of a shard is replaced by a new one, and when the new one has taken over.
+//!
+//! A value: the shard reports what its lines are, starts and closes them, and counts the result. One line of a shard is
+//! replaced at a time.
+//!
+//! ```text
+//!            due            new line active         all topics joined       old line ended
+//!   (none) ------> Opening ----------------> Joining ---------------> Draining ----------> done
+//!                   ^  |  new line lost          |
+//!                   |  +<------------------------+----> old line lost: done
+//!                   |  | no permit for 30 s      +----> refused, no data for 30 s: failed
+//!                   |  v
+//!                  Breaking ---- line active again ---------------------------------------> done
+//! ```
+
+mod age;
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::feed::merge::Joined;
+use crate::feed::rotate::Rotate;
+use crate::feed::rotation::age::Age;
+use crate::feed::said::Refusal;
+use crate::feed::topics::Slot;
+
+/// How long a topic that brings nothing on the old line is waited for.
+const QUIET: Duration = Duration::from_secs(5);
+/// How long after the new line is active the data of the old line may be from before that.
+const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// How long a topic may bring data on the old line alone.
+const NO_DATA: Duration = Duration::from_secs(30);
+/// How long both lines go on where updates have no contiguous numbers: what is under way on the old line arrives.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long the new line waits for the permit of a socket while the old one has one.
+const NO_SOCKET: Duration = Duration::from_secs(30);
+/// The time from a failure to the next try.
+const REST: Duration = Duration::from_secs(600);
+/// How often the new line may fail, by a dial or by the loss of its socket.
+const MAX_FAILURES: u32 = 3;
+/// The time between two looks at the topics that have not joined.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What a line of the shard is doing, as far as it matters for its replacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leg {
+    /// Its number.
+    pub(crate) line: u8,
+    pub(crate) is_open: bool,
+    /// Whether every wanted topic is confirmed or refused on it.
+    pub(crate) is_active: bool,
+    /// Whether its dial waits for a budget of sockets.
+    pub(crate) waits_for_socket: bool,
+    /// Whether it may be replaced: it is not refused for good.
+    pub(crate) may_rotate: bool,
+}
+
+/// What has to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Start the line `new`, and do not dial `old` any more.
+    Start { old: u8, new: u8 },
+    /// Close the line, and dial it again at once. `new` was started and is closed.
+    Break { line: u8, new: Option<u8> },
+    /// Close `old`: `new` carries its topics.
+    HandOver { old: u8, new: u8 },
+    /// Report that `to` has taken the place of `from`. They are one line if it was closed first.
+    Done { from: u8, to: u8, overlap: Duration },
+    /// Close `new`, and go on with `old`.
+    Fail { old: u8, new: u8, why: Why },
+}
+
+/// Why a rotation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The venue refused a topic that the old line carries.
+    Refused(Slot, Refusal),
+    /// A topic has brought data on the old line alone.
+    NoData(Slot),
+    /// The new line failed too often, or has ended.
+    Lost,
+    /// The feed is paused.
+    Paused,
+}
+
+/// The rotations of one shard.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    rule: Rotate,
+    /// The number of lines without those of a rotation. A line and the one that replaces it have numbers that differ by
+    /// this.
+    lines: u8,
+    /// By number of the line; `None` without an open socket.
+    ages: Vec<Option<Age>>,
+    /// The lines that were announced to end, or that a command is about, one bit for each.
+    asked: u64,
+    /// No rotation of a line begins before this time, by number modulo `lines`.
+    rests: Vec<Option<Instant>>,
+    under_way: Option<UnderWay>,
+    is_paused: bool,
+    is_holding: bool,
+    /// Time before this does not count: the shard held its lines.
+    base: Instant,
+    /// When to call `poll`; `None`: after an event.
+    next: Option<Instant>,
+    /// Whether there was an event since `poll` found nothing to do.
+    is_changed: bool,
+}
+
+/// A rotation that is under way.
+#[derive(Debug)]
+struct UnderWay {
+    old: u8,
+    /// The same as `old` if it is closed first.
+    new: u8,
+    stage: Stage,
+    failures: u32,
+    refused: Option<(Slot, Refusal)>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The new line dials, logs in, and subscribes.
+    Opening {
+        /// Since when it waits for the permit of a socket.
+        waits_since: Option<Instant>,
+    },
+    /// The new line is active.
+    Joining(Joining),
+    /// The old line is closing.
+    Draining { overlap: Duration },
+    /// The line itself is dialled again.
+    Breaking { is_closed: bool },
+}
+
+/// How far the topics are on the new line.
+#[derive(Debug)]
+struct Joining {
+    since: Instant,
+    /// Whether a topic has brought data on the old line since then, by slot.
+    ticked: Vec<bool>,
+    /// The topics of those that have not joined when last looked, and since when they bring data on the old line.
+    waiting: Vec<(Slot, Instant)>,
+    /// Since when all is there for the hand-over.
+    ready_since: Option<Instant>,
+}
+
+impl Rotation {
+    pub(crate) fn new(rule: Rotate, lines: u8, now: Instant) -> Rotation {
+        Rotation {
+            rule,
+            lines,
+            ages: Vec::new(),
+            asked: 0,
+            rests: vec![None; lines.into()],
+            under_way: None,
+            is_paused: false,
+            is_holding: false,
+            base: now,
+            next: None,
+            is_changed: false,
+        }
+    }
+
+    /// A line has opened a socket. `share` is random, from 0 to 1.
+    pub(crate) fn open(&mut self, line: u8, now: Instant, wall: SystemTime, share: f64) {
+        let at = usize::from(line);
+        if at >= self.ages.len() {
+            self.ages.resize_with(at + 1, || None);
+        }
+        self.ages[at] = Some(Age::new(&self.rule, now, wall, share));
+        self.is_changed = true;
+    }
+
+    /// The socket of a line has ended.
+    pub(crate) fn close(&mut self, line: u8) {
+        if let Some(age) = self.ages.get_mut(usize::from(line)) {
+            *age = None;
+        }
+        self.asked &= !bit(line);
+        self.is_changed = true;
+        let Some(under_way) = self.under_way.as_mut().filter(|it| it.new == line) else { return };
+        if let Stage::Breaking { is_closed } = &mut under_way.stage {
+            *is_closed = true;
+            return;
+        }
+        under_way.failures += 1;
+        if let Stage::Joining(_) = under_way.stage {
+            under_way.stage = Stage::Opening { waits_since: None };
+        }
+    }
+
+    /// A dial of a line has failed.
+    pub(crate) fn failed(&mut self, line: u8) {
+        let under_way = self.under_way.as_mut().filter(|it| it.new == line && it.old != line);
+        under_way.into_iter().for_each(|under_way| under_way.failures += 1);
+    }
+
+    /// A line has ended: its number is free.
+    pub(crate) fn ended(&mut self) {
+        self.is_changed = true;
+    }
+
+    /// The venue has announced the end of a line, or a command is about it: it is replaced at once.
+    pub(crate) fn ask(&mut self, line: u8) {
+        let is_under_way = self.under_way.as_ref().is_some_and(|it| it.old == line);
+        if !is_under_way {
+            self.asked |= bit(line);
+            let slot = usize::from(line % self.lines);
+            self.rests[slot] = None;
+            self.is_changed = true;
+        }
+    }
+
+    /// A line brings data of a topic.
+    #[inline]
+    pub(crate) fn data(&mut self, line: u8, slot: Slot, now: Instant) {
+        if let Some(UnderWay { old, stage: Stage::Joining(joining), .. }) = &mut self.under_way
+            && *old == line
+        {
+            joining.tick(slot, now);
+        }
+    }
+
+    /// Whether the data of lines matters.
+    pub(crate) fn is_watching(&self) -> bool {
+        matches!(self.under_way, Some(UnderWay { stage: Stage::Joining(_), .. }))
+    }
+
+    /// The venue has refused a topic on a line. `others` are the lines that carry it, one bit for each.
+    pub(crate) fn refused(&mut self, line: u8, slot: Slot, refusal: &Refusal, others: u64) {
+        let Some(under_way) = self.under_way.as_mut().filter(|it| it.new == line) else { return };
+        let is_carried = others & bit(under_way.old) != 0 && under_way.old != line;
+        if is_carried && !refusal.for_good {
+            under_way.refused.get_or_insert((slot, refusal.clone()));
+        }
+    }
+
+    /// Begins or ends a time in which nothing is decided, because the shard does not read.
+    pub(crate) fn hold(&mut self, holds: bool, now: Instant) {
+        if self.is_holding && !holds {
+            self.base = now;
+        }
+        self.is_holding = holds;
+        self.is_changed = true;
+    }
+
+    /// Begins or ends a time in which no line is dialled.
+    pub(crate) fn pause(&mut self, pauses: bool) {
+        self.is_paused = pauses;
+        self.is_changed = true;
+    }
+
+    /// Whether no line is dialled.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Returns the line that is to be replaced, and the one that replaces it, until the hand-over.
+    pub(crate) fn lines(&self) -> Option<(u8, u8)> {
+        let is_before = |it: &&UnderWay| !matches!(it.stage, Stage::Draining { .. });
+        self.under_way.as_ref().filter(is_before).map(|it| (it.old, it.new))
+    }
+
+    /// Whether `poll` has to be called.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.is_changed || self.under_way.is_some() || self.next.is_some_and(|at| at <= now)
+    }
+
+    /// Returns when to call `poll` next, apart from every event.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Returns what has to be done now. `legs` are the lines of the shard; `topics` is one more than the highest slot, and
+    /// `joined` says how far one of them is on the new line.
+    pub(crate) fn poll(
+        &mut self,
+        legs: &[Leg],
+        topics: Slot,
+        now: Instant,
+        wall: SystemTime,
+        joined: impl Fn(u8, Slot) -> Joined,
+    ) -> Option<Step> {
+        self.next = None;
+        let step = match self.under_way.take() {
+            Some(under_way) => self.proceed(under_way, legs, topics, now, joined),
+            None => self.begin(legs, now, wall),
+        };
+        self.is_changed = step.is_some();
+        step
+    }
+
+    /// Begins the rotation of a line that is due: first of those that were asked for.
+    fn begin(&mut self, legs: &[Leg], now: Instant, wall: SystemTime) -> Option<Step> {
+        if self.is_paused || self.is_holding {
+            return None;
+        }
+        let mut first: Option<(Instant, u8)> = None;
+        for leg in legs {
+            let Some(due) = self.due(leg, legs, now, wall) else { continue };
+            if due > now {
+                self.next = Some(self.next.map_or(due, |next| next.min(due)));
+            } else if first.is_none_or(|first| (due, leg.line) < first) {
+                first = Some((due, leg.line));
+            }
+        }
+        let (_, old) = first?;
+        self.asked &= !bit(old);
+        let (new, stage, step) = if self.rule.breaks_first {
+            let step = Step::Break { line: old, new: None };
+            (old, Stage::Breaking { is_closed: false }, step)
+        } else {
+            let new = if old < self.lines { old + self.lines } else { old - self.lines };
+            (new, Stage::Opening { waits_since: None }, Step::Start { old, new })
+        };
+        self.under_way = Some(UnderWay { old, new, stage, failures: 0, refused: None });
+        Some(step)
+    }
+
+    /// Returns when the rotation of a line is due; `None` if it is not to be rotated.
+    fn due(&mut self, leg: &Leg, legs: &[Leg], now: Instant, wall: SystemTime) -> Option<Instant> {
+        let slot = leg.line % self.lines;
+        let is_alone = legs.iter().filter(|other| other.line % self.lines == slot).count() == 1;
+        if !leg.is_open || !leg.may_rotate || !is_alone {
+            return None;
+        }
+        let age = self.ages.get_mut(usize::from(leg.line))?.as_mut()?;
+        let due = if self.asked & bit(leg.line) != 0 {
+            // Before all that are due by their age.
+            Some(age.since)
+        } else {
+            age.due(&self.rule, now, wall)
+        };
+        let rest = self.rests[usize::from(slot)];
+        due.map(|due| rest.map_or(due, |rest| rest.max(due)))
+    }
+
+    /// Goes on with the rotation that is under way.
+    fn proceed(
+        &mut self,
+        mut it: UnderWay,
+        legs: &[Leg],
+        topics: Slot,
+        now: Instant,
+        joined: impl Fn(u8, Slot) -> Joined,
+    ) -> Option<Step> {
+        let leg = |line| legs.iter().find(|leg| leg.line == line);
+        let (old, new) = (it.old, it.new);
+        let is_old_open = leg(old).is_some_and(|leg| leg.is_open);
+        match &mut it.stage {
+            Stage::Draining { overlap } if leg(old).is_none() => {
+                return Some(Step::Done { from: old, to: new, overlap: *overlap });
+            }
+            Stage::Breaking { is_closed } => match leg(old) {
+                None => return None,
+                Some(leg) if *is_closed && leg.is_active => {
+                    return Some(Step::Done { from: old, to: old, overlap: Duration::ZERO });
+                }
+                Some(_) => {}
+            },
+            Stage::Draining { .. } => {}
+            Stage::Opening { .. } | Stage::Joining(_) => {
+                let Some(leg) = leg(new) else { return Some(self.fail(&it, Why::Lost, now)) };
+                if !is_old_open {
+                    let since = if let Stage::Joining(it) = &it.stage { it.since } else { now };
+                    return Some(Step::Done { from: old, to: new, overlap: now - since });
+                }
+                if let Some(why) = self.failure(&mut it) {
+                    return Some(self.fail(&it, why, now));
+                }
+                if let Some(step) = self.poll_joining(&mut it, leg, topics, now, joined) {
+                    match step {
+                        Step::HandOver { .. } | Step::Break { .. } => self.under_way = Some(it),
+                        _ => {}
+                    }
+                    return Some(step);
+                }
+            }
+        }
+        self.under_way = Some(it);
+        None
+    }
+
+    /// Returns why the rotation has failed, if something that was reported says so.
+    fn failure(&self, it: &mut UnderWay) -> Option<Why> {
+        if self.is_paused {
+            return Some(Why::Paused);
+        }
+        if let Some((slot, refusal)) = it.refused.take() {
+            return Some(Why::Refused(slot, refusal));
+        }
+        (it.failures >= MAX_FAILURES).then_some(Why::Lost)
+    }
+
+    /// Looks at the new line, while the old one is open.
+    fn poll_joining(
+        &mut self,
+        it: &mut UnderWay,
+        leg: &Leg,
+        topics: Slot,
+        now: Instant,
+        joined: impl Fn(u8, Slot) -> Joined,
+    ) -> Option<Step> {
+        let (old, new) = (it.old, it.new);
+        match &mut it.stage {
+            Stage::Opening { .. } if leg.is_active => {
+                it.stage = Stage::Joining(Joining::new(now));
+                self.next = Some(now);
+                None
+            }
+            Stage::Opening { waits_since } => {
+                if !leg.waits_for_socket || self.is_holding {
+                    *waits_since = None;
+                    return None;
+                }
+                let over = *waits_since.get_or_insert(now) + NO_SOCKET;
+                if over > now {
+                    self.next = Some(over);
+                    return None;
+                }
+                (it.new, it.stage) = (old, Stage::Breaking { is_closed: false });
+                Some(Step::Break { line: old, new: Some(new) })
+            }
+            Stage::Joining(joining) => {
+                // While the shard holds, what has come on either line may not be read. Topics that were added meanwhile
+                // are waited for.
+                if self.is_holding || !leg.is_active {
+                    return None;
+                }
+                self.next = Some(now + LOOK_INTERVAL);
+                let joined = |slot| joined(new, slot);
+                if let Some(slot) = joining.look(self.base, now, &joined) {
+                    return Some(self.fail(it, Why::NoData(slot), now));
+                }
+                let overlap = now.saturating_duration_since(joining.since);
+                if !joining.is_ready(self.base, topics, now, &joined) {
+                    return None;
+                }
+                it.stage = Stage::Draining { overlap };
+                Some(Step::HandOver { old, new })
+            }
+            Stage::Draining { .. } | Stage::Breaking { .. } => None,
+        }
+    }
+
+    /// Ends the rotation, and has it begin again later.
+    fn fail(&mut self, it: &UnderWay, why: Why, now: Instant) -> Step {
+        if why != Why::Paused {
+            self.rests[usize::from(it.old % self.lines)] = Some(now + REST);
+            self.asked |= bit(it.old);
+        }
+        Step::Fail { old: it.old, new: it.new, why }
+    }
+}
+
+impl Joining {
+    fn new(now: Instant) -> Joining {
+        Joining { since: now, ticked: Vec::new(), waiting: Vec::new(), ready_since: None }
+    }
+
+    /// Notes data of a topic on the old line. What was under way before the venue had confirmed the topic on the new one
+    /// never comes there: it says nothing.
+    fn tick(&mut self, slot: Slot, now: Instant) {
+        if now < self.since + IN_FLIGHT {
+            return;
+        }
+        let at = slot as usize;
+        if at >= self.ticked.len() {
+            self.ticked.resize(at + 1, false);
+        }
+        if !std::mem::replace(&mut self.ticked[at], true) {
+            self.waiting.push((slot, now));
+        }
+    }
+
+    /// Looks which topics have joined. Returns one that has had its time.
+    fn look(
+        &mut self,
+        base: Instant,
+        now: Instant,
+        joined: impl Fn(Slot) -> Joined,
+    ) -> Option<Slot> {
+        self.waiting.retain(|(slot, _)| joined(*slot) == Joined::No);
+        let is_over = |(_, since): &&(Slot, Instant)| now >= *since.max(&base) + NO_DATA;
+        self.waiting.iter().find(is_over).map(|(slot, _)| *slot)
+    }
+
+    /// Whether the old line may be closed.
+    fn is_ready(
+        &mut self,
+        base: Instant,
+        topics: Slot,
+        now: Instant,
+        joined: impl Fn(Slot) -> Joined,
+    ) -> bool {
+        if !self.waiting.is_empty() {
+            self.ready_since = None;
+            return false;
+        }
+        // Also those that had joined when they were last looked at: the new line may have lost one since.
+        let ticked = (0..).zip(&self.ticked).filter(|(_, ticked)| **ticked);
+        let left = ticked.filter(|(slot, _)| joined(*slot) == Joined::No);
+        self.waiting.extend(left.map(|(slot, _)| (slot, now)));
+        let is_quiet_over = now >= self.since.max(base) + QUIET;
+        let has_all = || (0..topics).all(|slot| joined(slot) != Joined::No);
+        if !self.waiting.is_empty() || !(is_quiet_over || has_all()) {
+            self.ready_since = None;
+            return false;
+        }
+        let since = *self.ready_since.get_or_insert(now);
+        now >= since + LINGER || (0..topics).all(|slot| joined(slot) != Joined::Roughly)
+    }
+}
+
+/// Returns the bit of a line.
+fn bit(line: u8) -> u64 {
+    1 << (line % 64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,484 @@
+use super::*;
+
+use std::collections::BTreeMap;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The lines of a shard, their clock, and what was done, with the milliseconds since the start.
+struct Life {
+    rotation: Rotation,
+    legs: Vec<Leg>,
+    /// How far each topic is on each line.
+    joined: BTreeMap<(u8, Slot), Joined>,
+    topics: Slot,
+    start: Instant,
+    now: Instant,
+    done: Vec<(u64, Step)>,
+}
+
+impl Life {
+    /// Some lines that are active, with a topic each for 0, 1, and so on.
+    fn new(rule: Rotate, lines: u8, topics: Slot) -> Life {
+        let start = Instant::now();
+        let mut life = Life {
+            rotation: Rotation::new(rule, lines, start),
+            legs: Vec::new(),
+            joined: BTreeMap::new(),
+            topics,
+            start,
+            now: start,
+            done: Vec::new(),
+        };
+        (0..lines).for_each(|line| life.active(line));
+        life
+    }
+
+    fn leg(&mut self, line: u8) -> &mut Leg {
+        let new = Leg {
+            line,
+            is_open: false,
+            is_active: false,
+            waits_for_socket: false,
+            may_rotate: true,
+        };
+        if !self.legs.iter().any(|leg| leg.line == line) {
+            self.legs.push(new);
+        }
+        self.legs.iter_mut().find(|leg| leg.line == line).unwrap()
+    }
+
+    fn active(&mut self, line: u8) {
+        (self.leg(line).is_open, self.leg(line).is_active) = (true, true);
+        self.rotation.open(line, self.now, SystemTime::UNIX_EPOCH, 0.0);
+        self.poll();
+    }
+
+    /// The socket of a line ends.
+    fn lose(&mut self, line: u8) {
+        (self.leg(line).is_open, self.leg(line).is_active) = (false, false);
+        self.joined.retain(|(of, _), _| *of != line);
+        self.rotation.close(line);
+        self.poll();
+    }
+
+    /// A line ends.
+    fn end(&mut self, line: u8) {
+        if self.leg(line).is_open {
+            self.lose(line);
+        }
+        self.legs.retain(|leg| leg.line != line);
+        self.rotation.ended();
+        self.poll();
+    }
+
+    fn join(&mut self, line: u8, slots: impl IntoIterator<Item = Slot>, joined: Joined) {
+        self.joined.extend(slots.into_iter().map(|slot| ((line, slot), joined)));
+    }
+
+    fn tick(&mut self, line: u8, slot: Slot) {
+        self.rotation.data(line, slot, self.now);
+        self.poll();
+    }
+
+    fn ask(&mut self, line: u8) {
+        self.rotation.ask(line);
+        self.poll();
+    }
+
+    fn poll(&mut self) {
+        let at = (self.now - self.start).as_millis() as u64;
+        while self.rotation.is_due(self.now) {
+            let joined = |line, slot| *self.joined.get(&(line, slot)).unwrap_or(&Joined::No);
+            let wall = SystemTime::UNIX_EPOCH + (self.now - self.start);
+            let step = self.rotation.poll(&self.legs, self.topics, self.now, wall, joined);
+            let Some(step) = step else { return };
+            if let Step::Start { new, .. } = step {
+                assert!(!self.legs.iter().any(|leg| leg.line == new), "the number is in use");
+                self.leg(new);
+            }
+            self.done.push((at, step));
+        }
+    }
+
+    /// Lets time pass, with a stop at each timer.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.poll();
+        while let Some(at) = self.rotation.poll_timeout().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.poll();
+            let next = self.rotation.poll_timeout();
+            assert!(next.is_none_or(|next| next > self.now), "the same timer again");
+        }
+        self.now = end;
+    }
+
+    fn next(&mut self) -> Option<(u64, Step)> {
+        (!self.done.is_empty()).then(|| self.done.remove(0))
+    }
+
+    fn done(&mut self) -> Vec<(u64, Step)> {
+        std::mem::take(&mut self.done)
+    }
+}
+
+/// One line with these topics, whose replacement has just become active.
+fn joining(topics: Slot) -> Life {
+    let mut life = Life::new(Rotate::default(), 1, topics);
+    life.ask(0);
+    life.active(1);
+    assert_eq!(life.done(), [(0, Step::Start { old: 0, new: 1 })]);
+    life
+}
+
+#[test]
+fn a_line_is_replaced_at_its_age_and_the_next_one_too() {
+    let mut life = Life::new(Rotate::at_age(HOUR).jitter(Duration::ZERO), 1, 0);
+    life.pass(HOUR - MILLI);
+    assert_eq!(life.done(), []);
+    life.pass(MILLI);
+    assert_eq!(life.done(), [(3_600_000, Step::Start { old: 0, new: 1 })]);
+    life.active(1);
+    life.pass(Duration::ZERO);
+    assert_eq!(life.done(), [(3_600_000, Step::HandOver { old: 0, new: 1 })]);
+    life.pass(HOUR - SECOND);
+    assert_eq!(life.done(), [], "the old line is closing");
+    life.end(0);
+    let done = Step::Done { from: 0, to: 1, overlap: Duration::ZERO };
+    assert_eq!(life.done(), [(7_199_000, done)]);
+    life.pass(HOUR);
+    assert_eq!(life.done(), [(7_200_000, Step::Start { old: 1, new: 0 })]);
+}
+
+#[test]
+fn it_hands_over_as_soon_as_every_topic_has_joined() {
+    let mut life = joining(3);
+    life.join(1, 0..2, Joined::Yes);
+    life.pass(2 * SECOND);
+    assert_eq!(life.done(), []);
+    life.join(1, 2..3, Joined::Yes);
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(2_000..=2_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn a_quiet_topic_is_waited_for_for_five_seconds() {
+    let mut life = joining(3);
+    life.join(1, 0..2, Joined::Yes);
+    life.pass(5 * SECOND - MILLI);
+    assert_eq!(life.done(), []);
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(5_000..=5_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn a_topic_that_ticks_on_the_old_line_alone_is_waited_for() {
+    let mut life = joining(2);
+    life.join(1, 0..1, Joined::Yes);
+    life.pass(IN_FLIGHT);
+    (0..2).for_each(|slot| life.tick(0, slot));
+    life.pass(20 * SECOND);
+    assert_eq!(life.done(), []);
+    life.join(1, 1..2, Joined::Yes);
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(21_000..=21_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn what_was_under_way_on_the_old_line_is_not_waited_for() {
+    let mut life = joining(1);
+    life.pass(IN_FLIGHT - MILLI);
+    life.tick(0, 0);
+    life.pass(5 * SECOND);
+    assert!(matches!(life.done()[..], [(5_000..=5_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn a_topic_that_had_joined_and_has_left_is_waited_for() {
+    let mut life = joining(2);
+    life.join(1, 0..1, Joined::Yes);
+    life.pass(IN_FLIGHT);
+    life.tick(0, 0);
+    life.pass(SECOND);
+    life.join(1, 0..1, Joined::No);
+    life.pass(10 * SECOND);
+    assert_eq!(life.done(), []);
+}
+
+#[test]
+fn topics_without_numbers_have_half_a_second_on_both_lines() {
+    let mut life = joining(2);
+    life.join(1, 0..1, Joined::Yes);
+    life.join(1, 1..2, Joined::Roughly);
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(500..=510, Step::HandOver { .. })]));
+}
+
+#[test]
+fn a_topic_without_data_for_30_seconds_fails_it_and_it_is_tried_again_after_ten_minutes() {
+    let mut life = joining(2);
+    life.pass(IN_FLIGHT);
+    life.tick(0, 1);
+    life.pass(60 * SECOND);
+    let fail = Step::Fail { old: 0, new: 1, why: Why::NoData(1) };
+    assert!(matches!(life.done()[..], [(31_000..=31_010, ref step)] if *step == fail));
+    life.end(1);
+    life.pass(569 * SECOND);
+    assert_eq!(life.done(), []);
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(631_000..=631_010, Step::Start { old: 0, new: 1 })]));
+}
+
+#[test]
+fn a_notice_ends_the_wait_after_a_failure() {
+    let mut life = joining(1);
+    life.rotation.refused(1, 0, &Refusal::for_now("later"), 0b01);
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(0, Step::Fail { why: Why::Refused(0, _), .. })]));
+    life.ask(0);
+    life.pass(SECOND);
+    assert_eq!(life.done(), [], "the line that failed is closing");
+    life.end(1);
+    assert_eq!(life.done(), [(2_000, Step::Start { old: 0, new: 1 })]);
+}
+
+#[test]
+fn a_refusal_counts_if_it_is_for_now_and_of_what_the_old_line_carries() {
+    let mut life = joining(1);
+    life.rotation.refused(1, 0, &Refusal::for_good("no such topic"), 0b01);
+    life.rotation.refused(1, 0, &Refusal::for_now("later"), 0b10);
+    life.rotation.refused(0, 0, &Refusal::for_now("later"), 0b11);
+    life.pass(SECOND);
+    assert_eq!(life.done(), []);
+}
+
+#[test]
+fn the_old_line_is_replaced_if_it_is_lost() {
+    let done = |overlap| Step::Done { from: 0, to: 1, overlap };
+    let mut life = joining(1);
+    life.pass(2 * SECOND);
+    life.lose(0);
+    assert_eq!(life.done(), [(2_000, done(2 * SECOND))]);
+    let mut life = Life::new(Rotate::default(), 1, 1);
+    life.ask(0);
+    life.pass(SECOND);
+    life.lose(0);
+    assert_eq!(life.done()[1..], [(1_000, done(Duration::ZERO))], "also by one that is not open");
+    life.end(0);
+    life.active(1);
+    life.pass(HOUR);
+    assert_eq!(life.done(), []);
+}
+
+#[test]
+fn a_new_line_that_fails_is_dialled_again_and_has_failed_with_the_third_time() {
+    let mut life = joining(1);
+    life.pass(SECOND);
+    life.lose(1);
+    life.rotation.failed(1);
+    life.pass(SECOND);
+    assert_eq!(life.done(), []);
+    life.active(1);
+    life.lose(1);
+    assert_eq!(life.done(), [(2_000, Step::Fail { old: 0, new: 1, why: Why::Lost })]);
+    let mut life = joining(1);
+    life.end(1);
+    assert_eq!(life.done(), [(0, Step::Fail { old: 0, new: 1, why: Why::Lost })], "or has ended");
+}
+
+#[test]
+fn one_line_is_replaced_at_a_time_and_first_that_which_was_asked_for() {
+    let mut life = Life::new(Rotate::at_age(HOUR), 3, 0);
+    life.rotation.hold(true, life.now);
+    life.pass(HOUR);
+    life.rotation.ask(1);
+    life.rotation.hold(false, life.now);
+    life.poll();
+    assert_eq!(life.done(), [(3_600_000, Step::Start { old: 1, new: 4 })]);
+    life.ask(2);
+    life.active(4);
+    life.end(1);
+    let started = life.done().into_iter().filter(|(_, step)| matches!(step, Step::Start { .. }));
+    assert_eq!(started.collect::<Vec<_>>(), [(3_600_000, Step::Start { old: 2, new: 5 })]);
+}
+
+#[test]
+fn a_venue_of_one_session_has_its_line_closed_first() {
+    let mut life = Life::new(Rotate::at_age(HOUR).jitter(SECOND).break_first(), 1, 1);
+    life.pass(HOUR);
+    assert_eq!(life.done(), [(3_600_000, Step::Break { line: 0, new: None })]);
+    life.pass(SECOND);
+    life.lose(0);
+    life.rotation.failed(0);
+    life.pass(60 * SECOND);
+    assert_eq!(life.done(), []);
+    life.active(0);
+    let done = Step::Done { from: 0, to: 0, overlap: Duration::ZERO };
+    assert_eq!(life.done(), [(3_661_000, done)]);
+}
+
+#[test]
+fn without_a_socket_for_30_seconds_the_old_line_is_closed_first() {
+    let mut life = Life::new(Rotate::default(), 1, 1);
+    life.ask(0);
+    life.leg(1).waits_for_socket = true;
+    life.pass(20 * SECOND);
+    life.leg(1).waits_for_socket = false;
+    life.pass(SECOND);
+    life.leg(1).waits_for_socket = true;
+    life.pass(29 * SECOND);
+    assert_eq!(life.done()[1..], []);
+    life.pass(2 * SECOND);
+    assert_eq!(life.done(), [(51_000, Step::Break { line: 0, new: Some(1) })]);
+    life.end(1);
+    life.lose(0);
+    life.active(0);
+    assert!(matches!(life.done()[..], [(_, Step::Done { from: 0, to: 0, .. })]));
+}
+
+#[test]
+fn nothing_is_decided_while_the_shard_holds() {
+    let mut life = joining(2);
+    life.pass(IN_FLIGHT);
+    life.tick(0, 0);
+    life.rotation.hold(true, life.now);
+    life.pass(60 * SECOND);
+    life.rotation.hold(false, life.now);
+    life.pass(29 * SECOND);
+    assert_eq!(life.done(), [], "it has the whole time again");
+    life.join(1, 0..1, Joined::Yes);
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(90_000..=90_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn a_pause_ends_it_and_none_begins_meanwhile() {
+    let mut life = joining(1);
+    life.rotation.pause(true);
+    life.poll();
+    assert_eq!(life.done(), [(0, Step::Fail { old: 0, new: 1, why: Why::Paused })]);
+    life.end(1);
+    life.ask(0);
+    life.pass(HOUR);
+    assert_eq!(life.done(), []);
+    life.rotation.pause(false);
+    life.poll();
+    assert_eq!(life.done(), [(3_600_000, Step::Start { old: 0, new: 1 })]);
+}
+
+#[test]
+fn a_line_that_is_refused_for_good_is_not_replaced() {
+    let mut life = Life::new(Rotate::at_age(HOUR), 1, 1);
+    life.leg(0).may_rotate = false;
+    life.ask(0);
+    life.pass(2 * HOUR);
+    assert_eq!(life.done(), []);
+}
+
+/// Random courses of two lines: whatever happens to them, the rotations end, each once, and one at a time. A hand-over
+/// leaves no topic behind that ticks on the old line.
+#[test]
+fn rotations_end_whatever_happens_to_the_lines() {
+    let mut ends = [0; 4];
+    for seed in 0..400 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut rule = Rotate::at_age(300 * SECOND);
+        rule.breaks_first = rng.random_bool(0.2);
+        let mut life = Life::new(rule, 2, 4);
+        let mut under_way: Option<(u8, u8)> = None;
+        for step in 0..600 {
+            let legs = life.legs.clone();
+            let leg = legs[rng.random_range(0..legs.len())];
+            match rng.random_range(0..24) {
+                0 if leg.is_open => life.lose(leg.line),
+                1 => life.ask(leg.line),
+                2 if under_way.is_some_and(|(_, new)| new == leg.line) => {
+                    life.rotation.refused(leg.line, 0, &Refusal::for_now("later"), u64::MAX);
+                }
+                3 => life.rotation.failed(leg.line),
+                4 => life.leg(leg.line).waits_for_socket = !leg.is_open && rng.random_bool(0.5),
+                5 => life.rotation.hold(rng.random_bool(0.3), life.now),
+                6 if rng.random_bool(0.2) => life.rotation.pause(true),
+                7..=9 => life.rotation.pause(false),
+                10..=13 if !leg.is_open => {
+                    life.leg(leg.line).waits_for_socket = false;
+                    life.active(leg.line);
+                }
+                14 => life.join(leg.line, 0..rng.random_range(0..5), Joined::Yes),
+                15..=18 => (0..2).for_each(|slot| life.tick(leg.line, slot)),
+                _ => life.pass(SECOND.mul_f64(rng.random_range(0.0..20.0))),
+            }
+            life.poll();
+            while let Some((_, done)) = life.next() {
+                let what = format!("seed {seed}, step {step}: {done:?} in {under_way:?}");
+                match done {
+                    Step::Start { old, new } => {
+                        assert_eq!(under_way.replace((old, new)), None, "{what}");
+                        assert!(life.leg(old).is_open, "{what}");
+                    }
+                    Step::Break { line, new } => {
+                        let before = under_way.replace((line, line));
+                        assert_eq!(before, new.map(|new| (line, new)), "{what}");
+                        new.into_iter().for_each(|new| life.end(new));
+                        life.lose(line);
+                    }
+                    Step::HandOver { old, new } => {
+                        assert_eq!(under_way, Some((old, new)), "{what}");
+                        let waits = matches!(&life.rotation.under_way, Some(it) if it.old == old);
+                        assert!(waits && life.leg(new).is_active, "{what}");
+                        life.end(old);
+                    }
+                    Step::Done { from, to, .. } => {
+                        assert_eq!(under_way.take(), Some((from, to)), "{what}");
+                        if from != to && life.legs.iter().any(|leg| leg.line == from) {
+                            life.end(from);
+                        }
+                        ends[usize::from(from == to)] += 1;
+                    }
+                    Step::Fail { old, new, why } => {
+                        assert_eq!(under_way.take(), Some((old, new)), "{what}");
+                        assert!(life.leg(old).is_open, "{what}");
+                        life.end(new);
+                        ends[if why == Why::Lost { 2 } else { 3 }] += 1;
+                    }
+                }
+            }
+            assert_eq!(life.rotation.under_way.is_some(), under_way.is_some(), "{seed}, {step}");
+        }
+        // Without further accidents it ends.
+        life.rotation.hold(false, life.now);
+        life.rotation.pause(false);
+        for _ in 0..3 {
+            for leg in life.legs.clone().into_iter().filter(|leg| !leg.is_open) {
+                life.leg(leg.line).waits_for_socket = false;
+                life.active(leg.line);
+            }
+            life.pass(60 * SECOND);
+            while let Some((_, step)) = life.next() {
+                match step {
+                    Step::HandOver { old, .. } => life.end(old),
+                    // Unless the number is in use again.
+                    Step::Done { from, to, .. } if from != to => {
+                        let next = life.rotation.lines().map(|(_, new)| new);
+                        life.legs.retain(|leg| leg.line != from || Some(from) == next);
+                    }
+                    Step::Fail { new, .. } => life.end(new),
+                    Step::Break { line, new } => {
+                        new.into_iter().for_each(|new| life.end(new));
+                        life.lose(line);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let adds = |it: &&UnderWay| it.old != it.new;
+        let added = life.rotation.under_way.iter().filter(adds).count();
+        assert_eq!(life.legs.len(), 2 + added, "seed {seed}: a line is left over");
+    }
+    assert!(ends.iter().all(|count| *count > 50), "each end occurs: {ends:?}");
+}
