@@ -430,11 +430,11 @@ impl Rotation {
                 }
                 self.next = Some(now + LOOK_INTERVAL);
                 let joined = |slot| joined(new, slot);
-                if let Some(slot) = joining.look(self.base, now, &joined) {
+                if let Some(slot) = joining.look(self.base, now, joined) {
                     return Some(self.fail(it, Why::NoData(slot), now));
                 }
                 let overlap = now.saturating_duration_since(joining.since);
-                if !joining.is_ready(self.base, topics, now, &joined) {
+                if !joining.is_ready(self.base, topics, now, joined) {
                     return None;
                 }
                 it.stage = Stage::Draining { overlap };
