@@ -255,7 +255,7 @@ fn a_new_line_without_data_fails_and_the_next_one_comes_ten_minutes_later() {
 #[test]
 fn a_venue_of_one_session_has_its_line_closed_first_and_the_gap_says_so() {
     simulated(async {
-        let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+        let (venue, log, names) = (Venue::default(), Log::default(), names(1));
         let (results, causes) = (Results::default(), Causes::default());
         venue.state().delay = 100 * MILLI;
         let rotate = Rotate::at_age(10 * SECOND).jitter(SECOND).break_first();
