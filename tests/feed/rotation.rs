@@ -201,10 +201,11 @@ fn rotations_by_age_keep_to_a_budget_of_three_dials_a_minute() {
             load(&venue, &names, 20 * MINUTE, || results.done() >= 20).await;
             sleep(SECOND).await;
             assert_eq!(results.failed(), Vec::<String>::new());
-            let state = venue.state();
-            assert_eq!(state.refused.len(), 0, "{lines} lines");
-            assert!(most_dials(&state.dials, MINUTE) <= 3, "{lines} lines");
-            drop(state);
+            {
+                let state = venue.state();
+                assert_eq!(state.refused.len(), 0, "{lines} lines");
+                assert!(most_dials(&state.dials, MINUTE) <= 3, "{lines} lines");
+            }
             assert_whole(&venue, &log, &names);
             close(feed, &log).await;
         });
