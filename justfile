@@ -5,7 +5,7 @@ set ignore-comments
 
 # The features of the library that its documentation shows. Not `--all-features`: one of them brings in
 # a TLS provider that is minutes of C.
-features := "testing,webpki-roots,encrypted-keys,serde"
+features := "testing,webpki-roots,encrypted-keys,serde,record"
 
 # Every check that needs neither root nor another language
 check: fmt clippy test first-build bare docs crates deny
@@ -99,7 +99,7 @@ autobahn-full:
     tests/autobahn/run full
 
 # Servers, proxies and certificates of other projects; installs them, so needs root and the network
-interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate names differential":
+interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate names recording differential":
     failed=0; for script in {{ SCRIPTS }}; do "tests/interop/$script" || failed=1; done; exit $failed
 
 # Tests that need root or tools that cargo cannot install

@@ -67,6 +67,7 @@
 //! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
 //! | `encrypted-keys` | no | client certificates whose private key is encrypted with a password |
 //! | `serde` | no | `Serialize` for states, figures, outcomes and events without their payloads; `command::Send::json` |
+//! | `record` | no | the module `record`: what connections receive and send, in files that other programs read; with zstd, which is C |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler whose events can be awaited |
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -84,11 +85,18 @@ pub mod proto;
 #[cfg(feature = "client")]
 mod proxy;
 
-// Floor 2: what can fail, which servers are trusted, the options of sockets, and limits that connections share.
+// Floor 2: what can fail, which servers are trusted, the options of sockets, limits that connections share, and
+// recordings.
 #[cfg(feature = "client")]
 pub mod budget;
 #[cfg(feature = "client")]
 pub mod error;
+#[cfg(feature = "record")]
+pub mod record;
+#[path = "record/none.rs"]
+#[cfg(not(feature = "record"))]
+#[cfg(feature = "client")]
+mod record;
 #[cfg(feature = "client")]
 mod socket;
 #[cfg(feature = "client")]

@@ -16,10 +16,11 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::command::status::Unsent;
 use crate::command::{ReceiptEnd, Refusal, SendError, SentFrames};
 use crate::error::{Error, Stage};
-use crate::proto::codec::Codec;
+use crate::proto::codec::{Codec, Way};
 use crate::proto::error::SendAfterClose;
-use crate::proto::frame::{FrameHeader, Role};
+use crate::proto::frame::{FrameHeader, Opcode, Role};
 use crate::proto::message::{ControlPayload, Outgoing, Payload};
+use crate::record::Track;
 
 /// The encoded frames of one socket that are not written yet.
 ///
@@ -31,6 +32,9 @@ pub(crate) struct Writer {
     buf: BytesMut,
     /// The most bytes of data frames that may wait: `send_buffer`.
     limit: usize,
+    /// The longest message that is queued without a look at the rarer cases: `limit`, or 0 if messages are recorded.
+    /// So a connection that is not recorded takes no instruction for it.
+    plain_limit: usize,
     /// Bytes ever encoded into `buf`.
     queued: u64,
     /// Bytes ever written to the transport.
@@ -46,6 +50,8 @@ pub(crate) struct Writer {
     receipts: Option<Box<Receipts>>,
     /// The record of when frames left, if one is kept.
     ledger: Option<Box<Ledger>>,
+    /// Where what is queued is recorded, if it is.
+    recording: Option<Box<Recording>>,
     /// The control frames in `buf`, boxed because there are seldom any.
     control: Option<Box<ControlFrames>>,
     /// How long the transport may accept nothing: `write_timeout`.
@@ -77,6 +83,13 @@ struct Ledger {
     fragments: u64,
     /// Control frames that were queued since the last entry.
     control: u64,
+}
+
+/// Where what is queued is recorded.
+struct Recording {
+    track: Track,
+    /// The epoch of this socket.
+    epoch: u64,
 }
 
 /// How far the transport has come in the frames that it was given.
@@ -149,6 +162,7 @@ impl Writer {
         Writer {
             buf: BytesMut::new(),
             limit,
+            plain_limit: limit,
             queued: 0,
             written: 0,
             flushed: 0,
@@ -156,6 +170,7 @@ impl Writer {
             partial: None,
             receipts: None,
             ledger: None,
+            recording: None,
             control: None,
             timeout,
             stall_timer: None,
@@ -178,18 +193,49 @@ impl Writer {
             None => Codec::encoded_len(Role::Client, payload.len()),
             Some(size) => Codec::fragments_len(Role::Client, payload.len(), size),
         };
+        if length > self.plain_limit {
+            return self.queue_recorded(codec, payload, fragment, length);
+        }
+        if self.unsent_data() + length > self.limit {
+            return Err(SendError::Full);
+        }
+        self.append(codec, payload, fragment);
+        Ok(())
+    }
+
+    /// Queues and records a data message, or refuses one that is longer than the buffer.
+    ///
+    /// # Errors
+    /// As [`queue_data`](Writer::queue_data).
+    #[cold]
+    fn queue_recorded(
+        &mut self,
+        codec: &mut Codec,
+        payload: &Payload,
+        fragment: Option<usize>,
+        length: usize,
+    ) -> Result<(), Refusal> {
         if length > self.limit {
             return Err(SendError::TooLarge);
         }
         if self.unsent_data() + length > self.limit {
             return Err(SendError::Full);
         }
+        self.append(codec, payload, fragment);
+        if let Some(Recording { track, epoch }) = self.recording.as_deref() {
+            track.sent(*epoch, Instant::now().into_std(), payload, codec.hides_payloads());
+        }
+        Ok(())
+    }
+
+    /// Encodes a data message behind the others.
+    #[inline]
+    fn append(&mut self, codec: &mut Codec, payload: &Payload, fragment: Option<usize>) {
         self.encode(|buf| codec.encode_data(payload, fragment, buf));
         self.messages += 1;
         if let (Some(size), Some(ledger)) = (fragment, &mut self.ledger) {
             ledger.fragments += (payload.len().div_ceil(size.max(1)) as u64).saturating_sub(1);
         }
-        Ok(())
     }
 
     /// Has the receipt of the message that was queued last report when all of it has left.
@@ -197,6 +243,12 @@ impl Writer {
         receipt.accept();
         let Receipts(receipts) = &mut **self.receipts.get_or_insert_default();
         receipts.push_back(TrackedReceipt { end: self.queued, receipt, epoch });
+    }
+
+    /// Records from now on what is queued.
+    pub(crate) fn record(&mut self, track: &Track, epoch: u64) {
+        self.recording = Some(Box::new(Recording { track: track.clone(), epoch }));
+        self.plain_limit = 0;
     }
 
     /// Records from now on when frames leave.
@@ -435,6 +487,9 @@ impl Writer {
     }
 
     fn push_control(&mut self, codec: &mut Codec, item: Outgoing) {
+        if let Some(recording) = &self.recording {
+            recording.control(&item);
+        }
         let length = self.encode_control(codec, item);
         let control = self.control.get_or_insert_default();
         control.frames.push_back((self.queued, length));
@@ -531,6 +586,20 @@ impl Writer {
         let sleep = self.stall_timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(sleep.as_mut().poll(cx));
         Poll::Ready(Err(Error::Timeout(Stage::Write)))
+    }
+}
+
+impl Recording {
+    /// Records a Ping or a Pong. Close frames are in the event of the close.
+    #[cold]
+    fn control(&self, item: &Outgoing) {
+        let (opcode, payload) = match item {
+            Outgoing::Ping(payload) => (Opcode::Ping, payload),
+            Outgoing::Pong(payload) => (Opcode::Pong, payload),
+            _ => return,
+        };
+        let now = Instant::now().into_std();
+        self.track.control(self.epoch, now, Way::Out, opcode, payload, None);
     }
 }
 

@@ -19,7 +19,7 @@ mod source;
 /// The floors of the house, from below. A module names only modules of lower floors.
 const FLOORS: &[(u8, &[&str])] = &[
     (1, &["proto", "backoff", "headers", "proxy", "cookies", "closure"]),
-    (2, &["error", "socket", "tls", "budget"]),
+    (2, &["error", "socket", "tls", "budget", "record"]),
     (3, &["command", "options"]),
     (4, &["event"]),
     (5, &["dial", "writer", "delivery", "pinger", "requests", "supervision", "serial", "testing"]),
@@ -48,6 +48,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("actix_codec", &["proto/framed.rs"]),
     ("zlib_rs", &["proto/deflate.rs"]),
     ("socket2", &["socket.rs"]),
+    ("mcap", &["record/segment.rs", "record/reader.rs"]),
     ("backoff", &["backoff.rs", "backoff/"]),
 ];
 

@@ -29,6 +29,7 @@ use crate::event;
 use crate::options::{Attempt, Plan};
 use crate::pinger::Signal;
 use crate::proto::close::{CloseCode, CloseFrame};
+use crate::record::Track;
 use crate::supervision::{self, Ask, Due, Effect, Effects, Loss, Supervision};
 
 /// A WebSocket connection that stays: it owns the socket, and comes back with backoff.
@@ -68,6 +69,8 @@ pub struct Connection {
     pub(super) keeps_ledger: bool,
     /// How urgent the next dial is; `None` if only its own past decides.
     pub(super) urgency: Option<Urgency>,
+    /// Where the connection is recorded, if it is.
+    pub(super) track: Option<Track>,
     /// Limits for warnings that may repeat.
     pub(super) warnings: Warnings,
 }
@@ -122,6 +125,13 @@ impl Connection {
         let delivery = Delivery::new(handlers, overflow, room);
         let options = plan.options.clone();
         let watch = handle_queue.shared().watch().clone();
+        let track = options.recorder.as_ref().map(|recorder| {
+            let name = options.name.clone();
+            recorder.track(
+                name.unwrap_or_else(|| format!("connection {source}").into()),
+                source.value(),
+            )
+        });
         if let Some(requests) = &requests {
             requests.attach(Handle::new(handle_queue.shared().clone()));
         }
@@ -142,6 +152,7 @@ impl Connection {
             close_replies: Vec::new(),
             keeps_ledger: false,
             urgency: None,
+            track,
             warnings: Warnings::default(),
         }
     }
@@ -153,15 +164,18 @@ impl Connection {
                 Effect::State(state) => {
                     record!(debug, self, phase = %state.phase, epoch = state.epoch, "phase");
                     self.watch.set_phase(state.phase);
+                    self.record("state", state.epoch, &state);
                     self.delivery.push(state);
                 }
                 Effect::Error(event) => {
                     let event::Error { epoch, attempt, error, next, .. } = &event;
                     record!(warn, self, epoch, attempt, %error, %next, "failed");
+                    self.record("error", *epoch, &event);
                     self.delivery.push(event);
                 }
                 Effect::Close(close) => {
                     self.log_close(&close);
+                    self.record("close", close.epoch, &close);
                     if let Some(requests) = &mut self.requests {
                         requests.closed();
                     }
@@ -169,6 +183,7 @@ impl Connection {
                 }
                 Effect::Stopped(stopped) => {
                     self.requests = None;
+                    self.record("stopped", stopped.epoch, &stopped);
                     reply_to(self.run_reply.take(), stopped.outcome.clone());
                     reply_to_all(mem::take(&mut self.close_replies), &stopped.outcome);
                     self.delivery.push(stopped);
@@ -270,6 +285,9 @@ impl Connection {
         if let Some(requests) = &self.requests {
             live.take_answers_by(requests.opened(epoch));
         }
+        if let Some(track) = &self.track {
+            live.record(track);
+        }
         self.watch.stamp(Gauge::Opened, now.into_std());
         self.activity = Activity::Live(Box::new(live));
         self.carry_out(effects);
@@ -279,6 +297,7 @@ impl Connection {
         if epoch > 1 {
             self.delivery.push(event::Reconnect(open.clone()));
         }
+        self.record("open", epoch, &open);
         self.delivery.push(open);
     }
 

@@ -14,6 +14,11 @@ mod permit;
 #[cfg(feature = "testing")]
 mod probed;
 mod pulse;
+#[cfg(feature = "record")]
+mod recording;
+#[cfg(not(feature = "record"))]
+#[path = "no_recording.rs"]
+mod recording;
 mod reply;
 mod requests;
 mod send;

@@ -29,6 +29,7 @@ use crate::proto::compression::{Agreed, Compression};
 use crate::proto::frame::Role;
 use crate::proto::message::ControlPayload;
 use crate::proxy::{self, NoProxy, NotUtf8, Proxy};
+use crate::record::Recorder;
 use crate::socket::{DEFAULT_WRITE_TIMEOUT, Sockets};
 use crate::tls::Tls;
 
@@ -118,6 +119,8 @@ pub(crate) struct Options {
     pub(crate) read_ahead: usize,
     /// What happens to data beyond `read_ahead`.
     pub(crate) overflow: Overflow,
+    /// Records what is received and sent.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// The closure of `ConnectionBuilder::mask_key`.
@@ -207,6 +210,7 @@ impl Options {
             send_buffer: 1 << 20,
             read_ahead: 256 << 10,
             overflow: Overflow::Wait,
+            recorder: None,
         }
     }
 

@@ -20,6 +20,7 @@ use crate::link::Link;
 use crate::output::OutputFlags;
 use crate::pending::Every;
 use crate::rate::Rate;
+use crate::recording::RecordFlags;
 use crate::reply::Reply;
 use crate::retry::RetryLists;
 use crate::secrets::Secrets;
@@ -150,6 +151,9 @@ pub(crate) struct Args {
     /// How long to wait for replies after the end of the input, before closing
     #[arg(long, value_name = "TIME", default_value = "500ms")]
     eof_wait: Time,
+
+    #[command(flatten)]
+    pub(crate) record: RecordFlags,
 
     /// Do not dial: print the upgrade request without secrets, and the first ten delays
     #[arg(long)]

@@ -23,6 +23,7 @@ mod pending;
 mod pointer;
 mod print;
 mod rate;
+mod recording;
 mod refusal;
 mod reply;
 mod retry;

@@ -22,6 +22,7 @@ use crate::human::{self, Human};
 use crate::json::{self, Json};
 use crate::pending::Pending;
 use crate::print::{Format, Printer, Report};
+use crate::recording;
 use crate::reply::{MAX_REPLIES, Replies, Reply};
 use crate::screen::{self, eprint_line};
 use crate::sender::{Ended, Openings, Sender, Sources, reached};
@@ -130,6 +131,8 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
         Ok(signals) => signals,
         Err(err) => return Ok(cannot("take signals", &err)),
     };
+    let recorder = args.record.start()?;
+    let builder = recorder.iter().fold(builder, ConnectionBuilder::record);
     let figures = builder.watch();
     let (reports, mut reported) = mpsc::channel(Report::KINDS);
     let (opened, openings) = watch::channel(0);
@@ -154,6 +157,7 @@ async fn run(args: &Args, began: Instant) -> Result<Status, Usage> {
     let session = Session { connection, commands, overdue };
     let time_up = args.duration().map(|time| began + time);
     let status = session.run_to_end(&mut signals, &mut reported, sender, time_up).await;
+    recorder.iter().for_each(recording::close);
     screen::end_prompt();
     Ok(status)
 }

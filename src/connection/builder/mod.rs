@@ -2,6 +2,8 @@
 
 mod blocking;
 mod callbacks;
+#[cfg(feature = "record")]
+mod recording;
 mod request;
 mod signals;
 

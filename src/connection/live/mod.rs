@@ -27,6 +27,7 @@ use crate::proto::codec::Codec;
 use crate::proto::error::ProtocolError;
 use crate::proto::message::{ControlPayload, Outgoing};
 use crate::proto::session::Session;
+use crate::record::Track;
 use crate::requests::Answers;
 use crate::writer::Writer;
 
@@ -72,6 +73,8 @@ pub(super) struct Live {
     breach: Option<Box<Breach>>,
     /// Takes the answers out of the messages, if questions are asked over this connection.
     requests: Option<Arc<dyn Answers>>,
+    /// Where the connection is recorded, if it is.
+    track: Option<Box<Track>>,
     /// When the socket is dropped: set by the first Close frame, or by a breach.
     deadline: Option<Pin<Box<Sleep>>>,
     /// When we end our side of the transport: set once both Close frames have passed.
@@ -158,6 +161,7 @@ impl Live {
             silent: None,
             breach: None,
             requests: None,
+            track: None,
             deadline: None,
             shutdown_delay: None,
             is_shut_down: false,
@@ -284,6 +288,12 @@ impl Live {
     /// Has the answers taken out of the messages of this socket.
     pub(super) fn take_answers_by(&mut self, requests: Arc<dyn Answers>) {
         self.requests = Some(requests);
+    }
+
+    /// Has what is received and sent recorded.
+    pub(super) fn record(&mut self, track: &Track) {
+        self.track = Some(Box::new(track.clone()));
+        self.writer.record(track, self.epoch());
     }
 
     /// Has the writer record when frames leave, from now on if it does not yet.

@@ -18,8 +18,9 @@ use crate::dial::Link;
 use crate::error::Error;
 use crate::event;
 use crate::proto::close::{CloseCode, CloseFrame};
-use crate::proto::codec::{FastPath, Step};
+use crate::proto::codec::{FastPath, Step, Way};
 use crate::proto::error::ProtocolError;
+use crate::proto::frame::Opcode;
 use crate::proto::message::{ControlPayload, Incoming, Outgoing};
 use crate::proto::messages::{MAX_OFFSET, Messages};
 
@@ -414,6 +415,9 @@ impl Live {
             self.signs.data.set(self.signs.byte.get());
             to.watch.add(Gauge::MessagesIn, messages.len() as u64);
             self.record_message(to.watch);
+            if let Some(track) = &self.track {
+                track.received(self.epoch(), self.signs.byte.get().into_std(), &messages);
+            }
             if let Some(requests) = &self.requests {
                 requests.take_answers(&mut messages);
                 if messages.is_empty() {
@@ -438,6 +442,11 @@ impl Live {
 
     /// Queues the reply that a control frame demands, and its event for the handlers.
     fn process_item(&mut self, other: Incoming, to: &mut Consumers<'_>) {
+        let at = self.signs.byte.get().into_std();
+        if let (Some(track), Incoming::Ping(payload)) = (&self.track, &other) {
+            // Before its Pong.
+            track.control(self.epoch(), at, Way::In, Opcode::Ping, payload, None);
+        }
         match self.session.receive(&other) {
             Some(Outgoing::Pong(payload)) => self.writer.queue_pong(&mut self.codec, payload),
             Some(close) => self.writer.queue_close(&mut self.codec, close),
@@ -453,6 +462,9 @@ impl Live {
                 if let Some(round_trip) = round_trip {
                     to.watch.set_span(Gauge::RoundTrip, round_trip);
                 }
+                if let Some(track) = &self.track {
+                    track.control(epoch, at, Way::In, Opcode::Pong, &payload, round_trip);
+                }
                 to.delivery.push(event::Pong { source, epoch, payload, round_trip });
             }
             Incoming::Close(_) => self.close_within(self.options.close_timeout, self.now()),
@@ -460,8 +472,10 @@ impl Live {
                 self.signs.data.set(self.signs.byte.get());
                 to.watch.add(Gauge::MessagesIn, fragment.fin.into());
                 self.record_message(to.watch);
-                let received = self.signs.byte.get().into_std();
-                to.delivery.push(event::Continuation { source, epoch, fragment, received });
+                if let Some(track) = &self.track {
+                    track.fragment(epoch, at, &fragment);
+                }
+                to.delivery.push(event::Continuation { source, epoch, fragment, received: at });
             }
             _ => {}
         }

@@ -206,6 +206,12 @@ impl Codec {
         self.hides_payloads = hides;
     }
 
+    /// Returns whether the observer gets an empty payload.
+    #[cfg(feature = "client")]
+    pub(crate) fn hides_payloads(&self) -> bool {
+        self.hides_payloads
+    }
+
     /// Returns how many more bytes the frame in progress needs, as of the last call of
     /// [`decode`](Self::decode); 0 if there is none or its header is not complete.
     ///

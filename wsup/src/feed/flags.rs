@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, ColorChoice};
 
 use crate::link::Link;
+use crate::recording::RecordFlags;
 use crate::value::PositiveTime;
 
 /// Many connections as one market-data feed, described by a TOML file
@@ -42,6 +43,9 @@ pub(crate) struct FeedFlags {
     /// Close after this time, measured from the start of the process
     #[arg(long, value_name = "TIME")]
     duration: Option<PositiveTime>,
+
+    #[command(flatten)]
+    pub(crate) record: RecordFlags,
 
     #[command(flatten)]
     pub(crate) link: Link,
