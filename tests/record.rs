@@ -210,3 +210,102 @@ fn a_file_that_is_cut_anywhere_is_read_up_to_its_last_whole_chunk() {
     }
     assert_eq!(last, all, "all but the index is read");
 }
+
+/// Set for the process that is killed.
+const KILLED: &str = "RECORD_UNTIL_KILLED";
+
+/// Records until the process is killed. Prints a number once its message was flushed. In a run of all tests it
+/// does nothing: the test below runs it.
+#[test]
+fn a_process_that_is_killed() {
+    let Some(directory) = std::env::var_os(KILLED) else { return };
+    let recorder = Recorder::builder(directory).start().expect("it starts");
+    actix::System::new().block_on(async {
+        let server = Server::start(Script::accept().echo());
+        let probe = Probe::new();
+        let builder = Connection::builder(server.url()).record(&recorder);
+        let _connection = probe.attach(builder).start().expect("it starts");
+        let open: event::Open = probe.next().await;
+        for number in 0_u64.. {
+            open.connection
+                .send(command::Send::text(number.to_string()))
+                .await
+                .expect("it is accepted");
+            let _: event::Message = probe.next().await;
+            if number % 16 == 0 {
+                assert!(recorder.flush(Duration::from_secs(10)));
+                println!("flushed {number}");
+            }
+        }
+    });
+}
+
+#[test]
+#[cfg(unix)]
+fn what_was_flushed_survives_kill_9_at_any_moment() {
+    let moments: u64 =
+        std::env::var("RECORD_KILLS").map_or(10, |text| text.parse().expect("a number"));
+    for moment in 0..moments {
+        let directory = Directory::new(&format!("killed-{moment}"));
+        let mut child = std::process::Command::new(std::env::current_exe().expect("a path"))
+            .args(["--exact", "a_process_that_is_killed", "--nocapture"])
+            .env(KILLED, &directory.0)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        let lines =
+            std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("a pipe")));
+        // The moment is anywhere within a flush: a number of lines, and then some hundred microseconds.
+        let flushed = lines
+            .map_while(Result::ok)
+            .filter_map(|line| line.strip_prefix("flushed ")?.parse::<u64>().ok());
+        let mut flushed = flushed.skip(moment as usize % 7);
+        let mut last = flushed.next().expect("it records");
+        std::thread::sleep(Duration::from_micros(moment * 7919 % 5000));
+        child.kill().expect("it is killed");
+        // What it had printed before.
+        last = flushed.last().unwrap_or(last);
+        child.wait().expect("it ends");
+        let file = directory.files().remove(0);
+        let mut reader = Reader::open(&file).expect("it opens");
+        let read: Result<Vec<_>, _> = reader.by_ref().collect();
+        let read = read.expect("it can be read");
+        assert!(reader.is_torn());
+        let received: Vec<u64> = read
+            .iter()
+            .filter_map(|entry| {
+                if let What::Received(payload) = &entry.what {
+                    payload.as_text()?.parse().ok()
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert!(received.iter().copied().eq(0..received.len() as u64), "without a hole");
+        assert!(received.last() >= Some(&last), "{:?} of {last}", received.last());
+    }
+}
+
+#[actix::test]
+async fn what_is_recorded_reaches_the_file_within_the_flush_interval_without_a_call() {
+    let directory = Directory::new("interval");
+    let recorder = Recorder::builder(&directory.0)
+        .flush_every(Duration::from_millis(20))
+        .start()
+        .expect("it starts");
+    let server = Server::start(Script::accept().send_text("hi").stall_forever());
+    let probe = Probe::new();
+    let builder = Connection::builder(server.url()).record(&recorder);
+    let _connection = probe.attach(builder).start().expect("it starts");
+    let _: event::Message = probe.next().await;
+    let file = directory.files().remove(0);
+    let is_in_file = || {
+        let read: Vec<_> = Reader::open(&file).expect("it opens").map_while(Result::ok).collect();
+        lines(&read).contains(&"in hi".to_owned())
+    };
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !is_in_file() {
+        assert!(std::time::Instant::now() < deadline, "not within 10 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

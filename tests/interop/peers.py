@@ -23,7 +23,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", HOUSE / "target"))
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "actix-ws-client/interop"
 PYTHON = CACHE / "venv/bin/python"
 # The servers' libraries. uWebSockets is a library inside socketify.
-PIP = ["websockets==17.4", "aiohttp==3.14.5", "socketify==0.0.31"]
+PIP = ["websockets==17.4", "aiohttp==3.14.5", "socketify==0.0.31", "mcap==1.6.0"]
 NPM = ["ws@8.23"]
 # Some tools are on root's PATH only.
 os.environ["PATH"] += ":/usr/sbin:/sbin"

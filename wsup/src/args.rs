@@ -21,6 +21,7 @@ use crate::output::OutputFlags;
 use crate::pending::Every;
 use crate::rate::Rate;
 use crate::recording::RecordFlags;
+use crate::replay::ReplayFlags;
 use crate::reply::Reply;
 use crate::retry::RetryLists;
 use crate::secrets::Secrets;
@@ -168,6 +169,7 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 pub(crate) enum Subcommand {
     Feed(Box<FeedFlags>),
+    Replay(ReplayFlags),
 }
 
 const AFTER_HELP: &str = "\

@@ -25,6 +25,7 @@ mod print;
 mod rate;
 mod recording;
 mod refusal;
+mod replay;
 mod reply;
 mod retry;
 mod screen;

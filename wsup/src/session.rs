@@ -23,6 +23,7 @@ use crate::json::{self, Json};
 use crate::pending::Pending;
 use crate::print::{Format, Printer, Report};
 use crate::recording;
+use crate::replay;
 use crate::reply::{MAX_REPLIES, Replies, Reply};
 use crate::screen::{self, eprint_line};
 use crate::sender::{Ended, Openings, Sender, Sources, reached};
@@ -48,6 +49,9 @@ pub(crate) fn main(began: Instant) -> Status {
         return complete(shell);
     }
     log(&args);
+    if let Some(Subcommand::Replay(flags)) = &args.command {
+        return replay::run(flags);
+    }
     if let Err(err) = enough_files() {
         return cannot("start", &err);
     }
@@ -55,7 +59,7 @@ pub(crate) fn main(began: Instant) -> Status {
     let run = async {
         match &args.command {
             Some(Subcommand::Feed(flags)) => feed::run(flags, &args.secrets, began).await,
-            None => run(&args, began).await,
+            Some(Subcommand::Replay(_)) | None => run(&args, began).await,
         }
     };
     let status = match system.block_on(run) {
@@ -98,7 +102,7 @@ fn log(args: &Args) {
     // The output for people shows failures already.
     let output = match &args.command {
         Some(Subcommand::Feed(flags)) => (flags.verbose, flags.json),
-        None => (args.output.verbose, args.output.json),
+        Some(Subcommand::Replay(_)) | None => (args.output.verbose, args.output.json),
     };
     let default = match output {
         (2.., _) => "warn,actix_ws_client=trace",

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
-use actix_ws_client::Payload;
 use actix_ws_client::feed::event::{LineState, Stopped};
 use actix_ws_client::feed::{Feed, Topic, command};
+use actix_ws_client::{ConnectionBuilder, Payload};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
@@ -28,6 +28,7 @@ use crate::feed::values::Values;
 use crate::feed::venue::{Topics, Venue};
 use crate::from_file;
 use crate::output::colour;
+use crate::recording;
 use crate::screen::{self, eprint_line};
 use crate::secrets::Secrets;
 use crate::sender::reached;
@@ -67,11 +68,15 @@ pub(crate) async fn run(
         Ok(both) => both,
         Err(err) => return Ok(cannot("take signals", &err)),
     };
+    let recorder = flags.record.start()?;
+    let recorded = recorder.clone();
     let (reports, mut reported) = mpsc::channel(Report::KINDS);
     let printer = printer(flags, secrets, reports);
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = Feed::builder(async move |attempt| dialer.dial(attempt).await)
-        .connection(move |builder| link.apply(builder))
+        .connection(move |builder| {
+            recorded.iter().fold(link.apply(builder), ConnectionBuilder::record)
+        })
         .rules(venue.rules())
         .lines(venue.lines)
         .topics(topics.iter().map(String::as_str))
@@ -87,6 +92,7 @@ pub(crate) async fn run(
     let run = Run { feed, printer, venue, secrets, topics, flags, overdue };
     let time_up = flags.duration().map(|time| began + time);
     let status = run.run_to_end(&mut signals, &mut hangups, &mut reported, time_up).await;
+    recorder.iter().for_each(recording::close);
     screen::end_prompt();
     Ok(status)
 }

@@ -16,6 +16,8 @@ mod process;
 mod proxies;
 #[cfg(unix)]
 mod pty;
+#[cfg(unix)]
+mod recording;
 mod refusals;
 mod sending;
 mod server;
