@@ -10,29 +10,33 @@ use crate::proto::messages::Messages;
 
 /// Would record connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Recorder {}
+pub(crate) struct Recorder(Never);
 
 /// Would be where a connection records.
 #[derive(Clone, Debug)]
-pub(crate) enum Track {}
+pub(crate) struct Track(Never);
+
+/// Has no value, and so have the types that hold it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Never {}
 
 impl Recorder {
     pub(crate) fn track(&self, _: Arc<str>, _: u64) -> Track {
-        match *self {}
+        match self.0 {}
     }
 }
 
 impl Track {
     pub(crate) fn received(&self, _: u64, _: Instant, _: &Messages) {
-        match *self {}
+        match self.0 {}
     }
 
     pub(crate) fn fragment(&self, _: u64, _: Instant, _: &Fragment) {
-        match *self {}
+        match self.0 {}
     }
 
     pub(crate) fn sent(&self, _: u64, _: Instant, _: &Payload, _: bool) {
-        match *self {}
+        match self.0 {}
     }
 
     pub(crate) fn control(
@@ -44,10 +48,6 @@ impl Track {
         _: &ControlPayload,
         _: Option<Duration>,
     ) {
-        match *self {}
-    }
-
-    pub(crate) fn event(&self, _: u64, _: Instant, _: &'static str, _: String) {
-        match *self {}
+        match self.0 {}
     }
 }
