@@ -18,6 +18,11 @@ fmt:
 clippy:
     cargo clippy --locked --workspace --all-targets -- -D warnings
     cargo clippy --locked -p actix-ws-client --lib -- -D warnings
+    cargo clippy --locked -p wsup --no-default-features -- -D warnings
+
+# The page of `wsup feed --serve` in Chromium; its screenshots are in target/tmp/page/
+page:
+    cargo test --locked -p wsup --test page -- --ignored --test-threads=1 --nocapture
 
 # Lints of the library with the TLS provider aws-lc-rs, whose C takes minutes to build, and without one
 providers:
@@ -104,7 +109,8 @@ interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate names
 
 # Tests that need root or tools that cargo cannot install
 lab:
-    cargo test --locked --workspace --no-fail-fast --tests -- --ignored --test-threads=1
+    # Those of the page have a recipe of their own.
+    cargo test --locked --workspace --no-fail-fast --tests -- --ignored --test-threads=1 --skip in_a_browser
 
 # Seeded faults in simulated time, with a process for each seed
 simulate SEEDS="60":

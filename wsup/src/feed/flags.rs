@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, ColorChoice};
 
+#[cfg(feature = "serve")]
+use crate::feed::serve::ServeFlags;
 use crate::link::Link;
 use crate::recording::RecordFlags;
 use crate::value::PositiveTime;
@@ -43,6 +45,10 @@ pub(crate) struct FeedFlags {
     /// Close after this time, measured from the start of the process
     #[arg(long, value_name = "TIME")]
     duration: Option<PositiveTime>,
+
+    #[cfg(feature = "serve")]
+    #[command(flatten)]
+    pub(crate) serve: ServeFlags,
 
     #[command(flatten)]
     pub(crate) record: RecordFlags,

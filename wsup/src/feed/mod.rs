@@ -5,6 +5,7 @@
 //! values, command -> dialer -> dialect                            what each dial and session needs
 //! ledger -> json, human, table (form) -> printer                  what is shown
 //! plan                                                            what --check prints
+//! observer, serve                                                 what --serve shows
 //! run                                                             one run
 //! ```
 
@@ -21,12 +22,15 @@ mod json;
 mod ledger;
 mod limits;
 mod login;
+mod observer;
 mod parts;
 mod plan;
 mod printer;
 mod rules;
 mod run;
 mod section;
+#[cfg(feature = "serve")]
+mod serve;
 mod subscribe;
 mod table;
 mod values;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::feed::form::{End, Form};
 use crate::feed::ledger::Ledger;
+use crate::feed::observer::Observer;
 use crate::feed::table::Table;
 use crate::print::Line;
 
@@ -43,6 +44,8 @@ pub(crate) struct Printer {
     pub(crate) remaining: Option<u64>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) ledger: Ledger,
+    /// What else sees the events.
+    pub(crate) observer: Option<Box<dyn Observer>>,
     /// Whether each line is dialled once.
     pub(crate) dials_once: bool,
     /// Whether writing to stdout failed. Further lines for it are dropped.
@@ -53,6 +56,11 @@ pub(crate) struct Printer {
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 pub(crate) struct Watch(pub(crate) WeakAddr<Feed<Payload>>);
+
+/// These topics were added by the user.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Added(pub(crate) Vec<Topic>);
 
 /// These topics were removed by the user.
 #[derive(actix::Message)]
@@ -116,11 +124,24 @@ impl Handler<Watch> for Printer {
     }
 }
 
+impl Handler<Added> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, Added(topics): Added, _: &mut Self::Context) {
+        if let Some(observer) = &mut self.observer {
+            observer.added(&topics);
+        }
+    }
+}
+
 impl Handler<Removed> for Printer {
     type Result = ();
 
     fn handle(&mut self, Removed(topics): Removed, _: &mut Self::Context) {
         self.ledger.remove(&topics);
+        if let Some(observer) = &mut self.observer {
+            observer.removed(&topics);
+        }
     }
 }
 
@@ -128,6 +149,9 @@ impl Handler<Batch<Payload>> for Printer {
     type Result = ();
 
     fn handle(&mut self, batch: Batch<Payload>, _: &mut Self::Context) {
+        if let Some(observer) = &mut self.observer {
+            observer.updates(&batch);
+        }
         if self.remaining == Some(0) {
             return;
         }
@@ -152,6 +176,9 @@ impl Handler<Gap> for Printer {
     type Result = ();
 
     fn handle(&mut self, gap: Gap, _: &mut Self::Context) {
+        if let Some(observer) = &mut self.observer {
+            observer.gap(&gap);
+        }
         self.print(self.form.gap(&gap));
     }
 }
@@ -161,6 +188,9 @@ impl Handler<TopicState> for Printer {
 
     fn handle(&mut self, state: TopicState, _: &mut Self::Context) {
         self.ledger.topic(&state);
+        if let Some(observer) = &mut self.observer {
+            observer.topic(&state);
+        }
         self.print(self.form.topic(&state));
     }
 }
@@ -170,6 +200,9 @@ impl Handler<LineState> for Printer {
 
     fn handle(&mut self, state: LineState, _: &mut Self::Context) {
         self.ledger.line(&state);
+        if let Some(observer) = &mut self.observer {
+            observer.line(&state);
+        }
         self.print(self.form.line(&state));
     }
 }

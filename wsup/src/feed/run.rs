@@ -21,8 +21,11 @@ use crate::feed::form::Form;
 use crate::feed::human::Human;
 use crate::feed::json::Json;
 use crate::feed::ledger::Ledger;
+use crate::feed::observer::Observer;
 use crate::feed::plan::Plan;
-use crate::feed::printer::{Printer, Removed, Report, Watch};
+use crate::feed::printer::{Added, Printer, Removed, Report, Watch};
+#[cfg(feature = "serve")]
+use crate::feed::serve::Server;
 use crate::feed::table::Table;
 use crate::feed::values::Values;
 use crate::feed::venue::{Topics, Venue};
@@ -60,10 +63,18 @@ pub(crate) async fn run(
     let values = dialer.check(|builder| link.apply(builder))?;
     let plan = Plan::new(&venue, &topics, values);
     let plan = plan.map_err(|why| Usage(format!("{}: {why}", flags.file.display())))?;
+    #[cfg(feature = "serve")]
+    flags.serve.prepare()?;
     if flags.check {
         let line = if flags.json { plan.json() } else { plan.human(secrets) };
         return Ok(line.write().map_or_else(|err| broken_stdout(&err), |()| CLOSED));
     }
+    #[cfg(feature = "serve")]
+    let server = Server::listen(&flags.serve, name(flags), secrets, &topics)?;
+    #[cfg(feature = "serve")]
+    let observer = server.as_ref().map(Server::observer);
+    #[cfg(not(feature = "serve"))]
+    let observer = None;
     let (mut signals, mut hangups) = match Signals::new().and_then(|it| Ok((it, Hangups::new()?))) {
         Ok(both) => both,
         Err(err) => return Ok(cannot("take signals", &err)),
@@ -71,7 +82,7 @@ pub(crate) async fn run(
     let recorder = flags.record.start()?;
     let recorded = recorder.clone();
     let (reports, mut reported) = mpsc::channel(Report::KINDS);
-    let printer = printer(flags, secrets, reports);
+    let printer = printer(flags, secrets, reports, observer);
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = Feed::builder(async move |attempt| dialer.dial(attempt).await)
         .connection(move |builder| {
@@ -86,6 +97,10 @@ pub(crate) async fn run(
     let builder = venue.silence().into_iter().fold(builder, |it, silence| it.silence(silence));
     let builder = venue.budget().iter().fold(builder, |builder, budget| builder.budget(budget));
     let feed = builder.start()?;
+    #[cfg(feature = "serve")]
+    if let Some(Err(err)) = server.map(|server| server.start(&feed)) {
+        return Ok(cannot("serve", &err));
+    }
     printer.do_send(Watch(feed.downgrade()));
     let topics = topics.into_iter().collect();
     let overdue = flags.link.close_timeout() + STDOUT_TIMEOUT;
@@ -118,9 +133,19 @@ fn file(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
 
+/// Returns the name of the feed: that of its file.
+fn name(flags: &FeedFlags) -> String {
+    flags.file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Makes the printer that the flags ask for.
-fn printer(flags: &FeedFlags, secrets: &Secrets, reports: mpsc::Sender<Report>) -> Printer {
-    let name = flags.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+fn printer(
+    flags: &FeedFlags,
+    secrets: &Secrets,
+    reports: mpsc::Sender<Report>,
+    observer: Option<Box<dyn Observer>>,
+) -> Printer {
+    let name = name(flags);
     let out_colour = colour(flags.color, &io::stdout());
     let table = if flags.json { None } else { Table::new(name, secrets.clone(), out_colour) };
     let form: Box<dyn Form> = match flags.json {
@@ -141,6 +166,7 @@ fn printer(flags: &FeedFlags, secrets: &Secrets, reports: mpsc::Sender<Report>) 
         remaining,
         reports,
         ledger: Ledger::default(),
+        observer,
         dials_once: flags.link.reconnect == Policy::Never,
         broken: false,
     }
@@ -233,6 +259,7 @@ impl Run<'_> {
         self.topics = topics;
         // The answers are the events that the printer prints.
         self.printer.do_send(Removed(removed.clone()));
+        self.printer.do_send(Added(added.clone()));
         self.feed.do_send(command::Remove::new(removed));
         self.feed.do_send(command::Add::new(added));
     }

@@ -114,6 +114,24 @@ impl Wsup {
         self.lines.as_ref().unwrap()
     }
 
+    /// Reads stdout, and drops what is read.
+    #[allow(dead_code, reason = "for feeds that are watched")]
+    pub(crate) fn drain(&mut self) {
+        let mut stdout = self.child.stdout.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+    }
+
+    /// The time of a core that it has taken so far.
+    #[cfg(target_os = "linux")]
+    #[allow(dead_code, reason = "for the page")]
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split(' ').collect();
+        // In hundredths of a second, as Linux shows them to every program.
+        let ticks: u64 = [fields[12], fields[13]].iter().map(|it| it.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// The next line of stdout.
     pub(crate) fn line(&mut self) -> String {
         self.lines().recv_timeout(PATIENCE).expect("a line of stdout")

@@ -5,6 +5,9 @@
 mod check;
 mod ends;
 mod files;
+#[cfg(feature = "serve")]
+#[allow(dead_code, reason = "shared with the tests of the page")]
+mod gate;
 mod kinds;
 #[path = "../cli/process.rs"]
 #[allow(dead_code, reason = "shared with the tests of single connections")]
@@ -15,9 +18,13 @@ mod process;
 mod pty;
 mod run;
 mod secret_values;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(unix)]
 mod signals;
 mod sim;
 #[cfg(unix)]
 mod table;
 mod venues;
+#[cfg(feature = "serve")]
+mod watched;

@@ -1,0 +1,173 @@
+//! Whether a feed does its work.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::feed::serve::board::Board;
+use crate::feed::serve::lines::{Row, Stage};
+use crate::human::format_time;
+
+/// Why a feed is not healthy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// The shard, if it is that of one.
+    pub(crate) shard: Option<u32>,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shard {
+            Some(shard) => write!(f, "shard {shard}: {}", self.text),
+            None => f.write_str(&self.text),
+        }
+    }
+}
+
+/// How long a feed may take to answer.
+const MAX_SILENCE: Duration = Duration::from_secs(5);
+
+/// Returns why a feed is not healthy. It is if it answers, and each shard has a line that is active, and not silent by
+/// `[silence]`. With `max_age` one of those has to have had data within that time, too.
+pub(crate) fn problems(board: &Board, max_age: Option<Duration>, now: Instant) -> Vec<Problem> {
+    let whole = |text: String| vec![Problem { shard: None, text }];
+    let Some(answered) = board.answered else {
+        return whole("the feed has not started yet".to_owned());
+    };
+    let silence = now.saturating_duration_since(answered);
+    if silence > MAX_SILENCE {
+        return whole(format!("the feed has not answered for {}", format_time(silence)));
+    }
+    if let Some(refusal) = &board.refusal {
+        return whole(format!("no line dials any more: {refusal}"));
+    }
+    let rows: Vec<&Row> = board.lines.rows().collect();
+    let shards = rows.chunk_by(|row, next| row.report.key.shard == next.report.key.shard);
+    let problem = |lines: &[&Row]| {
+        let text = shard(lines, max_age, now)?;
+        Some(Problem { shard: lines.first().map(|row| row.report.key.shard), text })
+    };
+    let problems: Vec<Problem> = shards.filter_map(problem).collect();
+    if rows.is_empty() && !board.topics.rows().is_empty() {
+        return whole("no shard has started yet".to_owned());
+    }
+    problems
+}
+
+/// Returns why a shard is not healthy.
+fn shard(lines: &[&Row], max_age: Option<Duration>, now: Instant) -> Option<String> {
+    let of = |stage: Stage| lines.iter().filter(move |row| row.report.stage == stage);
+    let youngest = of(Stage::Active).map(|row| row.age(now)).min();
+    match (youngest, max_age) {
+        (Some(age), Some(max_age)) if age > max_age => {
+            let (age, max_age) = (format_time(age), format_time(max_age));
+            Some(format!("the last data came {age} ago, and max_age is {max_age}"))
+        }
+        (Some(_), _) => None,
+        (None, _) => match of(Stage::Silent).map(|row| row.age(now)).min() {
+            Some(age) => {
+                Some(format!("no data for {}, longer than `silence` allows", format_time(age)))
+            }
+            None => {
+                let lines: Vec<String> = lines.iter().map(|row| words(row, now)).collect();
+                Some(format!("no line is active: {}", lines.join("; ")))
+            }
+        },
+    }
+}
+
+/// Says what a line does in place of being active.
+fn words(row: &Row, now: Instant) -> String {
+    let mut words = format!("{} {}", row.report.key, row.report.stage.name().replace('_', " "));
+    if let Some(detail) = &row.report.detail {
+        words += &format!(" ({detail})");
+    }
+    if let Some(left) = row.dials_in(now) {
+        words += &format!(", dials again in {}", format_time(left));
+    }
+    if let Some((_, failure)) = &row.failure {
+        words += &format!(", last failure: {failure}");
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::serve::board::Answer;
+    use crate::feed::serve::lines::{Key, Report};
+    use crate::secrets::Secrets;
+    use actix_ws_client::feed::Figures;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn texts(board: &Board, max_age: Option<Duration>, now: Instant) -> Vec<String> {
+        problems(board, max_age, now).iter().map(ToString::to_string).collect()
+    }
+
+    fn report(shard: u32, line: u8, stage: Stage) -> Report {
+        Report::new(Key { shard, line }, stage)
+    }
+
+    /// A feed of two topics with these lines.
+    fn board(lines: Vec<Report>, now: Instant) -> Board {
+        let mut board = Board::new("venue".to_owned(), Secrets::default(), now);
+        board.add(&["a".into(), "b\"".into()]);
+        board.handle_answer(Answer { lines, ..Answer::default() }, now);
+        board
+    }
+
+    #[test]
+    fn one_active_line_of_each_shard_is_enough() {
+        let now = Instant::now();
+        let lines = vec![
+            report(1, 0, Stage::Active),
+            report(1, 1, Stage::Down),
+            report(2, 0, Stage::Silent),
+            report(2, 1, Stage::Active),
+        ];
+        assert_eq!(texts(&board(lines, now), None, now), [""; 0]);
+    }
+
+    #[test]
+    fn a_shard_without_an_active_line_is_named_with_its_lines() {
+        let now = Instant::now();
+        let mut waiting = report(1, 1, Stage::Waiting);
+        waiting.delay = Some(SECOND);
+        let lines = vec![report(1, 0, Stage::LoggingIn), waiting, report(2, 0, Stage::Active)];
+        let mut board = board(lines, now);
+        board.lines.fail(Key { shard: 1, line: 1 }, "refused".to_owned(), now);
+        let expected = "shard 1: no line is active: 1a logging in; 1b waiting, dials again in 1.0s, last failure: refused";
+        assert_eq!(texts(&board, None, now), [expected]);
+    }
+
+    #[test]
+    fn data_may_be_no_older_than_is_asked_for() {
+        let now = Instant::now();
+        let mut old = report(1, 0, Stage::Active);
+        old.last_data = Some(10 * SECOND);
+        let board = board(vec![old, report(2, 0, Stage::Silent)], now);
+        let silent = "shard 2: no data for 2.0s, longer than `silence` allows";
+        let later = now + 2 * SECOND;
+        assert_eq!(texts(&board, Some(10 * SECOND), later), [silent]);
+        let old = "shard 1: the last data came 10.0s ago, and max_age is 9.0s";
+        assert_eq!(texts(&board, Some(9 * SECOND), later), [old, silent]);
+    }
+
+    #[test]
+    fn a_feed_that_does_not_answer_is_not_healthy() {
+        let now = Instant::now();
+        let mut board = board(vec![report(1, 0, Stage::Active)], now);
+        assert_eq!(texts(&board, None, now + 6 * SECOND), ["the feed has not answered for 6.0s"]);
+        let (lines, figures) = (Vec::new(), Figures::default());
+        board.handle_answer(Answer { lines, figures, refusal: None }, now);
+        assert_eq!(texts(&board, None, now), ["no shard has started yet"]);
+        board.remove(&["a".into(), "b\"".into()]);
+        assert_eq!(texts(&board, None, now), [""; 0]);
+        let refusal = Some("no".to_owned());
+        board.handle_answer(Answer { lines: Vec::new(), figures, refusal }, now);
+        assert_eq!(texts(&board, None, now), ["no line dials any more: no"]);
+        board.answered = None;
+        assert_eq!(texts(&board, None, now), ["the feed has not started yet"]);
+    }
+}
