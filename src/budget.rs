@@ -18,6 +18,7 @@ use crate::budget::quota::{DialId, Quota};
 pub(crate) use crate::budget::queue::Urgency;
 pub(crate) use crate::budget::quota::Failure;
 pub use crate::budget::quota::Limit;
+pub use crate::budget::quota::room::Room;
 
 /// A limit of dials and sockets that all connections share that have a clone of it.
 ///
@@ -81,6 +82,13 @@ impl Budget {
     #[must_use]
     pub fn sockets(self, count: u32) -> Budget {
         self.change(|quota| quota.limit_sockets(count))
+    }
+
+    /// Returns how many dials may begin now and how many sockets may be opened. A `Retry-After` and failed dials, for
+    /// which dials wait too, are not considered.
+    pub fn room(&self) -> Room {
+        let now = Instant::now().into_std();
+        queue(|queue| (queue.room(self.id(), now), Wakers::default()))
     }
 
     fn change(self, change: impl FnMut(&mut Quota)) -> Budget {

@@ -68,6 +68,7 @@
 //! | `encrypted-keys` | no | client certificates whose private key is encrypted with a password |
 //! | `serde` | no | `Serialize` for states, figures, outcomes and events without their payloads; `command::Send::json` |
 //! | `record` | no | the module `record`: what connections receive and send, in files that other programs read; with zstd, which is C |
+//! | `metrics` | no | the module `metrics`: figures of connections, feeds and budgets for the recorder of the `metrics` crate |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler whose events can be awaited |
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -141,6 +142,10 @@ pub mod feed;
 pub mod guide;
 #[cfg(feature = "client")]
 pub mod stream;
+
+// Floor 8: figures for exporters.
+#[cfg(feature = "metrics")]
+pub mod metrics;
 
 pub use crate::backoff::Reconnect;
 #[cfg(feature = "client")]

@@ -25,6 +25,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (5, &["dial", "writer", "delivery", "pinger", "requests", "supervision", "serial", "testing"]),
     (6, &["connection"]),
     (7, &["feed", "stream", "guide"]),
+    (8, &["metrics"]),
 ];
 
 /// Neighbours that know each other all the same: who, whom, and why it can't be otherwise.
@@ -46,6 +47,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("pkcs8", &["tls/encrypted.rs"]),
     ("tokio_socks", &["dial/socks.rs"]),
     ("actix_codec", &["proto/framed.rs"]),
+    ("metrics", &["metrics/"]),
     ("zlib_rs", &["proto/deflate.rs"]),
     ("socket2", &["socket.rs"]),
     ("mcap", &["record/segment.rs", "record/reader.rs"]),

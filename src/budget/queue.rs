@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::budget::quota::room::Room;
 use crate::budget::quota::{DialId, Failure, Hold, Limit, Quota};
 
 /// The number of a budget.
@@ -92,6 +93,11 @@ impl Queue {
     /// Removes a budget that no dial waits for or has a permit of.
     pub(super) fn remove(&mut self, id: QuotaId) {
         self.quotas.remove(&id);
+    }
+
+    /// Returns what is left of a budget.
+    pub(super) fn room(&self, id: QuotaId, now: Instant) -> Room {
+        self.quotas.get(&id).map_or_else(Room::default, |quota| quota.room(now))
     }
 
     /// Changes the limits of a budget.

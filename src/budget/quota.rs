@@ -1,5 +1,7 @@
 //! The limits of one budget, and what its dials have used of them.
 
+pub(super) mod room;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

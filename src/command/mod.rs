@@ -7,6 +7,7 @@
 //! `connection/commands.rs`.
 
 mod batch;
+mod failures;
 mod handle;
 mod outgoing;
 mod receipt;

@@ -16,6 +16,7 @@ use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::session::{By, Closure, PeerClose};
 use crate::tls::TlsSession;
 
+pub use crate::command::failures::Failures;
 pub(crate) use crate::command::watch::Gauge;
 pub use crate::command::watch::Watch;
 
@@ -65,7 +66,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub(super) const ALL: [Phase; 6] = [
+    pub(crate) const ALL: [Phase; 6] = [
         Phase::Connecting,
         Phase::Open,
         Phase::Closing,

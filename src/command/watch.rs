@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::command::failures::{FailureCounts, Failures};
 use crate::command::status::{Figures, Phase, WaitCause};
 
 /// A connection's live figures, read from any thread without its mailbox.
@@ -36,6 +37,7 @@ struct Gauges {
     /// Notified after each change of the phase.
     changed: Notify,
     figures: [AtomicU64; Gauge::COUNT],
+    failures: FailureCounts,
 }
 
 /// The figures, in the order in which they are stored.
@@ -76,6 +78,7 @@ impl Watch {
             wait_cause: AtomicU8::new(0),
             changed: Notify::new(),
             figures: Default::default(),
+            failures: FailureCounts::default(),
         };
         let seen = gauges.state.load(Relaxed);
         Watch { gauges: Arc::new(gauges), seen }
@@ -164,6 +167,11 @@ impl Watch {
         (state as u8 == Phase::Open as u8).then_some(state >> 8)
     }
 
+    /// Returns how often it failed, by the stage that failed.
+    pub fn failures(&self) -> Failures {
+        self.gauges.failures.read()
+    }
+
     /// Returns all figures.
     pub fn figures(&self) -> Figures {
         self.figures_at(Instant::now())
@@ -199,6 +207,11 @@ impl Watch {
             handlers_ended: get(Gauge::HandlersEnded),
             unheard: get(Gauge::Unheard),
         }
+    }
+
+    /// Counts a failure at a stage of [`Error::stage`](crate::Error::stage).
+    pub(crate) fn failed(&self, stage: &str) {
+        self.gauges.failures.add(stage);
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {

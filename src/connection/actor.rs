@@ -29,6 +29,7 @@ use crate::event;
 use crate::options::{Attempt, Plan};
 use crate::pinger::Signal;
 use crate::proto::close::{CloseCode, CloseFrame};
+use crate::proto::session::By;
 use crate::record::Track;
 use crate::supervision::{self, Ask, Due, Effect, Effects, Loss, Supervision};
 
@@ -159,6 +160,8 @@ impl Connection {
 
     /// Carries out what the supervision decided, in its order: one arm for each effect.
     pub(super) fn carry_out(&mut self, effects: Effects) {
+        // A loss by the server's Close frame is no error.
+        let mut has_failed = false;
         for effect in effects {
             match effect {
                 Effect::State(state) => {
@@ -170,12 +173,17 @@ impl Connection {
                 Effect::Error(event) => {
                     let event::Error { epoch, attempt, error, next, .. } = &event;
                     record!(warn, self, epoch, attempt, %error, %next, "failed");
+                    self.watch.failed(error.stage());
+                    has_failed = true;
                     self.record("error", *epoch, &event);
                     self.delivery.push(event);
                 }
                 Effect::Close(close) => {
                     self.log_close(&close);
                     self.record("close", close.epoch, &close);
+                    if !has_failed && close.by == By::Remote {
+                        self.watch.failed("closed");
+                    }
                     if let Some(requests) = &mut self.requests {
                         requests.closed();
                     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message};
 
+use crate::command::status::{Failures, Figures as ConnectionFigures};
 use crate::feed::event::{Gap, LineIs, TopicState, Update};
 use crate::feed::figures::Figures;
 use crate::feed::recipients::Recipients;
@@ -241,6 +242,10 @@ pub struct LineStatus {
     pub state: LineIs,
     /// The figures of its shard.
     pub figures: Figures,
+    /// The figures of its connection.
+    pub connection: ConnectionFigures,
+    /// How often its connection failed.
+    pub failures: Failures,
     /// How long ago its last data came on this socket.
     pub last_data: Option<Duration>,
     /// The newest round trip of a ping on this socket.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 
 use crate::budget::{Budget, Limit, Urgency};
-use crate::command::status::{Phase, SourceId};
+use crate::command::status::{Phase, SourceId, Watch};
 use crate::command::{self, Handle};
 use crate::connection::{Connection, ConnectionBuilder, Urgent};
 use crate::error::{ConfigError, Error, Verdict};
@@ -66,6 +66,8 @@ pub(crate) struct Line<D: Dialect> {
     retirement: Retirement,
     /// Whether it was closed for good, because another one has its place.
     is_leaving: bool,
+    /// The figures of the connection.
+    pub(crate) watch: Watch,
     connection: Addr<Connection>,
     plan: Arc<LinePlan<D>>,
     made: Arc<Made<D>>,
@@ -133,7 +135,8 @@ impl<D: Dialect> Line<D> {
             &made,
         );
         let source = builder.source();
-        let waiting = Waiting::new(builder.watch(), now());
+        let watch = builder.watch();
+        let waiting = Waiting::new(watch.clone(), now());
         let connection = register(builder).start()?;
         Ok(Line {
             id,
@@ -143,6 +146,7 @@ impl<D: Dialect> Line<D> {
             role: Role::First,
             retirement,
             is_leaving: false,
+            watch,
             connection,
             plan,
             made,

@@ -268,6 +268,8 @@ impl<D: Dialect> Shard<D> {
                 epoch: line.epoch,
                 state: line.state().clone(),
                 figures,
+                connection: line.watch.figures(),
+                failures: line.watch.failures(),
                 last_data: line.last_data().map(|at| now.saturating_duration_since(at)),
                 round_trip: line.round_trip(),
                 queued,

@@ -69,8 +69,9 @@ pub(crate) async fn run(
         let line = if flags.json { plan.json() } else { plan.human(secrets) };
         return Ok(line.write().map_or_else(|err| broken_stdout(&err), |()| CLOSED));
     }
+    let budget = venue.budget();
     #[cfg(feature = "serve")]
-    let server = Server::listen(&flags.serve, name(flags), secrets, &topics)?;
+    let server = Server::listen(&flags.serve, name(flags), secrets, &topics, budget.clone())?;
     #[cfg(feature = "serve")]
     let observer = server.as_ref().map(Server::observer);
     #[cfg(not(feature = "serve"))]
@@ -95,7 +96,7 @@ pub(crate) async fn run(
         .on::<LineState>(printer.clone().recipient())
         .on::<Stopped>(printer.clone().recipient());
     let builder = venue.silence().into_iter().fold(builder, |it, silence| it.silence(silence));
-    let builder = venue.budget().iter().fold(builder, |builder, budget| builder.budget(budget));
+    let builder = budget.iter().fold(builder, |builder, budget| builder.budget(budget));
     let feed = builder.start()?;
     #[cfg(feature = "serve")]
     if let Some(Err(err)) = server.map(|server| server.start(&feed)) {

@@ -92,6 +92,38 @@ fn the_status_names_shards_lines_and_topics() {
 }
 
 #[test]
+fn the_metrics_are_those_of_the_documents() {
+    let sim = Sim::steady(RequestIds::default);
+    let gate = Gate::to(sim.port);
+    let file =
+        format!("{}[rules]\ndials = [\"50/1m\"]\nsockets = 5\n", ids(&gate.url(), &["a", "GONE"]));
+    let watched = Watched::run(&file, &SOON);
+    watched.healthy();
+    let reply =
+        watched.until("/metrics", |it| it.body.contains("actix_ws_feed_up{feed=\"venue\"} 1"));
+    assert!(reply.head.contains("text/plain; version=0.0.4"), "{}", reply.head);
+    // The names of connections are those of lines.
+    let documented = include_str!("../../../docs/metrics.md")
+        .lines()
+        .filter(|it| it.starts_with("| `actix_ws_"));
+    let documented: BTreeSet<&str> = documented.map(|it| it.split('`').nth(1).unwrap()).collect();
+    let is_wanted = |name: &&str| !name.starts_with("actix_ws_connection_");
+    let types = reply.body.lines().filter_map(|it| it.strip_prefix("# TYPE ")?.split(' ').next());
+    let found: BTreeSet<&str> = types.collect();
+    assert_eq!(found, documented.iter().copied().filter(is_wanted).collect());
+    assert!(!reply.body.contains("GONE"), "a topic is no label");
+    gate.cut();
+    let failed = r#"actix_ws_line_failures_total{feed="venue",shard="1",line="1a",reason="io"} "#;
+    let count =
+        |it: &str| it.lines().find_map(|it| it.strip_prefix(failed)?.parse().ok()).unwrap_or(0);
+    watched.until("/metrics", |it| {
+        count(&it.body) > 1 && it.body.contains("actix_ws_feed_up{feed=\"venue\"} 0")
+    });
+    let state = r#"actix_ws_line_sockets_total{feed="venue",shard="1",line="1a"} 1"#;
+    assert!(watched.get("/metrics").body.contains(state));
+}
+
+#[test]
 fn topics_that_are_added_and_removed_are_watched() {
     let sim = Sim::steady(RequestIds::default);
     let watched = Watched::run(&ids(&sim.url(), &["a"]), &[]);

@@ -13,8 +13,8 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Bytes, Data, Query};
 use actix_web::{App, Error, HttpResponse, HttpServer, Resource};
-use actix_ws_client::Payload;
 use actix_ws_client::feed::{Feed, Topic};
+use actix_ws_client::{Budget, Payload};
 
 use crate::feed::observer::Observer;
 use crate::feed::serve::board::Board;
@@ -22,7 +22,7 @@ use crate::feed::serve::events::Frames;
 use crate::feed::serve::flags::{Prepared, ServeFlags};
 use crate::feed::serve::hub::{Hub, MAX_PAGES, Watcher};
 use crate::feed::serve::token::Token;
-use crate::feed::serve::{guard, health, status};
+use crate::feed::serve::{guard, health, metrics, status};
 use crate::screen::eprint_line;
 use crate::secrets::Secrets;
 use crate::usage::Usage;
@@ -33,6 +33,7 @@ pub(crate) struct Server {
     hub: Arc<Hub>,
     listener: TcpListener,
     token: Option<Token>,
+    budget: Option<Budget>,
 }
 
 /// The connections at once. Further ones wait.
@@ -54,13 +55,14 @@ impl Server {
         name: String,
         secrets: &Secrets,
         topics: &[String],
+        budget: Option<Budget>,
     ) -> Result<Option<Server>, Usage> {
         let Some(prepared) = flags.prepare()? else { return Ok(None) };
         let listener = prepared.listen()?;
         let mut board = Board::new(name, secrets.clone(), Instant::now());
         board.add(&topics.iter().map(Topic::from).collect::<Vec<_>>());
         let Prepared { token, .. } = prepared;
-        Ok(Some(Server { hub: Arc::new(Hub::new(board)), listener, token }))
+        Ok(Some(Server { hub: Arc::new(Hub::new(board)), listener, token, budget }))
     }
 
     /// Returns what notes the events of the feed.
@@ -73,20 +75,22 @@ impl Server {
     /// # Errors
     /// If the system refuses it.
     pub(crate) fn start(self, feed: &Addr<Feed<Payload>>) -> std::io::Result<()> {
-        let Server { hub, listener, token } = self;
+        let Server { hub, listener, token, budget } = self;
         let address = listener.local_addr()?;
         let feed: WeakAddr<_> = feed.downgrade();
         actix::spawn(hub.clone().run(feed));
-        let (hub, token) = (Data::from(hub), Data::new(token));
+        let (hub, token, budget) = (Data::from(hub), Data::new(token), Data::new(budget));
         let app = move || {
             App::new()
                 .app_data(hub.clone())
                 .app_data(token.clone())
+                .app_data(budget.clone())
                 .wrap(from_fn(checked))
                 .wrap(headers())
                 .service(read("/").to(page))
                 .service(read("/health").to(health))
                 .service(read("/status").to(status))
+                .service(read("/metrics").to(figures))
                 .service(read("/events").to(events))
         };
         // One thread is enough for what is small and seldom asked for.
@@ -168,6 +172,12 @@ async fn health(hub: Data<Hub>, query: Query<HashMap<String, String>>) -> HttpRe
 async fn status(hub: Data<Hub>) -> HttpResponse {
     let status = hub.with(|board| status::status(board, Instant::now()));
     HttpResponse::Ok().content_type("application/json").body(format!("{status}\n"))
+}
+
+async fn figures(hub: Data<Hub>, budget: Data<Option<Budget>>) -> HttpResponse {
+    let text =
+        hub.with_status(|name, status| metrics::text(name, status, budget.as_ref().as_ref()));
+    HttpResponse::Ok().content_type(metrics::TEXT_FORMAT).body(text)
 }
 
 /// Serves the frames of a page.

@@ -22,6 +22,8 @@ pub(crate) struct Hub(Mutex<State>);
 
 struct State {
     board: Board,
+    /// What the feed last answered.
+    status: Option<FeedStatus>,
     pages: Vec<Page>,
     /// The number of frames so far.
     ticks: usize,
@@ -46,7 +48,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 impl Hub {
     pub(crate) fn new(board: Board) -> Hub {
-        Hub(Mutex::new(State { board, pages: Vec::new(), ticks: 0 }))
+        Hub(Mutex::new(State { board, status: None, pages: Vec::new(), ticks: 0 }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -56,6 +58,12 @@ impl Hub {
     /// Calls a closure with the board.
     pub(crate) fn with<T>(&self, call: impl FnOnce(&Board) -> T) -> T {
         call(&self.lock().board)
+    }
+
+    /// Calls a closure with the name of the feed and what it last answered.
+    pub(crate) fn with_status<T>(&self, call: impl FnOnce(&str, Option<&FeedStatus>) -> T) -> T {
+        let state = self.lock();
+        call(&state.board.name, state.status.as_ref())
     }
 
     /// Opens a page. Returns its frames, or `None` if there are too many pages.
@@ -77,6 +85,7 @@ impl Hub {
         let mut state = self.lock();
         if let Some(status) = status {
             state.board.handle_status(&status, now);
+            state.status = Some(status);
         }
         state.tick(now);
     }

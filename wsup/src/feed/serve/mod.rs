@@ -3,6 +3,7 @@
 //! ```text
 //! topics, lines, journal, totals -> board      what is known: values, time as an argument
 //! health, status, frame                        the board as a verdict, as JSON, and as frames for pages
+//! metrics                                      the library's metrics as text
 //! hub                                          the board and the open pages, which the threads share
 //! guard (token), http, events                  the server
 //! ```
@@ -17,6 +18,7 @@ mod http;
 mod hub;
 mod journal;
 mod lines;
+mod metrics;
 mod samples;
 mod status;
 mod token;
