@@ -151,3 +151,145 @@ impl fmt::Debug for Exporter {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::sync::{Arc, Mutex};
+
+    use metrics::{
+        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+        with_local_recorder,
+    };
+
+    use super::*;
+    use crate::command::status::Phase;
+    use crate::connection::Connection;
+    use crate::event::{Close, Open};
+    use crate::feed::{Dialect, Request, RequestId, Said, Threads, Topic};
+    use crate::proto::message::View;
+    use crate::testing::{Probe, Script, Server};
+
+    /// Keeps the value of each series.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<HashMap<String, Arc<AtomicU64>>>>);
+
+    impl Kept {
+        fn series(&self, key: &Key) -> Arc<AtomicU64> {
+            let labels = key.labels().map(|label| format!("{}={}", label.key(), label.value()));
+            let name = format!("{} {}", key.name(), labels.collect::<Vec<_>>().join(" "));
+            self.0.lock().unwrap().entry(name).or_default().clone()
+        }
+
+        fn bits(&self, series: &str) -> u64 {
+            let kept = self.0.lock().unwrap();
+            let name = format!("actix_ws_{series}");
+            kept.get(&name).unwrap_or_else(|| panic!("no {name}: {kept:?}")).load(Relaxed)
+        }
+
+        fn gauge(&self, series: &str) -> f64 {
+            f64::from_bits(self.bits(series))
+        }
+    }
+
+    impl Recorder for Kept {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.series(key))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(self.series(key))
+        }
+
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    /// Runs a test with a recorder of its own.
+    fn with(test: impl AsyncFnOnce(Kept)) {
+        let kept = Kept::default();
+        with_local_recorder(&kept, || actix::System::new().block_on(test(kept.clone())));
+    }
+
+    #[test]
+    fn a_connection_has_its_phase_its_sockets_and_why_they_were_lost() {
+        with(async |kept| {
+            let lost = Script::accept().send_text("a").drop_connection();
+            let server = Server::start([
+                lost,
+                Script::accept().send_close(1012, ""),
+                Script::accept().echo(),
+            ]);
+            let probe = Probe::new();
+            let quick = crate::Reconnect::fixed(Duration::from_millis(1));
+            let builder = probe.attach(Connection::builder(server.url()).reconnect(quick));
+            let watch = builder.watch();
+            let mut exporter = Exporter::new().connection("c", watch.clone());
+            let connection = builder.start().unwrap();
+            for _ in 0..2 {
+                probe.next::<Close>().await;
+            }
+            while probe.next::<Open>().await.epoch < 3 {}
+            exporter.export().await;
+            let counts = ["sockets_total", "messages_received_total", "dials_total"];
+            let counts = counts.map(|it| kept.bits(&format!("connection_{it} connection=c")));
+            assert_eq!(counts, [3, 1, 3]);
+            for (reason, count) in [("io", 1), ("closed", 1), ("dns", 0)] {
+                let series = format!("connection_failures_total connection=c reason={reason}");
+                assert_eq!(kept.bits(&series), count, "{reason}");
+            }
+            assert_eq!(kept.gauge("connection_up connection=c"), 1.0);
+            assert!(kept.gauge("connection_round_trip_seconds connection=c").is_nan());
+            drop(connection);
+            assert!(watch.wait_for(Phase::Closed).await);
+            exporter.export().await;
+            assert_eq!(kept.gauge("connection_up connection=c"), 0.0);
+            assert_eq!(kept.gauge("connection_phase connection=c phase=open"), 0.0);
+            assert_eq!(kept.gauge("connection_phase connection=c phase=closed"), 1.0);
+        });
+    }
+
+    struct Mute;
+
+    impl Dialect for Mute {
+        type Item = ();
+
+        fn subscribe(&mut self, _: RequestId, _: &[Topic]) -> Request {
+            Request::text("subscribe")
+        }
+
+        fn read<'m>(&mut self, _: View<'m>) -> Said<'m, ()> {
+            Said::Nothing
+        }
+    }
+
+    #[test]
+    fn a_feed_that_has_ended_is_down_with_its_lines() {
+        with(async |kept| {
+            let server = Server::start(Script::accept());
+            let url = server.url();
+            let feed = Feed::builder(async move |_| Ok(Mute.at(url.clone())));
+            let feed = feed.threads(Threads::Here).topics(["a"]).start().unwrap();
+            let mut exporter = Exporter::new().feed("f", &feed);
+            exporter.export().await;
+            assert_eq!(kept.gauge("feed_topics feed=f state=wanted"), 1.0);
+            let ups =
+                ["feed_up feed=f", "shard_up feed=f shard=1", "line_up feed=f shard=1 line=1a"];
+            for up in ups {
+                assert_eq!(kept.gauge(up), 0.0, "{up}");
+                kept.0.lock().unwrap()[&format!("actix_ws_{up}")].store(1f64.to_bits(), Relaxed);
+            }
+            let closed = feed.send(crate::feed::command::Close::within(Duration::ZERO)).await;
+            closed.unwrap();
+            drop(feed);
+            exporter.export().await;
+            assert_eq!(ups.map(|up| kept.gauge(up)), [0.0; 3]);
+        });
+    }
+}
