@@ -112,6 +112,12 @@ fn the_page_is_drawn_at_two_widths_in_both_schemes() {
             scene.browser.screenshot(&folder().join(format!("topics-{width}-{scheme}.png")));
         }
     }
+    scene.browser.press("5");
+    scene.browser.eval("document.getElementById('sort').value = 'rate'; document.getElementById('sort').dispatchEvent(new Event('change'))");
+    for width in [390, 1280] {
+        scene.browser.look(width, 844, "light");
+        scene.browser.screenshot(&folder().join(format!("fresh-{width}-light.png")));
+    }
     assert_eq!(scene.browser.complaints, [""; 0]);
 }
 
