@@ -191,6 +191,10 @@ pub(crate) static FEED: &[Figure<FeedFigures>] = &[
         metric: metric!(counter "actix_ws_feed_requests_total", Count, FEEDS, "requests that were sent to the venue"),
         get: |it| it.requests as f64,
     },
+    Figure {
+        metric: metric!(counter "actix_ws_feed_rotations_total", Count, FEEDS, "lines that were replaced by a rotation"),
+        get: |it| it.rotations as f64,
+    },
 ];
 
 /// The figures of a line that are not those of its connection. They begin anew with each socket, and so are gauges.
