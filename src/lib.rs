@@ -66,7 +66,7 @@
 //! | `aws-lc-rs` | no | cryptography for TLS by aws-lc-rs; preferred if `ring` is enabled too |
 //! | `webpki-roots` | no | `Tls::webpki_roots`: Mozilla's certificate authorities, compiled in |
 //! | `encrypted-keys` | no | client certificates whose private key is encrypted with a password |
-//! | `serde` | no | `Serialize` for states, figures, outcomes and events without their payloads; `command::Send::json` |
+//! | `serde` | no | `Serialize` for states, figures, outcomes and events without their payloads, of connections and feeds; `command::Send::json` |
 //! | `record` | no | the module `record`: what connections receive and send, in files that other programs read; with zstd, which is C |
 //! | `metrics` | no | the module `metrics`: figures of connections, feeds and budgets for the recorder of the `metrics` crate |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler whose events can be awaited |

@@ -11,7 +11,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 use crate::budget::Limit;
 use crate::command::Accepted;
 use crate::command::status::{
-    Figures, Handshake, Outcome, OutcomeKind, Phase, SourceId, Status, Timings, WaitCause,
+    Failures, Figures, Handshake, Outcome, OutcomeKind, Phase, SourceId, Status, Timings, WaitCause,
 };
 use crate::error::{Error, Stage};
 use crate::event::{self, Next, Outage};
@@ -173,6 +173,13 @@ impl Serialize for Next {
     }
 }
 
+impl Serialize for Failures {
+    /// Writes how often each stage failed, by its name.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
 impl Serialize for Headers {
     /// Writes pairs of names and values, since a name may come twice; `***` for values that `Debug` hides.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -181,10 +188,11 @@ impl Serialize for Headers {
 }
 
 /// A duration as a number of milliseconds.
-trait Millis {
+pub(crate) trait Millis {
     /// The number, or none.
     type Number: Serialize;
 
+    /// Returns the number.
     fn millis(&self) -> Self::Number;
 }
 
@@ -203,3 +211,6 @@ impl Millis for Option<Duration> {
         self.map(|duration| duration.millis())
     }
 }
+
+// For the states and events of a feed.
+pub(crate) use {objects, texts};

@@ -28,6 +28,8 @@ mod rules;
 mod said;
 mod sending;
 mod sequence;
+#[cfg(feature = "serde")]
+mod serial;
 mod session;
 mod shard;
 mod silence;

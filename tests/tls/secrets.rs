@@ -706,6 +706,7 @@ async fn look_at_a_feed(shown: &Shown, url: String) {
         let state = states.recv().await.expect("the feed runs");
         shown.looks_at(&state);
         shown.looks_at(&state.state);
+        shown.json(&state);
         match &state.state {
             LineIs::Down { cause: Some(cause) } => shown.looks_at(cause),
             LineIs::LoggingIn => break,
@@ -715,6 +716,7 @@ async fn look_at_a_feed(shown: &Shown, url: String) {
     let status = feed.send(feed::command::Status).await.unwrap();
     shown.looks_at(&status);
     shown.looks_at(&status.lines[0]);
+    shown.json(&status);
     feed.send(feed::command::Close::default()).await.unwrap();
 }
 
