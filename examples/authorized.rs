@@ -19,6 +19,7 @@ async fn main() -> Result<ExitCode, ConfigError> {
         .on_open(|open| println!("open: {}", open.handshake.subprotocol.as_deref().unwrap_or("-")))
         .on_message(|message| println!("message: {}", message.payload.as_text().unwrap_or("-")));
     let outcome = builder.run().await?;
+    println!("{:?}", server.requests()[0]); // what the server has received
     println!("{outcome}");
     Ok(ExitCode::from(u8::from(outcome.errored())))
 }

@@ -4,27 +4,17 @@
 //! `cargo run --example tokio_main -- [URL]`; without a URL it starts a server itself, which drops its first
 //! connection.
 
-use std::error::Error;
-
 use actix_ws_client::{Connection, Event};
-use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpListener;
-use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let url = match std::env::args().nth(1) {
-        Some(url) => url,
-        None => unsteady_server().await?,
-    };
-    let (sender, mut events) = Connection::builder(url).reconnect_on_close(false).stream(1024)?;
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (sender, mut events) = Connection::builder(url()?).reconnect_on_close(false).stream(256)?;
     while let Some(event) = events.next().await {
         match event {
             // After each reopening too: a subscription belongs here.
             Event::Open(_) => drop(sender.send("subscribe").await),
             Event::Message(message) => println!("message: {:?}", message.payload),
-            Event::Error(failed) => println!("error: {}; {}", failed.error, failed.next),
-            Event::Close(close) => println!("closed with {}; {}", close.code, close.next),
+            Event::Error(_) | Event::Close(_) => println!("{event}"),
             Event::Stopped(stopped) => drop(stopped.outcome.into_result()?),
             _ => {}
         }
@@ -32,10 +22,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts a server by tokio-tungstenite, and returns its URL. It drops the first connection after a message, and
-/// closes the second one in order.
-async fn unsteady_server() -> std::io::Result<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// Returns the argument, or else the URL of a server by tokio-tungstenite that is started here. It drops the first
+/// connection after a message, and closes the second one in order.
+fn url() -> std::io::Result<String> {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+
+    if let Some(url) = std::env::args().nth(1) {
+        return Ok(url);
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let url = format!("ws://{}", listener.local_addr()?);
     tokio::spawn(async move {
         for round in 1_u8.. {
