@@ -19,7 +19,7 @@ fn threads() -> usize {
 
 fn open(builder: ConnectionBuilder) -> (Sender, Events) {
     let (sender, mut events) = builder.stream(16).unwrap();
-    while !matches!(events.blocking_next().unwrap(), Some(Event::Open(_))) {}
+    while !matches!(events.blocking_next().unwrap().expect("no end"), Event::Open(_)) {}
     (sender, events)
 }
 

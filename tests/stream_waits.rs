@@ -106,9 +106,10 @@ async fn a_full_queue_stops_a_feed_that_has_gathered_as_much() {
     };
     assert!(timeout(SECOND, fill).await.is_err());
     assert_eq!(sender.try_send(message()), Err(SendError::Full(message())));
-    let other = sender.clone();
+    let mut other = sender.clone();
     assert_eq!(other.try_send(message()), Err(SendError::Full(message())));
-    // Nor does a flush pass it.
+    // Nor does one of another sender, which has gathered nothing, or a flush pass it.
+    assert!(timeout(SECOND, other.feed(message())).await.is_err());
     assert!(timeout(SECOND, sender.flush()).await.is_err());
 }
 

@@ -311,46 +311,48 @@ mod tests {
         assert_eq!(watch.waiting_for(), None);
     }
 
-    #[tokio::test]
-    async fn a_change_is_seen_once_by_each_watch_and_the_last_one_is_closed() {
+    #[test]
+    fn a_change_is_seen_once_by_each_watch_and_the_last_one_is_closed() {
         let watch = Watch::new(Instant::now());
         let (mut first, mut second) = (watch.clone(), watch.clone());
         watch.set_phase(Phase::Connecting);
-        assert_eq!(first.changed().await, Some(Phase::Connecting));
+        assert_eq!(first.changed().now_or_never(), Some(Some(Phase::Connecting)));
         let mut third = watch.renewed();
         watch.set_epoch(1);
         watch.set_phase(Phase::Open);
         for watch in [&mut first, &mut second, &mut third] {
-            assert_eq!(watch.changed().await, Some(Phase::Open));
+            assert_eq!(watch.changed().now_or_never(), Some(Some(Phase::Open)));
         }
         // The same phase of another socket is a change.
         watch.set_epoch(2);
         watch.set_phase(Phase::Open);
-        assert_eq!(first.changed().await, Some(Phase::Open));
+        assert_eq!(first.changed().now_or_never(), Some(Some(Phase::Open)));
         {
             let mut waiting = pin!(first.changed());
             assert!(waiting.as_mut().now_or_never().is_none());
             watch.set_phase(Phase::Closed);
-            assert_eq!(waiting.await, Some(Phase::Closed));
+            assert_eq!(waiting.now_or_never(), Some(Some(Phase::Closed)));
         }
-        assert_eq!((first.changed().await, second.changed().await), (None, Some(Phase::Closed)));
+        assert_eq!(first.changed().now_or_never(), Some(None));
+        assert_eq!(second.changed().now_or_never(), Some(Some(Phase::Closed)));
     }
 
-    #[tokio::test]
-    async fn a_phase_is_awaited_until_the_connection_is_closed() {
+    #[test]
+    fn a_phase_is_awaited_until_the_connection_is_closed() {
         let watch = Watch::new(Instant::now());
-        assert!(watch.wait_for(Phase::Waiting).await);
+        assert_eq!(watch.wait_for(Phase::Waiting).now_or_never(), Some(true));
         {
             let mut open = pin!(watch.wait_for(Phase::Open));
             let mut paused = pin!(watch.wait_for(Phase::Paused));
             assert!(open.as_mut().now_or_never().is_none());
             assert!(paused.as_mut().now_or_never().is_none());
             watch.set_phase(Phase::Open);
-            assert!(open.await);
+            assert_eq!(open.now_or_never(), Some(true));
             assert!(paused.as_mut().now_or_never().is_none());
             watch.set_phase(Phase::Closed);
-            assert!(!paused.await);
+            assert_eq!(paused.now_or_never(), Some(false));
         }
-        assert!(watch.wait_for(Phase::Closed).await && !watch.wait_for(Phase::Open).await);
+        assert_eq!(watch.wait_for(Phase::Closed).now_or_never(), Some(true));
+        assert_eq!(watch.wait_for(Phase::Open).now_or_never(), Some(false));
     }
 }
