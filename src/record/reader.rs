@@ -95,12 +95,14 @@ impl Reader {
                     self.records.notify_read(count);
                     continue;
                 }
-                Ok(LinearReadEvent::Record { opcode, data }) => parse_record(opcode, data)?,
+                Ok(LinearReadEvent::Record { opcode, data }) => {
+                    parse_record(opcode, data).map_err(failed)?
+                }
                 Err(McapError::UnexpectedEof) => {
                     self.is_torn = true;
                     return Ok(None);
                 }
-                Err(err) => return Err(err.into()),
+                Err(err) => return Err(failed(err)),
             };
             match record {
                 Record::Channel(channel) => {
@@ -155,12 +157,11 @@ impl From<io::Error> for ReadError {
     }
 }
 
-impl From<McapError> for ReadError {
-    fn from(err: McapError) -> ReadError {
-        match err {
-            McapError::Io(err) => err.into(),
-            err => ReadError::Damaged(err.to_string()),
-        }
+/// Converts an error of mcap's. No `From`, which would have mcap's type in the public API.
+fn failed(err: McapError) -> ReadError {
+    match err {
+        McapError::Io(err) => err.into(),
+        err => ReadError::Damaged(err.to_string()),
     }
 }
 
