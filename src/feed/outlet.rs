@@ -139,7 +139,15 @@ impl<T: Clone + Send + 'static> Outlet<T> {
     }
 
     pub(crate) fn push_rotated(&mut self, rotated: Rotated) {
-        self.push(Queued::Rotated(rotated), None);
+        match &mut self.latest {
+            Some(latest) => latest.push_rotated(&rotated),
+            None => self.push(Queued::Rotated(rotated), None),
+        }
+    }
+
+    /// Returns a topic of snapshots of which updates were dropped since the last call, for it to be made whole.
+    pub(crate) fn poll_overrun(&mut self) -> Option<Topic> {
+        self.latest.as_mut()?.poll_overrun()
     }
 
     /// Returns the number of gaps for updates that were dropped.

@@ -233,7 +233,8 @@ pub enum Overflow {
     /// A topic that has had a [snapshot](crate::feed::Said::snapshot) needs every increment after it, so its updates are
     /// not replaced by newer increments, only by a newer snapshot. At most 1,024 of them wait; at the next one they are
     /// dropped, and reported as a gap with the cause
-    /// [`GapCause::Overflow`](crate::feed::event::GapCause::Overflow).
+    /// [`GapCause::Overflow`](crate::feed::event::GapCause::Overflow). With
+    /// [`Builder::resync`](crate::feed::Builder::resync) a new snapshot of the topic is asked for then.
     Latest,
 }
 

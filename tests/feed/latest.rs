@@ -26,6 +26,7 @@ pub(crate) struct Call {
     pub(crate) topic: String,
     pub(crate) item: u64,
     pub(crate) skipped: u64,
+    pub(crate) is_snapshot: bool,
 }
 
 impl Calls {
@@ -35,7 +36,8 @@ impl Calls {
 
     fn add(&self, number: usize, update: event::Update<u64>) {
         let (topic, item, skipped) = (update.topic.to_string(), update.item, update.skipped);
-        self.0.lock().unwrap().push(Call { number, topic, item, skipped });
+        let is_snapshot = update.snapshot;
+        self.0.lock().unwrap().push(Call { number, topic, item, skipped, is_snapshot });
     }
 
     /// Returns the number of calls so far.
@@ -92,7 +94,7 @@ impl Handler<event::TopicState> for Slow {
     fn handle(&mut self, _: event::TopicState, _: &mut Context<Slow>) {}
 }
 
-fn slow(log: &Log, time: Duration) -> (Calls, Addr<Slow>) {
+pub(crate) fn slow(log: &Log, time: Duration) -> (Calls, Addr<Slow>) {
     let calls = Calls::default();
     let (number, log) = (0, log.clone());
     (calls.clone(), Slow { calls, number, time, log }.start())
@@ -257,6 +259,29 @@ fn topics_of_their_own_handler_are_conflated_too_and_end_with_it() {
         }
         let figures = feed.send(command::Status).await.unwrap().figures;
         assert_eq!(figures.skipped as usize + calls.all().len(), sent.len(), "it is remembered");
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_rotation_is_reported_in_its_turn() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+        let (send, mut rotations) = tokio::sync::mpsc::unbounded_channel();
+        let feed = feed(&venue, &log, false)
+            .overflow(Overflow::Latest)
+            .on::<event::Rotated>(actix_ws_client::event::call(move |rotated: event::Rotated| {
+                drop(send.send(rotated.outcome));
+            }))
+            .topics(&names)
+            .start()
+            .unwrap();
+        confirmed(&log, &names, 1).await;
+        for _ in 0..2 {
+            feed.send(command::Rotate::default()).await.unwrap();
+            let rotated = tokio::time::timeout(Duration::from_secs(60), rotations.recv()).await;
+            assert_eq!(rotated.expect("it is reported"), Some(event::Rotation::Done));
+        }
         close(feed, &log).await;
     });
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use actix_ws_client::View;
 use actix_ws_client::feed::{
-    Builder, Dialect, Failure, Feed, Request, RequestId, Resync, Rules, SECOND, Said, Sequence,
-    Threads, Topic, command, event,
+    Builder, Dialect, Failure, Feed, Overflow, Request, RequestId, Resync, Rules, SECOND, Said,
+    Sequence, Threads, Topic, command, event,
 };
 use tokio::time::{Instant, sleep};
 
@@ -282,6 +282,51 @@ fn a_topic_whose_snapshot_never_comes_is_unsynced_and_asked_for_every_ten_minute
             venue.state().snapshot_delay = Some(SECOND);
             exact(&venue, &log, &names, 302 * SECOND).await;
             assert_eq!((venue.state().asks.len(), log.count(&unsynced)), (6, 1));
+            close(feed, &log).await;
+        });
+    }
+}
+
+#[test]
+fn a_handler_that_was_too_slow_for_all_increments_has_the_book_of_the_venue_again() {
+    for by in ALL {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+            venue.state().snapshot_delay = Some(300 * MILLI);
+            let slow = Log::default();
+            let (calls, handler) = crate::latest::slow(&slow, 10 * MILLI);
+            let feed = books(&venue, &log, by)
+                .overflow(Overflow::Latest)
+                .on::<event::Update<u64>>(handler.clone().recipient())
+                .on::<event::Gap>(handler.recipient())
+                .topics(&names)
+                .start()
+                .unwrap();
+            exact(&venue, &log, &names, 10 * SECOND).await;
+            // The other topic changes seldom: its increments are not among those that are dropped.
+            for turn in 0..4_000 {
+                venue.tick(&names[0]);
+                if turn % 100 == 0 {
+                    venue.tick(&names[1]);
+                }
+                sleep(MILLI).await;
+            }
+            let gap = |seen: &Seen| matches!(seen, Seen::Gap(Some(name), _) if *name == names[0]);
+            sleep(60 * SECOND).await;
+            assert!(slow.all().iter().any(gap), "it has missed some");
+            let all = calls.all();
+            for name in &names {
+                let last = all.iter().rev().find(|call| call.topic == *name).unwrap();
+                assert_eq!(last.item, venue.newest(name), "{by:?}");
+            }
+            // From the last snapshot on nothing is missing.
+            let of = |name: &str| all.iter().filter(|call| call.topic == name).collect::<Vec<_>>();
+            let first = of(&names[0]);
+            let whole = first.iter().rposition(|call| call.is_snapshot).unwrap();
+            assert!(whole > 0, "{by:?}: no snapshot after the first");
+            let after = first[whole..].windows(2).all(|pair| pair[0].item + 1 == pair[1].item);
+            assert!(after, "{by:?}: {:?}", &first[whole..]);
+            assert_eq!(of(&names[1]).iter().filter(|call| call.is_snapshot).count(), 1);
             close(feed, &log).await;
         });
     }

@@ -108,8 +108,19 @@ impl<T: Clone + Send + 'static> Intake<T> {
         }
     }
 
+    /// Asks for snapshots of the topics of which a slow handler with [`Overflow::Latest`](crate::feed::Overflow::Latest) has
+    /// missed increments.
+    fn resync_overruns(&mut self, topics: &Topics) {
+        while let Some(topic) = self.outlet.poll_overrun() {
+            if let Some(slot) = topics.slot(&topic) {
+                self.resync(slot);
+            }
+        }
+    }
+
     /// Ends waits that are over.
     pub(super) fn snapshots_timeout(&mut self, line: LineId, topics: &Topics, now: Instant) {
+        self.resync_overruns(topics);
         let Some(resyncs) = &mut self.resyncs else { return };
         resyncs.handle_timeout(now, |slot| self.merge.newest(slot).0);
         self.pass_snapshots(line, topics);

@@ -15,7 +15,7 @@ use std::task::Context;
 
 use actix::{Message, Recipient};
 
-use crate::feed::event::{Batch, Gap, LineState, TopicState, Update};
+use crate::feed::event::{Batch, Gap, LineState, Rotated, TopicState, Update};
 use crate::feed::latest::queue::{Envelope, Queue};
 use crate::feed::recipients::{Own, Recipients};
 use crate::feed::topic::Topic;
@@ -62,6 +62,7 @@ struct Actor<T: Clone + Send + 'static> {
     gaps: Option<Recipient<Gap>>,
     topics: Option<Recipient<TopicState>>,
     lines: Option<Recipient<LineState>>,
+    rotations: Option<Recipient<Rotated>>,
 }
 
 impl<T: Clone + Send + 'static> Latest<T> {
@@ -120,8 +121,15 @@ impl<T: Clone + Send + 'static> Latest<T> {
         });
     }
 
+    pub(crate) fn push_rotated(&mut self, rotated: &Rotated) {
+        self.each(None, |handler| {
+            if handler.to.rotations.is_some() {
+                handler.queue.push_rotated(rotated.clone());
+            }
+        });
+    }
+
     /// Returns a topic of increments of which some were dropped since the last call, for it to be made whole.
-    #[allow(dead_code, reason = "a resync asks it; so far the tests do")]
     pub(crate) fn poll_overrun(&mut self) -> Option<Topic> {
         self.overruns.pop_first()
     }
@@ -244,7 +252,14 @@ impl<T: Clone + Send + 'static> Handler<T> {
 
 impl<T: Clone + Send + 'static> Default for Actor<T> {
     fn default() -> Actor<T> {
-        Actor { updates: None, batches: None, gaps: None, topics: None, lines: None }
+        Actor {
+            updates: None,
+            batches: None,
+            gaps: None,
+            topics: None,
+            lines: None,
+            rotations: None,
+        }
     }
 }
 
@@ -257,6 +272,7 @@ impl<T: Clone + Send + 'static> Actor<T> {
             Envelope::Gap(gap) => send(&self.gaps, gap),
             Envelope::Topic(state) => send(&self.topics, state),
             Envelope::Line(state) => send(&self.lines, state),
+            Envelope::Rotated(rotated) => send(&self.rotations, rotated),
         }
     }
 
@@ -268,6 +284,7 @@ impl<T: Clone + Send + 'static> Actor<T> {
             Envelope::Gap(gap) => force(&self.gaps, gap),
             Envelope::Topic(state) => force(&self.topics, state),
             Envelope::Line(state) => force(&self.lines, state),
+            Envelope::Rotated(rotated) => force(&self.rotations, rotated),
         }
     }
 }
@@ -299,6 +316,7 @@ fn actors<T: Clone + Send + 'static>(recipients: &Recipients<T>) -> Vec<(Key, Ac
     add(&mut actors, &recipients.gaps, GAPS, 0, |actor| &mut actor.gaps);
     add(&mut actors, &recipients.topics, TOPICS, 0, |actor| &mut actor.topics);
     add(&mut actors, &recipients.lines, LINES, 0, |actor| &mut actor.lines);
+    add(&mut actors, &recipients.rotations, ROTATIONS, 0, |actor| &mut actor.rotations);
     actors
 }
 
@@ -307,6 +325,7 @@ const BATCHES: u8 = 2;
 const GAPS: u8 = 4;
 const TOPICS: u8 = 8;
 const LINES: u8 = 16;
+const ROTATIONS: u8 = 32;
 
 /// Adds the recipients of one kind of event to their actors, but to none that has one of the kinds in `not_with`.
 fn add<T: Clone + Send + 'static, M: Message<Result = ()> + Send + 'static>(

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::feed::event::{Batch, Gap, LineState, Missing, TopicState, Update};
+use crate::feed::event::{Batch, Gap, LineState, Missing, Rotated, TopicState, Update};
 use crate::feed::topic::Topic;
 
 /// The events that wait for one handler.
@@ -33,6 +33,7 @@ enum Turn {
     /// A gap of no topic.
     Gap(Gap),
     Line(LineState),
+    Rotated(Rotated),
 }
 
 /// An event of a topic.
@@ -50,6 +51,7 @@ pub(super) enum Envelope<T> {
     Gap(Gap),
     Topic(TopicState),
     Line(LineState),
+    Rotated(Rotated),
 }
 
 /// The number of events that wait at most of a topic of increments. At the next one the increments are dropped, and
@@ -128,6 +130,10 @@ impl<T> Queue<T> {
         self.push_other(Turn::Line(state));
     }
 
+    pub(super) fn push_rotated(&mut self, rotated: Rotated) {
+        self.push_other(Turn::Rotated(rotated));
+    }
+
     /// Returns what is to be delivered next.
     pub(super) fn next(&mut self) -> Option<Envelope<T>> {
         while let Some(turn) = self.order.pop_front() {
@@ -135,6 +141,7 @@ impl<T> Queue<T> {
                 Turn::Topic(topic) => topic,
                 Turn::Gap(gap) => return Some(self.other(Envelope::Gap(gap))),
                 Turn::Line(state) => return Some(self.other(Envelope::Line(state))),
+                Turn::Rotated(rotated) => return Some(self.other(Envelope::Rotated(rotated))),
             };
             let Some(place) = self.places.get_mut(&topic) else { continue };
             let event = place.pop_front();
@@ -338,6 +345,7 @@ mod tests {
             Envelope::Gap(_) => "gap".to_owned(),
             Envelope::Topic(state) => format!("{} {:?}", state.topic, state.state),
             Envelope::Line(state) => format!("line {:?}", state.state),
+            Envelope::Rotated(rotated) => format!("{} for {}", rotated.to, rotated.from),
         }
     }
 
