@@ -115,8 +115,8 @@ lab:
 # Seeded faults in simulated time, with a process for each seed
 simulate SEEDS="60":
     SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
-    # A million steps of two and three lines of a feed
-    PROPTEST_CASES=4500 cargo test --locked --release --lib feed::merge
+    # A million steps of the lines of a feed; it says how many
+    PROPTEST_CASES=5000 cargo test --locked --release --lib feed::merge -- --nocapture
 
 # Sockets that come and go over TLS and through a proxy, for SECONDS and at least 10,000 a minute: what they leave behind
 soak SECONDS="60":
