@@ -9,7 +9,7 @@ use actix_ws_client::{Payload, View};
 use serde_json::Value;
 
 use crate::condition::Looked;
-use crate::feed::ack::{By, TopicOf, number};
+use crate::feed::ack::{self, By, TopicOf, number};
 use crate::feed::login::{How, Login, Refused};
 use crate::feed::values::Values;
 use crate::feed::venue::{Answer, NoticeAction, Venue};
@@ -54,7 +54,7 @@ const OWN_IDS: u64 = 1_000_000_000;
 /// How long a venue's `pause` lasts at most.
 const MAX_PAUSE: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// How soon a line is dialled again after a `rotate`.
+/// How soon a line has to be replaced after a `rotate`.
 const ROTATE_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl FileDialect {
@@ -185,6 +185,12 @@ impl FileDialect {
         }
         if let Some(login) = login.filter(|login| login.ok.holds(message)) {
             return self.logged_in(login);
+        }
+        if let Some(snapshot) =
+            message.json().and_then(|json| self.asked_snapshot(&venue, message, json))
+        {
+            let (topic, sequence) = snapshot;
+            return Said::snapshot(topic, sequence, item());
         }
         if let Some(confirmed) = message.json().and_then(|json| self.ack(&venue, message, json)) {
             return Said::confirmed(confirmed);
@@ -331,20 +337,46 @@ impl FileDialect {
             TopicOf::Key(at) => self.keys.get(&scalar(at.find(json)?)?)?.to_string(),
         };
         let snapshot = data.snapshot.as_ref().is_some_and(|snapshot| snapshot.holds(message));
-        let mut sequence = Sequence::none();
-        if let Some(numbers) = &data.sequence {
-            sequence = numbers.kind.read(json);
-            if numbers.restarts
-                && let Some(asked) = self.asked.get_mut(topic.as_str())
-                && !std::mem::replace(&mut asked.has_ticked, true)
-            {
-                sequence = sequence.restarted();
-            }
-        }
+        let sequence = data.sequence.as_ref().map_or_else(Sequence::none, |numbers| {
+            self.begun(numbers, &topic, numbers.kind.read(json))
+        });
         Some(match snapshot {
             true => Said::snapshot(topic, sequence, item()),
             false => Said::data(topic, sequence, item()),
         })
+    }
+}
+
+impl FileDialect {
+    /// Marks the first number of a topic on this socket where they begin anew.
+    fn begun(&mut self, numbers: &ack::Sequence, topic: &str, sequence: Sequence) -> Sequence {
+        if numbers.restarts
+            && let Some(asked) = self.asked.get_mut(topic)
+            && !std::mem::replace(&mut asked.has_ticked, true)
+        {
+            return sequence.restarted();
+        }
+        sequence
+    }
+
+    /// Returns the topic and the last number of a snapshot that was asked for, if the message is one.
+    fn asked_snapshot(
+        &mut self,
+        venue: &Venue,
+        message: &Looked<'_>,
+        json: &Value,
+    ) -> Option<(String, Sequence)> {
+        let answer = venue.resync.as_ref()?.answer.as_ref()?;
+        if !answer.when.holds(message) {
+            return None;
+        }
+        let topic = answer.topic.fill(Some(json)).ok()?;
+        let (Some(numbers), Some(last)) = (&venue.data.sequence, &answer.last) else {
+            return Some((topic, Sequence::none()));
+        };
+        let last = numbers.kind.of_snapshot(last.find(json).and_then(number)?);
+        let sequence = self.begun(numbers, &topic, last);
+        Some((topic, sequence))
     }
 }
 
@@ -375,6 +407,11 @@ impl Dialect for FileDialect {
     fn unsubscribe(&mut self, id: RequestId, topics: &[Topic]) -> Option<Request> {
         let template = self.venue.subscribe.unsubscribe.as_ref()?;
         Some(as_request(self.about(template, id, topics), template))
+    }
+
+    fn snapshot(&mut self, id: RequestId, topic: &Topic) -> Option<Request> {
+        let template = self.venue.resync.as_ref()?.send.as_ref()?;
+        Some(as_request(self.about(template, id, std::slice::from_ref(topic)), template))
     }
 
     fn heartbeat(&mut self) -> Option<Request> {

@@ -1,7 +1,7 @@
 //! The events of a feed as lines.
 
 use actix_ws_client::Payload;
-use actix_ws_client::feed::event::{Gap, LineState, TopicState, Update};
+use actix_ws_client::feed::event::{Gap, LineState, Rotated, TopicState, Update};
 use actix_ws_client::feed::{Figures, Refusal};
 
 use crate::print::Line;
@@ -13,6 +13,7 @@ pub(crate) trait Form: Send {
     fn gap(&self, gap: &Gap) -> Line;
     fn topic(&self, state: &TopicState) -> Line;
     fn line(&self, state: &LineState) -> Line;
+    fn rotated(&self, rotated: &Rotated) -> Line;
     fn stopped(&self, end: &End) -> Line;
 }
 

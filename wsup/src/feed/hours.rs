@@ -1,7 +1,8 @@
 //! Times of day and of week, in UTC.
 
+use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time of some days of the week: `Mon-Fri 14:30-21:00`, or `02:00-04:00` of all days. It may end after
 /// midnight.
@@ -16,6 +17,14 @@ pub(crate) struct Hours {
 
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const DAY: u64 = 24 * 60;
+
+impl fmt::Display for Hours {
+    /// Formats the time of day alone.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = (self.from, self.to);
+        write!(f, "{:02}:{:02}-{:02}:{:02}", from / 60, from % 60, to / 60, to % 60)
+    }
+}
 
 impl FromStr for Hours {
     type Err = &'static str;
@@ -54,6 +63,17 @@ fn days(text: &str) -> Option<[bool; 7]> {
 }
 
 impl Hours {
+    /// Whether they are of every day of the week.
+    pub(crate) fn is_daily(&self) -> bool {
+        self.days == [true; 7]
+    }
+
+    /// Returns when they begin and end, since midnight.
+    pub(crate) fn times(&self) -> (Duration, Duration) {
+        let time = |minutes: u64| Duration::from_secs(minutes * 60);
+        (time(self.from), time(self.to))
+    }
+
     /// Whether a time is in these hours.
     pub(crate) fn contains(&self, time: SystemTime) -> bool {
         let minute = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 60;
@@ -69,8 +89,6 @@ impl Hours {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

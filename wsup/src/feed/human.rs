@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use actix_ws_client::Payload;
 use actix_ws_client::budget::Limit;
+use actix_ws_client::feed::Figures;
 use actix_ws_client::feed::event::{
-    Gap, LineIs, LineState, Missing, TopicIs, TopicState, Update, WaitFor,
+    Gap, LineIs, LineState, Missing, Rotated, Rotation, TopicIs, TopicState, Update, WaitFor,
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -51,9 +52,10 @@ impl Human {
     fn closed(&self, end: &End) -> Line {
         let (figures, (confirmed, refused)) = (&end.figures, end.topics);
         let (updates, gaps) = (figures.delivered, figures.gaps);
+        let rare = rare(figures);
         self.painted(
             format_args!(
-                "closed: {updates} updates, {gaps} gaps, {confirmed} topics confirmed, {refused} refused"
+                "closed: {updates} updates, {gaps} gaps, {confirmed} topics confirmed, {refused} refused{rare}"
             ),
             Paint::Info,
         )
@@ -103,6 +105,10 @@ impl Form for Human {
                 let since = format_time(Instant::now().saturating_duration_since(*since));
                 self.painted(format_args!("{topic}: no data for {since}"), Paint::Failure)
             }
+            TopicIs::Unsynced => {
+                let words = "no snapshot has come; its updates follow without one";
+                self.painted(format_args!("{topic}: {words}"), Paint::Failure)
+            }
             TopicIs::Fresh => self.painted(format_args!("{topic}: data again"), Paint::Info),
             _ => Line::Nothing,
         }
@@ -140,6 +146,26 @@ impl Form for Human {
         }
     }
 
+    fn rotated(&self, rotated: &Rotated) -> Line {
+        let Rotated { from, to, .. } = rotated;
+        match &rotated.outcome {
+            Rotation::Failed { cause, .. } => {
+                self.painted(format_args!("line {from}: not replaced: {cause}"), Paint::Failure)
+            }
+            _ if from == to => {
+                self.painted(format_args!("line {from}: replaced, closed first"), Paint::Info)
+            }
+            _ => {
+                let overlap = format_time(rotated.overlap);
+                let twice = rotated.duplicates;
+                self.painted(
+                    format_args!("line {from} → {to}: replaced, {overlap} on both, {twice} updates came twice"),
+                    Paint::Info,
+                )
+            }
+        }
+    }
+
     fn stopped(&self, end: &End) -> Line {
         match &end.refusal {
             // A Close by the venue.
@@ -154,6 +180,17 @@ impl Form for Human {
             None => self.closed(end),
         }
     }
+}
+
+/// Formats the figures that only some feeds have, each behind a comma.
+pub(crate) fn rare(figures: &Figures) -> String {
+    let rare = [
+        (figures.rotations, "rotations"),
+        (figures.resyncs, "snapshots"),
+        (figures.skipped, "skipped"),
+    ];
+    let shown = rare.iter().filter(|(count, _)| *count > 0);
+    shown.map(|(count, what)| format!(", {count} {what}")).collect()
 }
 
 /// Returns what a limit of dials and sockets waits for.

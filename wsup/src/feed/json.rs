@@ -6,7 +6,7 @@ use actix_ws_client::Payload;
 use actix_ws_client::error::Error;
 use actix_ws_client::feed::LineId;
 use actix_ws_client::feed::event::{
-    Cause, Gap, LineIs, LineState, Missing, TopicIs, TopicState, Update, WaitFor,
+    Cause, Gap, LineIs, LineState, Missing, Rotated, Rotation, TopicIs, TopicState, Update, WaitFor,
 };
 use serde_json::Value;
 
@@ -58,7 +58,9 @@ impl Form for Json {
     fn data(&self, update: &Update<Payload>, lines: &mut Vec<u8>) {
         let object = object("data", update.line, update.epoch)
             .text("topic", &update.topic)
-            .key("sequence", update.sequence.last());
+            .key("sequence", update.sequence.last())
+            .key("snapshot", update.snapshot)
+            .key("skipped", update.skipped);
         let line = match &update.item {
             Payload::Text(text) => object.text("data", text).end(),
             Payload::Binary(bytes) => object.base64("base64", bytes).end(),
@@ -84,6 +86,7 @@ impl Form for Json {
             TopicIs::Refused(refusal) => ("refused", Some(refusal), None),
             TopicIs::Silent { since } => ("silent", None, Some(*since)),
             TopicIs::Fresh => ("fresh", None, None),
+            TopicIs::Unsynced => ("unsynced", None, None),
             _ => return Line::Nothing,
         };
         let since = since.map(|since| millis(Instant::now().saturating_duration_since(since)));
@@ -114,11 +117,28 @@ impl Form for Json {
             .key("left", left)
             .key("after_ms", after)
             .key("cause", cause.map(|cause| self.words(cause)))
+            .key("led", state.led)
             .end();
         match cause {
             Some(cause) => line.and(self.error(state, cause)),
             None => line,
         }
+    }
+
+    fn rotated(&self, rotated: &Rotated) -> Line {
+        let (outcome, cause) = match &rotated.outcome {
+            Rotation::Failed { cause, .. } => ("failed", Some(cause)),
+            _ => ("done", None),
+        };
+        Object::of("rotated")
+            .key("shard", rotated.from.shard.0)
+            .key("from", rotated.from.to_string())
+            .key("to", rotated.to.to_string())
+            .key("outcome", outcome)
+            .key("overlap_ms", millis(rotated.overlap))
+            .key("duplicates", rotated.duplicates)
+            .key("cause", cause.map(|cause| self.words(cause)))
+            .end()
     }
 
     fn stopped(&self, end: &End) -> Line {
@@ -131,7 +151,9 @@ impl Form for Json {
             .key("gaps", figures.gaps)
             .key("duplicates", figures.duplicates)
             .key("late", figures.late)
-            .key("rotations", 0)
+            .key("rotations", figures.rotations)
+            .key("resyncs", figures.resyncs)
+            .key("skipped", figures.skipped)
             .key("reason", end.refusal.as_ref().map(|refusal| self.words(refusal)))
             .end()
     }

@@ -40,6 +40,8 @@ struct Known {
     state: State,
     /// Whether it has brought no data for too long.
     is_silent: bool,
+    /// Whether no snapshot of it has come.
+    is_unsynced: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +53,19 @@ enum State {
 impl Ledger {
     /// Notes the state of a topic.
     pub(crate) fn topic(&mut self, event: &TopicState) {
-        let (state, is_silent) = match &event.state {
-            TopicIs::Refused(_) => (State::Refused, false),
-            TopicIs::Silent { .. } => (State::Confirmed, true),
-            _ => (State::Confirmed, false),
+        let state = match &event.state {
+            TopicIs::Refused(_) => State::Refused,
+            _ => State::Confirmed,
         };
-        self.topics.insert(event.topic.clone(), Known { line: event.line, state, is_silent });
+        let is_silent = matches!(event.state, TopicIs::Silent { .. });
+        let before = self.topics.get(&event.topic);
+        let is_unsynced = match &event.state {
+            TopicIs::Unsynced => true,
+            TopicIs::Silent { .. } | TopicIs::Fresh => before.is_some_and(|it| it.is_unsynced),
+            _ => false,
+        };
+        let known = Known { line: event.line, state, is_silent, is_unsynced };
+        self.topics.insert(event.topic.clone(), known);
     }
 
     /// Notes the state of a line.
@@ -91,6 +100,18 @@ impl Ledger {
     /// Returns how many topics of a line are silent.
     pub(crate) fn silent(&self, line: LineId) -> usize {
         self.topics.values().filter(|known| known.line == line && known.is_silent).count()
+    }
+
+    /// Notes that a snapshot of a topic has come.
+    pub(crate) fn snapshot(&mut self, topic: &Topic) {
+        if let Some(known) = self.topics.get_mut(topic) {
+            known.is_unsynced = false;
+        }
+    }
+
+    /// Returns how many topics are delivered without a snapshot.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.topics.values().filter(|known| known.is_unsynced).count()
     }
 
     /// Returns how long a line that waits for a delay still waits.

@@ -1,7 +1,7 @@
 //! `wsup feed`: many connections as one market-data feed, described by a file.
 //!
 //! ```text
-//! section -> venue (ack, login, subscribe, rules, hours, parts)   the file as values, checked as a whole
+//! section -> venue (ack, login, subscribe, rules, rotate, resync, hours, parts)   the file as values, checked as a whole
 //! values, command -> dialer -> dialect                            what each dial and session needs
 //! ledger -> json, human, table (form) -> printer                  what is shown
 //! plan                                                            what --check prints
@@ -26,6 +26,8 @@ mod observer;
 mod parts;
 mod plan;
 mod printer;
+mod resync;
+mod rotate;
 mod rules;
 mod run;
 mod section;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_ws_client::feed::{Dialect, Topic};
+use actix_ws_client::feed::{Dialect, Overflow, Topic};
 
 use crate::feed::dialect::FileDialect;
 use crate::feed::login::How;
+use crate::feed::rotate::Rotate;
 use crate::feed::values::Values;
 use crate::feed::venue::Venue;
 use crate::human;
@@ -17,6 +18,7 @@ use crate::secrets::Secrets;
 
 /// The plan of a feed.
 pub(crate) struct Plan {
+    venue: Arc<Venue>,
     topics: usize,
     shards: usize,
     /// The lines of all shards.
@@ -71,7 +73,8 @@ impl Plan {
         let longest = lines.iter().map(|line| line.time).max().unwrap_or_default();
         let asked_within = dialled_within.saturating_add(longest);
         let shards = shards.len();
-        Ok(Plan { topics: topics.len(), shards, lines, dialled_within, asked_within })
+        let (venue, topics) = (venue.clone(), topics.len());
+        Ok(Plan { venue, topics, shards, lines, dialled_within, asked_within })
     }
 
     /// Formats the plan for people, without secrets.
@@ -106,6 +109,7 @@ impl Plan {
             format_time(self.dialled_within),
             format_time(self.asked_within)
         );
+        text += &self.options();
         if let Some(line) = self.lines.first() {
             let shown = human::escape_controls(&secrets.hide(&line.first));
             let (begin, rest) = match shown.char_indices().nth(MAX_SHOWN) {
@@ -117,9 +121,37 @@ impl Plan {
         Line::Stdout(text.into_bytes())
     }
 
+    /// Formats what the lines do later, one line each.
+    fn options(&self) -> String {
+        let mut text = String::new();
+        if let Some(rotate) = &self.venue.rotate {
+            let age = rotate.age.map(|age| format!(" at the age of {}", whole(age)));
+            let hours = rotate.hours.iter().map(|hours| format!(" at {hours} UTC"));
+            let when: Vec<String> = age.into_iter().chain(hours).collect();
+            let when = if when.is_empty() { " on a notice".to_owned() } else { when.join(",") };
+            let first = if rotate.break_first { ", and closed first" } else { "" };
+            text += &format!("each line is replaced{when}{first}\n");
+        }
+        if let Some(time) = self.snapshots_within() {
+            let (topics, time) = (self.topics, format_time(time));
+            text += &format!("the limit takes {time} until {topics} snapshots are asked for\n");
+        }
+        if self.venue.overflow == Overflow::Latest {
+            text += "the newest update of each topic waits while stdout is not read\n";
+        }
+        text
+    }
+
+    /// Returns how long the limit takes until a snapshot of every topic is asked for.
+    fn snapshots_within(&self) -> Option<Duration> {
+        let rate = self.venue.resync.as_ref()?.asks;
+        Some(wait(self.topics, rate.count, margin(rate.period)))
+    }
+
     /// Formats the plan as JSON.
     pub(crate) fn json(&self) -> Line {
         let sum = |figure: fn(&LinePlan) -> usize| self.lines.iter().map(figure).sum::<usize>();
+        let is_latest = self.venue.overflow == Overflow::Latest;
         Object::of("plan")
             .key("topics", self.topics)
             .key("shards", self.shards)
@@ -129,6 +161,9 @@ impl Plan {
             .key("largest_bytes", self.lines.iter().map(|line| line.largest).max())
             .key("dialled_within_ms", millis(self.dialled_within))
             .key("asked_within_ms", millis(self.asked_within))
+            .key("overflow", if is_latest { "latest" } else { "wait" })
+            .key("rotate", self.venue.rotate.as_ref().map(Rotate::json))
+            .key("snapshots_within_ms", self.snapshots_within().map(millis))
             .end()
     }
 }
@@ -210,6 +245,16 @@ fn fit(
 
 fn format_time(time: Duration) -> String {
     if time.is_zero() { "0s".to_owned() } else { human::format_time(time) }
+}
+
+/// Formats a time in the largest unit that it is a whole number of.
+fn whole(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match (seconds % 3600, seconds % 60, time.subsec_nanos()) {
+        (0, _, 0) => format!("{}h", seconds / 3600),
+        (_, 0, 0) => format!("{}m", seconds / 60),
+        _ => format_time(time),
+    }
 }
 
 /// Returns the time until the last of several may be sent, if `count` may be in any period.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WeakAddr, WrapFuture};
 use actix_ws_client::Payload;
 use actix_ws_client::feed::command::Status;
-use actix_ws_client::feed::event::{Batch, Gap, LineState, Stopped, TopicState};
+use actix_ws_client::feed::event::{Batch, Gap, LineState, Rotated, Stopped, TopicState};
 use actix_ws_client::feed::{Feed, Topic};
 use tokio::sync::mpsc;
 
@@ -159,7 +159,12 @@ impl Handler<Batch<Payload>> for Printer {
             self.remaining.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let mut lines = Vec::new();
         let updates = &batch[..batch.len().min(room)];
-        updates.iter().for_each(|update| self.form.data(update, &mut lines));
+        for update in updates {
+            if update.snapshot {
+                self.ledger.snapshot(&update.topic);
+            }
+            self.form.data(update, &mut lines);
+        }
         if !lines.is_empty() {
             self.print(Line::Stdout(lines));
         }
@@ -204,6 +209,14 @@ impl Handler<LineState> for Printer {
             observer.line(&state);
         }
         self.print(self.form.line(&state));
+    }
+}
+
+impl Handler<Rotated> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, rotated: Rotated, _: &mut Self::Context) {
+        self.print(self.form.rotated(&rotated));
     }
 }
 

@@ -23,12 +23,12 @@ impl Rules {
         let mut section = found.section()?;
         let number = |found: Option<Found<'_>>| found.map(|found| found.number()).transpose();
         let rules = Rules {
-            frames: list(&mut section, "frames")?,
-            requests: list(&mut section, "requests")?,
+            frames: list(&mut section, "frames", Found::parsed)?,
+            requests: list(&mut section, "requests", Found::parsed)?,
             frame_bytes: number(section.take("frame_bytes"))?,
             topics_per_frame: number(section.take("topics_per_frame"))?,
             topics_per_line: number(section.take("topics_per_line"))?,
-            dials: list(&mut section, "dials")?,
+            dials: list(&mut section, "dials", Found::parsed)?,
             sockets: number(section.take("sockets"))?,
         };
         section.end()?;
@@ -66,18 +66,18 @@ impl Silence {
             action: section
                 .take("action")
                 .map_or(Ok(Action::Report), |found| found.choice(&ACTIONS))?,
-            open: list(&mut section, "open")?,
+            open: list(&mut section, "open", Found::parsed)?,
         };
         section.end()?;
         Ok(silence)
     }
 }
 
-/// Takes strings, each parsed; none if the key is not there.
-fn list<T: std::str::FromStr<Err: std::fmt::Display>>(
-    section: &mut Section<'_>,
+/// Takes values, each parsed; none if the key is not there.
+pub(crate) fn list<'i, T>(
+    section: &mut Section<'i>,
     key: &'static str,
+    parse: impl Fn(&Found<'i>) -> Result<T, Wrong>,
 ) -> Result<Vec<T>, Wrong> {
-    let entries = section.take(key).map_or_else(Vec::new, Found::list);
-    entries.iter().map(Found::parsed).collect()
+    section.take(key).map_or_else(Vec::new, Found::list).iter().map(parse).collect()
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
-use actix_ws_client::feed::event::{LineState, Stopped};
+use actix_ws_client::feed::event::{LineState, Rotated, Stopped};
 use actix_ws_client::feed::{Feed, Topic, command};
 use actix_ws_client::{ConnectionBuilder, Payload};
 use tokio::sync::mpsc;
@@ -91,11 +91,17 @@ pub(crate) async fn run(
         })
         .rules(venue.rules())
         .lines(venue.lines)
+        .overflow(venue.overflow)
         .topics(topics.iter().map(String::as_str))
         .batch_handler(&printer)
         .on::<LineState>(printer.clone().recipient())
+        .on::<Rotated>(printer.clone().recipient())
         .on::<Stopped>(printer.clone().recipient());
     let builder = venue.silence().into_iter().fold(builder, |it, silence| it.silence(silence));
+    let rotate = venue.rotate.iter();
+    let builder = rotate.fold(builder, |builder, rotate| builder.rotate(rotate.to_feed()));
+    let resync = venue.resync.iter();
+    let builder = resync.fold(builder, |builder, resync| builder.resync(resync.to_feed()));
     let builder = budget.iter().fold(builder, |builder, budget| builder.budget(budget));
     let feed = builder.start()?;
     #[cfg(feature = "serve")]

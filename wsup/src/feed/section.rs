@@ -82,7 +82,7 @@ impl<'i> Section<'i> {
 
     /// Returns the error about keys of which one has to be there. A key that is spelled almost like one of them
     /// is more likely wrong.
-    fn missing(&self, keys: &[&str]) -> Wrong {
+    pub(crate) fn missing(&self, keys: &[&str]) -> Wrong {
         let pairs = self.members.iter().flat_map(|found| keys.iter().map(move |key| (found, *key)));
         let mut similar = pairs.filter(|((other, _), key)| is_similar(other, key));
         if let Some(((other, (at, _)), key)) = similar.next() {

@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use actix_ws_client::feed::MAX_LINES;
+use actix_ws_client::feed::{MAX_LINES, Overflow};
 
 use crate::condition::Condition;
 use crate::feed::ack::{Ack, By, Data, TopicOf};
 use crate::feed::login::{How, Login, condition, template};
 use crate::feed::parts::Parts;
+use crate::feed::resync::Resync;
+use crate::feed::rotate::Rotate;
 use crate::feed::rules::{Rules, Silence};
 use crate::feed::section::{Found, Section, Wrong};
 use crate::feed::subscribe::Subscribe;
@@ -23,6 +25,10 @@ pub(crate) struct Venue {
     pub(crate) topics: Topics,
     /// The number of lines of each shard.
     pub(crate) lines: u8,
+    /// What happens if stdout is not read.
+    pub(crate) overflow: Overflow,
+    pub(crate) rotate: Option<Rotate>,
+    pub(crate) resync: Option<Resync>,
     /// Header lines of the upgrade request, by name.
     pub(crate) headers: Vec<(String, Template)>,
     pub(crate) parts: Option<Parts>,
@@ -115,6 +121,7 @@ impl Venue {
             .chain(each("topic.item", &self.item))
             .chain(each("subscribe.send", [&self.subscribe.send]))
             .chain(each("unsubscribe.send", &self.subscribe.unsubscribe))
+            .chain(each("resync.send", self.resync.as_ref().and_then(|it| it.send.as_ref())))
             .chain(each("heartbeat.send", self.heartbeat.as_ref().map(|it| &it.send)))
             .chain(each("answer.send", self.answers.iter().map(|answer| &answer.send)))
     }
@@ -135,7 +142,9 @@ impl Venue {
         let topic = file.take("topic");
         let topics = Topics::parse(&mut file)?;
         let lines = file.take("lines").map_or(Ok(1), lines)?;
-        unbuilt(&mut file)?;
+        let overflow = file.take("overflow").map_or(Ok(Overflow::Wait), |found| {
+            found.choice(&[("wait", Overflow::Wait), ("latest", Overflow::Latest)])
+        })?;
         let headers = file.take("headers").map_or(Ok(Vec::new()), headers)?;
         let (parts, item) = topic.map_or(Ok((None, None)), self::topic)?;
         check_topics(&file, &topics, parts.as_ref())?;
@@ -145,10 +154,14 @@ impl Venue {
         let ack = Ack::parse(file.need("ack")?)?;
         let data = Data::parse(file.need("data")?)?;
         check_ack(&file, &subscribe, &ack, &data.topic)?;
+        let resync = file.take("resync").map(|it| Resync::parse(it, &names, &data)).transpose()?;
         let venue = Venue {
             urls,
             topics,
             lines,
+            overflow,
+            rotate: file.take("rotate").map(Rotate::parse).transpose()?,
+            resync,
             headers,
             parts,
             item,
@@ -284,19 +297,6 @@ fn lines(found: Found<'_>) -> Result<u8, Wrong> {
         .ok()
         .filter(|number| *number <= MAX_LINES)
         .ok_or_else(|| found.wrong(format_args!("expected 1 to {MAX_LINES} lines, not {number}")))
-}
-
-/// Refuses what is not built yet, by its name.
-fn unbuilt(file: &mut Section<'_>) -> Result<(), Wrong> {
-    if let Some(found) = file.take("overflow")
-        && !found.choice(&[("wait", true), ("latest", false)])?
-    {
-        return Err(found.wrong("\"latest\" is not built yet: only \"wait\" is"));
-    }
-    match ["rotate", "resync"].iter().find_map(|key| file.take(key)) {
-        Some(found) => Err(found.wrong("not built yet")),
-        None => Ok(()),
-    }
 }
 
 /// Checks that acknowledgements and data can be matched as the file says.

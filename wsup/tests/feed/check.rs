@@ -29,11 +29,34 @@ fn the_plan_names_lines_requests_and_times() {
     ]);
     let ended = check(&file, &["--json"], &[]);
     ended.rest_is(&[
-        r##"{"event":"plan","topics":25,"shards":3,"lines":3,"logins":0,"requests":13,"largest_bytes":#,"dialled_within_ms":60000,"asked_within_ms":62040}"##,
+        r##"{"event":"plan","topics":25,"shards":3,"lines":3,"logins":0,"requests":13,"largest_bytes":#,"dialled_within_ms":60000,"asked_within_ms":62040,"overflow":"wait","rotate":null,"snapshots_within_ms":null}"##,
     ]);
     let ended = check(&(file + "sockets = 2\n"), &[], &[]);
     assert_eq!(ended.status, 2);
     assert!(ended.stderr.contains("`rules.sockets`: 25 topics need 3 lines"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_plan_shows_rotation_snapshots_and_what_waits() {
+    let more = "overflow = 'latest'\nrotate = { age = '23h', hours = ['02:00-04:00'] }\n\
+        resync = { send = '{topic}', when = { text = 'x' }, topic = '/s', last = '/l', asks = '1/2s' }\n";
+    let file = more.to_owned() + &ids("wss://nowhere.example/", &["a", "b", "c"]);
+    let ended = check(&file, &[], &[]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    assert_eq!(
+        ended.rest[3..6],
+        [
+            "each line is replaced at the age of 23h, at 02:00-04:00 UTC",
+            "the limit takes 4.1s until 3 snapshots are asked for",
+            "the newest update of each topic waits while stdout is not read",
+        ]
+    );
+    let ended = check(&file, &["--json"], &[]);
+    let end = r##""overflow":"latest","rotate":{"age_ms":82800000,"break_first":false,"hours":["02:00-04:00"]},"snapshots_within_ms":4080}"##;
+    assert!(ended.rest[0].ends_with(end), "{:?}", ended.rest);
+    let first = file.replace("hours = ['02:00-04:00']", "break_first = true");
+    let ended = check(&first, &[], &[]);
+    assert_eq!(ended.rest[3], "each line is replaced at the age of 23h, and closed first");
 }
 
 #[test]

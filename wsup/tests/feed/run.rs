@@ -50,7 +50,7 @@ fn the_json_is_that_of_the_contract() {
     first(
         "line",
         &mut wsup,
-        r#"{"event":"line","shard":1,"line":"1a","epoch":0,"state":"dialling","left":null,"after_ms":null,"cause":null}"#,
+        r#"{"event":"line","shard":1,"line":"1a","epoch":0,"state":"dialling","left":null,"after_ms":null,"cause":null,"led":0}"#,
     );
     first(
         "topic",
@@ -60,14 +60,14 @@ fn the_json_is_that_of_the_contract() {
     first(
         "data",
         &mut wsup,
-        r##"{"event":"data","shard":1,"line":"1a","epoch":1,"topic":"a","sequence":#,"data":"{\"price\":\"104.25\",\"seq\":#,\"stream\":\"a\"}"}"##,
+        r##"{"event":"data","shard":1,"line":"1a","epoch":1,"topic":"a","sequence":#,"snapshot":false,"skipped":0,"data":"{\"price\":\"104.25\",\"seq\":#,\"stream\":\"a\"}"}"##,
     );
     wsup.signal("TERM");
     let ended = wsup.end();
     ended.is(0, "closed");
     crate::process::assert_like(
         ended.rest.last().unwrap(),
-        r##"{"event":"stopped","outcome":"closed","topics":{"confirmed":1,"refused":1},"delivered":#,"gaps":0,"duplicates":0,"late":0,"rotations":0,"reason":null}"##,
+        r##"{"event":"stopped","outcome":"closed","topics":{"confirmed":1,"refused":1},"delivered":#,"gaps":0,"duplicates":0,"late":0,"rotations":0,"resyncs":0,"skipped":0,"reason":null}"##,
     );
     sim.is_content();
 }

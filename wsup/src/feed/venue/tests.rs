@@ -26,6 +26,13 @@ fn every_key_is_read() {
     assert_eq!(venue.notices[1].action, NoticeAction::Pause);
     assert_eq!((venue.rules.requests[0].count, venue.rules.sockets), (480, Some(10)));
     assert_eq!(venue.silence.unwrap().open.len(), 1);
+    assert_eq!((venue.lines, venue.overflow), (2, Overflow::Latest));
+    let rotate = venue.rotate.unwrap();
+    assert_eq!(rotate.age, Some(Duration::from_secs(23 * 3600)));
+    assert!(rotate.break_first && rotate.hours[0].to_string() == "02:00-04:00");
+    let resync = venue.resync.unwrap();
+    assert!(resync.send.is_some() && resync.answer.unwrap().last.is_some());
+    assert_eq!(resync.asks.count, 10);
     assert_eq!(venue.decode, Some(Compressed::Gzip));
 }
 
@@ -87,9 +94,56 @@ fn what_is_wrong_is_named_with_its_place() {
         ("{topics}", "1", "line 4, column 11: `subscribe.send`: has no {topics}"),
         ("{topics}", "{topics},{topic}", "only one of them may be there"),
         ("url =", "lines = 9\nurl =", "line 2, column 1: `lines`: expected 1 to 8 lines, not 9"),
-        ("url =", "overflow = 'latest'\nurl =", "line 2, column 1: `overflow`: \"latest\" is not"),
-        ("url =", "rotate.age = '23h'\nurl =", "line 2, column 1: `rotate`: not built yet"),
-        ("url =", "resync.send = 'x'\nurl =", "line 2, column 1: `resync`: not built yet"),
+        ("url =", "overflow = 'last'\nurl =", "`overflow`: expected \"wait\" or \"latest\", not"),
+        (
+            "url =",
+            "rotate = {}\nurl =",
+            "line 2, column 1: `rotate.age` or `rotate.hours` or `rotate.break_first` is missing",
+        ),
+        ("url =", "rotate.age = 23\nurl =", "line 2, column 8: `rotate.age`: expected a time"),
+        (
+            "url =",
+            "rotate.hours = ['02:00-04:00', 'Mon 02:00-04:00']\nurl =",
+            "line 2, column 32: `rotate.hours`: expected hours of every day, such as",
+        ),
+        (
+            "url =",
+            "rotate.hours = '2-4'\nurl =",
+            "line 2, column 8: `rotate.hours`: expected hours in UTC such as 02:00-04:00",
+        ),
+        ("url =", "rotate.jitter = '1h'\nrotate.age = '2h'\nurl =", "`rotate.jitter` is unknown;"),
+        (
+            "url =",
+            "resync = {}\nurl =",
+            "line 2, column 1: `resync`: without `send` a topic is subscribed again: that needs",
+        ),
+        ("url =", "resync.send = 'x'\nurl =", "line 2, column 8: `resync.send`: has no {topic}"),
+        ("url =", "resync.send = '{topic}'\nurl =", "line 2, column 1: `resync.when` is missing"),
+        (
+            "url =",
+            "resync.last = '/l'\nurl =",
+            "line 2, column 8: `resync.last`: there is no `resync.send` whose answer it would",
+        ),
+        (
+            "url =",
+            "resync = { send = '{topic}', when = { text = 'x' }, topic = '/s', last = '/l' }\nurl =",
+            "line 2, column 67: `resync.last`: needs `data.sequence`",
+        ),
+        (
+            "url =",
+            "data.sequence = { kind = 'id', at = '/n' }\nresync = { send = '{topic}', when = { text = 'x' }, topic = '/s' }\nurl =",
+            "line 3, column 1: `resync.last` is missing",
+        ),
+        (
+            "url =",
+            "data.snapshot = { text = 'x' }\nresync.asks = ['1/1s', '2/1m']\nurl =",
+            "line 3, column 8: `resync.asks`: expected one rate, such as",
+        ),
+        (
+            "url =",
+            "data.snapshot = { text = 'x' }\nresync.send = '{key}'\nurl =",
+            "line 3, column 8: `resync.send`: `{key}` is unknown; known here: id, topic, topics",
+        ),
         (
             "data.topic",
             "unsubscribe.send = '{key}'\ndata.topic",
