@@ -104,9 +104,17 @@ impl<T: Clone + Send + 'static> Outlet<T> {
     /// Queues an update. It becomes part of the batch that the next other event, or `poll`, ends.
     #[inline]
     pub(crate) fn push_update(&mut self, update: impl FnOnce() -> Update<T>) {
-        match &mut self.latest {
-            None => self.open.extend(std::iter::once_with(update)),
-            Some(latest) => latest.push_update(update(), self.open_own.clone()),
+        if self.latest.is_some() {
+            return self.push_latest(update);
+        }
+        self.open.push(update());
+    }
+
+    /// Not inlined, for the sake of what is not `Latest`.
+    #[inline(never)]
+    fn push_latest(&mut self, update: impl FnOnce() -> Update<T>) {
+        if let Some(latest) = &mut self.latest {
+            latest.push_update(update(), self.open_own.clone());
         }
     }
 
