@@ -45,7 +45,7 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     pub(crate) rotation: Rotation,
     /// The socket that was opened after its line was closed for a rotation: the line, and its epoch.
     after_break: Option<(u8, u64)>,
-    /// Whether silence, twins or a rotation are watched.
+    /// Whether each update is noted in what watches for silence, or in a rotation.
     is_watching: bool,
     /// Whether the shard holds its lines.
     is_holding: bool,
@@ -112,7 +112,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             asks_dialect: false,
             rotation: Rotation::new(Rotate::default(), lines, now),
             after_break: None,
-            is_watching: lines > 1 || silence.is_some(),
+            is_watching: silence.is_some(),
             is_holding: false,
             ended_silence: 0,
             open: 0,
@@ -273,7 +273,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         };
         let step = rotation.poll(legs, topics.slots(), now, SystemTime::now(), joined);
         let is_watching = rotation.is_watching();
-        self.is_watching = is_watching || self.twins.is_some() || self.silences.is_some();
+        self.is_watching = is_watching || self.silences.is_some();
         step
     }
 
@@ -357,12 +357,8 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Notes an update in what watches for silence, and reports a silence that it ends.
-    #[inline]
+    #[inline(never)]
     fn watch(&mut self, line: LineId, epoch: u64, slot: Slot, topics: &Topics, received: Instant) {
-        if let Some(twins) = &mut self.twins {
-            let confirmed = self.confirmed.get(slot as usize).copied().unwrap_or_default();
-            twins.data(line.line, confirmed, received);
-        }
         self.rotation.data(line.line, slot, received);
         let Some(silences) = &mut self.silences else { return };
         let ended = silences.data(line.line, slot, received);
@@ -434,6 +430,21 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 }
 
+impl<'a, T: Clone + Send + 'static> Reading<'a, T> {
+    /// Begins with what one read brought.
+    pub(crate) fn new(
+        intake: &'a mut Intake<T>,
+        line: LineId,
+        epoch: u64,
+        received: Instant,
+        has_warned: &'a mut bool,
+    ) -> Reading<'a, T> {
+        intake.merge.begin_read(received);
+        intake.twins.iter_mut().for_each(|twins| twins.begin_read(line.line, received));
+        Reading { intake, line, epoch, received, bytes: 0, has_warned }
+    }
+}
+
 impl<T: Clone + Send + 'static> Reading<'_, T> {
     /// Passes an update to the merge that is neither simply the next one nor a known one.
     #[inline(never)]
@@ -468,22 +479,29 @@ impl<T: Clone + Send + 'static> Reading<'_, T> {
 }
 
 impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
+    /// The parts of the update, and of `self`, are looked at where they are needed: as values that are passed around they
+    /// would be copied first.
     #[inline]
     fn data(&mut self, data: Data<T>, topics: &Topics) {
-        let Reading { line, epoch, received, .. } = *self;
+        let Data { slot, sequence, snapshot, item } = data;
         let intake = &mut *self.intake;
-        let (slot, at) = (data.slot, received);
-        if intake.is_watching {
-            intake.watch(line, epoch, slot, topics, received);
+        if let Some(twins) = &mut intake.twins {
+            twins.data(intake.confirmed.get(slot as usize).copied().unwrap_or_default());
         }
-        match intake.merge.judge(line.line, slot, &data.sequence, data.snapshot, at) {
-            Judged::Next if intake.resyncs.is_some() => self.hold_back(data, topics),
-            Judged::Next => {
+        if intake.is_watching {
+            intake.watch(self.line, self.epoch, slot, topics, self.received);
+        }
+        match intake.merge.judge(self.line.line, slot, &sequence, snapshot) {
+            Judged::Next if intake.resyncs.is_none() => {
                 let topic = topics.topic(slot);
-                intake.deliver(slot, || update_of(data, line, epoch, received, topic));
+                intake.deliver(slot, || {
+                    let data = Data { slot, sequence, snapshot, item };
+                    update_of(data, self.line, self.epoch, self.received, topic)
+                });
             }
             Judged::Known => {}
-            Judged::Open => self.take(data, topics),
+            Judged::Next => self.hold_back(Data { slot, sequence, snapshot, item }, topics),
+            Judged::Open => self.take(Data { slot, sequence, snapshot, item }, topics),
         }
     }
 
@@ -602,8 +620,7 @@ mod tests {
         let mut has_warned = false;
         for (line, number) in [(0, 1), (1, 1), (0, 3)] {
             let (intake, has_warned, line) = (&mut intake, &mut has_warned, lines[line]);
-            let (epoch, received, bytes) = (1, start, 1);
-            let mut reading = Reading { intake, line, epoch, received, bytes, has_warned };
+            let mut reading = Reading::new(intake, line, 1, start, has_warned);
             let sequence = Sequence::contiguous(number, number);
             reading.data(Data { slot, sequence, snapshot: false, item: () }, &topics);
         }

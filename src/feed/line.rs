@@ -210,7 +210,8 @@ impl<D: Dialect> Line<D> {
         topics.select(line.line);
         open.last_data = Some(received);
         let Open { session, dialect, has_warned, .. } = open;
-        let mut reading = Reading { intake, line, epoch, received, bytes: 0, has_warned };
+        intake.outlet.reserve(batch.len());
+        let mut reading = Reading::new(intake, line, epoch, received, has_warned);
         guarded(|| {
             for view in batch.iter() {
                 reading.bytes = view.len();
@@ -326,7 +327,7 @@ impl<D: Dialect> Line<D> {
         let Some(open) = &mut self.open else { return Ok(None) };
         let Open { session, dialect, handle, sending, has_warned, is_active, .. } = open;
         let (line, epoch, received) = (self.id, self.epoch, now);
-        let mut reading = Reading { intake, line, epoch, received, bytes: 0, has_warned };
+        let mut reading = Reading::new(intake, line, epoch, received, has_warned);
         let epoch = open.epoch;
         if reading.intake.take_line_ended_silence(line) {
             session.report_progress();
@@ -563,7 +564,7 @@ impl<D: Dialect> Line<D> {
         topics.select(line.line);
         if let Some(open) = &mut self.open {
             let has_warned = &mut open.has_warned;
-            let mut reading = Reading { intake, line, epoch, received: now, bytes: 0, has_warned };
+            let mut reading = Reading::new(intake, line, epoch, now, has_warned);
             open.session.handle_wish(slot, topics, &mut reading);
         }
     }

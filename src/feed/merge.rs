@@ -100,6 +100,14 @@ pub(crate) struct Dropped {
     pub(crate) late: u64,
 }
 
+impl Dropped {
+    /// Counts an update, which fills a gap that was reported or does not.
+    #[inline]
+    fn count(&mut self, was_reported: bool) {
+        *(if was_reported { &mut self.late } else { &mut self.duplicates }) += 1;
+    }
+}
+
 /// The merge of one shard. `T` is what the shard delivers.
 pub(crate) struct Merge<T> {
     /// By number; `None` if the line has no open socket.
@@ -115,6 +123,10 @@ pub(crate) struct Merge<T> {
     outputs: VecDeque<Output<T>>,
     /// The update by which the lag of the lines is measured.
     probe: Option<Probe>,
+    /// Whether the next update may become the probe: the last one may be over.
+    may_probe: bool,
+    /// When the updates that are judged were read.
+    read_at: Option<Instant>,
     /// When the shard stopped reading; `None` while it reads.
     held: Option<Instant>,
     /// Since when the shard reads again, if it had stopped: the time before does not count against a line.
@@ -132,6 +144,8 @@ impl<T> Merge<T> {
             held_bytes: 0,
             outputs: VecDeque::new(),
             probe: None,
+            may_probe: true,
+            read_at: None,
             held: None,
             resumed: None,
             dropped: Dropped::default(),
@@ -156,6 +170,7 @@ impl<T> Merge<T> {
         let closed = self.lines.get_mut(usize::from(line)).and_then(Option::take);
         if closed.is_some() {
             self.open -= 1;
+            self.may_probe = true;
             self.handle_timeout(now);
         }
         led
@@ -193,9 +208,15 @@ impl<T> Merge<T> {
         }
     }
 
+    /// Begins with what was read at one time.
+    pub(crate) fn begin_read(&mut self, at: Instant) {
+        self.read_at = Some(at);
+        self.may_probe |= self.probe.as_ref().is_some_and(|probe| at >= probe.until);
+    }
+
     /// Decides about an update without having it: the first half of [`take`](Merge::take). Nearly all updates have a range
     /// of numbers, and are the next of their topic or known; `take` alone would need 150 instructions more for each. An
-    /// update of a line that is not open is dropped.
+    /// update of a line that is not open is dropped. The update belongs to the read that was begun last.
     #[inline]
     pub(crate) fn judge(
         &mut self,
@@ -203,7 +224,6 @@ impl<T> Merge<T> {
         slot: Slot,
         sequence: &Sequence,
         snapshot: bool,
-        at: Instant,
     ) -> Judged {
         let Some(Some(place)) = self.lines.get_mut(usize::from(line)) else { return Judged::Known };
         let Numbers::Contiguous { first, last } = sequence.kind else { return Judged::Open };
@@ -216,20 +236,31 @@ impl<T> Merge<T> {
         }
         position.next = position.next.max(end);
         place.updates += 1;
-        if end > next {
-            (topic.next, topic.last_at) = (Some(end), Some(at));
+        let is_next = end > next;
+        if is_next {
+            (topic.next, topic.last_at) = (Some(end), self.read_at);
             place.firsts += 1;
-            if self.open > 1 {
-                self.measure(line, slot, last, at);
-                self.begin_probe(slot, line, Some(last), at);
-            }
-            return Judged::Next;
+        } else {
+            self.dropped.count(topic.was_reported(last));
         }
         if self.open > 1 {
-            self.measure(line, slot, last, at);
+            let is_probe = self.probe.as_ref().is_some_and(|probe| probe.is(slot, last, line));
+            if is_probe || is_next && self.may_probe {
+                self.probe_now(slot, line, last, is_next);
+            }
         }
-        self.count_old(slot, last);
-        Judged::Known
+        if is_next { Judged::Next } else { Judged::Known }
+    }
+
+    /// Measures the lag of a line, and chooses another update to measure by if that was the last line. Some two times for
+    /// each probe.
+    #[cold]
+    fn probe_now(&mut self, slot: Slot, line: u8, number: u64, is_next: bool) {
+        let Some(at) = self.read_at else { return };
+        self.measure(line, slot, number, at);
+        if is_next {
+            self.begin_probe(slot, line, Some(number), at);
+        }
     }
 
     /// Takes an update that `judge` has left open. Returns it if it is to be delivered now, before anything else; otherwise
@@ -283,22 +314,12 @@ impl<T> Merge<T> {
     }
 
     /// Measures the lag of a line, if another one was the first to bring this update.
-    #[inline]
     fn measure(&mut self, line: u8, slot: Slot, number: u64, at: Instant) {
-        let is_probe = |probe: &Probe| {
-            probe.number == number && probe.slot == slot && probe.seen & bit(line) == 0
-        };
-        if self.probe.as_ref().is_some_and(is_probe) {
-            self.push_lag(line, at);
-        }
-    }
-
-    /// Once for each probe and line.
-    #[cold]
-    fn push_lag(&mut self, line: u8, at: Instant) {
-        let Some(probe) = &mut self.probe else { return };
+        let probe = self.probe.as_mut().filter(|probe| probe.is(slot, number, line));
+        let Some(probe) = probe else { return };
         probe.seen |= bit(line);
         probe.count += 1;
+        self.may_probe |= probe.count >= self.open;
         let lag = at.saturating_duration_since(probe.at);
         if let Some(line) = self.line_mut(line) {
             line.lags.push(lag);
@@ -307,17 +328,13 @@ impl<T> Merge<T> {
 
     /// Chooses an update to measure lags by, if the last one has been brought by all lines or is too old. Every other line
     /// has to bring the topic, and must not have passed the update.
-    #[inline]
     fn begin_probe(&mut self, slot: Slot, line: u8, number: Option<u64>, at: Instant) {
-        let is_over =
-            self.probe.as_ref().is_none_or(|probe| probe.count >= self.open || at >= probe.until);
-        if is_over && let Some(number) = number {
-            self.begin_probe_now(slot, line, number, at);
+        let Some(number) = number.filter(|_| self.may_probe) else { return };
+        let is_under_way = |probe: &Probe| probe.count < self.open && at < probe.until;
+        if self.probe.as_ref().is_some_and(is_under_way) {
+            self.may_probe = false;
+            return;
         }
-    }
-
-    #[cold]
-    fn begin_probe_now(&mut self, slot: Slot, line: u8, number: u64, at: Instant) {
         let others = (0..).zip(&self.lines).filter(|(other, _)| *other != line);
         let mut positions = others.filter_map(|(_, line)| Some(line.as_ref()?.position(slot)));
         if !positions.all(|position| position.is_joined && position.next <= number) {
@@ -325,6 +342,7 @@ impl<T> Merge<T> {
         }
         let until = at + PROBE_TIMEOUT;
         self.probe = Some(Probe { slot, number, at, until, seen: bit(line), count: 1 });
+        self.may_probe = false;
         if let Some(line) = self.line_mut(line) {
             line.lags.push(Duration::ZERO);
         }

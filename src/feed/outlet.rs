@@ -27,6 +27,8 @@ pub(crate) struct Outlet<T: Clone + Send + 'static> {
     open: Vec<Update<T>>,
     /// Whom those are for.
     open_own: Option<Own<T>>,
+    /// The number of updates in the last batch.
+    last_batch: usize,
     /// The number of updates in the queue.
     updates: usize,
     /// The next delivery of the head: the recipient, and the update for it.
@@ -78,6 +80,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
             queue: VecDeque::new(),
             open: Vec::new(),
             open_own: None,
+            last_batch: 0,
             updates: 0,
             cursor: (0, 0),
             blocked: None,
@@ -99,6 +102,14 @@ impl<T: Clone + Send + 'static> Outlet<T> {
     fn redirect(&mut self, own: Option<&Own<T>>) {
         self.end_batch();
         self.open_own = own.cloned();
+    }
+
+    /// Makes room for what a read of so many messages may bring, if it is as much as last time. A batch that grows by and by
+    /// is copied: 13 instructions for each update.
+    pub(crate) fn reserve(&mut self, messages: usize) {
+        if self.open.capacity() == 0 && self.latest.is_none() {
+            self.open.reserve_exact(messages.min(self.last_batch));
+        }
     }
 
     /// Queues an update. It becomes part of the batch that the next other event, or `poll`, ends.
@@ -243,7 +254,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         }
         let updates = std::mem::take(&mut self.open);
         let count = updates.len();
-        self.updates += count;
+        (self.last_batch, self.updates) = (count, self.updates + count);
         let (event, own) = (Queued::Updates(Batch::new(updates), count), self.open_own.clone());
         self.queue.push_back(Entry { event, own });
         while self.updates > MAX_UPDATES && self.drop_oldest() {}

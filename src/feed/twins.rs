@@ -56,9 +56,8 @@ pub(crate) struct Twins {
     /// When a line was last found dead.
     last_verdict: Option<Instant>,
     is_holding: bool,
-    /// The newest updates, which are alike, and their number: they are counted with the next that differs.
+    /// The newest updates, which are alike: they are counted with the next that differs.
     run: Option<Run>,
-    run_len: u32,
 }
 
 /// What updates of one read have in common.
@@ -68,6 +67,8 @@ struct Run {
     /// The lines that have confirmed the topic, one bit for each.
     confirmed: u64,
     now: Instant,
+    /// The number of them.
+    len: u32,
 }
 
 /// The data of an open line.
@@ -105,7 +106,6 @@ impl Twins {
             last_verdict: None,
             is_holding: false,
             run: None,
-            run_len: 0,
         }
     }
 
@@ -127,28 +127,40 @@ impl Twins {
         }
     }
 
-    /// Notes an update of a topic that is confirmed on these lines, one bit for each.
+    /// Begins with what a line brings by one read.
+    pub(crate) fn begin_read(&mut self, line: u8, now: Instant) {
+        self.end_run();
+        self.run = Some(Run { line, confirmed: 0, now, len: 0 });
+    }
+
+    /// Notes an update of that read, of a topic that is confirmed on these lines, one bit for each.
     #[inline]
-    pub(crate) fn data(&mut self, line: u8, confirmed: u64, now: Instant) {
-        let run = Run { line, confirmed, now };
-        if self.run == Some(run) {
-            self.run_len = self.run_len.saturating_add(1);
-        } else {
-            self.end_run();
-            (self.run, self.run_len) = (Some(run), 1);
+    pub(crate) fn data(&mut self, confirmed: u64) {
+        let Some(run) = &mut self.run else { return };
+        if run.confirmed != confirmed {
+            return self.next_run(confirmed);
         }
+        run.len += 1;
+    }
+
+    #[cold]
+    fn next_run(&mut self, confirmed: u64) {
+        let Some(run) = self.run else { return };
+        self.end_run();
+        self.run = Some(Run { confirmed, len: 1, ..run });
     }
 
     /// Counts the updates that were alike: those of one read mostly are, and counting each took 90 instructions.
     #[cold]
     fn end_run(&mut self) {
-        let Some(Run { line, confirmed, now }) = self.run.take() else { return };
+        let run = self.run.take().filter(|run| run.len > 0);
+        let Some(Run { line, confirmed, now, len }) = run else { return };
         let is_shared = confirmed & 1 << (line % 64) != 0;
         for (other, pulse) in self.pulses.iter_mut().enumerate() {
             let Some(pulse) = pulse else { continue };
             if other != usize::from(line) {
                 let misses = is_shared && confirmed & 1 << (other % 64) != 0;
-                pulse.missed = pulse.missed.saturating_add(u32::from(misses) * self.run_len);
+                pulse.missed = pulse.missed.saturating_add(u32::from(misses) * len);
                 continue;
             }
             if now > pulse.last {
@@ -268,6 +280,12 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const BOTH: u64 = 0b11;
 
+    /// Notes an update by a read of its own.
+    fn data(twins: &mut Twins, line: u8, confirmed: u64, now: Instant) {
+        twins.begin_read(line, now);
+        twins.data(confirmed);
+    }
+
     /// Two lines, their clock, and what was done, with the milliseconds since the start.
     struct Life {
         twins: Twins,
@@ -308,7 +326,7 @@ mod tests {
         fn tick(&mut self, lines: &[u8], time: Duration) {
             for _ in 0..time.as_millis() / 10 {
                 self.pass(10 * MILLI);
-                lines.iter().for_each(|line| self.twins.data(*line, BOTH, self.now));
+                lines.iter().for_each(|line| data(&mut self.twins, *line, BOTH, self.now));
             }
         }
 
@@ -352,11 +370,11 @@ mod tests {
     fn a_line_that_misses_fewer_than_20_updates_of_shared_topics_is_alive() {
         let mut life = Life::new();
         life.tick(&[0, 1], SECOND);
-        (0..19).for_each(|_| life.twins.data(0, BOTH, life.now));
-        (0..100).for_each(|_| life.twins.data(0, 0b01, life.now));
+        (0..19).for_each(|_| data(&mut life.twins, 0, BOTH, life.now));
+        (0..100).for_each(|_| data(&mut life.twins, 0, 0b01, life.now));
         life.pass(60 * SECOND);
         assert_eq!(life.done(), []);
-        life.twins.data(0, BOTH, life.now);
+        data(&mut life.twins, 0, BOTH, life.now);
         life.pass(60 * SECOND);
         assert_eq!(life.done(), [(62_000, Deed::Fail(1, 61 * SECOND))], "with a second of grace");
     }

@@ -115,6 +115,14 @@ pub(super) struct Probe {
     pub(super) count: usize,
 }
 
+impl Probe {
+    /// Whether this is the update of it, and the line has not brought it before.
+    #[inline]
+    pub(super) fn is(&self, slot: Slot, number: u64, line: u8) -> bool {
+        self.number == number && self.slot == slot && self.seen & 1 << (line % 64) == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

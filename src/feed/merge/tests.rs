@@ -9,7 +9,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Does what a shard does with an update.
 fn judge_and_take<T>(merge: &mut Merge<T>, brought: &Brought, item: T) -> Option<T> {
     let Brought { line, slot, sequence, snapshot, at, .. } = *brought;
-    match merge.judge(line, slot, &sequence, snapshot, at) {
+    merge.begin_read(at);
+    match merge.judge(line, slot, &sequence, snapshot) {
         Judged::Next => Some(item),
         Judged::Known => None,
         Judged::Open => merge.take(brought, item),

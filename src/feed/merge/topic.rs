@@ -56,6 +56,12 @@ impl<T> Topic<T> {
     pub(super) fn is_plain(&self) -> bool {
         self.held.is_empty() && !self.outage && self.old_since.is_none()
     }
+
+    /// Whether a number is among those that were reported as missing last.
+    #[inline]
+    pub(super) fn was_reported(&self, number: u64) -> bool {
+        self.reported.is_some_and(|(from, to)| from <= number && number <= to)
+    }
 }
 
 impl<T> Default for Topic<T> {

@@ -192,13 +192,7 @@ impl<T> Merge<T> {
     }
 
     /// Counts an update that ends before the number that is delivered next.
-    #[inline]
-    pub(super) fn count_old(&mut self, slot: Slot, last: u64) {
-        let is_late = |(from, to)| from <= last && last <= to;
-        if self.topics[slot as usize].reported.is_some_and(is_late) {
-            self.dropped.late += 1;
-        } else {
-            self.dropped.duplicates += 1;
-        }
+    fn count_old(&mut self, slot: Slot, last: u64) {
+        self.dropped.count(self.topics[slot as usize].was_reported(last));
     }
 }
