@@ -246,7 +246,7 @@ impl World {
             && leg.is_open
             && let Some(sent) = self.sent[0].get(leg.at[0])
         {
-            (sent.first..=sent.last).for_each(|number| drop(self.owed.remove(&number)));
+            self.owed.retain(|number| !(sent.first..=sent.last).contains(number));
         }
     }
 
