@@ -31,7 +31,7 @@ const MOST_OF_A_TOPIC: usize = 512;
 /// What a line may weigh above its connection.
 const MOST_OF_A_LINE: usize = 4 << 10;
 /// What a shard may weigh with one line and one topic, above the connection.
-const MOST_OF_A_SHARD: usize = 10 << 10;
+const MOST_OF_A_SHARD: usize = 12 << 10;
 /// What may wait for a handler that is asleep.
 const MOST_THAT_WAITS: usize = 16 << 20;
 
