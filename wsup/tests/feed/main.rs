@@ -2,6 +2,7 @@
 // Clippy knows an unwrap in a test only where it stands in the test function itself.
 #![allow(clippy::unwrap_used)]
 
+mod books;
 mod check;
 mod ends;
 mod files;
