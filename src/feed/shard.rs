@@ -1,6 +1,8 @@
 //! The actor of one shard: it owns the lines, passes their events to the values, and delivers what comes of
 //! them.
 
+mod handlers;
+mod rotating;
 mod snapshots;
 
 use std::future::Future;
@@ -14,16 +16,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::error::ConfigError;
-use crate::event;
 use crate::feed::asking::Asking;
 use crate::feed::command::{Answer, LineStatus};
 use crate::feed::dialect::Dialect;
-use crate::feed::event::{Cause, LineIs, Rotated, Rotation as Outcome};
 use crate::feed::figures::Figures;
 use crate::feed::intake::{Intake, Standing, Waiter};
 use crate::feed::line::{Line, LinePlan, now};
 use crate::feed::recipients::{Own, Recipients};
-use crate::feed::rotation::{Leg, Rotation, Step, Why};
+use crate::feed::rotation::Rotation;
 use crate::feed::rules::Silence;
 use crate::feed::said::Refusal;
 use crate::feed::silence::{Action, Finding};
@@ -377,93 +377,6 @@ impl<D: Dialect> Shard<D> {
         lines.iter_mut().filter(is_meant).for_each(Line::dial);
     }
 
-    /// Does what the rotation of a line needs.
-    fn poll_rotation(&mut self, now: Instant, ctx: &mut Context<Shard<D>>) {
-        while !self.is_closing && self.intake.rotation.is_due(now) {
-            let leg = |line: &Line<D>| line.leg(self.may_dial(line.id));
-            let legs: Vec<Leg> = self.lines.iter().map(leg).collect();
-            let Some(step) = self.intake.poll_rotation(&legs, &self.topics, now) else { return };
-            self.rotate(step, ctx);
-        }
-    }
-
-    fn rotate(&mut self, step: Step, ctx: &mut Context<Shard<D>>) {
-        let id = |line| LineId::new(self.id, line);
-        match step {
-            Step::Start { old, new } => {
-                self.earlier_duplicates = self.intake.figures().duplicates;
-                self.topics.copy_refusals(old, new);
-                // Without a line the rotation fails.
-                if self.start_line(new, ctx).is_ok() {
-                    let earlier = self.intake.epoch(new);
-                    self.line(new).into_iter().for_each(|line| line.replace(earlier));
-                    self.line(old).into_iter().for_each(|line| line.retire(true));
-                }
-            }
-            Step::Break { line, new } => {
-                self.earlier_duplicates = self.intake.figures().duplicates;
-                let new = new.and_then(|new| self.line(new));
-                new.into_iter().for_each(|new| new.leave(NO_TIME));
-                self.intake.break_for_rotation(LineId::new(self.id, line));
-                if let Some(line) = self.line(line) {
-                    line.retire(false);
-                    line.dial();
-                }
-            }
-            Step::HandOver { old, .. } => {
-                self.line(old).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
-            }
-            Step::Done { from, to, overlap } => {
-                let (from, to) = (id(from), id(to));
-                if from != to {
-                    self.line(from.line).into_iter().for_each(|line| line.leave(NO_TIME));
-                }
-                self.line(to.line).into_iter().for_each(Line::take_over);
-                self.push_rotated(from, to, Outcome::Done, overlap);
-            }
-            Step::Fail { old, new, why } => {
-                let cause = self.cause_of(why, old, new);
-                self.line(old).into_iter().for_each(|line| line.retire(false));
-                self.line(new).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
-                let outcome = Outcome::Failed { cause };
-                self.push_rotated(
-                    LineId::new(self.id, old),
-                    LineId::new(self.id, new),
-                    outcome,
-                    NO_TIME,
-                );
-            }
-        }
-    }
-
-    fn push_rotated(&mut self, from: LineId, to: LineId, outcome: Outcome, overlap: Duration) {
-        let duplicates = self.intake.figures().duplicates - self.earlier_duplicates;
-        self.intake.push_rotated(Rotated { from, to, outcome, overlap, duplicates });
-    }
-
-    /// Returns why a rotation failed, in words.
-    fn cause_of(&mut self, why: Why, old: u8, new: u8) -> Arc<str> {
-        let topic = |slot| self.topics.topic(slot);
-        let text = match why {
-            Why::Refused(slot, refusal) => {
-                format!("the venue refused {} on the new line: {refusal}", topic(slot))
-            }
-            Why::NoData(slot) => {
-                let [old, new] = [old, new].map(|line| LineId::new(self.id, line));
-                format!("{} has brought data on line {old} and none on line {new}", topic(slot))
-            }
-            Why::Paused => "the feed is paused".to_owned(),
-            Why::Lost => {
-                let failure = self.line(new).and_then(|line| line.failure()).map(Cause::to_string);
-                match failure.or(self.ended.take()) {
-                    Some(cause) => format!("the new line failed: {cause}"),
-                    None => "the new line could not be started".to_owned(),
-                }
-            }
-        };
-        text.into()
-    }
-
     /// Returns the line of a number.
     fn line(&mut self, number: u8) -> Option<&mut Line<D>> {
         self.lines.iter_mut().find(|line| line.id.line == number)
@@ -548,8 +461,6 @@ impl<D: Dialect> Shard<D> {
 
 /// For a line without an open socket.
 const NO_TIME: Duration = Duration::ZERO;
-/// The time for the closing handshake of a line that another one has replaced.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Nothing of it is pinned.
 impl<D: Dialect> Unpin for Shard<D> {}
@@ -634,128 +545,6 @@ impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
                 if let Some(slot) = self.topics.slot(&topic) {
                     self.intake.resync(slot);
                 }
-            }
-        }
-    }
-}
-
-impl<D: Dialect> Handler<event::Open> for Shard<D> {
-    type Result = ();
-
-    fn handle(&mut self, open: event::Open, _: &mut Context<Shard<D>>) {
-        self.with_line(open.source, |line, topics, intake| {
-            line.handle_open(&open, topics, intake, now())
-        });
-    }
-}
-
-impl<D: Dialect> Handler<event::Batch> for Shard<D> {
-    type Result = ();
-
-    fn handle(&mut self, batch: event::Batch, _: &mut Context<Shard<D>>) {
-        let read = self.with_line(batch.source, |line, topics, intake| {
-            line.handle_batch(&batch, topics, intake)
-        });
-        if let Some(Err(refusal)) = read {
-            self.lines.iter().for_each(|line| line.close(NO_TIME));
-            self.refused(None, refusal);
-        }
-    }
-}
-
-impl<D: Dialect> Handler<event::Ping> for Shard<D> {
-    type Result = ();
-
-    fn handle(&mut self, ping: event::Ping, _: &mut Context<Shard<D>>) {
-        self.with_line(ping.source, |line, _, _| line.handle_control(now()));
-    }
-}
-
-impl<D: Dialect> Handler<event::Pong> for Shard<D> {
-    type Result = ();
-
-    /// A Pong that answers our Ping shows that one was sent.
-    fn handle(&mut self, pong: event::Pong, _: &mut Context<Shard<D>>) {
-        if let Some(round_trip) = pong.round_trip {
-            self.with_line(pong.source, |line, _, _| line.handle_round_trip(round_trip, now()));
-        }
-    }
-}
-
-impl<D: Dialect> Handler<event::Error> for Shard<D> {
-    type Result = ();
-
-    fn handle(&mut self, error: event::Error, _: &mut Context<Shard<D>>) {
-        let refusal = self.with_line(error.source, |line, _, intake| {
-            line.handle_error(&error, intake).map(|refusal| (line.id.line, refusal))
-        });
-        if let Some((line, refusal)) = refusal.flatten() {
-            self.refused(Some(line), refusal);
-        }
-    }
-}
-
-impl<D: Dialect> Handler<event::Close> for Shard<D> {
-    type Result = ();
-
-    fn handle(&mut self, close: event::Close, _: &mut Context<Shard<D>>) {
-        let requests = self.with_line(close.source, |line, topics, intake| {
-            let requests = line.session().map_or(0, |session| session.requests());
-            line.handle_close(&close, topics, intake);
-            requests
-        });
-        self.requests += requests.unwrap_or_default();
-        self.release_left();
-        self.refuse(self.refused);
-    }
-}
-
-impl<D: Dialect> Handler<event::State> for Shard<D> {
-    type Result = ();
-
-    fn handle(&mut self, state: event::State, _: &mut Context<Shard<D>>) {
-        self.with_line(state.source, |line, _, intake| line.handle_state(&state, intake));
-    }
-}
-
-impl<D: Dialect> Handler<event::Stopped> for Shard<D> {
-    type Result = ();
-
-    /// A line that has ended although nothing has asked for it was refused for good. Not so one that was to replace
-    /// another: that goes on.
-    fn handle(&mut self, stopped: event::Stopped, ctx: &mut Context<Shard<D>>) {
-        let Some(at) = self.lines.iter().position(|line| line.source == stopped.source) else {
-            return;
-        };
-        let line = self.lines.remove(at);
-        let is_replacement = self
-            .intake
-            .rotation
-            .lines()
-            .is_some_and(|(old, new)| old != new && new == line.id.line);
-        let is_ours = line.is_leaving() || is_replacement;
-        if is_replacement {
-            self.ended = line.failure().map(Cause::to_string);
-        }
-        self.topics.forget(line.id.line);
-        self.intake.rotation.ended();
-        if !self.is_closing && self.may_dial(line.id) && !is_ours {
-            let reason = match (&stopped.outcome.error, line.state()) {
-                (Some(err), _) => err.to_string(),
-                (None, LineIs::Down { cause: Some(cause) }) => cause.to_string(),
-                (None, _) => "the connection was closed for good".to_owned(),
-            };
-            return self.refused(Some(line.id.line), Refusal::for_good(reason));
-        }
-        if !matches!(line.state(), LineIs::Down { .. }) {
-            self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None }, 0);
-        }
-        let slot = self.plan.slot(line.id);
-        let is_empty = !self.lines.iter().any(|other| self.plan.slot(other.id) == slot);
-        if is_empty && !self.is_closing && self.may_dial(slot) {
-            // Both lines of a rotation were lost at once.
-            if let Err(err) = self.start_line(slot.line, ctx) {
-                self.refused(Some(slot.line), Refusal::for_good(err.to_string()));
             }
         }
     }
