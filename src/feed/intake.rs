@@ -512,6 +512,7 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             Change::Confirmed(slot) => {
                 intake.answer(slot, true, &Answer::Confirmed);
                 intake.carried(slot, topics);
+                intake.merge.confirm(line.line, slot);
                 let lines = slot_of(&mut intake.confirmed, slot);
                 let had = *lines & !bit(line.line);
                 *lines |= bit(line.line);

@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::feed::event::{GapCause, Missing};
-use crate::feed::merge::line::{Line, Position, Probe};
+use crate::feed::merge::line::{Line, Position, Presence, Probe};
 use crate::feed::merge::topic::{Topic, Wait};
 use crate::feed::sequence::{Numbers, Sequence};
 use crate::feed::table;
@@ -195,6 +195,14 @@ impl<T> Merge<T> {
         }
     }
 
+    /// Notes that the venue has confirmed a topic on a line: what the line has not brought yet may be under way on it.
+    pub(crate) fn confirm(&mut self, line: u8, slot: Slot) {
+        if let Some(line) = self.line_mut(line) {
+            let presence = &mut line.position_mut(slot).presence;
+            *presence = (*presence).max(Presence::Confirmed);
+        }
+    }
+
     /// Notes that the shard stops reading.
     pub(crate) fn suspend(&mut self, now: Instant) {
         self.held.get_or_insert(now);
@@ -337,7 +345,7 @@ impl<T> Merge<T> {
         }
         let others = (0..).zip(&self.lines).filter(|(other, _)| *other != line);
         let mut positions = others.filter_map(|(_, line)| Some(line.as_ref()?.position(slot)));
-        if !positions.all(|position| position.is_joined && position.next <= number) {
+        if !positions.all(|position| position.is_joined() && position.next <= number) {
             return;
         }
         let until = at + PROBE_TIMEOUT;
@@ -364,7 +372,7 @@ impl<T> Merge<T> {
     fn is_live(&self, line: u8, slot: Slot) -> bool {
         let position = self.line(line).map(|line| line.position(slot)).unwrap_or_default();
         let generation = self.topics.get(slot as usize).map(|topic| topic.generation);
-        position.is_joined && Some(position.generation) == generation
+        position.is_joined() && Some(position.generation) == generation
     }
 
     fn is_live_elsewhere(&self, line: u8, slot: Slot) -> bool {

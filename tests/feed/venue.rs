@@ -92,6 +92,8 @@ pub(crate) struct State {
     pub(crate) closes: usize,
     /// The most topics that one connection had.
     pub(crate) most_topics: usize,
+    /// The data that was written on a connection, whichever it was. `None`: it is not noted.
+    pub(crate) carried: Option<BTreeSet<String>>,
     /// The open connections.
     pub(crate) open: BTreeMap<usize, Open>,
     numbers: HashMap<String, u64>,
@@ -119,6 +121,12 @@ enum Order {
 impl Venue {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    /// Whether an update was written on a connection.
+    pub(crate) fn has_carried(&self, topic: &str, number: u64) -> bool {
+        let data = format!("data {topic} {number}");
+        self.state().carried.as_ref().is_some_and(|carried| carried.contains(&data))
     }
 
     /// Returns the client's end of a new connection.
@@ -293,7 +301,11 @@ impl Venue {
                 },
                 _ = pings.tick() => Message::Ping(Default::default()),
             };
-            let _ = sink.send(message).await;
+            let data = message.to_text().ok().filter(|text| text.starts_with("data "));
+            let data = data.map(str::to_owned);
+            if sink.send(message).await.is_ok() {
+                self.state().carried.iter_mut().for_each(|carried| carried.extend(data.clone()));
+            }
         }
     }
 

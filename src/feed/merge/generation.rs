@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::feed::merge::line::Position;
+use crate::feed::merge::line::{Position, Presence};
 use crate::feed::merge::topic::Wait;
 use crate::feed::merge::{Brought, Merge};
 use crate::feed::topics::Slot;
@@ -17,7 +17,7 @@ impl<T> Merge<T> {
     pub(super) fn join(&mut self, brought: &Brought, restarts: bool) -> Position {
         let before = self.position(brought);
         let generation = self.topics[brought.slot as usize].generation;
-        if !before.is_joined || restarts {
+        if !before.is_joined() || restarts {
             self.join_anew(brought, before, restarts)
         } else if before.generation != generation && self.rejoins(brought, before) {
             self.join_anew(brought, Position::default(), false)
@@ -48,10 +48,10 @@ impl<T> Merge<T> {
     ) -> Position {
         let Brought { line, slot, at, .. } = *brought;
         let is_live = self.is_live_elsewhere(line, slot);
-        let is_first = !before.is_joined;
+        let is_first = !before.is_joined();
         let is_provisional = is_first && is_live && self.is_restarting(brought);
         let is_behind =
-            before.is_joined && before.generation != self.topics[slot as usize].generation;
+            before.is_joined() && before.generation != self.topics[slot as usize].generation;
         // Otherwise it follows another line that did.
         if restarts && !is_behind && !is_provisional {
             self.restart(slot, at);
@@ -69,7 +69,7 @@ impl<T> Merge<T> {
         let is_provisional = is_provisional && !restarts;
         let generation = topic.generation.wrapping_sub(is_provisional.into());
         let joined = Position {
-            is_joined: true,
+            presence: Presence::Joined,
             is_numbered: before.is_numbered && !restarts,
             is_alone: is_alone && !restarts,
             is_provisional,
@@ -79,7 +79,7 @@ impl<T> Merge<T> {
         if let Some(line) = self.line_mut(line) {
             *line.position_mut(slot) = joined;
         }
-        Position { is_joined: before.is_joined, ..joined }
+        Position { presence: before.presence, ..joined }
     }
 
     /// Begins a new generation of numbers.

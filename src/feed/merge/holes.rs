@@ -95,10 +95,7 @@ impl<T> Merge<T> {
     pub(super) fn deadline(&self, slot: Slot) -> Option<Instant> {
         let topic = self.topics.get(slot as usize)?;
         let (head, next) = (topic.held.front()?, topic.next?);
-        let may_fill = |line: &&Line| {
-            let position = line.position(slot);
-            position.is_numbered && position.generation == topic.generation && position.next <= next
-        };
+        let may_fill = |line: &&Line| line.position(slot).may_bring(next, topic.generation);
         let behind = self.lines.iter().flatten().filter(may_fill);
         let lag = behind.map(|line| line.lags.quantile(99)).max()?;
         let since = self.resumed.map_or(head.at, |resumed| resumed.max(head.at));

@@ -20,8 +20,8 @@ pub(super) struct Line {
 /// How far a line is in one topic.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Position {
-    /// Whether it has brought the topic since its socket was opened.
-    pub(super) is_joined: bool,
+    /// Whether it brings the topic.
+    pub(super) presence: Presence,
     /// Whether `start` and `next` are known.
     pub(super) is_numbered: bool,
     /// Whether no line carried the topic when this one joined, and it has brought nothing new yet.
@@ -36,7 +36,36 @@ pub(super) struct Position {
     pub(super) next: u64,
 }
 
+/// Whether a line brings a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Presence {
+    /// Not that is known.
+    #[default]
+    None,
+    /// The venue has confirmed it.
+    Confirmed,
+    /// It has brought an update since its socket was opened.
+    Joined,
+}
+
 impl Position {
+    /// Whether it has brought the topic since its socket was opened.
+    #[inline]
+    pub(super) fn is_joined(&self) -> bool {
+        self.presence == Presence::Joined
+    }
+
+    /// Whether it may still bring a number of this generation.
+    pub(super) fn may_bring(&self, number: u64, generation: u32) -> bool {
+        match self.presence {
+            Presence::None => false,
+            Presence::Confirmed => true,
+            Presence::Joined => {
+                self.is_numbered && self.generation == generation && self.next <= number
+            }
+        }
+    }
+
     /// Whether it brings numbers of this generation, and has brought something new.
     #[inline]
     pub(super) fn is_plain(&self, generation: u32) -> bool {

@@ -83,7 +83,7 @@ impl<T> Merge<T> {
         match (end, next) {
             (Some(end), Some(next)) => {
                 let topic = &mut self.topics[slot as usize];
-                let was_outage = std::mem::take(&mut topic.outage) || !before.is_joined;
+                let was_outage = std::mem::take(&mut topic.outage) || !before.is_joined();
                 topic.next = Some(end);
                 if end > next {
                     let cause = if was_outage { GapCause::Outage } else { GapCause::Venue };

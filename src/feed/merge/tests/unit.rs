@@ -419,6 +419,26 @@ fn the_last_update_that_a_venue_repeats_for_each_new_socket_is_no_restart() {
 }
 
 #[test]
+fn a_hole_is_waited_for_while_a_line_that_has_confirmed_the_topic_has_brought_nothing() {
+    let confirmed = || {
+        let mut life = Life::new(2);
+        life.count(0, 57..59);
+        life.merge.confirm(1, 0);
+        life.close(0);
+        life.reopen(0);
+        assert_eq!(life.bring(0, number_of(60)), "", "the other line may bring 59");
+        life
+    };
+    let mut life = confirmed();
+    assert_eq!(life.count(1, 57..60), "59, 60");
+    let mut life = confirmed();
+    assert_eq!(life.pass(PATIENCE), "gap 59-59 outage, 60");
+    assert_eq!(confirmed().close(1), "gap 59-59 outage, 60", "the other line is gone");
+    let mut life = confirmed();
+    assert_eq!(life.bring(1, number_of(60)), "gap 59-59 outage, 60", "it has none");
+}
+
+#[test]
 fn a_venue_that_began_anew_while_the_line_was_away_is_noticed_in_5_s() {
     for sequence in [number_of, Sequence::rising] {
         let mut life = Life::new(1);
