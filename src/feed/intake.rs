@@ -282,6 +282,18 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.after_break = Some((line.line, self.epoch(line.line) + 1));
     }
 
+    /// Reports the topics that a rotation has left behind, because the venue has refused them for good on the new line.
+    pub(crate) fn report_given_up(&mut self, line: LineId, topics: &Topics) {
+        for slot in self.rotation.take_given_up() {
+            let is_carried = self.confirmed.get(slot as usize).is_some_and(|lines| *lines != 0);
+            let Some(refusal) = topics.refusal(slot).filter(|_| !is_carried) else { continue };
+            let (topic, state) = (topics.topic(slot).clone(), TopicIs::Refused(refusal.clone()));
+            let (epoch, own) = (self.epoch(line.line), self.own_of(slot));
+            self.answer(slot, true, &Answer::Refused(refusal.clone()));
+            self.outlet.push_topic(TopicState { line, epoch, topic, state }, own);
+        }
+    }
+
     /// Queues the result of a rotation.
     pub(crate) fn push_rotated(&mut self, rotated: Rotated) {
         self.figures.rotations += u64::from(rotated.outcome == event::Rotation::Done);
@@ -391,6 +403,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             if let Some(own) = self.own.get_mut(slot as usize) {
                 *own = None;
             }
+            self.rotation.release(slot);
             self.silences.iter_mut().for_each(|silences| silences.remove(slot));
             self.resyncs.iter_mut().for_each(|resyncs| resyncs.remove(slot));
             self.outlet.release(&topic);
@@ -566,8 +579,8 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
         if asks { self.intake.poll_ask(now, may) } else { None }
     }
 
-    fn rotate(&mut self) {
-        self.intake.rotation.ask(self.line.line);
+    fn rotate(&mut self, within: Duration) {
+        self.intake.rotation.announce(self.line.line, within, self.received);
     }
 
     fn unwanted(&mut self, topic: &str, is_known: bool) {

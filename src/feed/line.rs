@@ -422,10 +422,14 @@ impl<D: Dialect> Line<D> {
         self.connection.do_send(command::Reconnect);
     }
 
-    /// Makes it the line that is to take the place of another one. `earlier` is the number of sockets that lines of its
-    /// number have opened before.
-    pub(crate) fn replace(&mut self, earlier: u64) {
-        (self.role, self.earlier_epochs, self.epoch) = (Role::Replacement, earlier, earlier);
+    /// Counts its sockets on from those that lines of its number have opened before.
+    pub(crate) fn count_from(&mut self, earlier: u64) {
+        (self.earlier_epochs, self.epoch) = (earlier, earlier);
+    }
+
+    /// Makes it the line that is to take the place of another one.
+    pub(crate) fn replace(&mut self) {
+        self.role = Role::Replacement;
         self.set_twin(true);
     }
 

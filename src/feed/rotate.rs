@@ -47,7 +47,8 @@ impl Rotate {
     }
 
     /// Sets by how much earlier than its age a line may be rotated, at random: then the lines of a feed are not rotated
-    /// all at once. Default: a tenth of the age.
+    /// all at once. Without a [`Budget`](crate::Budget) nothing else limits how many dial at the same time. Default: a tenth of
+    /// the age.
     pub fn jitter(mut self, time: Duration) -> Rotate {
         self.jitter = Some(time);
         self

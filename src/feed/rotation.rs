@@ -14,29 +14,28 @@
 //! ```
 
 mod age;
+mod joining;
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::feed::merge::Joined;
 use crate::feed::rotate::Rotate;
 use crate::feed::rotation::age::Age;
+use crate::feed::rotation::joining::Joining;
 use crate::feed::said::Refusal;
 use crate::feed::topics::Slot;
 
-/// How long a topic that brings nothing on the old line is waited for.
-const QUIET: Duration = Duration::from_secs(5);
-/// How long after the new line is active the data of the old line may be from before that.
-const IN_FLIGHT: Duration = Duration::from_secs(1);
-/// How long a topic may bring data on the old line alone.
-const NO_DATA: Duration = Duration::from_secs(30);
-/// How long both lines go on where updates have no contiguous numbers: what is under way on the old line arrives.
-const LINGER: Duration = Duration::from_millis(500);
 /// How long the new line waits for the permit of a socket while the old one has one.
 const NO_SOCKET: Duration = Duration::from_secs(30);
 /// The time from a failure to the next try.
 const REST: Duration = Duration::from_secs(600);
 /// How often the new line may fail, by a dial or by the loss of its socket.
 const MAX_FAILURES: u32 = 3;
+/// How long after a socket has opened an announcement of its end is taken for what each socket is notified of.
+const YOUNG: Duration = Duration::from_secs(60);
+/// The least time from such an announcement to the rotation: a venue that is about to end all sockets is not dialled again
+/// and again.
+const LEAST_AGE: Duration = Duration::from_secs(5);
 /// The time between two looks at the topics that have not joined.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -96,6 +95,8 @@ pub(crate) struct Rotation {
     /// No rotation of a line begins before this time, by number modulo `lines`.
     rests: Vec<Option<Instant>>,
     under_way: Option<UnderWay>,
+    /// Of the last rotation that was done.
+    given_up: Vec<Slot>,
     is_paused: bool,
     is_holding: bool,
     /// Time before this does not count: the shard held its lines.
@@ -115,6 +116,8 @@ struct UnderWay {
     stage: Stage,
     failures: u32,
     refused: Option<(Slot, Refusal)>,
+    /// The topics of the old line that the venue has refused for good on the new one.
+    given_up: Vec<Slot>,
 }
 
 #[derive(Debug)]
@@ -132,16 +135,18 @@ enum Stage {
     Breaking { is_closed: bool },
 }
 
-/// How far the topics are on the new line.
-#[derive(Debug)]
-struct Joining {
-    since: Instant,
-    /// Whether a topic has brought data on the old line since then, by slot.
-    ticked: Vec<bool>,
-    /// The topics of those that have not joined when last looked, and since when they bring data on the old line.
-    waiting: Vec<(Slot, Instant)>,
-    /// Since when all is there for the hand-over.
-    ready_since: Option<Instant>,
+impl UnderWay {
+    /// Returns for how long both lines have carried the topics.
+    fn overlap(&self, now: Instant) -> Duration {
+        match &self.stage {
+            Stage::Joining(joining) => now.saturating_duration_since(joining.since),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn done(&self, overlap: Duration) -> Step {
+        Step::Done { from: self.old, to: self.new, overlap }
+    }
 }
 
 impl Rotation {
@@ -153,6 +158,7 @@ impl Rotation {
             asked: 0,
             rests: vec![None; lines.into()],
             under_way: None,
+            given_up: Vec::new(),
             is_paused: false,
             is_holding: false,
             base: now,
@@ -200,7 +206,19 @@ impl Rotation {
         self.is_changed = true;
     }
 
-    /// The venue has announced the end of a line, or a command is about it: it is replaced at once.
+    /// The venue has announced that it ends the socket of a line within this time. It is replaced at once; one that was
+    /// opened a short time ago, for which this is its age, after half the time.
+    pub(crate) fn announce(&mut self, line: u8, within: Duration, now: Instant) {
+        match self.ages.get_mut(usize::from(line)) {
+            Some(Some(age)) if now < age.since + YOUNG => {
+                age.announce(now, (within / 2).max(LEAST_AGE));
+                self.is_changed = true;
+            }
+            _ => self.ask(line),
+        }
+    }
+
+    /// A line is replaced at once, for a command.
     pub(crate) fn ask(&mut self, line: u8) {
         let is_under_way = self.under_way.as_ref().is_some_and(|it| it.old == line);
         if !is_under_way {
@@ -230,8 +248,25 @@ impl Rotation {
     pub(crate) fn refused(&mut self, line: u8, slot: Slot, refusal: &Refusal, others: u64) {
         let Some(under_way) = self.under_way.as_mut().filter(|it| it.new == line) else { return };
         let is_carried = others & bit(under_way.old) != 0 && under_way.old != line;
-        if is_carried && !refusal.for_good {
+        if is_carried && refusal.for_good {
+            under_way.given_up.push(slot);
+        } else if is_carried {
             under_way.refused.get_or_insert((slot, refusal.clone()));
+        }
+    }
+
+    /// Returns the topics that the last rotation has left behind: the old line carried them, and on the new one the venue
+    /// has refused them for good. Empty when called again.
+    pub(crate) fn take_given_up(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.given_up)
+    }
+
+    /// Forgets a topic: its slot may be used for another one.
+    pub(crate) fn release(&mut self, slot: Slot) {
+        let Some(under_way) = &mut self.under_way else { return };
+        under_way.given_up.retain(|other| *other != slot);
+        if let Stage::Joining(joining) = &mut under_way.stage {
+            joining.release(slot);
         }
     }
 
@@ -314,7 +349,8 @@ impl Rotation {
             let new = if old < self.lines { old + self.lines } else { old - self.lines };
             (new, Stage::Opening { waits_since: None }, Step::Start { old, new })
         };
-        self.under_way = Some(UnderWay { old, new, stage, failures: 0, refused: None });
+        self.under_way =
+            Some(UnderWay { old, new, stage, failures: 0, refused: None, given_up: Vec::new() });
         Some(step)
     }
 
@@ -346,40 +382,27 @@ impl Rotation {
         joined: impl Fn(u8, Slot) -> Joined,
     ) -> Option<Step> {
         let leg = |line| legs.iter().find(|leg| leg.line == line);
-        let (old, new) = (it.old, it.new);
-        let is_old_open = leg(old).is_some_and(|leg| leg.is_open);
-        match &mut it.stage {
-            Stage::Draining { overlap } if leg(old).is_none() => {
-                return Some(Step::Done { from: old, to: new, overlap: *overlap });
+        let old = leg(it.old);
+        let step = match &it.stage {
+            Stage::Draining { overlap } => old.is_none().then(|| it.done(*overlap)),
+            // The line has ended for good.
+            Stage::Breaking { .. } if old.is_none() => return None,
+            Stage::Breaking { is_closed } => {
+                let is_back = *is_closed && old.is_some_and(|leg| leg.is_active);
+                is_back.then(|| it.done(Duration::ZERO))
             }
-            Stage::Breaking { is_closed } => match leg(old) {
-                None => return None,
-                Some(leg) if *is_closed && leg.is_active => {
-                    return Some(Step::Done { from: old, to: old, overlap: Duration::ZERO });
-                }
-                Some(_) => {}
+            Stage::Opening { .. } | Stage::Joining(_) => match leg(it.new) {
+                None => Some(self.fail(&it, Why::Lost, now)),
+                Some(_) if !old.is_some_and(|leg| leg.is_open) => Some(it.done(it.overlap(now))),
+                Some(new) => self.poll_new(&mut it, new, topics, now, joined),
             },
-            Stage::Draining { .. } => {}
-            Stage::Opening { .. } | Stage::Joining(_) => {
-                let Some(leg) = leg(new) else { return Some(self.fail(&it, Why::Lost, now)) };
-                if !is_old_open {
-                    let since = if let Stage::Joining(it) = &it.stage { it.since } else { now };
-                    return Some(Step::Done { from: old, to: new, overlap: now - since });
-                }
-                if let Some(why) = self.failure(&mut it) {
-                    return Some(self.fail(&it, why, now));
-                }
-                if let Some(step) = self.poll_joining(&mut it, leg, topics, now, joined) {
-                    match step {
-                        Step::HandOver { .. } | Step::Break { .. } => self.under_way = Some(it),
-                        _ => {}
-                    }
-                    return Some(step);
-                }
-            }
+        };
+        match step {
+            Some(Step::Done { .. }) => self.given_up = it.given_up,
+            Some(Step::Fail { .. }) => {}
+            _ => self.under_way = Some(it),
         }
-        self.under_way = Some(it);
-        None
+        step
     }
 
     /// Returns why the rotation has failed, if something that was reported says so.
@@ -394,6 +417,47 @@ impl Rotation {
     }
 
     /// Looks at the new line, while the old one is open.
+    fn poll_new(
+        &mut self,
+        it: &mut UnderWay,
+        leg: &Leg,
+        topics: Slot,
+        now: Instant,
+        joined: impl Fn(u8, Slot) -> Joined,
+    ) -> Option<Step> {
+        if let Some(why) = self.failure(it) {
+            return Some(self.fail(it, why, now));
+        }
+        match &it.stage {
+            Stage::Opening { .. } if leg.is_active => {
+                it.stage = Stage::Joining(Joining::new(now));
+                self.next = Some(now);
+                None
+            }
+            Stage::Opening { .. } => self.poll_opening(it, leg, now),
+            Stage::Joining(_) => self.poll_joining(it, leg, topics, now, joined),
+            Stage::Draining { .. } | Stage::Breaking { .. } => None,
+        }
+    }
+
+    /// Has the old line closed first, once the new one has waited for a socket for its time.
+    fn poll_opening(&mut self, it: &mut UnderWay, leg: &Leg, now: Instant) -> Option<Step> {
+        let Stage::Opening { waits_since } = &mut it.stage else { return None };
+        if !leg.waits_for_socket || self.is_holding {
+            *waits_since = None;
+            return None;
+        }
+        let over = *waits_since.get_or_insert(now) + NO_SOCKET;
+        if over > now {
+            self.next = Some(over);
+            return None;
+        }
+        let new = std::mem::replace(&mut it.new, it.old);
+        it.stage = Stage::Breaking { is_closed: false };
+        Some(Step::Break { line: it.old, new: Some(new) })
+    }
+
+    /// Hands over once the topics have joined.
     fn poll_joining(
         &mut self,
         it: &mut UnderWay,
@@ -403,45 +467,22 @@ impl Rotation {
         joined: impl Fn(u8, Slot) -> Joined,
     ) -> Option<Step> {
         let (old, new) = (it.old, it.new);
-        match &mut it.stage {
-            Stage::Opening { .. } if leg.is_active => {
-                it.stage = Stage::Joining(Joining::new(now));
-                self.next = Some(now);
-                None
-            }
-            Stage::Opening { waits_since } => {
-                if !leg.waits_for_socket || self.is_holding {
-                    *waits_since = None;
-                    return None;
-                }
-                let over = *waits_since.get_or_insert(now) + NO_SOCKET;
-                if over > now {
-                    self.next = Some(over);
-                    return None;
-                }
-                (it.new, it.stage) = (old, Stage::Breaking { is_closed: false });
-                Some(Step::Break { line: old, new: Some(new) })
-            }
-            Stage::Joining(joining) => {
-                // While the shard holds, what has come on either line may not be read. Topics that were added meanwhile
-                // are waited for.
-                if self.is_holding || !leg.is_active {
-                    return None;
-                }
-                self.next = Some(now + LOOK_INTERVAL);
-                let joined = |slot| joined(new, slot);
-                if let Some(slot) = joining.look(self.base, now, joined) {
-                    return Some(self.fail(it, Why::NoData(slot), now));
-                }
-                let overlap = now.saturating_duration_since(joining.since);
-                if !joining.is_ready(self.base, topics, now, joined) {
-                    return None;
-                }
-                it.stage = Stage::Draining { overlap };
-                Some(Step::HandOver { old, new })
-            }
-            Stage::Draining { .. } | Stage::Breaking { .. } => None,
+        let Stage::Joining(joining) = &mut it.stage else { return None };
+        // While the shard holds, what has come on either line may not be read. Topics that were added meanwhile are waited
+        // for.
+        if self.is_holding || !leg.is_active {
+            return None;
         }
+        self.next = Some(now + LOOK_INTERVAL);
+        let joined = |slot| joined(new, slot);
+        if let Some(slot) = joining.look(self.base, now, joined) {
+            return Some(self.fail(it, Why::NoData(slot), now));
+        }
+        if !joining.is_ready(self.base, topics, now, joined) {
+            return None;
+        }
+        it.stage = Stage::Draining { overlap: it.overlap(now) };
+        Some(Step::HandOver { old, new })
     }
 
     /// Ends the rotation, and has it begin again later.
@@ -451,65 +492,6 @@ impl Rotation {
             self.asked |= bit(it.old);
         }
         Step::Fail { old: it.old, new: it.new, why }
-    }
-}
-
-impl Joining {
-    fn new(now: Instant) -> Joining {
-        Joining { since: now, ticked: Vec::new(), waiting: Vec::new(), ready_since: None }
-    }
-
-    /// Notes data of a topic on the old line. What was under way before the venue had confirmed the topic on the new one
-    /// never comes there: it says nothing.
-    fn tick(&mut self, slot: Slot, now: Instant) {
-        if now < self.since + IN_FLIGHT {
-            return;
-        }
-        let at = slot as usize;
-        if at >= self.ticked.len() {
-            self.ticked.resize(at + 1, false);
-        }
-        if !std::mem::replace(&mut self.ticked[at], true) {
-            self.waiting.push((slot, now));
-        }
-    }
-
-    /// Looks which topics have joined. Returns one that has had its time.
-    fn look(
-        &mut self,
-        base: Instant,
-        now: Instant,
-        joined: impl Fn(Slot) -> Joined,
-    ) -> Option<Slot> {
-        self.waiting.retain(|(slot, _)| joined(*slot) == Joined::No);
-        let is_over = |(_, since): &&(Slot, Instant)| now >= *since.max(&base) + NO_DATA;
-        self.waiting.iter().find(is_over).map(|(slot, _)| *slot)
-    }
-
-    /// Whether the old line may be closed.
-    fn is_ready(
-        &mut self,
-        base: Instant,
-        topics: Slot,
-        now: Instant,
-        joined: impl Fn(Slot) -> Joined,
-    ) -> bool {
-        if !self.waiting.is_empty() {
-            self.ready_since = None;
-            return false;
-        }
-        // Also those that had joined when they were last looked at: the new line may have lost one since.
-        let ticked = (0..).zip(&self.ticked).filter(|(_, ticked)| **ticked);
-        let left = ticked.filter(|(slot, _)| joined(*slot) == Joined::No);
-        self.waiting.extend(left.map(|(slot, _)| (slot, now)));
-        let is_quiet_over = now >= self.since.max(base) + QUIET;
-        let has_all = || (0..topics).all(|slot| joined(slot) != Joined::No);
-        if !self.waiting.is_empty() || !(is_quiet_over || has_all()) {
-            self.ready_since = None;
-            return false;
-        }
-        let since = *self.ready_since.get_or_insert(now);
-        now >= since + LINGER || (0..topics).all(|slot| joined(slot) != Joined::Roughly)
     }
 }
 

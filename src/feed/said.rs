@@ -246,7 +246,8 @@ impl fmt::Display for Refusal {
 #[non_exhaustive]
 pub enum Notice {
     /// The venue is about to end the line: another one should carry its topics within this time. Its
-    /// [rotation](crate::feed::Rotate) begins at once.
+    /// [rotation](crate::feed::Rotate) begins at once. In the first minute of a socket the time is taken for its age: the
+    /// rotation begins after half of it, and 5 s at least.
     RotateWithin(Duration),
     /// Maintenance: no request is sent and no deadline counts until `Resume`.
     Pause {

@@ -94,8 +94,8 @@ pub(crate) trait Sink<T> {
     fn next_ask(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk>;
     /// An update of a topic that is not wanted: one that was removed, or an unknown one.
     fn unwanted(&mut self, topic: &str, is_known: bool);
-    /// The venue is about to end the line.
-    fn rotate(&mut self);
+    /// The venue is about to end the line within this time.
+    fn rotate(&mut self, within: Duration);
 }
 
 /// An update of a wanted topic.
@@ -200,7 +200,7 @@ impl Session {
                 }
                 self.answers.push_back(request);
             }
-            Said::Notice(Notice::RotateWithin(_)) => sink.rotate(),
+            Said::Notice(Notice::RotateWithin(within)) => sink.rotate(within),
             Said::Notice(notice) => self.handle_notice(notice, now),
         }
     }

@@ -396,6 +396,7 @@ impl<D: Dialect> Shard<D> {
                 .on_state_to(addr.clone().recipient())
                 .on_stopped_to(addr.recipient())
         })?;
+        line.count_from(self.intake.epoch(number));
         if self.is_holding {
             line.hold(true, now());
         }

@@ -360,7 +360,16 @@ fn the_loss_of_both_legs_leaves_one_line() {
         simulated(async move {
             let (venue, log, names) = (Venue::default(), Log::default(), names(2));
             let results = Results::default();
-            let feed = start(rotating(&venue, &log, &results), &venue, &log, &names, 1).await;
+            let sockets = Arc::new(Mutex::new(Vec::new()));
+            let seen = sockets.clone();
+            let builder = rotating(&venue, &log, &results).on::<event::LineState>(
+                actix_ws_client::event::call(move |line: event::LineState| {
+                    if matches!(line.state, event::LineIs::LoggingIn) {
+                        seen.lock().unwrap().push((line.line.to_string(), line.epoch));
+                    }
+                }),
+            );
+            let feed = start(builder, &venue, &log, &names, 1).await;
             (venue.state().accept_delay, venue.state().delay) = (500 * MILLI, 500 * MILLI);
             feed.send(command::Rotate::default()).await.unwrap();
             carry(&venue, &names, step * 200 * MILLI, &mut BTreeMap::new()).await;
@@ -373,9 +382,72 @@ fn the_loss_of_both_legs_leaves_one_line() {
             sleep(SECOND).await;
             let (found, last) = (story(&log, &names[0]), venue.tick(&names[0]) - 1);
             assert_eq!((found.doubled, found.lost, found.last), (vec![], vec![], last));
+            let sockets = sockets.lock().unwrap().clone();
+            let names: BTreeSet<_> = sockets.iter().collect();
+            assert_eq!(names.len(), sockets.len(), "step {step}: {sockets:?}");
             close(feed, &log).await;
         });
     }
+}
+
+/// Waits until a condition holds.
+async fn until(holds: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < MINUTE, "it does not happen");
+        sleep(MILLI).await;
+    }
+}
+
+/// The old line is lost as soon as the new one is active, whose updates are late. The next rotation adds a line that is
+/// not late, and so brings later numbers first.
+#[test]
+fn what_is_under_way_on_a_line_that_took_over_is_not_given_up_for_the_next_one() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+        let results = Results::default();
+        let feed = start(rotating(&venue, &log, &results), &venue, &log, &names, 1).await;
+        let ticks = || names.iter().for_each(|name| tick(&venue, name));
+        venue.state().lags.insert('b', 200 * MILLI);
+        for round in 1..=2 {
+            feed.send(command::Rotate::default()).await.unwrap();
+            until(|| legs(&venue, &names).len() == 2).await;
+            sleep(10 * MILLI).await;
+            ticks();
+            if round == 1 {
+                venue.cut_line('a');
+                until(|| legs(&venue, &names) == ['b']).await;
+                ticks();
+            }
+            until(|| results.done() == round).await;
+        }
+        ticks();
+        sleep(SECOND).await;
+        assert_whole(&venue, &log, &names);
+        close(feed, &log).await;
+    });
+}
+
+#[test]
+fn a_quiet_topic_that_only_the_new_line_refuses_for_good_is_reported_as_refused() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+        let results = Results::default();
+        let feed = start(rotating(&venue, &log, &results), &venue, &log, &names, 1).await;
+        venue.state().refuses_whole = true;
+        venue.state().unknown_on.insert(('b', names[2].clone()));
+        feed.send(command::Rotate::default()).await.unwrap();
+        let refused = Seen::Topic(names[2].clone(), "refused for good");
+        load(&venue, &names[..2], MINUTE, || {
+            assert!(results.done() == 1 || log.count(&refused) == 0, "the old line carries it");
+            results.done() == 1
+        })
+        .await;
+        sleep(SECOND).await;
+        assert_eq!(log.count(&refused), 1);
+        assert_whole(&venue, &log, &names[..2]);
+        close(feed, &log).await;
+    });
 }
 
 /// A login that is refused for good while a line is replaced ends no line that is open.

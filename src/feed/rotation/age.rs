@@ -14,6 +14,8 @@ pub(super) struct Age {
     by_age: Option<Instant>,
     /// When its time comes in the hours of the day, as the clock said last.
     by_hour: Option<Instant>,
+    /// When it is to be rotated, because the venue has announced its end.
+    by_notice: Option<Instant>,
     /// Where in its spans of time it is rotated, from 0 to 1.
     share: f64,
 }
@@ -22,10 +24,20 @@ impl Age {
     pub(super) fn new(rule: &Rotate, now: Instant, wall: SystemTime, share: f64) -> Age {
         let share = share.clamp(0.0, 1.0);
         let age = rule.age.map(|age| age - rule.jitter_of(age).mul_f64(share));
-        let mut age =
-            Age { since: now, by_age: age.map(|age| after(now, age)), by_hour: None, share };
+        let mut age = Age {
+            since: now,
+            by_age: age.map(|age| after(now, age)),
+            by_hour: None,
+            by_notice: None,
+            share,
+        };
         age.by_hour = age.next_hour(rule, now, wall);
         age
+    }
+
+    /// Has it rotated after this time. The first announcement counts.
+    pub(super) fn announce(&mut self, now: Instant, time: Duration) {
+        self.by_notice.get_or_insert(after(now, time));
     }
 
     /// Returns when the line is to be rotated.
@@ -34,7 +46,7 @@ impl Age {
         if self.by_hour.is_some_and(|at| at <= now) && !is_in_hours(rule, wall) {
             self.by_hour = self.next_hour(rule, now, wall);
         }
-        self.by_age.into_iter().chain(self.by_hour).min()
+        [self.by_age, self.by_hour, self.by_notice].into_iter().flatten().min()
     }
 
     /// Returns the next time in the hours of the day. Not in those that the socket was opened in.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::feed::rotation::joining::{IN_FLIGHT, QUIET};
 
 use std::collections::BTreeMap;
 
@@ -245,6 +246,53 @@ fn a_notice_ends_the_wait_after_a_failure() {
     assert_eq!(life.done(), [], "the line that failed is closing");
     life.end(1);
     assert_eq!(life.done(), [(2_000, Step::Start { old: 0, new: 1 })]);
+}
+
+#[test]
+fn an_announcement_to_a_young_socket_is_taken_for_its_age() {
+    let mut life = Life::new(Rotate::default(), 1, 0);
+    life.rotation.announce(0, HOUR, life.now);
+    life.pass(HOUR / 2 - MILLI);
+    assert_eq!(life.done(), []);
+    life.pass(MILLI);
+    assert_eq!(life.done(), [(1_800_000, Step::Start { old: 0, new: 1 })]);
+    life.active(1);
+    life.pass(Duration::ZERO);
+    life.end(0);
+    life.done();
+    // Every socket that is opened is announced to end at once.
+    life.rotation.announce(1, Duration::ZERO, life.now);
+    life.pass(LEAST_AGE - MILLI);
+    assert_eq!(life.done(), []);
+    life.pass(MILLI);
+    assert_eq!(life.done(), [(1_805_000, Step::Start { old: 1, new: 0 })]);
+    let mut life = Life::new(Rotate::default(), 1, 0);
+    life.pass(YOUNG);
+    life.rotation.announce(0, HOUR, life.now);
+    life.poll();
+    assert_eq!(life.done(), [(60_000, Step::Start { old: 0, new: 1 })], "at once");
+}
+
+#[test]
+fn a_topic_in_the_slot_of_a_removed_one_is_not_waited_for_as_if_it_had_ticked() {
+    let mut life = joining(1);
+    life.pass(IN_FLIGHT);
+    life.tick(0, 0);
+    life.rotation.release(0);
+    life.pass(60 * SECOND);
+    assert!(matches!(life.done()[..], [(5_000..=5_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn a_topic_that_is_refused_for_good_and_brings_nothing_is_left_behind() {
+    let mut life = joining(2);
+    life.rotation.refused(1, 1, &Refusal::for_good("no such topic"), 0b01);
+    life.rotation.refused(1, 0, &Refusal::for_good("no such topic"), 0b10);
+    life.pass(QUIET);
+    life.end(0);
+    assert!(matches!(life.done()[..], [(_, Step::HandOver { .. }), (_, Step::Done { .. })]));
+    assert_eq!(life.rotation.take_given_up(), [1]);
+    assert_eq!(life.rotation.take_given_up(), [0; 0]);
 }
 
 #[test]

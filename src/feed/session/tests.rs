@@ -93,7 +93,7 @@ impl Sink<u64> for Seen {
         self.unwanted += 1;
     }
 
-    fn rotate(&mut self) {
+    fn rotate(&mut self, _: Duration) {
         self.rotations += 1;
     }
 }

@@ -27,55 +27,54 @@ impl<D: Dialect> Shard<D> {
     }
 
     fn rotate(&mut self, step: Step, ctx: &mut Context<Shard<D>>) {
-        let id = |line| LineId::new(self.id, line);
         match step {
-            Step::Start { old, new } => {
-                self.earlier_duplicates = self.intake.figures().duplicates;
-                self.topics.copy_refusals(old, new);
-                // Without a line the rotation fails.
-                if self.start_line(new, ctx).is_ok() {
-                    let earlier = self.intake.epoch(new);
-                    self.line(new).into_iter().for_each(|line| line.replace(earlier));
-                    self.line(old).into_iter().for_each(|line| line.retire(true));
-                }
-            }
-            Step::Break { line, new } => {
-                self.earlier_duplicates = self.intake.figures().duplicates;
-                let new = new.and_then(|new| self.line(new));
-                new.into_iter().for_each(|new| new.leave(NO_TIME));
-                self.intake.break_for_rotation(LineId::new(self.id, line));
-                if let Some(line) = self.line(line) {
-                    line.retire(false);
-                    line.dial();
-                }
-            }
+            Step::Start { old, new } => self.start_replacement(old, new, ctx),
+            Step::Break { line, new } => self.break_line(line, new),
             Step::HandOver { old, .. } => {
                 self.line(old).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
             }
             Step::Done { from, to, overlap } => {
-                let (from, to) = (id(from), id(to));
                 if from != to {
-                    self.line(from.line).into_iter().for_each(|line| line.leave(NO_TIME));
+                    self.line(from).into_iter().for_each(|line| line.leave(NO_TIME));
                 }
-                self.line(to.line).into_iter().for_each(Line::take_over);
+                self.line(to).into_iter().for_each(Line::take_over);
+                self.intake.report_given_up(LineId::new(self.id, to), &self.topics);
                 self.push_rotated(from, to, Outcome::Done, overlap);
             }
             Step::Fail { old, new, why } => {
                 let cause = self.cause_of(why, old, new);
                 self.line(old).into_iter().for_each(|line| line.retire(false));
                 self.line(new).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
-                let outcome = Outcome::Failed { cause };
-                self.push_rotated(
-                    LineId::new(self.id, old),
-                    LineId::new(self.id, new),
-                    outcome,
-                    NO_TIME,
-                );
+                self.push_rotated(old, new, Outcome::Failed { cause }, NO_TIME);
             }
         }
     }
 
-    fn push_rotated(&mut self, from: LineId, to: LineId, outcome: Outcome, overlap: Duration) {
+    /// Starts the line `new`, which is to take the place of `old`. Without it the rotation fails.
+    fn start_replacement(&mut self, old: u8, new: u8, ctx: &mut Context<Shard<D>>) {
+        self.earlier_duplicates = self.intake.figures().duplicates;
+        self.ended = None;
+        self.topics.copy_refusals(old, new);
+        if self.start_line(new, ctx).is_ok() {
+            self.line(new).into_iter().for_each(Line::replace);
+            self.line(old).into_iter().for_each(|line| line.retire(true));
+        }
+    }
+
+    /// Closes a line, and dials it again. `new` was started to replace it.
+    fn break_line(&mut self, line: u8, new: Option<u8>) {
+        self.earlier_duplicates = self.intake.figures().duplicates;
+        let new = new.and_then(|new| self.line(new));
+        new.into_iter().for_each(|new| new.leave(NO_TIME));
+        self.intake.break_for_rotation(LineId::new(self.id, line));
+        if let Some(line) = self.line(line) {
+            line.retire(false);
+            line.dial();
+        }
+    }
+
+    fn push_rotated(&mut self, from: u8, to: u8, outcome: Outcome, overlap: Duration) {
+        let [from, to] = [from, to].map(|line| LineId::new(self.id, line));
         let duplicates = self.intake.figures().duplicates - self.earlier_duplicates;
         self.intake.push_rotated(Rotated { from, to, outcome, overlap, duplicates });
     }
