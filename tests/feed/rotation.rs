@@ -533,3 +533,60 @@ fn the_loss_of_either_leg_at_any_stage_loses_only_what_no_leg_carries() {
         }
     }
 }
+
+/// A handler sleeps for 20 s, and the shard holds its lines: rotations wait, and go on afterwards.
+#[test]
+fn rotations_while_a_handler_sleeps_lose_nothing_and_none_fails() {
+    for lines in [1_u8, 2] {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(8));
+            let results = Results::default();
+            let sleeper = crate::Sleeper(Log::default(), false).start();
+            let builder = rotating(&venue, &log, &results)
+                .lines(lines)
+                .on::<event::Update<u64>>(sleeper.recipient());
+            let feed = start(builder, &venue, &log, &names, lines.into()).await;
+            for _ in 0..8 {
+                feed.send(command::Rotate::default()).await.unwrap();
+                carry(&venue, &names, 4 * SECOND, &mut BTreeMap::new()).await;
+            }
+            carry(&venue, &names, 20 * SECOND, &mut BTreeMap::new()).await;
+            assert_eq!(results.failed(), Vec::<String>::new());
+            assert!(results.done() >= 3, "{}", results.done());
+            assert_eq!(legs(&venue, &names).len(), usize::from(lines));
+            sleep(SECOND).await;
+            assert_whole(&venue, &log, &names);
+            close(feed, &log).await;
+        });
+    }
+}
+
+/// A topic falls silent while a line is replaced, and a line is dialled again for it, at every 500 ms of the rotation.
+#[test]
+fn a_line_that_is_failed_for_a_silent_topic_meanwhile_leaves_one_line() {
+    for step in 0..8 {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+            let results = Results::default();
+            let silence = actix_ws_client::feed::Silence::topic(4 * SECOND).fail();
+            let builder = rotating(&venue, &log, &results).silence(silence);
+            let feed = start(builder, &venue, &log, &names, 1).await;
+            (venue.state().accept_delay, venue.state().delay) = (500 * MILLI, 500 * MILLI);
+            names.iter().for_each(|name| tick(&venue, name));
+            carry(&venue, &names[..1], step * 500 * MILLI, &mut BTreeMap::new()).await;
+            feed.send(command::Rotate::default()).await.unwrap();
+            carry(&venue, &names[..1], 4500 * MILLI - step * 500 * MILLI, &mut BTreeMap::new())
+                .await;
+            let silent = Seen::Topic(names[1].clone(), "silent");
+            assert_eq!(log.count(&silent), 1, "step {step}");
+            carry(&venue, &names, 20 * SECOND, &mut BTreeMap::new()).await;
+            assert_eq!(legs(&venue, &names).len(), 1, "step {step}");
+            sleep(SECOND).await;
+            for name in &names {
+                let (found, last) = (story(&log, name), venue.tick(name) - 1);
+                assert_eq!((found.doubled, found.lost, found.last), (vec![], vec![], last));
+            }
+            close(feed, &log).await;
+        });
+    }
+}
