@@ -122,6 +122,10 @@ simulate SEEDS="60":
 soak SECONDS="60":
     SOAK_SECONDS={{ SECONDS }} cargo test --locked --test soak -- --nocapture
 
+# A feed on two lines at 20,000 messages a second, with a fault every 10 s: what it loses, doubles and leaves behind
+soak-feed SECONDS="180":
+    SOAK_SECONDS={{ SECONDS }} cargo test --locked --test soak_feed -- --nocapture
+
 # Each fuzz target for SECONDS; needs nightly and cargo-fuzz
 fuzz SECONDS="30":
     for target in cookie_date decode heads inflate round_trip; do \
