@@ -77,6 +77,21 @@ fn several_symbols_share_a_line_within_the_limits_of_the_exchange() {
 }
 
 #[test]
+fn lines_are_handed_over_and_nothing_is_lost_while_connected() {
+    let args = ["--duration", "8s", "--symbols", "3", "--lines", "2", "--rotate", "2s"];
+    let output = market_feed(&args);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    // Of two lines, `a` is replaced by `c`, and that by `a`.
+    for lines in ["1a → 1c", "1b → 1d", "1c → 1a"] {
+        let mut events = text.lines().filter(|line| line.contains(lines));
+        assert!(events.any(|line| line.contains("  handed over: ")), "{lines} in {text}");
+    }
+    let [messages, _, _, gaps] = figures(&output, "all")[..] else { panic!("{text}") };
+    assert!(messages > 500 && gaps == 0, "{text}");
+}
+
+#[test]
 fn a_number_that_is_left_out_is_named() {
     let output = market_feed(&["--skip", "50", "--duration", "4s"]);
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));

@@ -16,6 +16,9 @@ Usage: market_feed [OPTIONS]
 Options:
       --duration TIME  How long to watch: 500ms, 5s, 2m [default: 15s]
       --symbols N      How many symbols, 1 to 8, three on each line [default: 6]
+      --lines N        How many lines carry each symbol, 1 to 3 [default: 1]
+      --rotate TIME    Replaces each line at this age, such as 5s [default: never]; the exchange then
+                       keeps all but the first sockets for that much longer
       --seed N         The exchange's failures and prices are the same for the same seed [default: 1]
       --skip N         Makes the exchange leave out number N of the first symbol
       --url URL        Watches any WebSocket server over one connection instead; numbers are checked
@@ -33,6 +36,8 @@ a wrong option.
 pub(crate) struct Args {
     pub(crate) duration: Duration,
     pub(crate) symbols: u8,
+    pub(crate) lines: u8,
+    pub(crate) rotate: Option<Duration>,
     pub(crate) seed: u64,
     pub(crate) skip: Option<u64>,
     pub(crate) url: Option<String>,
@@ -64,6 +69,7 @@ impl Args {
     /// Parses the words after the program's name. Returns `None` if they ask for help.
     fn parse(words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
         let (mut duration, mut symbols, mut seed) = (None, None, None);
+        let (mut lines, mut rotate) = (None, None);
         let (mut skip, mut url, mut send) = (None, None, Vec::new());
         let mut words = words;
         while let Some(word) = words.next() {
@@ -77,8 +83,10 @@ impl Args {
             let mut value =
                 || value.clone().or_else(|| words.next()).ok_or(format!("{name} needs a value"));
             match name.as_str() {
-                "--duration" => duration = Some(parse_duration(&value()?)?),
+                "--duration" => duration = Some(parse_duration(&name, &value()?)?),
                 "--symbols" => symbols = Some(number(&name, &value()?, 1..=8)?),
+                "--lines" => lines = Some(number(&name, &value()?, 1..=3)?),
+                "--rotate" => rotate = Some(parse_duration(&name, &value()?)?),
                 "--seed" => seed = Some(number(&name, &value()?, 0..=u64::MAX)?),
                 "--skip" => skip = Some(number(&name, &value()?, 1..=u64::MAX)?),
                 "--url" => url = Some(value()?),
@@ -89,12 +97,17 @@ impl Args {
         if url.is_some() && (symbols.is_some() || seed.is_some() || skip.is_some()) {
             return Err("--symbols, --seed and --skip cannot be used with --url".into());
         }
+        if url.is_some() && (lines.is_some() || rotate.is_some()) {
+            return Err("--lines and --rotate cannot be used with --url".into());
+        }
         if url.is_none() && !send.is_empty() {
             return Err("--send needs --url".into());
         }
         Ok(Some(Args {
             duration: duration.unwrap_or(Duration::from_secs(15)),
             symbols: symbols.unwrap_or(6),
+            lines: lines.unwrap_or(1),
+            rotate,
             seed: seed.unwrap_or(1),
             skip,
             url,
@@ -117,8 +130,8 @@ where
     }
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("--duration {text:?}: expected a time such as 500ms, 5s or 2m");
+fn parse_duration(name: &str, text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{name} {text:?}: expected a time such as 500ms, 5s or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -130,7 +143,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     };
     match number.checked_mul(millis) {
         Some(0) | None => Err(wrong()),
-        Some(millis) if millis > DAY => Err(format!("--duration {text:?}: at most one day")),
+        Some(millis) if millis > DAY => Err(format!("{name} {text:?}: at most one day")),
         Some(millis) => Ok(Duration::from_millis(millis)),
     }
 }

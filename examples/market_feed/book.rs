@@ -4,9 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, Message, MessageResult};
+use actix_ws_client::feed::LineId;
 use actix_ws_client::feed::command::FeedStatus;
 use actix_ws_client::feed::event::{
-    Gap, GapCause, LineState, Missing, Stopped, TopicIs, TopicState, Update,
+    Gap, GapCause, LineState, Missing, Rotated, Rotation, Stopped, TopicIs, TopicState, Update,
 };
 use tokio::sync::oneshot;
 
@@ -92,10 +93,10 @@ impl Book {
         self.rows.get_mut(*self.index.get(name)?)
     }
 
-    /// Returns the index of a line, which is added if it is new.
-    pub(crate) fn line(&mut self, name: String) -> usize {
-        self.lines.iter().position(|line| line.name == name).unwrap_or_else(|| {
-            self.lines.push(Line::new(name));
+    /// Returns the index of a line, which is added if it is new. That of a plain server has no id.
+    pub(crate) fn line(&mut self, id: Option<LineId>) -> usize {
+        self.lines.iter().position(|line| line.id == id).unwrap_or_else(|| {
+            self.lines.push(Line::new(id));
             self.lines.len() - 1
         })
     }
@@ -113,8 +114,16 @@ impl Book {
         let (now, name) = (Instant::now(), self.lines[line].name.clone());
         let is_outage = matches!(change, Change::Outage(_));
         if is_outage || matches!(change, Change::Closed) {
-            let rows = self.rows.iter_mut().filter(|row| row.line == Some(line));
-            rows.for_each(|row| row.down(is_outage, now));
+            let lines = &self.lines;
+            let is_other =
+                |other: &Line| matches!(other.is, Is::Live) && other.is_twin(&lines[line]);
+            let other = lines.iter().position(is_other);
+            for row in self.rows.iter_mut().filter(|row| row.line == Some(line)) {
+                match other {
+                    Some(other) => row.line = Some(other),
+                    None => row.down(is_outage, now),
+                }
+            }
         }
         match change {
             Change::DialFailed(why) => {
@@ -153,7 +162,9 @@ impl Handler<Update<f64>> for Book {
     type Result = ();
 
     fn handle(&mut self, update: Update<f64>, _: &mut Context<Book>) {
+        let line = self.lines.iter().position(|line| line.id == Some(update.line));
         if let Some(row) = self.row(&update.topic) {
+            row.line = line.or(row.line);
             row.checked += 1;
             row.message(Some(update.item));
         }
@@ -178,7 +189,7 @@ impl Handler<TopicState> for Book {
     type Result = ();
 
     fn handle(&mut self, topic: TopicState, _: &mut Context<Book>) {
-        let (now, line) = (Instant::now(), self.line(topic.line.to_string()));
+        let (now, line) = (Instant::now(), self.line(Some(topic.line)));
         let Some(row) = self.row(&topic.topic) else { return };
         let silent = match topic.state {
             TopicIs::Confirmed => return row.live(line, now),
@@ -206,13 +217,34 @@ impl Handler<LineState> for Book {
     type Result = ();
 
     fn handle(&mut self, line: LineState, _: &mut Context<Book>) {
-        let index = self.line(line.line.to_string());
+        let index = self.line(Some(line.line));
         let was_subscribing = matches!(self.lines[index].is, Is::Subscribing);
         let change = self.lines[index].set(line.state, line.epoch, Instant::now());
         if was_subscribing && matches!(self.lines[index].is, Is::Live) {
             self.opened(index);
         }
         self.changed(index, change);
+    }
+}
+
+impl Handler<Rotated> for Book {
+    type Result = ();
+
+    fn handle(&mut self, rotated: Rotated, _: &mut Context<Book>) {
+        let Rotated { from, to, outcome, overlap, duplicates, .. } = rotated;
+        let name = format!("{from} → {to}");
+        match outcome {
+            Rotation::Done => {
+                let millis = overlap.as_millis();
+                let words =
+                    format!("handed over: {millis} ms on both, {duplicates} messages twice");
+                self.note(&name, Tone::Good, words);
+            }
+            Rotation::Failed { cause, .. } => {
+                self.note(&name, Tone::Poor, format!("not handed over: {cause}"));
+            }
+            _ => {}
+        }
     }
 }
 
@@ -233,7 +265,7 @@ impl Handler<Look> for Book {
 
     fn handle(&mut self, look: Look, _: &mut Context<Book>) -> MessageResult<Look> {
         for line in look.0.into_iter().flat_map(|status| status.lines) {
-            let index = self.line(line.line.to_string());
+            let index = self.line(Some(line.line));
             self.lines[index].round_trip = line.round_trip;
         }
         let elapsed = self.began.elapsed();

@@ -35,6 +35,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
+use crate::args::Args;
+
 /// The symbols: name, first price, and approximate number of trades per second.
 pub(crate) const SYMBOLS: [(&str, f64, u32); 8] = [
     ("BTC-USD", 64_210.5, 80),
@@ -92,6 +94,8 @@ struct Exchange {
     rng: StdRng,
     /// The ends to come; one that was used goes to the back.
     schedule: VecDeque<(End, u32, bool)>,
+    /// How much longer than usual sockets live, apart from the first ones.
+    longer: Duration,
     /// The number of dials still to refuse.
     refusals: u32,
     /// The number of sockets so far. One of the first ends early, so that a short run shows an outage.
@@ -138,7 +142,9 @@ struct Ask<'a> {
 ///
 /// # Errors
 /// When no port can be bound, or no runtime or thread can be started.
-pub(crate) fn open(symbols: u8, seed: u64, skip: Option<u64>) -> io::Result<SocketAddr> {
+pub(crate) fn open(args: &Args) -> io::Result<SocketAddr> {
+    let (symbols, seed, skip) = (args.symbols, args.seed, args.skip);
+    let longer = args.rotate.unwrap_or_default();
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let addr = listener.local_addr()?;
@@ -149,6 +155,7 @@ pub(crate) fn open(symbols: u8, seed: u64, skip: Option<u64>) -> io::Result<Sock
             desks,
             rng: StdRng::seed_from_u64(seed),
             schedule: SCHEDULE.into(),
+            longer,
             refusals: 0,
             sockets: 0,
             clients: HashMap::new(),
@@ -377,7 +384,8 @@ impl Exchange {
             (true, false) => self.rng.random_range(1_200..2_400),
             (false, false) => self.rng.random_range(2_000..4_500),
         };
-        (end, refusals, Duration::from_millis(life), halt)
+        let longer = if is_first { Duration::ZERO } else { self.longer };
+        (end, refusals, Duration::from_millis(life) + longer, halt)
     }
 }
 

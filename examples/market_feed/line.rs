@@ -4,11 +4,14 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use actix_ws_client::Error;
+use actix_ws_client::feed::LineId;
 use actix_ws_client::feed::event::{Cause, LineIs, WaitFor};
 
 /// One line.
 #[derive(Clone)]
 pub(crate) struct Line {
+    /// `None`: the only connection to a plain server.
+    pub(crate) id: Option<LineId>,
     pub(crate) name: String,
     pub(crate) is: Is,
     /// The sockets that were opened.
@@ -31,6 +34,8 @@ pub(crate) enum Is {
     Live,
     Silent,
     Closing,
+    /// This program has closed it, because another line has its place.
+    Closed,
     /// A limit that all lines share keeps it from dialling.
     Limited,
     /// It is down until the next dial, if there is one.
@@ -72,6 +77,7 @@ impl Is {
             Is::Live => "● live".into(),
             Is::Silent => "◐ silent".into(),
             Is::Closing => "· closing".into(),
+            Is::Closed => "· closed".into(),
             Is::Limited => "○ shared limit".into(),
             Is::Down(None) => "○ down".into(),
             Is::Down(Some(at)) => {
@@ -82,9 +88,10 @@ impl Is {
 }
 
 impl Line {
-    pub(crate) fn new(name: String) -> Line {
+    pub(crate) fn new(id: Option<LineId>) -> Line {
         Line {
-            name,
+            id,
+            name: id.map_or_else(|| "socket".into(), |id| id.to_string()),
             is: Is::Dialling,
             sockets: 0,
             is_open: false,
@@ -93,6 +100,11 @@ impl Line {
             round_trip: None,
             last_trouble: None,
         }
+    }
+
+    /// Whether both carry the same symbols.
+    pub(crate) fn is_twin(&self, other: &Line) -> bool {
+        self.id.zip(other.id).is_some_and(|(id, other)| id != other && id.shard == other.shard)
     }
 
     /// Notes a state that the feed reports.
@@ -120,7 +132,10 @@ impl Line {
     pub(crate) fn down(&mut self, cause: Option<&Cause>) -> Change {
         (self.is, self.round_trip) = (Is::Down(None), None);
         let was_open = std::mem::replace(&mut self.is_open, false);
-        let Some(cause) = cause else { return Change::Closed };
+        let Some(cause) = cause else {
+            self.is = Is::Closed;
+            return Change::Closed;
+        };
         let words = words(cause);
         self.last_trouble = Some(words.clone());
         let error = match cause {

@@ -23,8 +23,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use actix_ws_client::feed::event::{LineState, Stopped};
-use actix_ws_client::feed::{Dialect, Feed, Rules, SECOND, Silence};
+use actix_ws_client::feed::event::{LineState, Rotated, Stopped};
+use actix_ws_client::feed::{Dialect, Feed, Rotate, Rules, SECOND, Silence};
 use actix_ws_client::{Budget, ConnectionBuilder, Reconnect};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -83,7 +83,7 @@ fn start(args: &Args, book: &Addr<Book>) -> Result<(Source, String), Box<dyn Err
     if let Some(url) = &args.url {
         return Ok((Source::Server(server::start(url, book)?), args.names().concat()));
     }
-    let addr = exchange::open(args.symbols, args.seed, args.skip)?;
+    let addr = exchange::open(args)?;
     let rules = Rules::default()
         .frames(exchange::FRAMES.0, exchange::FRAMES.1)
         .frame_bytes(exchange::FRAME_BYTES)
@@ -94,12 +94,16 @@ fn start(args: &Args, book: &Addr<Book>) -> Result<(Source, String), Box<dyn Err
         .budget(&Budget::dials(exchange::DIALS.0, exchange::DIALS.1))
         .silence(Silence::topic(SECOND).resubscribe().at_most_per_hour(10_000))
         .connection(in_a_hurry)
+        .lines(args.lines)
+        .rotate(args.rotate.map(Rotate::at_age).unwrap_or_default())
         .topics(args.names())
         .handler(book)
         .on::<LineState>(book.clone().recipient())
+        .on::<Rotated>(book.clone().recipient())
         .on::<Stopped>(book.clone().recipient())
         .start()?;
-    let lines = usize::from(args.symbols).div_ceil(exchange::SYMBOLS_PER_SOCKET);
+    let shards = usize::from(args.symbols).div_ceil(exchange::SYMBOLS_PER_SOCKET);
+    let lines = shards * usize::from(args.lines);
     let title = format!("Exchange failing on purpose: {} symbols on {lines}", args.symbols);
     let noun = if lines == 1 { "line" } else { "lines" };
     Ok((Source::Feed(feed), format!("{title} {noun}, seed {}, {addr}", args.seed)))

@@ -41,7 +41,7 @@ impl Handler<Event> for Book {
 
     fn handle(&mut self, event: Event, _: &mut Context<Book>) {
         let now = Instant::now();
-        let line = self.line("socket".into());
+        let line = self.line(None);
         let next = |next| match next {
             event::Next::Retry { after, .. } => Is::Down(now.checked_add(after)),
             event::Next::Stop => Is::Down(None),

@@ -240,6 +240,8 @@ pub struct LineStatus {
     pub epoch: u64,
     /// What it is doing.
     pub state: LineIs,
+    /// The line whose place it is about to take, until the hand-over of a [rotation](crate::feed::Rotate).
+    pub replaces: Option<LineId>,
     /// The figures of its shard.
     pub figures: Figures,
     /// The figures of its connection.

@@ -261,12 +261,15 @@ impl<D: Dialect> Shard<D> {
         let figures = self.figures();
         let (now, queued) = (now(), self.intake.outlet.len());
         let intake = &self.intake;
+        let replaced = intake.rotation.lines().filter(|(old, new)| old != new);
         let status = |line: &Line<D>| {
+            let old = replaced.filter(|(_, new)| *new == line.id.line).map(|(old, _)| old);
             let Standing { lag, updates, firsts } = intake.standing(line.id);
             LineStatus {
                 line: line.id,
                 epoch: line.epoch,
                 state: line.state().clone(),
+                replaces: old.map(|old| LineId::new(line.id.shard, old)),
                 figures,
                 connection: line.watch.figures(),
                 failures: line.watch.failures(),

@@ -11,6 +11,7 @@ use actix_ws_client::feed::command::{FeedStatus, LineStatus};
 use actix_ws_client::feed::event::{LineIs, WaitFor};
 use unicode_width::UnicodeWidthChar;
 
+use crate::feed::human::rare;
 use crate::feed::json::name;
 use crate::feed::ledger::Ledger;
 use crate::human::{escape_controls, format_time};
@@ -26,8 +27,10 @@ pub(crate) struct Table {
     /// Whether the terminal has colour.
     colour: bool,
     canvas: Canvas,
-    /// The updates of each line at the last drawing.
-    earlier: HashMap<LineId, u64>,
+    /// The socket of each line at the last drawing, and the updates that it had brought.
+    earlier: HashMap<LineId, (u64, u64)>,
+    /// The updates that had been delivered then.
+    delivered: u64,
     drawn_at: Option<Instant>,
 }
 
@@ -35,12 +38,17 @@ pub(crate) struct Table {
 struct Row {
     line: String,
     state: LineIs,
+    /// The line that is about to take its place.
+    replaced_by: Option<String>,
+    /// Whether it is about to take the place of another.
+    replaces: bool,
     wanted: usize,
     confirmed: usize,
     refused: usize,
     silent: usize,
     rate: f64,
     age: Option<Duration>,
+    lag: Option<Duration>,
     round_trip: Option<Duration>,
     gaps: u64,
     error: Option<String>,
@@ -55,7 +63,7 @@ struct Column {
     cell: fn(&Row) -> String,
 }
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     Column { title: "LINE", width: 5, is_number: false, from: 0, cell: |row| row.line.clone() },
     Column { title: "STATE", width: 15, is_number: false, from: 0, cell: state },
     Column { title: "TOPICS", width: 9, is_number: true, from: 38, cell: topics },
@@ -64,6 +72,8 @@ const COLUMNS: [Column; 10] = [
     Column { title: "REF", width: 3, is_number: true, from: 60, cell: |row| count(row.refused) },
     Column { title: "GAPS", width: 5, is_number: true, from: 67, cell: |row| count(row.gaps) },
     Column { title: "RTT", width: 6, is_number: true, from: 75, cell: |row| time(row.round_trip) },
+    // Of the only line it is zero.
+    Column { title: "LAG", width: 6, is_number: true, from: 80, cell: |row| time(row.lag) },
     Column { title: "SILENT", width: 6, is_number: true, from: 100, cell: |row| count(row.silent) },
     // Takes the rest of the line.
     Column {
@@ -90,7 +100,15 @@ impl Table {
         }
         let canvas = Canvas::default();
         canvas.begin();
-        Some(Table { title, secrets, colour, canvas, earlier: HashMap::new(), drawn_at: None })
+        Some(Table {
+            title,
+            secrets,
+            colour,
+            canvas,
+            earlier: HashMap::new(),
+            delivered: 0,
+            drawn_at: None,
+        })
     }
 
     /// Draws the state of the feed over the last one.
@@ -98,29 +116,34 @@ impl Table {
     /// # Errors
     /// If the terminal is gone.
     pub(crate) fn draw(&mut self, status: &FeedStatus, ledger: &Ledger) -> io::Result<()> {
-        let rows = self.rows(status, ledger);
+        let (rows, rate) = self.rows(status, ledger);
         let size = size();
-        let lines = lines(&self.title, &rows, status, size, self.colour);
+        let total = total(&self.title, &rows, status, rate, ledger.unsynced());
+        let lines = lines(&total, &rows, size, self.colour);
         self.canvas.draw(lines, size)
     }
 
-    fn rows(&mut self, status: &FeedStatus, ledger: &Ledger) -> Vec<Row> {
+    /// Returns the rows, and the updates that are delivered in a second.
+    fn rows(&mut self, status: &FeedStatus, ledger: &Ledger) -> (Vec<Row>, f64) {
         let now = Instant::now();
         let since = self.drawn_at.replace(now).map(|at| now - at);
+        let rate = |count: u64| since.map_or(0.0, |it| count as f64 / it.as_secs_f64().max(0.001));
         let mut rows: Vec<Row> = Vec::with_capacity(status.lines.len());
         let mut counts = HashMap::with_capacity(status.lines.len());
         for line in &status.lines {
-            let delivered = line.figures.delivered;
-            counts.insert(line.line, delivered);
-            let before = self.earlier.get(&line.line).copied().unwrap_or_default();
-            let rate = since.map_or(0.0, |since| {
-                delivered.saturating_sub(before) as f64 / since.as_secs_f64().max(0.001)
-            });
-            rows.push(self.row(line, rate, ledger));
+            counts.insert(line.line, (line.epoch, line.updates));
+            let before = self.earlier.get(&line.line).filter(|(epoch, _)| *epoch == line.epoch);
+            let brought = line.updates.saturating_sub(before.map_or(0, |(_, updates)| *updates));
+            let mut row = self.row(line, rate(brought), ledger);
+            let new = status.lines.iter().find(|other| other.replaces == Some(line.line));
+            row.replaced_by = new.map(|new| new.line.to_string());
+            rows.push(row);
         }
         self.earlier = counts;
         sort(&mut rows);
-        rows
+        let delivered = status.figures.delivered;
+        let before = std::mem::replace(&mut self.delivered, delivered);
+        (rows, rate(delivered.saturating_sub(before)))
     }
 
     fn row(&self, line: &LineStatus, rate: f64, ledger: &Ledger) -> Row {
@@ -137,12 +160,15 @@ impl Table {
         Row {
             line: line.line.to_string(),
             state,
+            replaced_by: None,
+            replaces: line.replaces.is_some(),
             wanted: line.figures.wanted,
             confirmed: line.figures.confirmed,
             refused: line.figures.refused,
             silent: ledger.silent(line.line),
             rate,
             age: line.last_data,
+            lag: line.lag,
             round_trip: line.round_trip,
             gaps: line.figures.gaps,
             error,
@@ -158,6 +184,8 @@ fn sort(rows: &mut [Row]) {
 /// Returns how bad a row is: 0 is the worst.
 fn severity(row: &Row) -> u8 {
     match &row.state {
+        // Both lines of a hand-over stand together, above those that are well.
+        _ if row.replaces || row.replaced_by.is_some() => 5,
         LineIs::Down { .. } => 0,
         LineIs::Waiting { .. } => 1,
         LineIs::Dialling => 2,
@@ -172,9 +200,8 @@ fn severity(row: &Row) -> u8 {
 
 /// Formats the whole table for a terminal of this many columns and rows.
 fn lines(
-    title: &str,
+    total: &str,
     rows: &[Row],
-    status: &FeedStatus,
     (columns, height): (usize, usize),
     colour: bool,
 ) -> Vec<String> {
@@ -191,7 +218,7 @@ fn lines(
     };
     // The title, the head, and the row that the cursor is in.
     let room = height.saturating_sub(3 + below.len()).max(1);
-    let mut lines = vec![clip(&total(title, rows, status), columns)];
+    let mut lines = vec![clip(total, columns)];
     let (rows, more) = match rows.len() > room {
         true => (&rows[..room - 1], rows.len() + 1 - room),
         false => (rows, 0),
@@ -213,17 +240,28 @@ fn lines(
 }
 
 /// Formats the figures of the whole feed.
-fn total(title: &str, rows: &[Row], status: &FeedStatus) -> String {
-    let sum = |figure: fn(&Row) -> usize| rows.iter().map(figure).sum::<usize>();
+fn total(
+    title: &str,
+    rows: &[Row],
+    status: &FeedStatus,
+    delivered: f64,
+    unsynced: usize,
+) -> String {
     let active = rows.iter().filter(|row| matches!(row.state, LineIs::Active)).count();
+    let figures = &status.figures;
+    let without = match unsynced {
+        0 => String::new(),
+        count => format!(", {count} without a snapshot"),
+    };
     format!(
-        "{title}  {active}/{} lines active, {}/{} topics, {} refused, {}/s, {} gaps",
+        "{title}  {active}/{} lines active, {}/{} topics, {} refused, {}/s, {} gaps{without}{}",
         rows.len(),
-        sum(|row| row.confirmed),
-        sum(|row| row.wanted),
-        sum(|row| row.refused),
-        rate(rows.iter().map(|row| row.rate).sum()),
-        status.figures.gaps,
+        figures.confirmed,
+        figures.wanted,
+        figures.refused,
+        rate(delivered),
+        figures.gaps,
+        rare(figures),
     )
 }
 
@@ -272,6 +310,9 @@ fn clip(text: &str, columns: usize) -> String {
 }
 
 fn state(row: &Row) -> String {
+    if let (LineIs::Active, Some(new)) = (&row.state, &row.replaced_by) {
+        return format!("active → {new}");
+    }
     match &row.state {
         LineIs::Waiting { for_what: WaitFor::Delay(delay) } => {
             format!("waits {}", time(Some(*delay)))
@@ -401,12 +442,15 @@ mod tests {
         Row {
             line: line.to_owned(),
             state,
+            replaced_by: None,
+            replaces: false,
             wanted: 200,
             confirmed: 198,
             refused: 1,
             silent: 0,
             rate: 1234.5,
             age: Some(Duration::from_millis(12)),
+            lag: Some(Duration::from_millis(2)),
             round_trip: Some(Duration::from_millis(31)),
             gaps: 3,
             error: Some("3.0s ago: refused by the server: 503 ".to_owned() + &"Été ".repeat(40)),
@@ -426,7 +470,7 @@ mod tests {
         for columns in [1, 20, 40, 60, 80, 120, 200] {
             for height in [1, 4, 5, 24] {
                 let size = (columns, height);
-                let lines = lines("venue", &rows(), &FeedStatus::default(), size, false);
+                let lines = lines("venue", &rows(), size, false);
                 assert!(lines.iter().all(|line| width(line) <= columns), "{lines:#?}");
                 assert!(lines.len() < height.max(2), "{lines:#?}");
             }
@@ -435,9 +479,7 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_has_the_columns_that_matter_most() {
-        let shown = |columns| {
-            lines("venue", &rows(), &FeedStatus::default(), (columns, 24), false).join("\n")
-        };
+        let shown = |columns| lines("venue", &rows(), (columns, 24), false).join("\n");
         let narrow = shown(60);
         assert!(
             narrow.contains(
@@ -449,7 +491,7 @@ mod tests {
         );
         // The errors stand below.
         assert!(narrow.contains("\n12a  3.0s ago: refused by the server: 503"), "{narrow}");
-        assert!(shown(80).contains(" GAPS     RTT\n"), "{}", shown(80));
+        assert!(shown(80).contains(" GAPS     RTT     LAG\n"), "{}", shown(80));
         let wide = shown(120);
         assert!(
             wide.contains(" SILENT  LAST ERROR\n") && wide.contains("-  3.0s ago: ref"),
@@ -458,9 +500,23 @@ mod tests {
     }
 
     #[test]
+    fn both_lines_of_a_hand_over_stand_together_and_name_each_other() {
+        let old = Row { replaced_by: Some("1b".to_owned()), ..row("1a", LineIs::Active) };
+        let new = Row { replaces: true, ..row("1b", LineIs::Dialling) };
+        let mut rows = vec![row("2a", LineIs::Active), new, row("3a", LineIs::Active), old];
+        sort(&mut rows);
+        let lines = lines("venue", &rows, (80, 24), true);
+        assert!(lines[2].starts_with("1b     dialling") || lines[3].starts_with("1b     dialling"));
+        assert!(
+            lines[2..4].iter().any(|line| line.starts_with("1a     active → 1b ")),
+            "{lines:#?}"
+        );
+    }
+
+    #[test]
     fn what_does_not_fit_is_counted() {
         let rows: Vec<Row> = (0..50).map(|_| row("1a", LineIs::Active)).collect();
-        let lines = lines("venue", &rows, &FeedStatus::default(), (120, 10), false);
+        let lines = lines("venue", &rows, (120, 10), false);
         assert_eq!((lines.len(), &*lines[8]), (9, "… and 44 more, not worse"));
     }
 }

@@ -238,8 +238,9 @@ fn a_line_that_is_closed_first_leaves_a_gap_by_rotation() {
     let path =
         folder.write("venue.toml", &file(&sim, "rotate = { age = '1s', break_first = true }"));
     let mut wsup = Wsup::spawn(&["feed", &path, "--json"], Stdio::null(), &[]);
-    let mut causes = BTreeSet::new();
+    let (mut causes, deadline) = (BTreeSet::new(), Instant::now() + PATIENCE);
     let rotated = loop {
+        assert!(Instant::now() < deadline, "{causes:?}");
         let event = parse(&wsup.line());
         match event["event"].as_str() {
             Some("rotated") if !causes.is_empty() => break event,
