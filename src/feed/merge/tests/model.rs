@@ -429,6 +429,19 @@ fn each_number_is_delivered_once_and_in_order_or_reported() {
     assert!(hand_overs >= u64::from(cases), "{hand_overs} hand-overs");
 }
 
+/// What the property has found.
+#[test]
+fn old_numbers_of_several_sockets_across_holds_are_no_restart() {
+    let mut world = World::new(1);
+    let cut = |old| Step::Cut { line: 0, reopens: true, old };
+    let send = Step::Send { topic: 0, numbers: 1 };
+    let bring = Step::Bring { line: 0, topic: 0, updates: 1 };
+    let hold = [Step::Hold(1_374), send, Step::Hold(1_796), Step::Hold(1_830)];
+    [send, bring, cut(1)].into_iter().chain(hold).for_each(|step| world.apply(step));
+    world.apply(cut(2));
+    assert_eq!(world.at[0], Some((0, 12)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(500)))]
 
