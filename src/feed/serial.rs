@@ -18,7 +18,7 @@ use crate::serial::{Millis, objects, texts};
 
 objects! {
     FeedStatus [lines figures refusal] ms [] without []
-    LineStatus [line epoch state figures connection failures queued updates firsts]
+    LineStatus [line epoch state replaces figures connection failures queued updates firsts]
         ms [last_data "last_data_ms" round_trip "round_trip_ms" lag "lag_ms" lag_99 "lag_99_ms"] without []
     Figures
         [wanted confirmed refused delivered gaps duplicates late resyncs asks skipped rotations unwanted unmatched
@@ -259,6 +259,7 @@ mod tests {
             line: line(),
             epoch: 4,
             state: LineIs::Active,
+            replaces: None,
             figures,
             connection: ConnectionFigures::default(),
             failures: watch.failures(),
@@ -271,7 +272,7 @@ mod tests {
             firsts: 6,
         };
         let mut expected = json!({
-            "line": "3b", "epoch": 4, "state": { "kind": "active" }, "last_data_ms": 20.0,
+            "line": "3b", "epoch": 4, "state": { "kind": "active" }, "replaces": null, "last_data_ms": 20.0,
             "round_trip_ms": null, "queued": 5, "lag_ms": 0.0, "lag_99_ms": null, "updates": 8, "firsts": 6,
         });
         let shown = json_of(&figures);
