@@ -9,8 +9,8 @@ use std::time::Duration;
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler};
 use actix_ws_client::feed::{
-    Dialect, Feed, LineId, MINUTE, Request, RequestId, Rules, SECOND, Said, Sequence, Silence,
-    Threads, Topic, command, event as feed_event,
+    Builder, Dialect, Feed, LineId, MINUTE, Request, RequestId, Resync, Rules, SECOND, Said,
+    Sequence, Silence, Threads, Topic, command, event as feed_event,
 };
 use actix_ws_client::{Connection, View, event};
 use futures_util::{SinkExt, StreamExt};
@@ -28,6 +28,8 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 const TOPICS: usize = 5000;
 /// What a topic may weigh, for each line.
 const MOST_OF_A_TOPIC: usize = 512;
+/// What a topic with snapshots may weigh, for each line. It is more than the 512 bytes of others, which are the aim here too.
+const MOST_WITH_SNAPSHOTS: usize = 600;
 /// What a line may weigh above its connection.
 const MOST_OF_A_LINE: usize = 4 << 10;
 /// What a shard may weigh with one line and one topic, above the connection.
@@ -168,11 +170,21 @@ impl Running {
         rules: Rules,
         sleeps: Option<(u64, Duration)>,
     ) -> Running {
+        Running::start_with(topics, lines, rules, sleeps, |builder| builder).await
+    }
+
+    async fn start_with(
+        topics: usize,
+        lines: u8,
+        rules: Rules,
+        sleeps: Option<(u64, Duration)>,
+        options: impl FnOnce(Builder<Words>) -> Builder<Words>,
+    ) -> Running {
         let (orders, received) = watch::channel((0, topics));
         let (updates, confirmed) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let counter =
             Counter { updates: updates.clone(), confirmed: confirmed.clone(), sleeps }.start();
-        let feed = Feed::builder(async |_| Ok(Words.at("ws://venue/")))
+        let feed = options(Feed::builder(async |_| Ok(Words.at("ws://venue/"))))
             .threads(Threads::Here)
             .lines(lines)
             .rules(rules)
@@ -251,6 +263,42 @@ fn a_topic_weighs_at_most_512_bytes_for_each_line() {
         let each = all.saturating_sub(one) / (TOPICS - 1) / usize::from(lines);
         println!("{lines} lines: {each} bytes for each topic and line; with one topic {one}");
         assert!(each <= MOST_OF_A_TOPIC, "{each} bytes, {lines} lines");
+        assert!(each > 64, "{each} bytes: that cannot be all");
+    }
+}
+
+/// The same with the state of a resync: each topic has joined a snapshot, and goes on.
+fn weigh_resynced(topics: usize, lines: u8) -> usize {
+    simulated(async || {
+        let before = ALLOCATOR.current_usage();
+        let rules = Rules::default().topics_per_frame(100);
+        let resync = Resync::with(async |_| Ok((Sequence::contiguous(0, 0), 0)));
+        let resync = resync.asks(10_000, SECOND);
+        let options = |builder: Builder<Words>| builder.resync(resync);
+        let running = Running::start_with(topics, lines, rules, None, options).await;
+        until("all snapshots", || running.updates.get() == topics as u64).await;
+        for _ in 0..4 {
+            running.orders.send_modify(|(sent, _)| *sent += TOPICS as u64);
+            let all = running.orders.borrow().0 + topics as u64;
+            until("all delivered", || running.updates.get() == all).await;
+            sleep(SECOND).await;
+        }
+        let weight = ALLOCATOR.current_usage() - before;
+        let figures = running.feed.send(command::Status).await.unwrap().figures;
+        assert_eq!((figures.resyncs, figures.confirmed), (topics as u64, topics));
+        weight
+    })
+}
+
+#[test]
+fn a_topic_with_snapshots_weighs_at_most_600_bytes_for_each_line() {
+    let _alone = alone();
+    for lines in [1, 2] {
+        let one = weigh_resynced(1, lines);
+        let all = weigh_resynced(TOPICS, lines);
+        let each = all.saturating_sub(one) / (TOPICS - 1) / usize::from(lines);
+        println!("{lines} lines: {each} bytes for each topic and line, with resync");
+        assert!(each <= MOST_WITH_SNAPSHOTS, "{each} bytes, {lines} lines");
         assert!(each > 64, "{each} bytes: that cannot be all");
     }
 }

@@ -27,6 +27,7 @@ use crate::feed::resync::held::{Covers, Held};
 use crate::feed::resync::rate::Rate;
 use crate::feed::sequence::{Numbers, Sequence};
 use crate::feed::snapshot::{IsResynced, Resync};
+use crate::feed::table;
 use crate::feed::topics::Slot;
 
 /// The number of asks in a row after which a topic is unsynced.
@@ -188,7 +189,7 @@ impl<U> Resyncs<U> {
     fn add(&mut self, slot: Slot, topic: &str) {
         let is_resynced = self.is_resynced.as_ref().is_none_or(|is_resynced| is_resynced(topic));
         if self.topics.len() <= slot as usize {
-            self.topics.resize_with(slot as usize + 1, Topic::default);
+            table::fill(&mut self.topics, slot as usize + 1, Topic::default);
         }
         let stage = if is_resynced { Stage::Off } else { Stage::Exempt };
         self.topics[slot as usize].stage = stage;
@@ -534,6 +535,9 @@ impl<U> Resyncs<U> {
         {
             self.topics[*slot as usize].is_queued = false;
             self.queue.pop_front();
+            if self.queue.is_empty() {
+                self.queue = VecDeque::new();
+            }
         }
         if self.is_holding {
             return None;

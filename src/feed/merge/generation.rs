@@ -36,8 +36,8 @@ impl<T> Merge<T> {
 
     /// Whether the venue began its numbers anew a short time ago.
     pub(super) fn is_restarting(&self, brought: &Brought) -> bool {
-        let restarted_at = self.topics[brought.slot as usize].restarted_at;
-        restarted_at.is_some_and(|restart| brought.at < restart + RESTART_WINDOW)
+        let restarted_at = self.topics[brought.slot as usize].restarted_at.as_deref();
+        restarted_at.is_some_and(|restart| brought.at < *restart + RESTART_WINDOW)
     }
 
     pub(super) fn join_anew(
@@ -87,7 +87,7 @@ impl<T> Merge<T> {
         self.resolve(slot, now, Wait::No);
         let topic = &mut self.topics[slot as usize];
         topic.generation = topic.generation.wrapping_add(1);
-        topic.restarted_at = Some(now);
+        topic.restarted_at = Some(Box::new(now));
         (topic.next, topic.reported, topic.ids, topic.old_since) = (None, None, None, None);
     }
 
@@ -95,8 +95,11 @@ impl<T> Merge<T> {
     /// when the shard stopped reading.
     pub(super) fn extend_restarts(&mut self, held: Instant, now: Instant) {
         for topic in &mut self.topics {
-            topic.restarted_at =
-                topic.restarted_at.map(|at| if held < at + RESTART_WINDOW { now } else { at });
+            if let Some(at) = topic.restarted_at.as_deref_mut()
+                && held < *at + RESTART_WINDOW
+            {
+                *at = now;
+            }
             topic.old_since = topic.old_since.map(|_| now);
         }
     }

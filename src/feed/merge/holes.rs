@@ -53,7 +53,7 @@ impl<T> Merge<T> {
                     true => Missing::Between { last: next.saturating_sub(1), next: to },
                     false => Missing::Range { from: next, to },
                 };
-                self.topics[slot as usize].reported = Some((next, to));
+                self.topics[slot as usize].reported = Some(Box::new((next, to)));
                 self.lose(slot, line, missing, cause, at);
             }
             self.release(slot, next);

@@ -11,7 +11,8 @@ pub(super) struct Topic<T> {
     pub(super) next: Option<u64>,
     /// How often the venue began its numbers anew.
     pub(super) generation: u32,
-    pub(super) restarted_at: Option<Instant>,
+    /// When it did last. A box, as few topics have one.
+    pub(super) restarted_at: Option<Box<Instant>>,
     /// When the last update that was delivered was read.
     pub(super) last_at: Option<Instant>,
     /// Whether no line carried the topic since, so that updates without a number may be missing.
@@ -19,7 +20,7 @@ pub(super) struct Topic<T> {
     /// Since when a line that came back after an outage brings nothing but old numbers.
     pub(super) old_since: Option<Instant>,
     /// The newest numbers that were reported as missing, both included.
-    pub(super) reported: Option<(u64, u64)>,
+    pub(super) reported: Option<Box<(u64, u64)>>,
     /// The line whose updates without a number are delivered.
     pub(super) leader: u8,
     /// The newest ids.
@@ -60,7 +61,7 @@ impl<T> Topic<T> {
     /// Whether a number is among those that were reported as missing last.
     #[inline]
     pub(super) fn was_reported(&self, number: u64) -> bool {
-        self.reported.is_some_and(|(from, to)| from <= number && number <= to)
+        self.reported.as_deref().is_some_and(|(from, to)| *from <= number && number <= *to)
     }
 }
 

@@ -93,7 +93,7 @@ impl<T> Merge<T> {
                         }
                         _ => Missing::Range { from: next, to: end - 1 },
                     };
-                    self.topics[slot as usize].reported = Some((next, end - 1));
+                    self.topics[slot as usize].reported = Some(Box::new((next, end - 1)));
                     self.lose(slot, line, missing, cause, at);
                 }
             }

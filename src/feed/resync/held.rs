@@ -136,6 +136,10 @@ impl<U> Held<U> {
     /// Ends holding the updates of a topic, and returns them.
     pub(super) fn take(&mut self, slot: Slot) -> Option<Queue<U>> {
         let queue = self.topics.remove(&slot)?;
+        if self.topics.is_empty() {
+            // The table of all topics at once is large.
+            self.topics = HashMap::new();
+        }
         self.bytes -= queue.bytes;
         if let Some(front) = queue.updates.front() {
             self.fronts.remove(&(front.arrival, slot));

@@ -474,7 +474,7 @@ proptest! {
             world.apply(Step::Pass(1));
         }
         prop_assert!(!world.legs[0].is_open, "the new line has joined");
-        prop_assert_eq!(world.merge.topics[0].reported, None);
+        prop_assert!(world.merge.topics[0].reported.is_none());
         prop_assert_eq!(world.at[0].unwrap().1 + new_lag as u64, 210);
     }
 }
