@@ -1,6 +1,7 @@
 //! Single scripts, each with the words of what is delivered.
 
 use super::*;
+use crate::feed::merge::holes::PATIENCE;
 
 /// A merge, its clock, and what it delivers, in words.
 struct Life {
