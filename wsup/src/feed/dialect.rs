@@ -54,8 +54,9 @@ const OWN_IDS: u64 = 1_000_000_000;
 /// How long a venue's `pause` lasts at most.
 const MAX_PAUSE: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// How soon a line has to be replaced after a `rotate`.
-const ROTATE_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+/// The time that a venue is taken to leave when it announces the end of a line, for a file cannot say it. Short, so that a
+/// line that was opened a moment ago is replaced after 5 s.
+const ROTATE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl FileDialect {
     /// Creates the dialect of a session, with what was read and printed for it.

@@ -218,7 +218,7 @@ fn a_line_of_a_second_is_replaced_without_a_gap_and_the_next_one_too() {
 }
 
 #[test]
-fn a_line_whose_end_is_announced_is_replaced_at_once() {
+fn a_line_whose_end_is_announced_is_replaced() {
     let clock = Instant::now();
     let sockets = AtomicUsize::new(0);
     let sim = Sim::steady(move || {
