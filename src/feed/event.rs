@@ -256,6 +256,22 @@ pub enum LineIs {
     },
 }
 
+impl LineIs {
+    /// Returns the name of the state in lower case: `logging_in`. `wsup feed --json` and the metrics have the same names.
+    pub fn name(&self) -> &'static str {
+        match self {
+            LineIs::Waiting { .. } => "waiting",
+            LineIs::Dialling => "dialling",
+            LineIs::LoggingIn => "logging_in",
+            LineIs::Subscribing { .. } => "subscribing",
+            LineIs::Active => "active",
+            LineIs::Silent { .. } => "silent",
+            LineIs::Draining => "draining",
+            LineIs::Down { .. } => "down",
+        }
+    }
+}
+
 /// What a line waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -335,4 +351,28 @@ impl<T: Send + 'static> actix::Message for Update<T> {
 
 impl<T: Send + 'static> actix::Message for Batch<T> {
     type Result = ();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_state_is_a_word_of_its_own() {
+        let states = [
+            LineIs::Waiting { for_what: WaitFor::Resume },
+            LineIs::Dialling,
+            LineIs::LoggingIn,
+            LineIs::Subscribing { left: 1 },
+            LineIs::Active,
+            LineIs::Silent { since: Instant::now() },
+            LineIs::Draining,
+            LineIs::Down { cause: None },
+        ];
+        let names: Vec<_> = states.iter().map(LineIs::name).collect();
+        assert_eq!(
+            names.join(" "),
+            "waiting dialling logging_in subscribing active silent draining down"
+        );
+    }
 }

@@ -62,7 +62,7 @@ pub fn feed(name: &str, status: &FeedStatus) {
 fn line(shard: &[Label], status: &LineStatus) {
     let labels = [shard, &[Label::new("line", status.line.to_string())]].concat();
     LINE_UP.export(&labels, is(matches!(status.state, LineIs::Active)));
-    let state = table::state(&status.state);
+    let state = status.state.name();
     for other in table::STATES {
         LINE_STATE.export_with(&labels, "state", other.to_owned(), is(other == state));
     }

@@ -7,7 +7,6 @@ use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 use crate::command::status::Figures;
 use crate::feed::Figures as FeedFigures;
 use crate::feed::command::LineStatus;
-use crate::feed::event::LineIs;
 
 /// One metric.
 pub(crate) struct Export {
@@ -216,20 +215,6 @@ pub(crate) static LINE: &[Figure<LineStatus>] = &[
 /// The names of the states of a line.
 pub(crate) const STATES: [&str; 8] =
     ["waiting", "dialling", "logging_in", "subscribing", "active", "silent", "draining", "down"];
-
-/// Returns the name of a state.
-pub(crate) fn state(state: &LineIs) -> &'static str {
-    match state {
-        LineIs::Waiting { .. } => "waiting",
-        LineIs::Dialling => "dialling",
-        LineIs::LoggingIn => "logging_in",
-        LineIs::Subscribing { .. } => "subscribing",
-        LineIs::Active => "active",
-        LineIs::Silent { .. } => "silent",
-        LineIs::Draining => "draining",
-        LineIs::Down { .. } => "down",
-    }
-}
 
 /// Returns all metrics.
 fn all() -> impl Iterator<Item = &'static Export> {

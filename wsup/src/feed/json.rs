@@ -113,7 +113,7 @@ impl Form for Json {
             _ => None,
         };
         let line = object("line", state.line, state.epoch)
-            .key("state", name(&state.state))
+            .key("state", state.state.name())
             .key("left", left)
             .key("after_ms", after)
             .key("cause", cause.map(|cause| self.words(cause)))
@@ -156,19 +156,5 @@ impl Form for Json {
             .key("skipped", figures.skipped)
             .key("reason", end.refusal.as_ref().map(|refusal| self.words(refusal)))
             .end()
-    }
-}
-
-/// Returns the name of a line's state.
-pub(crate) fn name(state: &LineIs) -> &'static str {
-    match state {
-        LineIs::Waiting { .. } => "waiting",
-        LineIs::Dialling => "dialling",
-        LineIs::LoggingIn => "logging_in",
-        LineIs::Subscribing { .. } => "subscribing",
-        LineIs::Active => "active",
-        LineIs::Silent { .. } => "silent",
-        LineIs::Draining => "draining",
-        _ => "down",
     }
 }

@@ -12,7 +12,6 @@ use actix_ws_client::feed::event::{LineIs, WaitFor};
 use unicode_width::UnicodeWidthChar;
 
 use crate::feed::human::rare;
-use crate::feed::json::name;
 use crate::feed::ledger::Ledger;
 use crate::human::{escape_controls, format_time};
 use crate::output::Paint;
@@ -321,7 +320,7 @@ fn state(row: &Row) -> String {
         LineIs::Waiting { .. } => "paused".to_owned(),
         LineIs::LoggingIn => "logging in".to_owned(),
         LineIs::Subscribing { left } => format!("asks for {left}"),
-        other => name(other).to_owned(),
+        other => other.name().to_owned(),
     }
 }
 
