@@ -377,10 +377,20 @@ impl Subscriptions {
             pending.open -= 1;
             if pending.open == 0 {
                 let search = std::mem::take(&mut pending.search);
-                self.requests.remove(&id);
+                self.end_request(id);
                 self.enqueue(search.into_slots());
             }
         }
+    }
+
+    /// Removes a request that needs no answer any more, or has one.
+    fn end_request(&mut self, id: RequestId) -> Option<Pending> {
+        let pending = self.requests.remove(&id);
+        if self.requests.is_empty() {
+            // An empty map keeps a node for eleven requests: 1 KiB of a line that has nothing to ask.
+            self.requests = BTreeMap::new();
+        }
+        pending
     }
 
     fn turn_on(&mut self, slot: Slot, topics: &mut Topics) {

@@ -79,7 +79,7 @@ impl Subscriptions {
         topics: &mut Topics,
         refusal: Option<(&Refusal, Instant)>,
     ) {
-        let Some(pending) = self.requests.remove(&id) else {
+        let Some(pending) = self.end_request(id) else {
             self.unmatched += 1;
             return;
         };
@@ -241,7 +241,7 @@ impl Subscriptions {
             .map(|(id, _)| *id)
             .take(excess)
             .collect();
-        ids.iter().for_each(|id| drop(self.requests.remove(id)));
+        ids.into_iter().for_each(|id| drop(self.end_request(id)));
     }
 
     /// Returns the oldest request that has no answer.
