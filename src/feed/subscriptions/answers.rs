@@ -258,3 +258,23 @@ impl Subscriptions {
         slots
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_64_overdue_requests_are_remembered_and_those_under_way() {
+        let mut subscriptions = Subscriptions::new(&Topics::default());
+        let now = Instant::now();
+        for id in 1..=70 {
+            let answer_by = (id == 1).then_some(now);
+            let (slots, search) = (Vec::new(), Search::default());
+            let pending = Pending { slots, search, open: 1, answer_by, is_listed: false };
+            subscriptions.requests.insert(id, pending);
+        }
+        subscriptions.forget_overdue();
+        let ids: Vec<RequestId> = subscriptions.requests.keys().copied().collect();
+        assert_eq!(ids, [1].into_iter().chain(7..=70).collect::<Vec<_>>());
+    }
+}
