@@ -17,7 +17,7 @@
 mod held;
 pub(crate) mod rate;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::feed::event::{GapCause, Missing};
@@ -47,6 +47,8 @@ pub(crate) struct Resyncs<U> {
     /// `None`: all topics have snapshots.
     is_resynced: Option<IsResynced>,
     topics: Vec<Topic>,
+    /// The topics that were asked for, while an answer may come.
+    asked: BTreeMap<Slot, Asked>,
     held: Held<U>,
     /// The topics to ask for, the oldest first. Each is in it once at most; those that do not want it any more are skipped.
     queue: VecDeque<Slot>,
@@ -103,12 +105,8 @@ struct Topic {
     stage: Stage,
     /// Whether it is in the queue.
     is_queued: bool,
-    /// The number of answers that may still come.
-    late: u8,
     /// Raised where the numbers of the topic may begin anew, so that older answers are of no use.
     round: u32,
-    /// When the topic was last asked for.
-    asked_at: Option<Instant>,
     /// `None` while it is live, or was never carried.
     work: Option<Box<Work>>,
 }
@@ -152,6 +150,14 @@ struct Work {
     joined_at: Option<Instant>,
 }
 
+/// The answers to asks of a topic that may still come.
+#[derive(Debug)]
+struct Asked {
+    count: u8,
+    /// When the topic was last asked for.
+    at: Instant,
+}
+
 /// Where the stream of a topic has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Before {
@@ -168,6 +174,7 @@ impl<U> Resyncs<U> {
             rate: options.rate.clone(),
             is_resynced: options.is_resynced.clone(),
             topics: Vec::new(),
+            asked: BTreeMap::new(),
             held: Held::new(),
             queue: VecDeque::new(),
             due: BTreeSet::new(),
@@ -200,8 +207,9 @@ impl<U> Resyncs<U> {
         if self.stage(slot) != Stage::New {
             self.set_due(slot, None);
             self.held.take(slot);
+            self.begin_round(slot);
             let topic = &mut self.topics[slot as usize];
-            let (round, is_queued) = (topic.round.wrapping_add(1), topic.is_queued);
+            let Topic { round, is_queued, .. } = *topic;
             *topic = Topic { round, is_queued, ..Topic::default() };
         }
     }
@@ -339,12 +347,11 @@ impl<U> Resyncs<U> {
         match self.stage(slot) {
             Stage::Exempt | Stage::Unsynced => return Some(item),
             Stage::Live => {
-                let topic = &mut self.topics[slot as usize];
-                let is_late = topic.asked_at.is_some_and(|asked| at < asked + LATE_WINDOW);
-                if !is_late || topic.late == 0 {
+                let asked = self.asked.get(&slot);
+                if asked.is_none_or(|asked| at >= asked.at + LATE_WINDOW) {
                     return Some(item);
                 }
-                topic.late -= 1;
+                self.answered(slot);
             }
             Stage::Joined => {
                 let end = number(brought.sequence).map(|number| number.saturating_add(1));
@@ -380,8 +387,7 @@ impl<U> Resyncs<U> {
     fn join(&mut self, brought: &Brought, item: U) {
         let Brought { slot, sequence, at, .. } = *brought;
         let end = number(sequence).map(|number| number.saturating_add(1));
-        let topic = &mut self.topics[slot as usize];
-        topic.late = topic.late.saturating_sub(1);
+        self.answered(slot);
         if end.is_some_and(|end| !self.held.follows(slot, end)) {
             return;
         }
@@ -457,7 +463,17 @@ impl<U> Resyncs<U> {
     fn begin_round(&mut self, slot: Slot) {
         let topic = &mut self.topics[slot as usize];
         topic.round = topic.round.wrapping_add(1);
-        topic.late = 0;
+        self.asked.remove(&slot);
+    }
+
+    /// Counts an answer to an ask.
+    fn answered(&mut self, slot: Slot) {
+        if let Some(asked) = self.asked.get_mut(&slot) {
+            asked.count -= 1;
+            if asked.count == 0 {
+                self.asked.remove(&slot);
+            }
+        }
     }
 
     fn live(&mut self, slot: Slot) {
@@ -507,20 +523,30 @@ impl<U> Resyncs<U> {
             return None;
         }
         let slot = self.queue.remove(at)?;
-        let wait = {
-            let topic = &mut self.topics[slot as usize];
-            (topic.is_queued, topic.asked_at) = (false, Some(now));
-            topic.late = topic.late.saturating_add(1);
-            let work = topic.work.get_or_insert_default();
-            work.wants = false;
-            work.asks += 1;
-            self.first_wait.saturating_mul(1 << (work.asks - 1).min(MAX_ASKS))
-        };
-        self.set_due(slot, Some(after(now, wait)));
+        self.free_queue();
+        let asked = self.asked.entry(slot).or_insert(Asked { count: 0, at: now });
+        (asked.count, asked.at) = (asked.count.saturating_add(1), now);
+        let topic = &mut self.topics[slot as usize];
+        topic.is_queued = false;
+        let work = topic.work.get_or_insert_default();
+        work.wants = false;
+        work.asks += 1;
+        let (round, asks, is_first) = (topic.round, work.asks, work.is_first && work.asks == 1);
+        self.set_due(slot, Some(after(now, self.wait_of(asks - 1))));
         self.counts.asks += 1;
-        let topic = &self.topics[slot as usize];
-        let is_first = topic.work.as_ref().is_some_and(|work| work.is_first && work.asks == 1);
-        Some(SnapshotAsk { slot, round: topic.round, is_first })
+        Some(SnapshotAsk { slot, round, is_first })
+    }
+
+    /// Returns the time until a snapshot is asked for again that was asked for this often before.
+    fn wait_of(&self, earlier: u32) -> Duration {
+        self.first_wait.saturating_mul(1 << earlier.min(MAX_ASKS))
+    }
+
+    /// Frees the queue if it is empty: at the start it holds all topics.
+    fn free_queue(&mut self) {
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
     }
 
     /// Returns when the next snapshot may be asked for, of a topic that may be asked for.
@@ -535,10 +561,8 @@ impl<U> Resyncs<U> {
         {
             self.topics[*slot as usize].is_queued = false;
             self.queue.pop_front();
-            if self.queue.is_empty() {
-                self.queue = VecDeque::new();
-            }
         }
+        self.free_queue();
         if self.is_holding {
             return None;
         }
@@ -582,8 +606,7 @@ impl<U> Resyncs<U> {
         if std::mem::replace(&mut self.is_holding, holds) && !holds {
             for (at, slot) in self.due.clone() {
                 let asks = self.topics[slot as usize].work.as_ref().map_or(1, |work| work.asks);
-                let wait =
-                    self.first_wait.saturating_mul(1 << asks.saturating_sub(1).min(MAX_ASKS));
+                let wait = self.wait_of(asks.saturating_sub(1));
                 if self.stage(slot) == Stage::Waiting {
                     self.set_due(slot, Some(at.max(after(now, wait))));
                 }
