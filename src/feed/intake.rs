@@ -574,6 +574,10 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
         );
     }
 
+    fn dispute(&mut self, slot: Slot, topics: &Topics) {
+        self.intake.dispute(self.line, slot, topics, self.received);
+    }
+
     fn next_ask(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk> {
         let asks = self.intake.asks_dialect;
         if asks { self.intake.poll_ask(now, may) } else { None }

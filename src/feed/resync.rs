@@ -39,6 +39,8 @@ const LATE_WINDOW: Duration = Duration::from_secs(60);
 /// How long updates may be older than the snapshot that they have to follow. Beyond it the snapshot is not one of their
 /// numbers: the venue has begun anew.
 const JOIN_WINDOW: Duration = Duration::from_secs(5);
+/// How soon after a snapshot a topic has to be found wrong again for the snapshot to be of no use.
+const DISPUTE_WINDOW: Duration = Duration::from_secs(60);
 
 /// The snapshots of one shard. `U` is what the shard delivers.
 pub(crate) struct Resyncs<U> {
@@ -49,6 +51,8 @@ pub(crate) struct Resyncs<U> {
     topics: Vec<Topic>,
     /// The topics that were asked for, while an answer may come.
     asked: BTreeMap<Slot, Asked>,
+    /// The topics whose state a dialect has found to be wrong.
+    disputes: BTreeMap<Slot, Dispute>,
     held: Held<U>,
     /// The topics to ask for, the oldest first. Each is in it once at most; those that do not want it any more are skipped.
     queue: VecDeque<Slot>,
@@ -158,6 +162,14 @@ struct Asked {
     at: Instant,
 }
 
+/// How often the state of a topic was found to be wrong in a row: each time within [`DISPUTE_WINDOW`] after a snapshot.
+#[derive(Debug)]
+struct Dispute {
+    count: u32,
+    /// When it was found last, or when the last snapshot after that joined.
+    at: Instant,
+}
+
 /// Where the stream of a topic has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Before {
@@ -175,6 +187,7 @@ impl<U> Resyncs<U> {
             is_resynced: options.is_resynced.clone(),
             topics: Vec::new(),
             asked: BTreeMap::new(),
+            disputes: BTreeMap::new(),
             held: Held::new(),
             queue: VecDeque::new(),
             due: BTreeSet::new(),
@@ -207,6 +220,7 @@ impl<U> Resyncs<U> {
         if self.stage(slot) != Stage::New {
             self.set_due(slot, None);
             self.held.take(slot);
+            self.disputes.remove(&slot);
             self.begin_round(slot);
             let topic = &mut self.topics[slot as usize];
             let Topic { round, is_queued, .. } = *topic;
@@ -341,6 +355,32 @@ impl<U> Resyncs<U> {
         }
     }
 
+    /// Notes that what was built of a topic is not the state of the venue, as a dialect has found. That is a gap, and a
+    /// snapshot is asked for: at once the first time, and later each time that one has not mended it, as if it had not
+    /// come. Does nothing if a snapshot is waited for, or the topic is unsynced.
+    pub(crate) fn dispute(&mut self, slot: Slot, newest: Before, now: Instant) {
+        let next = match self.stage(slot) {
+            Stage::Joined => Some(self.end(slot)),
+            Stage::Live => newest.next,
+            _ => return,
+        };
+        let dispute = self.disputes.entry(slot).or_insert(Dispute { count: 0, at: now });
+        if now >= dispute.at + DISPUTE_WINDOW {
+            dispute.count = 0;
+        }
+        (dispute.count, dispute.at) = (dispute.count + 1, now);
+        let count = dispute.count;
+        self.begin(slot, next, false);
+        if count > MAX_ASKS {
+            return self.give_up(slot, now);
+        }
+        self.lose(slot, Missing::Unknown, GapCause::Venue, newest.last_at, now);
+        if let Some(earlier) = count.checked_sub(2) {
+            self.topics[slot as usize].work.iter_mut().for_each(|work| work.wants = false);
+            self.set_due(slot, Some(after(now, self.wait_of(earlier))));
+        }
+    }
+
     /// Takes the whole state of a topic. Returns it if it is for the merge to say what it is good for.
     pub(crate) fn snapshot(&mut self, brought: &Brought, item: U) -> Option<U> {
         let Brought { slot, at, .. } = *brought;
@@ -390,6 +430,9 @@ impl<U> Resyncs<U> {
         self.answered(slot);
         if end.is_some_and(|end| !self.held.follows(slot, end)) {
             return;
+        }
+        if let Some(dispute) = self.disputes.get_mut(&slot) {
+            dispute.at = at;
         }
         self.report_outage(slot, sequence, end, at);
         self.counts.resyncs += 1;

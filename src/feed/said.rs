@@ -50,6 +50,8 @@ pub enum Said<'m, T> {
         /// Its contents.
         item: T,
     },
+    /// What is built of this topic is not the state of the venue: a snapshot of it is needed.
+    Resync(Name<'m>),
     /// The number that this message has on its line, whatever else it says. The numbers of a line follow
     /// one another.
     Counted(u64),
@@ -83,6 +85,33 @@ impl<'m, T> Said<'m, T> {
     /// Creates the whole state of a topic. The last number of `sequence` is the last that it covers.
     pub fn snapshot(topic: impl Into<Name<'m>>, sequence: Sequence, item: T) -> Said<'m, T> {
         Said::Snapshot { topic: topic.into(), sequence, item }
+    }
+
+    /// Asks for a snapshot of a topic, because a checksum of the venue is not that of what was built. It is reported as a
+    /// [`Gap`](crate::feed::event::Gap) of unknown size; updates that follow are held until the snapshot joins. Only with
+    /// [`Builder::resync`](crate::feed::Builder::resync), and only for a topic that is live.
+    ///
+    /// A dialect that builds books checks that of a topic no more until it has read a snapshot. With
+    /// [`Resync::with`](crate::feed::Resync::with), and on a line beside others, that may come another way: then let the
+    /// recipient check, which sends [`command::Resync`](crate::feed::command::Resync).
+    ///
+    /// If a topic is found wrong again within 60 s after the snapshot, the next one is asked for after the first wait of
+    /// the [`Resync`](crate::feed::Resync), then after twice as long each time; at the sixth time in a row the topic is
+    /// [`Unsynced`](crate::feed::event::TopicIs::Unsynced).
+    ///
+    /// ```
+    /// use actix_ws_client::feed::{Said, Sequence};
+    ///
+    /// # let (computed, checksum) = (1, 2);
+    /// let mut said = vec![Said::data("book.BTC-USD", Sequence::contiguous(7, 7), "60000.5 0")];
+    /// if computed != checksum {
+    ///     said.push(Said::resync("book.BTC-USD"));
+    /// }
+    /// let said: Said<'_, &str> = said.into_iter().collect();
+    /// # drop(said);
+    /// ```
+    pub fn resync(topic: impl Into<Name<'m>>) -> Said<'m, T> {
+        Said::Resync(topic.into())
     }
 
     /// Creates the number that a message has on its line.

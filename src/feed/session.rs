@@ -90,6 +90,8 @@ pub(crate) trait Sink<T> {
     fn change(&mut self, change: Change, topics: &mut Topics);
     /// Numbers of the whole line are missing, both included.
     fn missing(&mut self, from: u64, to: u64);
+    /// What was built of a wanted topic is not the state of the venue.
+    fn dispute(&mut self, slot: Slot, topics: &Topics);
     /// Returns the next snapshot to ask for on this socket, of a topic that `may` be asked for.
     fn next_ask(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk>;
     /// An update of a topic that is not wanted: one that was removed, or an unknown one.
@@ -181,6 +183,10 @@ impl Session {
             }
             Said::Many(all) => {
                 all.into_iter().for_each(|said| self.handle_said(said, now, topics, sink));
+            }
+            Said::Resync(topic) => {
+                let slot = topics.slot(topic.as_str()).filter(|slot| topics.is_wanted(*slot));
+                slot.into_iter().for_each(|slot| sink.dispute(slot, topics));
             }
             Said::Nothing | Said::Alive => {}
             Said::Counted(number) => self.handle_counted(number, sink),

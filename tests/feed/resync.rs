@@ -1,8 +1,9 @@
 //! Topics that consist of a snapshot and increments: whatever happens, what the recipient has built is what the venue
 //! has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
@@ -33,6 +34,25 @@ const ALL: [By; 3] = [By::Dialect, By::Closure, By::Subscription];
 struct Maybe {
     words: Words,
     by: By,
+    quirks: Quirks,
+}
+
+/// What the dialects of a feed see in its messages.
+#[derive(Clone, Default)]
+struct Quirks(Arc<Mutex<Seeing>>);
+
+#[derive(Default)]
+struct Seeing {
+    /// The topics of which each update has a wrong checksum, until a snapshot is read.
+    wrong: BTreeSet<String>,
+    /// Those of which it has one after a snapshot too.
+    ever_wrong: BTreeSet<String>,
+}
+
+impl Quirks {
+    fn see(&self) -> MutexGuard<'_, Seeing> {
+        self.0.lock().unwrap()
+    }
 }
 
 impl Dialect for Maybe {
@@ -51,12 +71,32 @@ impl Dialect for Maybe {
     }
 
     fn read<'m>(&'m mut self, message: View<'m>) -> Said<'m, u64> {
-        self.words.read(message)
+        let mut seeing = self.quirks.see();
+        match self.words.read(message) {
+            Said::Data { topic, sequence, item, .. }
+                if seeing.wrong.contains(topic.as_str())
+                    || seeing.ever_wrong.contains(topic.as_str()) =>
+            {
+                let resync = Said::resync(topic.clone());
+                [Said::data(topic, sequence, item), resync].into_iter().collect()
+            }
+            Said::Snapshot { topic, sequence, item, .. } => {
+                seeing.wrong.remove(topic.as_str());
+                Said::snapshot(topic, sequence, item)
+            }
+            said => said,
+        }
     }
 }
 
 /// A feed of books, on one line or more, whose tokens begin with their letters.
 fn books(venue: &Venue, log: &Log, by: By) -> Builder<Maybe> {
+    quirky_books(venue, log, by, &Quirks::default())
+}
+
+/// The same, of a venue that has its quirks.
+fn quirky_books(venue: &Venue, log: &Log, by: By, quirks: &Quirks) -> Builder<Maybe> {
+    let quirks = quirks.clone();
     venue.state().pushes = by == By::Subscription;
     let (book, tokens) = (Book(log.clone()).start(), AtomicUsize::new(0));
     let (dialled, asked) = (venue.clone(), venue.clone());
@@ -71,7 +111,8 @@ fn books(venue: &Venue, log: &Log, by: By) -> Builder<Maybe> {
         let number = tokens.fetch_add(1, Ordering::Relaxed);
         let token = format!("{}{number}", char::from(b'a' + attempt.line.line));
         let url = format!("ws://venue/?{token}");
-        Ok(Maybe { words: Words { token, logs_in: false }, by }.at(url))
+        let quirks = quirks.clone();
+        Ok(Maybe { words: Words { token, logs_in: false }, by, quirks }.at(url))
     })
     .threads(Threads::Here)
     .connection(move |builder| {
@@ -351,6 +392,86 @@ fn the_application_can_ask_for_a_snapshot_of_one_topic() {
             close(feed, &log).await;
         });
     }
+}
+
+#[test]
+fn a_dialect_asks_for_a_snapshot_of_a_topic_whose_checksum_is_wrong() {
+    for by in ALL {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+            venue.state().snapshot_delay = Some(300 * MILLI);
+            let quirks = Quirks::default();
+            let builder = quirky_books(&venue, &log, by, &quirks).topics(&names);
+            let feed = builder.start().unwrap();
+            exact(&venue, &log, &names, 10 * SECOND).await;
+            quirks.see().wrong.insert(names[0].clone());
+            if by == By::Closure {
+                // The dialect does not read the snapshot: it checks no more.
+                tick(&venue, &names[0]);
+                sleep(100 * MILLI).await;
+                quirks.see().wrong.clear();
+            }
+            exact(&venue, &log, &names, SECOND).await;
+            let gap = Seen::Gap(Some(names[0].clone()), None);
+            let gaps = log.all().iter().filter(|seen| matches!(seen, Seen::Gap(..))).count();
+            assert_eq!((log.count(&gap), gaps), (1, 1), "{by:?}");
+            let built = built(&log);
+            let snapshots = [&names[0], &names[1]].map(|name| built[name].snapshots);
+            assert_eq!(snapshots, [2, 1], "{by:?}");
+            let figures = feed.send(command::Status).await.unwrap().figures;
+            assert_eq!((figures.gaps, figures.resyncs), (1, 3), "{by:?}");
+            close(feed, &log).await;
+        });
+    }
+}
+
+#[test]
+fn a_topic_whose_checksum_no_snapshot_mends_is_unsynced_and_leaves_the_others() {
+    for by in ALL {
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+            venue.state().snapshot_delay = Some(300 * MILLI);
+            let quirks = Quirks::default();
+            let builder = quirky_books(&venue, &log, by, &quirks).topics(&names);
+            let feed = builder.start().unwrap();
+            exact(&venue, &log, &names, 10 * SECOND).await;
+            let (asks, begin) = (venue.state().asks.len(), Instant::now());
+            quirks.see().ever_wrong.insert(names[0].clone());
+            let unsynced = Seen::Topic(names[0].clone(), "unsynced");
+            while log.count(&unsynced) == 0 {
+                names.iter().for_each(|name| tick(&venue, name));
+                sleep(100 * MILLI).await;
+                assert!(begin.elapsed() < 60 * SECOND);
+            }
+            // After 0, 3, 6, 12 and 24 s, and the time of each snapshot.
+            assert!(begin.elapsed() > 45 * SECOND, "{:?}", begin.elapsed());
+            if by != By::Subscription {
+                assert_eq!(venue.state().asks.len() - asks, 5, "{by:?}");
+            }
+            exact(&venue, &log, &names[1..], SECOND).await;
+            assert_eq!((built(&log)[&names[1]].snapshots, venue.state().dials.len()), (1, 1));
+            assert_eq!(log.count(&Seen::Topic(names[1].clone(), "unsynced")), 0);
+            close(feed, &log).await;
+        });
+    }
+}
+
+#[test]
+fn without_a_resync_a_checksum_changes_nothing() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(1));
+        let quirks = Quirks::default();
+        quirks.see().ever_wrong.insert(names[0].clone());
+        let resync = Resync::by_dialect().topics(|_| false);
+        let builder = quirky_books(&venue, &log, By::Dialect, &quirks).resync(resync);
+        let feed = builder.topics(&names).start().unwrap();
+        confirmed(&log, &names, 1).await;
+        (0..5).for_each(|_| tick(&venue, &names[0]));
+        log.until("five updates", |seen| seen.contains(&Seen::Update(names[0].clone(), 5))).await;
+        let gaps = log.all().iter().filter(|seen| matches!(seen, Seen::Gap(..))).count();
+        assert_eq!((venue.state().asks.len(), gaps), (0, 0));
+        close(feed, &log).await;
+    });
 }
 
 #[test]

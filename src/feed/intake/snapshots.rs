@@ -89,6 +89,15 @@ impl<T: Clone + Send + 'static> Intake<T> {
         }
     }
 
+    /// Asks for a snapshot of a topic because a dialect has found that its state is not that of the venue.
+    pub(super) fn dispute(&mut self, line: LineId, slot: Slot, topics: &Topics, now: Instant) {
+        let (next, last_at) = self.merge.newest(slot);
+        if let Some(resyncs) = &mut self.resyncs {
+            resyncs.dispute(slot, Before { next, last_at }, now);
+            self.pass_snapshots(line, topics);
+        }
+    }
+
     /// Notes that a topic is confirmed on some line.
     pub(crate) fn carried(&mut self, slot: Slot, topics: &Topics) {
         if let Some(resyncs) = &mut self.resyncs {

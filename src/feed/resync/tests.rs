@@ -86,6 +86,13 @@ impl Bench {
         self.seen()
     }
 
+    /// A dialect finds that the state of the topic is not that of the venue, where `next` comes next.
+    fn dispute(&mut self, next: u64) -> Vec<Seen> {
+        let newest = Before { next: Some(next), last_at: None };
+        self.resyncs.dispute(0, newest, self.now);
+        self.seen()
+    }
+
     fn seen(&mut self) -> Vec<Seen> {
         let seen = |(_, output)| match output {
             Output::Update(it) => item(it),
@@ -426,6 +433,85 @@ fn a_command_holds_the_updates_of_a_live_topic_and_asks() {
     assert_eq!(bench.snapshot(7), items([Snapshot(7)]));
 }
 
+const WRONG: Seen = Seen::Gap(Missing::Unknown, GapCause::Venue);
+
+#[test]
+fn a_state_that_is_wrong_is_a_gap_and_is_replaced_by_a_snapshot() {
+    let mut bench = Bench::live(5);
+    assert_eq!(bench.dispute(7), [WRONG]);
+    assert_eq!(bench.update(7), [], "it is held");
+    assert_eq!(bench.dispute(8), [], "a snapshot is waited for");
+    assert!(bench.ask().is_some_and(|ask| !ask.is_first));
+    assert_eq!(bench.snapshot(5), [], "older than what was found wrong");
+    assert_eq!(bench.snapshot(6), items([Snapshot(6), Update(7, 7)]));
+    // A snapshot that is wrong itself, before any update.
+    let mut bench = Bench::waiting();
+    assert_eq!(bench.snapshot(6), items([Snapshot(6)]));
+    assert_eq!(bench.dispute(1), [WRONG]);
+    assert_eq!(bench.snapshot(5), [], "older than the snapshot");
+    assert_eq!(bench.snapshot(6), items([Snapshot(6)]));
+}
+
+#[test]
+fn a_topic_that_is_not_live_cannot_be_wrong() {
+    let mut bench = Bench::new(1000);
+    bench.resyncs.see(4, "plain");
+    bench.range(4, 1, 1, 1);
+    bench.resyncs.dispute(4, Before::default(), bench.now);
+    assert_eq!(bench.dispute(1), []);
+    bench.resyncs.confirmed(0);
+    let ask = bench.ask().unwrap();
+    bench.resyncs.refused(0, ask.round, bench.now);
+    assert_eq!(bench.seen()[0], Seen::Unsynced);
+    assert_eq!((bench.dispute(1), bench.ask()), (vec![], None));
+}
+
+#[test]
+fn a_topic_that_every_snapshot_leaves_wrong_is_asked_for_later_each_time_and_then_unsynced() {
+    let mut bench = Bench::live(5);
+    let (mut number, mut asks, mut seen) = (6, Vec::new(), bench.dispute(7));
+    let begin = bench.now;
+    while seen == [WRONG] {
+        while bench.ask().is_none() {
+            let due = bench.resyncs.poll_timeout().expect("it is asked for");
+            assert_eq!(bench.wait(due - bench.now), []);
+        }
+        asks.push((bench.now - begin).as_secs());
+        bench.now += SECOND;
+        assert_eq!(bench.snapshot(number), items([Snapshot(number)]));
+        number += 1;
+        assert_eq!(bench.update(number), items([Update(number, number)]));
+        seen = bench.dispute(number + 1);
+    }
+    assert_eq!(asks, [0, 4, 11, 24, 49], "each takes a second");
+    assert_eq!(seen, [Seen::Unsynced, WRONG]);
+    // Ten minutes later a snapshot comes, and is of no use either.
+    bench.wait(ASK_AGAIN);
+    assert!(bench.ask().is_some());
+    assert_eq!(bench.snapshot(number), items([Snapshot(number)]));
+    assert_eq!(bench.dispute(0), [Seen::Unsynced, WRONG]);
+}
+
+#[test]
+fn a_snapshot_that_was_right_for_a_minute_is_no_failure() {
+    let mut bench = Bench::live(5);
+    for number in [7, 8, 9, 10, 11, 12, 13] {
+        assert_eq!(bench.dispute(number), [WRONG]);
+        assert!(bench.ask().is_some(), "at once");
+        assert_eq!(bench.snapshot(number), items([Snapshot(number)]));
+        bench.now += DISPUTE_WINDOW;
+    }
+    // A topic that was removed begins anew too.
+    bench.now -= DISPUTE_WINDOW;
+    bench.resyncs.remove(0);
+    bench.resyncs.see(0, "book");
+    bench.resyncs.confirmed(0);
+    assert!(bench.ask().is_some());
+    assert_eq!(bench.snapshot(20), items([Snapshot(20)]));
+    assert_eq!(bench.dispute(21), [WRONG]);
+    assert!(bench.ask().is_some(), "at once");
+}
+
 #[test]
 fn a_topic_without_numbers_takes_what_comes_after_its_snapshot() {
     let mut bench = Bench::waiting();
@@ -471,6 +557,7 @@ enum Step {
     Outage(u64),
     Restart,
     Command,
+    Dispute,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -483,6 +570,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u64..4).prop_map(Step::Outage),
         1 => Just(Step::Restart),
         1 => Just(Step::Command),
+        1 => Just(Step::Dispute),
     ]
 }
 
@@ -578,12 +666,16 @@ proptest! {
                     book.at = None;
                     passed.map(item).into_iter().chain(bench.seen()).collect()
                 }
+                Step::Dispute => bench.dispute(next),
                 Step::Command => {
                     bench.resyncs.resync(0, Some(next));
                     book.at = None;
                     vec![]
                 }
             };
+            if matches!(step, Step::Dispute) && book.at.is_some() && !seen.contains(&WRONG) {
+                prop_assert_ne!(bench.resyncs.stage(0), Stage::Live, "the book is wrong");
+            }
             book.apply(&seen);
             let (len, bytes, all) = bench.resyncs.held.sizes(0);
             prop_assert!(len <= MAX_HELD && bytes <= MAX_HELD_BYTES && all == bytes);

@@ -59,6 +59,8 @@ struct Seen {
     /// Snapshots to ask for.
     asks: VecDeque<SnapshotAsk>,
     rotations: usize,
+    /// Topics whose state is wrong.
+    disputes: Vec<String>,
 }
 
 impl Sink<u64> for Seen {
@@ -82,6 +84,10 @@ impl Sink<u64> for Seen {
 
     fn missing(&mut self, from: u64, to: u64) {
         self.missing.push((from, to));
+    }
+
+    fn dispute(&mut self, slot: Slot, topics: &Topics) {
+        self.disputes.push(topics.topic(slot).to_string());
     }
 
     fn next_ask(&mut self, _: Instant, may: impl Fn(Slot) -> bool) -> Option<SnapshotAsk> {
@@ -400,6 +406,15 @@ fn a_number_that_is_missing_on_the_line_is_reported() {
     let mut bench = Bench::new(Rules::default(), &[]);
     [5, 6, 9, 9, 1, 2].into_iter().for_each(|number| bench.says(Said::Counted(number)));
     assert_eq!(bench.seen.missing, [(7, 8)]);
+}
+
+#[test]
+fn a_state_that_is_wrong_is_passed_on_for_a_wanted_topic() {
+    let mut bench = Bench::new(Rules::default(), &["a"]);
+    bench.says(["b", "a"].map(Said::resync).into_iter().collect());
+    bench.topics.remove(bench.topics.slot("a").expect("a known topic"));
+    bench.says(Said::resync("a"));
+    assert_eq!(bench.seen.disputes, ["a"]);
 }
 
 impl Bench {
