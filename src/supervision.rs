@@ -376,13 +376,18 @@ impl Supervision {
     /// Ends the run as refused, with this error, because events have no handler any more. An open socket is
     /// closed with 1001. Does nothing where the run ends already.
     pub(crate) fn unheard(&mut self, error: Error, now: Instant) -> Effects {
-        if matches!(self.state, State::Closed | State::Closing(Then::Close)) {
+        if self.is_ending() {
             return Vec::new();
         }
         self.history().fault = Some(error);
         let frame = CloseFrame::new(CloseCode::GOING_AWAY, "no handler is left");
         let ask = Ask::Close { frame: frame.ok(), deadline: self.options.close_timeout };
         self.asked(ask, now).unwrap_or_default()
+    }
+
+    /// Whether the run has ended, or ends with the socket that is closing, because a command asked for that.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.state, State::Closed | State::Closing(Then::Close))
     }
 
     /// Closes the open socket with 1000, for something other than the end.

@@ -6,11 +6,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use actix_ws_client::feed::{self, Dialect, Feed, Request, RequestId, Said, Threads, Topic};
 use actix_ws_client::proto::message::ControlPayload;
 use actix_ws_client::testing::{Journal, Probe, Script, Server};
-use actix_ws_client::{Attempt, Connection, ConnectionBuilder, Reconnect, command, event};
+use actix_ws_client::{
+    Attempt, Connection, ConnectionBuilder, OutcomeKind, Reconnect, View, command, event,
+};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
@@ -20,7 +25,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// One log record: its fields, with the text as `message`.
+/// One log record: its fields, with the text as `message` and the level as `level`.
 type Fields = BTreeMap<&'static str, String>;
 
 /// A subscriber that records every log record with its target.
@@ -35,6 +40,13 @@ impl Log {
         let subscriber = tracing_subscriber::registry().with(targets);
         let guard = tracing::subscriber::set_default(subscriber.with(log.clone()));
         (log, guard)
+    }
+
+    /// Returns the texts of all records that are warnings or errors, and their levels.
+    fn bad(&self) -> Vec<(String, String)> {
+        let log = self.0.lock().unwrap();
+        let bad = log.iter().filter(|(_, fields)| ["WARN", "ERROR"].contains(&&*fields["level"]));
+        bad.map(|(_, fields)| (fields["level"].clone(), fields["message"].clone())).collect()
     }
 
     /// Returns the records of a target, in order.
@@ -57,6 +69,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
         for span in ctx.event_scope(event).into_iter().flatten() {
             taken.0.extend(span.extensions().get::<Fields>().unwrap().clone());
         }
+        taken.0.insert("level", event.metadata().level().to_string());
         event.record(&mut taken);
         self.0.lock().unwrap().push((event.metadata().target().to_owned(), taken.0));
     }
@@ -283,6 +296,114 @@ async fn each_record_of_a_dial_and_of_a_close_says_whose_it_is() {
 }
 
 const TICK: Duration = Duration::from_millis(1);
+
+/// Asks for the end of its connection and stops.
+struct Brief;
+
+impl actix::Actor for Brief {
+    type Context = actix::Context<Brief>;
+}
+
+impl actix::Handler<event::Open> for Brief {
+    type Result = ();
+    fn handle(&mut self, open: event::Open, ctx: &mut actix::Context<Brief>) {
+        open.connection.do_send(command::Close::normal());
+        actix::ActorContext::stop(ctx);
+    }
+}
+
+#[actix::test]
+async fn a_clean_end_of_a_connection_is_no_warning() {
+    let (log, _guard) = Log::start("actix_ws_client=debug");
+    let closing = |code| Server::start(Script::accept().send_close(code, ""));
+    let server = closing(1000);
+    to(server.url()).run().await.unwrap();
+    let server = closing(1001);
+    let builder = Connection::builder(server.url()).proxy_from_env(false);
+    builder.reconnect_on_close(false).run().await.unwrap();
+    // By us: by a command, by the last address, and by a handler that ends then.
+    let server = Server::start(Script::accept());
+    let probe = Probe::new();
+    let connection = probe.attach(to(server.url())).start().unwrap();
+    probe.next::<event::Open>().await;
+    connection.send(command::Close::normal()).await.unwrap();
+    drop(probe.attach(to(server.url())).start().unwrap());
+    probe.next::<event::Stopped>().await;
+    probe.next::<event::Stopped>().await;
+    let run = to(server.url()).on_open_to(actix::Actor::start(Brief)).run().await.unwrap();
+    assert_eq!(run.kind, OutcomeKind::Closed);
+    let ends = log.under("actix_ws_client::connection::actor");
+    let ends: Vec<_> = ends.iter().filter(|record| record["message"] == "closed").collect();
+    assert_eq!(ends.len(), 4, "the dropped one was never open");
+    assert!(ends.iter().all(|record| record["level"] == "INFO"), "{ends:?}");
+    assert_eq!(log.bad(), []);
+    // The count is that of what is no clean end.
+    let server = Server::start(Script::accept().drop_connection());
+    assert!(to(server.url()).run().await.unwrap().into_result().is_err());
+    assert_eq!(log.bad(), [("WARN".to_owned(), "failed".to_owned())]);
+}
+
+/// Subscribes, and reads nothing.
+struct Mute;
+
+impl Dialect for Mute {
+    type Item = ();
+
+    fn subscribe(&mut self, _: RequestId, _: &[Topic]) -> Request {
+        Request::text("subscribe")
+    }
+
+    fn read<'m>(&mut self, _: View<'m>) -> Said<'m, ()> {
+        Said::Nothing
+    }
+}
+
+#[actix::test]
+async fn a_line_that_the_venue_has_closed_cleanly_and_that_may_not_dial_again_is_no_error() {
+    let closing = || Script::accept().expect_message().send_close(1000, "");
+    for (last, level) in
+        [(closing(), "INFO"), (Script::accept().expect_message().drop_connection(), "ERROR")]
+    {
+        let (log, _guard) = Log::start("actix_ws_client=info");
+        let servers = [Server::start(closing()), Server::start(last)];
+        let urls = [servers[0].url(), servers[1].url()];
+        let (stopped, mut stops) = unbounded_channel();
+        let (down, downs) = watch::channel(false);
+        let feed = Feed::builder(async move |attempt: feed::Attempt| {
+            let url = &urls[usize::from(attempt.line.line)];
+            if attempt.line.line == 1 {
+                // It ends last.
+                downs.clone().wait_for(|is_down| *is_down).await?;
+            }
+            Ok(Mute.at(url))
+        })
+        .threads(Threads::Here)
+        .lines(2)
+        .connection(|builder| builder.proxy_from_env(false).no_reconnect())
+        .topics(["a"])
+        .on::<feed::event::LineState>(event::call(move |line: feed::event::LineState| {
+            let is_down = matches!(line.state, feed::event::LineIs::Down { .. });
+            down.send_if_modified(|was_down| is_down && !std::mem::replace(was_down, true));
+        }))
+        .on::<feed::event::Stopped>(event::call(move |it: feed::event::Stopped| {
+            drop(stopped.send(it));
+        }))
+        .start()
+        .unwrap();
+        let stop = stops.recv().await.unwrap();
+        assert!(stop.refusal.is_some(), "it has no line left");
+        let ends = log.under("actix_ws_client::feed::actor");
+        let ends: Vec<_> = ends
+            .iter()
+            .map(|end| (&*end["level"], &*end["message"], end.get("line").map(String::as_str)))
+            .collect();
+        let one = ("INFO", "a line does not dial any more", Some("a"));
+        assert_eq!(ends, [one, (level, "no line of the feed dials any more", None)]);
+        let errors = log.bad().iter().filter(|(level, _)| level == "ERROR").count();
+        assert_eq!(errors, usize::from(level == "ERROR"), "{:?}", log.bad());
+        drop(feed);
+    }
+}
 
 #[actix::test]
 async fn a_refused_message_is_logged_with_the_count_of_all() {

@@ -20,8 +20,8 @@ impl Connection {
         let Some(Ended { kinds, unheard }) = self.delivery.take_ended() else {
             return;
         };
-        if self.supervision.outcome().is_some() {
-            // After the end of the run handlers end too.
+        if self.supervision.is_ending() {
+            // With the run, and after a `Close` of the application's, handlers end too.
             return;
         }
         if unheard.is_empty() {

@@ -135,17 +135,25 @@ impl<T: Clone + Send + 'static> Feed<T> {
         self.shards.values().for_each(|shard| shard.do_send(ToShard::Close(deadline)));
     }
 
-    /// Notes that a line, or every line, may not dial any more.
-    fn refuse(&mut self, line: Option<u8>, refusal: Refusal) {
+    /// Notes that a line, or every line, may not dial any more. That is no failure if the line was closed cleanly.
+    fn refuse(&mut self, line: Option<u8>, refusal: Refusal, is_clean: bool) {
         let all = u64::MAX >> (64 - u32::from(self.lines));
         self.refused |= line.map_or(all, |line| 1 << line);
-        if self.refused & all != all {
-            let letter = line.map_or(' ', letter);
-            tracing::error!(line = %letter, reason = %refusal, "a line does not dial any more");
-        } else if self.refusal.is_none() {
-            tracing::error!(reason = %refusal, "no line of the feed dials any more");
-            self.refusal = Some(refusal);
+        let is_last = self.refused & all == all;
+        if is_last && self.refusal.is_some() {
+            // It was logged, and the shards have been notified.
+            return;
         }
+        let (text, letter) = match is_last {
+            true => ("no line of the feed dials any more", None),
+            false => ("a line does not dial any more", line.map(letter)),
+        };
+        let line = letter.map(tracing::field::display);
+        match is_clean {
+            true => tracing::info!(line, reason = %refusal, "{text}"),
+            false => tracing::error!(line, reason = %refusal, "{text}"),
+        }
+        self.refusal = is_last.then_some(refusal);
         let refused = self.refused;
         self.shards.values().for_each(|shard| shard.do_send(ToShard::Refuse(refused)));
     }
@@ -386,7 +394,8 @@ impl<T: Clone + Send + 'static> Handler<FromShard> for Feed<T> {
                     }
                 }
             }
-            FromShard::Refused(line, refusal) => self.refuse(line, refusal),
+            FromShard::Refused(line, refusal) => self.refuse(line, refusal, false),
+            FromShard::Closed(line, reason) => self.refuse(Some(line), reason, true),
             FromShard::Ended(shard, figures) => {
                 self.shards.remove(&shard);
                 let topics = Figures { wanted: 0, confirmed: 0, refused: 0, ..figures };

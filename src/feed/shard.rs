@@ -97,6 +97,8 @@ pub(crate) enum FromShard {
     Left(ShardId, Vec<Topic>),
     /// No line of this number may dial any more, in any shard; without a number none at all.
     Refused(Option<u8>, Refusal),
+    /// The same of a line that the venue has closed cleanly, where the options of its connection say that no dial follows.
+    Closed(u8, Refusal),
     /// The shard has ended: the last report.
     Ended(ShardId, Figures),
 }
@@ -157,8 +159,19 @@ impl<D: Dialect> Shard<D> {
     fn refused(&mut self, line: Option<u8>, refusal: Refusal) {
         let line = line.map(|line| line % self.plan.lines);
         let refused = line.map_or(self.all(), |line| 1 << line);
+        self.refused_by(refused, FromShard::Refused(line, refusal));
+    }
+
+    /// Notes that a line may not dial any more, because the venue has closed it, and reports it once.
+    fn closed(&mut self, line: u8, reason: Refusal) {
+        let line = line % self.plan.lines;
+        self.refused_by(1 << line, FromShard::Closed(line, reason));
+    }
+
+    /// Notes that the lines of these numbers may not dial any more, and reports it once.
+    fn refused_by(&mut self, refused: u64, report: FromShard) {
         if self.refused & refused != refused {
-            self.report(FromShard::Refused(line, refusal));
+            self.report(report);
         }
         self.refuse(refused);
     }

@@ -2,6 +2,7 @@
 
 use actix::{Context, Handler};
 
+use crate::command::status::OutcomeKind;
 use crate::event;
 use crate::feed::dialect::Dialect;
 use crate::feed::event::{Cause, LineIs};
@@ -115,7 +116,11 @@ impl<D: Dialect> Handler<event::Stopped> for Shard<D> {
                 (None, LineIs::Down { cause: Some(cause) }) => cause.to_string(),
                 (None, _) => "the connection was closed for good".to_owned(),
             };
-            return self.refused(Some(line.id.line), Refusal::for_good(reason));
+            let reason = Refusal::for_good(reason);
+            return match stopped.outcome.kind {
+                OutcomeKind::Closed => self.closed(line.id.line, reason),
+                _ => self.refused(Some(line.id.line), reason),
+            };
         }
         if !matches!(line.state(), LineIs::Down { .. }) {
             self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None }, 0);
