@@ -47,6 +47,8 @@ struct Seeing {
     wrong: BTreeSet<String>,
     /// Those of which it has one after a snapshot too.
     ever_wrong: BTreeSet<String>,
+    /// Whether the number 1 says that the venue has begun anew.
+    marks_restarts: bool,
 }
 
 impl Quirks {
@@ -73,6 +75,9 @@ impl Dialect for Maybe {
     fn read<'m>(&'m mut self, message: View<'m>) -> Said<'m, u64> {
         let mut seeing = self.quirks.see();
         match self.words.read(message) {
+            Said::Data { topic, item: 1, .. } if seeing.marks_restarts => {
+                Said::data(topic, Sequence::contiguous(1, 1).restarted(), 1)
+            }
             Said::Data { topic, sequence, item, .. }
                 if seeing.wrong.contains(topic.as_str())
                     || seeing.ever_wrong.contains(topic.as_str()) =>
@@ -264,6 +269,40 @@ fn a_book_is_that_of_the_venue_over_kills_gaps_and_restarts() {
                 exact(&venue, &log, &names, 60 * SECOND).await;
                 let unsynced = |seen: &&Seen| matches!(seen, Seen::Topic(_, "unsynced"));
                 assert_eq!(log.all().iter().filter(unsynced).count(), 0);
+                close(feed, &log).await;
+            });
+        }
+    }
+}
+
+/// The state before says nothing of the new numbers: what was delivered last is no reason to wait, whether the sockets
+/// are lost or the venue says it in an update.
+#[test]
+fn a_book_is_live_within_its_snapshot_after_the_venue_has_begun_its_numbers_anew() {
+    for (by, lines) in ALL.into_iter().flat_map(|by| [(by, 1), (by, 2)]) {
+        for with_cut in [true, false] {
+            simulated(async move {
+                let (venue, log, names) = (Venue::default(), Log::default(), names(3));
+                venue.state().snapshot_delay = Some(300 * MILLI);
+                let quirks = Quirks::default();
+                quirks.see().marks_restarts = !with_cut;
+                let builder = quirky_books(&venue, &log, by, &quirks).lines(lines);
+                let feed = builder.topics(&names).start().unwrap();
+                exact(&venue, &log, &names, 10 * SECOND).await;
+                for _ in 0..100 {
+                    names.iter().for_each(|name| tick(&venue, name));
+                    sleep(100 * MILLI).await;
+                }
+                let dials = venue.state().dials.len();
+                venue.begin_anew();
+                if with_cut {
+                    venue.cut();
+                    // The delay of a dial is drawn at random: what counts begins with the first socket.
+                    log.until("a dial", |_| venue.state().dials.len() > dials).await;
+                }
+                let took = exact(&venue, &log, &names, SECOND).await;
+                println!("{by:?}, {lines} lines, with a cut: {with_cut}: {took:?}");
+                assert!(took >= 300 * MILLI, "{took:?}: that is no snapshot");
                 close(feed, &log).await;
             });
         }

@@ -214,8 +214,13 @@ impl Venue {
 
     /// Begins all numbers anew, and cuts all connections.
     pub(crate) fn restart(&self) {
-        self.state().numbers.clear();
+        self.begin_anew();
         self.cut();
+    }
+
+    /// Begins all numbers anew.
+    pub(crate) fn begin_anew(&self) {
+        self.state().numbers.clear();
     }
 
     /// Answers a request for a snapshot that comes by another way than a connection.
