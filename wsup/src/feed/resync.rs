@@ -23,6 +23,8 @@ pub(crate) struct Resync {
     pub(crate) answer: Option<Answer>,
     /// How many snapshots may be asked for.
     pub(crate) asks: Rate,
+    /// How long the first snapshot of a topic may take; `None`: as long as a feed allows.
+    pub(crate) first_wait: Option<Duration>,
 }
 
 /// The answer to a request for a snapshot.
@@ -58,6 +60,7 @@ impl Resync {
             answer: Answer::parse(&mut section, send.is_some(), data)?,
             send,
             asks: section.take("asks").map_or(Ok(ASKS), rate)?,
+            first_wait: section.take("first_wait").map(|found| found.time()).transpose()?,
         };
         section.end()?;
         Ok(resync)
@@ -66,7 +69,8 @@ impl Resync {
     /// Returns it as a feed takes it.
     pub(crate) fn to_feed(&self) -> feed::Resync<Payload> {
         let count = u32::try_from(self.asks.count).unwrap_or(u32::MAX);
-        feed::Resync::by_dialect().asks(count, self.asks.period)
+        let resync = feed::Resync::by_dialect().asks(count, self.asks.period);
+        self.first_wait.into_iter().fold(resync, feed::Resync::first_wait)
     }
 }
 

@@ -32,7 +32,7 @@ fn every_key_is_read() {
     assert!(rotate.break_first && rotate.hours[0].to_string() == "02:00-04:00");
     let resync = venue.resync.unwrap();
     assert!(resync.send.is_some() && resync.answer.unwrap().last.is_some());
-    assert_eq!(resync.asks.count, 10);
+    assert_eq!((resync.asks.count, resync.first_wait), (10, Some(Duration::from_secs(3))));
     assert_eq!(venue.decode, Some(Compressed::Gzip));
 }
 
