@@ -32,17 +32,20 @@
 
 mod chaos;
 pub mod event;
+mod gate;
 mod journal;
 mod memory;
+mod player;
 mod probe;
 mod script;
 mod server;
 mod wait;
 
 pub use crate::testing::chaos::{Chaos, Fault, FaultAt, Passed, Way};
+pub use crate::testing::gate::Gate;
 pub use crate::testing::journal::{Gone, Journal, Note, Request};
 pub use crate::testing::memory::MemoryServer;
 pub use crate::testing::probe::Probe;
-pub use crate::testing::script::{Gate, Leave, Script};
+pub use crate::testing::script::{Leave, Script};
 pub use crate::testing::server::{Scripts, Server};
 pub use crate::tls::server::{ServerTls, TlsHandshake};

@@ -14,7 +14,8 @@ use tokio::task::{JoinHandle as Task, JoinSet};
 use crate::proto::close::CloseFrame;
 use crate::proto::message::{Incoming, Payload};
 use crate::testing::journal::{Gone, Journal, Note, Request};
-use crate::testing::script::{Leave, Script, drain};
+use crate::testing::player::drain;
+use crate::testing::script::{Leave, Script};
 use crate::tls::server::{ServerTls, TlsHandshake};
 
 /// A WebSocket server for tests: real sockets on 127.0.0.1, one [`Script`] for each connection.
