@@ -102,22 +102,6 @@ impl Peer {
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
                 unsupported_algorithm(host, &chain)
             }
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-                format!(
-                    "{of_host} is for other purposes than the authentication of a server: it has to be replaced"
-                )
-            }
-            CertificateError::Revoked => {
-                format!("{of_host} was revoked by its issuer: it has to be replaced")
-            }
-            CertificateError::UnhandledCriticalExtension => {
-                format!(
-                    "{of_host} has a critical extension that is not known here: it has to be replaced"
-                )
-            }
-            CertificateError::BadEncoding => {
-                format!("{of_host} cannot be parsed: it has to be replaced")
-            }
             _ if is_authority(err) => format!(
                 "{of_host} is one of an authority (CA:TRUE), which is accepted only if exactly it is trusted. {}",
                 self.trust_it()
@@ -125,7 +109,10 @@ impl Peer {
             CertificateError::Other(err) => {
                 format!("{of_host} is not accepted: {}", printable(&err.to_string()))
             }
-            other => format!("{of_host} is not accepted: {}", spaced(other)),
+            other => match fault(other) {
+                Some(fault) => format!("{of_host} {fault}: it has to be replaced"),
+                None => format!("{of_host} is not accepted: {}", spaced(other)),
+            },
         }
     }
 
@@ -284,6 +271,21 @@ impl Peer {
     /// Returns the names of what sets a client certificate where there is none.
     fn certificate_and_key(&self) -> String {
         self.option("client_cert_file", "--cert and --key")
+    }
+}
+
+/// Returns what is wrong with a certificate that only a new one can mend.
+fn fault(err: &CertificateError) -> Option<&'static str> {
+    match err {
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Some("is for other purposes than the authentication of a server")
+        }
+        CertificateError::Revoked => Some("was revoked by its issuer"),
+        CertificateError::UnhandledCriticalExtension => {
+            Some("has a critical extension that is not known here")
+        }
+        CertificateError::BadEncoding => Some("cannot be parsed"),
+        _ => None,
     }
 }
 
