@@ -12,6 +12,8 @@ pub struct Figures {
     pub confirmed: usize,
     /// Wanted topics that the venue has refused, for now or for good.
     pub refused: usize,
+    /// Wanted topics that are [`Unsynced`](crate::feed::event::TopicIs::Unsynced): no snapshot of them has come.
+    pub unsynced: usize,
     /// Updates that were delivered.
     pub delivered: u64,
     /// Gaps that were reported.
@@ -43,6 +45,7 @@ impl AddAssign for Figures {
         self.wanted += other.wanted;
         self.confirmed += other.confirmed;
         self.refused += other.refused;
+        self.unsynced += other.unsynced;
         self.delivered += other.delivered;
         self.gaps += other.gaps;
         self.duplicates += other.duplicates;

@@ -438,6 +438,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             late: dropped.late,
             resyncs: counts.resyncs,
             asks: counts.asks,
+            unsynced: self.resyncs.as_ref().map_or(0, Resyncs::unsynced),
             ..self.figures
         }
     }

@@ -657,6 +657,12 @@ impl<U> Resyncs<U> {
         }
     }
 
+    /// Returns how many topics are without a snapshot after they were asked for in vain.
+    pub(crate) fn unsynced(&self) -> usize {
+        let works = self.topics.iter().filter_map(|topic| topic.work.as_ref());
+        works.filter(|work| work.is_reported).count()
+    }
+
     /// Returns the counts since the start.
     pub(crate) fn counts(&self) -> Counts {
         self.counts

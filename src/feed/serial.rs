@@ -21,8 +21,8 @@ objects! {
     LineStatus [line epoch state replaces figures connection failures queued updates firsts]
         ms [last_data "last_data_ms" round_trip "round_trip_ms" lag "lag_ms" lag_99 "lag_99_ms"] without []
     Figures
-        [wanted confirmed refused delivered gaps duplicates late resyncs asks skipped rotations unwanted unmatched
-         requests]
+        [wanted confirmed refused unsynced delivered gaps duplicates late resyncs asks skipped rotations unwanted
+         unmatched requests]
         ms [] without []
     Refusal [reason for_good] ms [] without []
     Gap [line epoch topic missing cause] ms [] without [last_at next_at]

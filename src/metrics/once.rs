@@ -42,9 +42,12 @@ pub fn feed(name: &str, status: &FeedStatus) {
     let is_up = shards.iter().all(|lines| lines.iter().any(is_active)) && status.refusal.is_none();
     FEED_UP.export(&labels, is(is_up));
     FEED_SHARDS.export(&labels, shards.len() as f64);
-    for (state, count) in
-        [("wanted", figures.wanted), ("confirmed", figures.confirmed), ("refused", figures.refused)]
-    {
+    for (state, count) in [
+        ("wanted", figures.wanted),
+        ("confirmed", figures.confirmed),
+        ("refused", figures.refused),
+        ("unsynced", figures.unsynced),
+    ] {
         FEED_TOPICS.export_with(&labels, "state", state.to_owned(), count as f64);
     }
     FEED.iter().for_each(|figure| figure.export(&labels, figures));

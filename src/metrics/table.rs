@@ -155,7 +155,7 @@ metrics! {
     SHARD_GAPS: counter "actix_ws_shard_gaps_total" Count ["feed" "shard"] "gaps that were reported",
     FEED_UP: gauge "actix_ws_feed_up" Count ["feed"] "1 while each of its shards has a line that is active, else 0; also 0 once it has ended",
     FEED_SHARDS: gauge "actix_ws_feed_shards" Count ["feed"] "shards",
-    FEED_TOPICS: gauge "actix_ws_feed_topics" Count ["feed" "state"] "topics that are `wanted`, and those of them that are `confirmed` and `refused`",
+    FEED_TOPICS: gauge "actix_ws_feed_topics" Count ["feed" "state"] "topics that are `wanted`, and those of them that are `confirmed`, `refused` and `unsynced`: without a snapshot, though it was asked for",
     BUDGET_DIALS_LEFT: gauge "actix_ws_budget_dials_left" Count ["budget"] "dials that may begin now, by the fullest window of the budget",
     BUDGET_SOCKETS_LEFT: gauge "actix_ws_budget_sockets_left" Count ["budget"] "sockets that may be opened beside those that are open",
 }
@@ -189,6 +189,18 @@ pub(crate) static FEED: &[Figure<FeedFigures>] = &[
     Figure {
         metric: metric!(counter "actix_ws_feed_requests_total", Count, FEEDS, "requests that were sent to the venue"),
         get: |it| it.requests as f64,
+    },
+    Figure {
+        metric: metric!(counter "actix_ws_feed_skipped_total", Count, FEEDS, "updates that were replaced by newer ones, because a handler was too slow, counted for each handler"),
+        get: |it| it.skipped as f64,
+    },
+    Figure {
+        metric: metric!(counter "actix_ws_feed_resyncs_total", Count, FEEDS, "snapshots that were delivered with the updates after them"),
+        get: |it| it.resyncs as f64,
+    },
+    Figure {
+        metric: metric!(counter "actix_ws_feed_snapshots_asked_total", Count, FEEDS, "snapshots that were asked for"),
+        get: |it| it.asks as f64,
     },
     Figure {
         metric: metric!(counter "actix_ws_feed_rotations_total", Count, FEEDS, "lines that were replaced by a rotation"),

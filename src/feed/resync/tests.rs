@@ -295,6 +295,7 @@ fn after_five_asks_updates_flow_behind_a_gap_and_a_snapshot_is_asked_for_every_t
     assert_eq!(bench.update(6), items([Update(6, 6)]));
     // It is asked for once, and reported no more.
     for _ in 0..2 {
+        assert_eq!(bench.resyncs.unsynced(), 1);
         assert_eq!(bench.wait(599 * SECOND), []);
         assert_eq!(bench.ask(), None);
         assert_eq!(bench.wait(SECOND), []);
@@ -306,7 +307,9 @@ fn after_five_asks_updates_flow_behind_a_gap_and_a_snapshot_is_asked_for_every_t
     bench.wait(600 * SECOND);
     assert!(bench.ask().is_some());
     assert_eq!(bench.update(8), []);
+    assert_eq!(bench.resyncs.unsynced(), 1);
     assert_eq!(bench.snapshot(8), items([Snapshot(8)]));
+    assert_eq!(bench.resyncs.unsynced(), 0);
     assert_eq!(bench.update(9), items([Update(9, 9)]));
 }
 
