@@ -6,6 +6,7 @@ mod condition;
 mod console;
 mod drawing;
 mod editor;
+mod ending;
 mod failover;
 mod feed;
 mod from_file;

@@ -12,11 +12,12 @@ use actix_ws_client::{Connection, ConnectionBuilder, Outcome, OutcomeKind, Paylo
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Args, Subcommand, Texts};
 use crate::console::{Commands, Input};
+use crate::ending::{self, Ending, Next};
 use crate::feed;
 use crate::human::{self, Human};
 use crate::json::{self, Json};
@@ -26,12 +27,11 @@ use crate::recording;
 use crate::replay;
 use crate::reply::{MAX_REPLIES, Replies, Reply};
 use crate::screen::{self, eprint_line};
-use crate::sender::{Ended, Openings, Sender, Sources, reached};
-use crate::signals::{Signals, reader_gone};
+use crate::sender::{Ended, Openings, Sender, Sources};
+use crate::signals::Signals;
 use crate::slash::TypedPings;
 use crate::status::{
-    ABORT_TIMEOUT, ABORTED, CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, USAGE, broken_stdout,
-    cannot,
+    CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, USAGE, broken_stdout, cannot,
 };
 use crate::usage::Usage;
 
@@ -259,47 +259,37 @@ impl Session {
         signals: &mut Signals,
         reported: &mut mpsc::Receiver<Report>,
         sender: Sender,
-        mut time_up: Option<Instant>,
+        time_up: Option<Instant>,
     ) -> Status {
         let mut sent = pin!(sender.run());
-        let mut gone = pin!(reader_gone());
-        let (mut is_sent, mut signalled, mut is_ending) = (false, false, false);
-        let mut overdue = None;
-        let mut broken: Option<Status> = None;
+        let (mut is_sent, mut is_ending) = (false, false);
+        let mut ending = Ending::new(self.overdue, time_up);
         let mut close = command::Close::normal();
         loop {
             tokio::select! {
                 biased;
-                () = signals.next() => {
-                    if std::mem::replace(&mut signalled, true) {
-                        return self.abort(reported).await;
+                next = ending.next(signals, reported) => match next {
+                    Next::Close | Next::Report(Some(Report::LimitReached)) => {}
+                    Next::Abort => return self.abort(reported).await,
+                    Next::Overdue => return CLOSED,
+                    Next::Report(Some(Report::StdoutFailed(err))) => {
+                        ending.fail(|| broken_stdout(&err));
                     }
-                    overdue.get_or_insert(Instant::now() + self.overdue);
-                }
-                () = reached(time_up) => {
-                    time_up = None;
-                    overdue.get_or_insert(Instant::now() + self.overdue);
-                }
-                () = reached(overdue) => return CLOSED,
-                reports = reported.recv() => match reports {
-                    Some(Report::LimitReached) => {}
-                    Some(Report::StdoutFailed(err)) => {
-                        broken.get_or_insert_with(|| broken_stdout(&err));
+                    Next::Report(Some(Report::Stopped(outcome))) => {
+                        return ending.status(status(&outcome));
                     }
-                    Some(Report::Stopped(outcome)) => return broken.unwrap_or(status(&outcome)),
-                    None => return FAILED,
+                    Next::Report(None) => return FAILED,
                 },
-                () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
                 ended = &mut sent, if !is_sent => {
                     is_sent = true;
                     if ended == Ended::LineWhileClosed && !is_ending {
                         eprint_line("wsup: a line came while no socket was open (--while-closed end)");
-                        broken.get_or_insert(FAILED);
+                        ending.fail(|| FAILED);
                     }
                 }
                 slash = self.commands.next() => {
                     let Some(asked) = self.commands.obey(slash) else { continue };
-                    overdue.get_or_insert(Instant::now() + self.overdue);
+                    ending.limit();
                     close = asked;
                 }
             }
@@ -309,14 +299,10 @@ impl Session {
         }
     }
 
-    /// Drops the socket, and prints the last event if that takes no longer than [`ABORT_TIMEOUT`].
+    /// Drops the socket, and prints the last event if that does not take long.
     async fn abort(&self, reported: &mut mpsc::Receiver<Report>) -> Status {
         self.connection.do_send(command::Close::normal().deadline(Duration::ZERO));
-        let stopped =
-            async { while !matches!(reported.recv().await, Some(Report::Stopped(_)) | None) {} };
-        // Aborted in any case.
-        let _ = timeout(ABORT_TIMEOUT, stopped).await;
-        ABORTED
+        ending::aborted(reported, |report| matches!(report, Report::Stopped(_))).await
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 use std::num::NonZeroU64;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,9 @@ use actix_ws_client::feed::event::{LineState, Rotated, Stopped};
 use actix_ws_client::feed::{Feed, Topic, command};
 use actix_ws_client::{ConnectionBuilder, Payload};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+use crate::ending::{self, Ending, Next};
 use crate::feed::dialer::Dialer;
 use crate::feed::flags::FeedFlags;
 use crate::feed::form::Form;
@@ -34,11 +34,8 @@ use crate::output::colour;
 use crate::recording;
 use crate::screen::{self, eprint_line};
 use crate::secrets::Secrets;
-use crate::sender::reached;
-use crate::signals::{Hangups, Signals, reader_gone};
-use crate::status::{
-    ABORT_TIMEOUT, ABORTED, CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, broken_stdout, cannot,
-};
+use crate::signals::{Hangups, Signals};
+use crate::status::{CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, broken_stdout, cannot};
 use crate::usage::Usage;
 use crate::value::Policy;
 
@@ -199,34 +196,24 @@ impl Run<'_> {
         signals: &mut Signals,
         hangups: &mut Hangups,
         reported: &mut mpsc::Receiver<Report>,
-        mut time_up: Option<Instant>,
+        time_up: Option<Instant>,
     ) -> Status {
-        let mut gone = pin!(reader_gone());
-        let (mut signalled, mut overdue) = (false, None);
-        let mut broken: Option<Status> = None;
+        let mut ending = Ending::new(self.overdue, time_up);
         loop {
             tokio::select! {
                 biased;
-                () = signals.next() => {
-                    if std::mem::replace(&mut signalled, true) {
-                        return self.abort(reported).await;
+                next = ending.next(signals, reported) => match next {
+                    Next::Close | Next::Report(Some(Report::LimitReached)) => {}
+                    Next::Abort => return self.abort(reported).await,
+                    Next::Overdue => return CLOSED,
+                    Next::Report(Some(Report::StdoutFailed(err))) => {
+                        ending.fail(|| broken_stdout(&err));
                     }
-                    overdue.get_or_insert(Instant::now() + self.overdue);
-                }
-                () = reached(time_up) => {
-                    time_up = None;
-                    overdue.get_or_insert(Instant::now() + self.overdue);
-                }
-                () = reached(overdue) => return CLOSED,
-                report = reported.recv() => match report {
-                    Some(Report::LimitReached) => {}
-                    Some(Report::StdoutFailed(err)) => {
-                        broken.get_or_insert_with(|| broken_stdout(&err));
+                    Next::Report(Some(Report::Stopped(outcome))) => {
+                        return ending.status(status(outcome));
                     }
-                    Some(Report::Stopped(outcome)) => return broken.unwrap_or(status(outcome)),
-                    None => return FAILED,
+                    Next::Report(None) => return FAILED,
                 },
-                () = &mut gone, if broken.is_none() => broken = Some(CLOSED),
                 () = hangups.next() => {
                     self.reload();
                     continue;
@@ -271,14 +258,10 @@ impl Run<'_> {
         self.feed.do_send(command::Add::new(added));
     }
 
-    /// Drops the sockets, and prints the last event if that takes no longer than [`ABORT_TIMEOUT`].
+    /// Drops the sockets, and prints the last event if that does not take long.
     async fn abort(&self, reported: &mut mpsc::Receiver<Report>) -> Status {
         self.feed.do_send(command::Close::within(Duration::ZERO));
-        let stopped =
-            async { while !matches!(reported.recv().await, Some(Report::Stopped(_)) | None) {} };
-        // Aborted in any case.
-        let _ = timeout(ABORT_TIMEOUT, stopped).await;
-        ABORTED
+        ending::aborted(reported, |report| matches!(report, Report::Stopped(_))).await
     }
 }
 
