@@ -61,14 +61,16 @@ pub(crate) async fn run(
     let plan = Plan::new(&venue, &topics, values);
     let plan = plan.map_err(|why| Usage(format!("{}: {why}", flags.file.display())))?;
     #[cfg(feature = "serve")]
-    flags.serve.prepare()?;
+    let prepared = flags.serve.prepare()?;
     if flags.check {
         let line = if flags.json { plan.json() } else { plan.human(secrets) };
         return Ok(line.write().map_or_else(|err| broken_stdout(&err), |()| CLOSED));
     }
     let budget = venue.budget();
     #[cfg(feature = "serve")]
-    let server = Server::listen(&flags.serve, name(flags), secrets, &topics, budget.clone())?;
+    let listen = |prepared| Server::listen(prepared, name(flags), secrets, &topics, budget.clone());
+    #[cfg(feature = "serve")]
+    let server = prepared.map(listen).transpose()?;
     #[cfg(feature = "serve")]
     let observer = server.as_ref().map(Server::observer);
     #[cfg(not(feature = "serve"))]

@@ -2,6 +2,8 @@
 // Clippy knows an unwrap in a test only where it stands in the test function itself.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(all(unix, feature = "serve"))]
+mod attacked;
 mod books;
 mod check;
 mod ends;

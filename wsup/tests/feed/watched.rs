@@ -32,12 +32,18 @@ pub(crate) struct Reply {
 impl Watched {
     /// Runs a file and serves on a port of its own, with further flags.
     pub(crate) fn run(file: &str, args: &[&str]) -> Watched {
+        let mut watched = Watched::unread(file, args);
+        // A stdout that is not read would hold the feed.
+        watched.wsup.drain();
+        watched
+    }
+
+    /// Runs like [`run`](Watched::run), but leaves stdout to be read.
+    pub(crate) fn unread(file: &str, args: &[&str]) -> Watched {
         let folder = Folder::new();
         let path = folder.write("venue.toml", file);
         let all = [&["feed", &path, "--json", "--serve", "127.0.0.1:0"], args].concat();
-        let (mut wsup, stderr) = Wsup::with_stderr(&all, Stdio::null(), &[]);
-        // A stdout that is not read would hold the feed.
-        wsup.drain();
+        let (wsup, stderr) = Wsup::with_stderr(&all, Stdio::null(), &[]);
         let mut stderr = BufReader::new(stderr);
         let mut said = String::new();
         let port = loop {
@@ -62,20 +68,31 @@ impl Watched {
             true => String::new(),
             false => format!("Host: 127.0.0.1:{}\r\n", self.port),
         };
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\n{host}{lines}Connection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
+        let text =
+            self.send(&format!("GET {path} HTTP/1.1\r\n{host}{lines}Connection: close\r\n\r\n"));
         let (head, body) = text.split_once("\r\n\r\n").expect(&text);
         let status = head[9..12].parse().unwrap();
         Reply { status, head: head.to_owned(), body: body.to_owned() }
     }
 
+    /// Sends these bytes, and returns what comes until the server ends the connection.
+    pub(crate) fn send(&self, bytes: &str) -> String {
+        let mut stream = self.connect();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
     /// Opens `/events`, and returns what comes.
     pub(crate) fn events(&self) -> BufReader<TcpStream> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = self.connect();
         write!(stream, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
         BufReader::new(stream)
     }

@@ -1,5 +1,6 @@
 //! The flags of `--serve`.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -47,10 +48,34 @@ impl ServeFlags {
 impl Prepared {
     /// Listens.
     pub(crate) fn listen(&self) -> Result<TcpListener, Usage> {
-        let listener = TcpListener::bind(self.address);
+        let listener = TcpListener::bind(self.address).and_then(|listener| {
+            bound(&listener)?;
+            Ok(listener)
+        });
         listener.map_err(|err| Usage(format!("--serve: cannot listen on {}: {err}", self.address)))
     }
 }
+
+/// Bounds how long a client may read nothing, and what the system keeps for it, where the system can do that. The
+/// connections of a listener have its options.
+fn bound(listener: &TcpListener) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::net::sockopt::set_tcp_user_timeout(listener, READ_WITHIN_MS)?;
+        rustix::net::sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER)?;
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
+    Ok(())
+}
+
+/// How long a client may read nothing of what it was sent, until its connection is closed.
+#[cfg(target_os = "linux")]
+const READ_WITHIN_MS: u32 = 30_000;
+
+/// The bytes that the system keeps for a client that reads slowly.
+#[cfg(target_os = "linux")]
+const SEND_BUFFER: usize = 256 << 10;
 
 /// An address with a port. `localhost` is 127.0.0.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +112,20 @@ mod tests {
         for address in ["0.0.0.0:9300", "[::]:9300", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"] {
             assert!(prepare(address).unwrap_err().contains("--serve-token-file"), "{address}");
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_connection_ends_if_its_client_does_not_read() {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listener = Prepared { address, token: None }.listen().ok().unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        let timeout = rustix::net::sockopt::tcp_user_timeout(&connection).unwrap();
+        assert_eq!(timeout, READ_WITHIN_MS);
+        // The kernel doubles it.
+        let buffer = rustix::net::sockopt::socket_send_buffer_size(&connection).unwrap();
+        assert!(buffer <= 2 * SEND_BUFFER, "{buffer}");
     }
 
     #[test]

@@ -25,14 +25,24 @@ pub(crate) fn refusal(
 }
 
 /// Without a token only names of this machine are served: a page from elsewhere whose name was made to resolve to
-/// 127.0.0.1 would be allowed to read the answers otherwise (DNS rebinding).
+/// 127.0.0.1 would be allowed to read the answers otherwise (DNS rebinding). Nor may a page from elsewhere make a browser
+/// ask: it could not read the answers, but take all the room that there is.
 fn refusal_of_host(headers: &HeaderMap) -> Option<HttpResponse> {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if is_local(host) {
+    let value =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let words = if !is_local(value(HOST.as_str())) {
+        "expected the host localhost, or an address of this machine; others need --serve-token-file\n"
+    } else if is_of_another_page(value("sec-fetch-site"), value("sec-fetch-mode")) {
+        "expected no request of a page from elsewhere\n"
+    } else {
         return None;
-    }
-    let words = "expected the host localhost, or an address of this machine; others need --serve-token-file\n";
+    };
     Some(HttpResponse::Forbidden().content_type(TEXT).body(words))
+}
+
+/// Whether a browser asks for a page from elsewhere, and not because its user follows a link.
+fn is_of_another_page(site: &str, mode: &str) -> bool {
+    matches!(site, "cross-site" | "same-site") && mode != "navigate"
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -50,6 +60,18 @@ fn is_local(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_from_elsewhere_asks_for_nothing() {
+        for (site, mode) in
+            [("", ""), ("none", "navigate"), ("same-origin", "cors"), ("cross-site", "navigate")]
+        {
+            assert!(!is_of_another_page(site, mode), "{site} {mode}");
+        }
+        for (site, mode) in [("cross-site", "no-cors"), ("same-site", "cors"), ("cross-site", "")] {
+            assert!(is_of_another_page(site, mode), "{site} {mode}");
+        }
+    }
 
     #[test]
     fn only_names_of_this_machine_are_local() {

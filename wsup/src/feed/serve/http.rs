@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 use actix::{Addr, WeakAddr};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::guard::{Any, Get, Head};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use actix_web::http::{KeepAlive, Method};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::web::{self, Bytes, Data, Query};
-use actix_web::{App, Error, HttpResponse, HttpServer, Resource};
+use actix_web::{App, Error, FromRequest, Handler, HttpResponse, HttpServer, Resource, Responder};
 use actix_ws_client::feed::{Feed, Topic};
 use actix_ws_client::{Budget, Payload};
 
 use crate::feed::observer::Observer;
 use crate::feed::serve::board::Board;
 use crate::feed::serve::events::Frames;
-use crate::feed::serve::flags::{Prepared, ServeFlags};
+use crate::feed::serve::flags::Prepared;
 use crate::feed::serve::hub::{Hub, MAX_PAGES, Watcher};
 use crate::feed::serve::token::Token;
 use crate::feed::serve::{guard, health, metrics, status};
@@ -46,23 +46,22 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 const PAGE: &str = include_str!("page.html");
 
 impl Server {
-    /// Listens, if the flags ask for it.
+    /// Listens.
     ///
     /// # Errors
-    /// Flags that are wrong, and an address that cannot be listened on.
+    /// An address that cannot be listened on.
     pub(crate) fn listen(
-        flags: &ServeFlags,
+        prepared: Prepared,
         name: String,
         secrets: &Secrets,
         topics: &[String],
         budget: Option<Budget>,
-    ) -> Result<Option<Server>, Usage> {
-        let Some(prepared) = flags.prepare()? else { return Ok(None) };
+    ) -> Result<Server, Usage> {
         let listener = prepared.listen()?;
         let mut board = Board::new(name, secrets.clone(), Instant::now());
         board.add(&topics.iter().map(Topic::from).collect::<Vec<_>>());
         let Prepared { token, .. } = prepared;
-        Ok(Some(Server { hub: Arc::new(Hub::new(board)), listener, token, budget }))
+        Ok(Server { hub: Arc::new(Hub::new(board)), listener, token, budget })
     }
 
     /// Returns what notes the events of the feed.
@@ -87,15 +86,17 @@ impl Server {
                 .app_data(budget.clone())
                 .wrap(from_fn(checked))
                 .wrap(headers())
-                .service(read("/").to(page))
-                .service(read("/health").to(health))
-                .service(read("/status").to(status))
-                .service(read("/metrics").to(figures))
-                .service(read("/events").to(events))
+                .service(read("/", page))
+                .service(read("/health", health))
+                .service(read("/status", status))
+                .service(read("/metrics", figures))
+                .service(read("/events", events))
         };
-        // One thread is enough for what is small and seldom asked for.
+        // One thread is enough for what is small and seldom asked for. A connection has one request: only the first of a
+        // connection has a time in which it has to come.
         let server = HttpServer::new(app)
             .workers(1)
+            .keep_alive(KeepAlive::Disabled)
             .max_connections(MAX_CONNECTIONS)
             .client_request_timeout(REQUEST_WITHIN)
             .shutdown_timeout(0)
@@ -108,8 +109,13 @@ impl Server {
 }
 
 /// A path that can be read.
-fn read(path: &str) -> Resource {
-    web::resource(path).guard(Any(Get()).or(Head()))
+fn read<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::get().to(handler.clone())).route(web::head().to(handler))
 }
 
 /// The header lines of every answer: nothing is stored, guessed, framed, or sent elsewhere.
@@ -181,11 +187,15 @@ async fn figures(hub: Data<Hub>, budget: Data<Option<Budget>>) -> HttpResponse {
 }
 
 /// Serves the frames of a page.
-async fn events(hub: Data<Hub>) -> HttpResponse {
+async fn events(method: Method, hub: Data<Hub>) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.content_type("text/event-stream");
+    if method == Method::HEAD {
+        // An answer without a body would not end.
+        return response.finish();
+    }
     match hub.open(Instant::now()) {
-        Some(frames) => {
-            HttpResponse::Ok().content_type("text/event-stream").body(Frames(frames).boxed())
-        }
+        Some(frames) => response.body(Frames(frames).boxed()),
         None => HttpResponse::ServiceUnavailable()
             .content_type("text/plain; charset=utf-8")
             .body(Bytes::from(format!("{MAX_PAGES} pages are open, and no more can be\n"))),
