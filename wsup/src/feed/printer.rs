@@ -216,6 +216,9 @@ impl Handler<Rotated> for Printer {
     type Result = ();
 
     fn handle(&mut self, rotated: Rotated, _: &mut Self::Context) {
+        if let Some(observer) = &mut self.observer {
+            observer.rotated(&rotated);
+        }
         self.print(self.form.rotated(&rotated));
     }
 }

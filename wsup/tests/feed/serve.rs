@@ -84,7 +84,7 @@ fn the_status_names_shards_lines_and_topics() {
     let lines: Vec<&Value> = lines.collect();
     let names: Vec<&Value> = lines.iter().map(|line| &line["line"]).collect();
     assert_eq!(names, ["1a", "1b", "2a", "2b"]);
-    let line = "line epoch state detail dials_in_ms since_ms last_data_ms rtt_ms lag_ms lag_99_ms updates firsts last_failure";
+    let line = "line epoch state replaces detail dials_in_ms since_ms last_data_ms rtt_ms lag_ms lag_99_ms updates firsts last_failure";
     assert_eq!(keys(lines[0]), line.split(' ').collect());
     let topic = &status["topics_not_fine"][0];
     assert_eq!((&topic["topic"], &topic["state"]), (&"GONE".into(), &"refused".into()));

@@ -9,6 +9,7 @@ use crate::browser::Browser;
 use crate::files::Folder;
 use crate::gate::Gate;
 use crate::market::{self, Market};
+use crate::process::parse;
 use crate::sim::Sim;
 use crate::watched::Watched;
 
@@ -21,6 +22,7 @@ fn folder() -> PathBuf {
 
 /// A market, the way to it, a feed, and a browser that watches it.
 struct Scene {
+    market: Market,
     gate: Gate,
     watched: Watched,
     browser: Browser,
@@ -30,15 +32,29 @@ struct Scene {
 impl Scene {
     /// Watches a market of this many topics.
     fn new(name: &str, topics: usize, per_line: usize, further: &str, args: &[&str]) -> Scene {
-        let sim = Sim::steady(Market::default);
+        let topics: Vec<String> = (0..topics).map(market::topic).collect();
+        Scene::watched(name, &topics, per_line, further, |file| Watched::run(file, args))
+    }
+
+    /// Watches a market of these topics.
+    fn watched(
+        name: &str,
+        topics: &[String],
+        per_line: usize,
+        further: &str,
+        run: impl FnOnce(&str) -> Watched,
+    ) -> Scene {
+        let market = Market::new();
+        let sockets = market.clone();
+        let sim = Sim::steady(move || sockets.socket());
         let gate = Gate::to(sim.port);
         let file = format!(
             "{further}{}[rules]\ntopics_per_line = {per_line}\n",
             market::file(&gate.url(), topics)
         );
-        let watched = Watched::run(&file, args);
+        let watched = run(&file);
         let browser = Browser::start(name);
-        Scene { gate, watched, browser, _sim: sim }
+        Scene { market, gate, watched, browser, _sim: sim }
     }
 
     fn open(&mut self) {
@@ -86,18 +102,95 @@ fn a_venue_that_fails_is_seen_within_two_seconds() {
     assert!(complaints.is_empty(), "{complaints:?}");
 }
 
+/// Waits for an event of the run. Returns when it was read.
+fn until(watched: &mut Watched, is_it: impl Fn(&Value) -> bool) -> Instant {
+    loop {
+        let event = parse(&watched.wsup.line());
+        if is_it(&event) {
+            return Instant::now();
+        }
+    }
+}
+
+/// A text that is on the page.
+fn says(text: &str) -> String {
+    format!("document.body.textContent.includes('{text}')")
+}
+
 #[test]
 #[ignore = "needs chromium: just page"]
-fn the_page_is_drawn_at_two_widths_in_both_schemes() {
-    let silence = "silence.topic = \"4s\"\n";
-    let mut scene = Scene::new("drawn", 600, 60, silence, &["--reconnect", "60s"]);
+fn a_rotation_is_seen_within_two_seconds_and_is_no_failure() {
+    let rotate = "rotate.age = \"3s\"\n";
+    let topics: Vec<String> = (0..30).map(market::topic).collect();
+    let mut scene =
+        Scene::watched("rotation", &topics, 30, rotate, |file| Watched::unread(file, &[]));
     scene.browser.look(1280, 900, "light");
     scene.open();
     scene.browser.until(HEALTHY);
+    scene.browser.eval(
+        "window.verdicts = new Set(); new MutationObserver(() => verdicts.add(document.getElementById('verdict').textContent))
+         .observe(document.getElementById('verdict'), { childList: true, characterData: true, subtree: true }); true",
+    );
+    for (from, to) in [("1a", "1b"), ("1b", "1a")] {
+        // A topic that never ticks holds the hand-over for five seconds.
+        let began =
+            until(&mut scene.watched, |event| event["line"] == to && event["state"] == "dialling");
+        scene.browser.until(&says(&format!("takes over from {from}")));
+        let seen = began.elapsed();
+        assert!(seen < Duration::from_secs(2), "{seen:?}");
+        let ended =
+            until(&mut scene.watched, |event| event["event"] == "rotated" && event["to"] == to);
+        scene.browser.until(&says(&format!("{from} → {to}")));
+        println!(
+            "a rotation was seen {seen:.1?} after it began, its end after {:.1?}",
+            ended.elapsed()
+        );
+        assert!(ended.elapsed() < Duration::from_secs(2), "{:?}", ended.elapsed());
+        // The history of the old line is that of the new one.
+        scene.browser.until("document.querySelector('.turn') !== null");
+    }
+    assert_eq!(scene.browser.eval("[...verdicts].join()"), "");
+    assert!(scene.watched.get("/status").json()["rotations"].as_u64() >= Some(2));
+    assert_eq!(scene.browser.complaints, [""; 0]);
+}
+
+/// Rotates two lines that are active: one at once, and one of which a topic brings nothing on the new line, so that its
+/// rotation does not end.
+fn rotate_two(scene: &mut Scene, per_line: usize) {
+    let status = scene.watched.get("/status").json();
+    let is_active = |shard: &&Value| shard["lines"][0]["state"] == "active";
+    let shards = status["shards"].as_array().unwrap().iter().filter(is_active);
+    let shards: Vec<usize> =
+        shards.map(|shard| usize::try_from(shard["shard"].as_u64().unwrap()).unwrap()).collect();
+    let busy = |shard: usize| {
+        let topics = (shard - 1) * per_line..shard * per_line;
+        let mut topics = topics.map(market::topic);
+        let is_busy =
+            |topic: &String| (1..=40).contains(&market::period(topic)) && !topic.ends_with("00");
+        topics.find(is_busy).unwrap()
+    };
+    let [.., second, first] = shards[..] else { panic!("{status}") };
+    scene.market.announce_end(&busy(first));
+    scene.browser.until(&says(&format!("{first}a → {first}b")));
+    scene.browser.until("document.querySelector('.turn') !== null");
+    scene.market.mute(&busy(second));
+    scene.market.announce_end(&busy(second));
+    scene.browser.until(&says(&format!("takes over from {second}a")));
+}
+
+#[test]
+#[ignore = "needs chromium: just page"]
+fn the_page_is_drawn_at_two_widths_in_both_schemes() {
+    let further = format!("silence.topic = \"4s\"\n{}", market::BOOKS);
+    let mut scene = Scene::new("drawn", 600, 60, &further, &["--reconnect", "60s"]);
+    scene.browser.look(1280, 900, "light");
+    scene.open();
+    scene.browser.until(HEALTHY);
+    scene.browser.until(&says("no snapshot has come"));
     scene.browser.until("document.body.innerText.includes('silent')");
     scene.gate.cut_some(2);
     scene.browser.until("document.getElementById('verdict').textContent === 'not healthy'");
-    std::thread::sleep(Duration::from_secs(8));
+    rotate_two(&mut scene, 60);
     for (width, height) in [(390, 844), (1280, 900)] {
         for scheme in ["light", "dark"] {
             scene.browser.look(width, height, scheme);
@@ -112,12 +205,68 @@ fn the_page_is_drawn_at_two_widths_in_both_schemes() {
             scene.browser.screenshot(&folder().join(format!("topics-{width}-{scheme}.png")));
         }
     }
-    scene.browser.press("5");
+    scene.browser.press("4");
+    scene.browser.eval("document.getElementById('only').click(); scrollTo(0, 0)");
+    scene
+        .browser
+        .until("!document.getElementById('journal-list').textContent.includes('fresh again')");
+    scene
+        .browser
+        .until("document.getElementById('journal-list').textContent.includes('came twice')");
+    for width in [390, 1280] {
+        scene.browser.look(width, 844, "dark");
+        scene.browser.eval("document.querySelector('.topics').scrollIntoView()");
+        scene.browser.look(width, 844, "dark");
+        scene.browser.screenshot(&folder().join(format!("unsynced-{width}-dark.png")));
+    }
+    scene.browser.press("6");
     scene.browser.eval("document.getElementById('sort').value = 'rate'; document.getElementById('sort').dispatchEvent(new Event('change'))");
     for width in [390, 1280] {
         scene.browser.look(width, 844, "light");
         scene.browser.screenshot(&folder().join(format!("fresh-{width}-light.png")));
     }
+    assert_eq!(scene.browser.complaints, [""; 0]);
+}
+
+#[test]
+#[ignore = "needs chromium: just page"]
+fn a_name_is_text_whatever_it_says() {
+    let long = "x".repeat(100_000);
+    let names = [
+        "<img src=x onerror=document.title='owned'>",
+        "</script><script>document.title='owned'</script>",
+        "\"' onmouseover='document.title=1",
+        "javascript:document.title=1",
+        "{nonce} &lt;&amp;",
+        // What ends a line for some readers.
+        "a\nevent: whole\ndata: {}\n\nb",
+        "a\rb\u{2028}c\u{2029}d\u{85}e\0f\u{feff}",
+        "\u{202e}drawkcab",
+        "__proto__",
+        // It is refused, and so in the list of what happened, too.
+        "<b>bold</b>00",
+        &long,
+    ];
+    let topics = names.map(str::to_owned);
+    let mut scene = Scene::watched("names", &topics, 30, "", |file| Watched::run(file, &[]));
+    scene.browser.look(1280, 900, "light");
+    scene.open();
+    scene.browser.until(HEALTHY);
+    scene.browser.until("document.querySelectorAll('.topic:not(.hidden)').length === 11");
+    scene.browser.until(&says("<b>bold</b>00"));
+    let shown = "JSON.stringify([...document.querySelectorAll('.topic:not(.hidden) .name')].map(it => it.firstChild.data).sort())";
+    let shown: Vec<String> =
+        serde_json::from_str(scene.browser.eval(shown).as_str().unwrap()).unwrap();
+    let mut expected: Vec<String> =
+        names.iter().map(|name| name.chars().take(200).collect()).collect();
+    expected.sort();
+    assert_eq!(shown, expected);
+    let made = "document.querySelectorAll('img, b:not(.chip b), script:not([nonce]), [onmouseover], a').length";
+    assert_eq!(scene.browser.eval(made), 0);
+    let title = scene.browser.eval("document.title");
+    assert_eq!(title, "● venue");
+    let wide = scene.browser.eval("document.documentElement.scrollWidth");
+    assert_eq!(wide, 1280);
     assert_eq!(scene.browser.complaints, [""; 0]);
 }
 

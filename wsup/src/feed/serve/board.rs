@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use actix_ws_client::Payload;
 use actix_ws_client::feed::command::FeedStatus;
-use actix_ws_client::feed::event::{Gap, LineIs, LineState, Missing, TopicIs, TopicState, Update};
+use actix_ws_client::feed::event::{
+    Gap, LineIs, LineState, Missing, Rotated, Rotation, TopicIs, TopicState, Update,
+};
 use actix_ws_client::feed::{Figures, Topic};
 
 use crate::feed::serve::journal::{Journal, Kind};
-use crate::feed::serve::lines::{Lines, Report, Stage};
+use crate::feed::serve::lines::{Key, Lines, Report};
 use crate::feed::serve::samples::Samples;
 use crate::feed::serve::topics::{State, Topics};
 use crate::human::format_time;
@@ -26,6 +28,8 @@ pub(crate) struct Board {
     pub(crate) journal: Journal,
     /// The figures of the whole feed.
     pub(crate) figures: Figures,
+    /// The rotations that have failed.
+    pub(crate) rotations_failed: u64,
     /// Why no line dials any more.
     pub(crate) refusal: Option<String>,
     /// When the feed last answered.
@@ -34,8 +38,24 @@ pub(crate) struct Board {
     pub(crate) samples: Samples,
     /// The updates at the last sample.
     sampled: u64,
-    /// Changes with the set of wanted topics, and with that of lines.
+    /// Changes with the set of wanted topics.
     pub(crate) generation: u64,
+}
+
+/// The bytes of a text that a venue has sent: it may send one for each topic.
+const MAX_TEXT: usize = 512;
+
+/// Cuts a text to [`MAX_TEXT`] bytes.
+fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let most = MAX_TEXT - '…'.len_utf8();
+        let ends = text.char_indices().map(|(at, _)| at);
+        let end = ends.take_while(|at| *at <= most).last().unwrap_or_default();
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// What a feed says about itself.
@@ -56,6 +76,7 @@ impl Board {
             lines: Lines::default(),
             journal: Journal::default(),
             figures: Figures::default(),
+            rotations_failed: 0,
             refusal: None,
             answered: None,
             samples: Samples::default(),
@@ -64,9 +85,10 @@ impl Board {
         }
     }
 
-    /// Formats what a venue or the library says, without secrets, and with flags in place of the library's names.
+    /// Formats what a venue or the library says, without secrets, with flags in place of the library's names, and cut to
+    /// [`MAX_TEXT`].
     fn words(&self, text: &impl ToString) -> String {
-        in_flags(&self.secrets.hide(&text.to_string()))
+        cut(in_flags(&self.secrets.hide(&text.to_string())))
     }
 
     pub(crate) fn add(&mut self, topics: &[Topic]) {
@@ -79,9 +101,14 @@ impl Board {
         self.generation += 1;
     }
 
-    pub(crate) fn handle_updates(&mut self, updates: &[Update<Payload>]) {
+    pub(crate) fn handle_updates(&mut self, updates: &[Update<Payload>], now: Instant) {
         for update in updates {
-            self.topics.update(&update.topic, update.line.into(), update.received);
+            let Update { topic, line, received, snapshot, .. } = update;
+            self.topics.update(topic, (*line).into(), *received);
+            if *snapshot && self.topics.set_unsynced(topic, (*line).into(), false) {
+                let text = "a snapshot has come".to_owned();
+                self.journal.add(Kind::Synced, line.to_string(), Some(topic), text, now);
+            }
         }
     }
 
@@ -98,25 +125,35 @@ impl Board {
     }
 
     pub(crate) fn handle_topic(&mut self, event: &TopicState, now: Instant) {
-        let (state, kind, text) = match &event.state {
-            TopicIs::Confirmed => (State::Confirmed, None, None),
-            TopicIs::Fresh => (State::Confirmed, Some(Kind::Fresh), None),
-            TopicIs::Refused(refusal) => {
-                (State::Refused, Some(Kind::Refused), Some(self.words(refusal)))
+        let (topic, line) = (&event.topic, event.line.into());
+        let (is_new, kind, text) = match &event.state {
+            TopicIs::Confirmed => return self.topics.confirm(topic, line),
+            TopicIs::Fresh => {
+                (self.topics.set_state(topic, line, State::Confirmed, None), Kind::Fresh, None)
             }
-            TopicIs::Silent { .. } => (State::Silent, Some(Kind::Silent), None),
+            TopicIs::Refused(refusal) => {
+                let text = Some(self.words(refusal));
+                let is_new = self.topics.set_state(topic, line, State::Refused, text.clone());
+                (is_new, Kind::Refused, text)
+            }
+            TopicIs::Silent { .. } => {
+                (self.topics.set_state(topic, line, State::Silent, None), Kind::Silent, None)
+            }
+            TopicIs::Unsynced => {
+                let text = "no snapshot has come".to_owned();
+                (self.topics.set_unsynced(topic, line, true), Kind::Unsynced, Some(text))
+            }
             _ => return,
         };
-        let is_new = self.topics.set_state(&event.topic, event.line.into(), state, text.clone());
-        if let Some(kind) = kind.filter(|_| is_new) {
+        if is_new {
             let line = event.line.to_string();
-            self.journal.add(kind, line, Some(&event.topic), text.unwrap_or_default(), now);
+            self.journal.add(kind, line, Some(topic), text.unwrap_or_default(), now);
         }
     }
 
     pub(crate) fn handle_line(&mut self, event: &LineState, now: Instant) {
-        let (key, stage) = (event.line.into(), Stage::of(&event.state));
-        self.lines.enter(key, stage, now);
+        let key: Key = event.line.into();
+        self.lines.enter(key, &event.state, now);
         let line = event.line.to_string();
         match &event.state {
             LineIs::Down { cause: Some(cause) } => {
@@ -124,6 +161,8 @@ impl Board {
                 self.lines.fail(key, text.clone(), now);
                 self.journal.add(Kind::Down, line, None, text, now);
             }
+            // The end of its rotation says more.
+            LineIs::Active if self.lines.is_replacing(key) => {}
             LineIs::Active => self.journal.add(Kind::Active, line, None, String::new(), now),
             LineIs::Silent { since } => {
                 let text =
@@ -134,6 +173,29 @@ impl Board {
         }
     }
 
+    pub(crate) fn handle_rotated(&mut self, event: &Rotated, now: Instant) {
+        let (from, to): (Key, Key) = (event.from.into(), event.to.into());
+        let (kind, line, text) = match &event.outcome {
+            Rotation::Failed { cause, .. } => {
+                self.rotations_failed += 1;
+                let text = format!("goes on: {}", self.words(cause));
+                (Kind::NotRotated, from.to_string(), text)
+            }
+            _ if from == to => {
+                self.lines.renew(to, now);
+                (Kind::Rotated, to.to_string(), "closed, and opened again".to_owned())
+            }
+            _ => {
+                self.topics.hand_over(from, to);
+                self.lines.hand_over(from, to, now);
+                let (overlap, twice) = (format_time(event.overlap), event.duplicates);
+                let text = format!("{overlap} on both lines, {twice} updates came twice");
+                (Kind::Rotated, format!("{from} → {to}"), text)
+            }
+        };
+        self.journal.add(kind, line, None, text, now);
+    }
+
     /// Takes what the feed answers when it is asked for its state.
     pub(crate) fn handle_status(&mut self, status: &FeedStatus, now: Instant) {
         let lines = status.lines.iter().map(Report::of).collect();
@@ -142,9 +204,15 @@ impl Board {
     }
 
     pub(crate) fn handle_answer(&mut self, answer: Answer, now: Instant) {
-        self.generation += u64::from(self.lines.report(answer.lines, now));
+        self.lines.report(answer.lines, now);
         (self.figures, self.refusal) = (answer.figures, answer.refusal);
         self.answered = Some(now);
+    }
+
+    /// Forgets what has changed: no page is open.
+    pub(crate) fn settle(&mut self) {
+        self.topics.settle();
+        self.lines.take_ended();
     }
 
     /// Ends a sample of the rates.
@@ -153,5 +221,22 @@ impl Board {
         let delivered = self.figures.delivered;
         self.samples.push(delivered.saturating_sub(self.sampled));
         self.sampled = delivered;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_two_characters() {
+        assert_eq!(cut("short".to_owned()), "short");
+        for text in ["x", "é", "…", "𝄞"] {
+            let text = cut(text.repeat(10_000));
+            assert!(
+                text.len() <= MAX_TEXT && text.len() > MAX_TEXT - 4 && text.ends_with('…'),
+                "{text}"
+            );
+        }
     }
 }

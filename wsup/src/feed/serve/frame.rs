@@ -78,8 +78,9 @@ pub(crate) fn changes(board: &mut Board, beat: Beat, now: Instant) -> Option<Byt
     let has_topics = out.len() > empty;
     let entries = board.journal.take_changed();
     let events: Vec<Value> = entries.iter().map(|entry| event(entry, now)).collect();
+    let ended: Vec<String> = board.lines.take_ended().iter().map(ToString::to_string).collect();
     let lines = lines(board, beat, now);
-    if !beat.figures && !has_topics && events.is_empty() && lines.is_empty() {
+    if !beat.figures && !has_topics && events.is_empty() && lines.is_empty() && ended.is_empty() {
         return None;
     }
     out += "],\"counts\":[";
@@ -93,6 +94,7 @@ pub(crate) fn changes(board: &mut Board, beat: Beat, now: Instant) -> Option<Byt
     out += "],";
     let rest = json!({
         "sampled": beat.sampled,
+        "ended": ended,
         "lines": lines,
         "events": events,
         "problems": problems(board, now),
@@ -131,6 +133,7 @@ fn line_of_page(row: &Row, with_history: bool, now: Instant) -> Value {
         let ago = |at: Instant| millis(now.saturating_duration_since(at));
         let history = row.history.iter().map(|(at, stage)| json!([ago(*at), *stage as u8]));
         line["history"] = history.collect();
+        line["takeovers"] = row.takeovers.iter().map(|at| ago(*at)).collect();
     }
     line
 }
@@ -159,12 +162,16 @@ fn total(board: &Board) -> Value {
         "gaps": figures.gaps,
         "duplicates": figures.duplicates,
         "late": figures.late,
+        "skipped": figures.skipped,
+        "resyncs": figures.resyncs,
+        "rotations": figures.rotations,
+        "rotations_failed": board.rotations_failed,
     })
 }
 
 /// Formats the state of a topic: a number, its line, why it was refused, and its gaps.
 fn state(out: &mut String, row: &topics::Row) {
-    let _ = write!(out, "{},", row.state as u8);
+    let _ = write!(out, "{},", row.state() as u8);
     match row.line {
         Some(line) => {
             let _ = write!(out, "\"{line}\",");
@@ -199,6 +206,7 @@ mod tests {
     use super::*;
     use crate::feed::serve::board::Answer;
     use crate::feed::serve::lines::{Key, Report, Stage};
+    use crate::feed::serve::status::status;
     use crate::feed::serve::topics::State;
     use crate::secrets::Secrets;
 
@@ -258,6 +266,46 @@ mod tests {
         board.topics.gap(&"a".into());
         let frame = parse(&changes(&mut board, Beat::default(), now).unwrap(), "changes");
         assert_eq!(frame["topics"], json!([[0, 0, null, null, 1]]));
+    }
+
+    #[test]
+    fn a_line_says_which_one_it_replaces_and_when_its_place_was_taken_over() {
+        let now = Instant::now();
+        let mut new = report(1, 1, Stage::Active);
+        new.replaces = Some(Key { shard: 1, line: 0 });
+        let mut board = board(vec![report(1, 0, Stage::Active), new.clone()], now);
+        let frame = parse(&whole(&board, now), "whole");
+        assert_eq!(
+            (&frame["lines"][0]["replaces"], &frame["lines"][1]["replaces"]),
+            (&json!(null), &json!("1a"))
+        );
+        changes(&mut board, Beat::default(), now);
+        new.replaces = None;
+        let both = vec![report(1, 0, Stage::Draining), new.clone()];
+        board.handle_answer(Answer { lines: both, ..Answer::default() }, now);
+        // What has changed is sent at once.
+        let frame = parse(&changes(&mut board, Beat::default(), now).unwrap(), "changes");
+        assert_eq!(frame["lines"][1]["replaces"], json!(null));
+        board.handle_answer(Answer { lines: vec![new], ..Answer::default() }, now);
+        let frame = parse(&changes(&mut board, Beat::default(), now).unwrap(), "changes");
+        assert_eq!(frame["ended"], json!(["1a"]));
+        let frame = parse(&whole(&board, now + Duration::from_secs(1)), "whole");
+        assert_eq!(frame["lines"][0]["takeovers"], json!([1000]));
+    }
+
+    #[test]
+    fn a_topic_without_a_snapshot_has_a_state_of_its_own() {
+        let now = Instant::now();
+        let mut board = board(vec![report(1, 0, Stage::Active)], now);
+        let key = Key { shard: 1, line: 0 };
+        board.topics.confirm(&"a".into(), key);
+        board.topics.set_unsynced(&"a".into(), key, true);
+        assert_eq!(parse(&whole(&board, now), "whole")["topics"][0][1], 4);
+        let status = status(&board, now);
+        let counts = &status["topics"];
+        assert_eq!((&counts["confirmed"], &counts["unsynced"]), (&json!(1), &json!(1)));
+        let first = &status["topics_not_fine"][0];
+        assert_eq!((&first["topic"], &first["state"]), (&json!("a"), &json!("unsynced")));
     }
 
     #[test]

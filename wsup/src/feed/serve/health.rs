@@ -27,8 +27,13 @@ impl fmt::Display for Problem {
 /// How long a feed may take to answer.
 const MAX_SILENCE: Duration = Duration::from_secs(5);
 
+/// How long a line may take to be active again that the feed itself has closed, to rotate it or because the venue has asked
+/// for that.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+
 /// Returns why a feed is not healthy. It is if it answers, and each shard has a line that is active, and not silent by
-/// `[silence]`. With `max_age` one of those has to have had data within that time, too.
+/// `[silence]`, or one that the feed itself has closed a moment ago. With `max_age` one of the active ones has to have had
+/// data within that time, too.
 pub(crate) fn problems(board: &Board, max_age: Option<Duration>, now: Instant) -> Vec<Problem> {
     let whole = |text: String| vec![Problem { shard: None, text }];
     let Some(answered) = board.answered else {
@@ -64,6 +69,7 @@ fn shard(lines: &[&Row], max_age: Option<Duration>, now: Instant) -> Option<Stri
             Some(format!("the last data came {age} ago, and max_age is {max_age}"))
         }
         (Some(_), _) => None,
+        (None, _) if lines.iter().any(|row| is_coming_back(row, now)) => None,
         (None, _) => match of(Stage::Silent).map(|row| row.age(now)).min() {
             Some(age) => {
                 Some(format!("no data for {}, longer than `silence` allows", format_time(age)))
@@ -76,9 +82,17 @@ fn shard(lines: &[&Row], max_age: Option<Duration>, now: Instant) -> Option<Stri
     }
 }
 
+/// Whether the feed itself has closed a line, which will soon be active again.
+fn is_coming_back(row: &Row, now: Instant) -> bool {
+    row.closed.is_some_and(|at| now.saturating_duration_since(at) < BACK_WITHIN)
+}
+
 /// Says what a line does in place of being active.
 fn words(row: &Row, now: Instant) -> String {
     let mut words = format!("{} {}", row.report.key, row.report.stage.name().replace('_', " "));
+    if let Some(old) = row.report.replaces {
+        words += &format!(", to replace {old}");
+    }
     if let Some(detail) = &row.report.detail {
         words += &format!(" ({detail})");
     }
@@ -97,12 +111,55 @@ mod tests {
     use crate::feed::serve::board::Answer;
     use crate::feed::serve::lines::{Key, Report};
     use crate::secrets::Secrets;
+    use actix_ws_client::error::Error;
     use actix_ws_client::feed::Figures;
+    use actix_ws_client::feed::event::{Cause, LineIs};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn texts(board: &Board, max_age: Option<Duration>, now: Instant) -> Vec<String> {
         problems(board, max_age, now).iter().map(ToString::to_string).collect()
+    }
+
+    const KEY: Key = Key { shard: 1, line: 0 };
+
+    #[test]
+    fn a_line_that_is_replaced_is_no_failure() {
+        let now = Instant::now();
+        let mut new = report(1, 1, Stage::Down);
+        new.replaces = Some(KEY);
+        let mut board = board(vec![report(1, 0, Stage::Active), new.clone()], now);
+        assert_eq!(texts(&board, None, now), [""; 0]);
+        // Nor is the one that was replaced.
+        (new.stage, new.replaces) = (Stage::Active, None);
+        let lines = vec![report(1, 0, Stage::Draining), new];
+        board.handle_answer(Answer { lines, ..Answer::default() }, now);
+        assert_eq!(texts(&board, None, now), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_that_is_closed_to_be_rotated_has_time_to_come_back() {
+        let now = Instant::now();
+        let mut board = board(vec![report(1, 0, Stage::Active)], now);
+        let states = [LineIs::Draining, LineIs::Down { cause: None }, LineIs::Dialling];
+        for state in states {
+            board.lines.enter(KEY, &state, now);
+            let lines = vec![report(1, 0, Stage::of(&state))];
+            board.handle_answer(Answer { lines, ..Answer::default() }, now + 29 * SECOND);
+            assert_eq!(texts(&board, None, now + 29 * SECOND), [""; 0], "{state:?}");
+        }
+        let line = report(1, 0, Stage::Dialling);
+        let later = now + 31 * SECOND;
+        board.handle_answer(Answer { lines: vec![line], ..Answer::default() }, later);
+        assert_eq!(texts(&board, None, later), ["shard 1: no line is active: 1a dialling"]);
+        // A failure is one at once.
+        board.lines.enter(KEY, &LineIs::Active, later);
+        let cause = Cause::Connection(Error::Closed(None));
+        board.lines.enter(KEY, &LineIs::Down { cause: Some(cause) }, later);
+        board.lines.enter(KEY, &LineIs::Dialling, later);
+        let lines = vec![report(1, 0, Stage::Dialling)];
+        board.handle_answer(Answer { lines, ..Answer::default() }, later);
+        assert_eq!(texts(&board, None, later).len(), 1);
     }
 
     fn report(shard: u32, line: u8, stage: Stage) -> Report {
@@ -134,10 +191,11 @@ mod tests {
         let now = Instant::now();
         let mut waiting = report(1, 1, Stage::Waiting);
         waiting.delay = Some(SECOND);
+        waiting.replaces = Some(KEY);
         let lines = vec![report(1, 0, Stage::LoggingIn), waiting, report(2, 0, Stage::Active)];
         let mut board = board(lines, now);
         board.lines.fail(Key { shard: 1, line: 1 }, "refused".to_owned(), now);
-        let expected = "shard 1: no line is active: 1a logging in; 1b waiting, dials again in 1.0s, last failure: refused";
+        let expected = "shard 1: no line is active: 1a logging in; 1b waiting, to replace 1a, dials again in 1.0s, last failure: refused";
         assert_eq!(texts(&board, None, now), [expected]);
     }
 

@@ -7,7 +7,7 @@ use actix::WeakAddr;
 use actix_web::web::Bytes;
 use actix_ws_client::Payload;
 use actix_ws_client::feed::command::{FeedStatus, Status};
-use actix_ws_client::feed::event::{Gap, LineState, TopicState, Update};
+use actix_ws_client::feed::event::{Gap, LineState, Rotated, TopicState, Update};
 use actix_ws_client::feed::{Feed, Topic};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -121,7 +121,7 @@ impl State {
         }
         self.pages.retain(|page| !page.frames.is_closed());
         if self.pages.is_empty() {
-            self.board.topics.settle();
+            self.board.settle();
             return;
         }
         let changes = frame::changes(&mut self.board, beat, now);
@@ -147,7 +147,7 @@ pub(crate) struct Watcher(pub(crate) Arc<Hub>);
 
 impl Observer for Watcher {
     fn updates(&mut self, updates: &[Update<Payload>]) {
-        self.0.lock().board.handle_updates(updates);
+        self.0.lock().board.handle_updates(updates, Instant::now());
     }
 
     fn gap(&mut self, gap: &Gap) {
@@ -160,6 +160,10 @@ impl Observer for Watcher {
 
     fn line(&mut self, state: &LineState) {
         self.0.lock().board.handle_line(state, Instant::now());
+    }
+
+    fn rotated(&mut self, rotated: &Rotated) {
+        self.0.lock().board.handle_rotated(rotated, Instant::now());
     }
 
     fn added(&mut self, topics: &[Topic]) {

@@ -1,9 +1,9 @@
-//! What has happened lately: gaps, losses, refusals, silence.
+//! What has happened lately: gaps, losses, refusals, silence, rotations, snapshots that did not come.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The newest entries; the oldest is dropped.
+/// The newest entries, at most half of them about topics; the oldest is dropped.
 #[derive(Default)]
 pub(crate) struct Journal {
     entries: VecDeque<Entry>,
@@ -18,7 +18,7 @@ pub(crate) struct Entry {
     pub(crate) number: u64,
     pub(crate) at: Instant,
     pub(crate) kind: Kind,
-    /// The line, such as `1a`.
+    /// The line, such as `1a`; both lines of a rotation.
     pub(crate) line: String,
     /// The first topic that it is about.
     pub(crate) topic: Option<String>,
@@ -36,6 +36,10 @@ pub(crate) enum Kind {
     Refused,
     Silent,
     Fresh,
+    Rotated,
+    NotRotated,
+    Unsynced,
+    Synced,
 }
 
 impl Kind {
@@ -47,11 +51,15 @@ impl Kind {
             Kind::Refused => "refused",
             Kind::Silent => "silent",
             Kind::Fresh => "fresh",
+            Kind::Rotated => "rotated",
+            Kind::NotRotated => "not_rotated",
+            Kind::Unsynced => "unsynced",
+            Kind::Synced => "synced",
         }
     }
 }
 
-/// The number of entries that are kept.
+/// The number of entries that are kept, half of them about topics and half about lines.
 const MAX_ENTRIES: usize = 128;
 
 /// How long entries that are alike are counted as one.
@@ -82,8 +90,12 @@ impl Journal {
             return;
         }
         self.newest += 1;
-        if self.entries.len() == MAX_ENTRIES {
-            self.entries.pop_front();
+        // Topics that come and go leave what lines did, and lines what topics did.
+        let is_of_topic = topic.is_some();
+        let kin = |entry: &Entry| entry.topic.is_some() == is_of_topic;
+        if self.entries.iter().filter(|entry| kin(entry)).count() >= MAX_ENTRIES / 2 {
+            let oldest = self.entries.iter().position(kin);
+            oldest.and_then(|at| self.entries.remove(at));
         }
         self.entries.push_back(Entry {
             number: self.newest,
@@ -143,6 +155,11 @@ mod tests {
             journal.add(Kind::Down, number.to_string(), None, String::new(), now);
         }
         let lines: Vec<&str> = journal.entries().map(|entry| entry.line.as_str()).collect();
-        assert_eq!((lines.len(), lines.last()), (MAX_ENTRIES, Some(&"999")));
+        assert_eq!((lines.len(), lines.last()), (MAX_ENTRIES / 2, Some(&"999")));
+        for number in 0..1000 {
+            gap(&mut journal, "t", now + number * ALIKE_WITHIN);
+        }
+        let of_lines = journal.entries().filter(|entry| entry.topic.is_none()).count();
+        assert_eq!((journal.entries().count(), of_lines), (MAX_ENTRIES, MAX_ENTRIES / 2));
     }
 }

@@ -20,12 +20,16 @@ pub(crate) fn status(board: &Board, now: Instant) -> Value {
     let shards = rows.chunk_by(|row, next| row.report.key.shard == next.report.key.shard);
     let shards: Vec<Value> = shards.map(|lines| shard(lines, now)).collect();
     let topics = board.topics.rows();
-    let count = |state: State| topics.iter().filter(|row| row.state == state).count();
-    let mut not_fine: Vec<_> = topics.iter().filter(|row| row.state != State::Confirmed).collect();
-    not_fine.sort_by_key(|row| match row.state {
+    let count = |state: State| topics.iter().filter(|row| row.state() == state).count();
+    let confirmed = [State::Confirmed, State::Silent, State::Unsynced];
+    let confirmed: usize = confirmed.into_iter().map(count).sum();
+    let mut not_fine: Vec<_> =
+        topics.iter().filter(|row| row.state() != State::Confirmed).collect();
+    not_fine.sort_by_key(|row| match row.state() {
         State::Refused => 0,
         State::Silent => 1,
-        _ => 2,
+        State::Unsynced => 2,
+        _ => 3,
     });
     not_fine.truncate(MAX_TOPICS);
     let figures = &board.figures;
@@ -36,15 +40,21 @@ pub(crate) fn status(board: &Board, now: Instant) -> Value {
         "uptime_ms": millis(now.saturating_duration_since(board.began)),
         "topics": {
             "wanted": topics.len(),
-            "confirmed": count(State::Confirmed) + count(State::Silent),
+            "confirmed": confirmed,
             "refused": count(State::Refused),
             "silent": count(State::Silent),
+            "unsynced": topics.iter().filter(|row| row.is_unsynced()).count(),
             "pending": count(State::Pending),
         },
         "delivered": figures.delivered,
         "gaps": figures.gaps,
         "duplicates": figures.duplicates,
         "late": figures.late,
+        "skipped": figures.skipped,
+        "resyncs": figures.resyncs,
+        "snapshots_asked": figures.asks,
+        "rotations": figures.rotations,
+        "rotations_failed": board.rotations_failed,
         "unwanted": figures.unwanted,
         "unmatched": figures.unmatched,
         "requests": figures.requests,
@@ -75,6 +85,7 @@ pub(crate) fn line(row: &Row, now: Instant) -> Value {
         "line": report.key.to_string(),
         "epoch": report.epoch,
         "state": report.stage.name(),
+        "replaces": report.replaces.map(|line| line.to_string()),
         "detail": report.detail,
         "dials_in_ms": time(row.dials_in(now)),
         "since_ms": millis(now.saturating_duration_since(row.since)),
@@ -94,7 +105,8 @@ pub(crate) fn line(row: &Row, now: Instant) -> Value {
 fn topic(row: &topics::Row, now: Instant) -> Value {
     json!({
         "topic": row.topic.as_str(),
-        "state": row.state.name(),
+        "state": row.state().name(),
+        "unsynced": row.is_unsynced(),
         "line": row.line.map(|line| line.to_string()),
         "reason": row.reason.as_deref(),
         "last_data_ms": row.age(now).map(millis),

@@ -24,7 +24,10 @@ pub(crate) struct Topics {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) topic: Topic,
-    pub(crate) state: State,
+    /// Never [`State::Unsynced`].
+    state: State,
+    /// Whether its updates come without a snapshot to build on.
+    is_unsynced: bool,
     /// The line that has brought the newest event.
     pub(crate) line: Option<Key>,
     /// Why it was refused.
@@ -49,14 +52,17 @@ pub(crate) enum State {
     Confirmed,
     Refused,
     Silent,
+    /// Confirmed, and its updates come without a snapshot to build on.
+    Unsynced,
 }
 
 impl State {
-    pub(crate) const ALL: [(State, &'static str); 4] = [
+    pub(crate) const ALL: [(State, &'static str); 5] = [
         (State::Pending, "pending"),
         (State::Confirmed, "confirmed"),
         (State::Refused, "refused"),
         (State::Silent, "silent"),
+        (State::Unsynced, "unsynced"),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -69,6 +75,7 @@ impl Row {
         Row {
             topic,
             state: State::Pending,
+            is_unsynced: false,
             line: None,
             reason: None,
             gaps: 0,
@@ -79,6 +86,19 @@ impl Row {
             listed: 0,
             is_dirty: false,
         }
+    }
+
+    /// Returns its state: the worst that is true.
+    pub(crate) fn state(&self) -> State {
+        match self.state {
+            State::Pending | State::Confirmed if self.is_unsynced => State::Unsynced,
+            state => state,
+        }
+    }
+
+    /// Whether its updates come without a snapshot to build on.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.is_unsynced && self.state != State::Refused
     }
 
     /// Returns how long ago its last update came.
@@ -121,6 +141,40 @@ impl Topics {
         row.updates += 1;
         row.last = Some(received);
         row.line = Some(line);
+    }
+
+    /// Notes that the venue has confirmed a topic. One that was silent stays so until data comes, and one without a snapshot
+    /// until that comes: the feed may have subscribed it again to get it.
+    pub(crate) fn confirm(&mut self, topic: &Topic, line: Key) {
+        let Some(at) = self.index.get(topic).copied() else { return };
+        let row = &mut self.rows[at];
+        if row.state != State::Silent {
+            (row.state, row.reason) = (State::Confirmed, None);
+        }
+        row.line = Some(line);
+        self.mark(at);
+    }
+
+    /// Notes whether the updates of a topic come without a snapshot. Returns whether that is new.
+    pub(crate) fn set_unsynced(&mut self, topic: &Topic, line: Key, is_unsynced: bool) -> bool {
+        let Some(at) = self.index.get(topic).copied() else { return false };
+        let row = &mut self.rows[at];
+        if row.is_unsynced == is_unsynced {
+            return false;
+        }
+        (row.is_unsynced, row.line) = (is_unsynced, Some(line));
+        self.mark(at);
+        true
+    }
+
+    /// Notes that a line has taken over the topics of another.
+    pub(crate) fn hand_over(&mut self, from: Key, to: Key) {
+        for at in 0..self.rows.len() {
+            if self.rows[at].line == Some(from) {
+                self.rows[at].line = Some(to);
+                self.mark(at);
+            }
+        }
     }
 
     /// Notes a state. Returns whether it is another one.
@@ -262,5 +316,54 @@ mod tests {
         for (at, (state, _)) in State::ALL.iter().enumerate() {
             assert_eq!(*state as usize, at);
         }
+    }
+
+    #[test]
+    fn a_topic_is_unsynced_until_a_snapshot_comes() {
+        let mut topics = Topics::default();
+        topics.add(["a".into()]);
+        let topic: Topic = "a".into();
+        let state = |topics: &Topics| topics.rows()[0].state();
+        topics.confirm(&topic, line());
+        assert!(topics.set_unsynced(&topic, line(), true));
+        assert!(!topics.set_unsynced(&topic, line(), true));
+        assert_eq!(state(&topics), State::Unsynced);
+        // What is worse is shown.
+        topics.set_state(&topic, line(), State::Silent, None);
+        assert_eq!((state(&topics), topics.rows()[0].is_unsynced()), (State::Silent, true));
+        topics.set_state(&topic, line(), State::Confirmed, None);
+        assert_eq!(state(&topics), State::Unsynced);
+        topics.confirm(&topic, line());
+        assert_eq!(state(&topics), State::Unsynced);
+        assert!(topics.set_unsynced(&topic, line(), false));
+        assert_eq!(state(&topics), State::Confirmed);
+    }
+
+    #[test]
+    fn a_topic_that_is_silent_stays_so_until_data_comes() {
+        let mut topics = Topics::default();
+        topics.add(["a".into()]);
+        let topic: Topic = "a".into();
+        topics.set_state(&topic, line(), State::Silent, None);
+        topics.confirm(&topic, line());
+        assert_eq!(topics.rows()[0].state(), State::Silent);
+        topics.set_state(&topic, line(), State::Refused, Some("no".to_owned()));
+        topics.confirm(&topic, line());
+        assert_eq!((topics.rows()[0].state(), &topics.rows()[0].reason), (State::Confirmed, &None));
+    }
+
+    #[test]
+    fn topics_are_those_of_the_line_that_has_taken_over() {
+        let mut topics = Topics::default();
+        topics.add(["a", "b"].map(Topic::from));
+        topics.confirm(&"a".into(), line());
+        topics.take_changed(9);
+        let new = Key { shard: 1, line: 1 };
+        topics.hand_over(line(), new);
+        let changed = topics.take_changed(9);
+        assert_eq!(
+            changed.iter().map(|(at, row)| (*at, row.line)).collect::<Vec<_>>(),
+            [(0, Some(new))]
+        );
     }
 }
