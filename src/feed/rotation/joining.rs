@@ -87,6 +87,6 @@ impl Joining {
             return false;
         }
         let since = *self.ready_since.get_or_insert(now);
-        now >= since + LINGER || (0..topics).all(|slot| joined(slot) != Joined::Roughly)
+        now >= since.max(base) + LINGER || (0..topics).all(|slot| joined(slot) != Joined::Roughly)
     }
 }

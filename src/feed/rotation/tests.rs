@@ -221,6 +221,20 @@ fn topics_without_numbers_have_half_a_second_on_both_lines() {
 }
 
 #[test]
+fn what_is_under_way_without_numbers_has_its_half_second_again_after_the_shard_held() {
+    let mut life = joining(1);
+    life.join(1, 0..1, Joined::Roughly);
+    life.pass(100 * MILLI);
+    life.rotation.hold(true, life.now);
+    life.pass(60 * SECOND);
+    life.rotation.hold(false, life.now);
+    life.pass(500 * MILLI - MILLI);
+    assert_eq!(life.done(), [], "what had come on the old line was not read");
+    life.pass(SECOND);
+    assert!(matches!(life.done()[..], [(60_600..=60_610, Step::HandOver { .. })]));
+}
+
+#[test]
 fn a_topic_without_data_for_30_seconds_fails_it_and_it_is_tried_again_after_ten_minutes() {
     let mut life = joining(2);
     life.pass(IN_FLIGHT);
