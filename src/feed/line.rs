@@ -355,6 +355,7 @@ impl<D: Dialect> Line<D> {
             Some(Progress::Active) if matches!(self.state, LineIs::Active) => {}
             Some(Progress::Active) => {
                 handle.do_send(command::Settled { epoch });
+                intake.rotation.activate(line.line, now);
                 self.report(LineIs::Active, intake);
             }
             None => {}

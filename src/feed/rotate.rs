@@ -41,6 +41,9 @@ impl Rotate {
     }
 
     /// Sets the age of a socket at which its line is rotated, also outside the [`hours`](Rotate::hours). Default: none.
+    ///
+    /// If a line takes longer than this to carry every topic, the next one is dialled as soon as it has taken over. With
+    /// [`break_first`](Rotate::break_first) it stays for as long as it took, at least.
     pub fn age(mut self, age: Duration) -> Rotate {
         self.age = Some(age);
         self
@@ -66,6 +69,10 @@ impl Rotate {
     /// Closes the old line before the new one is dialled: for a venue that allows a single session. What is missed in
     /// between is reported as a [`Gap`](crate::feed::event::Gap) with the cause `Rotation`. Default: the new line is
     /// dialled first.
+    ///
+    /// Whatever the age, the hours and the announcements of the venue say, a line is closed only after it has carried every
+    /// topic for as long as its socket took to get them: about half of the time, at least. A
+    /// [`command::Rotate`](crate::feed::command::Rotate) closes it at once.
     ///
     /// A feed does so too when the new line has waited for 30 s for the sockets of a [`Budget`](crate::Budget).
     pub fn break_first(mut self) -> Rotate {

@@ -177,6 +177,14 @@ impl Rotation {
         self.is_changed = true;
     }
 
+    /// Every topic is confirmed or refused on a line.
+    pub(crate) fn activate(&mut self, line: u8, now: Instant) {
+        if let Some(Some(age)) = self.ages.get_mut(usize::from(line)) {
+            age.activate(now);
+            self.is_changed = true;
+        }
+    }
+
     /// The socket of a line has ended.
     pub(crate) fn close(&mut self, line: u8) {
         if let Some(age) = self.ages.get_mut(usize::from(line)) {

@@ -102,7 +102,7 @@ async fn load(venue: &Venue, names: &[String], most: Duration, holds: impl Fn() 
         assert!(begin.elapsed() < most, "it is blocked");
         names[..quiet.min(names.len())].iter().for_each(|name| tick(venue, name));
         if turn % 1_000 == 500 {
-            names[quiet..].iter().for_each(|name| tick(venue, name));
+            names[quiet.min(names.len())..].iter().for_each(|name| tick(venue, name));
         }
         turn += 1;
         sleep(20 * MILLI).await;
@@ -278,6 +278,29 @@ fn a_venue_of_one_session_has_its_line_closed_first_and_the_gap_says_so() {
         venue.state().accept_delay = SECOND;
         load(&venue, &names, MINUTE, || causes.0.lock().unwrap().len() == 6).await;
         assert_eq!(causes.0.lock().unwrap().last(), Some(&GapCause::Outage));
+        close(feed, &log).await;
+    });
+}
+
+/// A line needs six seconds to become active, and its sockets are to live for five.
+#[test]
+fn a_line_of_one_session_carries_its_topics_for_half_of_the_time_whatever_its_age() {
+    simulated(async {
+        let (venue, log, names) = (Venue::default(), Log::default(), names(1));
+        let results = Results::default();
+        (venue.state().delay, venue.state().accept_delay) = (3 * SECOND, SECOND);
+        let rotate = Rotate::at_age(5 * SECOND).jitter(SECOND).break_first();
+        let builder = rotating(&venue, &log, &results).rotate(rotate);
+        let feed = start(builder, &venue, &log, &names, 1).await;
+        load(&venue, &names, 3 * MINUTE, || results.done() == 8).await;
+        sleep(SECOND).await;
+        let found = story(&log, &names[0]);
+        assert_eq!((&found.doubled, &found.lost), (&vec![], &vec![]));
+        assert!(found.delivered * 100 > found.last * 60, "{found:?}");
+        let dials = venue.state().dials.clone();
+        let shortest = dials.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+        println!("{} of {} delivered, a dial in {shortest:?}", found.delivered, found.last);
+        assert!(shortest > 12 * SECOND, "{shortest:?}");
         close(feed, &log).await;
     });
 }

@@ -16,6 +16,8 @@ pub(super) struct Age {
     by_hour: Option<Instant>,
     /// When it is to be rotated, because the venue has announced its end.
     by_notice: Option<Instant>,
+    /// When every topic was confirmed or refused on it for the first time.
+    active: Option<Instant>,
     /// Where in its spans of time it is rotated, from 0 to 1.
     share: f64,
 }
@@ -23,12 +25,13 @@ pub(super) struct Age {
 impl Age {
     pub(super) fn new(rule: &Rotate, now: Instant, wall: SystemTime, share: f64) -> Age {
         let share = share.clamp(0.0, 1.0);
-        let age = rule.age.map(|age| age - rule.jitter_of(age).mul_f64(share));
+        let age = rule.age.map(|age| age.saturating_sub(rule.jitter_of(age).mul_f64(share)));
         let mut age = Age {
             since: now,
             by_age: age.map(|age| after(now, age)),
             by_hour: None,
             by_notice: None,
+            active: None,
             share,
         };
         age.by_hour = age.next_hour(rule, now, wall);
@@ -40,13 +43,25 @@ impl Age {
         self.by_notice.get_or_insert(after(now, time));
     }
 
+    /// Notes that every topic is confirmed or refused. The first time counts.
+    pub(super) fn activate(&mut self, now: Instant) {
+        self.active.get_or_insert(now);
+    }
+
     /// Returns when the line is to be rotated.
     pub(super) fn due(&mut self, rule: &Rotate, now: Instant, wall: SystemTime) -> Option<Instant> {
         // The clock of the day may have been set, or may have gone on while the machine slept.
         if self.by_hour.is_some_and(|at| at <= now) && !is_in_hours(rule, wall) {
             self.by_hour = self.next_hour(rule, now, wall);
         }
-        [self.by_age, self.by_hour, self.by_notice].into_iter().flatten().min()
+        let due = [self.by_age, self.by_hour, self.by_notice].into_iter().flatten().min()?;
+        if rule.breaks_first { self.pays_off().map(|at| at.max(due)) } else { Some(due) }
+    }
+
+    /// Returns when it has carried its topics for as long as it took to get them; `None` before it has. A line that is
+    /// closed first carries nothing until it has them again: with an age below that time it would never carry any.
+    fn pays_off(&self) -> Option<Instant> {
+        self.active.map(|active| after(active, active.saturating_duration_since(self.since)))
     }
 
     /// Returns the next time in the hours of the day. Not in those that the socket was opened in.
@@ -111,6 +126,33 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_closed_first_carries_its_topics_for_as_long_as_it_took_to_get_them() {
+        let rule = Rotate::at_age(5 * HOUR).jitter(Duration::ZERO);
+        for (rule, active, expected) in [
+            (rule.clone(), None, Some(5)),
+            (rule.clone(), Some(3), Some(5)),
+            (rule.clone().break_first(), None, None),
+            (rule.clone().break_first(), Some(2), Some(5)),
+            (rule.clone().break_first(), Some(3), Some(6)),
+            (rule.break_first(), Some(7), Some(14)),
+        ] {
+            let now = Instant::now();
+            let mut age = Age::new(&rule, now, wall(0.0), 0.0);
+            active.into_iter().for_each(|hours| age.activate(now + hours * HOUR));
+            // It is active again after topics were added.
+            active.into_iter().for_each(|hours| age.activate(now + (hours + 1) * HOUR));
+            let expected = expected.map(|hours| now + hours * HOUR);
+            assert_eq!(age.due(&rule, now, wall(0.0)), expected, "{rule:?}, {active:?}");
+        }
+        // So it does if its end was announced.
+        let (rule, now) = (Rotate::default().break_first(), Instant::now());
+        let mut age = Age::new(&rule, now, wall(0.0), 0.0);
+        age.announce(now, HOUR);
+        age.activate(now + 2 * HOUR);
+        assert_eq!(age.due(&rule, now, wall(0.0)), Some(now + 4 * HOUR));
+    }
+
+    #[test]
     fn hours_come_once_a_day_and_not_in_those_of_the_opening() {
         let rule = Rotate::default().hours(2 * HOUR, 4 * HOUR);
         assert_eq!(due(&rule, 0.0, 0.5), Some(3.0));
@@ -137,6 +179,7 @@ mod tests {
         let mut age = Age::new(&rule, now, wall(0.0), 0.5);
         let later = now + 3 * HOUR;
         assert_eq!(age.due(&rule, later, wall(3.0)), Some(later));
+        assert_eq!(age.due(&rule, later + HOUR / 2, wall(3.5)), Some(later), "it is overdue");
         assert_eq!(age.due(&rule, later, wall(23.0)), Some(later + 4 * HOUR));
     }
 }

@@ -53,9 +53,18 @@ impl Life {
         self.legs.iter_mut().find(|leg| leg.line == line).unwrap()
     }
 
+    /// A line opens a socket.
+    fn open(&mut self, line: u8) {
+        self.leg(line).is_open = true;
+        self.rotation.open(line, self.now, SystemTime::UNIX_EPOCH, 0.0);
+        self.poll();
+    }
+
+    /// A line opens a socket, and is active at once.
     fn active(&mut self, line: u8) {
         (self.leg(line).is_open, self.leg(line).is_active) = (true, true);
         self.rotation.open(line, self.now, SystemTime::UNIX_EPOCH, 0.0);
+        self.rotation.activate(line, self.now);
         self.poll();
     }
 
@@ -382,6 +391,33 @@ fn a_venue_of_one_session_has_its_line_closed_first() {
     life.active(0);
     let done = Step::Done { from: 0, to: 0, overlap: Duration::ZERO };
     assert_eq!(life.done(), [(3_661_000, done)]);
+}
+
+/// An age below the time that a line takes to become active: it carries its topics for half of the time all the same.
+#[test]
+fn a_line_that_is_closed_first_is_not_closed_before_it_was_active_for_a_while() {
+    let mut life = Life::new(Rotate::at_age(5 * SECOND).jitter(Duration::ZERO).break_first(), 1, 1);
+    life.lose(0);
+    for round in 0..3 {
+        life.open(0);
+        life.pass(20 * SECOND);
+        assert_eq!(life.done(), [], "round {round}: it is not active");
+        life.leg(0).is_active = true;
+        life.rotation.activate(0, life.now);
+        life.pass(20 * SECOND - MILLI);
+        let done = life.done();
+        assert!(!done.iter().any(|(_, it)| matches!(it, Step::Break { .. })), "{round}: {done:?}");
+        life.pass(MILLI);
+        assert!(matches!(life.done()[..], [(_, Step::Break { .. })]), "round {round}");
+        life.lose(0);
+    }
+    // A command does not wait.
+    life.open(0);
+    life.leg(0).is_active = true;
+    life.rotation.activate(0, life.now);
+    life.poll();
+    life.ask(0);
+    assert!(matches!(life.done()[..], [(_, Step::Done { .. }), (_, Step::Break { .. })]));
 }
 
 #[test]
