@@ -326,9 +326,12 @@ impl Rotation {
         joined: impl Fn(u8, Slot) -> Joined,
     ) -> Option<Step> {
         self.next = None;
-        let step = match self.under_way.take() {
-            Some(under_way) => self.proceed(under_way, legs, topics, now, joined),
-            None => self.begin(legs, now, wall),
+        let under_way = self.under_way.take();
+        let step = under_way.and_then(|it| self.proceed(it, legs, topics, now, joined));
+        let step = match &self.under_way {
+            // Also if the one that was under way has ended with its line.
+            None if step.is_none() => self.begin(legs, now, wall),
+            _ => step,
         };
         self.is_changed = step.is_some();
         step
