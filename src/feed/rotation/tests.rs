@@ -259,6 +259,18 @@ fn a_topic_without_data_for_30_seconds_fails_it_and_it_is_tried_again_after_ten_
 }
 
 #[test]
+fn the_30_seconds_of_a_topic_do_not_begin_with_the_end_of_those_of_another() {
+    let mut life = joining(2);
+    life.pass(IN_FLIGHT);
+    (0..2).for_each(|slot| life.tick(0, slot));
+    life.pass(20 * SECOND);
+    life.join(1, 0..1, Joined::Yes);
+    life.pass(20 * SECOND);
+    let fail = Step::Fail { old: 0, new: 1, why: Why::NoData(1) };
+    assert!(matches!(life.done()[..], [(31_000..=31_010, ref step)] if *step == fail));
+}
+
+#[test]
 fn a_notice_ends_the_wait_after_a_failure() {
     let mut life = joining(1);
     life.rotation.refused(1, 0, &Refusal::for_now("later"), 0b01);
@@ -455,9 +467,22 @@ fn nothing_is_decided_while_the_shard_holds() {
 }
 
 #[test]
+fn a_shard_that_does_not_hold_begins_no_time_anew() {
+    let mut life = joining(1);
+    life.pass(IN_FLIGHT);
+    life.tick(0, 0);
+    life.pass(20 * SECOND);
+    life.rotation.hold(false, life.now);
+    life.pass(20 * SECOND);
+    assert!(matches!(life.done()[..], [(31_000..=31_010, Step::Fail { .. })]));
+}
+
+#[test]
 fn a_pause_ends_it_and_none_begins_meanwhile() {
     let mut life = joining(1);
+    assert!(!life.rotation.is_paused());
     life.rotation.pause(true);
+    assert!(life.rotation.is_paused());
     life.poll();
     assert_eq!(life.done(), [(0, Step::Fail { old: 0, new: 1, why: Why::Paused })]);
     life.end(1);
@@ -467,6 +492,84 @@ fn a_pause_ends_it_and_none_begins_meanwhile() {
     life.rotation.pause(false);
     life.poll();
     assert_eq!(life.done(), [(3_600_000, Step::Start { old: 0, new: 1 })]);
+}
+
+#[test]
+fn lines_that_are_asked_for_together_are_replaced_one_after_the_other_and_once() {
+    let mut life = Life::new(Rotate::default(), 2, 0);
+    [0, 1].into_iter().for_each(|line| life.rotation.ask(line));
+    life.poll();
+    for (old, new) in [(0, 2), (1, 3)] {
+        assert_eq!(life.done(), [(0, Step::Start { old, new })]);
+        life.active(new);
+        life.pass(Duration::ZERO);
+        assert_eq!(life.done(), [(0, Step::HandOver { old, new })]);
+        life.end(old);
+        assert!(matches!(life.next(), Some((0, Step::Done { .. }))));
+    }
+    life.pass(HOUR);
+    assert_eq!(life.done(), []);
+}
+
+#[test]
+fn failures_of_another_line_of_the_shard_do_not_count() {
+    let mut life = Life::new(Rotate::default(), 2, 1);
+    life.ask(0);
+    (0..MAX_FAILURES).for_each(|_| life.rotation.failed(1));
+    life.pass(SECOND);
+    assert_eq!(life.done(), [(0, Step::Start { old: 0, new: 2 })]);
+    (0..MAX_FAILURES).for_each(|_| life.rotation.failed(2));
+    life.poll();
+    assert_eq!(life.done(), [(1_000, Step::Fail { old: 0, new: 2, why: Why::Lost })]);
+}
+
+#[test]
+fn the_wait_after_a_failure_is_that_of_one_line() {
+    let mut life = Life::new(Rotate::default(), 2, 1);
+    for (old, new) in [(1, 3), (0, 2)] {
+        life.ask(old);
+        life.end(new);
+        let fail = Step::Fail { old, new, why: Why::Lost };
+        assert_eq!(life.done(), [(0, Step::Start { old, new }), (0, fail)]);
+    }
+    life.pass(SECOND);
+    assert_eq!(life.done(), [], "each waits");
+    life.ask(1);
+    assert_eq!(life.done(), [(1_000, Step::Start { old: 1, new: 3 })]);
+}
+
+#[test]
+fn data_matters_while_topics_join_and_polls_while_something_is_to_be_done() {
+    let mut life = Life::new(Rotate::at_age(HOUR).jitter(Duration::ZERO), 1, 1);
+    assert!(!life.rotation.is_due(life.now) && life.rotation.is_due(life.now + HOUR));
+    life.ask(0);
+    assert!(life.rotation.is_due(life.now) && !life.rotation.is_watching());
+    life.active(1);
+    assert!(life.rotation.is_watching());
+    life.pass(QUIET + SECOND);
+    assert!(!life.rotation.is_watching(), "it has taken over");
+    life.end(0);
+    assert!(!life.rotation.is_due(life.now));
+}
+
+#[test]
+fn a_topic_that_is_released_is_not_left_behind() {
+    let mut life = joining(2);
+    (0..2).for_each(|slot| life.rotation.refused(1, slot, &Refusal::for_good("gone"), 0b01));
+    life.rotation.release(0);
+    life.pass(QUIET);
+    life.end(0);
+    assert_eq!(life.rotation.take_given_up(), [1]);
+}
+
+#[test]
+fn a_line_of_one_session_that_ends_for_good_is_no_hindrance_to_the_others() {
+    let mut life = Life::new(Rotate::at_age(HOUR).jitter(Duration::ZERO).break_first(), 2, 1);
+    life.ask(0);
+    assert_eq!(life.done(), [(0, Step::Break { line: 0, new: None })]);
+    life.end(0);
+    life.pass(HOUR);
+    assert_eq!(life.done(), [(3_600_000, Step::Break { line: 1, new: None })]);
 }
 
 #[test]
