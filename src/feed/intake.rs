@@ -318,17 +318,22 @@ impl<T: Clone + Send + 'static> Intake<T> {
                 Output::Gap(lost) if !self.is_gap(&lost) => {}
                 Output::Gap(Lost { slot, line, missing, cause, last_at, next_at }) => {
                     self.figures.gaps += 1;
-                    let is_of_rotation = self.after_break == Some((line, self.epoch(line)));
-                    let cause = match cause {
-                        GapCause::Outage if is_of_rotation => GapCause::Rotation,
-                        cause => cause,
-                    };
+                    let cause = self.cause_of(cause, line);
                     let (line, epoch) = (LineId { line, ..of_shard }, self.epoch(line));
                     let (topic, next_at) = (Some(topics.topic(slot).clone()), Some(next_at));
                     let gap = Gap { line, epoch, topic, missing, cause, last_at, next_at };
                     self.outlet.push_gap(gap, self.own_of(slot));
                 }
             }
+        }
+    }
+
+    /// Returns the cause of a gap before an update of a line: what was missed while a rotation had closed it is no outage.
+    fn cause_of(&self, cause: GapCause, line: u8) -> GapCause {
+        let is_of_rotation = self.after_break == Some((line, self.epoch(line)));
+        match cause {
+            GapCause::Outage if is_of_rotation => GapCause::Rotation,
+            cause => cause,
         }
     }
 

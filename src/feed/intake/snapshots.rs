@@ -181,7 +181,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
                         epoch,
                         topic: Some(topic),
                         missing: lost.missing,
-                        cause: lost.cause,
+                        cause: self.cause_of(lost.cause, line.line),
                         last_at: lost.last_at,
                         next_at: Some(lost.next_at),
                     };
