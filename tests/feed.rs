@@ -30,6 +30,8 @@ mod lines;
 mod loopback;
 #[path = "feed/lot.rs"]
 mod lot;
+#[path = "feed/numbers.rs"]
+mod numbers;
 #[path = "feed/resync.rs"]
 mod resync;
 #[path = "feed/rotation.rs"]
@@ -743,8 +745,26 @@ fn each_update_is_delivered_once_or_reported_as_a_gap() {
     });
 }
 
-/// A handler that takes the first update, and does nothing else for 20 s.
-struct Sleeper(Log, bool);
+/// A handler that takes the first update, and then nothing for a while.
+struct Sleeper {
+    log: Log,
+    /// How it will rest; `None` once it has.
+    rest: Option<Rest>,
+}
+
+/// How a handler rests.
+enum Rest {
+    /// Its mailbox waits.
+    Mailbox(Duration),
+    /// Its thread is blocked.
+    Thread(Duration),
+}
+
+impl Sleeper {
+    fn new(log: &Log, rest: Rest) -> Sleeper {
+        Sleeper { log: log.clone(), rest: Some(rest) }
+    }
+}
 
 impl Actor for Sleeper {
     type Context = Context<Sleeper>;
@@ -753,9 +773,11 @@ impl Actor for Sleeper {
 impl Handler<event::Update<u64>> for Sleeper {
     type Result = ();
     fn handle(&mut self, update: event::Update<u64>, ctx: &mut Context<Sleeper>) {
-        self.0.add(Seen::Update(update.topic.to_string(), update.item));
-        if !std::mem::replace(&mut self.1, true) {
-            ctx.wait(wrap_future(sleep(20 * SECOND)));
+        self.log.add(Seen::Update(update.topic.to_string(), update.item));
+        match self.rest.take() {
+            Some(Rest::Mailbox(time)) => ctx.wait(wrap_future(sleep(time))),
+            Some(Rest::Thread(time)) => std::thread::sleep(time),
+            None => {}
         }
     }
 }
@@ -765,7 +787,7 @@ fn a_slow_handler_holds_the_lines_and_nothing_is_lost_or_judged() {
     simulated(async {
         let (venue, log, names) = (Venue::default(), Log::default(), names(100));
         let updates = Log::default();
-        let sleeper = Sleeper(updates.clone(), false).start();
+        let sleeper = Sleeper::new(&updates, Rest::Mailbox(20 * SECOND)).start();
         let rules = Rules::default().answer_within(3 * SECOND).heartbeat(2 * SECOND);
         let feed = feed(&venue, &log, false)
             .rules(rules)
@@ -794,7 +816,7 @@ fn a_slow_handler_holds_the_lines_and_nothing_is_lost_or_judged() {
         };
         assert_eq!(log.all().into_iter().find(bad), None);
         assert_eq!(venue.state().dials.len(), 1);
-        let beats = venue.state().beats.clone();
+        let beats = venue.beats(' ');
         let on_time = |pair: &[Instant]| pair[1] - pair[0] <= Duration::from_millis(2100);
         assert!(beats.len() >= 10 && beats.windows(2).all(on_time), "{beats:?}");
         close(feed, &log).await;
@@ -805,7 +827,7 @@ fn a_slow_handler_holds_the_lines_and_nothing_is_lost_or_judged() {
 fn a_feed_that_holds_closes_in_time() {
     simulated(async {
         let (venue, log, names) = (Venue::default(), Log::default(), names(100));
-        let sleeper = Sleeper(Log::default(), false).start();
+        let sleeper = Sleeper::new(&Log::default(), Rest::Mailbox(20 * SECOND)).start();
         let feed = feed(&venue, &log, false)
             .on::<event::Update<u64>>(sleeper.recipient())
             .topics(&names)

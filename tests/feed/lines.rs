@@ -14,7 +14,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::venue::{Venue, Words};
-use crate::{Book, Log, Seen, close, confirmed, names, simulated, state_of, tick};
+use crate::{Book, Log, Rest, Seen, Sleeper, close, confirmed, names, simulated, state_of, tick};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -37,6 +37,10 @@ impl Dialect for Maybe {
 
     fn unsubscribe(&mut self, id: RequestId, topics: &[Topic]) -> Option<Request> {
         self.words.unsubscribe(id, topics)
+    }
+
+    fn heartbeat(&mut self) -> Option<Request> {
+        self.words.heartbeat()
     }
 
     fn read<'m>(&'m mut self, message: View<'m>) -> Said<'m, u64> {
@@ -317,9 +321,9 @@ fn a_handler_asleep_for_20_s_costs_neither_line_nor_update() {
         let (venue, log, names) = (Venue::default(), Log::default(), names(100));
         venue.state().lags.insert('b', 200 * MILLI);
         let updates = Log::default();
-        let sleeper = crate::Sleeper(updates.clone(), false).start();
+        let sleeper = Sleeper::new(&updates, Rest::Mailbox(20 * SECOND)).start();
         let builder = two(&venue, &log, false, true)
-            .rules(Rules::default().answer_within(3 * SECOND))
+            .rules(Rules::default().answer_within(3 * SECOND).heartbeat(2 * SECOND))
             .silence(Silence::topic(3 * SECOND).fail())
             .on::<event::Update<u64>>(sleeper.recipient());
         let feed = start(builder, &venue, &log, &names).await;
@@ -340,6 +344,11 @@ fn a_handler_asleep_for_20_s_costs_neither_line_nor_update() {
         let silent = |seen: &Seen| matches!(seen, Seen::Topic(_, "silent"));
         assert_eq!(log.all().into_iter().find(silent), None);
         assert_eq!(venue.state().dials.len(), 2, "no line was given up");
+        for letter in ['a', 'b'] {
+            let beats = venue.beats(letter);
+            let on_time = |pair: &[Instant]| pair[1] - pair[0] <= 2100 * MILLI;
+            assert!(beats.len() >= 10 && beats.windows(2).all(on_time), "{letter}: {beats:?}");
+        }
         close(feed, &log).await;
     });
 }

@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use actix::{Actor, Arbiter, Context, Handler, System};
+use actix::{Actor, Arbiter, System};
 use actix_ws_client::Budget;
 use actix_ws_client::feed::{Builder, Dialect, Feed, Overflow, Rules, Silence, command, event};
 use tokio::time::{Instant, sleep};
 
 use crate::latest::{Calls, Slow, check, ticks};
+use crate::lines::Story;
 use crate::venue::{Venue, Words};
-use crate::{Book, Log, Seen, names, tick};
+use crate::{Book, Log, Rest, Seen, Sleeper, names, tick};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -55,9 +55,16 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Returns the letter of the connection that has been open for longest.
-fn oldest(venue: &Venue) -> Option<char> {
-    venue.state().open.values().next().map(|open| open.letter)
+/// Returns the letters of the open connections, the oldest first.
+fn letters(venue: &Venue) -> Vec<char> {
+    venue.state().open.values().map(|open| open.letter).collect()
+}
+
+/// Returns the number of connections that have this many topics and are not frozen.
+fn full(venue: &Venue, topics: usize) -> usize {
+    let state = venue.state();
+    let live = state.open.values().filter(|open| !open.is_frozen);
+    live.filter(|open| open.subscribed.len() == topics).count()
 }
 
 fn confirmations(log: &Log) -> usize {
@@ -152,106 +159,100 @@ fn a_muted_topic_and_a_frozen_line_are_one_event_each_over_tcp() {
     });
 }
 
-/// A handler that blocks its thread at the first update.
-struct Sleeper(Log, bool);
-
-impl Actor for Sleeper {
-    type Context = Context<Sleeper>;
-}
-
-impl Handler<event::Update<u64>> for Sleeper {
-    type Result = ();
-    fn handle(&mut self, update: event::Update<u64>, _: &mut Context<Sleeper>) {
-        self.0.add(Seen::Update(update.topic.to_string(), update.item));
-        if !std::mem::replace(&mut self.1, true) {
-            thread::sleep(2000 * MILLI);
-        }
+/// On one line, and on two: what either of them has read is there, and neither is given up.
+#[test]
+fn a_handler_that_sleeps_loses_nothing_over_tcp() {
+    for lines in [1_u8, 2] {
+        over_tcp(async |venue, url| {
+            let (log, updates, names) = (Log::default(), Log::default(), names(50));
+            let arbiter = Arbiter::new();
+            let sleeper = Sleeper::new(&updates, Rest::Thread(2000 * MILLI));
+            let sleeper = Sleeper::start_in_arbiter(&arbiter.handle(), |_| sleeper);
+            let rules = Rules::default().answer_within(300 * MILLI).heartbeat(200 * MILLI);
+            let feed = feed(url, &log)
+                .lines(lines)
+                .rules(rules)
+                .silence(Silence::topic(300 * MILLI).fail())
+                .on::<event::Update<u64>>(sleeper.recipient())
+                .topics(&names)
+                .start()
+                .unwrap();
+            until("all subscribed", || full(&venue, 50) == usize::from(lines)).await;
+            until("all confirmed", || confirmations(&log) == 50).await;
+            for _ in 0..300 {
+                names.iter().for_each(|name| tick(&venue, name));
+                sleep(5 * MILLI).await;
+            }
+            // Life goes on after the sleep, so that no topic is silent.
+            let begin = Instant::now();
+            let mut last = 300;
+            while begin.elapsed() < 1500 * MILLI {
+                names.iter().for_each(|name| last = venue.tick(name));
+                sleep(50 * MILLI).await;
+            }
+            until("all updates", || updates.all().len() as u64 == last * 50).await;
+            for name in &names {
+                let found = crate::lines::story(&updates, name);
+                let whole = Story { delivered: last, last, ..Story::default() };
+                assert_eq!(found, whole, "{name}, {lines} lines");
+            }
+            let bad = |seen: &Seen| {
+                matches!(seen, Seen::Gap(..) | Seen::Line("silent") | Seen::Topic(_, "silent"))
+            };
+            assert_eq!(log.all().into_iter().find(bad), None, "{lines} lines");
+            assert_eq!(venue.state().dials.len(), usize::from(lines));
+            for letter in ['a', 'b'].into_iter().take(lines.into()) {
+                let beats = venue.beats(letter);
+                let late = beats.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+                assert!(beats.len() >= 10 && late < 500 * MILLI, "{letter}: {late:?}");
+            }
+            feed.send(command::Close::default()).await.unwrap();
+            arbiter.stop();
+        });
     }
 }
 
 #[test]
-fn a_handler_that_sleeps_loses_nothing_over_tcp() {
-    over_tcp(async |venue, url| {
-        let (log, updates, names) = (Log::default(), Log::default(), names(50));
-        let arbiter = Arbiter::new();
-        let seen = updates.clone();
-        let sleeper = Sleeper::start_in_arbiter(&arbiter.handle(), |_| Sleeper(seen, false));
-        let rules = Rules::default().answer_within(300 * MILLI).heartbeat(200 * MILLI);
-        let feed = feed(url, &log)
-            .rules(rules)
-            .silence(Silence::topic(300 * MILLI).fail())
-            .on::<event::Update<u64>>(sleeper.recipient())
-            .topics(&names)
-            .start()
-            .unwrap();
-        until("all confirmed", || confirmations(&log) == 50).await;
-        for _ in 0..300 {
-            names.iter().for_each(|name| tick(&venue, name));
-            sleep(5 * MILLI).await;
-        }
-        // Life goes on after the sleep, so that no topic is silent.
-        let begin = Instant::now();
-        let mut last = 300;
-        while begin.elapsed() < 1500 * MILLI {
-            names.iter().for_each(|name| last = venue.tick(name));
-            sleep(50 * MILLI).await;
-        }
-        until("all updates", || updates.all().len() as u64 == last * 50).await;
-        let expected = (1..=last).flat_map(|n| names.iter().map(move |name| (name, n)));
-        let expected = expected.map(|(name, n)| Seen::Update(name.clone(), n));
-        assert!(updates.all().into_iter().eq(expected), "each once and in order");
-        let bad = |seen: &Seen| {
-            matches!(seen, Seen::Gap(..) | Seen::Line("silent") | Seen::Topic(_, "silent"))
-        };
-        assert_eq!(log.all().into_iter().find(bad), None);
-        assert_eq!(venue.state().dials.len(), 1);
-        let beats = venue.state().beats.clone();
-        let late = beats.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        assert!(beats.len() >= 10 && late < 500 * MILLI, "{late:?}");
-        feed.send(command::Close::default()).await.unwrap();
-        arbiter.stop();
-    });
-}
-
-#[test]
 fn a_slow_handler_has_the_newest_of_each_topic_in_turn_over_tcp() {
-    over_tcp(async |venue, url| {
-        let (log, calls, names) = (Log::default(), Calls::default(), names(7));
-        let arbiter = Arbiter::new();
-        let (seen, gaps) = (calls.clone(), log.clone());
-        let slow = Slow::start_in_arbiter(&arbiter.handle(), |_| Slow {
-            calls: seen,
-            number: 0,
-            time: 100 * MILLI,
-            log: gaps,
+    for count in [1, 7] {
+        over_tcp(async |venue, url| {
+            let (log, calls, names) = (Log::default(), Calls::default(), names(count));
+            let arbiter = Arbiter::new();
+            let (seen, gaps) = (calls.clone(), log.clone());
+            let slow = Slow::start_in_arbiter(&arbiter.handle(), |_| Slow {
+                calls: seen,
+                number: 0,
+                time: 100 * MILLI,
+                log: gaps,
+            });
+            let feed = feed(url, &log)
+                .overflow(Overflow::Latest)
+                .on::<event::Update<u64>>(slow.recipient())
+                .topics(&names)
+                .start()
+                .unwrap();
+            until("all confirmed", || confirmations(&log) == count).await;
+            let sent = ticks(&venue, &names, &calls, 300, 1).await;
+            let at_end = calls.count();
+            let newest = |name: &String| sent.iter().rev().find(|sent| sent.topic == *name);
+            let newest: Vec<_> = names.iter().filter_map(newest).map(|sent| sent.item).collect();
+            let has = |(name, item): (&String, &u64)| {
+                calls.all().iter().any(|call| call.topic == *name && call.item == *item)
+            };
+            until("the newest of each", || names.iter().zip(&newest).all(has)).await;
+            // A call more than in simulated time: one may begin while the update is under way.
+            check(&sent, &calls.all(), count + 2);
+            assert!(calls.count() <= at_end + count + 1, "{} {at_end}", calls.count());
+            assert!(calls.count() * 5 < sent.len(), "it took a tenth");
+            // The other handler is fast, and is not delayed.
+            let last = sent.last().map(|sent| Seen::Update(sent.topic.clone(), sent.item)).unwrap();
+            until("the last update", || log.count(&last) == 1).await;
+            let updates = log.all().iter().filter(|seen| matches!(seen, Seen::Update(..))).count();
+            assert!(updates > 2 * calls.count(), "{updates}");
+            feed.send(command::Close::default()).await.unwrap();
+            arbiter.stop();
         });
-        let feed = feed(url, &log)
-            .overflow(Overflow::Latest)
-            .on::<event::Update<u64>>(slow.recipient())
-            .topics(&names)
-            .start()
-            .unwrap();
-        until("all confirmed", || confirmations(&log) == 7).await;
-        let sent = ticks(&venue, &names, &calls, 300, 1).await;
-        let at_end = calls.count();
-        let newest = |name: &String| sent.iter().rev().find(|sent| sent.topic == *name);
-        let newest: Vec<_> = names.iter().filter_map(newest).map(|sent| sent.item).collect();
-        let has = |(name, item): (&String, &u64)| {
-            calls.all().iter().any(|call| call.topic == *name && call.item == *item)
-        };
-        until("the newest of each", || names.iter().zip(&newest).all(has)).await;
-        // A call more than in simulated time: one may begin while the update is under way.
-        check(&sent, &calls.all(), 9);
-        assert!(calls.count() <= at_end + 8, "{} {at_end}", calls.count());
-        assert!(calls.count() * 5 < sent.len(), "it took a tenth");
-        // The other handler is fast, and is not delayed.
-        let last = sent.last().map(|sent| Seen::Update(sent.topic.clone(), sent.item)).unwrap();
-        until("the last update", || log.count(&last) == 1).await;
-        let updates = log.all().iter().filter(|seen| matches!(seen, Seen::Update(..))).count();
-        assert!(updates > 2 * calls.count(), "{updates}");
-        feed.send(command::Close::default()).await.unwrap();
-        arbiter.stop();
-    });
+    }
 }
 
 #[test]
@@ -259,11 +260,7 @@ fn a_frozen_line_is_replaced_within_three_seconds_over_tcp() {
     over_tcp(async |venue, url| {
         let (log, names) = (Log::default(), names(3));
         let feed = feed(url, &log).lines(2).topics(&names).start().unwrap();
-        let live = || {
-            let state = venue.state();
-            let live = state.open.values().filter(|open| !open.is_frozen);
-            live.filter(|open| open.subscribed.len() == 3).count()
-        };
+        let live = || full(&venue, 3);
         until("two lines", || live() == 2).await;
         let turn = async || {
             names.iter().for_each(|name| tick(&venue, name));
@@ -324,7 +321,7 @@ fn rotations_lose_and_double_nothing_over_tcp() {
         let mut last = 1;
         for round in 1..=20 {
             until("one line", || venue.state().open.len() == 1).await;
-            let (old, dials) = (oldest(&venue).unwrap(), venue.state().dials.len());
+            let (old, dials) = (letters(&venue)[0], venue.state().dials.len());
             feed.send(command::Rotate::default()).await.unwrap();
             let (begin, mut turns) = (Instant::now(), 0);
             while rotations.load(Ordering::Relaxed) < round {

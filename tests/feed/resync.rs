@@ -21,17 +21,17 @@ const MILLI: Duration = Duration::from_millis(1);
 
 /// How snapshots are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+pub(crate) enum By {
     Dialect,
     Closure,
     /// There is no request: a subscription brings one.
     Subscription,
 }
 
-const ALL: [By; 3] = [By::Dialect, By::Closure, By::Subscription];
+pub(crate) const ALL: [By; 3] = [By::Dialect, By::Closure, By::Subscription];
 
 /// The venue's words, with a request for snapshots or without.
-struct Maybe {
+pub(crate) struct Maybe {
     words: Words,
     by: By,
     quirks: Quirks,
@@ -57,8 +57,19 @@ impl Quirks {
     }
 }
 
+impl Maybe {
+    /// Creates the dialect of a venue without quirks.
+    pub(crate) fn new(words: Words, by: By) -> Maybe {
+        Maybe { words, by, quirks: Quirks::default() }
+    }
+}
+
 impl Dialect for Maybe {
     type Item = u64;
+
+    fn login(&mut self) -> Option<Request> {
+        self.words.login()
+    }
 
     fn subscribe(&mut self, id: RequestId, topics: &[Topic]) -> Request {
         self.words.subscribe(id, topics)
@@ -94,6 +105,19 @@ impl Dialect for Maybe {
     }
 }
 
+/// Has the venue bring snapshots, and returns how they are asked for.
+pub(crate) fn resync(venue: &Venue, by: By) -> Resync<u64> {
+    venue.state().pushes = by == By::Subscription;
+    let asked = venue.clone();
+    match by {
+        By::Dialect | By::Subscription => Resync::by_dialect(),
+        By::Closure => Resync::with(async move |topic: Topic| {
+            let number = asked.whole(&topic).await;
+            Ok((Sequence::contiguous(number, number), number))
+        }),
+    }
+}
+
 /// A feed of books, on one line or more, whose tokens begin with their letters.
 fn books(venue: &Venue, log: &Log, by: By) -> Builder<Maybe> {
     quirky_books(venue, log, by, &Quirks::default())
@@ -102,16 +126,8 @@ fn books(venue: &Venue, log: &Log, by: By) -> Builder<Maybe> {
 /// The same, of a venue that has its quirks.
 fn quirky_books(venue: &Venue, log: &Log, by: By, quirks: &Quirks) -> Builder<Maybe> {
     let quirks = quirks.clone();
-    venue.state().pushes = by == By::Subscription;
     let (book, tokens) = (Book(log.clone()).start(), AtomicUsize::new(0));
-    let (dialled, asked) = (venue.clone(), venue.clone());
-    let resync = match by {
-        By::Dialect | By::Subscription => Resync::by_dialect(),
-        By::Closure => Resync::with(async move |topic: Topic| {
-            let number = asked.whole(&topic).await;
-            Ok((Sequence::contiguous(number, number), number))
-        }),
-    };
+    let (dialled, resync) = (venue.clone(), resync(venue, by));
     Feed::builder(async move |attempt| {
         let number = tokens.fetch_add(1, Ordering::Relaxed);
         let token = format!("{}{number}", char::from(b'a' + attempt.line.line));
@@ -131,14 +147,14 @@ fn quirky_books(venue: &Venue, log: &Log, by: By, quirks: &Quirks) -> Builder<Ma
 
 /// What a recipient has built of a topic: the number of its state, while it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Built {
+pub(crate) struct Built {
     at: Option<u64>,
     is_unsynced: bool,
-    snapshots: usize,
+    pub(crate) snapshots: usize,
 }
 
 /// Applies everything as a recipient does.
-fn built(log: &Log) -> BTreeMap<String, Built> {
+pub(crate) fn built(log: &Log) -> BTreeMap<String, Built> {
     let mut all: BTreeMap<String, Built> = BTreeMap::new();
     for seen in log.all() {
         match seen {
@@ -165,7 +181,7 @@ fn built(log: &Log) -> BTreeMap<String, Built> {
 }
 
 /// Whether the recipient has built what the venue has.
-fn is_exact(venue: &Venue, log: &Log, names: &[String]) -> bool {
+pub(crate) fn is_exact(venue: &Venue, log: &Log, names: &[String]) -> bool {
     let built = built(log);
     let is = |name: &String| {
         let built = built.get(name).copied().unwrap_or_default();
@@ -175,7 +191,12 @@ fn is_exact(venue: &Venue, log: &Log, names: &[String]) -> bool {
 }
 
 /// Waits until that is so, while updates go on, and returns how long it took.
-async fn exact(venue: &Venue, log: &Log, names: &[String], within: Duration) -> Duration {
+pub(crate) async fn exact(
+    venue: &Venue,
+    log: &Log,
+    names: &[String],
+    within: Duration,
+) -> Duration {
     let begin = Instant::now();
     loop {
         names.iter().for_each(|name| tick(venue, name));

@@ -13,25 +13,25 @@ use tokio::time::{Instant, sleep};
 
 use crate::lines::{Story, most_dials, story};
 use crate::venue::{Venue, Words};
-use crate::{Book, Log, Random, Seen, close, confirmed, names, simulated, tick};
+use crate::{Book, Log, Random, Rest, Seen, Sleeper, close, confirmed, names, simulated, tick};
 
 const MILLI: Duration = Duration::from_millis(1);
 
 /// The results of rotations.
 #[derive(Clone, Default)]
-struct Results(Arc<Mutex<Vec<Rotated>>>);
+pub(crate) struct Results(Arc<Mutex<Vec<Rotated>>>);
 
 impl Results {
-    fn all(&self) -> Vec<Rotated> {
+    pub(crate) fn all(&self) -> Vec<Rotated> {
         self.0.lock().unwrap().clone()
     }
 
-    fn done(&self) -> usize {
+    pub(crate) fn done(&self) -> usize {
         self.all().iter().filter(|rotated| rotated.outcome == Rotation::Done).count()
     }
 
     /// The causes of those that failed.
-    fn failed(&self) -> Vec<String> {
+    pub(crate) fn failed(&self) -> Vec<String> {
         let cause = |rotated: Rotated| match rotated.outcome {
             Rotation::Failed { cause, .. } => Some(cause.to_string()),
             _ => None,
@@ -42,13 +42,23 @@ impl Results {
 
 /// A feed whose dials have a letter each, in turn: `a`, `b`, and so on.
 fn rotating(venue: &Venue, log: &Log, results: &Results) -> Builder<Words> {
+    rotating_as(venue, log, results, |words| words)
+}
+
+/// The same, with a dialect that is made of the venue's words.
+pub(crate) fn rotating_as<D: Dialect<Item = u64>>(
+    venue: &Venue,
+    log: &Log,
+    results: &Results,
+    make: impl Fn(Words) -> D + Send + Sync + 'static,
+) -> Builder<D> {
     let (book, dials) = (Book(log.clone()).start(), AtomicUsize::new(0));
     let (venue, results) = (venue.clone(), results.clone());
     Feed::builder(async move |_| {
         let number = dials.fetch_add(1, Ordering::Relaxed);
         let token = format!("{}{number}", char::from(b'a' + (number % 26) as u8));
         let url = format!("ws://venue/?{token}");
-        Ok(Words { token, logs_in: true }.at(url))
+        Ok(make(Words { token, logs_in: true }).at(url))
     })
     .threads(Threads::Here)
     .connection(move |builder| {
@@ -63,8 +73,8 @@ fn rotating(venue: &Venue, log: &Log, results: &Results) -> Builder<Words> {
 }
 
 /// Starts a feed, and waits until each topic is confirmed on every line.
-async fn start(
-    builder: Builder<Words>,
+pub(crate) async fn start<D: Dialect<Item = u64>>(
+    builder: Builder<D>,
     venue: &Venue,
     log: &Log,
     names: &[String],
@@ -83,19 +93,24 @@ async fn start(
 }
 
 /// Returns the letters of the connections that have all topics, the oldest first.
-fn legs(venue: &Venue, names: &[String]) -> Vec<char> {
+pub(crate) fn legs(venue: &Venue, names: &[String]) -> Vec<char> {
     let state = venue.state();
     let is_full = |open: &&crate::venue::Open| names.iter().all(|it| open.subscribed.contains(it));
     state.open.values().filter(is_full).map(|open| open.letter).collect()
 }
 
 /// Returns the letter of the newest connection, whatever it has.
-fn newest(venue: &Venue) -> Option<char> {
+pub(crate) fn newest(venue: &Venue) -> Option<char> {
     venue.state().open.values().last().map(|open| open.letter)
 }
 
 /// Sends an update of each topic every 20 ms, of more than two topics only one in 20 s of the last, until a condition holds.
-async fn load(venue: &Venue, names: &[String], most: Duration, holds: impl Fn() -> bool) {
+pub(crate) async fn load(
+    venue: &Venue,
+    names: &[String],
+    most: Duration,
+    holds: impl Fn() -> bool,
+) {
     let (begin, quiet) = (Instant::now(), if names.len() > 2 { names.len() - 1 } else { 2 });
     let mut turn = 0;
     while !holds() {
@@ -214,10 +229,10 @@ fn rotations_by_age_keep_to_a_budget_of_three_dials_a_minute() {
 
 /// The causes of gaps.
 #[derive(Clone, Default)]
-struct Causes(Arc<Mutex<Vec<GapCause>>>);
+pub(crate) struct Causes(pub(crate) Arc<Mutex<Vec<GapCause>>>);
 
 impl Causes {
-    fn recipient(&self) -> actix::Recipient<event::Gap> {
+    pub(crate) fn recipient(&self) -> actix::Recipient<event::Gap> {
         let causes = self.0.clone();
         actix_ws_client::event::call(move |gap: event::Gap| causes.lock().unwrap().push(gap.cause))
     }
@@ -414,7 +429,7 @@ fn the_loss_of_both_legs_leaves_one_line() {
 }
 
 /// Waits until a condition holds.
-async fn until(holds: impl Fn() -> bool) {
+pub(crate) async fn until(holds: impl Fn() -> bool) {
     let begin = Instant::now();
     while !holds() {
         assert!(begin.elapsed() < MINUTE, "it does not happen");
@@ -494,7 +509,7 @@ fn a_login_that_is_refused_for_good_leaves_the_old_line_until_it_is_lost() {
 }
 
 /// Sends updates for a time, and notes those of each topic that no connection carries.
-async fn carry(
+pub(crate) async fn carry(
     venue: &Venue,
     names: &[String],
     time: Duration,
@@ -564,7 +579,7 @@ fn rotations_while_a_handler_sleeps_lose_nothing_and_none_fails() {
         simulated(async move {
             let (venue, log, names) = (Venue::default(), Log::default(), names(8));
             let results = Results::default();
-            let sleeper = crate::Sleeper(Log::default(), false).start();
+            let sleeper = Sleeper::new(&Log::default(), Rest::Mailbox(20 * SECOND)).start();
             let builder = rotating(&venue, &log, &results)
                 .lines(lines)
                 .on::<event::Update<u64>>(sleeper.recipient());

@@ -82,8 +82,8 @@ pub(crate) struct State {
     pub(crate) refused: Vec<Instant>,
     /// When each socket ended.
     pub(crate) ended: Vec<Instant>,
-    /// When each heartbeat came.
-    pub(crate) beats: Vec<Instant>,
+    /// When each heartbeat came, on a connection of which letter.
+    beats: Vec<(char, Instant)>,
     /// Times that a rule was broken.
     pub(crate) breaches: Vec<String>,
     /// Requests that were received.
@@ -252,6 +252,12 @@ impl Venue {
         self.state().open.values().for_each(|open| drop(open.to.send(Order::Cut)));
     }
 
+    /// Returns when each heartbeat came on connections whose token has this letter.
+    pub(crate) fn beats(&self, letter: char) -> Vec<Instant> {
+        let state = self.state();
+        state.beats.iter().filter(|(of, _)| *of == letter).map(|(_, at)| *at).collect()
+    }
+
     /// Returns all topics that are subscribed, on whichever connection.
     pub(crate) fn subscribed(&self) -> BTreeSet<String> {
         self.state().open.values().flat_map(|open| open.subscribed.clone()).collect()
@@ -365,7 +371,7 @@ impl Venue {
         let Some(open) = state.open.get_mut(&id) else { return };
         let answer = match words[..] {
             ["beat", _] => {
-                state.beats.push(Instant::now());
+                state.beats.push((open.letter, Instant::now()));
                 "alive".to_owned()
             }
             ["login", _] => match state.logins.get(&open.letter).or(state.login.as_ref()) {
