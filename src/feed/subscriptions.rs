@@ -88,9 +88,7 @@ impl Subscriptions {
             has_answered: false,
             unmatched: 0,
         };
-        let mut slots: Vec<Slot> = topics.iter().map(|(_, slot)| slot).collect();
-        slots.sort_unstable();
-        slots.into_iter().for_each(|slot| subscriptions.wish_changed(slot, topics));
+        topics.iter().for_each(|(_, slot)| subscriptions.wish_changed(slot, topics));
         subscriptions
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Topics {
 struct Entry {
     topic: Topic,
     wanted: bool,
+    /// Whether the slot has not been released.
+    is_used: bool,
     /// What the lines have refused, one entry for each that has. Empty for nearly all topics.
     refused: Vec<Refused>,
 }
@@ -82,7 +84,8 @@ impl Topics {
     }
 
     fn insert(&mut self, topic: Topic) -> Slot {
-        let entry = Entry { topic: topic.clone(), wanted: false, refused: Vec::new() };
+        let (wanted, is_used, refused) = (false, true, Vec::new());
+        let entry = Entry { topic: topic.clone(), wanted, is_used, refused };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.entries[slot as usize] = entry;
@@ -116,8 +119,8 @@ impl Topics {
     /// Frees the slot of a topic that is neither wanted nor subscribed. Returns the topic; `None` if it is
     /// wanted, or released already.
     pub(crate) fn release(&mut self, slot: Slot) -> Option<Topic> {
-        let entry = &self.entries[slot as usize];
-        if entry.wanted || self.slots.get(&entry.topic) != Some(&slot) {
+        let entry = &mut self.entries[slot as usize];
+        if entry.wanted || !std::mem::take(&mut entry.is_used) {
             return None;
         }
         let topic = entry.topic.clone();
@@ -138,9 +141,11 @@ impl Topics {
         &self.entries[slot as usize].topic
     }
 
-    /// Returns the topic of a slot with its slot in the tables: all that are wanted or not yet released.
+    /// Returns each topic and its slot, in the order of the slots: all that are wanted or not yet released. The order
+    /// depends on nothing but the calls before, so that a replay of a shard has the same.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Topic, Slot)> {
-        self.slots.iter().map(|(topic, slot)| (topic, *slot))
+        let entries = (0..).zip(&self.entries).filter(|(_, entry)| entry.is_used);
+        entries.map(|(slot, entry)| (&entry.topic, slot))
     }
 
     /// Whether a topic is wanted.
@@ -292,6 +297,21 @@ mod tests {
         assert_eq!((topics.release(a), topics.slot("a")), (None, None));
         assert_eq!(topics.add(&"c".into()), a, "the slot is used again");
         assert_eq!((topics.topic(a).as_str(), topics.topic(b).as_str()), ("c", "b"));
+    }
+
+    #[test]
+    fn topics_come_in_the_order_of_their_slots_without_those_that_were_released() {
+        let mut topics = Topics::default();
+        for number in 0..100 {
+            topics.add(&format!("t{number}").into());
+        }
+        for slot in [7, 3] {
+            topics.remove(slot);
+            topics.release(slot);
+        }
+        topics.add(&"new".into());
+        let slots: Vec<Slot> = topics.iter().map(|(_, slot)| slot).collect();
+        assert_eq!(slots, (0..100).filter(|slot| *slot != 7).collect::<Vec<_>>());
     }
 
     #[test]

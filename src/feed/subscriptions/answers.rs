@@ -1,6 +1,6 @@
 //! The venue's answers: which topics of which request they are about, and what becomes of those.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::feed::said::{Name, Refusal, Which};
@@ -166,7 +166,7 @@ impl Subscriptions {
     /// under way, since a request that the venue has not read yet cannot be in it.
     pub(super) fn confirm_set(
         &mut self,
-        present: &HashSet<Slot>,
+        present: &BTreeSet<Slot>,
         refusal: &Refusal,
         now: Instant,
         topics: &mut Topics,
@@ -251,8 +251,8 @@ impl Subscriptions {
     }
 
     /// Returns the slots of the topics that are known.
-    pub(super) fn slots_of(&mut self, names: &[Name<'_>], topics: &Topics) -> HashSet<Slot> {
-        let slots: HashSet<Slot> =
+    pub(super) fn slots_of(&mut self, names: &[Name<'_>], topics: &Topics) -> BTreeSet<Slot> {
+        let slots: BTreeSet<Slot> =
             names.iter().filter_map(|name| topics.slot(name.as_str())).collect();
         self.unmatched += (names.len() as u64).saturating_sub(slots.len() as u64);
         slots

@@ -1,6 +1,6 @@
 //! Requests: those that are due, and those whose answer is under way.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::feed::topics::Slot;
@@ -68,11 +68,11 @@ pub(super) struct Verdict {
     /// Whether the request was accepted.
     pub(super) accepted: bool,
     /// The topics for which the opposite holds.
-    pub(super) except: HashSet<Slot>,
+    pub(super) except: BTreeSet<Slot>,
 }
 
 impl Verdict {
     pub(super) fn all(accepted: bool) -> Verdict {
-        Verdict { accepted, except: HashSet::new() }
+        Verdict { accepted, except: BTreeSet::new() }
     }
 }
