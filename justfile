@@ -117,6 +117,8 @@ simulate SEEDS="60":
     SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
     # A million steps of the lines of a feed; it says how many
     PROPTEST_CASES=5000 cargo test --locked --release --lib feed::merge -- --nocapture
+    # Feeds that are recorded and replayed
+    REPLAY_RUNS=10000 cargo test --locked --release --features record --test replay -- --nocapture
 
 # Sockets that come and go over TLS and through a proxy, for SECONDS and at least 10,000 a minute: what they leave behind
 soak SECONDS="60":

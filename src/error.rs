@@ -112,6 +112,16 @@ pub enum Error {
     /// a handler.
     #[display("no handler is left for {_0}: the last one has ended")]
     Unheard(Arc<str>),
+    /// A failure of the past, in a [`feed::Replay`](crate::feed::Replay): of the recorded error the stage and the text are
+    /// left.
+    #[cfg(feature = "record")]
+    #[display("{text}")]
+    Recorded {
+        /// The name of its stage.
+        stage: &'static str,
+        /// Its text.
+        text: Arc<str>,
+    },
 }
 
 fn silence(after: Duration, idle: bool) -> String {
@@ -166,7 +176,33 @@ impl Error {
             Error::Headers(_) | Error::Url(_) | Error::Handler(_) | Error::Unheard(_) => "handler",
             Error::Overflow => "overflow",
             Error::Session { .. } => "session",
+            #[cfg(feature = "record")]
+            Error::Recorded { stage, .. } => stage,
         }
+    }
+
+    /// Creates the error of a recording. A stage that is not known is that of a handler.
+    #[cfg(feature = "record")]
+    pub(crate) fn recorded(stage: &str, text: &str) -> Error {
+        const STAGES: [&str; 15] = [
+            "dns",
+            "connect",
+            "proxy",
+            "tls",
+            "refused",
+            "redirect",
+            "handshake",
+            "protocol",
+            "io",
+            "timeout",
+            "silent",
+            "closed",
+            "overflow",
+            "session",
+            "handler",
+        ];
+        let stage = STAGES.into_iter().find(|known| *known == stage).unwrap_or("handler");
+        Error::Recorded { stage, text: text.into() }
     }
 
     /// Returns the HTTP status of a refusal, by the server or by an HTTP proxy.
@@ -218,6 +254,9 @@ impl Error {
             | Error::Url(_)
             | Error::Overflow
             | Error::PeerSilent { .. } => Verdict::RETRY,
+            // No dial depends on it.
+            #[cfg(feature = "record")]
+            Error::Recorded { .. } => Verdict::RETRY,
             Error::Session { retry, .. } => *retry,
             Error::Proxy(err) => err.verdict(),
             Error::Tls(err) => err.verdict(),

@@ -34,6 +34,12 @@ impl SourceId {
         SourceId(NEXT.fetch_add(1, Relaxed))
     }
 
+    /// Returns the number that a connection had in the process that recorded it.
+    #[cfg(feature = "record")]
+    pub(crate) fn recorded(number: u64) -> SourceId {
+        SourceId(number)
+    }
+
     /// Returns the number.
     pub fn value(self) -> u64 {
         self.0

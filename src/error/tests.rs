@@ -134,8 +134,21 @@ fn no_error_repeats_its_cause_and_none_is_lost() {
             | Error::Url(_)
             | Error::Handler(_)
             | Error::Unheard(_) => {}
+            // The next test makes one of each.
+            #[cfg(feature = "record")]
+            Error::Recorded { .. } => {}
         }
     }
+}
+
+#[test]
+#[cfg(feature = "record")]
+fn an_error_of_a_recording_has_the_stage_and_the_text_of_the_recorded_one() {
+    for (error, _) in of_each_variant() {
+        let recorded = Error::recorded(error.stage(), &error.to_string());
+        assert_eq!((recorded.stage(), recorded.to_string()), (error.stage(), error.to_string()));
+    }
+    assert_eq!(Error::recorded("of a later version", "x").stage(), "handler");
 }
 
 #[test]

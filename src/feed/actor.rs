@@ -34,7 +34,7 @@ use crate::feed::topic::{ShardId, Topic, letter};
 pub struct Feed<T: Clone + Send + 'static> {
     assignment: Assignment,
     shards: BTreeMap<ShardId, Recipient<ToShard<T>>>,
-    spawn: Spawn<T>,
+    origin: Origin<T>,
     stopped: Vec<Recipient<Stopped>>,
     /// Topics to add at the start.
     initial: Vec<Topic>,
@@ -58,11 +58,35 @@ pub struct Feed<T: Clone + Send + 'static> {
 pub(crate) type Spawn<T> =
     Box<dyn Fn(ShardId, WeakRecipient<FromShard>) -> Recipient<ToShard<T>> + Send>;
 
+/// Where what a feed delivers comes from.
+pub(crate) enum Origin<T: Clone + Send + 'static> {
+    /// Shards, which are started as topics need them.
+    Shards(Spawn<T>),
+    /// A recording: one player, until it is started.
+    #[cfg(feature = "record")]
+    Recording(Option<Play<T>>),
+}
+
+impl<T: Clone + Send + 'static> Origin<T> {
+    /// Returns what starts a shard; `None` if there is a recording.
+    fn spawn(&self) -> Option<&Spawn<T>> {
+        match self {
+            Origin::Shards(spawn) => Some(spawn),
+            #[cfg(feature = "record")]
+            Origin::Recording(_) => None,
+        }
+    }
+}
+
+/// Starts the player of a recording.
+#[cfg(feature = "record")]
+pub(crate) type Play<T> = Box<dyn FnOnce(WeakRecipient<FromShard>) -> Recipient<ToShard<T>> + Send>;
+
 /// What a feed is started with.
 pub(crate) struct Parts<T: Clone + Send + 'static> {
     pub(crate) topics_per_line: usize,
     pub(crate) lines: u8,
-    pub(crate) spawn: Spawn<T>,
+    pub(crate) origin: Origin<T>,
     pub(crate) stopped: Vec<Recipient<Stopped>>,
     pub(crate) topics: Vec<Topic>,
     pub(crate) threads: Option<OwnThreads>,
@@ -73,7 +97,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
         Feed {
             assignment: Assignment::new(parts.topics_per_line),
             shards: BTreeMap::new(),
-            spawn: parts.spawn,
+            origin: parts.origin,
             stopped: parts.stopped,
             initial: parts.topics,
             lines: parts.lines,
@@ -90,11 +114,12 @@ impl<T: Clone + Send + 'static> Feed<T> {
     /// Adds topics, and starts the shards that they need.
     fn add(&mut self, topics: Vec<Wish<T>>, ctx: &mut Context<Feed<T>>) {
         let mut wishes: BTreeMap<ShardId, Vec<Wish<T>>> = BTreeMap::new();
+        let Some(spawn) = self.origin.spawn() else { return };
         for wish in topics {
             let added = self.assignment.add(&wish.topic);
             if added.is_new_shard {
                 let feed = ctx.address().downgrade().recipient();
-                let shard = (self.spawn)(added.shard, feed);
+                let shard = spawn(added.shard, feed);
                 if self.is_paused {
                     shard.do_send(ToShard::Pause);
                 }
@@ -160,7 +185,23 @@ impl<T: Clone + Send + 'static> Feed<T> {
 
     /// Whether nothing will happen any more.
     fn is_over(&self) -> bool {
-        self.shards.is_empty() && (self.is_closing || self.refusal.is_some())
+        self.shards.is_empty() && (self.is_closing || self.refusal.is_some() || self.is_replay())
+    }
+
+    /// Whether it delivers a recording.
+    fn is_replay(&self) -> bool {
+        self.origin.spawn().is_none()
+    }
+
+    /// Starts the player, if it delivers a recording.
+    #[cfg(feature = "record")]
+    fn play(&mut self, ctx: &mut Context<Feed<T>>) {
+        if let Origin::Recording(play) = &mut self.origin
+            && let Some(play) = play.take()
+        {
+            let player = play(ctx.address().downgrade().recipient());
+            self.shards.insert(ShardId(0), player);
+        }
     }
 
     fn end(&mut self) {
@@ -186,7 +227,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
     fn final_answer(&self) -> Option<Answer> {
         match &self.refusal {
             Some(refusal) => Some(Answer::Refused(refusal.clone())),
-            None => self.is_closing.then_some(Answer::Closed),
+            None => (self.is_closing || self.is_replay()).then_some(Answer::Closed),
         }
     }
 }
@@ -198,6 +239,8 @@ impl<T: Clone + Send + 'static> Actor for Feed<T> {
     type Context = Context<Feed<T>>;
 
     fn started(&mut self, ctx: &mut Context<Feed<T>>) {
+        #[cfg(feature = "record")]
+        self.play(ctx);
         let topics = std::mem::take(&mut self.initial);
         self.add(
             topics.into_iter().map(|topic| Wish { topic, reply: None, own: None }).collect(),

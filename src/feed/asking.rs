@@ -1,5 +1,6 @@
 //! The snapshots that a shard has asked for by the closure of `Resync::with`, until they are answered.
 
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,8 +15,13 @@ use crate::feed::topic::Topic;
 
 /// The asks that are under way, at most [`MAX_ASKING`]. They end when it is dropped.
 pub(crate) struct Asking<T: 'static> {
-    make: AskMaker<T>,
+    /// `None` in a replay, where the answers come from the recording.
+    make: Option<AskMaker<T>>,
     tasks: JoinSet<Answer<T>>,
+    /// The number of asks without an answer.
+    open: usize,
+    /// Answers that came while a turn was under way, for the next one.
+    early: VecDeque<Option<Answer<T>>>,
 }
 
 /// What one ask has led to.
@@ -31,18 +37,19 @@ const MAX_ASKING: usize = 256;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 impl<T: 'static> Asking<T> {
-    pub(crate) fn new(make: AskMaker<T>) -> Asking<T> {
-        Asking { make, tasks: JoinSet::new() }
+    pub(crate) fn new(make: Option<AskMaker<T>>) -> Asking<T> {
+        Asking { make, tasks: JoinSet::new(), open: 0, early: VecDeque::new() }
     }
 
     /// Whether a further ask may be made.
     pub(crate) fn has_room(&self) -> bool {
-        self.tasks.len() < MAX_ASKING
+        self.open < MAX_ASKING
     }
 
     /// Calls the closure.
     pub(crate) fn ask(&mut self, topic: Topic, ask: SnapshotAsk) {
-        let make = self.make.clone();
+        self.open += 1;
+        let Some(make) = self.make.clone() else { return };
         self.tasks.spawn_local(async move {
             let result = timeout(TIMEOUT, make(topic.clone())).await;
             let too_late = |_| Err(Failure::new(format_args!("no answer within {TIMEOUT:?}")));
@@ -50,21 +57,37 @@ impl<T: 'static> Asking<T> {
         });
     }
 
-    /// Returns an answer that has come. One of a closure that panicked never comes: the wait for it ends.
-    pub(crate) fn poll(&mut self, task: &mut Context<'_>) -> Option<Answer<T>> {
-        loop {
-            match self.tasks.poll_join_next(task) {
-                Poll::Ready(Some(Ok(answer))) => {
-                    if let Answer { topic, result: Err(failure), .. } = &answer {
-                        tracing::warn!(%topic, reason = %failure, "there is no snapshot");
-                    }
-                    return Some(answer);
+    /// Notes that a shard handles an answer.
+    pub(crate) fn answered(&mut self) {
+        self.open = self.open.saturating_sub(1);
+    }
+
+    /// Returns an answer that has come; `None` in it from a closure that panicked. The wait for that ends.
+    pub(crate) fn poll(&mut self, task: &mut Context<'_>) -> Option<Option<Answer<T>>> {
+        self.early.pop_front().or_else(|| self.poll_tasks(task))
+    }
+
+    /// Has the task woken when an ask that was made in a turn is answered.
+    pub(crate) fn wake_when_answered(&mut self, task: &mut Context<'_>) {
+        while let Some(answer) = self.poll_tasks(task) {
+            self.early.push_back(answer);
+            task.waker().wake_by_ref();
+        }
+    }
+
+    fn poll_tasks(&mut self, task: &mut Context<'_>) -> Option<Option<Answer<T>>> {
+        match self.tasks.poll_join_next(task) {
+            Poll::Ready(Some(Ok(answer))) => {
+                if let Answer { topic, result: Err(failure), .. } = &answer {
+                    tracing::warn!(%topic, reason = %failure, "there is no snapshot");
                 }
-                Poll::Ready(Some(Err(_))) => {
-                    tracing::error!("the closure of Resync::with has panicked");
-                }
-                Poll::Ready(None) | Poll::Pending => return None,
+                Some(Some(answer))
             }
+            Poll::Ready(Some(Err(_))) => {
+                tracing::error!("the closure of Resync::with has panicked");
+                Some(None)
+            }
+            Poll::Ready(None) | Poll::Pending => None,
         }
     }
 }

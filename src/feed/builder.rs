@@ -1,5 +1,8 @@
 //! Building and starting a feed.
 
+#[cfg(feature = "record")]
+mod recording;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,11 +14,12 @@ use actix::{Actor, Addr, Handler, Recipient};
 use crate::budget::Budget;
 use crate::connection::ConnectionBuilder;
 use crate::error::ConfigError;
-use crate::feed::actor::{Feed, Parts, Spawn};
+use crate::feed::actor::{Feed, Origin, Parts, Spawn};
 use crate::feed::dialect::{Attempt, Dial, DialMaker, Dialect, Failure};
 use crate::feed::dialling::{self, Customize};
 use crate::feed::event::{Batch, Gap, TopicState, Update};
-use crate::feed::line::LinePlan;
+use crate::feed::line::now;
+use crate::feed::plan::LinePlan;
 use crate::feed::recipients::{Event, Recipients};
 use crate::feed::rotate::Rotate;
 use crate::feed::rules::{Overflow, Rules, Silence, Threads};
@@ -24,6 +28,7 @@ use crate::feed::snapshot::Resync;
 use crate::feed::threads::OwnThreads;
 use crate::feed::topic::Topic;
 use crate::feed::twins::MAX_LINES;
+use crate::record::Recorder;
 
 /// The options and recipients of a feed that is not started yet. Made by [`Feed::builder`].
 #[must_use = "a builder does nothing until it is started"]
@@ -39,6 +44,8 @@ pub struct Builder<D: Dialect> {
     lines: u8,
     topics: Vec<Topic>,
     recipients: Recipients<D::Item>,
+    /// Where the feed is recorded, if it is.
+    recorder: Option<Recorder>,
 }
 
 impl<T: Clone + Send + 'static> Feed<T> {
@@ -88,6 +95,7 @@ impl<T: Clone + Send + 'static> Feed<T> {
             lines: 1,
             topics: Vec::new(),
             recipients: Recipients::default(),
+            recorder: None,
         }
     }
 }
@@ -250,6 +258,29 @@ impl<D: Dialect> Builder<D> {
     /// actix `System`, and for [`Threads::Here`] outside a `System` or a tokio `LocalSet`.
     #[must_use = "a feed whose last address is dropped closes"]
     pub fn start(self) -> Result<Addr<Feed<D::Item>>, ConfigError> {
+        let threads = self.check()?;
+        let mut seen = HashSet::new();
+        let mut topics = self.topics;
+        topics.retain(|topic| seen.insert(topic.clone()));
+        let topics_per_line = self.rules.topics_per_line;
+        let rules = Arc::new(self.rules);
+        let Builder { make, customize, budgets, lines, rotate, recorder, .. } = self;
+        let customize = recording(customize, recorder.as_ref());
+        let recording = recorder.map(|recorder| (recorder.clone(), recorder.feed_number()));
+        let refused = Arc::default();
+        let plan = LinePlan { make, customize, budgets, rules, lines, rotate, refused, recording };
+        let stopped = self.recipients.stopped.clone();
+        let handles = threads.as_ref().map(|threads| threads.handles().to_vec());
+        let first = handles.as_ref().and_then(|handles| handles.first().cloned());
+        let parts = (self.recipients, self.silence, self.resync);
+        let spawn = spawner(Arc::new(plan), parts, handles.unwrap_or_default());
+        let origin = Origin::Shards(spawn);
+        let feed = Feed::new(Parts { topics_per_line, lines, origin, stopped, topics, threads });
+        start_feed(feed, first)
+    }
+
+    /// Refuses options that cannot be, and starts the threads.
+    pub(super) fn check(&self) -> Result<Option<OwnThreads>, ConfigError> {
         self.rules.check()?;
         if self.silence.as_ref().is_some_and(|silence| silence.limit.is_zero()) {
             return Err(ConfigError::option("silence", "the limit must be above zero"));
@@ -261,29 +292,34 @@ impl<D: Dialect> Builder<D> {
             return Err(ConfigError::option("lines", text));
         }
         dialling::builder(&self.customize, &self.budgets, || false).check()?;
-        let threads = match self.threads {
-            Threads::Own(0) => return Err(ConfigError::option("threads", "must be above zero")),
-            Threads::Own(count) => Some(OwnThreads::start(count)?),
-            Threads::Here => None,
-        };
-        let mut seen = HashSet::new();
-        let mut topics = self.topics;
-        topics.retain(|topic| seen.insert(topic.clone()));
-        let topics_per_line = self.rules.topics_per_line;
-        let rules = Arc::new(self.rules);
-        let Builder { make, customize, budgets, lines, rotate, .. } = self;
-        let refused = Arc::default();
-        let plan = LinePlan { make, customize, budgets, rules, lines, rotate, refused };
-        let stopped = self.recipients.stopped.clone();
-        let handles = threads.as_ref().map(|threads| threads.handles().to_vec());
-        let first = handles.as_ref().and_then(|handles| handles.first().cloned());
-        let parts = (self.recipients, self.silence, self.resync);
-        let spawn = spawner(Arc::new(plan), parts, handles.unwrap_or_default());
-        let feed = Feed::new(Parts { topics_per_line, lines, spawn, stopped, topics, threads });
-        match first {
-            Some(thread) => Ok(Feed::start_in_arbiter(&thread, move |_| feed)),
-            None => start_here(feed),
+        match self.threads {
+            Threads::Own(0) => Err(ConfigError::option("threads", "must be above zero")),
+            Threads::Own(count) => OwnThreads::start(count).map(Some),
+            Threads::Here => Ok(None),
         }
+    }
+}
+
+/// Returns the closure that also has connections recorded.
+#[cfg(feature = "record")]
+fn recording(customize: Customize, recorder: Option<&Recorder>) -> Customize {
+    let Some(recorder) = recorder.cloned() else { return customize };
+    Arc::new(move |builder| customize(builder).record(&recorder))
+}
+
+#[cfg(not(feature = "record"))]
+fn recording(customize: Customize, _: Option<&Recorder>) -> Customize {
+    customize
+}
+
+/// Starts a feed on this thread of its own, or else here.
+fn start_feed<T: Clone + Send + 'static>(
+    feed: Feed<T>,
+    thread: Option<actix_rt::ArbiterHandle>,
+) -> Result<Addr<Feed<T>>, ConfigError> {
+    match thread {
+        Some(thread) => Ok(Feed::start_in_arbiter(&thread, move |_| feed)),
+        None => start_here(feed),
     }
 }
 
@@ -299,7 +335,8 @@ fn spawner<D: Dialect>(
     Box::new(move |id, feed| {
         let (plan, recipients, silence) = (plan.clone(), recipients.clone(), silence.clone());
         let resync = resync.clone();
-        let shard = move || Shard::new(id, plan, recipients, silence, feed).with_resync(resync);
+        let shard =
+            move || Shard::new(id, plan, recipients, silence, feed, now()).with_resync(resync);
         match threads.get(id.0 as usize % threads.len().max(1)) {
             Some(thread) => Shard::start_in_arbiter(thread, move |_| shard()).recipient(),
             None => shard().start().recipient(),

@@ -176,11 +176,21 @@ pub struct Attempt {
     pub last_error: Option<Error>,
     /// The line that dials.
     pub line: LineId,
+    /// Whether nothing is dialled: a replay of a recording needs the dialect alone. A closure
+    /// that fetches a token first can return one without it.
+    pub is_replay: bool,
 }
 
 impl Attempt {
     pub(crate) fn new(attempt: crate::options::Attempt, line: LineId) -> Attempt {
-        Attempt { number: attempt.number, last_error: attempt.last_error, line }
+        let crate::options::Attempt { number, last_error } = attempt;
+        Attempt { number, last_error, line, is_replay: false }
+    }
+
+    /// Creates the attempt that has led to a recorded socket.
+    #[cfg(feature = "record")]
+    pub(crate) fn replayed(number: u32, line: LineId) -> Attempt {
+        Attempt { number, last_error: None, line, is_replay: true }
     }
 
     /// Returns one of a list: another one for each attempt, and for the lines of a shard.
@@ -246,7 +256,7 @@ mod tests {
     fn attempts_and_lines_pick_different_servers() {
         let pick = |number, line| {
             let line = LineId::new(ShardId(1), line);
-            *Attempt { number, last_error: None, line }.pick(&[&1, &2, &3])
+            *Attempt { number, last_error: None, line, is_replay: false }.pick(&[&1, &2, &3])
         };
         assert_eq!([pick(1, 0), pick(2, 0), pick(4, 0)], [1, 2, 1]);
         assert_eq!([pick(1, 1), pick(0, 0), pick(u32::MAX, 255)], [2, 1, 3]);

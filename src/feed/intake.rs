@@ -5,7 +5,7 @@ mod snapshots;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -29,6 +29,7 @@ use crate::feed::table;
 use crate::feed::topic::{LineId, Topic};
 use crate::feed::topics::{Slot, Topics};
 use crate::feed::twins::Twins;
+use crate::feed::wall::Wall;
 
 /// The state of a shard apart from its topics and lines.
 pub(crate) struct Intake<T: Clone + Send + 'static> {
@@ -174,14 +175,14 @@ impl<T: Clone + Send + 'static> Intake<T> {
         self.own.get(slot as usize)?.clone()
     }
 
-    /// Notes that a line has opened a socket.
-    pub(crate) fn open(&mut self, line: LineId, epoch: u64, now: Instant) {
+    /// Notes that a line has opened a socket. `share` is random, from 0 to 1.
+    pub(crate) fn open(&mut self, line: LineId, epoch: u64, now: Instant, wall: Wall, share: f64) {
         self.open |= bit(line.line);
         *slot_of(&mut self.epochs, line.line.into()) = epoch;
         self.merge.open(line.line, now);
         self.silences.iter_mut().for_each(|silences| silences.open(line.line, now));
         self.twins.iter_mut().for_each(|twins| twins.open(line.line, now));
-        self.rotation.open(line.line, now, SystemTime::now(), rand::random());
+        self.rotation.open(line.line, now, wall.time(), share);
     }
 
     /// Notes that the socket of a line has ended. Returns the number of topics without numbers that it led and other lines
@@ -210,14 +211,20 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Gives up holes, and judges silence.
-    pub(crate) fn handle_timeout(&mut self, line: LineId, topics: &Topics, now: Instant) {
+    pub(crate) fn handle_timeout(
+        &mut self,
+        line: LineId,
+        topics: &Topics,
+        now: Instant,
+        wall: Wall,
+    ) {
         // While the lines are held, what fills a hole may not have been read.
         if !self.is_holding && self.merge.poll_timeout().is_some_and(|at| at <= now) {
             self.merge.handle_timeout(now);
             self.pass_outputs(line, topics);
         }
         if let Some(silences) = &mut self.silences {
-            silences.handle_timeout(now, SystemTime::now());
+            silences.handle_timeout(now, wall.time());
         }
         self.snapshots_timeout(line, topics, now);
     }
@@ -265,13 +272,14 @@ impl<T: Clone + Send + 'static> Intake<T> {
         legs: &[Leg],
         topics: &Topics,
         now: Instant,
+        wall: Wall,
     ) -> Option<Step> {
         let Intake { rotation, merge, .. } = self;
         let joined = |line, slot| match topics.is_wanted(slot) {
             true => merge.joined(line, slot),
             false => Joined::Yes,
         };
-        let step = rotation.poll(legs, topics.slots(), now, SystemTime::now(), joined);
+        let step = rotation.poll(legs, topics.slots(), now, wall.time(), joined);
         let is_watching = rotation.is_watching();
         self.is_watching = is_watching || self.silences.is_some();
         step
@@ -639,7 +647,7 @@ mod tests {
         let (start, mut topics) = (Instant::now(), Topics::default());
         let mut intake = Intake::new(Recipients::default(), None, 2, start);
         let lines = [0, 1].map(|line| LineId::new(ShardId(1), line));
-        lines.iter().for_each(|line| intake.open(*line, 1, start));
+        lines.iter().for_each(|line| intake.open(*line, 1, start, Wall::Clock, 0.0));
         let slot = topics.add(&"a".into());
         let mut has_warned = false;
         for (line, number) in [(0, 1), (1, 1), (0, 3)] {
@@ -651,12 +659,12 @@ mod tests {
         let second = Duration::from_secs(1);
         intake.hold(true, start);
         assert_eq!(intake.poll_timeout(), None);
-        intake.handle_timeout(lines[0], &topics, start + 10 * second);
+        intake.handle_timeout(lines[0], &topics, start + 10 * second, Wall::Clock);
         assert_eq!(intake.figures().gaps, 0, "what fills it may not have been read");
         intake.hold(false, start + 10 * second);
-        intake.handle_timeout(lines[0], &topics, start + 10 * second);
+        intake.handle_timeout(lines[0], &topics, start + 10 * second, Wall::Clock);
         assert_eq!((intake.figures().gaps, intake.figures().delivered), (0, 1));
-        intake.handle_timeout(lines[0], &topics, start + 11 * second);
+        intake.handle_timeout(lines[0], &topics, start + 11 * second, Wall::Clock);
         assert_eq!((intake.figures().gaps, intake.figures().delivered), (1, 2));
     }
 }

@@ -2,57 +2,32 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Context;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use actix::Addr;
-
-use crate::budget::{Budget, Limit, Urgency};
+use crate::budget::{Limit, Urgency};
 use crate::command::status::{Phase, SourceId, Watch};
-use crate::command::{self, Handle};
-use crate::connection::{Connection, ConnectionBuilder, Urgent};
-use crate::error::{ConfigError, Error, Verdict};
-use crate::event;
-use crate::feed::dialect::{DialMaker, Dialect};
-use crate::feed::dialling::{self, Customize, Made};
+use crate::command::{self, Command};
+use crate::connection::{Connection, Urgent};
+use crate::error::Error;
+use crate::feed::dialect::Dialect;
+use crate::feed::dialling;
 use crate::feed::event::{Cause, LineIs, WaitFor};
+use crate::feed::input::{self, Opened, Turn};
 use crate::feed::intake::{Intake, Reading};
 use crate::feed::pace;
-use crate::feed::retirement::Retirement;
-use crate::feed::rotate::Rotate;
+use crate::feed::plan::LinePlan;
 use crate::feed::rotation::Leg;
-use crate::feed::rules::Rules;
 use crate::feed::said::Refusal;
-use crate::feed::sending::Sending;
+use crate::feed::sending::MAX_SENDING;
 use crate::feed::session::{Failed, Progress, Session};
 use crate::feed::silence::{Action, Finding};
 use crate::feed::topic::LineId;
 use crate::feed::topics::Topics;
 use crate::feed::twins::Link;
-use crate::feed::waiting::Waiting;
-
-/// What all lines of a feed have in common.
-pub(crate) struct LinePlan<D> {
-    pub(crate) make: DialMaker<D>,
-    pub(crate) customize: Customize,
-    /// The limits of dials and sockets that its lines share with all holders of a clone.
-    pub(crate) budgets: Vec<Budget>,
-    pub(crate) rules: Arc<Rules>,
-    /// The number of lines of each shard, without those of a rotation.
-    pub(crate) lines: u8,
-    pub(crate) rotate: Rotate,
-    /// The lines that are refused for good in all shards, one bit for each number modulo `lines`: no dial of them begins
-    /// any more.
-    pub(crate) refused: Arc<AtomicU64>,
-}
-
-impl<D> LinePlan<D> {
-    /// Returns the line whose place a line has: itself, or the one that it was started to replace.
-    pub(crate) fn slot(&self, line: LineId) -> LineId {
-        LineId { line: line.line % self.lines, ..line }
-    }
-}
+use crate::feed::uplink::Uplink;
+use crate::proto::close::{CloseCode, CloseFrame};
+use crate::proto::message::View;
 
 /// One line.
 pub(crate) struct Line<D: Dialect> {
@@ -63,16 +38,16 @@ pub(crate) struct Line<D: Dialect> {
     /// The number of those that lines before have opened.
     earlier_epochs: u64,
     role: Role,
-    retirement: Retirement,
     /// Whether it was closed for good, because another one has its place.
     is_leaving: bool,
+    /// Whether its connection has ended because another line takes its place, as its last event said.
+    has_retired: bool,
     /// The figures of the connection.
     pub(crate) watch: Watch,
-    connection: Addr<Connection>,
+    /// The connection; `None` in a replay.
+    uplink: Option<Uplink<D>>,
     plan: Arc<LinePlan<D>>,
-    made: Arc<Made<D>>,
     open: Option<Open<D>>,
-    waiting: Waiting,
     /// What was last reported.
     state: LineIs,
     /// What it is to the other lines while no socket is open.
@@ -105,8 +80,6 @@ struct Open<D> {
     epoch: u64,
     session: Session,
     dialect: D,
-    handle: Handle,
-    sending: Sending,
     has_warned: bool,
     /// Whether every wanted topic was confirmed or refused when last looked.
     is_active: bool,
@@ -117,41 +90,25 @@ struct Open<D> {
 }
 
 impl<D: Dialect> Line<D> {
-    /// Starts a line on this thread. `register` adds the recipients of the connection's events.
-    pub(crate) fn start(
+    /// Creates a line with its connection; `None` in a replay.
+    pub(crate) fn new(
         id: LineId,
         plan: Arc<LinePlan<D>>,
-        register: impl FnOnce(ConnectionBuilder) -> ConnectionBuilder,
-    ) -> Result<Line<D>, ConfigError> {
-        let (made, retirement) = (Arc::new(Made::new()), Retirement::default());
-        let (refused, retired, slot) = (plan.refused.clone(), retirement.clone(), plan.slot(id));
-        let may_not_dial = move || dialling::is_refused(&refused, slot) || retired.ends();
-        let builder = dialling::builder(&plan.customize, &plan.budgets, may_not_dial);
-        let builder = dialling::with_maker(
-            builder.name(format!("line {id}")),
-            slot,
-            &plan.make,
-            &plan.refused,
-            &made,
-        );
-        let source = builder.source();
-        let watch = builder.watch();
-        let waiting = Waiting::new(watch.clone(), now());
-        let connection = register(builder).start()?;
-        Ok(Line {
+        (source, watch): (SourceId, Watch),
+        uplink: Option<Uplink<D>>,
+    ) -> Line<D> {
+        Line {
             id,
             source,
             epoch: 0,
             earlier_epochs: 0,
             role: Role::First,
-            retirement,
             is_leaving: false,
+            has_retired: false,
             watch,
-            connection,
+            uplink,
             plan,
-            made,
             open: None,
-            waiting,
             state: LineIs::Down { cause: None },
             link: Link::Dialling,
             cause: None,
@@ -159,61 +116,83 @@ impl<D: Dialect> Line<D> {
             urgency: Urgency::Start,
             is_paused: false,
             is_held: false,
-        })
+        }
+    }
+
+    /// Returns the connection; `None` in a replay.
+    pub(crate) fn uplink(&mut self) -> Option<&mut Uplink<D>> {
+        self.uplink.as_mut()
+    }
+
+    /// Sends a command to the connection.
+    fn send<C>(&self, command: C)
+    where
+        C: actix::Message + Send + 'static,
+        C::Result: Send,
+        Connection: actix::Handler<C>,
+    {
+        if let Some(uplink) = &self.uplink {
+            uplink.connection.do_send(command);
+        }
+    }
+
+    /// Sends a command that is about the open socket.
+    fn instruct(&self, command: impl Command) {
+        if let Some(handle) = self.uplink.as_ref().and_then(|uplink| uplink.handle.as_ref()) {
+            handle.do_send(command);
+        }
     }
 
     /// Begins the session of a socket.
     pub(crate) fn handle_open(
         &mut self,
-        open: &event::Open,
+        opened: Opened<D>,
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
-        now: Instant,
     ) {
-        self.epoch = self.earlier_epochs + open.epoch;
+        let Opened { epoch, dial, at, wall, share } = opened;
+        self.epoch = self.earlier_epochs + epoch;
         self.cause = None;
         if self.role == Role::First {
             self.role = Role::Carrier;
         }
-        let Some(dial) = self.made.lock().dial.take() else { return };
         topics.set_open(self.id.line, true);
         topics.select(self.id.line);
-        intake.open(self.id, self.epoch, now);
-        let mut session = Session::new(self.plan.rules.clone(), dial.heartbeat_every, topics, now);
-        session.handle_hold(self.is_held, now);
+        intake.open(self.id, self.epoch, at, wall, share);
+        let mut session = Session::new(self.plan.rules.clone(), dial.heartbeat_every, topics, at);
+        session.handle_hold(self.is_held, at);
         self.open = Some(Open {
-            epoch: open.epoch,
+            epoch,
             session,
             dialect: dial.dialect,
-            handle: open.connection.clone(),
-            sending: Sending::default(),
             has_warned: false,
             is_active: false,
-            since: now,
+            since: at,
             last_data: None,
             round_trip: None,
         });
     }
 
     /// Reads the messages of a batch. Returns a refusal if the dialect panicked.
-    pub(crate) fn handle_batch(
+    pub(crate) fn handle_batch<'m>(
         &mut self,
-        batch: &event::Batch,
+        (epoch, received): (u64, Instant),
+        messages: impl ExactSizeIterator<Item = View<'m>>,
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
     ) -> Result<(), Refusal> {
         let line = self.id;
-        let Some(open) = self.open.as_mut().filter(|open| open.epoch == batch.epoch) else {
+        let Some(open) = self.open.as_mut().filter(|open| open.epoch == epoch) else {
             return Ok(());
         };
-        let (epoch, received) = (self.epoch, batch.received);
+        let epoch = self.epoch;
         topics.select(line.line);
         open.last_data = Some(received);
         let Open { session, dialect, has_warned, .. } = open;
-        intake.outlet.reserve(batch.len());
+        intake.outlet.reserve(messages.len());
         let mut reading = Reading::new(intake, line, epoch, received, has_warned);
         guarded(|| {
-            for view in batch.iter() {
+            for view in messages {
                 reading.bytes = view.len();
                 let said = dialect.read(view);
                 session.handle_message::<D>(said, received, topics, &mut reading);
@@ -239,56 +218,53 @@ impl<D: Dialect> Line<D> {
     /// Notes a failure of the connection. Returns a refusal if no further dial makes sense.
     pub(crate) fn handle_error(
         &mut self,
-        error: &event::Error,
+        broken: input::Broken,
         intake: &mut Intake<D::Item>,
     ) -> Option<Refusal> {
-        let failure = self.made.lock().failure.take();
-        let cause = Cause::Connection(error.error.clone());
-        let is_asked_by_venue = matches!(
-            error.error.verdict(),
-            Verdict::Retry { at_least: Some(_), .. } | Verdict::Retry { from_cap: true, .. }
-        );
+        self.has_retired |= broken.has_retired;
+        let cause = Cause::Connection(broken.error);
         if self.open.is_some() {
             // That of a session that failed is known already.
             self.cause.get_or_insert(cause);
         } else {
             intake.rotation.failed(self.id.line);
             self.report(LineIs::Down { cause: Some(cause) }, intake);
-            self.wait(error.next, is_asked_by_venue, intake);
+            self.wait(broken.after, broken.is_asked_by_venue, broken.at, intake);
         }
-        failure.map(|failure| Refusal::for_good(failure.reason))
+        broken.for_good.map(Refusal::for_good)
     }
 
     /// Ends the session of a socket.
     pub(crate) fn handle_close(
         &mut self,
-        close: &event::Close,
+        ended: input::Ended,
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
     ) {
-        let is_by_peer = close.by == crate::proto::session::By::Remote;
-        let frame = || crate::proto::close::CloseFrame::new(close.code, close.reason.clone()).ok();
-        let by_peer = is_by_peer.then(|| Cause::Connection(Error::Closed(frame())));
-        let cause = self.cause.take().or(by_peer);
+        let input::Ended { by_peer, after, has_retired, at } = ended;
+        self.has_retired |= has_retired;
+        let asks = |(code, _): &(CloseCode, _)| matches!(code.value(), 1008 | 1009);
+        let is_asked_by_venue = by_peer.as_ref().is_some_and(asks);
+        let closed = |(code, reason)| Error::Closed(CloseFrame::new(code, reason).ok());
+        let cause = self.cause.take().or_else(|| by_peer.map(closed).map(Cause::Connection));
         self.open = None;
         topics.set_open(self.id.line, false);
-        let led = intake.close(self.id, topics, now());
-        let is_asked_by_venue = is_by_peer && matches!(close.code.value(), 1008 | 1009);
+        let led = intake.close(self.id, topics, at);
         self.report_led(LineIs::Down { cause }, led, intake);
-        self.wait(close.next, is_asked_by_venue, intake);
+        self.wait(after, is_asked_by_venue, at, intake);
     }
 
     /// Notes a phase of the connection that no other event shows.
-    pub(crate) fn handle_state(&mut self, state: &event::State, intake: &mut Intake<D::Item>) {
-        match state.phase {
+    pub(crate) fn handle_phase(&mut self, phase: Phase, intake: &mut Intake<D::Item>) {
+        match phase {
             Phase::Connecting => {
-                self.waiting.end();
+                self.end_wait();
                 self.link = Link::Dialling;
                 self.report(LineIs::Dialling, intake);
             }
             Phase::Closing => self.report(LineIs::Draining, intake),
             Phase::Paused if self.is_paused => {
-                self.waiting.end();
+                self.end_wait();
                 self.link = Link::Held;
                 self.report(LineIs::Waiting { for_what: WaitFor::Resume }, intake);
             }
@@ -299,15 +275,15 @@ impl<D: Dialect> Line<D> {
     /// Sends what is due, and returns a refusal if the venue has refused the login for good.
     pub(crate) fn poll(
         &mut self,
-        now: Instant,
+        turn: &Turn<D::Item>,
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
-        task: &mut Context<'_>,
     ) -> Option<Refusal> {
-        if let Some(limit) = self.waiting.poll(now) {
-            self.report(LineIs::Waiting { for_what: WaitFor::Budget(limit) }, intake);
+        let limit = turn.limits.iter().find(|(source, _)| *source == self.source);
+        if let Some((_, limit)) = limit {
+            self.report(LineIs::Waiting { for_what: WaitFor::Budget(*limit) }, intake);
         }
-        let failed = match self.poll_session(now, topics, intake, task) {
+        let failed = match self.poll_session(turn, topics, intake) {
             Ok(failed) => failed?,
             Err(panicked) => Failed::Login(panicked),
         };
@@ -317,15 +293,14 @@ impl<D: Dialect> Line<D> {
     /// Polls the session. Returns what ended it, if anything did.
     fn poll_session(
         &mut self,
-        now: Instant,
+        turn: &Turn<D::Item>,
         topics: &mut Topics,
         intake: &mut Intake<D::Item>,
-        task: &mut Context<'_>,
     ) -> Result<Option<Failed>, Refusal> {
-        let wait = self.plan.rules.answer_within;
+        let (wait, now) = (self.plan.rules.answer_within, turn.now);
         topics.select(self.id.line);
         let Some(open) = &mut self.open else { return Ok(None) };
-        let Open { session, dialect, handle, sending, has_warned, is_active, .. } = open;
+        let Open { session, dialect, has_warned, is_active, .. } = open;
         let (line, epoch, received) = (self.id, self.epoch, now);
         let mut reading = Reading::new(intake, line, epoch, received, has_warned);
         let epoch = open.epoch;
@@ -333,15 +308,20 @@ impl<D: Dialect> Line<D> {
             session.report_progress();
         }
         session.handle_timeout(now, topics, &mut reading);
+        let sent = turn.sent.iter().find(|sent| sent.source == self.source);
+        let mut room = sent.map_or(MAX_SENDING, |sent| sent.room);
+        if let Some(reason) = sent.and_then(|sent| sent.unsent.clone()) {
+            session.handle_unsent(reason);
+        }
         loop {
-            if let Some(reason) = sending.poll(task) {
-                session.handle_unsent(reason);
-            }
-            session.handle_congestion(!sending.has_room());
+            session.handle_congestion(room == 0);
             let next = guarded(|| session.poll_request(dialect, now, topics, &mut reading))?;
             let Some(request) = next else { break };
+            room = room.saturating_sub(1);
             // After a loss that is not delivered yet, the connection refuses it.
-            sending.send(request, epoch, wait, handle);
+            if let Some(uplink) = &mut self.uplink {
+                uplink.request(request, epoch, wait);
+            }
         }
         let failed = session.poll_failure();
         let progress = session.poll_progress(topics);
@@ -354,7 +334,7 @@ impl<D: Dialect> Line<D> {
             // A wish that is withdrawn changes nothing about it.
             Some(Progress::Active) if matches!(self.state, LineIs::Active) => {}
             Some(Progress::Active) => {
-                handle.do_send(command::Settled { epoch });
+                self.instruct(command::Settled { epoch });
                 intake.rotation.activate(line.line, now);
                 self.report(LineIs::Active, intake);
             }
@@ -367,7 +347,7 @@ impl<D: Dialect> Line<D> {
     fn failed(&mut self, failed: Failed) -> Option<Refusal> {
         let refusal = match failed {
             Failed::Asked => {
-                self.connection.do_send(command::Reconnect);
+                self.send(command::Reconnect);
                 return None;
             }
             Failed::Login(refusal) | Failed::NoAnswer(refusal) => refusal,
@@ -376,13 +356,13 @@ impl<D: Dialect> Line<D> {
         let fail = command::Fail::new(open.epoch, refusal.reason.clone());
         self.cause = Some(Cause::Session(refusal.clone()));
         if !refusal.for_good {
-            open.handle.do_send(fail);
+            self.instruct(fail);
             return None;
         }
         self.plan
             .refused
             .fetch_or(dialling::refused_bit(self.plan.slot(self.id)), Ordering::Relaxed);
-        open.handle.do_send(fail.for_good());
+        self.instruct(fail.for_good());
         Some(refusal)
     }
 
@@ -392,6 +372,7 @@ impl<D: Dialect> Line<D> {
         finding: Finding,
         topics: &Topics,
         intake: &mut Intake<D::Item>,
+        now: Instant,
     ) -> Option<Refusal> {
         let action = match finding {
             Finding::Line { since, action, .. } => {
@@ -403,7 +384,7 @@ impl<D: Dialect> Line<D> {
         match (action, finding) {
             (Action::Resubscribe, Finding::Topic { slot, .. }) => {
                 self.session()?.handle_silence(slot, topics);
-                intake.leave(self.id, slot, topics, now());
+                intake.leave(self.id, slot, topics, now);
                 None
             }
             (Action::Fail, _) => self.fail("no data has come for longer than the limit of silence"),
@@ -420,7 +401,7 @@ impl<D: Dialect> Line<D> {
     /// Dials at once, in place of the rest of a delay. A connection does so at most once a second.
     pub(crate) fn dial(&mut self) {
         self.link = Link::Dialling;
-        self.connection.do_send(command::Reconnect);
+        self.send(command::Reconnect);
     }
 
     /// Counts its sockets on from those that lines of its number have opened before.
@@ -444,7 +425,7 @@ impl<D: Dialect> Line<D> {
 
     /// Begins or ends a time in which it is not dialled if its socket is lost, because another line takes its place.
     pub(crate) fn retire(&mut self, retires: bool) {
-        self.retirement.set(retires);
+        self.uplink.iter().for_each(|uplink| uplink.retirement.set(retires));
     }
 
     /// Closes the connection for good, because another line has its place.
@@ -456,7 +437,7 @@ impl<D: Dialect> Line<D> {
 
     /// Whether another line has its place, so that its end is no refusal.
     pub(crate) fn is_leaving(&self) -> bool {
-        self.is_leaving || self.retirement.has_ended()
+        self.is_leaving || self.has_retired
     }
 
     /// Returns what it is for a rotation.
@@ -485,7 +466,7 @@ impl<D: Dialect> Line<D> {
             Role::Carrier => Urgency::Outage,
         };
         if std::mem::replace(&mut self.urgency, urgency) != urgency {
-            self.connection.do_send(Urgent(urgency));
+            self.send(Urgent(urgency));
         }
     }
 
@@ -508,25 +489,26 @@ impl<D: Dialect> Line<D> {
     pub(crate) fn poll_timeout(&self, now: Instant, topics: &mut Topics) -> Option<Instant> {
         topics.select(self.id.line);
         let session = self.open.as_ref().and_then(|open| open.session.poll_timeout(now, topics));
-        session.into_iter().chain(self.waiting.poll_timeout()).min()
+        let waiting = self.uplink.as_ref().and_then(|uplink| uplink.waiting.poll_timeout());
+        session.into_iter().chain(waiting).min()
     }
 
     /// Closes the connection until `resume`.
     pub(crate) fn pause(&mut self) {
         self.is_paused = true;
-        self.connection.do_send(command::Pause);
+        self.send(command::Pause);
     }
 
     pub(crate) fn resume(&mut self) {
         if std::mem::take(&mut self.is_paused) {
-            self.connection.do_send(command::Resume);
+            self.send(command::Resume);
         }
     }
 
     /// Stops the connection's delivery and reading, or continues it.
     pub(crate) fn hold(&mut self, holds: bool, now: Instant) {
         self.is_held = holds;
-        self.connection.do_send(command::Hold(holds));
+        self.send(command::Hold(holds));
         if let Some(session) = self.session() {
             session.handle_hold(holds, now);
         }
@@ -534,7 +516,7 @@ impl<D: Dialect> Line<D> {
 
     /// Closes the connection for good.
     pub(crate) fn close(&self, deadline: Duration) {
-        self.connection.do_send(command::Close::normal().deadline(deadline));
+        self.send(command::Close::normal().deadline(deadline));
     }
 
     /// Whether a socket is open.
@@ -579,16 +561,26 @@ impl<D: Dialect> Line<D> {
         &self.state
     }
 
-    fn wait(&mut self, next: event::Next, is_asked_by_venue: bool, intake: &mut Intake<D::Item>) {
+    fn wait(
+        &mut self,
+        after: Option<Duration>,
+        is_asked_by_venue: bool,
+        now: Instant,
+        intake: &mut Intake<D::Item>,
+    ) {
         self.link = Link::Held;
-        if let Some(after) = next.after() {
-            let due = pace::after(now(), after);
-            self.waiting.begin(due);
+        if let Some(after) = after {
+            let due = pace::after(now, after);
+            self.uplink.iter_mut().for_each(|uplink| uplink.waiting.begin(due));
             if !is_asked_by_venue {
                 self.link = Link::Waiting { due };
             }
             self.report(LineIs::Waiting { for_what: WaitFor::Delay(after) }, intake);
         }
+    }
+
+    fn end_wait(&mut self) {
+        self.uplink.iter_mut().for_each(|uplink| uplink.waiting.end());
     }
 
     fn report(&mut self, state: LineIs, intake: &mut Intake<D::Item>) {
@@ -618,10 +610,14 @@ pub(crate) fn now() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event;
+    use crate::feed::dialect::DialMaker;
     use crate::feed::recipients::Recipients;
     use crate::feed::request::Request;
+    use crate::feed::rotate::Rotate;
     use crate::feed::said::Said;
     use crate::feed::topic::{RequestId, ShardId, Topic};
+    use crate::feed::wall::Wall;
     use crate::proto::message::View;
     use crate::testing::{Probe, Script, Server};
 
@@ -659,18 +655,23 @@ mod tests {
             lines: 1,
             rotate: Rotate::default(),
             refused: Arc::default(),
+            recording: None,
         };
-        let id = LineId::new(ShardId(1), 0);
-        let mut line = Line::start(id, Arc::new(plan), |builder| probe.attach(builder)).unwrap();
+        let (id, plan) = (LineId::new(ShardId(1), 0), Arc::new(plan));
+        let started = Uplink::start(id, &plan, now(), |builder| probe.attach(builder)).unwrap();
+        let mut line = Line::new(id, plan, started.0, Some(started.1));
         let mut topics = Topics::default();
         let mut intake = Intake::new(Recipients::default(), None, 1, now());
         let open = probe.next::<event::Open>().await;
-        line.handle_open(&open, &mut topics, &mut intake, now());
+        let (epoch, at, wall, share) = (open.epoch, now(), Wall::Clock, 0.0);
+        let dial = line.uplink().unwrap().opened(open.connection).unwrap();
+        let opened = Opened { epoch, dial, at, wall, share };
+        line.handle_open(opened, &mut topics, &mut intake);
         probe.next_where(|open: &event::Open| open.epoch == 2).await;
         // The line has not been notified of it: the login is that of the first session.
-        let mut task = Context::from_waker(std::task::Waker::noop());
-        line.poll(now(), &mut topics, &mut intake, &mut task);
-        line.connection.send(command::Send::text("end")).await.unwrap().unwrap();
+        line.poll(&Turn::new(now(), Wall::Clock), &mut topics, &mut intake);
+        let connection = line.uplink().unwrap().connection.clone();
+        connection.send(command::Send::text("end")).await.unwrap().unwrap();
         assert_eq!(server.next_message().await.as_text(), Some("end"));
     }
 }

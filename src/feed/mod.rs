@@ -12,13 +12,17 @@ mod builder;
 mod dialect;
 mod dialling;
 mod figures;
+mod input;
 mod intake;
 mod latest;
 mod line;
 mod merge;
 mod outlet;
 mod pace;
+mod plan;
 mod recipients;
+#[cfg(feature = "record")]
+mod replay;
 mod request;
 mod resync;
 mod retirement;
@@ -40,7 +44,9 @@ mod threads;
 mod topic;
 mod topics;
 mod twins;
+mod uplink;
 mod waiting;
+mod wall;
 
 pub mod command;
 pub mod event;
@@ -52,6 +58,8 @@ pub use crate::feed::builder::Builder;
 pub use crate::feed::dialect::{Attempt, Dial, Dialect, Failure};
 pub use crate::feed::figures::Figures;
 pub use crate::feed::recipients::Event;
+#[cfg(feature = "record")]
+pub use crate::feed::replay::{Replay, Report};
 pub use crate::feed::request::Request;
 pub use crate::feed::rotate::Rotate;
 pub use crate::feed::rules::{Overflow, Rules, Silence, Threads};

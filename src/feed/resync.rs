@@ -46,6 +46,9 @@ const DISPUTE_WINDOW: Duration = Duration::from_secs(60);
 pub(crate) struct Resyncs<U> {
     first_wait: Duration,
     rate: Rate,
+    /// How many more snapshots are asked for in a replay, where the recording says it, and not the rate.
+    #[cfg(feature = "record")]
+    granted: Option<u64>,
     /// `None`: all topics have snapshots.
     is_resynced: Option<IsResynced>,
     topics: Vec<Topic>,
@@ -184,6 +187,8 @@ impl<U> Resyncs<U> {
         Resyncs {
             first_wait: options.first_wait,
             rate: options.rate.clone(),
+            #[cfg(feature = "record")]
+            granted: None,
             is_resynced: options.is_resynced.clone(),
             topics: Vec::new(),
             asked: BTreeMap::new(),
@@ -562,7 +567,7 @@ impl<U> Resyncs<U> {
         may: impl Fn(Slot) -> bool,
     ) -> Option<SnapshotAsk> {
         let at = self.next_ask(may)?;
-        if !self.rate.take(now) {
+        if !self.may_ask(now) {
             return None;
         }
         let slot = self.queue.remove(at)?;
@@ -590,6 +595,23 @@ impl<U> Resyncs<U> {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
+    }
+
+    /// Counts an ask. Returns `false` if it may not be sent yet.
+    fn may_ask(&mut self, now: Instant) -> bool {
+        #[cfg(feature = "record")]
+        if let Some(granted) = &mut self.granted {
+            let may = *granted > 0;
+            *granted = granted.saturating_sub(1);
+            return may;
+        }
+        self.rate.take(now)
+    }
+
+    /// Has this many snapshots asked for, and no more, in place of the limit on the rate: in a replay.
+    #[cfg(feature = "record")]
+    pub(crate) fn grant(&mut self, count: u64) {
+        self.granted = Some(count);
     }
 
     /// Returns when the next snapshot may be asked for, of a topic that may be asked for.

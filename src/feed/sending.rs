@@ -16,12 +16,17 @@ pub(crate) struct Sending(VecDeque<Answer>);
 type Answer = Pin<Box<dyn Future<Output = Result<Accepted, SendError>>>>;
 
 /// The number of requests that wait for room in the send buffer at most. At it no further one is made.
-const MAX_SENDING: usize = 16;
+pub(crate) const MAX_SENDING: usize = 16;
 
 impl Sending {
-    /// Whether a further request may be made.
-    pub(crate) fn has_room(&self) -> bool {
-        self.0.len() < MAX_SENDING
+    /// Returns how many further requests may be made.
+    pub(crate) fn room(&self) -> usize {
+        MAX_SENDING.saturating_sub(self.0.len())
+    }
+
+    /// Whether every request was answered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Sends a request on the socket of this epoch, or not at all. It may wait for room in the send buffer.

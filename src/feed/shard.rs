@@ -1,39 +1,59 @@
-//! The actor of one shard: it owns the lines, passes their events to the values, and delivers what comes of
-//! them.
+//! One shard: it owns the lines, passes their events to the values, and delivers what comes of them.
 
 mod handlers;
+#[cfg(feature = "record")]
+mod journaling;
+#[cfg(not(feature = "record"))]
+#[path = "shard/no_journaling.rs"]
+mod journaling;
+mod live;
+mod message;
+#[cfg(feature = "record")]
+mod replayed;
 mod rotating;
 mod snapshots;
+#[cfg(feature = "record")]
+mod sources;
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, WeakRecipient};
-use tokio::sync::oneshot;
-use tokio::time::{Sleep, sleep_until};
+use actix::{Addr, WeakRecipient};
+use tokio::time::Sleep;
 
+use crate::command::status::{Phase, SourceId};
 use crate::error::ConfigError;
 use crate::feed::asking::Asking;
 use crate::feed::command::{Answer, LineStatus};
 use crate::feed::dialect::Dialect;
+use crate::feed::event::{Cause, LineIs};
 use crate::feed::figures::Figures;
+use crate::feed::input::{self, Opened, Turn};
 use crate::feed::intake::{Intake, Standing, Waiter};
-use crate::feed::line::{Line, LinePlan, now};
-use crate::feed::recipients::{Own, Recipients};
+use crate::feed::line::Line;
+use crate::feed::plan::LinePlan;
+use crate::feed::recipients::Recipients;
 use crate::feed::rotation::Rotation;
 use crate::feed::rules::Silence;
 use crate::feed::said::Refusal;
+use crate::feed::shard::journaling::Journal;
+#[cfg(feature = "record")]
+use crate::feed::shard::sources::Sources;
 use crate::feed::silence::{Action, Finding};
 use crate::feed::snapshot::Resync;
 use crate::feed::subscriptions::OnServer;
-use crate::feed::topic::{LineId, ShardId, Topic};
+use crate::feed::topic::{LineId, ShardId};
 use crate::feed::topics::Topics;
 use crate::feed::twins::{Deed, Link, MAX_LINES};
+use crate::proto::message::View;
 
-/// The actor of a shard.
+#[cfg(feature = "record")]
+pub(crate) use crate::feed::shard::journaling::FORMAT;
+pub(crate) use crate::feed::shard::message::{FromShard, ShardStatus, ToShard, Wish};
+
+/// A shard: an actor with connections, or a value that a replay owns. What it decides depends on nothing but the calls of
+/// its methods.
 pub(crate) struct Shard<D: Dialect> {
     id: ShardId,
     plan: Arc<LinePlan<D>>,
@@ -58,56 +78,21 @@ pub(crate) struct Shard<D: Dialect> {
     requests: u64,
     /// The snapshots that the closure of `Resync::with` was asked for.
     asking: Option<Asking<D::Item>>,
-    /// Fires when `poll` is due.
+    /// How its lines are started.
+    starter: Starter<D>,
+    /// Where its calls are noted, if the feed is recorded.
+    journal: Journal<D::Item>,
+    /// Fires when a turn is due.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What a feed asks of a shard.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-pub(crate) enum ToShard<T: Clone + Send + 'static> {
-    Add(Vec<Wish<T>>),
-    Remove(Vec<Wish<T>>),
-    Pause,
-    Resume,
-    /// Replace the lines, one after the other.
-    Rotate,
-    /// The lines of these numbers, one bit for each, do not dial any more. Those that are open stay until they are
-    /// lost.
-    Refuse(u64),
-    Close(Duration),
-    Status(oneshot::Sender<ShardStatus>),
-    /// The recipient of a topic needs a snapshot.
-    Resync(Topic),
-}
-
-/// A topic, and who waits for what becomes of it.
-pub(crate) struct Wish<T: Clone + Send + 'static> {
-    pub(crate) topic: Topic,
-    pub(crate) reply: Option<oneshot::Sender<Answer>>,
-    /// Recipients of the topic's own.
-    pub(crate) own: Option<Own<T>>,
-}
-
-/// What a shard reports to its feed.
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-pub(crate) enum FromShard {
-    /// These topics are neither wanted nor on a server.
-    Left(ShardId, Vec<Topic>),
-    /// No line of this number may dial any more, in any shard; without a number none at all.
-    Refused(Option<u8>, Refusal),
-    /// The same of a line that the venue has closed cleanly, where the options of its connection say that no dial follows.
-    Closed(u8, Refusal),
-    /// The shard has ended: the last report.
-    Ended(ShardId, Figures),
-}
-
-/// The state of a shard.
-#[derive(Debug, Default)]
-pub(crate) struct ShardStatus {
-    pub(crate) lines: Vec<LineStatus>,
-    pub(crate) figures: Figures,
+/// How the lines of a shard are started.
+enum Starter<D: Dialect> {
+    /// With connections that report to this actor; `None` before its start.
+    Dialled(Option<Addr<Shard<D>>>),
+    /// Without, in a replay: with the numbers that their connections had.
+    #[cfg(feature = "record")]
+    Replayed(Sources),
 }
 
 impl<D: Dialect> Shard<D> {
@@ -117,9 +102,11 @@ impl<D: Dialect> Shard<D> {
         recipients: Recipients<D::Item>,
         silence: Option<Silence>,
         feed: WeakRecipient<FromShard>,
+        now: Instant,
     ) -> Shard<D> {
-        let mut intake = Intake::new(recipients, silence, plan.lines, now());
-        intake.set_rotation(Rotation::new(plan.rotate.clone(), plan.lines, now()));
+        let mut intake = Intake::new(recipients, silence, plan.lines, now);
+        intake.set_rotation(Rotation::new(plan.rotate.clone(), plan.lines, now));
+        let journal = Journal::new(plan.recording.as_ref(), id, plan.lines, now);
         Shard {
             id,
             topics: Topics::default(),
@@ -135,6 +122,8 @@ impl<D: Dialect> Shard<D> {
             has_ended: false,
             requests: 0,
             asking: None,
+            starter: Starter::Dialled(None),
+            journal,
             timer: None,
         }
     }
@@ -142,7 +131,8 @@ impl<D: Dialect> Shard<D> {
     /// Sets how snapshots are asked for.
     pub(crate) fn with_resync(mut self, resync: Option<Resync<D::Item>>) -> Shard<D> {
         if let Some(resync) = resync {
-            self.asking = resync.ask.clone().map(Asking::new);
+            self.asking = resync.ask.clone().map(|ask| Asking::new(Some(ask)));
+            self.journal.set_resync(&resync);
             self.intake.set_resync(resync);
         }
         self
@@ -212,7 +202,7 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    fn add(&mut self, wish: Wish<D::Item>) {
+    fn add(&mut self, wish: Wish<D::Item>, now: Instant) {
         self.release_left();
         let slot = self.topics.add(&wish.topic);
         if let Some(own) = wish.own {
@@ -221,7 +211,7 @@ impl<D: Dialect> Shard<D> {
         let Shard { lines, topics, intake, .. } = self;
         let mut is_confirmed = false;
         for line in lines {
-            line.handle_wish(slot, topics, intake, now());
+            line.handle_wish(slot, topics, intake, now);
             is_confirmed |=
                 line.session().is_some_and(|session| session.subscriptions().is_confirmed(slot));
         }
@@ -236,7 +226,7 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    fn remove(&mut self, wish: Wish<D::Item>) {
+    fn remove(&mut self, wish: Wish<D::Item>, now: Instant) {
         let Shard { lines, topics, intake, .. } = self;
         let Some(slot) = topics.slot(&wish.topic) else {
             if let Some(reply) = wish.reply {
@@ -250,7 +240,7 @@ impl<D: Dialect> Shard<D> {
         if let Some(reply) = wish.reply {
             intake.wait(slot, Waiter { added: false, reply });
         }
-        lines.iter_mut().for_each(|line| line.handle_wish(slot, topics, intake, now()));
+        lines.iter_mut().for_each(|line| line.handle_wish(slot, topics, intake, now));
         if !lines.iter().any(Line::is_open) {
             intake.release(slot, topics);
         }
@@ -270,9 +260,8 @@ impl<D: Dialect> Shard<D> {
         figures
     }
 
-    fn status(&mut self) -> ShardStatus {
-        let figures = self.figures();
-        let (now, queued) = (now(), self.intake.outlet.len());
+    pub(crate) fn status(&mut self, now: Instant) -> ShardStatus {
+        let (figures, queued) = (self.figures(), self.intake.outlet.len());
         let intake = &self.intake;
         let replaced = intake.rotation.lines().filter(|(old, new)| old != new);
         let status = |line: &Line<D>| {
@@ -298,49 +287,46 @@ impl<D: Dialect> Shard<D> {
         ShardStatus { lines: self.lines.iter().map(status).collect(), figures }
     }
 
-    /// Does what is due. Returns whether the shard has ended.
-    fn poll(&mut self, ctx: &mut Context<Shard<D>>, task: &mut TaskContext<'_>) -> bool {
-        // What is due now is done in the first turn. A turn more is for what has become due meanwhile.
-        for _ in 0..2 {
-            let now = now();
-            let mut refusals = self.poll_silence(now);
-            self.poll_asking(now, task);
-            let Shard { lines, topics, intake, .. } = self;
-            for line in lines {
-                let refusal = line.poll(now, topics, intake, task);
-                refusals.extend(refusal.map(|refusal| (line.id.line, refusal)));
-            }
-            refusals.into_iter().for_each(|(line, refusal)| self.refused(Some(line), refusal));
-            self.set_urgencies();
-            self.poll_twins(now);
-            self.poll_rotation(now, ctx);
-            self.release_left();
-            self.intake.outlet.poll(task);
-            self.hold(now);
-            let left = self.intake.take_left();
-            if !left.is_empty() {
-                self.report(FromShard::Left(self.id, left));
-            }
-            if self.lines.is_empty() && (self.is_closing || self.is_refused()) {
-                self.end();
-                return true;
-            }
-            if self.poll_timer(now, task).is_pending() {
-                return false;
-            }
+    /// Does what is due, up to the delivery of what comes of it.
+    pub(crate) fn turn(&mut self, turn: &mut Turn<D::Item>) {
+        let mut refusals = self.poll_silence(turn);
+        self.poll_asking(turn);
+        let Shard { lines, topics, intake, .. } = self;
+        for line in lines {
+            let refusal = line.poll(turn, topics, intake);
+            refusals.extend(refusal.map(|refusal| (line.id.line, refusal)));
         }
-        task.waker().wake_by_ref();
-        false
+        refusals.into_iter().for_each(|(line, refusal)| self.refused(Some(line), refusal));
+        self.set_urgencies();
+        self.poll_twins(turn.now);
+        self.poll_rotation(turn.now, turn.wall);
+        self.release_left();
+    }
+
+    /// Ends a turn after its delivery. `holds` says whether the lines are held from now on, because too many updates wait.
+    /// Returns whether the shard has ended.
+    pub(crate) fn end_turn(&mut self, holds: bool, now: Instant) -> bool {
+        self.hold(holds, now);
+        let left = self.intake.take_left();
+        if !left.is_empty() {
+            self.report(FromShard::Left(self.id, left));
+        }
+        let has_ended = self.lines.is_empty() && (self.is_closing || self.is_refused());
+        if has_ended {
+            self.end();
+        }
+        has_ended
     }
 
     /// Gives up holes, judges silence, and acts on what was found. Returns the lines that are refused for good.
-    fn poll_silence(&mut self, now: Instant) -> Vec<(u8, Refusal)> {
+    fn poll_silence(&mut self, turn: &Turn<D::Item>) -> Vec<(u8, Refusal)> {
         let mut refusals = Vec::new();
         let Shard { lines, topics, intake, .. } = self;
         // Any line, for what is not about one.
         let some = lines.iter().find(|line| line.is_open()).or(lines.first());
         let Some(some) = some.map(|line| line.id) else { return refusals };
-        intake.handle_timeout(some, topics, now);
+        intake.resync_overruns(&turn.overruns, topics);
+        intake.handle_timeout(some, topics, turn.now, turn.wall);
         while let Some(finding) = intake.poll_finding(some, topics) {
             let oldest = lines.iter().filter_map(Line::open_since).min();
             let is_meant = |line: &Line<D>| match finding {
@@ -350,7 +336,7 @@ impl<D: Dialect> Shard<D> {
                 Finding::Topic { .. } => line.is_open(),
             };
             for line in lines.iter_mut().filter(|line| is_meant(line)) {
-                let refusal = line.handle_silence(finding, topics, intake);
+                let refusal = line.handle_silence(finding, topics, intake, turn.now);
                 refusals.extend(refusal.map(|refusal| (line.id.line, refusal)));
             }
         }
@@ -398,23 +384,29 @@ impl<D: Dialect> Shard<D> {
         self.lines.iter_mut().find(|line| line.id.line == number)
     }
 
+    /// Starts the lines that every shard has.
+    pub(crate) fn start_lines(&mut self, now: Instant) {
+        for number in 0..self.plan.lines {
+            if let Err(err) = self.start_line(number, now) {
+                // The options were checked before; what is left is an environment that has changed since.
+                self.refused(Some(number), Refusal::for_good(err.to_string()));
+            }
+        }
+    }
+
     /// Starts the line of a number.
-    fn start_line(&mut self, number: u8, ctx: &mut Context<Shard<D>>) -> Result<(), ConfigError> {
-        let addr = ctx.address();
-        let mut line = Line::start(LineId::new(self.id, number), self.plan.clone(), |builder| {
-            builder
-                .on_open_to(addr.clone().recipient())
-                .on_batch_to(addr.clone().recipient())
-                .on_ping_to(addr.clone().recipient())
-                .on_pong_to(addr.clone().recipient())
-                .on_error_to(addr.clone().recipient())
-                .on_close_to(addr.clone().recipient())
-                .on_state_to(addr.clone().recipient())
-                .on_stopped_to(addr.recipient())
-        })?;
+    fn start_line(&mut self, number: u8, now: Instant) -> Result<(), ConfigError> {
+        let id = LineId::new(self.id, number);
+        let started = match &mut self.starter {
+            Starter::Dialled(addr) => Shard::dialled(addr.as_ref(), id, &self.plan, now),
+            #[cfg(feature = "record")]
+            Starter::Replayed(sources) => sources.start(id, self.plan.clone(), now),
+        };
+        self.journal.started(started.as_ref().map(|line| line.source));
+        let mut line = started?;
         line.count_from(self.intake.epoch(number));
         if self.is_holding {
-            line.hold(true, now());
+            line.hold(true, now);
         }
         if self.intake.rotation.is_paused() {
             line.pause();
@@ -423,10 +415,8 @@ impl<D: Dialect> Shard<D> {
         Ok(())
     }
 
-    /// Holds the lines while too many updates wait, and releases them later. Lines that close are not held:
-    /// what they deliver last includes their end.
-    fn hold(&mut self, now: Instant) {
-        let holds = self.intake.outlet.is_full() && !self.is_closing;
+    /// Holds the lines while too many updates wait, and releases them later.
+    fn hold(&mut self, holds: bool, now: Instant) {
         if holds != self.is_holding {
             self.is_holding = holds;
             self.intake.hold(holds, now);
@@ -434,107 +424,115 @@ impl<D: Dialect> Shard<D> {
         }
     }
 
-    /// Sets the timer to the next time that something is due. `Ready` if that is now.
-    fn poll_timer(&mut self, now: Instant, task: &mut TaskContext<'_>) -> Poll<()> {
-        let ask = self.ask_due(now);
-        let Shard { lines, topics, intake, .. } = self;
-        let due = |line: &Line<D>| line.poll_timeout(now, topics);
-        let due = lines.iter().filter_map(due).chain(intake.poll_timeout()).chain(ask).min();
-        let Some(due) = due else {
-            self.timer = None;
-            return Poll::Pending;
-        };
-        let due = tokio::time::Instant::from_std(due);
-        match &mut self.timer {
-            Some(timer) if timer.deadline() == due => {}
-            Some(timer) => timer.as_mut().reset(due),
-            None => self.timer = Some(Box::pin(sleep_until(due))),
-        }
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().poll(task),
-            None => Poll::Pending,
-        }
-    }
-
     /// Delivers what is left, and reports the end.
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.intake.outlet.flush();
         let figures = self.figures();
         self.has_ended = true;
         self.report(FromShard::Ended(self.id, figures));
     }
 
-    /// Calls a function with the line that an event came from.
-    fn with_line<R>(
-        &mut self,
-        source: crate::command::status::SourceId,
-        call: impl FnOnce(&mut Line<D>, &mut Topics, &mut Intake<D::Item>) -> R,
-    ) -> Option<R> {
-        let Shard { lines, topics, intake, .. } = self;
-        let line = lines.iter_mut().find(|line| line.source == source)?;
-        Some(call(line, topics, intake))
+    /// A socket is open.
+    pub(crate) fn opened(&mut self, source: SourceId, opened: Opened<D>) {
+        self.with_line(source, |line, topics, intake| line.handle_open(opened, topics, intake));
     }
-}
 
-/// For a line without an open socket.
-const NO_TIME: Duration = Duration::ZERO;
+    /// Messages have come on the socket of this epoch.
+    pub(crate) fn batch<'m>(
+        &mut self,
+        source: SourceId,
+        (epoch, received): (u64, Instant),
+        messages: impl ExactSizeIterator<Item = View<'m>>,
+    ) {
+        let read = self.with_line(source, |line, topics, intake| {
+            line.handle_batch((epoch, received), messages, topics, intake)
+        });
+        if let Some(Err(refusal)) = read {
+            self.lines.iter().for_each(|line| line.close(NO_TIME));
+            self.refused(None, refusal);
+        }
+    }
 
-/// Nothing of it is pinned.
-impl<D: Dialect> Unpin for Shard<D> {}
+    /// A connection has sent a Ping or Pong; the Ping that was answered with its round trip.
+    pub(crate) fn control(&mut self, source: SourceId, round_trip: Option<Duration>, now: Instant) {
+        self.with_line(source, |line, _, _| match round_trip {
+            None => line.handle_control(now),
+            Some(round_trip) => line.handle_round_trip(round_trip, now),
+        });
+    }
 
-impl<D: Dialect> Actor for Shard<D> {
-    type Context = Context<Shard<D>>;
+    /// A dial or a socket has failed.
+    pub(crate) fn broken(&mut self, source: SourceId, broken: input::Broken) {
+        let refusal = self.with_line(source, |line, _, intake| {
+            line.handle_error(broken, intake).map(|refusal| (line.id.line, refusal))
+        });
+        if let Some((line, refusal)) = refusal.flatten() {
+            self.refused(Some(line), refusal);
+        }
+    }
 
-    fn started(&mut self, ctx: &mut Context<Shard<D>>) {
-        for number in 0..self.plan.lines {
-            if let Err(err) = self.start_line(number, ctx) {
-                // The options were checked before; what is left is an environment that has changed since.
-                self.refused(Some(number), Refusal::for_good(err.to_string()));
+    /// A socket has ended.
+    pub(crate) fn socket_closed(&mut self, source: SourceId, ended: input::Ended) {
+        let requests = self.with_line(source, |line, topics, intake| {
+            let requests = line.session().map_or(0, |session| session.requests());
+            line.handle_close(ended, topics, intake);
+            requests
+        });
+        self.requests += requests.unwrap_or_default();
+        self.release_left();
+        self.refuse(self.refused);
+    }
+
+    /// A connection has entered another phase.
+    pub(crate) fn phase(&mut self, source: SourceId, phase: Phase) {
+        self.with_line(source, |line, _, intake| line.handle_phase(phase, intake));
+    }
+
+    /// A line has ended, with an error if there was one. If nothing has asked for it, it was refused for good. Not so one
+    /// that was to replace another: that goes on.
+    pub(crate) fn stopped(&mut self, source: SourceId, how: input::Stopped, now: Instant) {
+        let Some(at) = self.lines.iter().position(|line| line.source == source) else {
+            return;
+        };
+        let line = self.lines.remove(at);
+        let replaced = self.intake.rotation.lines();
+        let is_replacement = replaced.is_some_and(|(old, new)| old != new && new == line.id.line);
+        let is_ours = line.is_leaving() || is_replacement;
+        if is_replacement {
+            self.ended = line.failure().map(Cause::to_string);
+        }
+        self.topics.forget(line.id.line);
+        self.intake.rotation.ended();
+        if !self.is_closing && self.may_dial(line.id) && !is_ours {
+            let reason = match (how.error, line.state()) {
+                (Some(text), _) => text,
+                (None, LineIs::Down { cause: Some(cause) }) => cause.to_string(),
+                (None, _) => "the connection was closed for good".to_owned(),
+            };
+            let reason = Refusal::for_good(reason);
+            return match how.is_closed {
+                true => self.closed(line.id.line, reason),
+                false => self.refused(Some(line.id.line), reason),
+            };
+        }
+        if !matches!(line.state(), LineIs::Down { .. }) {
+            self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None }, 0);
+        }
+        let slot = self.plan.slot(line.id);
+        let is_empty = !self.lines.iter().any(|other| self.plan.slot(other.id) == slot);
+        if is_empty && !self.is_closing && self.may_dial(slot) {
+            // Both lines of a rotation were lost at once.
+            if let Err(err) = self.start_line(slot.line, now) {
+                self.refused(Some(slot.line), Refusal::for_good(err.to_string()));
             }
         }
-        ctx.spawn(Pulse);
     }
-}
 
-impl<D: Dialect> Drop for Shard<D> {
-    /// Reports the end also if the shard's thread ends first.
-    fn drop(&mut self) {
-        if !self.has_ended {
-            let refusal = Refusal::for_good("a thread of the feed has ended");
-            self.report(FromShard::Refused(None, refusal));
-            let figures = self.figures();
-            self.report(FromShard::Ended(self.id, figures));
-        }
-    }
-}
-
-/// The one future of the actor. Polled after the mailbox, in every poll of the context.
-struct Pulse;
-
-impl<D: Dialect> ActorFuture<Shard<D>> for Pulse {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        shard: &mut Shard<D>,
-        ctx: &mut Context<Shard<D>>,
-        task: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        if shard.poll(ctx, task) {
-            ctx.stop();
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-}
-
-impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
-    type Result = ();
-
-    fn handle(&mut self, message: ToShard<D::Item>, _: &mut Context<Shard<D>>) {
-        match message {
-            ToShard::Add(wishes) => wishes.into_iter().for_each(|wish| self.add(wish)),
-            ToShard::Remove(wishes) => wishes.into_iter().for_each(|wish| self.remove(wish)),
+    /// The feed asks for something.
+    pub(crate) fn command(&mut self, command: ToShard<D::Item>, now: Instant) {
+        match command {
+            ToShard::Add(wishes) => wishes.into_iter().for_each(|wish| self.add(wish, now)),
+            ToShard::Remove(wishes) => wishes.into_iter().for_each(|wish| self.remove(wish, now)),
             ToShard::Pause => {
                 self.intake.rotation.pause(true);
                 self.lines.iter_mut().for_each(Line::pause);
@@ -556,13 +554,43 @@ impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
                 self.lines.iter().for_each(|line| line.close(deadline));
             }
             ToShard::Status(reply) => {
-                let _ = reply.send(self.status());
+                let _ = reply.send(self.status(now));
             }
             ToShard::Resync(topic) => {
                 if let Some(slot) = self.topics.slot(&topic) {
                     self.intake.resync(slot);
                 }
             }
+        }
+    }
+
+    /// Calls a function with the line that an event came from.
+    #[inline]
+    fn with_line<R>(
+        &mut self,
+        source: SourceId,
+        call: impl FnOnce(&mut Line<D>, &mut Topics, &mut Intake<D::Item>) -> R,
+    ) -> Option<R> {
+        let Shard { lines, topics, intake, .. } = self;
+        let line = lines.iter_mut().find(|line| line.source == source)?;
+        Some(call(line, topics, intake))
+    }
+}
+
+/// For a line without an open socket.
+const NO_TIME: Duration = Duration::ZERO;
+
+/// Nothing of it is pinned.
+impl<D: Dialect> Unpin for Shard<D> {}
+
+impl<D: Dialect> Drop for Shard<D> {
+    /// Reports the end also if the shard's thread ends first.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let refusal = Refusal::for_good("a thread of the feed has ended");
+            self.report(FromShard::Refused(None, refusal));
+            let figures = self.figures();
+            self.report(FromShard::Ended(self.id, figures));
         }
     }
 }

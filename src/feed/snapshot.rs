@@ -50,6 +50,28 @@ pub struct Resync<T> {
     pub(crate) is_resynced: Option<IsResynced>,
     /// Count and length of the limit, to be checked.
     limit: (u32, Duration),
+    /// How the items that the closure returns are recorded.
+    #[cfg(feature = "record")]
+    pub(crate) stored: Option<Stored<T>>,
+}
+
+/// The closures of `Resync::stored`.
+#[cfg(feature = "record")]
+pub(crate) struct Stored<T> {
+    pub(crate) write: Write<T>,
+    pub(crate) read: Read<T>,
+}
+
+#[cfg(feature = "record")]
+type Write<T> = Arc<dyn Fn(&T) -> Vec<u8> + Send + Sync>;
+#[cfg(feature = "record")]
+type Read<T> = Arc<dyn Fn(&[u8]) -> Result<T, Failure> + Send + Sync>;
+
+#[cfg(feature = "record")]
+impl<T> Clone for Stored<T> {
+    fn clone(&self) -> Stored<T> {
+        Stored { write: self.write.clone(), read: self.read.clone() }
+    }
 }
 
 /// The closure of `Resync::with`.
@@ -73,7 +95,15 @@ impl<T> Resync<T> {
     /// [`Rules::frames`](crate::feed::Rules::frames).
     pub fn by_dialect() -> Resync<T> {
         let rate = Rate::new(ASKS.0, ASKS.1);
-        Resync { ask: None, rate, first_wait: FIRST_WAIT, is_resynced: None, limit: ASKS }
+        Resync {
+            ask: None,
+            rate,
+            first_wait: FIRST_WAIT,
+            is_resynced: None,
+            limit: ASKS,
+            #[cfg(feature = "record")]
+            stored: None,
+        }
     }
 
     /// Asks by an async closure: a request over HTTP, for example. It returns the snapshot, and the last number that it
@@ -111,6 +141,27 @@ impl<T> Resync<T> {
     /// Sets a closure that says which topics have snapshots. The others are delivered as without a `Resync`. Default: all.
     pub fn topics(mut self, has: impl Fn(&str) -> bool + Send + Sync + 'static) -> Resync<T> {
         self.is_resynced = Some(Arc::new(has));
+        self
+    }
+
+    /// Sets how the snapshots that the closure of [`with`](Resync::with) returns are written into a recording of the feed, and
+    /// read again by a [`Replay`](crate::feed::Replay), which does not call that closure. Default: they are not written,
+    /// and a replay ends where the first of them is needed.
+    ///
+    /// ```
+    /// use actix_ws_client::feed::{Resync, Sequence};
+    ///
+    /// let resync = Resync::with(async |_| Ok((Sequence::contiguous(1, 1), "a book".to_owned())))
+    ///     .stored(|book| book.as_bytes().to_vec(), |bytes| Ok(String::from_utf8(bytes.to_vec())?));
+    /// # drop(resync);
+    /// ```
+    #[cfg(feature = "record")]
+    pub fn stored(
+        mut self,
+        write: impl Fn(&T) -> Vec<u8> + Send + Sync + 'static,
+        read: impl Fn(&[u8]) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> Resync<T> {
+        self.stored = Some(Stored { write: Arc::new(write), read: Arc::new(read) });
         self
     }
 

@@ -46,7 +46,7 @@ pub enum What {
     Ping(Way, Bytes),
     /// A Pong; one that was received with the time since the Ping that it answers, if it answers one.
     Pong(Way, Bytes, Option<Duration>),
-    /// An event of the connection (`open`, `error`, `close`, `state` or `stopped`) or of a feed (`shard`): its kind,
+    /// An event of the connection (`open`, `error`, `close`, `state` or `stopped`) or of a feed (`step`): its kind,
     /// and what is known of it as JSON.
     Event(Arc<str>, Value),
     /// The number of messages and events before this one that the recorder dropped.

@@ -21,6 +21,10 @@ pub(crate) struct Track(Never);
 enum Never {}
 
 impl Recorder {
+    pub(crate) fn feed_number(&self) -> u32 {
+        match self.0 {}
+    }
+
     pub(crate) fn track(&self, _: Arc<str>, _: u64) -> Track {
         match self.0 {}
     }

@@ -50,6 +50,11 @@ impl Recorder {
         self.0.queue().wait_for_end(within)
     }
 
+    /// Returns a number for a feed that is recorded, from 1.
+    pub(crate) fn feed_number(&self) -> u32 {
+        self.0.next_feed()
+    }
+
     /// Creates the track of a connection, or of something else, whose number is 0.
     pub(crate) fn track(&self, name: Arc<str>, source: u64) -> Track {
         Track::new(self.0.clone(), name, source)

@@ -12,13 +12,17 @@ pub(super) struct Shared {
     queue: Arc<Queue>,
     /// The number of the next track.
     tracks: AtomicU32,
+    /// The number of feeds that are recorded.
+    feeds: AtomicU32,
     /// The beginning of the monotonic clock in the files.
     began: Instant,
 }
 
 impl Shared {
     pub(super) fn new(queue: Arc<Queue>) -> Shared {
-        Shared { queue, tracks: AtomicU32::new(0), began: Instant::now() }
+        // Also where the clock is paused or simulated.
+        let began = tokio::time::Instant::now().into_std();
+        Shared { queue, tracks: AtomicU32::new(0), feeds: AtomicU32::new(0), began }
     }
 
     pub(super) fn queue(&self) -> &Queue {
@@ -28,6 +32,11 @@ impl Shared {
     /// Returns the number of the next track.
     pub(super) fn next_track(&self) -> u32 {
         self.tracks.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns the number of the next feed, from 1.
+    pub(super) fn next_feed(&self) -> u32 {
+        self.feeds.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Returns the nanoseconds from the start of the recorder to a time; 0 for one before it.

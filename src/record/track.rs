@@ -62,6 +62,11 @@ impl Track {
         self.push(epoch, at, Contents::Control { way, opcode, payload, round_trip });
     }
 
+    /// Returns a time as it is recorded: nanoseconds since the recorder was started.
+    pub(crate) fn elapsed(&self, at: Instant) -> u64 {
+        self.shared.elapsed(at)
+    }
+
     /// Records an event, by its kind and as JSON.
     #[cold]
     pub(crate) fn event(&self, epoch: u64, at: Instant, kind: &'static str, json: String) {

@@ -6,7 +6,7 @@ use crate::feed::event::{Gap, TopicIs, TopicState, Update};
 use crate::feed::intake::{Intake, bit};
 use crate::feed::merge::{self, Brought};
 use crate::feed::resync::{Before, Output, SnapshotAsk};
-use crate::feed::topic::LineId;
+use crate::feed::topic::{LineId, Topic};
 use crate::feed::topics::{Slot, Topics};
 
 impl<T: Clone + Send + 'static> Intake<T> {
@@ -119,17 +119,14 @@ impl<T: Clone + Send + 'static> Intake<T> {
 
     /// Asks for snapshots of the topics of which a slow handler with [`Overflow::Latest`](crate::feed::Overflow::Latest) has
     /// missed increments.
-    fn resync_overruns(&mut self, topics: &Topics) {
-        while let Some(topic) = self.outlet.poll_overrun() {
-            if let Some(slot) = topics.slot(&topic) {
-                self.resync(slot);
-            }
+    pub(crate) fn resync_overruns(&mut self, overruns: &[Topic], topics: &Topics) {
+        for slot in overruns.iter().filter_map(|topic| topics.slot(topic)) {
+            self.resync(slot);
         }
     }
 
     /// Ends waits that are over.
     pub(super) fn snapshots_timeout(&mut self, line: LineId, topics: &Topics, now: Instant) {
-        self.resync_overruns(topics);
         let Some(resyncs) = &mut self.resyncs else { return };
         resyncs.handle_timeout(now, |slot| self.merge.newest(slot).0);
         self.pass_snapshots(line, topics);
@@ -147,6 +144,18 @@ impl<T: Clone + Send + 'static> Intake<T> {
     /// Returns when that is to be called.
     pub(crate) fn ask_due(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<Instant> {
         self.resyncs.as_mut()?.ask_due(now, may)
+    }
+
+    /// Returns how many snapshots were asked for.
+    #[cfg(feature = "record")]
+    pub(crate) fn asks(&self) -> u64 {
+        self.resyncs.as_ref().map_or(0, |resyncs| resyncs.counts().asks)
+    }
+
+    /// Has this many snapshots asked for, and no more, until it is called again: as many as a recording says.
+    #[cfg(feature = "record")]
+    pub(crate) fn grant_asks(&mut self, count: u64) {
+        self.resyncs.iter_mut().for_each(|resyncs| resyncs.grant(count));
     }
 
     /// Whether a gap of the merge is to be reported.

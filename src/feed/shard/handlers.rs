@@ -1,22 +1,29 @@
-//! What the connections of a shard's lines report.
+//! What the connections of a shard's lines report, and what the feed asks for, as calls of the shard. Each is noted first if
+//! the feed is recorded.
 
 use actix::{Context, Handler};
 
 use crate::command::status::OutcomeKind;
+use crate::error::Verdict;
 use crate::event;
 use crate::feed::dialect::Dialect;
-use crate::feed::event::{Cause, LineIs};
-use crate::feed::line::now;
-use crate::feed::said::Refusal;
-use crate::feed::shard::{NO_TIME, Shard};
+use crate::feed::input::{Broken, Ended, Opened, Stopped};
+use crate::feed::line::{Line, now};
+use crate::feed::shard::{Shard, ToShard};
+use crate::proto::session::By;
 
 impl<D: Dialect> Handler<event::Open> for Shard<D> {
     type Result = ();
 
     fn handle(&mut self, open: event::Open, _: &mut Context<Shard<D>>) {
-        self.with_line(open.source, |line, topics, intake| {
-            line.handle_open(&open, topics, intake, now())
-        });
+        let event::Open { source, epoch, attempts, connection, .. } = open;
+        let Some(line) = self.lines.iter_mut().find(|line| line.source == source) else { return };
+        let dial = line.uplink().and_then(|uplink| uplink.opened(connection));
+        let Some(dial) = dial else { return };
+        let (at, wall, share) = (now(), self.journal.wall(), rand::random());
+        let opened = Opened { epoch, dial, at, wall, share };
+        self.journal.opened(source, attempts, &opened);
+        self.opened(source, opened);
     }
 }
 
@@ -24,13 +31,9 @@ impl<D: Dialect> Handler<event::Batch> for Shard<D> {
     type Result = ();
 
     fn handle(&mut self, batch: event::Batch, _: &mut Context<Shard<D>>) {
-        let read = self.with_line(batch.source, |line, topics, intake| {
-            line.handle_batch(&batch, topics, intake)
-        });
-        if let Some(Err(refusal)) = read {
-            self.lines.iter().for_each(|line| line.close(NO_TIME));
-            self.refused(None, refusal);
-        }
+        let (source, socket) = (batch.source, (batch.epoch, batch.received));
+        self.journal.batch(source, socket, batch.len());
+        self.batch(source, socket, batch.iter());
     }
 }
 
@@ -38,7 +41,9 @@ impl<D: Dialect> Handler<event::Ping> for Shard<D> {
     type Result = ();
 
     fn handle(&mut self, ping: event::Ping, _: &mut Context<Shard<D>>) {
-        self.with_line(ping.source, |line, _, _| line.handle_control(now()));
+        let at = now();
+        self.journal.control(ping.source, None, at);
+        self.control(ping.source, None, at);
     }
 }
 
@@ -47,8 +52,10 @@ impl<D: Dialect> Handler<event::Pong> for Shard<D> {
 
     /// A Pong that answers our Ping shows that one was sent.
     fn handle(&mut self, pong: event::Pong, _: &mut Context<Shard<D>>) {
-        if let Some(round_trip) = pong.round_trip {
-            self.with_line(pong.source, |line, _, _| line.handle_round_trip(round_trip, now()));
+        if pong.round_trip.is_some() {
+            let at = now();
+            self.journal.control(pong.source, pong.round_trip, at);
+            self.control(pong.source, pong.round_trip, at);
         }
     }
 }
@@ -56,13 +63,19 @@ impl<D: Dialect> Handler<event::Pong> for Shard<D> {
 impl<D: Dialect> Handler<event::Error> for Shard<D> {
     type Result = ();
 
-    fn handle(&mut self, error: event::Error, _: &mut Context<Shard<D>>) {
-        let refusal = self.with_line(error.source, |line, _, intake| {
-            line.handle_error(&error, intake).map(|refusal| (line.id.line, refusal))
-        });
-        if let Some((line, refusal)) = refusal.flatten() {
-            self.refused(Some(line), refusal);
-        }
+    fn handle(&mut self, failed: event::Error, _: &mut Context<Shard<D>>) {
+        let event::Error { source, error, next, .. } = failed;
+        let mut uplinks = self.lines.iter_mut().filter(|line| line.source == source);
+        let Some(uplink) = uplinks.next().and_then(Line::uplink) else { return };
+        let is_asked_by_venue = matches!(
+            error.verdict(),
+            Verdict::Retry { at_least: Some(_), .. } | Verdict::Retry { from_cap: true, .. }
+        );
+        let (for_good, has_retired) = (uplink.take_failure(), uplink.has_retired());
+        let (after, at) = (next.after(), now());
+        let broken = Broken { error, after, is_asked_by_venue, for_good, has_retired, at };
+        self.journal.broken(source, &broken);
+        self.broken(source, broken);
     }
 }
 
@@ -70,14 +83,14 @@ impl<D: Dialect> Handler<event::Close> for Shard<D> {
     type Result = ();
 
     fn handle(&mut self, close: event::Close, _: &mut Context<Shard<D>>) {
-        let requests = self.with_line(close.source, |line, topics, intake| {
-            let requests = line.session().map_or(0, |session| session.requests());
-            line.handle_close(&close, topics, intake);
-            requests
-        });
-        self.requests += requests.unwrap_or_default();
-        self.release_left();
-        self.refuse(self.refused);
+        let event::Close { source, code, reason, by, next, .. } = close;
+        let mut lines = self.lines.iter_mut().filter(|line| line.source == source);
+        let uplink = lines.next().and_then(Line::uplink);
+        let has_retired = uplink.is_some_and(|uplink| uplink.has_retired());
+        let by_peer = (by == By::Remote).then_some((code, reason));
+        let ended = Ended { by_peer, after: next.after(), has_retired, at: now() };
+        self.journal.closed(source, &ended);
+        self.socket_closed(source, ended);
     }
 }
 
@@ -85,53 +98,29 @@ impl<D: Dialect> Handler<event::State> for Shard<D> {
     type Result = ();
 
     fn handle(&mut self, state: event::State, _: &mut Context<Shard<D>>) {
-        self.with_line(state.source, |line, _, intake| line.handle_state(&state, intake));
+        self.journal.phase(state.source, state.phase, now);
+        self.phase(state.source, state.phase);
     }
 }
 
 impl<D: Dialect> Handler<event::Stopped> for Shard<D> {
     type Result = ();
 
-    /// A line that has ended although nothing has asked for it was refused for good. Not so one that was to replace
-    /// another: that goes on.
-    fn handle(&mut self, stopped: event::Stopped, ctx: &mut Context<Shard<D>>) {
-        let Some(at) = self.lines.iter().position(|line| line.source == stopped.source) else {
-            return;
-        };
-        let line = self.lines.remove(at);
-        let is_replacement = self
-            .intake
-            .rotation
-            .lines()
-            .is_some_and(|(old, new)| old != new && new == line.id.line);
-        let is_ours = line.is_leaving() || is_replacement;
-        if is_replacement {
-            self.ended = line.failure().map(Cause::to_string);
-        }
-        self.topics.forget(line.id.line);
-        self.intake.rotation.ended();
-        if !self.is_closing && self.may_dial(line.id) && !is_ours {
-            let reason = match (&stopped.outcome.error, line.state()) {
-                (Some(err), _) => err.to_string(),
-                (None, LineIs::Down { cause: Some(cause) }) => cause.to_string(),
-                (None, _) => "the connection was closed for good".to_owned(),
-            };
-            let reason = Refusal::for_good(reason);
-            return match stopped.outcome.kind {
-                OutcomeKind::Closed => self.closed(line.id.line, reason),
-                _ => self.refused(Some(line.id.line), reason),
-            };
-        }
-        if !matches!(line.state(), LineIs::Down { .. }) {
-            self.intake.push_line(line.id, line.epoch, LineIs::Down { cause: None }, 0);
-        }
-        let slot = self.plan.slot(line.id);
-        let is_empty = !self.lines.iter().any(|other| self.plan.slot(other.id) == slot);
-        if is_empty && !self.is_closing && self.may_dial(slot) {
-            // Both lines of a rotation were lost at once.
-            if let Err(err) = self.start_line(slot.line, ctx) {
-                self.refused(Some(slot.line), Refusal::for_good(err.to_string()));
-            }
-        }
+    fn handle(&mut self, stopped: event::Stopped, _: &mut Context<Shard<D>>) {
+        let error = stopped.outcome.error.as_ref().map(ToString::to_string);
+        let (is_closed, at) = (stopped.outcome.kind == OutcomeKind::Closed, now());
+        let how = Stopped { error, is_closed };
+        self.journal.stopped(stopped.source, &how, at);
+        self.stopped(stopped.source, how, at);
+    }
+}
+
+impl<D: Dialect> Handler<ToShard<D::Item>> for Shard<D> {
+    type Result = ();
+
+    fn handle(&mut self, command: ToShard<D::Item>, _: &mut Context<Shard<D>>) {
+        let at = now();
+        self.journal.command(&command, at);
+        self.command(command, at);
     }
 }

@@ -3,32 +3,32 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::Context;
-
 use crate::feed::dialect::Dialect;
 use crate::feed::event::{Cause, Rotated, Rotation as Outcome};
 use crate::feed::line::Line;
 use crate::feed::rotation::{Leg, Step, Why};
 use crate::feed::shard::{NO_TIME, Shard};
 use crate::feed::topic::LineId;
+use crate::feed::wall::Wall;
 
 /// The time for the closing handshake of a line that another one has replaced.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl<D: Dialect> Shard<D> {
     /// Does what the rotation of a line needs.
-    pub(super) fn poll_rotation(&mut self, now: Instant, ctx: &mut Context<Shard<D>>) {
+    pub(super) fn poll_rotation(&mut self, now: Instant, wall: Wall) {
         while !self.is_closing && self.intake.rotation.is_due(now) {
             let leg = |line: &Line<D>| line.leg(self.may_dial(line.id));
             let legs: Vec<Leg> = self.lines.iter().map(leg).collect();
-            let Some(step) = self.intake.poll_rotation(&legs, &self.topics, now) else { return };
-            self.rotate(step, ctx);
+            let step = self.intake.poll_rotation(&legs, &self.topics, now, wall);
+            let Some(step) = step else { return };
+            self.rotate(step, now);
         }
     }
 
-    fn rotate(&mut self, step: Step, ctx: &mut Context<Shard<D>>) {
+    fn rotate(&mut self, step: Step, now: Instant) {
         match step {
-            Step::Start { old, new } => self.start_replacement(old, new, ctx),
+            Step::Start { old, new } => self.start_replacement(old, new, now),
             Step::Break { line, new } => self.break_line(line, new),
             Step::HandOver { old, .. } => {
                 self.line(old).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
@@ -51,11 +51,11 @@ impl<D: Dialect> Shard<D> {
     }
 
     /// Starts the line `new`, which is to take the place of `old`. Without it the rotation fails.
-    fn start_replacement(&mut self, old: u8, new: u8, ctx: &mut Context<Shard<D>>) {
+    fn start_replacement(&mut self, old: u8, new: u8, now: Instant) {
         self.earlier_duplicates = self.intake.figures().duplicates;
         self.ended = None;
         self.topics.copy_refusals(old, new);
-        if self.start_line(new, ctx).is_ok() {
+        if self.start_line(new, now).is_ok() {
             self.line(new).into_iter().for_each(Line::replace);
             self.line(old).into_iter().for_each(|line| line.retire(true));
         }

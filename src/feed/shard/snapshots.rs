@@ -1,25 +1,28 @@
 //! The snapshots that a shard asks for: by a closure here, or on the socket of a line, when that is polled.
 
-use std::task::Context;
 use std::time::Instant;
 
 use crate::feed::asking::Answer;
 use crate::feed::dialect::Dialect;
 use crate::feed::event::Update;
+use crate::feed::input::Turn;
 use crate::feed::line::Line;
 use crate::feed::shard::Shard;
 
 impl<D: Dialect> Shard<D> {
     /// Asks for the snapshots that are due, and delivers those that have come.
-    pub(super) fn poll_asking(&mut self, now: Instant, task: &mut Context<'_>) {
+    pub(super) fn poll_asking(&mut self, turn: &mut Turn<D::Item>) {
+        let (now, answers) = (turn.now, std::mem::take(&mut turn.answers));
         let Shard { lines, topics, intake, asking, .. } = self;
         let Some(asking) = asking else { return };
+        // Those that have come make room.
+        answers.iter().for_each(|_| asking.answered());
         while asking.has_room()
             && let Some(ask) = intake.poll_ask(now, |_| true)
         {
             asking.ask(topics.topic(ask.slot).clone(), ask);
         }
-        while let Some(Answer { topic, ask, result }) = asking.poll(task) {
+        for Answer { topic, ask, result } in answers.into_iter().flatten() {
             let is_wanted = topics.slot(&topic) == Some(ask.slot) && topics.is_wanted(ask.slot);
             let line = lines.iter().find(|line| line.is_open()).filter(|_| is_wanted);
             let Some(Line { id: line, epoch, .. }) = line else { continue };
