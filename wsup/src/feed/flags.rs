@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, ColorChoice};
 
+use crate::feed::replayed::ReplayFlags;
 #[cfg(feature = "serve")]
 use crate::feed::serve::ServeFlags;
 use crate::link::Link;
@@ -52,6 +53,9 @@ pub(crate) struct FeedFlags {
 
     #[command(flatten)]
     pub(crate) record: RecordFlags,
+
+    #[command(flatten)]
+    pub(crate) replay: ReplayFlags,
 
     #[command(flatten)]
     pub(crate) link: Link,

@@ -26,6 +26,7 @@ mod observer;
 mod parts;
 mod plan;
 mod printer;
+mod replayed;
 mod resync;
 mod rotate;
 mod rules;

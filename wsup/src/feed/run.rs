@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
+use actix_ws_client::Payload;
 use actix_ws_client::feed::event::{LineState, Rotated, Stopped};
 use actix_ws_client::feed::{Feed, Topic, command};
-use actix_ws_client::{ConnectionBuilder, Payload};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -24,6 +24,7 @@ use crate::feed::ledger::Ledger;
 use crate::feed::observer::Observer;
 use crate::feed::plan::Plan;
 use crate::feed::printer::{Added, Printer, Removed, Report, Watch};
+use crate::feed::replayed;
 #[cfg(feature = "serve")]
 use crate::feed::serve::Server;
 use crate::feed::table::Table;
@@ -57,7 +58,11 @@ pub(crate) async fn run(
     let link = Arc::new(flags.link.prepare(secrets)?);
     let limit = flags.link.max_message().unwrap_or(MAX_MESSAGE);
     let dialer = Dialer { venue: venue.clone(), secrets: secrets.clone(), limit };
-    let values = dialer.check(|builder| link.apply(builder))?;
+    let replay = flags.replay.open()?;
+    let values = match &replay {
+        None => dialer.check(|builder| link.apply(builder))?,
+        Some(_) => Values::of_replay(&venue, secrets),
+    };
     let plan = Plan::new(&venue, &topics, values);
     let plan = plan.map_err(|why| Usage(format!("{}: {why}", flags.file.display())))?;
     #[cfg(feature = "serve")]
@@ -80,14 +85,11 @@ pub(crate) async fn run(
         Err(err) => return Ok(cannot("take signals", &err)),
     };
     let recorder = flags.record.start()?;
-    let recorded = recorder.clone();
     let (reports, mut reported) = mpsc::channel(Report::KINDS);
     let printer = printer(flags, secrets, reports, observer);
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = Feed::builder(async move |attempt| dialer.dial(attempt).await)
-        .connection(move |builder| {
-            recorded.iter().fold(link.apply(builder), ConnectionBuilder::record)
-        })
+        .connection(move |builder| link.apply(builder))
         .rules(venue.rules())
         .lines(venue.lines)
         .overflow(venue.overflow)
@@ -102,7 +104,10 @@ pub(crate) async fn run(
     let resync = venue.resync.iter();
     let builder = resync.fold(builder, |builder, resync| builder.resync(resync.to_feed()));
     let builder = budget.iter().fold(builder, |builder, budget| builder.budget(budget));
-    let feed = builder.start()?;
+    let feed = match &replay {
+        None => recorder.iter().fold(builder, |builder, to| builder.record(to)).start()?,
+        Some(replay) => builder.replay(replay.clone())?,
+    };
     #[cfg(feature = "serve")]
     if let Some(Err(err)) = server.map(|server| server.start(&feed)) {
         return Ok(cannot("serve", &err));
@@ -115,7 +120,8 @@ pub(crate) async fn run(
     let status = run.run_to_end(&mut signals, &mut hangups, &mut reported, time_up).await;
     recorder.iter().for_each(recording::close);
     screen::end_prompt();
-    Ok(status)
+    let is_whole = replay.iter().all(replayed::say_what_came);
+    Ok(if is_whole { status } else { FAILED })
 }
 
 /// Reads a file, and the topics that it names.

@@ -36,6 +36,15 @@ impl Values {
         Ok(values)
     }
 
+    /// Reads what there is of it, for a replay: it sends nothing, and what is not there is left empty.
+    pub(crate) fn of_replay(venue: &Venue, secrets: &Secrets) -> Values {
+        Values::read(venue, secrets).unwrap_or_else(|_| {
+            let places = venue.templates().flat_map(|(_, template)| template.places());
+            let places = places.filter(|place| matches!(place, Place::Env(_) | Place::File(_)));
+            Values(places.map(|place| (place.to_string(), String::new())).collect())
+        })
+    }
+
     /// Whether a file has anything to read.
     pub(crate) fn has_any(venue: &Venue) -> bool {
         let is_one = |place: &Place| matches!(place, Place::Env(_) | Place::File(_));

@@ -19,6 +19,7 @@ mod process;
 #[path = "../cli/pty.rs"]
 #[allow(dead_code, reason = "shared with the tests of single connections")]
 mod pty;
+mod replayed;
 mod run;
 mod secret_values;
 #[cfg(feature = "serve")]
