@@ -108,7 +108,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
         now: Instant,
     ) -> Intake<T> {
         Intake {
-            twins: (lines > 1).then(Twins::new),
+            twins: (lines > 1).then(|| Twins::new(now)),
             resyncs: None,
             asks_dialect: false,
             rotation: Rotation::new(Rotate::default(), lines, now),

@@ -189,6 +189,7 @@ impl<D: Dialect> Line<D> {
         topics.select(line.line);
         open.last_data = Some(received);
         let Open { session, dialect, has_warned, .. } = open;
+        session.handle_read();
         intake.outlet.reserve(messages.len());
         let mut reading = Reading::new(intake, line, epoch, received, has_warned);
         guarded(|| {

@@ -145,7 +145,15 @@ impl Session {
         }
     }
 
-    /// Reads a message with the dialect, and passes on what it says.
+    /// Notes that messages came: whatever they say, the venue is alive.
+    pub(crate) fn handle_read(&mut self) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.answer_by = None;
+        }
+    }
+
+    /// Passes on what the dialect has read in a message. [`handle_read`](Session::handle_read) goes before the first of a
+    /// read.
     #[inline]
     pub(crate) fn handle_message<D: Dialect>(
         &mut self,
@@ -154,9 +162,6 @@ impl Session {
         topics: &mut Topics,
         sink: &mut impl Sink<D::Item>,
     ) {
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.answer_by = None;
-        }
         // Nearly all messages: the rest of the match stays out of the caller.
         match said {
             Said::Data { topic, sequence, item } => {
@@ -231,21 +236,22 @@ impl Session {
         topics: &mut Topics,
         sink: &mut impl Sink<T>,
     ) {
-        let slot = topics.slot(topic);
-        let Some(slot) = slot.filter(|slot| topics.is_wanted(*slot)) else {
-            return sink.unwanted(topic, slot.is_some());
-        };
-        if self.subscriptions.ticked(slot) {
-            self.first_data(slot, topics, sink);
+        let Some(slot) = topics.slot(topic) else { return sink.unwanted(topic, false) };
+        if !self.subscriptions.is_flowing(slot) && !self.first_data(slot, topics, sink) {
+            return sink.unwanted(topic, true);
         }
         sink.data(Data { slot, sequence, snapshot, item }, topics);
     }
 
-    /// Notes the first data of a topic since it was asked for.
+    /// Notes the first data of a topic since it was asked for, or wanted. Returns whether it is wanted.
     #[cold]
-    fn first_data<T>(&mut self, slot: Slot, topics: &mut Topics, sink: &mut impl Sink<T>) {
-        self.subscriptions.first_ticked(slot, topics);
-        self.pass_changes(topics, sink);
+    fn first_data<T>(&mut self, slot: Slot, topics: &mut Topics, sink: &mut impl Sink<T>) -> bool {
+        let is_wanted = topics.is_wanted(slot);
+        if is_wanted {
+            self.subscriptions.ticked(slot, topics);
+            self.pass_changes(topics, sink);
+        }
+        is_wanted
     }
 
     fn handle_counted<T>(&mut self, number: u64, sink: &mut impl Sink<T>) {

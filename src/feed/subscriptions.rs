@@ -97,8 +97,10 @@ impl Subscriptions {
         if self.places.len() <= slot as usize {
             table::fill(&mut self.places, slot as usize + 1, Place::default);
         }
+        let place = &mut self.places[slot as usize];
+        place.is_flowing = false;
         if topics.is_wanted(slot) {
-            self.places[slot as usize].is_stuck = false;
+            place.is_stuck = false;
         }
         self.review(slot, topics);
     }
@@ -183,7 +185,7 @@ impl Subscriptions {
         for slot in &slots {
             self.set(*slot, state);
             let place = &mut self.places[*slot as usize];
-            (place.ticked, place.is_renewed) = (false, false);
+            (place.ticked, place.is_flowing, place.is_renewed) = (false, false, false);
         }
         self.requests.insert(id, Pending { slots, search, open, answer_by, is_listed: false });
         if answer_by.is_none() {
@@ -231,19 +233,22 @@ impl Subscriptions {
         self.review(slot, topics);
     }
 
-    /// Records data of a wanted topic. Returns whether it is the first since the topic was asked for: then
-    /// `first_ticked` is to be called.
+    /// Whether a topic is wanted, and has brought data since it was asked for: then no more is to be done for further
+    /// data. Nearly all data is of such a topic.
     #[inline]
-    pub(crate) fn ticked(&mut self, slot: Slot) -> bool {
-        let place = self.places.get_mut(slot as usize);
-        place.is_some_and(|place| !std::mem::replace(&mut place.ticked, true))
+    pub(crate) fn is_flowing(&self, slot: Slot) -> bool {
+        self.places.get(slot as usize).is_some_and(|place| place.is_flowing)
     }
 
-    /// Records the first data of a topic, which proves that the server has it.
-    pub(crate) fn first_ticked(&mut self, slot: Slot, topics: &mut Topics) {
-        self.has_answered = true;
-        if matches!(self.places[slot as usize].state, OnServer::Unanswered(_)) {
-            self.turn_on(slot, topics);
+    /// Records data of a wanted topic. The first since it was asked for proves that the server has it.
+    pub(crate) fn ticked(&mut self, slot: Slot, topics: &mut Topics) {
+        let Some(place) = self.places.get_mut(slot as usize) else { return };
+        place.is_flowing = true;
+        if !std::mem::replace(&mut place.ticked, true) {
+            self.has_answered = true;
+            if matches!(place.state, OnServer::Unanswered(_)) {
+                self.turn_on(slot, topics);
+            }
         }
     }
 
@@ -362,7 +367,8 @@ impl Subscriptions {
         let old = std::mem::replace(&mut place.state, state);
         if state == OnServer::Off {
             self.is_blocked = false;
-            (place.ticked, place.is_stuck, place.is_renewed) = (false, false, false);
+            (place.ticked, place.is_flowing) = (false, false);
+            (place.is_stuck, place.is_renewed) = (false, false);
         }
         self.on_server += usize::from(state != OnServer::Off);
         self.on_server -= usize::from(old != OnServer::Off);

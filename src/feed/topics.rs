@@ -149,7 +149,6 @@ impl Topics {
     }
 
     /// Whether a topic is wanted.
-    #[inline]
     pub(crate) fn is_wanted(&self, slot: Slot) -> bool {
         self.entries[slot as usize].wanted
     }

@@ -57,7 +57,7 @@ pub(crate) struct Twins {
     last_verdict: Option<Instant>,
     is_holding: bool,
     /// The newest updates, which are alike: they are counted with the next that differs.
-    run: Option<Run>,
+    run: Run,
 }
 
 /// What updates of one read have in common.
@@ -97,7 +97,7 @@ impl Pulse {
 }
 
 impl Twins {
-    pub(crate) fn new() -> Twins {
+    pub(crate) fn new(now: Instant) -> Twins {
         Twins {
             pulses: Vec::new(),
             was_open: 0,
@@ -105,7 +105,7 @@ impl Twins {
             wait: None,
             last_verdict: None,
             is_holding: false,
-            run: None,
+            run: Run { line: 0, confirmed: 0, now, len: 0 },
         }
     }
 
@@ -130,31 +130,32 @@ impl Twins {
     /// Begins with what a line brings by one read.
     pub(crate) fn begin_read(&mut self, line: u8, now: Instant) {
         self.end_run();
-        self.run = Some(Run { line, confirmed: 0, now, len: 0 });
+        self.run = Run { line, confirmed: 0, now, len: 0 };
     }
 
     /// Notes an update of that read, of a topic that is confirmed on these lines, one bit for each.
     #[inline]
     pub(crate) fn data(&mut self, confirmed: u64) {
-        let Some(run) = &mut self.run else { return };
-        if run.confirmed != confirmed {
-            return self.next_run(confirmed);
+        if self.run.confirmed != confirmed {
+            self.next_run(confirmed);
         }
-        run.len += 1;
+        self.run.len += 1;
     }
 
     #[cold]
     fn next_run(&mut self, confirmed: u64) {
-        let Some(run) = self.run else { return };
         self.end_run();
-        self.run = Some(Run { confirmed, len: 1, ..run });
+        self.run.confirmed = confirmed;
     }
 
     /// Counts the updates that were alike: those of one read mostly are, and counting each took 90 instructions.
     #[cold]
     fn end_run(&mut self) {
-        let run = self.run.take().filter(|run| run.len > 0);
-        let Some(Run { line, confirmed, now, len }) = run else { return };
+        let Run { line, confirmed, now, len } = self.run;
+        self.run.len = 0;
+        if len == 0 {
+            return;
+        }
         let is_shared = confirmed & 1 << (line % 64) != 0;
         for (other, pulse) in self.pulses.iter_mut().enumerate() {
             let Some(pulse) = pulse else { continue };
@@ -297,7 +298,8 @@ mod tests {
 
     impl Life {
         fn new() -> Life {
-            let (mut twins, start) = (Twins::new(), Instant::now());
+            let start = Instant::now();
+            let mut twins = Twins::new(start);
             (0..2).for_each(|line| twins.open(line, start));
             let links = [(0, Link::Open), (1, Link::Open)];
             Life { twins, links, start, now: start, done: Vec::new() }

@@ -134,6 +134,7 @@ impl Bench {
 
     fn says(&mut self, said: Said<'_, u64>) {
         let Bench { session, topics, seen, now, .. } = self;
+        session.handle_read();
         session.handle_message::<Words>(said, *now, topics, seen);
     }
 

@@ -9,6 +9,8 @@ pub(super) struct Place {
     pub(super) is_queued: bool,
     /// Whether data has come since the topic was asked for.
     pub(super) ticked: bool,
+    /// Whether it has, and the topic has been wanted since.
+    pub(super) is_flowing: bool,
     /// Whether the venue has refused to end the subscription.
     pub(super) is_stuck: bool,
     /// Whether the topic has to leave and be asked for again.
