@@ -518,7 +518,7 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
         if intake.is_watching {
             intake.watch(self.line, self.epoch, slot, topics, self.received);
         }
-        match intake.merge.judge(self.line.line, slot, &sequence, snapshot) {
+        match intake.merge.judge(self.line.line, slot, sequence, snapshot) {
             Judged::Next if intake.resyncs.is_none() => {
                 let topic = topics.topic(slot);
                 intake.deliver(slot, || {

@@ -123,7 +123,7 @@ pub(crate) struct Merge<T> {
     outputs: VecDeque<Output<T>>,
     /// The update by which the lag of the lines is measured.
     probe: Option<Probe>,
-    /// Whether the next update may become the probe: the last one may be over.
+    /// Whether the next update may become the probe: there are several lines, and the last probe may be over.
     may_probe: bool,
     /// When the updates that are judged were read.
     read_at: Option<Instant>,
@@ -144,7 +144,7 @@ impl<T> Merge<T> {
             held_bytes: 0,
             outputs: VecDeque::new(),
             probe: None,
-            may_probe: true,
+            may_probe: false,
             read_at: None,
             held: None,
             resumed: None,
@@ -161,6 +161,7 @@ impl<T> Merge<T> {
         }
         self.lines[line] = Some(Line::default());
         self.open += 1;
+        self.may_probe = self.open > 1;
     }
 
     /// Removes a line: its socket has ended. Holes that only it could fill are given up. Returns the number of topics
@@ -170,7 +171,7 @@ impl<T> Merge<T> {
         let closed = self.lines.get_mut(usize::from(line)).and_then(Option::take);
         if closed.is_some() {
             self.open -= 1;
-            self.may_probe = true;
+            self.may_probe = self.open > 1;
             self.handle_timeout(now);
         }
         led
@@ -219,55 +220,59 @@ impl<T> Merge<T> {
     /// Begins with what was read at one time.
     pub(crate) fn begin_read(&mut self, at: Instant) {
         self.read_at = Some(at);
-        self.may_probe |= self.probe.as_ref().is_some_and(|probe| at >= probe.until);
+        let is_over = self.probe.as_ref().is_some_and(|probe| at >= probe.until);
+        self.may_probe |= is_over && self.open > 1;
     }
 
     /// Decides about an update without having it: the first half of [`take`](Merge::take). Nearly all updates have a range
     /// of numbers, and are the next of their topic or known; `take` alone would need 150 instructions more for each. An
     /// update of a line that is not open is dropped. The update belongs to the read that was begun last.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn judge(
         &mut self,
         line: u8,
         slot: Slot,
-        sequence: &Sequence,
+        sequence: Sequence,
         snapshot: bool,
     ) -> Judged {
         let Some(Some(place)) = self.lines.get_mut(usize::from(line)) else { return Judged::Known };
         let Numbers::Contiguous { first, last } = sequence.kind else { return Judged::Open };
+        let Some(end) = last.checked_add(1) else { return Judged::Open };
         let Some(topic) = self.topics.get_mut(slot as usize) else { return Judged::Open };
         let Some(position) = place.known_mut(slot) else { return Judged::Open };
-        let (Some(next), end) = (topic.next, last.saturating_add(1)) else { return Judged::Open };
-        let is_plain = !snapshot && !sequence.restarted && topic.is_plain();
-        if !is_plain || !position.is_plain(topic.generation) || first > next {
+        let is_plain = !snapshot && !sequence.restarted && topic.is_plain;
+        if !is_plain || !position.is_plain(topic.generation) {
             return Judged::Open;
         }
+        let Some(next) = topic.next.as_mut().filter(|next| first <= **next) else {
+            return Judged::Open;
+        };
         position.next = position.next.max(end);
         place.updates += 1;
-        let is_next = end > next;
-        if is_next {
-            (topic.next, topic.last_at) = (Some(end), self.read_at);
-            place.firsts += 1;
-        } else {
+        if end <= *next {
             self.dropped.count(topic.was_reported(last));
-        }
-        if self.open > 1 {
-            let is_probe = self.probe.as_ref().is_some_and(|probe| probe.is(slot, last, line));
-            if is_probe || is_next && self.may_probe {
-                self.probe_now(slot, line, last, is_next);
+            if self.probe.as_ref().is_some_and(|probe| probe.is(slot, last, line)) {
+                self.probe_now(slot, line, last, false);
             }
+            return Judged::Known;
         }
-        if is_next { Judged::Next } else { Judged::Known }
+        *next = end;
+        topic.last_at = self.read_at;
+        place.firsts += 1;
+        if self.may_probe {
+            self.probe_now(slot, line, last, true);
+        }
+        Judged::Next
     }
 
-    /// Measures the lag of a line, and chooses another update to measure by if that was the last line. Some two times for
+    /// Measures the lag of a line, or chooses another update to measure by if that was the last line. Some two times for
     /// each probe.
     #[cold]
     fn probe_now(&mut self, slot: Slot, line: u8, number: u64, is_next: bool) {
-        let Some(at) = self.read_at else { return };
-        self.measure(line, slot, number, at);
-        if is_next {
-            self.begin_probe(slot, line, Some(number), at);
+        let Some(at) = self.read_at.filter(|_| self.open > 1) else { return };
+        match is_next {
+            true => self.begin_probe(slot, line, Some(number), at),
+            false => self.measure(line, slot, number, at),
         }
     }
 
@@ -275,11 +280,20 @@ impl<T> Merge<T> {
     /// what is to be delivered comes from [`poll_output`](Merge::poll_output).
     #[inline(never)]
     pub(crate) fn take(&mut self, brought: &Brought, item: T) -> Option<T> {
-        let Brought { slot, sequence, snapshot, .. } = *brought;
-        self.lines.get_mut(usize::from(brought.line))?.as_mut()?.updates += 1;
-        if slot as usize >= self.topics.len() {
-            table::fill(&mut self.topics, slot as usize + 1, Topic::default);
+        self.line_mut(brought.line)?.updates += 1;
+        let slot = brought.slot as usize;
+        if slot >= self.topics.len() {
+            table::fill(&mut self.topics, slot + 1, Topic::default);
         }
+        let item = self.take_by_number(brought, item);
+        // Whatever else changes a topic leaves it as plain as it was, or more so.
+        let topic = &mut self.topics[slot];
+        topic.is_plain = topic.looks_plain();
+        item
+    }
+
+    fn take_by_number(&mut self, brought: &Brought, item: T) -> Option<T> {
+        let Brought { slot, sequence, snapshot, .. } = *brought;
         if self.open > 1
             && let Some(number) = sequence.last()
         {

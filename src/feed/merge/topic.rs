@@ -7,6 +7,9 @@ use crate::feed::merge::recent::Recent;
 
 /// What is known of one topic.
 pub(super) struct Topic<T> {
+    /// Whether its next number is known, nothing waits behind a hole, and neither an outage nor old numbers are to be
+    /// judged. As of the last update that was looked at in full: one flag in place of four tests for each update.
+    pub(super) is_plain: bool,
     /// The number that is delivered next: one more than the last. `None` before the first.
     pub(super) next: Option<u64>,
     /// How often the venue began its numbers anew.
@@ -52,10 +55,10 @@ pub(super) enum Wait {
 }
 
 impl<T> Topic<T> {
-    /// Whether nothing waits behind a hole, and neither an outage nor old numbers are to be judged.
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        self.held.is_empty() && !self.outage && self.old_since.is_none()
+    /// Finds out whether it is plain.
+    pub(super) fn looks_plain(&self) -> bool {
+        let is_judged = self.outage || self.old_since.is_some();
+        self.next.is_some() && self.held.is_empty() && !is_judged
     }
 
     /// Whether a number is among those that were reported as missing last.
@@ -68,6 +71,7 @@ impl<T> Topic<T> {
 impl<T> Default for Topic<T> {
     fn default() -> Topic<T> {
         Topic {
+            is_plain: false,
             next: None,
             generation: 0,
             restarted_at: None,
