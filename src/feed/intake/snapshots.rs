@@ -11,7 +11,6 @@ use crate::feed::topics::{Slot, Topics};
 
 impl<T: Clone + Send + 'static> Intake<T> {
     /// Delivers an update that comes from the merge, or holds it.
-    #[inline]
     pub(super) fn pass_update(
         &mut self,
         slot: Slot,
@@ -31,7 +30,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             }
         };
         match update {
-            Some(update) => self.deliver(slot, || update),
+            Some(update) => self.deliver(slot, update),
             None => self.pass_snapshots(line, topics),
         }
     }
@@ -182,7 +181,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             let (topic, own, epoch) =
                 (topics.topic(slot).clone(), self.own_of(slot), self.epoch(line.line));
             match output {
-                Output::Update(update) => self.deliver(slot, || update),
+                Output::Update(update) => self.deliver(slot, update),
                 Output::Gap(lost) => {
                     self.figures.gaps += 1;
                     let gap = Gap {
