@@ -1,8 +1,6 @@
 //! The bounded send buffer of one socket: frames are encoded into it, and written once for each poll.
 
-mod control;
-mod spare;
-
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
@@ -23,13 +21,11 @@ use crate::proto::error::SendAfterClose;
 use crate::proto::frame::{FrameHeader, Opcode, Role};
 use crate::proto::message::{ControlPayload, Outgoing, Payload};
 use crate::record::Track;
-use crate::writer::control::ControlFrames;
-use crate::writer::spare::{keep_spare, take_spare};
 
 /// The encoded frames of one socket that are not written yet.
 ///
 /// Data frames are bounded by `limit` bytes. Control frames do not count against that: up to
-/// [`MAX_CONTROL_FRAMES`](control::MAX_CONTROL_FRAMES) of them wait. Beyond, a Ping is refused, and of the Pongs only the newest is
+/// [`MAX_CONTROL_FRAMES`] of them wait. Beyond, a Ping is refused, and of the Pongs only the newest is
 /// kept (RFC 6455, 5.5.3). The one Close is always accepted.
 pub(crate) struct Writer {
     /// Encoded frames, the first perhaps written in part.
@@ -107,12 +103,59 @@ struct PartialWrite {
     ends_message: bool,
 }
 
+/// The control frames among the bytes that have not left, which do not count against the limit of data.
+#[derive(Default)]
+struct ControlFrames {
+    /// For each control frame in the buffer, the value of `queued` at its end, and its length.
+    frames: VecDeque<(u64, usize)>,
+    /// The sum of their lengths.
+    bytes: usize,
+    /// The lengths of those that were written, and are not flushed.
+    unflushed: usize,
+    /// The value of `queued` behind our Close frame, if it was queued.
+    close_end: Option<u64>,
+    /// How many were queued since they were last counted for the figures.
+    uncounted: u32,
+    /// The Pong that is owed while `frames` is full. A newer one replaces it.
+    pong: Option<ControlPayload>,
+}
+
+/// The most control frames that wait to be written. It bounds what a peer can make us buffer by sending
+/// Pings and not reading.
+const MAX_CONTROL_FRAMES: usize = 64;
+
 /// A poll in which at least this many bytes were queued does not write: a sender that fast queues more
 /// in the next poll, and both leave in one system call.
 const GATHER_FROM: u64 = 4 << 10;
 
 /// Writing is not put off for more bytes than these.
 const GATHER_UP_TO: usize = 64 << 10;
+
+/// A larger buffer is freed after the write, and not kept as the thread's spare.
+const MAX_SPARE_CAPACITY: usize = 256 << 10;
+
+thread_local! {
+    // A writer owns a buffer only while bytes wait: 10,000 idle connections need one, not 10,000. The
+    // spare saves each write an allocation.
+    static SPARE: Cell<Option<BytesMut>> = const { Cell::new(None) };
+}
+
+/// Takes the thread's spare buffer, or returns one without memory.
+fn take_spare() -> BytesMut {
+    SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default()
+}
+
+/// Makes an empty buffer the thread's spare, unless the thread has a larger one.
+fn keep_spare(buf: BytesMut) {
+    if buf.capacity() > MAX_SPARE_CAPACITY {
+        return;
+    }
+    // After the thread's destructors have run there is no spare.
+    let _ = SPARE.try_with(|spare| {
+        let other = spare.take().filter(|other| other.capacity() > buf.capacity());
+        spare.set(Some(other.unwrap_or(buf)));
+    });
+}
 
 impl Writer {
     pub(crate) fn new(limit: usize, timeout: Duration) -> Writer {
@@ -557,6 +600,31 @@ impl Recording {
         };
         let now = Instant::now().into_std();
         self.track.control(self.epoch, now, Way::Out, opcode, payload, None);
+    }
+}
+
+impl ControlFrames {
+    fn is_full(&self) -> bool {
+        self.frames.len() >= MAX_CONTROL_FRAMES
+    }
+
+    /// Whether there is nothing to remember, once all is flushed.
+    fn is_idle(&self) -> bool {
+        self.frames.is_empty()
+            && self.pong.is_none()
+            && self.close_end.is_none()
+            && self.uncounted == 0
+    }
+
+    /// Removes the frames that end within the first `written` bytes.
+    fn forget(&mut self, written: u64) {
+        while let Some(&(end, length)) = self.frames.front()
+            && end <= written
+        {
+            self.frames.pop_front();
+            self.bytes -= length;
+            self.unflushed += length;
+        }
     }
 }
 

@@ -5,8 +5,6 @@ use crate::command::Fate;
 use crate::proto::close::{CloseCode, CloseFrame};
 use crate::proto::codec::Limits;
 use crate::proto::message::Incoming;
-use crate::writer::control::MAX_CONTROL_FRAMES;
-use crate::writer::spare::MAX_SPARE_CAPACITY;
 
 /// A transport that buffers what is written, and flushes only while `open`.
 #[derive(Default)]
