@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use actix_ws_client::feed::{self, Dialect, Feed, Request, RequestId, Said, Threads, Topic};
 use actix_ws_client::proto::message::ControlPayload;
-use actix_ws_client::testing::{Journal, Probe, Script, Server};
+use actix_ws_client::testing::{Gate, Journal, Probe, Script, Server};
 use actix_ws_client::{
-    Attempt, Connection, ConnectionBuilder, OutcomeKind, Reconnect, View, command, event,
+    Attempt, Connection, ConnectionBuilder, OutcomeKind, Phase, Reconnect, View, command, event,
 };
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpListener;
@@ -297,7 +297,7 @@ async fn each_record_of_a_dial_and_of_a_close_says_whose_it_is() {
 
 const TICK: Duration = Duration::from_millis(1);
 
-/// Asks for the end of its connection and stops.
+/// Asks for the end of its connection, and stops.
 struct Brief;
 
 impl actix::Actor for Brief {
@@ -307,9 +307,15 @@ impl actix::Actor for Brief {
 impl actix::Handler<event::Open> for Brief {
     type Result = ();
     fn handle(&mut self, open: event::Open, ctx: &mut actix::Context<Brief>) {
-        open.connection.do_send(command::Close::normal());
+        let close = command::Close::normal().deadline(Duration::from_millis(100));
+        open.connection.do_send(close);
         actix::ActorContext::stop(ctx);
     }
+}
+
+impl actix::Handler<event::Message> for Brief {
+    type Result = ();
+    fn handle(&mut self, _: event::Message, _: &mut actix::Context<Brief>) {}
 }
 
 #[actix::test]
@@ -330,7 +336,18 @@ async fn a_clean_end_of_a_connection_is_no_warning() {
     drop(probe.attach(to(server.url())).start().unwrap());
     probe.next::<event::Stopped>().await;
     probe.next::<event::Stopped>().await;
-    let run = to(server.url()).on_open_to(actix::Actor::start(Brief)).run().await.unwrap();
+    // A message that comes while the answer to its Close is waited for finds out that it has ended.
+    let gate = Gate::new();
+    let late = Script::accept().never_answer_close().stall_until(&gate).send_text("late");
+    let server = Server::start(late);
+    let brief = actix::Actor::start(Brief);
+    let builder = to(server.url()).on_open_to(brief.clone()).on_message_to(brief);
+    let closing = event::call(move |state: event::State| {
+        if state.phase == Phase::Closing {
+            gate.open();
+        }
+    });
+    let run = builder.on_state_to(closing).run().await.unwrap();
     assert_eq!(run.kind, OutcomeKind::Closed);
     let ends = log.under("actix_ws_client::connection::actor");
     let ends: Vec<_> = ends.iter().filter(|record| record["message"] == "closed").collect();
