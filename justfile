@@ -128,6 +128,10 @@ soak SECONDS="60":
 soak-feed SECONDS="180":
     SOAK_SECONDS={{ SECONDS }} cargo test --locked --test soak_feed -- --nocapture
 
+# A feed of 1,000 lines on two threads, 100 messages a second on each: what it loses
+soak-lines SECONDS="300":
+    SOAK_SECONDS={{ SECONDS }} SOAK_LINES=1000 cargo test --locked --test soak_lines -- --nocapture
+
 # Each fuzz target for SECONDS; needs nightly and cargo-fuzz
 fuzz SECONDS="30":
     for target in cookie_date decode heads inflate round_trip; do \
