@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use actix_ws_client::command::status::Failures;
 use actix_ws_client::error::{Error, ProxyError, Verdict};
 
 /// One entry of a list: a stage, or a range of numbers.
@@ -14,23 +15,16 @@ pub(crate) enum Failure {
     Numbers(RangeInclusive<u16>),
 }
 
-/// A Close frame from the server, of any code.
-const CLOSED: &str = "closed";
+/// The stages at which no connection of `wsup` fails: it has no handler that fails, loses no event, and its sessions are
+/// those of feeds, which have no lists.
+const NEVER: [&str; 3] = ["handler", "overflow", "session"];
 
-const STAGES: &[&str] = &[
-    "dns",
-    "connect",
-    "proxy",
-    "tls",
-    "refused",
-    "redirect",
-    "handshake",
-    "protocol",
-    "io",
-    "timeout",
-    "silent",
-    CLOSED,
-];
+/// Returns the stages that can be listed: those that the library counts. `closed` is a Close frame, of any code.
+fn stages() -> impl Iterator<Item = &'static str> {
+    let never = |stage: &&str| NEVER.contains(stage);
+    let all: Vec<_> = Failures::default().iter().map(|(stage, _)| stage).collect();
+    all.into_iter().filter(move |stage| !never(stage))
+}
 
 const STATUSES: RangeInclusive<u16> = 100..=599;
 const CODES: RangeInclusive<u16> = 1000..=4999;
@@ -39,14 +33,14 @@ impl FromStr for Failure {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Failure, String> {
-        if let Some(stage) = STAGES.iter().find(|stage| **stage == text) {
+        if let Some(stage) = stages().find(|stage| *stage == text) {
             return Ok(Failure::Stage(stage));
         }
         let numbers = numbers(text).ok_or_else(|| {
             format!(
                 "a status (401), a class of them (5xx), a close code (1008), numbers from-to \
                  (4000-4099), or one of {}",
-                STAGES.join(" ")
+                stages().collect::<Vec<_>>().join(" ")
             )
         })?;
         let (from, to) = (*numbers.start(), *numbers.end());
@@ -163,7 +157,14 @@ mod tests {
         for good in ["dns", "401", "5xx", "500-599", "1008", "4000-4999", "closed"] {
             assert!(good.parse::<Failure>().is_ok(), "{good}");
         }
-        for bad in ["", "no", "99", "600", "999", "5000", "400-1001", "9-1", "6xx", "1006", "xx"] {
+        let refused = "no".parse::<Failure>().unwrap_err();
+        let stages =
+            "dns connect proxy tls refused redirect handshake protocol io timeout silent closed";
+        assert!(refused.ends_with(&format!(", or one of {stages}")), "{refused}");
+        for bad in [
+            "", "no", "handler", "overflow", "session", "99", "600", "999", "5000", "400-1001",
+            "9-1", "6xx", "1006", "xx",
+        ] {
             assert!(bad.parse::<Failure>().is_err(), "{bad}");
         }
     }
