@@ -502,14 +502,16 @@ mod tests {
     fn both_lines_of_a_hand_over_stand_together_and_name_each_other() {
         let old = Row { replaced_by: Some("1b".to_owned()), ..row("1a", LineIs::Active) };
         let new = Row { replaces: true, ..row("1b", LineIs::Dialling) };
-        let mut rows = vec![row("2a", LineIs::Active), new, row("3a", LineIs::Active), old];
+        let worse = row("3a", LineIs::LoggingIn);
+        let mut rows = vec![row("2a", LineIs::Active), new, worse, old];
         sort(&mut rows);
         let lines = lines("venue", &rows, (80, 24), true);
-        assert!(lines[2].starts_with("1b     dialling") || lines[3].starts_with("1b     dialling"));
-        assert!(
-            lines[2..4].iter().any(|line| line.starts_with("1a     active → 1b ")),
-            "{lines:#?}"
-        );
+        // Not by the state of the new one, which is worse.
+        assert!(lines[2].contains("3a     logging in"), "{lines:#?}");
+        let both = &lines[3..5];
+        for begin in ["1b     dialling", "1a     active → 1b "] {
+            assert!(both.iter().any(|line| line.starts_with(begin)), "{lines:#?}");
+        }
     }
 
     #[test]

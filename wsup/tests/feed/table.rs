@@ -9,7 +9,7 @@ use crate::files::Folder;
 use crate::process::parse;
 use crate::pty::Terminal;
 use crate::run::ids;
-use crate::sim::Sim;
+use crate::sim::{Numbers, Protocol, Sim};
 use crate::venues::RequestIds;
 
 #[test]
@@ -111,4 +111,33 @@ fn no_color_draws_without_colour() {
         let shown = before + &after + &rest;
         assert_eq!(shown.contains("\u{1b}[2m"), has_colour, "{shown:?}");
     }
+}
+
+/// Updates never come, so that both lines of a hand-over are up for five seconds.
+#[derive(Default)]
+struct Quiet(RequestIds);
+
+impl Protocol for Quiet {
+    fn read(&mut self, text: &str) -> Result<Vec<String>, String> {
+        self.0.read(text)
+    }
+
+    fn tick(&mut self, _: &Numbers) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_hand_over_is_shown_in_the_table_while_both_lines_are_up() {
+    let sim = Sim::steady(Quiet::default);
+    let folder = Folder::new();
+    let file = ids(&sim.url(), &["a"]) + "[rotate]\nage = '1s'\n";
+    let path = folder.write("venue.toml", &file);
+    let mut terminal = Terminal::wsup(&["feed", &path]);
+    terminal.expect("1a     active → 1b ");
+    terminal.expect("1a → 1b");
+    terminal.expect("1b     active → 1a ");
+    terminal.signal("INT");
+    assert_eq!(terminal.end().0, 0);
+    sim.is_content();
 }
