@@ -21,6 +21,8 @@ pub(crate) struct Books {
     clock: Instant,
     /// The last number that this socket was sent of each symbol.
     sent: BTreeMap<String, u64>,
+    /// Whether it answers requests for snapshots.
+    has_snapshots: bool,
     /// The number of ticks after which the end of the socket is announced, if it is.
     notice_in: Option<u32>,
     /// The snapshots that were asked for, and the ticks since the second one.
@@ -30,7 +32,8 @@ pub(crate) struct Books {
 
 impl Books {
     pub(crate) fn new(clock: Instant) -> Books {
-        Books { clock, sent: BTreeMap::new(), notice_in: None, asks: 0, ticks: 0 }
+        let sent = BTreeMap::new();
+        Books { clock, sent, has_snapshots: true, notice_in: None, asks: 0, ticks: 0 }
     }
 
     fn number(&self) -> u64 {
@@ -48,6 +51,7 @@ impl Protocol for Books {
         let request = request(text)?;
         let (id, number) = (&request["id"], self.number());
         let answer = match request["method"].as_str() {
+            Some("depth") if !self.has_snapshots => return Ok(Vec::new()),
             Some("depth") => {
                 self.asks += 1;
                 let symbol = &request["params"]["symbol"];
@@ -170,6 +174,47 @@ fn a_book_is_built_from_snapshots_that_are_asked_for_on_the_socket() {
     ended.is(0, "closed");
     let stopped = parse(ended.rest.last().unwrap());
     assert!(stopped["resyncs"].as_u64() >= Some(4), "{stopped}");
+    sim.is_content();
+}
+
+/// A venue that never sends the snapshot: the updates come all the same, behind a gap, and no state is made up.
+#[test]
+fn a_topic_without_a_snapshot_is_unsynced_after_five_asks() {
+    let clock = Instant::now();
+    let sim = Sim::steady(move || Books { has_snapshots: false, ..Books::new(clock) });
+    let folder = Folder::new();
+    let file = documented("Order books with a snapshot by request");
+    let file = with(&file, "url", &format!("{:?}", sim.url()));
+    let file = with(&file, "topics", r#"["BTCUSDT"]"#);
+    let file = with(&file, "asks", "'10/1s'\nfirst_wait = '50ms'");
+    let path = folder.write("venue.toml", &file);
+    let mut wsup = Wsup::spawn(&["feed", &path, "--json"], Stdio::null(), &[]);
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    while after.len() < 102 {
+        let event = parse(&wsup.line());
+        let is_unsynced = event["state"] == "unsynced";
+        match event["event"].as_str().unwrap() {
+            "topic" | "gap" | "data" if is_unsynced || !after.is_empty() => after.push(event),
+            kind => before.push((kind.to_owned(), event)),
+        }
+    }
+    let asked = |request: &&String| request.contains("depth");
+    assert_eq!(sim.requests.lock().unwrap().iter().filter(asked).count(), 5);
+    let early = before.iter().find(|(kind, _)| kind == "data" || kind == "gap");
+    assert_eq!(early, None, "its updates are held");
+    assert_eq!(after[0]["topic"], "BTCUSDT");
+    assert_eq!((&after[1]["event"], &after[1]["topic"]), (&"gap".into(), &"BTCUSDT".into()));
+    let numbers = after[2..].iter().map(|data| {
+        assert_eq!((&data["event"], &data["snapshot"]), (&"data".into(), &false.into()), "{data}");
+        data["sequence"].as_u64().unwrap()
+    });
+    let numbers: Vec<u64> = numbers.collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+    wsup.signal("INT");
+    let ended = wsup.end();
+    ended.is(0, "closed");
+    let stopped = parse(ended.rest.last().unwrap());
+    assert_eq!((&stopped["resyncs"], &stopped["gaps"]), (&0.into(), &1.into()), "{stopped}");
     sim.is_content();
 }
 
