@@ -5,7 +5,7 @@ set ignore-comments
 
 # The features of the library that its documentation shows. Not `--all-features`: one of them brings in
 # a TLS provider that is minutes of C.
-features := "testing,webpki-roots,encrypted-keys,serde,record,metrics"
+features := "testing,webpki-roots,encrypted-keys,serde,record,metrics,nats"
 
 # Every check that needs neither root nor another language
 check: fmt clippy test first-build bare docs crates deny

@@ -69,6 +69,7 @@
 //! | `serde` | no | `Serialize` for states, figures, outcomes and events without their payloads, of connections and feeds; `command::Send::json` |
 //! | `record` | no | the module `record`: what connections receive and send, in files that other programs read; with zstd, which is C |
 //! | `metrics` | no | the module `metrics`: figures of connections, feeds and budgets for the recorder of the `metrics` crate |
+//! | `nats` | no | the module `nats`: the updates of a feed, published on NATS JetStream |
 //! | `testing` | no | the module `testing`: a scripted server, and a handler whose events can be awaited |
 #![warn(clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -143,9 +144,11 @@ pub mod guide;
 #[cfg(feature = "client")]
 pub mod stream;
 
-// Floor 8: figures for exporters.
+// Floor 8: figures for exporters; feeds beyond one process.
 #[cfg(feature = "metrics")]
 pub mod metrics;
+#[cfg(feature = "nats")]
+pub mod nats;
 
 pub use crate::backoff::Reconnect;
 #[cfg(feature = "client")]

@@ -25,7 +25,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (5, &["dial", "writer", "delivery", "pinger", "requests", "supervision", "serial", "testing"]),
     (6, &["connection"]),
     (7, &["feed", "stream", "guide"]),
-    (8, &["metrics"]),
+    (8, &["metrics", "nats"]),
 ];
 
 /// Neighbours that know each other all the same: who, whom, and why it can't be otherwise.
@@ -48,6 +48,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("tokio_socks", &["dial/socks.rs"]),
     ("actix_codec", &["proto/framed.rs"]),
     ("metrics", &["metrics/"]),
+    ("async_nats", &["nats/"]),
     ("zlib_rs", &["proto/deflate.rs"]),
     ("socket2", &["socket.rs"]),
     ("mcap", &["record/segment.rs", "record/reader.rs"]),

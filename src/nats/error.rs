@@ -1,0 +1,37 @@
+//! What can be wrong with a broker or a stream.
+
+use std::sync::Arc;
+
+use derive_more::{Display, Error};
+
+/// Why publishing cannot begin.
+#[derive(Clone, Debug, Display, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option cannot be. Correct it.
+    #[display("`{option}`: {why}")]
+    #[non_exhaustive]
+    Option {
+        /// The name of the option, as that of the method of [`Options`](crate::nats::Options).
+        option: &'static str,
+        /// What came and what was expected.
+        why: Arc<str>,
+    },
+    /// The broker refuses the connection: wrong credentials, or TLS that does not fit. Correct the credentials or the
+    /// authorities.
+    #[display("the broker refuses the connection: {why}")]
+    #[non_exhaustive]
+    Refused {
+        /// What it said.
+        why: Arc<str>,
+    },
+    /// The stream cannot take what is to be published. Change the stream, or name another.
+    #[display("the stream `{stream}` {why}")]
+    #[non_exhaustive]
+    Stream {
+        /// Its name.
+        stream: Arc<str>,
+        /// What is wrong with it, what was expected, and what mends it.
+        why: Arc<str>,
+    },
+}
