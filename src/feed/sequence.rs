@@ -88,6 +88,12 @@ impl Sequence {
         }
     }
 
+    /// Returns whether its number has no order.
+    #[cfg(feature = "nats")]
+    pub(crate) const fn is_id(self) -> bool {
+        matches!(self.kind, Numbers::Id(_))
+    }
+
     const fn of(kind: Numbers) -> Sequence {
         Sequence { kind, restarted: false }
     }

@@ -1,51 +1,283 @@
 //! The connection to the broker, with the stream that was checked.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use async_nats::{Client, jetstream};
+use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::nats::error::Error;
-use crate::nats::options::Options;
+use crate::nats::options::{Notice, OnNotice, Options, parse};
+use crate::nats::stream;
+use crate::nats::subject::Subject;
+use crate::nats::wire::{self, BrokerClock};
 
 /// A connection to a broker, and a stream that can take what is published. Clones share the connection.
+///
+/// It needs the tokio runtime that it was made in.
 #[derive(Clone)]
 pub struct Broker {
-    #[expect(dead_code, reason = "the publisher that reads it follows")]
     pub(crate) client: Client,
+    /// What shares read and write.
     #[expect(dead_code, reason = "shares, which read it, follow")]
     pub(crate) context: jetstream::Context,
     pub(crate) options: Arc<Options>,
+    pub(crate) subject: Subject,
+    pub(crate) connection: watch::Receiver<Connection>,
+    pub(crate) clock: BrokerClock,
 }
 
-/// What an application may want to say of a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Notice {
-    /// The broker was not reached. Another attempt follows.
-    #[non_exhaustive]
-    Unreachable {
-        /// Why.
-        why: Arc<str>,
-    },
-    /// The connection is open, for the first time or again.
-    Connected,
-    /// The connection was lost. It is opened again.
-    Disconnected,
+/// Whether the connection is open, and how often it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(crate) is_open: bool,
+    pub(crate) opened: u64,
 }
 
-impl Broker {
-    /// Connects, and checks the stream or creates it.
-    pub(crate) async fn connect(options: Options) -> Result<Broker, Error> {
-        let client = async_nats::connect(&options.url).await;
-        let client = client.map_err(|err| Error::Refused { why: err.to_string().into() })?;
-        let context = jetstream::new(client.clone());
-        Ok(Broker { client, context, options: Arc::new(options) })
+/// How long a dial may take, and an answer of the broker.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The time between two pings. A broker that leaves two of them without an answer is lost.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+
+/// The longest delay between two dials.
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
+
+impl Options {
+    /// Connects, and checks the stream or creates it. While the broker is not reached it tries again, without end; each
+    /// failure is a [`Notice`].
+    ///
+    /// # Errors
+    /// What another attempt would not mend, see [`Error`].
+    pub async fn connect(self) -> Result<Broker, Error> {
+        let options = self;
+        options.check()?;
+        let subject = Subject::parse(&options.subject)?;
+        let notify = options.on_notice.clone().unwrap_or_else(|| Arc::new(|_| {}));
+        let (state, connection) = watch::channel(Connection::default());
+        let state = Arc::new(state);
+        let mut attempt = 0;
+        let client = loop {
+            let settings = settings(&options, state.clone(), notify.clone())?;
+            match settings.connect(addresses(&options.url)?).await {
+                Ok(client) => break client,
+                Err(err) => match refusal(&err) {
+                    Some(why) => return Err(Error::Refused { why: why.into() }),
+                    None => notify(Notice::Unreachable { why: failure(&err).into() }),
+                },
+            }
+            attempt += 1;
+            tokio::time::sleep(delay(attempt)).await;
+        };
+        let clock = loop {
+            let found = stream_of(&client, &options, &subject).await;
+            match found {
+                Ok(clock) => break clock,
+                Err(Wrong::ForGood(err)) => return Err(err),
+                Err(Wrong::ForNow(why)) => notify(Notice::Unreachable { why: why.into() }),
+            }
+            tokio::time::sleep(LONGEST_DELAY).await;
+        };
+        let context = ContextBuilder::new().timeout(TIMEOUT).build(client.clone());
+        let options = Arc::new(options);
+        Ok(Broker { client, context, options, subject, connection, clock })
     }
 }
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Broker").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Returns the delay before the next dial.
+fn delay(attempt: usize) -> Duration {
+    let doubled = Duration::from_millis(50) * (1 << attempt.min(6));
+    doubled.min(LONGEST_DELAY)
+}
+
+/// Returns the addresses of a list of URLs, without what is secret in them: async-nats shows addresses in its log.
+fn addresses(urls: &str) -> Result<Vec<ServerAddr>, Error> {
+    let mut addresses = Vec::new();
+    for url in parse(urls)? {
+        let mut url = url;
+        // A URL with a host can have both.
+        let _ = (url.set_username(""), url.set_password(None));
+        let address = ServerAddr::from_url(url).map_err(|err| Error::url(&err.to_string()))?;
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+/// Returns what async-nats connects with.
+fn settings(
+    options: &Options,
+    state: Arc<watch::Sender<Connection>>,
+    notify: OnNotice,
+) -> Result<ConnectOptions, Error> {
+    let mut settings = ConnectOptions::new()
+        .name("actix-ws-client")
+        .connection_timeout(TIMEOUT)
+        .ping_interval(PING_INTERVAL)
+        .reconnect_delay_callback(delay)
+        .client_capacity(options.in_flight + 256)
+        .event_callback(move |event| {
+            handle(event, &state, &notify);
+            std::future::ready(())
+        });
+    let urls = parse(&options.url)?;
+    if let Some(token) = &options.token {
+        settings = settings.token(token.reveal().to_owned());
+    }
+    if let Some(url) = urls.iter().find(|url| !url.username().is_empty()) {
+        let plain = |text: &str| {
+            percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
+        };
+        settings = match url.password() {
+            Some(password) => settings.user_and_password(plain(url.username()), plain(password)),
+            // As every client of NATS has it.
+            None => settings.token(plain(url.username())),
+        };
+    }
+    if let Some(path) = &options.creds_file {
+        let failed = |err: io::Error| Error::file("creds_file", path, &err);
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        settings = settings.credentials(&text).map_err(failed)?;
+    }
+    if let Some(path) = &options.authorities_file {
+        std::fs::metadata(path).map_err(|err| Error::file("authorities_file", path, &err))?;
+        settings = settings.add_root_certificates(path.clone()).require_tls(true);
+    }
+    Ok(settings)
+}
+
+/// Notes what becomes of the connection.
+fn handle(event: Event, state: &watch::Sender<Connection>, notify: &OnNotice) {
+    match event {
+        Event::Connected => {
+            state.send_modify(|it| *it = Connection { is_open: true, opened: it.opened + 1 });
+            notify(Notice::Connected);
+        }
+        Event::Disconnected | Event::Closed => {
+            state.send_modify(|it| it.is_open = false);
+            notify(Notice::Disconnected);
+        }
+        Event::ClientError(err) => {
+            // Between two dials it says why the first one failed.
+            let why = err.to_string();
+            let why = why.strip_prefix("nats: ").unwrap_or(&why).into();
+            notify(Notice::Unreachable { why });
+        }
+        Event::ServerError(err) => {
+            tracing::warn!(%err, "the broker reports an error");
+        }
+        Event::LameDuckMode | Event::Draining | Event::SlowConsumer(_) => {}
+    }
+}
+
+/// Returns why another dial would fail in the same way, if it would.
+fn refusal(err: &ConnectError) -> Option<String> {
+    let why = failure(err);
+    match err.kind() {
+        ConnectErrorKind::AuthorizationViolation => Some(format!(
+            "{why}: it expects credentials, or others than these; see `creds_file` and `token`"
+        )),
+        ConnectErrorKind::Authentication | ConnectErrorKind::ServerParse => Some(why),
+        ConnectErrorKind::Tls => Some(format!("TLS: {why}")),
+        // What rustls finds wrong, such as the certificate, comes as a failure to read.
+        ConnectErrorKind::Io if is_tls(err) => Some(format!(
+            "TLS: {why}; expected is a certificate by an authority of the system, or by one of `authorities_file`"
+        )),
+        _ => None,
+    }
+}
+
+fn is_tls(err: &ConnectError) -> bool {
+    let source = std::error::Error::source(err).and_then(|err| err.downcast_ref::<io::Error>());
+    source.is_some_and(|err| err.kind() == io::ErrorKind::InvalidData)
+}
+
+/// Returns the cause of an error, which has more to say.
+fn failure(err: &ConnectError) -> String {
+    std::error::Error::source(err).map_or_else(|| err.to_string(), ToString::to_string)
+}
+
+/// Why there is no stream to publish on.
+enum Wrong {
+    ForGood(Error),
+    ForNow(String),
+}
+
+/// The error code of JetStream for a stream that does not exist.
+const STREAM_NOT_FOUND: u64 = 10059;
+
+/// Checks the stream, or creates it. Returns the clock of the broker.
+async fn stream_of(
+    client: &Client,
+    options: &Options,
+    subject: &Subject,
+) -> Result<BrokerClock, Wrong> {
+    let name = &options.stream;
+    let info = ask(client, &format!("$JS.API.STREAM.INFO.{name}"), &Value::Null).await?;
+    let info = match info["error"]["err_code"].as_u64() {
+        Some(STREAM_NOT_FOUND) => {
+            let wanted = stream::wanted(options, subject);
+            ask(client, &format!("$JS.API.STREAM.CREATE.{name}"), &wanted).await?
+        }
+        _ => info,
+    };
+    let error = &info["error"];
+    if !error.is_null() {
+        let why = wire::reason(&info);
+        // A cluster without a leader, or one that is starting, says 503 and more.
+        return Err(match error["code"].as_u64() {
+            Some(400..500) => {
+                Wrong::ForGood(Error::stream(name, format!("cannot be used or created: {why}")))
+            }
+            _ if why.contains("replicas") => Wrong::ForGood(Error::stream(
+                name,
+                format!("cannot be created: {why}; see `replicas`"),
+            )),
+            _ => Wrong::ForNow(format!("stream `{name}`: {why}")),
+        });
+    }
+    let checked = stream::check(&info["config"], options, subject);
+    checked.map_err(|why| Wrong::ForGood(Error::stream(name, why)))?;
+    let time = info["ts"].as_str().and_then(wire::parse_time);
+    Ok(BrokerClock { time: time.unwrap_or_else(SystemTime::now), at: Instant::now() })
+}
+
+/// Asks JetStream.
+async fn ask(client: &Client, subject: &str, question: &Value) -> Result<Value, Wrong> {
+    let payload = if question.is_null() { String::new() } else { question.to_string() };
+    let answer =
+        tokio::time::timeout(TIMEOUT, client.request(subject.to_owned(), payload.into())).await;
+    match answer {
+        Ok(Ok(answer)) => Ok(serde_json::from_slice(&answer.payload).unwrap_or_default()),
+        // Nobody listens: JetStream is off, for this account or at all, or has no leader yet.
+        Ok(Err(err)) if err.kind() == async_nats::client::RequestErrorKind::NoResponders => {
+            Err(Wrong::ForNow("JetStream does not answer: it is off, or not ready yet".to_owned()))
+        }
+        Ok(Err(err)) => Err(Wrong::ForNow(format!("JetStream does not answer: {err}"))),
+        Err(_) => Err(Wrong::ForNow(format!("JetStream does not answer within {TIMEOUT:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_no_password() {
+        let addresses = addresses("nats://user:hidden@a:1,tls://token@b, c:3").unwrap();
+        let shown = format!("{addresses:?}");
+        assert!(!shown.contains("hidden") && !shown.contains("token"), "{shown}");
+        let hosts: Vec<_> = addresses.iter().map(|it| (it.host().to_owned(), it.port())).collect();
+        let expected = [("a".to_owned(), 1), ("b".to_owned(), 4222), ("c".to_owned(), 3)];
+        assert_eq!(hosts, expected);
     }
 }

@@ -1,5 +1,7 @@
 //! What can be wrong with a broker or a stream.
 
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use derive_more::{Display, Error};
@@ -34,4 +36,22 @@ pub enum Error {
         /// What is wrong with it, what was expected, and what mends it.
         why: Arc<str>,
     },
+}
+
+impl Error {
+    pub(crate) fn option(option: &'static str, why: impl Into<Arc<str>>) -> Error {
+        Error::Option { option, why: why.into() }
+    }
+
+    pub(crate) fn url(why: &str) -> Error {
+        Error::option("url", why)
+    }
+
+    pub(crate) fn file(option: &'static str, path: &Path, err: &dyn fmt::Display) -> Error {
+        Error::option(option, format!("{}: {err}", path.display()))
+    }
+
+    pub(crate) fn stream(stream: &str, why: String) -> Error {
+        Error::Stream { stream: stream.into(), why: why.into() }
+    }
 }

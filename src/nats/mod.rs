@@ -8,12 +8,23 @@
 
 mod broker;
 mod error;
+mod generation;
 mod lane;
+mod lanes;
 mod options;
 mod publisher;
+mod shared;
+mod stream;
+mod subject;
+mod task;
+mod wire;
 
-pub use crate::nats::broker::{Broker, Notice};
+pub use crate::nats::broker::Broker;
 pub use crate::nats::error::Error;
 pub use crate::nats::lane::Role;
-pub use crate::nats::options::Options;
+pub use crate::nats::options::{Notice, Options};
 pub use crate::nats::publisher::{Figures, Publisher, PublisherHandle};
+pub use crate::nats::subject::Subject;
+
+#[cfg(test)]
+mod tests;

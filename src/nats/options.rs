@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::nats::broker::{Broker, Notice};
+use url::Url;
+
 use crate::nats::error::Error;
 use crate::options::Secret;
 
@@ -26,6 +27,28 @@ pub struct Options {
     pub(crate) queue_messages: usize,
     pub(crate) queue_bytes: usize,
     pub(crate) on_notice: Option<OnNotice>,
+}
+
+/// What an application may want to say of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The broker was not reached, or has no stream yet. Another attempt follows.
+    #[non_exhaustive]
+    Unreachable {
+        /// Why.
+        why: Arc<str>,
+    },
+    /// The connection is open, for the first time or again.
+    Connected,
+    /// The connection was lost. It is opened again.
+    Disconnected,
+    /// The broker does not store messages, for want of room or of a leader. They are sent again.
+    #[non_exhaustive]
+    NotStored {
+        /// Its words.
+        why: Arc<str>,
+    },
 }
 
 /// The closure of [`Options::on_notice`].
@@ -65,7 +88,8 @@ impl Options {
         self
     }
 
-    /// Sets a file with certificate authorities in PEM, which are trusted beside those of the system. Default: none.
+    /// Sets a file with certificate authorities in PEM, which are trusted instead of those of the system; the
+    /// connection is then encrypted. Default: none.
     pub fn authorities_file(mut self, path: impl Into<PathBuf>) -> Options {
         self.authorities_file = Some(path.into());
         self
@@ -83,7 +107,7 @@ impl Options {
         self
     }
 
-    /// Sets how many nodes keep a stream that is created here. Default: 1.
+    /// Sets how many nodes of a cluster keep a stream that is created here. Default: 1.
     pub fn replicas(mut self, replicas: usize) -> Options {
         self.replicas = replicas;
         self
@@ -122,13 +146,30 @@ impl Options {
         self
     }
 
-    /// Connects, and checks the stream or creates it. While the broker is not reached it tries again, without end; each
-    /// failure is a [`Notice`].
-    ///
-    /// # Errors
-    /// What another attempt would not mend, see [`Error`].
-    pub async fn connect(self) -> Result<Broker, Error> {
-        Broker::connect(self).await
+    /// Checks what needs no broker.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        parse(&self.url)?;
+        let is_name = |byte: u8| byte.is_ascii_graphic() && !b".*>/\\".contains(&byte);
+        if self.stream.is_empty() || !self.stream.bytes().all(is_name) {
+            let why = format!(
+                "\"{}\" cannot be a name: it must not be empty, nor have . * > / \\ or spaces",
+                self.stream
+            );
+            return Err(Error::option("stream", why));
+        }
+        if self.ack_timeout.is_zero() {
+            return Err(Error::option("ack_timeout", "must be above zero"));
+        }
+        for (option, value) in [
+            ("replicas", self.replicas),
+            ("in_flight", self.in_flight),
+            ("queue", self.queue_messages.min(self.queue_bytes)),
+        ] {
+            if value == 0 {
+                return Err(Error::option(option, "must be above zero"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -139,5 +180,71 @@ impl fmt::Debug for Options {
             .field("stream", &self.stream)
             .field("subject", &self.subject)
             .finish_non_exhaustive()
+    }
+}
+
+/// Reads a list of URLs.
+pub(crate) fn parse(urls: &str) -> Result<Vec<Url>, Error> {
+    let expected = "as in nats://127.0.0.1:4222, or tls://nats.example:4222 with TLS";
+    let one = |text: &str| {
+        let text = text.trim();
+        let url = match text.contains("://") {
+            true => Url::parse(text),
+            false => Url::parse(&format!("nats://{text}")),
+        };
+        // The URL itself may hold a password.
+        let url =
+            url.map_err(|err| Error::url(&format!("it cannot be read: {err}; {expected}")))?;
+        if !["nats", "tls"].contains(&url.scheme()) {
+            let scheme = url.scheme();
+            return Err(Error::url(&format!(
+                "its scheme is {scheme}; nats or tls is expected, {expected}"
+            )));
+        }
+        if url.host_str().is_none_or(str::is_empty) {
+            return Err(Error::url(&format!("it has no host; {expected}")));
+        }
+        Ok(url)
+    };
+    urls.split(',').map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(urls: &str) -> String {
+        parse(urls).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_is_refused_without_what_is_secret_in_it() {
+        for (url, why) in [
+            ("ws://127.0.0.1", "`url`: its scheme is ws; nats or tls is expected"),
+            ("nats://user:hidden@", "`url`: it cannot be read: empty host"),
+            ("nats://user:hidden@a:99999", "`url`: it cannot be read: invalid port number"),
+            ("nats:///", "`url`: it "),
+            ("nats://a,", "`url`: it "),
+        ] {
+            let err = refused(url);
+            assert!(err.starts_with(why) && !err.contains("hidden"), "{url}: {err}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_cannot_be_is_refused_by_name() {
+        let refused = |change: fn(Options) -> Options| {
+            change(Options::new("nats://a")).check().unwrap_err().to_string()
+        };
+        assert_eq!(refused(|it| it.in_flight(0)), "`in_flight`: must be above zero");
+        assert_eq!(refused(|it| it.replicas(0)), "`replicas`: must be above zero");
+        assert_eq!(refused(|it| it.queue(5, 0)), "`queue`: must be above zero");
+        assert_eq!(
+            refused(|it| it.ack_timeout(Duration::ZERO)),
+            "`ack_timeout`: must be above zero"
+        );
+        let err = refused(|it| it.stream("a.b"));
+        assert!(err.starts_with("`stream`: \"a.b\" cannot be a name"), "{err}");
+        assert!(Options::new("nats://a").check().is_ok());
     }
 }

@@ -15,7 +15,7 @@ use actix_ws_client::feed::{self, Feed};
 use actix_ws_client::testing::{Probe, Script, Server, ServerTls};
 use actix_ws_client::{
     Attempt, ConfigError, Connection, ConnectionBuilder, Error, Outcome, Reconnect, Requests, Tls,
-    View, command, event,
+    View, command, event, nats,
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -500,7 +500,7 @@ async fn connecting_proxy() -> SocketAddr {
 
 /// The public types that hold a secret, or stand so near to one that their `Debug` might show it: those of the table in
 /// docs/security.md. The test below looks at a value of each.
-const NEAR_SECRETS: [&str; 41] = [
+const NEAR_SECRETS: [&str; 42] = [
     "command::handle::Handle",
     "command::send::Send",
     "command::batch::SendBatch",
@@ -538,6 +538,7 @@ const NEAR_SECRETS: [&str; 41] = [
     "feed::event::LineState",
     "feed::request::Request",
     "headers::Headers",
+    "nats::options::Options",
     "options::per_dial::Attempt",
     "requests::error::AskError",
     "tls::options::Tls",
@@ -641,6 +642,9 @@ async fn every_public_type_near_a_secret_is_looked_at() {
     let Error::Tls(err) = ended(to(stranger.url())).await else { panic!("trusted") };
     shown.looks_at(&err);
 
+    let broker = nats::Options::new(format!("nats://{user}:{word}@h")).token("every-broker-s3cr3t");
+    shown.looks_at(&broker.creds_file("/every-file-s3cr3t"));
+
     let asker = Requests::<u64>::new(|_| None);
     let asked = asker.ask(1, command::Send::text("every-asked-s3cr3t")).await;
     shown.looks_at(&asked.unwrap_err());
@@ -664,6 +668,7 @@ async fn every_public_type_near_a_secret_is_looked_at() {
         b"every-key-s3cr3t",
         b"every-login-s3cr3t",
         b"every-asked-s3cr3t",
+        b"every-broker-s3cr3t",
     ]);
 }
 
