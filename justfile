@@ -24,6 +24,12 @@ clippy:
 page:
     cargo test --locked -p wsup --test page -- --ignored --test-threads=1 --nocapture
 
+# Publishing on NATS JetStream against nats-server, in NATS_SERVER or on the PATH; says how many messages a second
+nats-publish:
+    cargo test --locked -p actix-ws-client --features nats --lib -- --ignored --test-threads=1 --skip throughput nats::tests
+    cargo test --locked -p wsup --test feed -- --ignored --test-threads=1 published
+    cargo test --locked --release -p actix-ws-client --features nats --lib -- --ignored --nocapture nats::tests::throughput
+
 # Lints of the library with the TLS provider aws-lc-rs, whose C takes minutes to build, and without one
 providers:
     cargo clippy --locked -p actix-ws-client --no-default-features --features client,aws-lc-rs,deflate --lib -- -D warnings

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{ArgAction, ColorChoice};
 
+#[cfg(feature = "nats")]
+use crate::feed::publish::PublishFlags;
 use crate::feed::replayed::ReplayFlags;
 #[cfg(feature = "serve")]
 use crate::feed::serve::ServeFlags;
@@ -50,6 +52,10 @@ pub(crate) struct FeedFlags {
     #[cfg(feature = "serve")]
     #[command(flatten)]
     pub(crate) serve: ServeFlags,
+
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(crate) publish: PublishFlags,
 
     #[command(flatten)]
     pub(crate) record: RecordFlags,

@@ -26,4 +26,23 @@ pub(crate) struct End {
     /// How many topics were confirmed, and refused, at last.
     pub(crate) topics: (usize, usize),
     pub(crate) figures: Figures,
+    /// What was published, with `--publish`.
+    pub(crate) published: Option<Published>,
+}
+
+/// What has become of the updates that were published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    /// Messages that were sent.
+    pub(crate) published: u64,
+    /// Those of them that are in the stream.
+    pub(crate) acknowledged: u64,
+    /// Messages that were taken and not acknowledged.
+    pub(crate) waiting: u64,
+    /// Messages that were sent again.
+    pub(crate) repeated: u64,
+    /// Messages that the stream had already.
+    pub(crate) duplicates: u64,
+    /// Messages that are too large for the broker.
+    pub(crate) refused: u64,
 }

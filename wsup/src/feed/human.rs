@@ -53,9 +53,11 @@ impl Human {
         let (figures, (confirmed, refused)) = (&end.figures, end.topics);
         let (updates, gaps) = (figures.delivered, figures.gaps);
         let rare = rare(figures);
+        let published = end.published.map(|it| format!(", {} published", it.acknowledged));
+        let published = published.unwrap_or_default();
         self.painted(
             format_args!(
-                "closed: {updates} updates, {gaps} gaps, {confirmed} topics confirmed, {refused} refused{rare}"
+                "closed: {updates} updates, {gaps} gaps, {confirmed} topics confirmed, {refused} refused{rare}{published}"
             ),
             Paint::Info,
         )

@@ -144,6 +144,16 @@ impl Form for Json {
     fn stopped(&self, end: &End) -> Line {
         let (confirmed, refused) = end.topics;
         let figures = &end.figures;
+        let published = end.published.map(|it| {
+            serde_json::json!({
+                "published": it.published,
+                "acknowledged": it.acknowledged,
+                "waiting": it.waiting,
+                "repeated": it.repeated,
+                "duplicates": it.duplicates,
+                "refused": it.refused,
+            })
+        });
         Object::of("stopped")
             .key("outcome", end.outcome)
             .key("topics", serde_json::json!({ "confirmed": confirmed, "refused": refused }))
@@ -154,6 +164,7 @@ impl Form for Json {
             .key("rotations", figures.rotations)
             .key("resyncs", figures.resyncs)
             .key("skipped", figures.skipped)
+            .key("published", published)
             .key("reason", end.refusal.as_ref().map(|refusal| self.words(refusal)))
             .end()
     }

@@ -6,6 +6,7 @@
 //! ledger -> json, human, table (form) -> printer                  what is shown
 //! plan                                                            what --check prints
 //! observer, serve                                                 what --serve shows
+//! publish                                                         what --publish sends to NATS
 //! run                                                             one run
 //! ```
 
@@ -26,6 +27,8 @@ mod observer;
 mod parts;
 mod plan;
 mod printer;
+#[cfg(feature = "nats")]
+mod publish;
 mod replayed;
 mod resync;
 mod rotate;

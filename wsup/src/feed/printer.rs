@@ -4,6 +4,7 @@
 //! it stops reading, and answers pings.
 
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WeakAddr, WrapFuture};
@@ -13,7 +14,7 @@ use actix_ws_client::feed::event::{Batch, Gap, LineState, Rotated, Stopped, Topi
 use actix_ws_client::feed::{Feed, Topic};
 use tokio::sync::mpsc;
 
-use crate::feed::form::{End, Form};
+use crate::feed::form::{End, Form, Published};
 use crate::feed::ledger::Ledger;
 use crate::feed::observer::Observer;
 use crate::feed::table::Table;
@@ -34,6 +35,9 @@ impl Report {
     pub(crate) const KINDS: usize = 3;
 }
 
+/// What ends a publication, and counts what has become of it.
+pub(crate) type Ending = Pin<Box<dyn Future<Output = Published> + Send>>;
+
 /// Prints events in the order in which they come.
 pub(crate) struct Printer {
     pub(crate) form: Box<dyn Form>,
@@ -46,6 +50,8 @@ pub(crate) struct Printer {
     pub(crate) ledger: Ledger,
     /// What else sees the events.
     pub(crate) observer: Option<Box<dyn Observer>>,
+    /// What ends the publication of updates, before the last event is printed.
+    pub(crate) ending: Option<Ending>,
     /// Whether each line is dialled once.
     pub(crate) dials_once: bool,
     /// Whether writing to stdout failed. Further lines for it are dropped.
@@ -226,11 +232,22 @@ impl Handler<Rotated> for Printer {
 impl Handler<Stopped> for Printer {
     type Result = ();
 
-    fn handle(&mut self, stopped: Stopped, _: &mut Self::Context) {
+    fn handle(&mut self, stopped: Stopped, ctx: &mut Self::Context) {
         let outcome = self.ledger.outcome(stopped.refusal.as_ref(), self.dials_once);
         let (topics, figures) = (self.ledger.totals(), stopped.figures);
-        let end = End { outcome, refusal: stopped.refusal, topics, figures };
-        self.print(self.form.stopped(&end));
-        self.report(Report::Stopped(outcome));
+        let ending = self.ending.take();
+        let ending = async move {
+            match ending {
+                Some(ending) => Some(ending.await),
+                None => None,
+            }
+        };
+        let ending = ending.into_actor(self).map(move |published, printer, _| {
+            let end = End { outcome, refusal: stopped.refusal, topics, figures, published };
+            printer.print(printer.form.stopped(&end));
+            let is_whole = published.is_none_or(|it| it.waiting == 0);
+            printer.report(Report::Stopped(if is_whole { outcome } else { "failed" }));
+        });
+        ctx.spawn(ending);
     }
 }

@@ -24,6 +24,8 @@ use crate::feed::ledger::Ledger;
 use crate::feed::observer::Observer;
 use crate::feed::plan::Plan;
 use crate::feed::printer::{Added, Printer, Removed, Report, Watch};
+#[cfg(feature = "nats")]
+use crate::feed::publish::{self, Failure, Publication};
 use crate::feed::replayed;
 #[cfg(feature = "serve")]
 use crate::feed::serve::Server;
@@ -35,6 +37,8 @@ use crate::output::colour;
 use crate::recording;
 use crate::screen::{self, eprint_line};
 use crate::secrets::Secrets;
+#[cfg(feature = "nats")]
+use crate::sender::reached;
 use crate::signals::{Hangups, Signals};
 use crate::status::{CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, broken_stdout, cannot};
 use crate::usage::Usage;
@@ -67,6 +71,8 @@ pub(crate) async fn run(
     let plan = plan.map_err(|why| Usage(format!("{}: {why}", flags.file.display())))?;
     #[cfg(feature = "serve")]
     let prepared = flags.serve.prepare()?;
+    #[cfg(feature = "nats")]
+    let publish = flags.publish.prepare(secrets)?;
     if flags.check {
         let line = if flags.json { plan.json() } else { plan.human(secrets) };
         return Ok(line.write().map_or_else(|err| broken_stdout(&err), |()| CLOSED));
@@ -84,9 +90,24 @@ pub(crate) async fn run(
         Ok(both) => both,
         Err(err) => return Ok(cannot("take signals", &err)),
     };
+    let time_up = flags.duration().map(|time| began + time);
+    #[cfg(feature = "nats")]
+    let publication = match publication(publish, &mut signals, time_up).await? {
+        Ok(publication) => publication,
+        Err(status) => return Ok(status),
+    };
     let recorder = flags.record.start()?;
     let (reports, mut reported) = mpsc::channel(Report::KINDS);
-    let printer = printer(flags, secrets, reports, observer);
+    #[cfg_attr(not(feature = "nats"), expect(unused_mut, reason = "set for --publish alone"))]
+    let mut printer = printer(flags, secrets, reports, observer);
+    #[cfg_attr(not(feature = "nats"), expect(unused_mut, reason = "longer for --publish alone"))]
+    let mut overdue = flags.link.close_timeout() + STDOUT_TIMEOUT;
+    #[cfg(feature = "nats")]
+    if let Some(publication) = &publication {
+        // The feed ends first, then what it has delivered is published.
+        overdue += flags.link.close_timeout();
+        printer.ending = Some(publication.ending(flags.link.close_timeout()));
+    }
     let printer = Printer::start_in_arbiter(&Arbiter::new().handle(), move |_| printer);
     let builder = Feed::builder(async move |attempt| dialer.dial(attempt).await)
         .connection(move |builder| link.apply(builder))
@@ -98,6 +119,8 @@ pub(crate) async fn run(
         .on::<LineState>(printer.clone().recipient())
         .on::<Rotated>(printer.clone().recipient())
         .on::<Stopped>(printer.clone().recipient());
+    #[cfg(feature = "nats")]
+    let builder = publication.iter().fold(builder, |it, to| it.batch_handler(&to.publisher));
     let builder = venue.silence().into_iter().fold(builder, |it, silence| it.silence(silence));
     let rotate = venue.rotate.iter();
     let builder = rotate.fold(builder, |builder, rotate| builder.rotate(rotate.to_feed()));
@@ -114,14 +137,35 @@ pub(crate) async fn run(
     }
     printer.do_send(Watch(feed.downgrade()));
     let topics = topics.into_iter().collect();
-    let overdue = flags.link.close_timeout() + STDOUT_TIMEOUT;
     let run = Run { feed, printer, venue, secrets, topics, flags, overdue };
-    let time_up = flags.duration().map(|time| began + time);
     let status = run.run_to_end(&mut signals, &mut hangups, &mut reported, time_up).await;
     recorder.iter().for_each(recording::close);
     screen::end_prompt();
     let is_whole = replay.iter().all(replayed::say_what_came);
     Ok(if is_whole { status } else { FAILED })
+}
+
+/// Connects to the broker of `--publish`, if there is one. Returns the exit status if the run ends before.
+#[cfg(feature = "nats")]
+async fn publication(
+    options: Option<actix_ws_client::nats::Options>,
+    signals: &mut Signals,
+    time_up: Option<Instant>,
+) -> Result<Result<Option<Publication>, Status>, Usage> {
+    let Some(options) = options else { return Ok(Ok(None)) };
+    let connected = tokio::select! {
+        connected = publish::connect(options) => connected,
+        () = signals.next() => return Ok(Err(CLOSED)),
+        () = reached(time_up) => return Ok(Err(CLOSED)),
+    };
+    match connected {
+        Ok(broker) => Ok(Ok(Some(Publication::start(&broker)))),
+        Err(Failure::Usage(usage)) => Err(usage),
+        Err(Failure::Refused(why)) => {
+            eprint_line(&format!("wsup feed: {why}"));
+            Ok(Err(REFUSED))
+        }
+    }
 }
 
 /// Reads a file, and the topics that it names.
@@ -179,6 +223,7 @@ fn printer(
         reports,
         ledger: Ledger::default(),
         observer,
+        ending: None,
         dials_once: flags.link.reconnect == Policy::Never,
         broken: false,
     }

@@ -132,6 +132,15 @@ impl Wsup {
         Duration::from_millis(ticks * 10)
     }
 
+    /// The memory of its own that it has, in KiB.
+    #[cfg(target_os = "linux")]
+    #[allow(dead_code, reason = "for feeds that are published")]
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// The next line of stdout.
     pub(crate) fn line(&mut self) -> String {
         self.lines().recv_timeout(PATIENCE).expect("a line of stdout")

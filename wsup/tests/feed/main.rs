@@ -19,6 +19,8 @@ mod process;
 #[path = "../cli/pty.rs"]
 #[allow(dead_code, reason = "shared with the tests of single connections")]
 mod pty;
+#[cfg(all(unix, feature = "nats"))]
+mod published;
 mod replayed;
 mod run;
 mod secret_values;

@@ -67,7 +67,7 @@ fn the_json_is_that_of_the_contract() {
     ended.is(0, "closed");
     crate::process::assert_like(
         ended.rest.last().unwrap(),
-        r##"{"event":"stopped","outcome":"closed","topics":{"confirmed":1,"refused":1},"delivered":#,"gaps":0,"duplicates":0,"late":0,"rotations":0,"resyncs":0,"skipped":0,"reason":null}"##,
+        r##"{"event":"stopped","outcome":"closed","topics":{"confirmed":1,"refused":1},"delivered":#,"gaps":0,"duplicates":0,"late":0,"rotations":0,"resyncs":0,"skipped":0,"published":null,"reason":null}"##,
     );
     sim.is_content();
 }
