@@ -1,0 +1,66 @@
+//! What follows for the feed and the publisher from what a member is for a share.
+
+use std::time::Instant;
+
+use crate::nats::lane::Role;
+use crate::nats::lease::Key;
+use crate::nats::share::part::{ShareState, Topics};
+use crate::nats::share::{Action, Sharing};
+
+impl Sharing {
+    /// Adds or removes the topics of a share, sets their role, and reports the state.
+    pub(super) fn poll_output(&mut self, share: u32, now: Instant) {
+        let overlaps = self.options.overlaps;
+        let is_over = self.is_over;
+        let has_claim = !is_over && self.view.own_entry(Key::Claim(share)).is_some();
+        let has_standby = !is_over && self.view.own_entry(Key::Standby(share)).is_some();
+        let claims = has_claim && self.leaving.is_none();
+        let stands_by = has_standby && self.leaving.is_none();
+        let owns = self.owns(share, now);
+        let Some(part) = self.part_mut(share) else { return };
+        // Without an overlap the topics go before the share does, and come after it.
+        let is_kept = part.own.is_some() && (overlaps || part.settling.is_none());
+        let lingers = !is_over && part.keeps_until.is_some_and(|time| now < time);
+        // What was there before is kept while a claim or a standby is being written.
+        let is_asked = !is_over && part.topics != Topics::No && part.writes_entry();
+        let is_wanted = is_kept || overlaps && (has_claim || stands_by || lingers || is_asked);
+        let mut actions = Vec::new();
+        match (is_wanted, part.topics) {
+            (true, Topics::No) => {
+                part.added += 1;
+                part.topics = Topics::Adding;
+                actions.push(Action::Add { share, added: part.added });
+            }
+            (false, Topics::Adding | Topics::Yes) => {
+                part.topics = Topics::No;
+                actions.push(Action::Remove { share });
+            }
+            _ => {}
+        }
+        let role = match part.own.filter(|_| part.settling.is_none()) {
+            Some(own) => Role::Owner { fence: own.fence, until: Some(own.until) },
+            None => waiting_role(overlaps && part.topics != Topics::No),
+        };
+        if role != part.role {
+            part.role = role;
+            // What the feed delivers has to find the role that it is for.
+            actions.insert(0, Action::Role { share, role });
+        }
+        let state = match part.own {
+            Some(own) if owns => ShareState::Owned { fence: own.fence },
+            _ if claims && !owns => ShareState::Claimed,
+            _ if stands_by && part.topics == Topics::Yes => ShareState::Standby,
+            _ => ShareState::Released,
+        };
+        if part.reported.unwrap_or(ShareState::Released) != state {
+            part.reported = Some(state);
+            actions.push(Action::Report { share, state });
+        }
+        self.actions.append(&mut actions);
+    }
+}
+
+/// Returns the role of a member that does not own a share, and may have its topics.
+pub(super) fn waiting_role(has_topics: bool) -> Role {
+    if has_topics { Role::Standby } else { Role::None }
+}

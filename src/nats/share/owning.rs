@@ -1,0 +1,130 @@
+//! When a share is taken, renewed and given away.
+
+use std::time::Instant;
+
+use crate::nats::lease::{Holder, Key, MemberId};
+use crate::nats::share::balance::Balance;
+use crate::nats::share::output::waiting_role;
+use crate::nats::share::part::{LeaseWrite, Pending, Settling, Topics};
+use crate::nats::share::{Action, Sharing};
+
+impl Sharing {
+    /// Decides about the lease of a share.
+    pub(super) fn poll_lease(&mut self, share: u32, balance: &mut Balance, now: Instant) {
+        self.note_free(share, now);
+        let Some(part) = self.part(share) else { return };
+        if !part.lease.is_idle(now) {
+            return;
+        }
+        let (own, settling) = (part.own, part.settling);
+        if own.is_some() && part.is_outdated {
+            self.write_lease(share, LeaseWrite::Take, Some(self.options.me), now);
+        } else if let Some(settling) = settling {
+            let claim = self.view.claim(share, now);
+            if settling.to.is_some_and(|to| claim != Some((to, true))) {
+                // It has changed its mind, and nothing was written yet.
+                self.resume(share);
+            } else if settling.is_done || now >= settling.by {
+                balance.give(self.options.me, settling.to);
+                self.write_lease(share, LeaseWrite::Give, settling.to, now);
+            }
+        } else if let Some(own) = own {
+            // What is about to end is renewed first.
+            if own.until > now + self.options.lease / 3
+                && let Some(to) = self.next_owner(share, balance, now)
+            {
+                self.settle(share, to, own.until, now);
+                balance.give(self.options.me, to);
+            } else if now >= own.renewed + self.options.lease / 3 {
+                self.write_lease(share, LeaseWrite::Renew, Some(self.options.me), now);
+            }
+        } else if self.view.is_named(share) {
+            self.poll_named(share, balance, now);
+        } else if self.view.owner(share, now).is_none() && self.may_take(share, balance, now) {
+            balance.take(self.options.me);
+            self.write_lease(share, LeaseWrite::Take, Some(self.options.me), now);
+        }
+    }
+
+    /// Notes since when a share has had no owner.
+    fn note_free(&mut self, share: u32, now: Instant) {
+        let is_free = self.view.is_current(now) && self.view.owner(share, now).is_none();
+        if let Some(part) = self.part_mut(share) {
+            part.free_since = if is_free { part.free_since.or(Some(now)) } else { None };
+        }
+    }
+
+    /// Decides about a share whose lease names this member, which does not own it: it was handed over, or the answer to a
+    /// write got lost.
+    fn poll_named(&mut self, share: u32, balance: &mut Balance, now: Instant) {
+        let me = self.options.me;
+        let has_room = balance.expected(me) <= self.options.most;
+        // Who leaves takes what others hand over late, to hand it on while it has the topics.
+        let is_late = self.leaving.is_some_and(|time| now >= time || balance.is_last(me));
+        if is_late || !has_room {
+            balance.give(me, None);
+            self.write_lease(share, LeaseWrite::Give, None, now);
+        } else {
+            self.write_lease(share, LeaseWrite::Take, Some(me), now);
+        }
+    }
+
+    /// Whether to take a share that has no owner.
+    fn may_take(&self, share: u32, balance: &Balance, now: Instant) -> bool {
+        let (me, Some(part)) = (self.options.me, self.part(share)) else { return false };
+        let expected = balance.expected(me);
+        if !self.may_act(now) || expected >= self.options.most {
+            return false;
+        }
+        let claim = self.view.claim(share, now);
+        let standby = self.view.standby(share, now);
+        // Who has the topics goes first, then whose part it is. Nobody waits for long: it may be blocked.
+        let is_ready = |it: Option<(MemberId, bool)>| it == Some((me, true));
+        let is_others = |it: Option<(MemberId, bool)>| it.is_some_and(|it| it.0 != me && it.1);
+        let is_overdue = part.free_since.is_some_and(|at| now >= at + self.options.lease / 5);
+        is_ready(claim)
+            || is_ready(standby)
+            || is_overdue
+            || (!is_others(claim) && !is_others(standby) && expected < balance.ceiling())
+    }
+
+    /// Returns to whom an owner gives a share, if it does: `Some(None)` is nobody.
+    fn next_owner(&self, share: u32, balance: &Balance, now: Instant) -> Option<Option<MemberId>> {
+        let me = self.options.me;
+        let claimer = self.view.claim(share, now).filter(|(_, is_ready)| *is_ready);
+        let claimer = claimer.map(|(member, _)| member);
+        match self.leaving {
+            Some(_) if claimer.is_some() => Some(claimer),
+            Some(deadline) => (now >= deadline || balance.is_last(me)).then_some(None),
+            None => claimer.filter(|to| balance.is_gift_useful(me, *to)).map(Some),
+        }
+    }
+
+    /// Stops to publish a share.
+    fn settle(&mut self, share: u32, to: Option<MemberId>, until: Instant, now: Instant) {
+        let by = until.min(now + self.options.lease / 3);
+        let overlaps = self.options.overlaps;
+        let Some(part) = self.part_mut(share) else { return };
+        part.settling = Some(Settling { to, by, is_done: false });
+        let role = waiting_role(overlaps && part.topics != Topics::No);
+        part.role = role;
+        self.actions.push(Action::Settle { share, role });
+    }
+
+    /// Publishes a share again that was about to be given away.
+    fn resume(&mut self, share: u32) {
+        if let Some(part) = self.part_mut(share) {
+            part.settling = None;
+        }
+    }
+
+    fn write_lease(&mut self, share: u32, what: LeaseWrite, owner: Option<MemberId>, now: Instant) {
+        let key = Key::Share(share);
+        let text = Holder { member: owner, is_ready: false }.to_string();
+        let expected = Some(self.view.revision(key));
+        if let Some(part) = self.part_mut(share) {
+            part.lease.pending = Some(Pending { what, sent: now, text: text.clone() });
+            self.actions.push(Action::Write { key, text, expected });
+        }
+    }
+}

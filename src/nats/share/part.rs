@@ -1,0 +1,132 @@
+//! What a member does with one share.
+
+use std::time::Instant;
+
+use crate::nats::lane::Role;
+use crate::nats::lease::{MemberId, Own};
+
+/// What a member does with one share.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    /// Its lease, if it is the owner: it publishes until that ends.
+    pub(crate) own: Option<Own>,
+    /// Whether it has to be taken anew, for a fence above those of all shares.
+    pub(crate) is_outdated: bool,
+    /// The owner stops, to give the share away.
+    pub(crate) settling: Option<Settling>,
+    pub(crate) topics: Topics,
+    /// Counts how often the topics were added, so that a late answer is not taken for that of a later time.
+    pub(crate) added: u64,
+    /// The role that was set last.
+    pub(crate) role: Role,
+    /// The state that was reported last.
+    pub(crate) reported: Option<ShareState>,
+    /// Since when the share has had no owner, as this member sees it.
+    pub(crate) free_since: Option<Instant>,
+    /// Since when it has had no standby.
+    pub(crate) bare_since: Option<Instant>,
+    /// Since when this member has claimed the share, and since when that claim has been ready.
+    pub(crate) claimed: Option<Instant>,
+    pub(crate) ready: Option<Instant>,
+    /// Until when it keeps the topics although it has withdrawn its claim.
+    pub(crate) keeps_until: Option<Instant>,
+    /// The writes that are under way: of the lease, the claim, the standby.
+    pub(crate) lease: Slot<LeaseWrite>,
+    pub(crate) claim: Slot<bool>,
+    pub(crate) standby: Slot<bool>,
+}
+
+impl Part {
+    /// Whether a claim or a standby is on its way to the bucket.
+    pub(crate) fn writes_entry(&self) -> bool {
+        let slots = [&self.claim, &self.standby];
+        slots.iter().any(|slot| slot.pending.as_ref().is_some_and(|write| write.what))
+    }
+}
+
+/// A write of one entry. There is never more than one under way.
+#[derive(Debug)]
+pub(crate) struct Slot<W> {
+    pub(crate) pending: Option<Pending<W>>,
+    /// When the next one may be sent, after one that failed.
+    pub(crate) not_before: Option<Instant>,
+}
+
+impl<W> Default for Slot<W> {
+    fn default() -> Slot<W> {
+        Slot { pending: None, not_before: None }
+    }
+}
+
+impl<W> Slot<W> {
+    /// Whether an entry may be written.
+    pub(crate) fn is_idle(&self, now: Instant) -> bool {
+        self.pending.is_none() && self.not_before.is_none_or(|time| time <= now)
+    }
+}
+
+/// A write that has no answer yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending<W> {
+    pub(crate) what: W,
+    pub(crate) sent: Instant,
+    pub(crate) text: String,
+}
+
+/// Why a lease is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseWrite {
+    Take,
+    Renew,
+    /// To name the next owner, or nobody.
+    Give,
+}
+
+/// An owner that publishes nothing more, and waits for what is in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settling {
+    pub(crate) to: Option<MemberId>,
+    /// When it waits no longer.
+    pub(crate) by: Instant,
+    pub(crate) is_done: bool,
+}
+
+/// Whether the feed has the topics of a share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Topics {
+    #[default]
+    No,
+    /// They were added, and some are neither confirmed nor refused.
+    Adding,
+    Yes,
+}
+
+/// What a member is for a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ShareState {
+    /// It owns it, and publishes its topics.
+    #[non_exhaustive]
+    Owned {
+        /// The revision with which it was taken, which is published with each message.
+        fence: u64,
+    },
+    /// It asks the owner for it, and subscribes to its topics meanwhile.
+    Claimed,
+    /// It is subscribed to its topics, and takes it if its owner is gone.
+    Standby,
+    /// It is nothing for it any more.
+    Released,
+}
+
+impl ShareState {
+    /// Returns the name of the state in lower case: `owned`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ShareState::Owned { .. } => "owned",
+            ShareState::Claimed => "claimed",
+            ShareState::Standby => "standby",
+            ShareState::Released => "released",
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Single decisions, in a world where every write is answered at once unless a test says otherwise.
+
+use super::*;
+
+use std::collections::BTreeMap;
+
+use crate::nats::lease::Holder;
+
+const LEASE: Duration = Duration::from_secs(5);
+const STEP: Duration = Duration::from_millis(100);
+
+/// Members, and the bucket between them.
+struct Lab {
+    start: Instant,
+    now: Instant,
+    revision: u64,
+    entries: BTreeMap<Key, (u64, String)>,
+    members: Vec<Sharing>,
+    /// Everything that was done, in its order, with the member that did it.
+    done: Vec<(usize, Action)>,
+    /// Whether writes are lost, by member.
+    is_cut: Vec<bool>,
+    /// Whether the venue confirms topics.
+    confirms: bool,
+    /// Whether what is in flight is acknowledged.
+    settles: bool,
+}
+
+fn options(me: u64, shares: u32) -> Options {
+    Options {
+        me: MemberId(me),
+        plan: 1,
+        shares,
+        lease: LEASE,
+        most: u32::MAX,
+        overlaps: true,
+        standby: false,
+    }
+}
+
+impl Lab {
+    fn new(members: impl IntoIterator<Item = Options>) -> Lab {
+        let now = Instant::now();
+        let mut lab = Lab {
+            start: now,
+            now,
+            revision: 0,
+            entries: BTreeMap::new(),
+            members: Vec::new(),
+            done: Vec::new(),
+            is_cut: Vec::new(),
+            confirms: true,
+            settles: true,
+        };
+        members.into_iter().for_each(|options| lab.join(options));
+        lab
+    }
+
+    fn join(&mut self, options: Options) {
+        let mut sharing = Sharing::new(options);
+        let mut entries: Vec<_> = self.entries.iter().collect();
+        entries.sort_by_key(|(_, (revision, _))| *revision);
+        for (key, (revision, text)) in entries {
+            sharing.handle_entry(*key, *revision, text, self.now);
+        }
+        self.members.push(sharing);
+        self.is_cut.push(false);
+    }
+
+    fn pass(&mut self, seconds: u32) {
+        for _ in 0..10 * seconds {
+            self.now += STEP;
+            (0..self.members.len()).for_each(|member| self.poll(member));
+        }
+    }
+
+    fn poll(&mut self, member: usize) {
+        for action in self.members[member].poll(self.now) {
+            self.done.push((member, action.clone()));
+            match action {
+                Action::Write { key, .. } if self.is_cut[member] => {
+                    self.members[member].handle_written(key, Outcome::Unknown, self.now);
+                }
+                Action::Write { key, text, expected } => self.write(member, key, text, expected),
+                Action::Add { share, added } if self.confirms => {
+                    self.members[member].handle_added(share, added);
+                }
+                Action::Settle { share, .. } if self.settles => {
+                    self.members[member].handle_settled(share);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn write(&mut self, member: usize, key: Key, text: String, expected: Option<u64>) {
+        let found = self.entries.get(&key).cloned();
+        let revision = found.as_ref().map_or(0, |(revision, _)| *revision);
+        if expected.is_some_and(|expected| expected != revision) {
+            let outcome = Outcome::Conflict(found);
+            return self.members[member].handle_written(key, outcome, self.now);
+        }
+        self.revision += 1;
+        self.entries.insert(key, (self.revision, text.clone()));
+        for (other, sharing) in self.members.iter_mut().enumerate() {
+            if !self.is_cut[other] {
+                sharing.handle_entry(key, self.revision, &text, self.now);
+            }
+        }
+        let outcome = Outcome::Written(self.revision);
+        self.members[member].handle_written(key, outcome, self.now);
+    }
+
+    fn owned(&self, member: usize) -> Vec<u32> {
+        let shares = self.members[member].options.shares;
+        (1..=shares).filter(|share| self.members[member].owns(*share, self.now)).collect()
+    }
+
+    /// Returns the fences of the states that a member has reported for a share.
+    fn fences(&self, member: usize, share: u32) -> Vec<u64> {
+        let fence = |(by, action): &(usize, Action)| match action {
+            Action::Report { share: of, state: ShareState::Owned { fence } } => {
+                (*by == member && *of == share).then_some(*fence)
+            }
+            _ => None,
+        };
+        self.done.iter().filter_map(fence).collect()
+    }
+
+    /// Returns what was done about a share by whom, without renewals.
+    fn story(&self, share: u32) -> Vec<String> {
+        let told = |(member, action): &(usize, Action)| match action {
+            Action::Add { share: of, .. } if *of == share => Some(format!("{member} adds")),
+            Action::Remove { share: of } if *of == share => Some(format!("{member} removes")),
+            Action::Settle { share: of, .. } if *of == share => Some(format!("{member} stops")),
+            Action::Role { share: of, role } if *of == share => Some(format!(
+                "{member} {}",
+                match role {
+                    Role::Owner { .. } => "publishes",
+                    Role::Standby => "waits",
+                    Role::None => "drops",
+                }
+            )),
+            _ => None,
+        };
+        let mut story: Vec<String> = self.done.iter().filter_map(told).collect();
+        story.dedup();
+        story
+    }
+}
+
+#[test]
+fn the_first_member_waits_for_others_and_takes_everything() {
+    let mut lab = Lab::new([options(1, 3)]);
+    lab.pass(1);
+    assert!(lab.owned(0).is_empty(), "others may be about to start");
+    lab.pass(1);
+    assert_eq!(lab.owned(0), [1, 2, 3]);
+    lab.pass(30);
+    assert_eq!(lab.owned(0), [1, 2, 3]);
+    assert_eq!(lab.fences(0, 1).len(), 1, "it is renewed, and not taken again");
+}
+
+#[test]
+fn an_owner_counts_from_the_sending_of_its_last_renewal() {
+    let mut lab = Lab::new([options(1, 1)]);
+    lab.pass(2);
+    lab.is_cut[0] = true;
+    let until = lab.members[0].parts[0].own.expect("it owns it").until;
+    assert!(until <= lab.now + LEASE);
+    lab.now = until - STEP;
+    assert_eq!(lab.owned(0), [1]);
+    lab.now = until;
+    assert!(lab.owned(0).is_empty());
+    lab.pass(60);
+    assert!(lab.owned(0).is_empty(), "nothing was renewed");
+    lab.is_cut[0] = false;
+    lab.pass(3);
+    assert_eq!(lab.owned(0), [1], "nobody has taken it");
+    assert_eq!(
+        lab.fences(0, 1).windows(2).filter(|it| it[0] != it[1]).count(),
+        0,
+        "the same fence"
+    );
+}
+
+#[test]
+fn a_member_that_was_cut_off_for_too_long_is_nobody() {
+    let mut lab = Lab::new([options(1, 2), options(2, 2)]);
+    lab.pass(10);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1));
+    lab.is_cut[0] = true;
+    lab.pass(7);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (0, 2));
+    let fence = lab.fences(1, lab.owned(1)[0]);
+    assert!(!fence.is_empty());
+    // It is back, and sees what has happened.
+    lab.is_cut[0] = false;
+    let mut missed: Vec<_> = lab.entries.clone().into_iter().collect();
+    missed.sort_by_key(|(_, (revision, _))| *revision);
+    for (key, (revision, text)) in missed {
+        lab.members[0].handle_entry(key, revision, &text, lab.now);
+    }
+    lab.poll(0);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (0, 2));
+    lab.pass(10);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1), "it has its part again");
+}
+
+#[test]
+fn the_next_owner_is_subscribed_before_the_old_one_stops() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    lab.join(options(2, 2));
+    lab.pass(5);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1));
+    let story = lab.story(lab.owned(1)[0]).join(", ");
+    let expected = "0 publishes, 0 adds, 0 publishes, 1 waits, 1 adds, 0 stops, 0 drops, 0 removes, 1 publishes";
+    assert_eq!(story, expected);
+}
+
+#[test]
+fn without_numbers_the_old_owner_is_unsubscribed_before_the_next_one_begins() {
+    let without = |me| Options { overlaps: false, ..options(me, 2) };
+    let mut lab = Lab::new([without(1)]);
+    lab.pass(3);
+    lab.join(without(2));
+    lab.pass(5);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1));
+    let story = lab.story(lab.owned(1)[0]).join(", ");
+    let expected =
+        "0 publishes, 0 adds, 0 publishes, 0 stops, 0 removes, 1 publishes, 1 adds, 1 publishes";
+    assert_eq!(story, expected);
+}
+
+#[test]
+fn a_member_that_leaves_hands_everything_over_and_then_ends() {
+    let mut lab = Lab::new([options(1, 4), options(2, 4)]);
+    lab.pass(10);
+    let deadline = lab.now + 60 * STEP;
+    lab.members[0].leave(deadline);
+    lab.pass(3);
+    assert_eq!(lab.owned(1), [1, 2, 3, 4]);
+    assert!(lab.done.contains(&(0, Action::Left)));
+    let count = lab.done.len();
+    lab.members.truncate(1);
+    lab.pass(10);
+    assert_eq!(lab.done.len(), count, "nothing follows");
+}
+
+#[test]
+fn what_nobody_takes_is_released_at_the_deadline() {
+    let mut lab = Lab::new([options(1, 2), options(2, 2)]);
+    lab.pass(10);
+    lab.confirms = false;
+    let deadline = lab.now + 20 * STEP;
+    lab.members[0].leave(deadline);
+    lab.pass(1);
+    assert_eq!(lab.owned(0).len(), 1, "the other one has not subscribed yet");
+    lab.pass(3);
+    assert!(lab.done.contains(&(0, Action::Left)));
+    assert_eq!(lab.owned(1), [1, 2], "it takes what was released");
+}
+
+#[test]
+fn the_last_member_releases_everything_at_once() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    let deadline = lab.now + 600 * STEP;
+    lab.members[0].leave(deadline);
+    lab.pass(1);
+    assert!(lab.done.contains(&(0, Action::Left)));
+    assert_eq!(lab.entries[&Key::Share(1)].1, "nobody");
+    lab.join(options(2, 2));
+    lab.pass(2);
+    assert_eq!(lab.owned(1), [1, 2], "the next one need not wait for a lease to end");
+}
+
+#[test]
+fn an_answer_that_is_lost_while_handing_over_gives_no_share_away() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    lab.join(options(2, 2));
+    // The claims and topics are there; now every write of the owner is lost, and then no more.
+    while !lab.done.iter().any(|(_, action)| matches!(action, Action::Settle { .. })) {
+        lab.is_cut[0] = lab.done.iter().any(|(by, it)| {
+            *by == 1 && matches!(it, Action::Write { key: Key::Claim(_), text, .. } if text.ends_with("ready"))
+        });
+        lab.pass(1);
+    }
+    lab.is_cut[0] = false;
+    lab.pass(10);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1));
+}
+
+#[test]
+fn an_owner_goes_on_if_the_claim_is_withdrawn_while_it_stops() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    lab.settles = false;
+    lab.join(options(2, 2));
+    let share = loop {
+        lab.pass(1);
+        let settles = |(_, action): &(usize, Action)| match action {
+            Action::Settle { share, .. } => Some(*share),
+            _ => None,
+        };
+        if let Some(share) = lab.done.iter().find_map(settles) {
+            break share;
+        }
+    };
+    let fence = lab.fences(0, share)[0];
+    let (key, now) = (Key::Claim(share), lab.now);
+    lab.members[0].handle_entry(key, lab.revision + 1, "nobody", now);
+    lab.poll(0);
+    assert!(lab.owned(0).contains(&share));
+    assert_eq!(lab.fences(0, share).last(), Some(&fence), "it is the same lease");
+}
+
+#[test]
+fn a_share_is_not_given_to_a_member_that_has_one_less() {
+    let mut lab = Lab::new([options(1, 3), options(2, 3)]);
+    lab.pass(10);
+    let (more, less) = if lab.owned(0).len() == 2 { (0, 1) } else { (1, 0) };
+    assert_eq!((lab.owned(more).len(), lab.owned(less).len()), (2, 1));
+    let share = lab.owned(more)[0];
+    let (claim, now) = (Holder::of(lab.members[less].options.me, true).to_string(), lab.now);
+    lab.members[more].handle_entry(Key::Claim(share), lab.revision + 1, &claim, now);
+    lab.poll(more);
+    assert_eq!(lab.owned(more).len(), 2);
+}
+
+#[test]
+fn nobody_takes_more_than_it_may() {
+    let few = |me| Options { most: 2, ..options(me, 5) };
+    let mut lab = Lab::new([few(1), few(2)]);
+    lab.pass(20);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (2, 2));
+    lab.join(few(3));
+    lab.pass(20);
+    let parts: Vec<usize> = (0..3).map(|member| lab.owned(member).len()).collect();
+    assert_eq!(parts.iter().sum::<usize>(), 5);
+    assert!(parts.iter().all(|part| *part <= 2), "{parts:?}");
+}
+
+#[test]
+fn a_member_with_another_plan_is_refused_by_those_that_were_there() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(10);
+    lab.join(Options { plan: 2, ..options(2, 2) });
+    lab.pass(10);
+    assert!(lab.done.contains(&(1, Action::Refused { member: MemberId(1) })));
+    assert!(lab.done.contains(&(1, Action::Left)));
+    assert_eq!(lab.owned(0), [1, 2]);
+    assert_eq!(lab.fences(0, 1).len(), 1, "it has seen nothing of it");
+    let mut lab = Lab::new([options(1, 2), Options { plan: 2, ..options(2, 2) }]);
+    lab.pass(10);
+    let refused = lab.done.iter().filter(|(_, it)| matches!(it, Action::Refused { .. })).count();
+    assert_eq!(refused, 1, "of two that start at the same time one stays");
+}
+
+#[test]
+fn the_plan_of_a_member_that_is_gone_counts_no_more() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(10);
+    lab.members.clear();
+    lab.is_cut.clear();
+    lab.join(Options { plan: 2, ..options(2, 2) });
+    lab.pass(8);
+    assert_eq!(lab.owned(0), [1, 2]);
+}
+
+#[test]
+fn the_plan_changes_while_there_is_one_member_and_every_fence_rises() {
+    let mut lab = Lab::new([options(1, 2), options(2, 2)]);
+    lab.pass(10);
+    let now = lab.now;
+    assert!(!lab.members[0].change_plan(2, 3, now), "there is another one");
+    lab.members[1].leave(now);
+    lab.pass(3);
+    lab.members.pop();
+    lab.is_cut.pop();
+    let fences: Vec<u64> =
+        lab.members[0].parts.iter().filter_map(|it| it.own).map(|it| it.fence).collect();
+    assert!(lab.members[0].change_plan(2, 3, lab.now));
+    assert_eq!(lab.owned(0), [1, 2], "it goes on");
+    lab.pass(2);
+    assert_eq!(lab.owned(0), [1, 2, 3]);
+    for part in &lab.members[0].parts {
+        let own = part.own.expect("it owns it");
+        assert!(fences.iter().all(|fence| own.fence > *fence));
+    }
+}
+
+#[test]
+fn a_claim_whose_topics_are_never_confirmed_is_withdrawn() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    lab.confirms = false;
+    lab.join(options(2, 2));
+    lab.pass(110);
+    let claims = |lab: &Lab| {
+        lab.entries
+            .iter()
+            .filter(|(key, (_, text))| matches!(key, Key::Claim(_)) && text != "nobody")
+            .count()
+    };
+    assert_eq!(claims(&lab), 1);
+    assert_eq!(lab.owned(0), [1, 2]);
+    lab.pass(16);
+    assert_eq!(claims(&lab), 0);
+    lab.confirms = true;
+    lab.pass(20);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1), "it tries again");
+}
+
+#[test]
+fn a_member_notices_that_its_watch_brings_nothing() {
+    let mut lab = Lab::new([options(1, 1)]);
+    lab.pass(3);
+    assert!(!lab.members[0].is_blind(lab.now));
+    lab.members[0].presence.written = Some((1_000_000, lab.now));
+    assert!(!lab.members[0].is_blind(lab.now + LEASE / 5), "it may be on its way");
+    assert!(lab.members[0].is_blind(lab.now + LEASE / 4));
+    assert!(lab.now > lab.start);
+}
