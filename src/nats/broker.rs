@@ -5,7 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -22,9 +21,6 @@ use crate::nats::wire::{self, BrokerClock};
 #[derive(Clone)]
 pub struct Broker {
     pub(crate) client: Client,
-    /// What shares read and write.
-    #[expect(dead_code, reason = "shares, which read it, follow")]
-    pub(crate) context: jetstream::Context,
     pub(crate) options: Arc<Options>,
     pub(crate) subject: Subject,
     pub(crate) connection: watch::Receiver<Connection>,
@@ -82,9 +78,8 @@ impl Options {
             }
             tokio::time::sleep(LONGEST_DELAY).await;
         };
-        let context = ContextBuilder::new().timeout(TIMEOUT).build(client.clone());
         let options = Arc::new(options);
-        Ok(Broker { client, context, options, subject, connection, clock })
+        Ok(Broker { client, options, subject, connection, clock })
     }
 }
 

@@ -27,6 +27,15 @@ pub enum Error {
         /// What it said.
         why: Arc<str>,
     },
+    /// The bucket of the shares cannot be used. Change the bucket, or name another.
+    #[display("the bucket `{bucket}` {why}")]
+    #[non_exhaustive]
+    Bucket {
+        /// Its name.
+        bucket: Arc<str>,
+        /// What is wrong with it, what was expected, and what mends it.
+        why: Arc<str>,
+    },
     /// The stream cannot take what is to be published. Change the stream, or name another.
     #[display("the stream `{stream}` {why}")]
     #[non_exhaustive]

@@ -17,6 +17,7 @@ mod plan;
 mod publisher;
 mod share;
 mod shared;
+mod shares;
 mod stream;
 mod subject;
 mod task;
@@ -27,6 +28,8 @@ pub use crate::nats::error::Error;
 pub use crate::nats::lane::Role;
 pub use crate::nats::options::{Notice, Options};
 pub use crate::nats::publisher::{Figures, Publisher, PublisherHandle};
+pub use crate::nats::share::ShareState;
+pub use crate::nats::shares::{ChangeError, Changed, ShareEvent, Shares, SharesHandle};
 pub use crate::nats::subject::Subject;
 
 #[cfg(test)]
