@@ -11,6 +11,8 @@ use crate::feed::publish::PublishFlags;
 use crate::feed::replayed::ReplayFlags;
 #[cfg(feature = "serve")]
 use crate::feed::serve::ServeFlags;
+#[cfg(feature = "nats")]
+use crate::feed::share::ShareFlags;
 use crate::link::Link;
 use crate::recording::RecordFlags;
 use crate::value::PositiveTime;
@@ -56,6 +58,10 @@ pub(crate) struct FeedFlags {
     #[cfg(feature = "nats")]
     #[command(flatten)]
     pub(crate) publish: PublishFlags,
+
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(crate) share: ShareFlags,
 
     #[command(flatten)]
     pub(crate) record: RecordFlags,

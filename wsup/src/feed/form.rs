@@ -14,7 +14,20 @@ pub(crate) trait Form: Send {
     fn topic(&self, state: &TopicState) -> Line;
     fn line(&self, state: &LineState) -> Line;
     fn rotated(&self, rotated: &Rotated) -> Line;
+    #[cfg(feature = "nats")]
+    fn share(&self, share: &ShareIs) -> Line;
     fn stopped(&self, end: &End) -> Line;
+}
+
+/// What this process is for a share of the topics.
+#[cfg(feature = "nats")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ShareIs {
+    pub(crate) share: u32,
+    /// `owned`, `claimed`, `standby` or `released`.
+    pub(crate) state: &'static str,
+    /// That of an owner.
+    pub(crate) fence: Option<u64>,
 }
 
 /// How a feed has ended.

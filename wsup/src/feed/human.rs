@@ -12,6 +12,8 @@ use actix_ws_client::feed::event::{
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+#[cfg(feature = "nats")]
+use crate::feed::form::ShareIs;
 use crate::feed::form::{End, Form};
 use crate::human::{escape_controls, format_time};
 use crate::output::Paint;
@@ -166,6 +168,12 @@ impl Form for Human {
                 )
             }
         }
+    }
+
+    #[cfg(feature = "nats")]
+    fn share(&self, share: &ShareIs) -> Line {
+        let ShareIs { share, state, .. } = share;
+        self.painted(format_args!("share {share}: {state}"), Paint::Info)
     }
 
     fn stopped(&self, end: &End) -> Line {

@@ -10,6 +10,8 @@ use actix_ws_client::feed::event::{
 };
 use serde_json::Value;
 
+#[cfg(feature = "nats")]
+use crate::feed::form::ShareIs;
 use crate::feed::form::{End, Form};
 use crate::json::{Object, millis};
 use crate::print::Line;
@@ -138,6 +140,15 @@ impl Form for Json {
             .key("overlap_ms", millis(rotated.overlap))
             .key("duplicates", rotated.duplicates)
             .key("cause", cause.map(|cause| self.words(cause)))
+            .end()
+    }
+
+    #[cfg(feature = "nats")]
+    fn share(&self, share: &ShareIs) -> Line {
+        Object::of("share")
+            .key("share", share.share)
+            .key("state", share.state)
+            .key("fence", share.fence)
             .end()
     }
 

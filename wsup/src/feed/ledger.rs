@@ -1,5 +1,7 @@
 //! What is known of topics and lines, from the events so far.
 
+#[cfg(feature = "nats")]
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -7,11 +9,17 @@ use actix_ws_client::error::{Error, Verdict};
 use actix_ws_client::feed::event::{Cause, LineIs, LineState, TopicIs, TopicState, WaitFor};
 use actix_ws_client::feed::{LineId, Refusal, Topic};
 
+#[cfg(feature = "nats")]
+use crate::feed::form::ShareIs;
+
 /// What has become of topics and lines.
 #[derive(Default)]
 pub(crate) struct Ledger {
     topics: HashMap<Topic, Known>,
     failures: HashMap<LineId, LastFailure>,
+    /// What this process is for each share: `owned`, for example.
+    #[cfg(feature = "nats")]
+    shares: BTreeMap<u32, &'static str>,
     /// When each line that waits for a delay is dialled again.
     dials_at: HashMap<LineId, Instant>,
 }
@@ -66,6 +74,25 @@ impl Ledger {
         };
         let known = Known { line: event.line, state, is_silent, is_unsynced };
         self.topics.insert(event.topic.clone(), known);
+    }
+
+    /// Notes what this process is for a share.
+    #[cfg(feature = "nats")]
+    pub(crate) fn share(&mut self, share: &ShareIs) {
+        self.shares.insert(share.share, share.state);
+    }
+
+    /// Returns how many shares this process owns, asks for and stands by for, in words behind a comma.
+    pub(crate) fn shares(&self) -> String {
+        #[cfg(feature = "nats")]
+        if !self.shares.is_empty() {
+            let count = |state| self.shares.values().filter(|it| **it == state).count();
+            let states = ["owned", "claimed", "standby"].map(|state| (count(state), state));
+            let shown = states.iter().filter(|(count, state)| *count > 0 || *state == "owned");
+            let words: Vec<_> = shown.map(|(count, state)| format!("{count} {state}")).collect();
+            return format!(", shares: {}", words.join(" "));
+        }
+        String::new()
     }
 
     /// Notes the state of a line.

@@ -50,7 +50,12 @@ impl Venue {
 
     /// Returns the limits of dials and sockets.
     pub(crate) fn budget(&self) -> Option<Budget> {
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.budget_part(1)
+    }
+
+    /// Returns the part of the limits of dials and sockets that one of so many processes has.
+    pub(crate) fn budget_part(&self, members: usize) -> Option<Budget> {
+        let count = |count: usize| u32::try_from(count / members).unwrap_or(u32::MAX);
         let mut dials = self.rules.dials.iter();
         let budget = match dials.next() {
             Some(rate) => Budget::dials(count(rate.count), rate.period),

@@ -7,6 +7,7 @@
 //! plan                                                            what --check prints
 //! observer, serve                                                 what --serve shows
 //! publish                                                         what --publish sends to NATS
+//! member, share                                                   what --share does
 //! run                                                             one run
 //! ```
 
@@ -23,6 +24,7 @@ mod json;
 mod ledger;
 mod limits;
 mod login;
+mod member;
 mod observer;
 mod parts;
 mod plan;
@@ -37,6 +39,8 @@ mod run;
 mod section;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "nats")]
+mod share;
 mod subscribe;
 mod table;
 mod values;

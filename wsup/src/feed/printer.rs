@@ -14,6 +14,8 @@ use actix_ws_client::feed::event::{Batch, Gap, LineState, Rotated, Stopped, Topi
 use actix_ws_client::feed::{Feed, Topic};
 use tokio::sync::mpsc;
 
+#[cfg(feature = "nats")]
+use crate::feed::form::ShareIs;
 use crate::feed::form::{End, Form, Published};
 use crate::feed::ledger::Ledger;
 use crate::feed::observer::Observer;
@@ -72,6 +74,12 @@ pub(crate) struct Added(pub(crate) Vec<Topic>);
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 pub(crate) struct Removed(pub(crate) Vec<Topic>);
+
+/// What this process is for a share of the topics has changed.
+#[cfg(feature = "nats")]
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Shared(pub(crate) ShareIs);
 
 /// The time between two drawings of the table.
 const REDRAW: Duration = Duration::from_millis(500);
@@ -226,6 +234,16 @@ impl Handler<Rotated> for Printer {
             observer.rotated(&rotated);
         }
         self.print(self.form.rotated(&rotated));
+    }
+}
+
+#[cfg(feature = "nats")]
+impl Handler<Shared> for Printer {
+    type Result = ();
+
+    fn handle(&mut self, Shared(share): Shared, _: &mut Self::Context) {
+        self.ledger.share(&share);
+        self.print(self.form.share(&share));
     }
 }
 

@@ -129,18 +129,22 @@ fn say(text: &str) {
 
 /// A publisher on a thread of its own.
 pub(crate) struct Publication {
+    pub(crate) broker: Broker,
     pub(crate) publisher: Addr<Publisher>,
-    handle: PublisherHandle,
+    pub(crate) handle: PublisherHandle,
 }
 
 impl Publication {
-    /// Starts the publisher.
-    pub(crate) fn start(broker: &Broker) -> Publication {
-        let publisher = Publisher::new(broker);
+    /// Starts the publisher. For topics that are shared, a standby keeps its updates for as long as said.
+    pub(crate) fn start(broker: Broker, keep: Option<Duration>) -> Publication {
+        let publisher = match keep {
+            Some(keep) => Publisher::shared(&broker, keep),
+            None => Publisher::new(&broker),
+        };
         let handle = publisher.handle();
         let thread = Arbiter::new().handle();
         let publisher = Publisher::start_in_arbiter(&thread, move |_| publisher);
-        Publication { publisher, handle }
+        Publication { broker, publisher, handle }
     }
 
     /// Returns what ends the publication: what was taken is published, for so long at most.

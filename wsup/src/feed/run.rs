@@ -21,6 +21,7 @@ use crate::feed::form::Form;
 use crate::feed::human::Human;
 use crate::feed::json::Json;
 use crate::feed::ledger::Ledger;
+use crate::feed::member::{self, Member};
 use crate::feed::observer::Observer;
 use crate::feed::plan::Plan;
 use crate::feed::printer::{Added, Printer, Removed, Report, Watch};
@@ -40,7 +41,9 @@ use crate::secrets::Secrets;
 #[cfg(feature = "nats")]
 use crate::sender::reached;
 use crate::signals::{Hangups, Signals};
-use crate::status::{CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, broken_stdout, cannot};
+use crate::status::{
+    CLOSED, FAILED, REFUSED, STDOUT_TIMEOUT, Status, USAGE, broken_stdout, cannot,
+};
 use crate::usage::Usage;
 use crate::value::Policy;
 
@@ -72,14 +75,27 @@ pub(crate) async fn run(
     #[cfg(feature = "serve")]
     let prepared = flags.serve.prepare()?;
     #[cfg(feature = "nats")]
+    let sharing = flags.share.prepare(&venue, &topics)?;
+    #[cfg(feature = "nats")]
+    let lease = sharing.as_ref().map(|sharing| sharing.lease);
+    #[cfg(feature = "nats")]
     let publish = flags.publish.prepare(secrets)?;
+    #[cfg(feature = "nats")]
+    let publish = publish.map(|options| options.lease(lease.unwrap_or_default()));
     if flags.check {
         let line = if flags.json { plan.json() } else { plan.human(secrets) };
         return Ok(line.write().map_or_else(|err| broken_stdout(&err), |()| CLOSED));
     }
     let budget = venue.budget();
+    // A feed that shares gets the topics of its shares, and has its part of the limits.
+    let initial = &topics[..];
+    #[cfg(feature = "nats")]
+    let (budget, initial) = match &sharing {
+        Some(sharing) => (sharing.budget.clone(), &[][..]),
+        None => (budget, initial),
+    };
     #[cfg(feature = "serve")]
-    let listen = |prepared| Server::listen(prepared, name(flags), secrets, &topics, budget.clone());
+    let listen = |prepared| Server::listen(prepared, name(flags), secrets, initial, budget.clone());
     #[cfg(feature = "serve")]
     let server = prepared.map(listen).transpose()?;
     #[cfg(feature = "serve")]
@@ -92,7 +108,7 @@ pub(crate) async fn run(
     };
     let time_up = flags.duration().map(|time| began + time);
     #[cfg(feature = "nats")]
-    let publication = match publication(publish, &mut signals, time_up).await? {
+    let publication = match publication(publish, lease, &mut signals, time_up).await? {
         Ok(publication) => publication,
         Err(status) => return Ok(status),
     };
@@ -114,7 +130,7 @@ pub(crate) async fn run(
         .rules(venue.rules())
         .lines(venue.lines)
         .overflow(venue.overflow)
-        .topics(topics.iter().map(String::as_str))
+        .topics(initial.iter().map(String::as_str))
         .batch_handler(&printer)
         .on::<LineState>(printer.clone().recipient())
         .on::<Rotated>(printer.clone().recipient())
@@ -136,8 +152,17 @@ pub(crate) async fn run(
         return Ok(cannot("serve", &err));
     }
     printer.do_send(Watch(feed.downgrade()));
+    #[cfg(not(feature = "nats"))]
+    let member = None;
+    #[cfg(feature = "nats")]
+    let member = sharing.zip(publication.as_ref()).map(|(sharing, to)| {
+        // What is not handed over by then is released, which takes two leases at most.
+        overdue += flags.link.close_timeout() + 2 * sharing.lease;
+        sharing.start(&to.broker, &feed, &to.handle, &printer)
+    });
     let topics = topics.into_iter().collect();
-    let run = Run { feed, printer, venue, secrets, topics, flags, overdue };
+    let run =
+        Run { feed, printer, venue, secrets, topics, flags, overdue, member, is_leaving: false };
     let status = run.run_to_end(&mut signals, &mut hangups, &mut reported, time_up).await;
     recorder.iter().for_each(recording::close);
     screen::end_prompt();
@@ -149,6 +174,7 @@ pub(crate) async fn run(
 #[cfg(feature = "nats")]
 async fn publication(
     options: Option<actix_ws_client::nats::Options>,
+    lease: Option<Duration>,
     signals: &mut Signals,
     time_up: Option<Instant>,
 ) -> Result<Result<Option<Publication>, Status>, Usage> {
@@ -159,7 +185,10 @@ async fn publication(
         () = reached(time_up) => return Ok(Err(CLOSED)),
     };
     match connected {
-        Ok(broker) => Ok(Ok(Some(Publication::start(&broker)))),
+        Ok(broker) => {
+            let keep = lease.map(|lease| 2 * lease);
+            Ok(Ok(Some(Publication::start(broker, keep))))
+        }
         Err(Failure::Usage(usage)) => Err(usage),
         Err(Failure::Refused(why)) => {
             eprint_line(&format!("wsup feed: {why}"));
@@ -240,6 +269,9 @@ struct Run<'f> {
     flags: &'f FeedFlags,
     /// How long the end may take after a signal or `--duration`.
     overdue: Duration,
+    /// What shares the topics with other processes, until it leaves.
+    member: Option<Box<dyn Member>>,
+    is_leaving: bool,
 }
 
 impl Run<'_> {
@@ -267,18 +299,38 @@ impl Run<'_> {
                     }
                     Next::Report(None) => return FAILED,
                 },
+                why = member::failed(&mut self.member) => {
+                    eprint_line(&format!("wsup feed: {why}"));
+                    ending.fail(|| USAGE);
+                }
                 () = hangups.next() => {
                     self.reload();
                     continue;
                 }
             }
             // Every branch that gets here ends the run. A second Close changes nothing.
-            self.feed.do_send(command::Close::within(self.flags.link.close_timeout()));
+            self.close();
+        }
+    }
+
+    /// Closes the feed. What is shared is handed over first.
+    fn close(&mut self) {
+        let within = self.flags.link.close_timeout();
+        let close = command::Close::within(within);
+        if let Some(member) = self.member.take() {
+            self.is_leaving = true;
+            let feed = self.feed.clone();
+            actix::spawn(async move {
+                member.leave(within).await;
+                feed.do_send(close);
+            });
+        } else if !self.is_leaving {
+            self.feed.do_send(close);
         }
     }
 
     /// Reads the topics again, and checks them against the rules that the run began with.
-    fn read_topics(&self) -> Result<HashSet<String>, String> {
+    fn read_topics(&self) -> Result<Vec<String>, String> {
         let (_, topics) = read(&self.flags.file)?;
         if let Some(topic) = topics.iter().find(|topic| !self.venue.fits(topic)) {
             let why = "does not fit the `topic.parts` that the run began with";
@@ -286,7 +338,7 @@ impl Run<'_> {
         }
         let values = Values::read(&self.venue, self.secrets)?;
         Plan::new(&self.venue, &topics, values)?;
-        Ok(topics.into_iter().collect())
+        Ok(topics)
     }
 
     /// Adds and removes the difference to the topics of the file. A file that is wrong changes nothing.
@@ -295,6 +347,17 @@ impl Run<'_> {
             Ok(topics) => topics,
             Err(why) => return eprint_line(&format!("wsup feed: topics not changed: {why}")),
         };
+        if let Some(member) = &self.member {
+            let changed = member.change(topics.iter().map(Topic::from).collect());
+            actix::spawn(async move {
+                eprint_line(&match changed.await {
+                    Ok(words) => format!("wsup feed: topics: {words}"),
+                    Err(why) => format!("wsup feed: topics not changed: {why}"),
+                });
+            });
+            return;
+        }
+        let topics: HashSet<String> = topics.into_iter().collect();
         let added: Vec<Topic> = topics.difference(&self.topics).map(Topic::from).collect();
         let removed: Vec<Topic> = self.topics.difference(&topics).map(Topic::from).collect();
         eprint_line(&format!(

@@ -117,7 +117,7 @@ impl Table {
     pub(crate) fn draw(&mut self, status: &FeedStatus, ledger: &Ledger) -> io::Result<()> {
         let (rows, rate) = self.rows(status, ledger);
         let size = size();
-        let total = total(&self.title, &rows, status, rate, ledger.unsynced());
+        let total = total(&self.title, &rows, status, rate, ledger.unsynced()) + &ledger.shares();
         let lines = lines(&total, &rows, size, self.colour);
         self.canvas.draw(lines, size)
     }

@@ -26,6 +26,8 @@ mod run;
 mod secret_values;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(all(unix, feature = "nats"))]
+mod shared;
 #[cfg(unix)]
 mod signals;
 mod sim;

@@ -22,7 +22,7 @@ use crate::venues::RequestIds;
 
 #[path = "../../../src/nats/tests/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
-mod server;
+pub(crate) mod server;
 
 /// Asks JetStream, over a connection of its own.
 fn ask(server: &Server, subject: &str, question: &Value) -> Value {
