@@ -30,6 +30,10 @@ nats-publish:
     cargo test --locked -p wsup --test feed -- --ignored --test-threads=1 published
     cargo test --locked --release -p actix-ws-client --features nats --lib -- --ignored --nocapture nats::tests::throughput
 
+# Three `wsup feed` on three nodes of nats-server: what is lost, doubled or late when any of them fails. Needs nats-server
+cluster:
+    cargo test --locked -p wsup --test cluster -- --ignored --test-threads=1 --nocapture
+
 # Lints of the library with the TLS provider aws-lc-rs, whose C takes minutes to build, and without one
 providers:
     cargo clippy --locked -p actix-ws-client --no-default-features --features client,aws-lc-rs,deflate --lib -- -D warnings
@@ -115,8 +119,8 @@ interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate names
 
 # Tests that need root or tools that cargo cannot install
 lab:
-    # Those of the page have a recipe of their own.
-    cargo test --locked --workspace --no-fail-fast --tests -- --ignored --test-threads=1 --skip in_a_browser
+    # Those of the page and of the cluster have recipes of their own.
+    cargo test --locked --workspace --no-fail-fast --tests -- --ignored --test-threads=1 --skip in_a_browser --skip on_a_cluster
 
 # Seeded faults in simulated time, with a process for each seed
 simulate SEEDS="60":
