@@ -7,7 +7,8 @@
 //! - `docs/security.md` lists every file that holds a secret or writes to the log, and every public type; its tests
 //!   exist, and the test of `Debug` looks at the types that it names;
 //! - `docs/architecture.md` lists every file with state that is shared between connections or threads;
-//!   what it calls absent is absent, and the one future of the actor is the only one.
+//!   what it calls absent is absent, and the one future of the actor is the only one;
+//! - `docs/operations.md` names metrics that `docs/metrics.md` has, and flags that `docs/wsup.md` has.
 //!
 //! The names of WebSocketApp and its cases are compared in `tests/websocketapp/papers.rs`, the tables of
 //! features in `tests/features.rs`.
@@ -27,6 +28,9 @@ const WAYS_OUT: &str = "| file | what goes out | what keeps secrets out of it | 
 const NEAR_SECRETS: &str = "| type | why |";
 const OTHERS: &str = "| module | types |";
 const ABSENT: &str = "| absent | why |";
+
+/// The flags in `docs/operations.md` that are of other programs.
+const FOREIGN_FLAGS: [&str; 2] = ["--stop-timeout", "--entrypoint"];
 
 #[test]
 fn the_guide_names_every_method_of_the_builder() {
@@ -216,6 +220,38 @@ fn the_actor_has_one_future() {
         })
         .collect();
     assert_eq!(spawns, ["ctx.spawn(Pulse);"], "docs/architecture.md, \"The one future\"");
+}
+
+#[test]
+fn operations_names_metrics_and_flags_that_there_are() {
+    let operations = read("docs/operations.md");
+    let metrics = column(&read("docs/metrics.md"), "| metric | kind | labels | what it is |", 0);
+    let watched: Vec<String> = column(&operations, "| metric | moves | it means | do |", 0)
+        .iter()
+        .map(|name| name.split('{').next().unwrap_or(name).to_owned())
+        .collect();
+    assert!(watched.len() > 15, "only {watched:?}");
+    for name in watched {
+        assert!(metrics.contains(&name), "docs/operations.md: docs/metrics.md has no {name}");
+    }
+    let flags = column(&read("docs/wsup.md"), "| flag | default | |", 0);
+    let flags: BTreeSet<&str> = flags.iter().filter_map(|it| it.split(' ').next()).collect();
+    let unit = operations.split("```ini").nth(1).and_then(|it| it.split("```").next());
+    let lines =
+        unit.expect("a unit").lines().chain(operations.lines().filter(|it| it.contains("`--")));
+    let used: Vec<&str> = lines
+        .flat_map(|line| line.split([' ', '`', ',', '=', '|', '(', ')']))
+        .filter(|word| word.starts_with("--"))
+        .map(|word| word.trim_end_matches(['.', ':', ';']))
+        .collect();
+    assert!(used.len() > 10, "only {used:?}");
+    for flag in used {
+        let is_foreign = FOREIGN_FLAGS.contains(&flag);
+        assert!(
+            flags.contains(flag) || is_foreign,
+            "docs/operations.md: docs/wsup.md has no {flag}"
+        );
+    }
 }
 
 fn root() -> &'static Path {
