@@ -164,21 +164,22 @@ fn a_muted_topic_and_a_frozen_line_are_one_event_each_over_tcp() {
 fn a_handler_that_sleeps_loses_nothing_over_tcp() {
     for lines in [1_u8, 2] {
         over_tcp(async |venue, url| {
-            let (log, updates, names) = (Log::default(), Log::default(), names(50));
+            let count = 50 / usize::from(lines);
+            let (log, updates, names) = (Log::default(), Log::default(), names(count));
             let arbiter = Arbiter::new();
             let sleeper = Sleeper::new(&updates, Rest::Thread(2000 * MILLI));
             let sleeper = Sleeper::start_in_arbiter(&arbiter.handle(), |_| sleeper);
-            let rules = Rules::default().answer_within(300 * MILLI).heartbeat(200 * MILLI);
+            let rules = Rules::default().answer_within(500 * MILLI).heartbeat(200 * MILLI);
             let feed = feed(url, &log)
                 .lines(lines)
                 .rules(rules)
-                .silence(Silence::topic(300 * MILLI).fail())
+                .silence(Silence::topic(500 * MILLI).fail())
                 .on::<event::Update<u64>>(sleeper.recipient())
                 .topics(&names)
                 .start()
                 .unwrap();
-            until("all subscribed", || full(&venue, 50) == usize::from(lines)).await;
-            until("all confirmed", || confirmations(&log) == 50).await;
+            until("all subscribed", || full(&venue, count) == usize::from(lines)).await;
+            until("all confirmed", || confirmations(&log) == count).await;
             for _ in 0..300 {
                 names.iter().for_each(|name| tick(&venue, name));
                 sleep(5 * MILLI).await;
@@ -190,7 +191,7 @@ fn a_handler_that_sleeps_loses_nothing_over_tcp() {
                 names.iter().for_each(|name| last = venue.tick(name));
                 sleep(50 * MILLI).await;
             }
-            until("all updates", || updates.all().len() as u64 == last * 50).await;
+            until("all updates", || updates.all().len() as u64 == last * count as u64).await;
             for name in &names {
                 let found = crate::lines::story(&updates, name);
                 let whole = Story { delivered: last, last, ..Story::default() };
@@ -204,7 +205,7 @@ fn a_handler_that_sleeps_loses_nothing_over_tcp() {
             for letter in ['a', 'b'].into_iter().take(lines.into()) {
                 let beats = venue.beats(letter);
                 let late = beats.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-                assert!(beats.len() >= 10 && late < 500 * MILLI, "{letter}: {late:?}");
+                assert!(beats.len() >= 10 && late < 700 * MILLI, "{letter}: {late:?}");
             }
             feed.send(command::Close::default()).await.unwrap();
             arbiter.stop();
@@ -290,11 +291,20 @@ fn a_frozen_line_is_replaced_within_three_seconds_over_tcp() {
     });
 }
 
-/// Twenty rotations under load, in ten of which the old line is cut. What the venue has written on a socket arrives.
+/// What is killed while a line is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Killed {
+    Nothing,
+    Old,
+    New,
+}
+
+/// Thirty rotations under load and with a quiet topic: in ten of them the old line is killed, in ten the new one, each time
+/// at another stage. What the venue has written on a socket arrives.
 #[test]
 fn rotations_lose_and_double_nothing_over_tcp() {
     over_tcp(async |venue, url| {
-        let (log, names) = (Log::default(), names(3));
+        let (log, names) = (Log::default(), names(4));
         let book = Book(log.clone()).start();
         let (dials, rotations) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
         let done = rotations.clone();
@@ -312,35 +322,51 @@ fn rotations_lose_and_double_nothing_over_tcp() {
         .topics(&names)
         .start()
         .unwrap();
-        until("all confirmed", || confirmations(&log) == 3).await;
+        until("all confirmed", || confirmations(&log) == 4).await;
         // What is missing before the first update is not noticed.
         names.iter().for_each(|name| tick(&venue, name));
         let is_first = |seen: &&Seen| matches!(seen, Seen::Update(_, 1));
-        until("the first updates", || log.all().iter().filter(is_first).count() == 3).await;
+        until("the first updates", || log.all().iter().filter(is_first).count() == 4).await;
         venue.state().carried = Some(BTreeSet::new());
-        let mut last = 1;
-        for round in 1..=20 {
-            until("one line", || venue.state().open.len() == 1).await;
+        let mut killed = 0;
+        for round in 0..30 {
+            // A line that was killed may be away for a second.
+            until("one line", || venue.state().open.len() == 1 && full(&venue, 4) == 1).await;
+            // The line has brought its topics. If the next one is ahead of it then, a hole is waited for; before the line has
+            // confirmed a topic, it is not.
+            let caught_up = async || {
+                let update = |name: &String| Seen::Update(name.clone(), venue.tick(name));
+                let newest: Vec<_> = names.iter().map(update).collect();
+                sleep(20 * MILLI).await;
+                let seen = log.all();
+                newest.iter().all(|update| seen.contains(update))
+            };
+            while !caught_up().await {}
             let (old, dials) = (letters(&venue)[0], venue.state().dials.len());
+            let kind = [Killed::Nothing, Killed::Old, Killed::New][round % 3];
             feed.send(command::Rotate::default()).await.unwrap();
-            let (begin, mut turns) = (Instant::now(), 0);
-            while rotations.load(Ordering::Relaxed) < round {
+            let (begin, mut turns, mut is_over) = (Instant::now(), 0, kind == Killed::Nothing);
+            while rotations.load(Ordering::Relaxed) <= round {
                 assert!(begin.elapsed() < 20_000 * MILLI, "rotation {round} is blocked");
-                names.iter().for_each(|name| last = venue.tick(name));
-                // Every other time the old line is cut, at another stage of the new one.
+                // In the first rotation one topic is quiet: it is waited for for five seconds.
+                names[..if round == 0 { 3 } else { 4 }].iter().for_each(|name| tick(&venue, name));
                 turns += usize::from(venue.state().dials.len() > dials);
-                if round % 2 == 0 && turns == round / 2 {
-                    venue.cut_line(old);
+                if !is_over && turns > round / 3 {
+                    let new = letters(&venue).into_iter().find(|letter| *letter != old);
+                    let letter = if kind == Killed::Old { Some(old) } else { new };
+                    letter.into_iter().for_each(|letter| venue.cut_line(letter));
+                    is_over = letter.is_some();
+                    killed += usize::from(is_over);
                 }
                 sleep(2 * MILLI).await;
             }
         }
-        until("one line", || venue.state().open.values().any(|open| open.subscribed.len() == 3))
-            .await;
-        names.iter().for_each(|name| last = venue.tick(name));
-        until("the last update", || log.all().contains(&Seen::Update(names[2].clone(), last)))
-            .await;
-        for name in &names {
+        assert!(killed >= 15, "{killed} were killed");
+        until("one line", || full(&venue, 4) == 1).await;
+        let lasts: Vec<u64> = names.iter().map(|name| venue.tick(name)).collect();
+        let end = Seen::Update(names[3].clone(), lasts[3]);
+        until("the last update", || log.all().contains(&end)).await;
+        for (name, last) in names.iter().zip(lasts) {
             let found = crate::lines::story(&log, name);
             assert_eq!((found.doubled, found.lost, found.last), (vec![], vec![], last), "{name}");
             let uncarried: Vec<u64> =
