@@ -265,7 +265,8 @@ fn signalled(mut running: Running, signal: &str) -> (String, Option<i32>) {
 fn help_names_every_option() {
     let output = market_feed(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    for option in ["--duration", "--symbols", "--seed", "--skip", "--url", "--send"] {
+    let options = ["--duration", "--symbols", "--lines", "--rotate", "--seed", "--skip", "--url"];
+    for option in options.into_iter().chain(["--send"]) {
         assert!(stdout(&output).contains(option), "{option}");
     }
 }
@@ -278,8 +279,13 @@ fn an_option_that_cannot_be_is_refused() {
         &["--duration", "0s"],
         &["--symbols", "0"],
         &["--skip", "0"],
+        &["--lines", "0"],
+        &["--lines", "4"],
+        &["--rotate", "0s"],
         &["--url", "http://localhost/"],
         &["--url", "ws://localhost/", "--skip", "5"],
+        &["--url", "ws://localhost/", "--lines", "2"],
+        &["--url", "ws://localhost/", "--rotate", "5s"],
     ] {
         let output = market_feed(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
