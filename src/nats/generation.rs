@@ -12,8 +12,8 @@
 //! | it follows a run of generation g, and the stream is at g | a new one |
 //! | it follows a run of generation g, and the stream is further | that of the stream: another owner saw the same restart |
 //! | nothing is in the stream | a new one |
+//! | nothing else, the next run has begun, and this one less than 10 s after that was stored | it is not known, and what is left of the run is dropped |
 //! | nothing else, and the run has reached the number in the stream, or has begun before that was stored | that of the stream |
-//! | nothing else, and the next run has begun before that was stored | it is not known, and what is left of the run is dropped |
 //! | nothing else, it is below the number in the stream, and has begun 10 s after that was stored | a new one, once 2 s have shown no higher number: the venue has restarted while nobody published |
 //!
 //! Two owners agree on a new generation because the broker takes only one of two messages that follow the same one: the
@@ -106,8 +106,8 @@ pub(crate) struct Reach {
     pub(crate) newest: Number,
     /// When that was received.
     pub(crate) received: Instant,
-    /// When the first update of the next run was received.
-    pub(crate) ended: Option<Instant>,
+    /// Whether the next run has begun.
+    pub(crate) has_ended: bool,
 }
 
 /// What the feed delivers between two restarts of the venue.
@@ -184,7 +184,7 @@ impl Run {
         last: Option<&Last>,
         now: Now,
     ) -> Judged {
-        let (Some(reach), Some(last)) = (reach.filter(|it| it.ended.is_none()), last) else {
+        let (Some(reach), Some(last)) = (reach.filter(|it| !it.has_ended), last) else {
             return Judged::Known;
         };
         if reach.received < last.stored_at + LAG {
@@ -202,8 +202,8 @@ impl Run {
         now: Instant,
     ) -> Verdict {
         let Some(reach) = reach else { return Verdict::Same };
-        // Then another owner may have seen its end, and the message may be of the next one.
-        if reach.ended.is_some_and(|ended| ended <= stored_at) {
+        // Another owner may have seen its end, and the message may be of the next one.
+        if reach.has_ended && self.since < stored_at + LAG {
             return Verdict::Old;
         }
         let (Some(newest), Some(at)) = (reach.newest.position(), at) else { return Verdict::Same };
@@ -285,7 +285,7 @@ mod tests {
 
         /// A run whose newest update was received then.
         fn reach(&self, seconds: u32, newest: u64) -> Option<Reach> {
-            Some(Reach { newest: number(newest), received: self.at(seconds), ended: None })
+            Some(Reach { newest: number(newest), received: self.at(seconds), has_ended: false })
         }
     }
 
@@ -397,11 +397,11 @@ mod tests {
     fn a_run_that_is_over_and_of_no_known_generation_is_dropped() {
         let clock = Clock::new();
         let mut run = Run::new(clock.at(80));
-        let reach = Reach { ended: Some(clock.at(90)), ..clock.reach(89, 500).unwrap() };
+        let reach = Reach { has_ended: true, ..clock.reach(89, 500).unwrap() };
         let mut judge =
             |last: Last| run.judge(number(450), Some(reach), Some(&last), clock.now(100));
-        assert_eq!(judge(clock.last(91, 3)), Judged::Known);
-        assert_eq!(judge(clock.last(89, 3)), Judged::Publish(Some(7)));
+        assert_eq!(judge(clock.last(71, 3)), Judged::Known);
+        assert_eq!(judge(clock.last(70, 3)), Judged::Publish(Some(7)));
     }
 
     #[test]

@@ -330,11 +330,7 @@ impl Lane {
             _ => (1..self.queue.len()).find(|at| self.queue[*at].begins).unwrap_or(1),
         };
         let newest = self.queue.get(next.checked_sub(1)?)?;
-        let ended = match self.breaks {
-            0 => None,
-            _ => self.queue.get(next).map(|item| item.received),
-        };
-        Some(Reach { newest: newest.number, received: newest.received, ended })
+        Some(Reach { newest: newest.number, received: newest.received, has_ended: self.breaks > 0 })
     }
 
     fn send(&mut self, sent: Sent) -> Step {
@@ -704,7 +700,7 @@ mod tests {
     #[test]
     fn lower_numbers_begin_a_generation() {
         let mut test = Test::new(OWNER);
-        [5, 6, 1, 2].into_iter().for_each(|number| test.push_at(number, 10));
+        [5, 6, 1, 2].into_iter().for_each(|number| test.push_at(number, 20_000));
         test.read(0, test.last(4, 0));
         let mut published = Vec::new();
         for sequence in 41.. {
