@@ -24,10 +24,13 @@ clippy:
 page:
     cargo test --locked -p wsup --test page -- --ignored --test-threads=1 --nocapture
 
-# Publishing on NATS JetStream against nats-server, in NATS_SERVER or on the PATH; says how many messages a second
-nats-publish:
-    cargo test --locked -p actix-ws-client --features nats --lib -- --ignored --test-threads=1 --skip throughput nats::tests
-    cargo test --locked -p wsup --test feed -- --ignored --test-threads=1 published
+# Publishing and sharing on NATS JetStream against nats-server, in NATS_SERVER or on the PATH
+nats:
+    cargo test --locked --workspace --lib --test nats_shares -- --ignored --test-threads=1 --skip throughput
+    cargo test --locked -p wsup --test feed -- --ignored --test-threads=1
+
+# How many messages a second are published on a nats-server and acknowledged
+nats-throughput:
     cargo test --locked --release -p actix-ws-client --features nats --lib -- --ignored --nocapture nats::tests::throughput
 
 # Three `wsup feed` on three nodes of nats-server: what is lost, doubled or late when any of them fails. Needs nats-server
@@ -119,8 +122,7 @@ interop *SCRIPTS="proxies nginx haproxy certificates conversations deflate names
 
 # Tests that need root or tools that cargo cannot install
 lab:
-    # Those of the page and of the cluster have recipes of their own.
-    cargo test --locked --workspace --no-fail-fast --tests -- --ignored --test-threads=1 --skip in_a_browser --skip on_a_cluster
+    cargo test --locked -p wsup --test lab -- --ignored --test-threads=1
 
 # Seeded faults in simulated time, with a process for each seed
 simulate SEEDS="60":

@@ -231,7 +231,7 @@ async fn wants(member: &Member, topics: usize) {
 }
 
 #[test]
-#[ignore = "needs nats-server"]
+#[ignore = "needs nats-server: just nats"]
 fn each_member_has_its_part_and_leaves_nothing_behind() {
     run_local(async {
         let mut room = Room::new("parts");
@@ -260,7 +260,7 @@ fn each_member_has_its_part_and_leaves_nothing_behind() {
 }
 
 #[test]
-#[ignore = "needs nats-server"]
+#[ignore = "needs nats-server: just nats"]
 fn a_member_with_other_topics_is_refused() {
     run_local(async {
         let mut room = Room::new("refused");
@@ -285,7 +285,7 @@ fn a_member_with_other_topics_is_refused() {
 }
 
 #[test]
-#[ignore = "needs nats-server"]
+#[ignore = "needs nats-server: just nats"]
 fn a_share_of_a_member_that_ends_is_taken_over() {
     run_local(async {
         let mut room = Room::new("ends");
@@ -298,7 +298,7 @@ fn a_share_of_a_member_that_ends_is_taken_over() {
 }
 
 #[test]
-#[ignore = "needs nats-server"]
+#[ignore = "needs nats-server: just nats"]
 fn while_the_broker_is_stopped_nobody_owns_a_share_and_afterwards_those_who_did() {
     run_local(async {
         let mut room = Room::new("stopped");
@@ -315,7 +315,7 @@ fn while_the_broker_is_stopped_nobody_owns_a_share_and_afterwards_those_who_did(
 }
 
 #[test]
-#[ignore = "needs nats-server"]
+#[ignore = "needs nats-server: just nats"]
 fn a_bucket_that_forgets_leases_is_refused_by_its_name() {
     run_local(async {
         let mut room = Room::new("forgets");

@@ -102,7 +102,7 @@ fn texts(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn each_update_is_in_the_stream_with_its_numbers() {
     run(async || {
         let server = Server::start();
@@ -130,7 +130,7 @@ fn each_update_is_in_the_stream_with_its_numbers() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn another_process_goes_on_where_the_stream_ends() {
     run(async || {
         let server = Server::start();
@@ -151,7 +151,7 @@ fn another_process_goes_on_where_the_stream_ends() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_broker_that_is_killed_again_and_again_has_each_number_once() {
     run(async || {
         let mut server = Server::start();
@@ -178,7 +178,7 @@ fn a_broker_that_is_killed_again_and_again_has_each_number_once() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn the_mailbox_stops_at_the_bound_while_the_broker_is_away() {
     run(async || {
         let mut server = Server::start();
@@ -208,7 +208,7 @@ fn the_mailbox_stops_at_the_bound_while_the_broker_is_away() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_standby_that_becomes_the_owner_publishes_what_is_missing() {
     run(async || {
         let server = Server::start();
@@ -239,7 +239,7 @@ fn a_standby_that_becomes_the_owner_publishes_what_is_missing() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_message_that_is_too_large_is_left_out_and_counted() {
     run(async || {
         let server = Server::start();
@@ -256,7 +256,7 @@ fn a_message_that_is_too_large_is_left_out_and_counted() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_stream_that_does_not_fit_is_refused_by_name() {
     run(async || {
         let server = Server::start();
@@ -286,7 +286,7 @@ fn a_stream_that_does_not_fit_is_refused_by_name() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_broker_that_is_not_there_yet_is_waited_for() {
     run(async || {
         let mut server = Server::start();
@@ -306,7 +306,7 @@ fn a_broker_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_token_and_a_password_are_sent_and_a_wrong_one_is_final() {
     run(async || {
         let server = Server::with("authorization: { token: hidden-1 }", "nats");
@@ -327,7 +327,7 @@ fn a_token_and_a_password_are_sent_and_a_wrong_one_is_final() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn tls_is_by_the_authorities_that_are_named() {
     run(async || {
         let (server, authorities) = Server::with_tls();
@@ -344,7 +344,7 @@ fn tls_is_by_the_authorities_that_are_named() {
 
 /// Publishes as fast as it goes, and prints how fast that is.
 #[test]
-#[ignore = "measures, and needs nats-server: just nats-publish"]
+#[ignore = "measures, and needs nats-server: just nats-throughput"]
 fn throughput() {
     run(async || {
         const TOPICS: u64 = 600;

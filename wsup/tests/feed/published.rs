@@ -67,7 +67,7 @@ fn publishing(flags: &[&str]) -> (Sim, Folder, Wsup) {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn what_is_published_is_what_is_printed() {
     let server = Server::start();
     let (sim, _folder, mut wsup) = publishing(&["--publish", &server.url_of("")]);
@@ -96,7 +96,7 @@ fn what_is_published_is_what_is_printed() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn what_is_not_acknowledged_at_the_end_of_a_published_feed_is_counted() {
     let mut server = Server::start();
     let url = server.url_of("");
@@ -115,7 +115,7 @@ fn what_is_not_acknowledged_at_the_end_of_a_published_feed_is_counted() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_broker_that_refuses_ends_the_published_feed_with_3() {
     let server = Server::with("authorization: { token: hidden-token }", "nats");
     let folder = Folder::new();
@@ -154,7 +154,7 @@ fn a_broker_that_refuses_ends_the_published_feed_with_3() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_published_feed_waits_for_its_broker_before_it_dials() {
     let mut server = Server::start();
     server.kill();
@@ -225,7 +225,7 @@ impl Flood {
 /// 64 MiB wait at most, 16,384 messages.
 #[test]
 #[cfg(target_os = "linux")]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn the_memory_of_a_published_feed_is_bounded_while_its_broker_is_away() {
     let time = std::env::var("AWAY_SECONDS").map_or(5, |it| it.parse().unwrap());
     for overflow in ["wait", "latest"] {

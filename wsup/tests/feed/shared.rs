@@ -55,7 +55,7 @@ fn limits_that_cannot_be_shared_end_the_run_with_2() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn two_processes_are_one_feed_and_the_last_one_has_all_of_it() {
     let server = Server::start();
     let sim = Sim::run(RequestIds::default);
@@ -85,7 +85,7 @@ fn two_processes_are_one_feed_and_the_last_one_has_all_of_it() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_process_that_is_killed_loses_its_shares_within_the_lease_and_2_s() {
     let server = Server::start();
     let sim = Sim::run(RequestIds::default);
@@ -109,7 +109,7 @@ fn a_process_that_is_killed_loses_its_shares_within_the_lease_and_2_s() {
 }
 
 #[test]
-#[ignore = "needs nats-server: just nats-publish"]
+#[ignore = "needs nats-server: just nats"]
 fn a_hangup_changes_the_topics_of_the_only_process() {
     let server = Server::start();
     let sim = Sim::run(RequestIds::default);
