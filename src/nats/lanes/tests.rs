@@ -249,6 +249,8 @@ struct Model {
     stream: Vec<Stored>,
     processes: Vec<Process>,
     owner: usize,
+    /// Whether the owner has not ended since.
+    is_owned: bool,
     fence: u64,
 }
 
@@ -262,6 +264,7 @@ impl Model {
             stream: Vec::new(),
             processes: (0..2).map(|_| Process::new(now)).collect(),
             owner: 0,
+            is_owned: true,
             fence: 0,
         };
         model.take_over(0);
@@ -281,6 +284,8 @@ impl Model {
                 let (generation, number) = self.sent[self.sent.len() - 1];
                 self.sent.push((generation, number + 1));
             }),
+            // Of two restarts while nobody publishes, a standby cannot tell which one the next owner saw.
+            Event::Restart if !self.is_owned => {}
             Event::Restart => {
                 // Standbys know by then which generation their numbers belong to.
                 self.settle();
@@ -312,6 +317,7 @@ impl Model {
                 self.processes[at(process)].lanes.set_connected(is_open, now.at);
             }
             Event::Crash(process) => {
+                self.is_owned &= at(process) != self.owner;
                 // What it has sent may still arrive.
                 let old = std::mem::replace(&mut self.processes[at(process)], Process::new(now.at));
                 let process = &mut self.processes[at(process)];
@@ -337,7 +343,7 @@ impl Model {
     }
 
     fn take_over(&mut self, process: usize) {
-        (self.owner, self.fence) = (process, self.fence + 1);
+        (self.owner, self.is_owned, self.fence) = (process, true, self.fence + 1);
         let role = Role::Owner { fence: self.fence, until: None };
         drop(self.processes[process].lanes.set_role(&[Topic::from("a")], role));
     }
