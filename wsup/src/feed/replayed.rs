@@ -14,6 +14,7 @@ pub(crate) struct ReplayFlags {
     /// Replay a recording of the feed in place of dialling: a file of --record, or its directory
     #[arg(long, value_name = "PATH", conflicts_with = "record")]
     #[cfg_attr(feature = "serve", arg(conflicts_with = "serve"))]
+    #[cfg_attr(feature = "nats", arg(conflicts_with = "publish"))]
     replay: Option<PathBuf>,
 
     /// How many times faster than it was recorded; max: as fast as it goes [default: 1]

@@ -47,6 +47,11 @@ fn a_recording_that_cannot_be_replayed_is_refused_with_its_path() {
     assert!(status == 2 && text.contains("--replay: /no/such: "), "{status} {text}");
     let (status, text) = said(&["--replay", &path, "--record", "/tmp/none"]);
     assert!(status == 2 && text.contains("'--record"), "{status} {text}");
+    #[cfg(feature = "nats")]
+    {
+        let (status, text) = said(&["--replay", &path, "--publish", "nats://127.0.0.1:1"]);
+        assert!(status == 2 && text.contains("'--publish"), "{status} {text}");
+    }
     let (status, text) = said(&["--replay", &path, "--speed", "0"]);
     assert!(status == 2 && text.contains("expected a number above zero"), "{status} {text}");
     let (status, text) = said(&["--replay", &path]);
