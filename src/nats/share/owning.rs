@@ -1,6 +1,6 @@
 //! When a share is taken, renewed and given away.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::nats::lease::{Holder, Key, MemberId};
 use crate::nats::share::balance::Balance;
@@ -78,14 +78,21 @@ impl Sharing {
         }
         let claim = self.view.claim(share, now);
         let standby = self.view.standby(share, now);
-        // Who has the topics goes first, then whose part it is. Nobody waits for long: it may be blocked.
         let is_ready = |it: Option<(MemberId, bool)>| it == Some((me, true));
         let is_others = |it: Option<(MemberId, bool)>| it.is_some_and(|it| it.0 != me && it.1);
-        let is_overdue = part.free_since.is_some_and(|at| now >= at + self.options.lease / 5);
-        is_ready(claim)
-            || is_ready(standby)
-            || is_overdue
-            || (!is_others(claim) && !is_others(standby) && expected < balance.ceiling())
+        let is_free_for = |time: Duration| part.free_since.is_some_and(|at| now >= at + time);
+        // Who stands by has had the topics while the owner lived; who claims may have come later. Then whose part it is.
+        // Nobody waits for ever: it may be blocked. But who has not got the topics waits for long.
+        let lease = self.options.lease;
+        if is_ready(standby) {
+            true
+        } else if is_others(standby) {
+            is_free_for(lease)
+        } else {
+            is_ready(claim)
+                || is_free_for(lease / 5)
+                || (!is_others(claim) && expected < balance.ceiling())
+        }
     }
 
     /// Returns to whom an owner gives a share, if it does: `Some(None)` is nobody.

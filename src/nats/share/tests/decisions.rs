@@ -424,3 +424,53 @@ fn a_member_notices_that_its_watch_brings_nothing() {
     assert!(lab.members[0].is_blind(lab.now + LEASE / 4));
     assert!(lab.now > lab.start);
 }
+
+/// Two of three members whose owner of share 1 is cut off, and the share is free: who stands by, and the third one.
+fn orphaned() -> (Lab, usize, usize) {
+    let standing = |me| Options { standby: true, ..options(me, 1) };
+    let mut lab = Lab::new((1..4).map(standing));
+    lab.pass(10);
+    let owner = (0..3).find(|member| !lab.owned(*member).is_empty()).expect("it is owned");
+    let standby = lab.entries[&Key::Standby(1)].1.clone();
+    let standby = (0..3).find(|it| standby == format!("{} ready", lab.members[*it].options.me));
+    let standby = standby.expect("one is ready");
+    lab.is_cut[owner] = true;
+    (lab, standby, 3 - owner - standby)
+}
+
+/// Lets time pass for one member, while another one only says that it lives.
+fn pass_for(lab: &mut Lab, member: usize, silent: usize, seconds: u32) {
+    for _ in 0..seconds {
+        let me = lab.members[silent].options.me;
+        let presence = Presence { plan: 1, joined: Some(1), stay: Stay::Staying };
+        lab.write(silent, Key::Member(me), presence.to_string(), None);
+        for _ in 0..10 {
+            lab.now += STEP;
+            lab.poll(member);
+        }
+    }
+}
+
+#[test]
+fn a_member_that_stands_by_and_lives_goes_first_for_the_time_of_a_lease() {
+    let (mut lab, standby, third) = orphaned();
+    pass_for(&mut lab, third, standby, 8);
+    assert!(lab.owned(third).is_empty(), "it has not received what the other one has");
+    lab.poll(standby);
+    assert_eq!(lab.owned(standby), [1]);
+    let (mut lab, standby, third) = orphaned();
+    pass_for(&mut lab, third, standby, 13);
+    assert_eq!(lab.owned(third), [1], "nobody waits for ever");
+}
+
+#[test]
+fn who_claims_a_share_does_not_go_before_the_member_that_stands_by() {
+    let (mut lab, standby, third) = orphaned();
+    // It may have subscribed after the owner was lost.
+    let claim = Holder::of(lab.members[third].options.me, true).to_string();
+    lab.write(third, Key::Claim(1), claim, None);
+    pass_for(&mut lab, third, standby, 8);
+    assert!(lab.owned(third).is_empty());
+    lab.poll(standby);
+    assert_eq!(lab.owned(standby), [1]);
+}
