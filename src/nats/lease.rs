@@ -181,6 +181,12 @@ impl View {
         })
     }
 
+    /// Whether a member has renewed its presence lately: it is not about to be found gone.
+    pub(crate) fn is_heard_of(&self, id: MemberId, now: Instant) -> bool {
+        let age = |it: &Sighting<Presence>| now.saturating_duration_since(it.since);
+        self.members.get(&id).is_some_and(|it| age(it) < self.duration / 2)
+    }
+
     /// Returns what another plan means for this member.
     pub(crate) fn rival(&self, now: Instant) -> Rival {
         let Some(own) = self.joined() else { return Rival::Possible };

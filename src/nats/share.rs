@@ -210,6 +210,9 @@ impl Sharing {
         let Some(part) = self.part_mut(share).filter(|_| is_newest) else { return };
         match pending.what {
             LeaseWrite::Take => {
+                if part.own.is_none() {
+                    part.owned_since = Some(now);
+                }
                 part.own = Some(Own::new(revision, pending.sent, duration));
                 part.is_outdated = false;
             }

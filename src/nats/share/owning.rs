@@ -99,7 +99,12 @@ impl Sharing {
     fn next_owner(&self, share: u32, balance: &Balance, now: Instant) -> Option<Option<MemberId>> {
         let me = self.options.me;
         let claimer = self.view.claim(share, now).filter(|(_, is_ready)| *is_ready);
-        let claimer = claimer.map(|(member, _)| member);
+        // What it has kept as a standby is published first: the claimer may have come later.
+        let since = self.part(share).and_then(|part| part.owned_since);
+        let has_published =
+            !self.options.overlaps || since.is_none_or(|at| now >= at + self.options.lease / 2);
+        let claimer = claimer.filter(|_| has_published).map(|(member, _)| member);
+        let claimer = claimer.filter(|member| self.view.is_heard_of(*member, now));
         match self.leaving {
             Some(_) if claimer.is_some() => Some(claimer),
             Some(deadline) => (now >= deadline || balance.is_last(me)).then_some(None),

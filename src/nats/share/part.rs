@@ -10,6 +10,8 @@ use crate::nats::lease::{MemberId, Own};
 pub(crate) struct Part {
     /// Its lease, if it is the owner: it publishes until that ends.
     pub(crate) own: Option<Own>,
+    /// Since when it has had that lease, renewals included.
+    pub(crate) owned_since: Option<Instant>,
     /// Whether it has to be taken anew, for a fence above those of all shares.
     pub(crate) is_outdated: bool,
     /// The owner stops, to give the share away.

@@ -474,3 +474,18 @@ fn who_claims_a_share_does_not_go_before_the_member_that_stands_by() {
     lab.poll(standby);
     assert_eq!(lab.owned(standby), [1]);
 }
+
+#[test]
+fn what_was_kept_is_published_before_a_share_goes_on_to_a_member_that_claims_it() {
+    let (mut lab, standby, third) = orphaned();
+    pass_for(&mut lab, third, standby, 7);
+    lab.poll(standby);
+    assert_eq!(lab.owned(standby), [1]);
+    lab.members[standby].leave(lab.now + 100 * STEP);
+    let claim = Holder::of(lab.members[third].options.me, true).to_string();
+    lab.write(third, Key::Claim(1), claim, None);
+    pass_for(&mut lab, standby, third, 2);
+    assert_eq!(lab.owned(standby), [1], "not at once");
+    pass_for(&mut lab, standby, third, 1);
+    assert!(lab.owned(standby).is_empty());
+}
