@@ -103,12 +103,14 @@ impl Sharing {
             return;
         }
         let is_overdue = part.bare_since.is_some_and(|at| now >= at + lease / 5);
+        // One whose lease is not confirmed yet goes on as it is.
+        let owns = part.own.is_some();
         let entry = self.view.own_entry(key);
-        if let Some(was_ready) = entry.filter(|_| self.leaving.is_none() && owner != Some(me)) {
+        if let Some(was_ready) = entry.filter(|_| self.leaving.is_none() && !owns) {
             if balance.stands_by_for_too_many(me, owner) {
                 balance.stand_down(me);
                 self.write_entry(key, None, now);
-            } else if has_topics != was_ready {
+            } else if has_topics != was_ready && owner != Some(me) {
                 self.write_entry(key, Some(has_topics), now);
             }
         } else if entry.is_some() {

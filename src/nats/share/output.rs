@@ -17,13 +17,18 @@ impl Sharing {
         let claims = has_claim && self.leaving.is_none();
         let stands_by = has_standby && self.leaving.is_none();
         let owns = self.owns(share, now);
+        let is_named = !is_over && overlaps && self.view.is_named(share);
         let Some(part) = self.part_mut(share) else { return };
         // Without an overlap the topics go before the share does, and come after it.
         let is_kept = part.own.is_some() && (overlaps || part.settling.is_none());
+        // The answer to the write that takes the share is on its way, or got lost.
+        let is_coming = is_named && part.topics != Topics::No;
         let lingers = !is_over && part.keeps_until.is_some_and(|time| now < time);
         // What was there before is kept while a claim or a standby is being written.
         let is_asked = !is_over && part.topics != Topics::No && part.writes_entry();
-        let is_wanted = is_kept || overlaps && (has_claim || stands_by || lingers || is_asked);
+        let is_wanted = is_kept
+            || is_coming
+            || overlaps && (has_claim || stands_by || lingers || is_asked);
         let mut actions = Vec::new();
         match (is_wanted, part.topics) {
             (true, Topics::No) => {

@@ -489,3 +489,26 @@ fn what_was_kept_is_published_before_a_share_goes_on_to_a_member_that_claims_it(
     pass_for(&mut lab, standby, third, 1);
     assert!(lab.owned(standby).is_empty());
 }
+
+/// The write that takes a share is carried out, and its answer is lost.
+#[test]
+fn the_topics_stay_while_the_answer_to_the_taking_of_a_share_is_lost() {
+    let (mut lab, standby, _) = orphaned();
+    let now = lab.now;
+    let mut sharing = lab.members.swap_remove(standby);
+    let me = sharing.options.me;
+    sharing.handle_entry(Key::Share(1), 1000, &Holder::of(me, false).to_string(), now);
+    let mut written = 1000;
+    for step in 1..20 {
+        let now = now + STEP * step;
+        for action in sharing.poll(now) {
+            assert!(!matches!(action, Action::Remove { .. }), "what it has kept is lost");
+            if let Action::Write { key, .. } = action {
+                written += 1;
+                let is_lost = matches!(key, Key::Share(_));
+                let outcome = if is_lost { Outcome::Unknown } else { Outcome::Written(written) };
+                sharing.handle_written(key, outcome, now);
+            }
+        }
+    }
+}
