@@ -370,9 +370,15 @@ impl Sharing {
                 _ => {}
             }
             let is_mine = |it: Option<(MemberId, bool)>| it.is_some_and(|(member, _)| member == me);
-            let stands_by = is_mine(self.view.standby(share, now));
+            let standby = self.view.standby(share, now);
+            if let (Some(relief), Some((member, _))) = (part.relieves, standby)
+                && relief.of == member
+            {
+                balance.relieve(me, member);
+            }
+            let stands_by = is_mine(standby);
             match part.standby.pending.as_ref().map(|it| it.what) {
-                Some(true) if !stands_by => balance.stand_by(me),
+                Some(true) if !stands_by && part.relieves.is_none() => balance.stand_by(me),
                 Some(false) if stands_by => balance.stand_down(me),
                 _ => {}
             }

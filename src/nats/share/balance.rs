@@ -101,6 +101,12 @@ impl Balance {
         self.change(member, |counts| counts.standbys = counts.standbys.saturating_sub(1));
     }
 
+    /// Counts a member that stands by for a share in the place of another one.
+    pub(crate) fn relieve(&mut self, me: MemberId, standby: MemberId) {
+        self.stand_by(me);
+        self.stand_down(standby);
+    }
+
     fn counts(&self, member: MemberId) -> Counts {
         self.members.get(&member).copied().unwrap_or_default()
     }
@@ -159,12 +165,16 @@ impl Balance {
         self.counts(me).standbys < self.ceiling()
     }
 
-    /// Whether a member stands by for so many shares that another one should have this one, and will take it at once.
-    pub(crate) fn stands_by_for_too_many(&self, me: MemberId, owner: Option<MemberId>) -> bool {
+    /// Whether a member may stand by for a share in the place of another one, which stands by for too many. Of several
+    /// that may only one does.
+    pub(crate) fn relieves(&self, me: MemberId, standby: MemberId, owner: MemberId) -> bool {
         let ceiling = self.ceiling();
-        let is_free = |(id, counts): (&MemberId, &Counts)| {
-            *id != me && Some(*id) != owner && !counts.is_leaving && counts.standbys < ceiling
+        let is_free = |(id, counts): &(&MemberId, &Counts)| {
+            let is_involved = **id == standby || **id == owner;
+            !is_involved && !counts.is_leaving && counts.standbys < ceiling
         };
-        self.counts(me).standbys > ceiling && self.members.iter().any(is_free)
+        let free = self.members.iter().filter(is_free);
+        let first = free.min_by_key(|(id, counts)| (counts.standbys, **id));
+        self.counts(standby).standbys > ceiling && first.is_some_and(|(id, _)| *id == me)
     }
 }

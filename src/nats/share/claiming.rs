@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::nats::lease::{Holder, Key, MemberId};
 use crate::nats::share::balance::Balance;
-use crate::nats::share::part::{Pending, Topics};
+use crate::nats::share::part::{Pending, Relief, Topics};
 use crate::nats::share::{Action, Sharing};
 
 /// How long the topics of a share may take to be confirmed before its claim is withdrawn.
@@ -93,9 +93,12 @@ impl Sharing {
     /// Decides whether this member stands by for a share.
     pub(super) fn poll_standby(&mut self, share: u32, balance: &mut Balance, now: Instant) {
         let (key, me) = (Key::Standby(share), self.options.me);
+        self.poll_relief(share, balance, now);
         let is_bare = self.view.standby(share, now).is_none();
         let owner = self.view.owner(share, now);
-        let has_topics = self.has_topics(share);
+        // Others need not wait for one that may not take the share.
+        let is_barred = owner.is_none() && balance.expected(me) >= self.options.most;
+        let is_ready = self.has_topics(share) && !is_barred;
         let lease = self.options.lease;
         let Some(part) = self.part_mut(share) else { return };
         part.bare_since = if is_bare { part.bare_since.or(Some(now)) } else { None };
@@ -107,11 +110,8 @@ impl Sharing {
         let owns = part.own.is_some();
         let entry = self.view.own_entry(key);
         if let Some(was_ready) = entry.filter(|_| self.leaving.is_none() && !owns) {
-            if balance.stands_by_for_too_many(me, owner) {
-                balance.stand_down(me);
-                self.write_entry(key, None, now);
-            } else if has_topics != was_ready && owner != Some(me) {
-                self.write_entry(key, Some(has_topics), now);
+            if is_ready != was_ready && owner != Some(me) {
+                self.write_entry(key, Some(is_ready), now);
             }
         } else if entry.is_some() {
             // This member leaves, or owns the share.
@@ -123,7 +123,47 @@ impl Sharing {
             && (is_overdue || balance.may_stand_by(me))
         {
             balance.stand_by(me);
-            self.write_entry(key, Some(has_topics), now);
+            self.write_entry(key, Some(is_ready), now);
+        }
+    }
+
+    /// Stands by in the place of a member that does for too many shares, once this one has received what the venue sends
+    /// while the owner was there.
+    fn poll_relief(&mut self, share: u32, balance: &mut Balance, now: Instant) {
+        let (key, me, lease) = (Key::Standby(share), self.options.me, self.options.lease);
+        let standby = self.view.standby(share, now).map(|(member, _)| member);
+        let owner = self.view.owner(share, now);
+        let (may_act, has_topics) = (self.may_act(now), self.has_topics(share));
+        let (leaves, renewed) = (self.leaving.is_some(), self.view.renewed(share));
+        let Some(part) = self.part_mut(share) else { return };
+        let is_idle = part.standby.is_idle(now);
+        let Some(relief) = &mut part.relieves else {
+            if may_act
+                && is_idle
+                && let (Some(standby), Some(owner)) = (standby, owner)
+                && standby != me
+                && owner != me
+                && balance.relieves(me, standby, owner)
+            {
+                part.relieves = Some(Relief { of: standby, since: now, ready: None });
+                balance.relieve(me, standby);
+            }
+            return;
+        };
+        // While the broker does not answer nothing is known of the others, and the topics stay.
+        let is_ended = leaves
+            || may_act && standby != Some(relief.of)
+            || owner == Some(me)
+            || now >= relief.since + PATIENCE;
+        if is_ended {
+            part.relieves = None;
+            return;
+        }
+        relief.ready = if has_topics { relief.ready.or(Some(now)) } else { None };
+        let is_proved =
+            relief.ready.is_some_and(|at| renewed.is_some_and(|it| it > at + lease / 10));
+        if may_act && owner.is_some() && is_proved && is_idle {
+            self.write_entry(key, Some(true), now);
         }
     }
 

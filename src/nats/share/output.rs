@@ -26,9 +26,10 @@ impl Sharing {
         let lingers = !is_over && part.keeps_until.is_some_and(|time| now < time);
         // What was there before is kept while a claim or a standby is being written.
         let is_asked = !is_over && part.topics != Topics::No && part.writes_entry();
+        let relieves = !is_over && part.relieves.is_some();
         let is_wanted = is_kept
             || is_coming
-            || overlaps && (has_claim || stands_by || lingers || is_asked);
+            || overlaps && (has_claim || stands_by || relieves || lingers || is_asked);
         let mut actions = Vec::new();
         match (is_wanted, part.topics) {
             (true, Topics::No) => {

@@ -30,6 +30,8 @@ pub(crate) struct Part {
     /// Since when this member has claimed the share, and since when that claim has been ready.
     pub(crate) claimed: Option<Instant>,
     pub(crate) ready: Option<Instant>,
+    /// It subscribes to the topics to stand by in the place of this member.
+    pub(crate) relieves: Option<Relief>,
     /// Until when it keeps the topics although it has withdrawn its claim.
     pub(crate) keeps_until: Option<Instant>,
     /// The writes that are under way: of the lease, the claim, the standby.
@@ -91,6 +93,16 @@ pub(crate) struct Settling {
     /// When it waits no longer.
     pub(crate) by: Instant,
     pub(crate) is_done: bool,
+}
+
+/// A member that is about to stand by in the place of another one, which stands by until this one has the topics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Relief {
+    pub(crate) of: MemberId,
+    /// Since when.
+    pub(crate) since: Instant,
+    /// Since when it has the topics.
+    pub(crate) ready: Option<Instant>,
 }
 
 /// Whether the feed has the topics of a share.

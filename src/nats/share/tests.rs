@@ -16,7 +16,7 @@ fn no_share_has_two_owners_at_a_time() {
         world.run(60_000);
         world.heal();
         world.run(5_000 * 4 / 3 + 2_000);
-        world.assert_owned();
+        world.assert_owned_by_now();
         world.run(60_000);
         world.assert_fair();
         steps += world.steps;
@@ -51,10 +51,27 @@ fn a_share_of_a_dead_member_goes_to_its_standby() {
         world.run(100);
         world.assert_subscribed(&orphans);
         world.run(7_000);
-        world.assert_owned();
+        world.assert_owned_by_now();
         taken += orphans.len();
     }
     assert!(taken > 20, "{taken}");
+}
+
+/// Whenever a member dies, also while the others have not calmed down after the one before, who takes a share has kept what
+/// the venue sent since then.
+#[test]
+fn who_takes_a_share_of_a_dead_member_has_kept_what_was_sent() {
+    let mut taken = 0;
+    for seed in 0..40 {
+        let mut world = World::new(seed, Faults::Death);
+        world.run(10_000);
+        for _ in 0..6 {
+            taken += world.kill_when_well();
+            world.run(7_000);
+            world.assert_owned_by_now();
+        }
+    }
+    assert!(taken > 300, "{taken}");
 }
 
 /// Once the parts are fair nothing moves any more.

@@ -512,3 +512,21 @@ fn the_topics_stay_while_the_answer_to_the_taking_of_a_share_is_lost() {
         }
     }
 }
+
+#[test]
+fn a_new_member_relieves_those_that_stand_by_for_too_many_once_it_has_the_topics() {
+    let standing = |me| Options { standby: true, ..options(me, 12) };
+    let mut lab = Lab::new([standing(1), standing(2)]);
+    lab.pass(10);
+    lab.join(standing(3));
+    lab.pass(30);
+    let stands_by = |member: usize| {
+        let me = lab.members[member].options.me;
+        let is_its = |(key, (_, text)): &(&Key, &(u64, String))| {
+            matches!(key, Key::Standby(_)) && *text == format!("{me} ready")
+        };
+        lab.entries.iter().filter(is_its).count()
+    };
+    let parts: Vec<usize> = (0..3).map(stands_by).collect();
+    assert_eq!(parts, [4, 4, 4]);
+}

@@ -40,6 +40,8 @@ pub(super) struct World {
     members: Vec<Process>,
     /// The newest fence of each share.
     fences: BTreeMap<u32, u64>,
+    /// The shares whose owner was killed, until they are taken, and when that was.
+    orphans: BTreeMap<u32, u64>,
     /// The shares whose owner was subscribed once.
     subscribed: BTreeSet<u32>,
     pub(super) steps: u64,
@@ -68,6 +70,8 @@ struct Process {
     confirmed: BTreeSet<u32>,
     wanted: BTreeMap<u32, u64>,
     roles: BTreeMap<u32, Role>,
+    /// Since when it has received and kept, or published, what the venue sends of a share.
+    kept_since: BTreeMap<u32, u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -99,6 +103,7 @@ impl World {
             sequence: 0,
             members: Vec::new(),
             fences: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             subscribed: BTreeSet::new(),
             steps: 0,
             handed_over: 0,
@@ -146,6 +151,7 @@ impl World {
             confirmed: BTreeSet::new(),
             wanted: BTreeMap::new(),
             roles: BTreeMap::new(),
+            kept_since: BTreeMap::new(),
         });
         self.push(self.members.len() - 1, self.now, Event::Poll);
     }
@@ -215,6 +221,9 @@ impl World {
             }
             Event::Added { share, added } if process.wanted.get(&share) == Some(&added) => {
                 process.confirmed.insert(share);
+                if process.roles.get(&share).is_some_and(|role| *role != Role::None) {
+                    process.kept_since.entry(share).or_insert(true_now);
+                }
                 process.sharing.handle_added(share, added);
                 if process.sharing.owns(share, now) {
                     self.subscribed.insert(share);
@@ -269,9 +278,10 @@ impl World {
             Action::Remove { share } => {
                 self.members[member].wanted.remove(&share);
                 self.members[member].confirmed.remove(&share);
+                self.members[member].kept_since.remove(&share);
             }
             Action::Settle { share, role } => {
-                self.members[member].roles.insert(share, role);
+                self.set_role(member, share, role);
                 self.push(member, self.now + delay, Event::Settled { share });
             }
             Action::Role { share, role } => self.set_role(member, share, role),
@@ -283,13 +293,25 @@ impl World {
 
     fn set_role(&mut self, member: usize, share: u32, role: Role) {
         self.members[member].roles.insert(share, role);
+        if role == Role::None {
+            self.members[member].kept_since.remove(&share);
+        }
         let now = self.local(member);
         if let Role::Owner { fence, .. } = role
             && self.members[member].sharing.owns(share, now)
         {
             let newest = self.fences.entry(share).or_default();
             assert!(fence >= *newest, "seed {}: fence {fence} after {newest}", self.seed);
-            *newest = fence;
+            let is_new = fence > std::mem::replace(newest, fence);
+            if let Some(since) = self.orphans.remove(&share).filter(|_| is_new) {
+                let kept = self.members[member].kept_since.get(&share);
+                let has_all = kept.is_some_and(|kept| *kept <= since);
+                assert!(
+                    has_all,
+                    "seed {}: {share} is orphaned at {since}, taken at {} by one that has it since {kept:?}",
+                    self.seed, self.now
+                );
+            }
         }
     }
 
@@ -419,6 +441,44 @@ impl World {
         member
     }
 
+    /// Lets time pass until each share has had its owner and its standby for a second, and kills a member at that moment.
+    /// Returns how many shares it had. From now on whoever takes one of them has to have what the venue sent since then.
+    pub(super) fn kill_when_well(&mut self) -> usize {
+        self.calm = true;
+        while self.living().len() < 3 {
+            self.join();
+        }
+        let mut since = None;
+        let limit = self.now + 120_000;
+        while since.is_none_or(|since| self.now < since + 1_000) {
+            assert!(self.now < limit, "seed {}: it is never well", self.seed);
+            self.run(100);
+            since = if self.is_well() { since.or(Some(self.now)) } else { None };
+        }
+        let living = self.living();
+        let member = living[self.rng.random_range(0..living.len())];
+        let orphans = self.owned_by(member);
+        self.members[member].is_dead = true;
+        self.orphans = orphans.into_iter().map(|share| (share, self.now)).collect();
+        self.orphans.len()
+    }
+
+    fn living(&self) -> Vec<usize> {
+        let living = |it: &usize| !self.members[*it].is_dead && !self.members[*it].is_leaving;
+        (0..self.members.len()).filter(living).collect()
+    }
+
+    fn is_well(&self) -> bool {
+        let stands_by = |it: &Process, share: &u32| {
+            !it.is_dead
+                && it.kept_since.contains_key(share)
+                && it.roles.get(share) == Some(&Role::Standby)
+        };
+        (1..=self.shares).all(|share| {
+            self.owners(share).len() == 1 && self.members.iter().any(|it| stands_by(it, &share))
+        })
+    }
+
     pub(super) fn owned_by(&self, member: usize) -> Vec<u32> {
         let local = self.local(member);
         (1..=self.shares).filter(|share| self.members[member].sharing.owns(*share, local)).collect()
@@ -432,6 +492,20 @@ impl World {
                     && it.roles.get(share) == Some(&Role::Standby)
             });
             assert!(standing_by, "seed {}: nobody stands by for {share}", self.seed);
+        }
+    }
+
+    /// Each share has an owner, or has one at once: it may just be handed over.
+    pub(super) fn assert_owned_by_now(&mut self) {
+        let mut bare: Vec<u32> = (1..=self.shares).collect();
+        let end = self.now + 300;
+        loop {
+            bare.retain(|share| self.owners(*share).is_empty());
+            if bare.is_empty() {
+                return;
+            }
+            assert!(self.now < end, "seed {}: nobody owns {bare:?} at {end}", self.seed);
+            self.run(10);
         }
     }
 
