@@ -50,7 +50,7 @@ impl Member {
         }
         let mut process = command
             .args(["feed", &self.file, "--json", "--publish", &urls.join(",")])
-            .args(["--stream-replicas", "3", "--close-timeout", "10s"])
+            .args(["--close-timeout", "10s"])
             .args(self.flags)
             .env("PROCESS", format!("{:?}", self.name))
             .stdin(Stdio::null())
