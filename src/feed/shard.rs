@@ -311,11 +311,16 @@ impl<D: Dialect> Shard<D> {
         if !left.is_empty() {
             self.report(FromShard::Left(self.id, left));
         }
-        let has_ended = self.lines.is_empty() && (self.is_closing || self.is_refused());
+        let has_ended = self.is_over();
         if has_ended {
             self.end();
         }
         has_ended
+    }
+
+    /// Whether it ends with this turn.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lines.is_empty() && (self.is_closing || self.is_refused())
     }
 
     /// Gives up holes, judges silence, and acts on what was found. Returns the lines that are refused for good.

@@ -40,6 +40,8 @@ pub(crate) struct Player<D: Dialect> {
     report: Shared,
     /// The notes of a step that are not handled yet, and its shard.
     notes: (u32, VecDeque<Note>),
+    /// The shard that has had a turn which is not ended yet, and whether its lines were held after it.
+    turned: Option<(u32, bool)>,
     /// The dialect of a socket that was opened, while the application's closure makes it.
     dial: Option<DialFuture<D>>,
     /// What was the start of the recorder: its times are counted from it.
@@ -91,6 +93,7 @@ impl<D: Dialect> Player<D> {
             tape,
             report,
             notes: (0, VecDeque::new()),
+            turned: None,
             dial: None,
             base: now,
             pace,
@@ -103,16 +106,16 @@ impl<D: Dialect> Player<D> {
     /// the recording.
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Result<(), String>> {
         for _ in 0..NOTES_IN_A_POLL {
-            let mut is_blocked = false;
-            for shard in self.shards.values_mut() {
-                is_blocked |= shard.deliver(task) > MAX_WAITING;
-            }
-            if is_blocked {
+            let waiting = self.shards.values_mut().map(|shard| shard.deliver(task)).max();
+            let waiting = waiting.unwrap_or_default();
+            if waiting > MAX_WAITING {
                 return Poll::Pending;
             }
+            ready!(self.poll_turned(task));
             if self.notes.1.is_empty() {
                 let Some(Step { shard, lines, notes, .. }) = self.tape.next_step()? else {
-                    return Poll::Ready(Ok(()));
+                    // Shards that end deliver past the bounds of the mailboxes, out of order.
+                    return if waiting > 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
                 };
                 self.notes = (shard, notes.into());
                 self.begin_step(shard, lines)?;
@@ -123,6 +126,23 @@ impl<D: Dialect> Player<D> {
         }
         task.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Ends a turn. One that ends its shard waits until the handlers have everything, since a shard that ends delivers past
+    /// the bounds of their mailboxes.
+    fn poll_turned(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        let Some((number, holds)) = self.turned else { return Poll::Ready(()) };
+        if let Some(shard) = self.shards.get_mut(&number) {
+            if shard.is_over() && shard.deliver(task) > 0 {
+                return Poll::Pending;
+            }
+            if shard.end_turn(holds, self.now) {
+                self.shards.remove(&number);
+                self.ended.insert(number);
+            }
+        }
+        self.turned = None;
+        Poll::Ready(())
     }
 
     /// Prepares a shard for the lines that it starts in a step. Creates it if that is its first one.
@@ -249,10 +269,8 @@ impl<D: Dialect> Player<D> {
             Call::Resync(topic) => shard.command(ToShard::Resync(topic), now),
             Call::Turn { wall, found, holds, asks } => {
                 let turn = turn(*found, now, wall, self.parts.resync.as_ref())?;
-                if shard.replay_turn(turn, asks, holds, task)? {
-                    self.shards.remove(&number);
-                    self.ended.insert(number);
-                }
+                shard.replay_turn(turn, asks, task)?;
+                self.turned = Some((number, holds));
             }
         }
         Ok(())

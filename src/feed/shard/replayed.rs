@@ -31,26 +31,24 @@ impl<D: Dialect> Shard<D> {
         self.intake.outlet.len()
     }
 
-    /// Has a turn, in which so many snapshots were asked for and after which the lines were held or not. Returns whether the
-    /// shard has ended; the error says that it is not the recorded one any more.
+    /// Has a turn, in which so many snapshots were asked for. `end_turn` follows. The error says that the shard is not the
+    /// recorded one any more.
     pub(crate) fn replay_turn(
         &mut self,
         mut turn: Turn<D::Item>,
         asks: u64,
-        holds: bool,
         task: &mut Context<'_>,
-    ) -> Result<bool, String> {
+    ) -> Result<(), String> {
         let asked = self.intake.asks() + asks;
         self.intake.grant_asks(asks);
         self.turn(&mut turn);
         self.intake.outlet.poll(task);
-        let has_ended = self.end_turn(holds, turn.now);
         let has_run_out = matches!(&self.starter, Starter::Replayed(it) if it.has_run_out());
         if has_run_out || self.intake.asks() != asked {
             let text = "it does what the recorded one did not: the feed is not built alike";
             return Err(format!("shard {}: {text}", self.id));
         }
-        Ok(has_ended)
+        Ok(())
     }
 
     /// Returns the line of a connection.
