@@ -34,8 +34,8 @@ nats-throughput:
     cargo test --locked --release -p actix-ws-client --features nats --lib -- --ignored --nocapture nats::tests::throughput
 
 # Three `wsup feed` on three nodes of nats-server: what is lost, doubled or late when any of them fails. Needs nats-server
-cluster:
-    cargo test --locked -p wsup --test cluster -- --ignored --test-threads=1 --nocapture
+cluster *ARGS:
+    cargo test --locked -p wsup --test cluster -- --ignored --test-threads=1 --nocapture {{ ARGS }}
 
 # Lints of the library with the TLS provider aws-lc-rs, whose C takes minutes to build, and without one
 providers:
