@@ -93,7 +93,7 @@ impl ConnectionBuilder {
 
     /// Sets how long the peer may accept no byte while bytes wait to be written. Default: 10 s. Where it is
     /// longer than 50 s, `TCP_USER_TIMEOUT` follows it, unless
-    /// [`SocketOptions::user_timeout`] is set.
+    /// [`SocketOptions::user_timeout`](crate::SocketOptions::user_timeout) is set.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
         self.options.write_timeout = timeout;
         self
@@ -179,7 +179,7 @@ impl ConnectionBuilder {
 
     /// Sets whether the run ends when the last handler of some kind of event has ended, by a panic or because
     /// it stopped. Default: `false`, the connection goes on with the other handlers, or without any. With
-    /// `true` an open socket is closed with 1001, and the [`Outcome`] is `Refused` with
+    /// `true` an open socket is closed with 1001, and the [`Outcome`](crate::Outcome) is `Refused` with
     /// [`Error::Unheard`]. A handler that unsubscribes does not end the run.
     ///
     /// An ended handler is found out by the next event for it, at our next ping, or by
