@@ -1,7 +1,7 @@
 //! The topics of one feed, shared between members over a broker: each has its part, a share is handed over while both
 //! are subscribed, and a member that cannot reach the broker publishes nothing.
 //!
-//! They need a nats-server: `NATS_SERVER=/path/to/nats-server cargo test --test nats_shares -- --ignored`.
+//! They need nats-server, in `NATS_SERVER` or on the PATH: `just nats`.
 
 #![cfg(feature = "nats")]
 
@@ -53,7 +53,7 @@ impl Nats {
 }
 
 fn run(port: u16, folder: &std::path::Path) -> Child {
-    let server = std::env::var("NATS_SERVER").expect("NATS_SERVER names the nats-server to run");
+    let server = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
     let mut command = Command::new(server);
     command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(folder);
     let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be run");
