@@ -157,6 +157,25 @@ impl StdError for Error {
     }
 }
 
+/// The stages of [`Error::stage`].
+pub(crate) const STAGES: [&str; 15] = [
+    "dns",
+    "connect",
+    "proxy",
+    "tls",
+    "refused",
+    "redirect",
+    "handshake",
+    "protocol",
+    "io",
+    "timeout",
+    "silent",
+    "closed",
+    "handler",
+    "overflow",
+    "session",
+];
+
 impl Error {
     /// Returns the name of the stage that failed, as in the JSON of the command line.
     pub fn stage(&self) -> &'static str {
@@ -184,23 +203,6 @@ impl Error {
     /// Creates the error of a recording. A stage that is not known is that of a handler.
     #[cfg(feature = "record")]
     pub(crate) fn recorded(stage: &str, text: &str) -> Error {
-        const STAGES: [&str; 15] = [
-            "dns",
-            "connect",
-            "proxy",
-            "tls",
-            "refused",
-            "redirect",
-            "handshake",
-            "protocol",
-            "io",
-            "timeout",
-            "silent",
-            "closed",
-            "overflow",
-            "session",
-            "handler",
-        ];
         let stage = STAGES.into_iter().find(|known| *known == stage).unwrap_or("handler");
         Error::Recorded { stage, text: text.into() }
     }

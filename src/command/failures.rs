@@ -2,24 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// The stages of [`Error::stage`](crate::Error::stage).
-pub(crate) const STAGES: [&str; 15] = [
-    "dns",
-    "connect",
-    "proxy",
-    "tls",
-    "refused",
-    "redirect",
-    "handshake",
-    "protocol",
-    "io",
-    "timeout",
-    "silent",
-    "closed",
-    "handler",
-    "overflow",
-    "session",
-];
+use crate::error::STAGES;
 
 /// How often a connection failed since its start: dials that failed and sockets that were lost, by the stage that
 /// failed. Read by [`Watch::failures`](crate::Watch::failures).

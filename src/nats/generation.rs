@@ -218,7 +218,7 @@ impl Run {
         if now < late { Verdict::Hold(late) } else { Verdict::Old }
     }
 
-    /// Notes the generation of a run that is not published, if the last message in the stream tells it.
+    /// Notes the generation of a run that is not published, if the last message in the stream shows it.
     pub(crate) fn anchor(&mut self, newest: Number, last: &Last) {
         let is_one = match self.after {
             _ if self.generation.is_some() => false,
