@@ -130,7 +130,7 @@ lab:
 simulate SEEDS="60":
     SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
     # A million steps of the lines of a feed; it says how many
-    PROPTEST_CASES=5000 cargo test --locked --release --lib feed::merge -- --nocapture
+    PROPTEST_CASES=5000 cargo test --locked --release --features record --lib feed::merge -- --nocapture
     # Feeds that are recorded and replayed
     REPLAY_RUNS=500 cargo test --locked --release --features record --test replay -- --nocapture
 
