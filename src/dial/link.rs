@@ -93,6 +93,17 @@ impl AsyncWrite for BaseTransport {
     }
 }
 
+impl Link {
+    /// Returns the transport below TLS, to read what follows the end of our side. rustls takes a record that cannot be
+    /// decrypted after its own close_notify for a fault in its caller, and panics in a debug build.
+    pub(crate) fn below_tls(&mut self) -> &mut BaseTransport {
+        match self {
+            Link::Plain(io) => io,
+            Link::Tls(io) => io.get_mut().0.below(),
+        }
+    }
+}
+
 impl AsyncRead for Link {
     fn poll_read(
         self: Pin<&mut Self>,

@@ -47,6 +47,23 @@ impl Script {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let leave = self.play_open(stream, connection, journal).await;
+        if leave == Leave::Quietly {
+            drain(stream).await;
+        }
+        leave
+    }
+
+    /// As [`play`](Script::play), without the end of the stream where that is a quiet one.
+    pub(super) async fn play_open<S>(
+        &self,
+        stream: &mut S,
+        connection: usize,
+        journal: &Journal,
+    ) -> Leave
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let codec = Codec::new(Role::Server, self.limits);
         let session = Session::new();
         let received = BytesMut::new();
@@ -57,9 +74,6 @@ impl Script {
             Err(end) => end,
         };
         journal.write(connection, Note::Gone(end.gone));
-        if end.leave == Leave::Quietly {
-            drain(player.stream).await;
-        }
         end.leave
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle as Task, JoinSet};
@@ -344,7 +345,12 @@ impl Host {
             Some(tls) if !script.hangs_up() => match tls.handshake(stream).await {
                 Ok(mut secured) => {
                     self.journal.write(connection, Note::Tls(TlsHandshake::of(&secured)));
-                    let leave = script.play(&mut secured, connection, &self.journal).await;
+                    let leave = script.play_open(&mut secured, connection, &self.journal).await;
+                    if leave == Leave::Quietly {
+                        // What comes after our close_notify is discarded below TLS: rustls would panic on a
+                        // record that it cannot decrypt, in a debug build. An error is returned again there.
+                        let _ = secured.shutdown().await;
+                    }
                     (secured.into_inner().0, leave)
                 }
                 Err((err, stream)) => {
@@ -353,13 +359,12 @@ impl Host {
                 }
             },
             _ => {
-                let leave = script.play(&mut stream, connection, &self.journal).await;
+                let leave = script.play_open(&mut stream, connection, &self.journal).await;
                 (stream, leave)
             }
         };
         match leave {
-            Leave::Quietly => {}
-            Leave::Truncated => drain(&mut stream).await,
+            Leave::Quietly | Leave::Truncated => drain(&mut stream).await,
             Leave::Reset => reset(&stream),
         }
     }

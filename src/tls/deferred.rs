@@ -35,6 +35,11 @@ impl<S> DeferWriteErrors<S> {
         }
     }
 
+    /// Returns the transport itself.
+    pub(crate) fn below(&mut self) -> &mut S {
+        &mut self.io
+    }
+
     /// Ends the deferral. The next write returns a failure that was not returned yet.
     pub(super) fn handshake_over(&mut self) {
         self.over = true;

@@ -99,6 +99,48 @@ async fn opens(pem: &str, server: SocketAddr, side: Side, at: usize) {
     assert_eq!(outcome.kind, OutcomeKind::Closed, "{side:?} {at}: {outcome:?}");
 }
 
+/// Forwards one connection to a server. Once the client has ended its side, it sends a record that cannot be decrypted.
+async fn relay_with_a_wrong_record_last(listener: TcpListener, server: SocketAddr) {
+    let (client, _) = listener.accept().await.unwrap();
+    let server = TcpStream::connect(server).await.unwrap();
+    let ((from_client, mut to_client), (mut from_server, to_server)) =
+        (client.into_split(), server.into_split());
+    let upstream = actix::spawn(copy(from_client, to_server, None));
+    let mut buf = [0; 4096];
+    let mut downstream = async || {
+        while let Ok(count @ 1..) = from_server.read(&mut buf).await {
+            to_client.write_all(&buf[..count]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = downstream() => panic!("the server has ended first"),
+        ended = upstream => ended.unwrap(),
+    }
+    // A record of application data, of 32 bytes.
+    to_client.write_all(b"\x17\x03\x03\x00\x20").await.unwrap();
+    to_client.write_all(&[0x5a; 32]).await.unwrap();
+}
+
+#[actix::test]
+async fn a_wrong_record_after_our_close_notify_is_discarded() {
+    for versions in [OLD, NEW] {
+        let script = Script::accept().send_close(1000, "").stall_forever();
+        let peer = Setup::new(&["localhost"]).versions(versions).serve(script);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let relay = actix::spawn(relay_with_a_wrong_record_last(listener, peer.server.addr()));
+        let outcome = Connection::builder(format!("wss://localhost:{port}/"))
+            .tls(trusting(&peer.pem))
+            .reconnect_on_close(false)
+            .run()
+            .await
+            .unwrap();
+        relay.await.unwrap();
+        assert_eq!(outcome.kind, OutcomeKind::Closed, "{outcome:?}");
+        assert!(outcome.clean, "{outcome:?}");
+    }
+}
+
 /// Answers the first connections with these bytes, and forwards the others.
 fn answers_first(answers: Vec<&'static [u8]>, server: SocketAddr) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

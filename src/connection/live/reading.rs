@@ -137,6 +137,9 @@ impl Live {
         let mut budget = READ_BUDGET;
         loop {
             self.process_inbox(to);
+            if self.is_shut_down {
+                return self.poll_discard(to.watch, budget, cx);
+            }
             if self.breach.as_ref().is_some_and(|breach| !breach.answered) {
                 // Nothing more is read before the Close is queued. Then reading resumes, for the peer's end alone.
                 return Ok(ReadState::Open);
@@ -186,6 +189,30 @@ impl Live {
                 Poll::Ready(Err(err)) => return Err(Error::Io(err.into())),
             }
         }
+    }
+
+    /// Reads until the peer ends the transport, and discards it. Nothing counts after both Close frames, or after our
+    /// answer to a breach (RFC 6455, 1.4).
+    fn poll_discard(
+        &mut self,
+        watch: &Watch,
+        mut budget: usize,
+        cx: &mut Context<'_>,
+    ) -> Result<ReadState, Error> {
+        while budget > 0 {
+            let mut discarded = [0; 4 << 10];
+            match pin!(self.link.below_tls().read(&mut discarded)).poll(cx) {
+                Poll::Pending => return Ok(ReadState::Open),
+                Poll::Ready(Ok(0)) => return Ok(ReadState::Eof),
+                Poll::Ready(Ok(count)) => {
+                    self.record_read(count, watch);
+                    budget = budget.saturating_sub(count);
+                }
+                Poll::Ready(Err(err)) => return Err(Error::Io(err.into())),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(ReadState::Open)
     }
 
     /// Begins to close the socket because its handlers are too slow (`Overflow::Disconnect`).
