@@ -32,6 +32,8 @@ mod loopback;
 mod lot;
 #[path = "feed/numbers.rs"]
 mod numbers;
+#[path = "feed/ordeal.rs"]
+mod ordeal;
 #[path = "feed/resync.rs"]
 mod resync;
 #[path = "feed/rotation.rs"]

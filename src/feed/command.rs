@@ -177,7 +177,8 @@ pub struct Resume;
 /// Replaces lines by new ones now, one after the other in each shard, see [`feed::Rotate`](crate::feed::Rotate). Each is
 /// reported by an [`event::Rotated`](crate::feed::event::Rotated).
 ///
-/// A line that has no open socket is left alone, and so is one that is being replaced already.
+/// A line that has no open socket is left alone, and so is one that is being replaced already. One that loses its socket
+/// before its turn is not replaced either, and not reported: its next socket is a new one.
 #[derive(Clone, Copy, Debug, Default, Message)]
 #[rtype(result = "()")]
 pub struct Rotate {

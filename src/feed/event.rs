@@ -326,7 +326,8 @@ pub struct Rotated {
 pub enum Rotation {
     /// The new line has taken the place of the old one, also where that was lost before all was ready.
     Done,
-    /// The old line goes on as before. The next try follows after 10 min.
+    /// The old line goes on as before. The next try follows after 10 min. One that was closed first is dialled on, without
+    /// another try.
     #[non_exhaustive]
     Failed {
         /// Why.

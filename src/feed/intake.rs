@@ -291,6 +291,16 @@ impl<T: Clone + Send + 'static> Intake<T> {
         step
     }
 
+    /// Whether a line carries some topics, and `new` all of those that it has not refused. While topics are added again and
+    /// again there is always one that neither line has confirmed yet.
+    pub(crate) fn carries_all_of(&self, line: u8, new: u8, topics: &mut Topics) -> bool {
+        topics.select(new);
+        let confirmed = (0..).zip(&self.confirmed);
+        let mut slots = confirmed.filter(|(_, lines)| *lines & bit(line) != 0).peekable();
+        slots.peek().is_some()
+            && slots.all(|(slot, lines)| lines & bit(new) != 0 || !topics.may_ask(slot))
+    }
+
     /// Notes that a line is closed and dialled again for a rotation: what is missing then is missing for that.
     pub(crate) fn break_for_rotation(&mut self, line: LineId) {
         self.after_break = Some((line.line, self.epoch(line.line) + 1));
@@ -646,8 +656,30 @@ fn slot_of<V: Default>(table: &mut Vec<V>, slot: Slot) -> &mut V {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::said::Refusal;
     use crate::feed::sequence::Sequence;
     use crate::feed::topic::ShardId;
+
+    #[test]
+    fn a_line_carries_all_of_another_without_what_neither_has_and_what_it_has_refused() {
+        let (start, mut topics) = (Instant::now(), Topics::default());
+        let mut intake = Intake::<()>::new(Recipients::default(), None, 1, start);
+        let [a, b, c] = ["a", "b", "c"].map(|topic| topics.add(&topic.into()));
+        let mut carries = |confirmed: &[(u8, Slot)], topics: &mut Topics| {
+            for (line, slot) in confirmed {
+                *slot_of(&mut intake.confirmed, *slot) |= bit(*line);
+            }
+            intake.carries_all_of(0, 1, topics)
+        };
+        assert!(!carries(&[], &mut topics), "the other one carries nothing");
+        assert!(!carries(&[(0, a), (0, b), (1, a)], &mut topics));
+        assert!(carries(&[(1, b)], &mut topics), "neither has the third one");
+        assert!(!carries(&[(0, c)], &mut topics));
+        topics.select(1);
+        topics.refuse(c, Refusal::for_good("no such topic"), start);
+        topics.select(0);
+        assert!(carries(&[], &mut topics));
+    }
 
     #[test]
     fn no_hole_is_given_up_while_the_shard_holds_its_lines() {

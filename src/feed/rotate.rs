@@ -75,6 +75,8 @@ impl Rotate {
     /// [`command::Rotate`](crate::feed::command::Rotate) closes it at once.
     ///
     /// A feed does so too when the new line has waited for 30 s for the sockets of a [`Budget`](crate::Budget).
+    ///
+    /// Of several lines one is closed only while another one carries the topics.
     pub fn break_first(mut self) -> Rotate {
         self.breaks_first = true;
         self

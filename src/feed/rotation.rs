@@ -12,8 +12,13 @@
 //!                   |  v
 //!                  Breaking ---- line active again ---------------------------------------> done
 //! ```
+//!
+//! Each ends within a bound, whatever the lines and the venue do: no stage but that of closing takes longer than
+//! [`STAGE_TIMEOUT`], a new line that has a socket is bounded by the deadlines of its session, and one that fails again and
+//! again by [`MAX_FAILURES`].
 
 mod age;
+mod clock;
 mod joining;
 
 use std::time::{Duration, Instant, SystemTime};
@@ -21,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::feed::merge::Joined;
 use crate::feed::rotate::Rotate;
 use crate::feed::rotation::age::Age;
+use crate::feed::rotation::clock::{Clock, Mark};
 use crate::feed::rotation::joining::Joining;
 use crate::feed::said::Refusal;
 use crate::feed::topics::Slot;
@@ -36,6 +42,10 @@ const YOUNG: Duration = Duration::from_secs(60);
 /// The least time from such an announcement to the rotation: a venue that is about to end all sockets is not dialled again
 /// and again.
 const LEAST_AGE: Duration = Duration::from_secs(5);
+/// How long a new line may have no socket, how long its topics may take to join once it is active, and how long a line that
+/// was closed first may take to carry every topic again. More than a venue that is overrun needs to answer, or a budget to
+/// reach a line of a large feed.
+pub(crate) const STAGE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// The time between two looks at the topics that have not joined.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -45,7 +55,8 @@ pub(crate) struct Leg {
     /// Its number.
     pub(crate) line: u8,
     pub(crate) is_open: bool,
-    /// Whether every wanted topic is confirmed or refused on it.
+    /// Whether every wanted topic is confirmed or refused on it. If it is to replace a line, those that the other one
+    /// carries are enough.
     pub(crate) is_active: bool,
     /// Whether its dial waits for a budget of sockets.
     pub(crate) waits_for_socket: bool,
@@ -77,6 +88,8 @@ pub(crate) enum Why {
     NoData(Slot),
     /// The new line failed too often, or has ended.
     Lost,
+    /// The line that was started, or that was closed first, has had its time.
+    Overdue,
     /// The feed is paused.
     Paused,
 }
@@ -98,9 +111,7 @@ pub(crate) struct Rotation {
     /// Of the last rotation that was done.
     given_up: Vec<Slot>,
     is_paused: bool,
-    is_holding: bool,
-    /// Time before this does not count: the shard held its lines.
-    base: Instant,
+    clock: Clock,
     /// When to call `poll`; `None`: after an event.
     next: Option<Instant>,
     /// Whether there was an event since `poll` found nothing to do.
@@ -124,22 +135,29 @@ struct UnderWay {
 enum Stage {
     /// The new line dials, logs in, and subscribes.
     Opening {
+        /// Since when it has no open socket.
+        closed_since: Option<Mark>,
         /// Since when it waits for the permit of a socket.
-        waits_since: Option<Instant>,
+        waits_since: Option<Mark>,
     },
     /// The new line is active.
     Joining(Joining),
     /// The old line is closing.
     Draining { overlap: Duration },
     /// The line itself is dialled again.
-    Breaking { is_closed: bool },
+    Breaking { since: Mark, is_closed: bool },
+}
+
+impl Stage {
+    /// The first stage of a new line, and that after the loss of its socket.
+    const OPENING: Stage = Stage::Opening { closed_since: None, waits_since: None };
 }
 
 impl UnderWay {
     /// Returns for how long both lines have carried the topics.
     fn overlap(&self, now: Instant) -> Duration {
         match &self.stage {
-            Stage::Joining(joining) => now.saturating_duration_since(joining.since),
+            Stage::Joining(joining) => joining.since.elapsed(now),
             _ => Duration::ZERO,
         }
     }
@@ -160,8 +178,7 @@ impl Rotation {
             under_way: None,
             given_up: Vec::new(),
             is_paused: false,
-            is_holding: false,
-            base: now,
+            clock: Clock::new(now),
             next: None,
             is_changed: false,
         }
@@ -193,13 +210,13 @@ impl Rotation {
         self.asked &= !bit(line);
         self.is_changed = true;
         let Some(under_way) = self.under_way.as_mut().filter(|it| it.new == line) else { return };
-        if let Stage::Breaking { is_closed } = &mut under_way.stage {
+        if let Stage::Breaking { is_closed, .. } = &mut under_way.stage {
             *is_closed = true;
             return;
         }
         under_way.failures += 1;
         if let Stage::Joining(_) = under_way.stage {
-            under_way.stage = Stage::Opening { waits_since: None };
+            under_way.stage = Stage::OPENING;
         }
     }
 
@@ -243,7 +260,7 @@ impl Rotation {
         if let Some(UnderWay { old, stage: Stage::Joining(joining), .. }) = &mut self.under_way
             && *old == line
         {
-            joining.tick(slot, now);
+            joining.tick(slot, &self.clock, now);
         }
     }
 
@@ -280,11 +297,11 @@ impl Rotation {
 
     /// Begins or ends a time in which nothing is decided, because the shard does not read.
     pub(crate) fn hold(&mut self, holds: bool, now: Instant) {
-        if self.is_holding && !holds {
-            self.base = now;
+        self.clock.hold(holds, now);
+        if !holds {
+            // At once: if nothing has come meanwhile, there may be no event for long.
+            (self.is_changed, self.next) = (true, Some(now));
         }
-        self.is_holding = holds;
-        self.is_changed = true;
     }
 
     /// Begins or ends a time in which no line is dialled.
@@ -339,7 +356,7 @@ impl Rotation {
 
     /// Begins the rotation of a line that is due: first of those that were asked for.
     fn begin(&mut self, legs: &[Leg], now: Instant, wall: SystemTime) -> Option<Step> {
-        if self.is_paused || self.is_holding {
+        if self.is_paused || self.clock.is_holding() {
             return None;
         }
         let mut first: Option<(Instant, u8)> = None;
@@ -355,10 +372,10 @@ impl Rotation {
         self.asked &= !bit(old);
         let (new, stage, step) = if self.rule.breaks_first {
             let step = Step::Break { line: old, new: None };
-            (old, Stage::Breaking { is_closed: false }, step)
+            (old, Stage::Breaking { since: self.clock.mark(now), is_closed: false }, step)
         } else {
             let new = if old < self.lines { old + self.lines } else { old - self.lines };
-            (new, Stage::Opening { waits_since: None }, Step::Start { old, new })
+            (new, Stage::OPENING, Step::Start { old, new })
         };
         self.under_way =
             Some(UnderWay { old, new, stage, failures: 0, refused: None, given_up: Vec::new() });
@@ -369,7 +386,8 @@ impl Rotation {
     fn due(&mut self, leg: &Leg, legs: &[Leg], now: Instant, wall: SystemTime) -> Option<Instant> {
         let slot = leg.line % self.lines;
         let is_alone = legs.iter().filter(|other| other.line % self.lines == slot).count() == 1;
-        if !leg.is_open || !leg.may_rotate || !is_alone {
+        let must_stay = self.rule.breaks_first && self.is_last(leg.line, legs);
+        if !leg.is_open || !leg.may_rotate || !is_alone || must_stay {
             return None;
         }
         let age = self.ages.get_mut(usize::from(leg.line))?.as_mut()?;
@@ -381,6 +399,15 @@ impl Rotation {
         };
         let rest = self.rests[usize::from(slot)];
         due.map(|due| rest.map_or(due, |rest| rest.max(due)))
+    }
+
+    /// Whether the shard has other lines than this one and its replacement, and none of them has carried the topics since its
+    /// socket is open: closing this one first would leave them without a line.
+    fn is_last(&self, line: u8, legs: &[Leg]) -> bool {
+        let is_other = |other: &&Leg| other.line % self.lines != line % self.lines;
+        let age = |other: &Leg| self.ages.get(usize::from(other.line))?.as_ref();
+        let mut others = legs.iter().filter(is_other).map(age).peekable();
+        others.peek().is_some() && !others.flatten().any(Age::has_been_active)
     }
 
     /// Goes on with the rotation that is under way.
@@ -398,14 +425,22 @@ impl Rotation {
             Stage::Draining { overlap } => old.is_none().then(|| it.done(*overlap)),
             // The line has ended for good.
             Stage::Breaking { .. } if old.is_none() => return None,
-            Stage::Breaking { is_closed } => {
+            Stage::Breaking { .. } if self.is_paused => Some(self.fail(&it, Why::Paused, now)),
+            Stage::Breaking { since, is_closed } => {
                 let is_back = *is_closed && old.is_some_and(|leg| leg.is_active);
-                is_back.then(|| it.done(Duration::ZERO))
+                if is_back {
+                    Some(it.done(Duration::ZERO))
+                } else {
+                    self.is_overdue(*since, now).then(|| self.fail(&it, Why::Overdue, now))
+                }
             }
             Stage::Opening { .. } | Stage::Joining(_) => match leg(it.new) {
                 None => Some(self.fail(&it, Why::Lost, now)),
                 Some(_) if !old.is_some_and(|leg| leg.is_open) => Some(it.done(it.overlap(now))),
-                Some(new) => self.poll_new(&mut it, new, topics, now, joined),
+                Some(new) => {
+                    let must_stay = self.is_last(it.old, legs);
+                    self.poll_new(&mut it, (new, must_stay), topics, now, joined)
+                }
             },
         };
         match step {
@@ -427,11 +462,11 @@ impl Rotation {
         (it.failures >= MAX_FAILURES).then_some(Why::Lost)
     }
 
-    /// Looks at the new line, while the old one is open.
+    /// Looks at the new line, while the old one is open. `must_stay`: that is the last one of the shard that is.
     fn poll_new(
         &mut self,
         it: &mut UnderWay,
-        leg: &Leg,
+        (leg, must_stay): (&Leg, bool),
         topics: Slot,
         now: Instant,
         joined: impl Fn(u8, Slot) -> Joined,
@@ -441,30 +476,47 @@ impl Rotation {
         }
         match &it.stage {
             Stage::Opening { .. } if leg.is_active => {
-                it.stage = Stage::Joining(Joining::new(now));
+                it.stage = Stage::Joining(Joining::new(self.clock.mark(now)));
                 self.next = Some(now);
                 None
             }
-            Stage::Opening { .. } => self.poll_opening(it, leg, now),
+            Stage::Opening { .. } => self.poll_opening(it, leg, must_stay, now),
             Stage::Joining(_) => self.poll_joining(it, leg, topics, now, joined),
             Stage::Draining { .. } | Stage::Breaking { .. } => None,
         }
     }
 
     /// Has the old line closed first, once the new one has waited for a socket for its time.
-    fn poll_opening(&mut self, it: &mut UnderWay, leg: &Leg, now: Instant) -> Option<Step> {
-        let Stage::Opening { waits_since } = &mut it.stage else { return None };
-        if !leg.waits_for_socket || self.is_holding {
-            *waits_since = None;
+    fn poll_opening(
+        &mut self,
+        it: &mut UnderWay,
+        leg: &Leg,
+        must_stay: bool,
+        now: Instant,
+    ) -> Option<Step> {
+        let Stage::Opening { closed_since, waits_since } = &mut it.stage else { return None };
+        if leg.is_open {
+            (*closed_since, *waits_since) = (None, None);
             return None;
         }
-        let over = *waits_since.get_or_insert(now) + NO_SOCKET;
-        if over > now {
-            self.next = Some(over);
+        let mark = self.clock.mark(now);
+        let closed_since = *closed_since.get_or_insert(mark);
+        if leg.waits_for_socket && !must_stay {
+            waits_since.get_or_insert(mark);
+        } else {
+            *waits_since = None;
+        }
+        let waits_since = *waits_since;
+        if self.is_overdue(closed_since, now) {
+            return Some(self.fail(it, Why::Overdue, now));
+        }
+        let waits_since = waits_since?;
+        if !self.clock.is_over(waits_since, NO_SOCKET, now) {
+            self.next = self.next.map(|next| next.min(self.clock.over(waits_since, NO_SOCKET)));
             return None;
         }
         let new = std::mem::replace(&mut it.new, it.old);
-        it.stage = Stage::Breaking { is_closed: false };
+        it.stage = Stage::Breaking { since: mark, is_closed: false };
         Some(Step::Break { line: it.old, new: Some(new) })
     }
 
@@ -479,26 +531,36 @@ impl Rotation {
     ) -> Option<Step> {
         let (old, new) = (it.old, it.new);
         let Stage::Joining(joining) = &mut it.stage else { return None };
+        if self.is_overdue(joining.since, now) {
+            return Some(self.fail(it, Why::Overdue, now));
+        }
         // While the shard holds, what has come on either line may not be read. Topics that were added meanwhile are waited
         // for.
-        if self.is_holding || !leg.is_active {
+        if self.clock.is_holding() || !leg.is_active {
             return None;
         }
         self.next = Some(now + LOOK_INTERVAL);
         let joined = |slot| joined(new, slot);
-        if let Some(slot) = joining.look(self.base, now, joined) {
+        if let Some(slot) = joining.look(&self.clock, now, joined) {
             return Some(self.fail(it, Why::NoData(slot), now));
         }
-        if !joining.is_ready(self.base, topics, now, joined) {
+        if !joining.is_ready(&self.clock, topics, now, joined) {
             return None;
         }
         it.stage = Stage::Draining { overlap: it.overlap(now) };
         Some(Step::HandOver { old, new })
     }
 
-    /// Ends the rotation, and has it begin again later.
+    /// Whether a stage has had its time. Otherwise it is looked at again then.
+    fn is_overdue(&mut self, since: Mark, now: Instant) -> bool {
+        self.next =
+            Some(self.clock.over(since, STAGE_TIMEOUT)).filter(|_| !self.clock.is_holding());
+        self.clock.is_over(since, STAGE_TIMEOUT, now)
+    }
+
+    /// Ends the rotation, and has it begin again later, unless the line was closed first: then its next socket is a new one.
     fn fail(&mut self, it: &UnderWay, why: Why, now: Instant) -> Step {
-        if why != Why::Paused {
+        if why != Why::Paused && it.old != it.new {
             self.rests[usize::from(it.old % self.lines)] = Some(now + REST);
             self.asked |= bit(it.old);
         }

@@ -41,7 +41,7 @@ impl Results {
 }
 
 /// A feed whose dials have a letter each, in turn: `a`, `b`, and so on.
-fn rotating(venue: &Venue, log: &Log, results: &Results) -> Builder<Words> {
+pub(crate) fn rotating(venue: &Venue, log: &Log, results: &Results) -> Builder<Words> {
     rotating_as(venue, log, results, |words| words)
 }
 

@@ -48,6 +48,11 @@ impl Age {
         self.active.get_or_insert(now);
     }
 
+    /// Whether every topic was confirmed or refused on it.
+    pub(super) fn has_been_active(&self) -> bool {
+        self.active.is_some()
+    }
+
     /// Returns when the line is to be rotated.
     pub(super) fn due(&mut self, rule: &Rotate, now: Instant, wall: SystemTime) -> Option<Instant> {
         // The clock of the day may have been set, or may have gone on while the machine slept.

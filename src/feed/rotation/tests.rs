@@ -1,13 +1,14 @@
+mod bounds;
+mod courses;
+
 use super::*;
 use crate::feed::rotation::joining::{IN_FLIGHT, QUIET};
 
 use std::collections::BTreeMap;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
-
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The lines of a shard, their clock, and what was done, with the milliseconds since the start.
@@ -478,6 +479,87 @@ fn a_shard_that_does_not_hold_begins_no_time_anew() {
 }
 
 #[test]
+fn it_goes_on_at_once_after_a_hold_without_an_event() {
+    let mut life = joining(1);
+    life.pass(SECOND);
+    life.rotation.hold(true, life.now);
+    life.pass(4 * SECOND);
+    assert_eq!(life.rotation.poll_timeout(), None);
+    life.rotation.hold(false, life.now);
+    assert_eq!(life.rotation.poll_timeout(), Some(life.now));
+    life.pass(QUIET);
+    assert!(matches!(life.done()[..], [(10_000..=10_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn what_was_under_way_during_a_hold_is_not_waited_for() {
+    let mut life = joining(1);
+    life.rotation.hold(true, life.now);
+    life.pass(20 * SECOND);
+    life.rotation.hold(false, life.now);
+    // It was sent before the topic was confirmed on the new line.
+    life.tick(0, 0);
+    life.pass(QUIET + SECOND);
+    assert!(matches!(life.done()[..], [(25_000..=25_010, Step::HandOver { .. })]));
+}
+
+#[test]
+fn a_line_is_not_closed_first_while_no_other_one_carries_the_topics() {
+    let mut life = Life::new(Rotate::default().break_first(), 2, 1);
+    life.lose(1);
+    life.ask(0);
+    life.pass(HOUR);
+    life.open(1);
+    life.pass(HOUR);
+    assert_eq!(life.done(), [], "the other line is away, or not active yet");
+    life.active(1);
+    assert_eq!(life.done(), [(7_200_000, Step::Break { line: 0, new: None })]);
+    // Without a socket for the new line the same holds.
+    let mut life = Life::new(Rotate::default(), 2, 1);
+    life.ask(0);
+    life.lose(1);
+    life.leg(2).waits_for_socket = true;
+    life.pass(MINUTE);
+    assert_eq!(life.done(), [(0, Step::Start { old: 0, new: 2 })]);
+    life.active(1);
+    life.pass(MINUTE);
+    assert!(matches!(life.done()[..], [(90_000, Step::Break { line: 0, new: Some(2) })]));
+}
+
+#[test]
+fn a_line_that_was_closed_first_and_does_not_come_back_is_reported_after_an_hour() {
+    for pauses in [false, true] {
+        let mut life = Life::new(Rotate::default().break_first(), 1, 1);
+        life.ask(0);
+        life.lose(0);
+        life.rotation.pause(pauses);
+        life.pass(STAGE_TIMEOUT);
+        let (at, why) = if pauses { (0, Why::Paused) } else { (3_600_000, Why::Overdue) };
+        let fail = Step::Fail { old: 0, new: 0, why };
+        assert_eq!(life.done(), [(0, Step::Break { line: 0, new: None }), (at, fail)]);
+        life.rotation.pause(false);
+        life.active(0);
+        life.pass(2 * REST);
+        assert_eq!(life.done(), [], "its socket is a new one");
+    }
+}
+
+#[test]
+fn a_new_line_without_a_socket_for_an_hour_fails_it() {
+    let mut life = Life::new(Rotate::default(), 1, 1);
+    life.ask(0);
+    life.pass(STAGE_TIMEOUT - SECOND);
+    // From then on its session has deadlines.
+    life.open(1);
+    life.pass(2 * STAGE_TIMEOUT);
+    assert_eq!(life.done(), [(0, Step::Start { old: 0, new: 1 })]);
+    life.lose(1);
+    life.pass(STAGE_TIMEOUT);
+    let fail = Step::Fail { old: 0, new: 1, why: Why::Overdue };
+    assert_eq!(life.done(), [(4 * 3_600_000 - 1_000, fail)]);
+}
+
+#[test]
 fn a_pause_ends_it_and_none_begins_meanwhile() {
     let mut life = joining(1);
     assert!(!life.rotation.is_paused());
@@ -579,107 +661,4 @@ fn a_line_that_is_refused_for_good_is_not_replaced() {
     life.ask(0);
     life.pass(2 * HOUR);
     assert_eq!(life.done(), []);
-}
-
-/// Random courses of two lines: whatever happens to them, the rotations end, each once, and one at a time. A hand-over
-/// leaves no topic behind that ticks on the old line.
-#[test]
-fn rotations_end_whatever_happens_to_the_lines() {
-    let mut ends = [0; 4];
-    for seed in 0..400 {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let mut rule = Rotate::at_age(300 * SECOND);
-        rule.breaks_first = rng.random_bool(0.2);
-        let mut life = Life::new(rule, 2, 4);
-        let mut under_way: Option<(u8, u8)> = None;
-        for step in 0..600 {
-            let legs = life.legs.clone();
-            let leg = legs[rng.random_range(0..legs.len())];
-            match rng.random_range(0..24) {
-                0 if leg.is_open => life.lose(leg.line),
-                1 => life.ask(leg.line),
-                2 if under_way.is_some_and(|(_, new)| new == leg.line) => {
-                    life.rotation.refused(leg.line, 0, &Refusal::for_now("later"), u64::MAX);
-                }
-                3 => life.rotation.failed(leg.line),
-                4 => life.leg(leg.line).waits_for_socket = !leg.is_open && rng.random_bool(0.5),
-                5 => life.rotation.hold(rng.random_bool(0.3), life.now),
-                6 if rng.random_bool(0.2) => life.rotation.pause(true),
-                7..=9 => life.rotation.pause(false),
-                10..=13 if !leg.is_open => {
-                    life.leg(leg.line).waits_for_socket = false;
-                    life.active(leg.line);
-                }
-                14 => life.join(leg.line, 0..rng.random_range(0..5), Joined::Yes),
-                15..=18 => (0..2).for_each(|slot| life.tick(leg.line, slot)),
-                _ => life.pass(SECOND.mul_f64(rng.random_range(0.0..20.0))),
-            }
-            life.poll();
-            while let Some((_, done)) = life.next() {
-                let what = format!("seed {seed}, step {step}: {done:?} in {under_way:?}");
-                match done {
-                    Step::Start { old, new } => {
-                        assert_eq!(under_way.replace((old, new)), None, "{what}");
-                        assert!(life.leg(old).is_open, "{what}");
-                    }
-                    Step::Break { line, new } => {
-                        let before = under_way.replace((line, line));
-                        assert_eq!(before, new.map(|new| (line, new)), "{what}");
-                        new.into_iter().for_each(|new| life.end(new));
-                        life.lose(line);
-                    }
-                    Step::HandOver { old, new } => {
-                        assert_eq!(under_way, Some((old, new)), "{what}");
-                        let waits = matches!(&life.rotation.under_way, Some(it) if it.old == old);
-                        assert!(waits && life.leg(new).is_active, "{what}");
-                        life.end(old);
-                    }
-                    Step::Done { from, to, .. } => {
-                        assert_eq!(under_way.take(), Some((from, to)), "{what}");
-                        if from != to && life.legs.iter().any(|leg| leg.line == from) {
-                            life.end(from);
-                        }
-                        ends[usize::from(from == to)] += 1;
-                    }
-                    Step::Fail { old, new, why } => {
-                        assert_eq!(under_way.take(), Some((old, new)), "{what}");
-                        assert!(life.leg(old).is_open, "{what}");
-                        life.end(new);
-                        ends[if why == Why::Lost { 2 } else { 3 }] += 1;
-                    }
-                }
-            }
-            assert_eq!(life.rotation.under_way.is_some(), under_way.is_some(), "{seed}, {step}");
-        }
-        // Without further accidents it ends.
-        life.rotation.hold(false, life.now);
-        life.rotation.pause(false);
-        for _ in 0..3 {
-            for leg in life.legs.clone().into_iter().filter(|leg| !leg.is_open) {
-                life.leg(leg.line).waits_for_socket = false;
-                life.active(leg.line);
-            }
-            life.pass(60 * SECOND);
-            while let Some((_, step)) = life.next() {
-                match step {
-                    Step::HandOver { old, .. } => life.end(old),
-                    // Unless the number is in use again.
-                    Step::Done { from, to, .. } if from != to => {
-                        let next = life.rotation.lines().map(|(_, new)| new);
-                        life.legs.retain(|leg| leg.line != from || Some(from) == next);
-                    }
-                    Step::Fail { new, .. } => life.end(new),
-                    Step::Break { line, new } => {
-                        new.into_iter().for_each(|new| life.end(new));
-                        life.lose(line);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let adds = |it: &&UnderWay| it.old != it.new;
-        let added = life.rotation.under_way.iter().filter(adds).count();
-        assert_eq!(life.legs.len(), 2 + added, "seed {seed}: a line is left over");
-    }
-    assert!(ends.iter().all(|count| *count > 50), "each end occurs: {ends:?}");
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::feed::dialect::Dialect;
 use crate::feed::event::{Cause, Rotated, Rotation as Outcome};
 use crate::feed::line::Line;
-use crate::feed::rotation::{Leg, Step, Why};
+use crate::feed::rotation::{Leg, STAGE_TIMEOUT, Step, Why};
 use crate::feed::shard::{NO_TIME, Shard};
 use crate::feed::topic::LineId;
 use crate::feed::wall::Wall;
@@ -18,12 +18,24 @@ impl<D: Dialect> Shard<D> {
     /// Does what the rotation of a line needs.
     pub(super) fn poll_rotation(&mut self, now: Instant, wall: Wall) {
         while !self.is_closing && self.intake.rotation.is_due(now) {
-            let leg = |line: &Line<D>| line.leg(self.may_dial(line.id));
-            let legs: Vec<Leg> = self.lines.iter().map(leg).collect();
+            let legs = self.legs();
             let step = self.intake.poll_rotation(&legs, &self.topics, now, wall);
             let Some(step) = step else { return };
             self.rotate(step, now);
         }
+    }
+
+    /// Returns what the lines are for a rotation.
+    fn legs(&mut self) -> Vec<Leg> {
+        let leg = |line: &Line<D>| line.leg(self.may_dial(line.id));
+        let mut legs: Vec<Leg> = self.lines.iter().map(leg).collect();
+        if let Some((old, new)) = self.intake.rotation.lines()
+            && old != new
+            && let Some(leg) = legs.iter_mut().find(|leg| leg.line == new && leg.is_open)
+        {
+            leg.is_active |= self.intake.carries_all_of(old, new, &mut self.topics);
+        }
+        legs
     }
 
     fn rotate(&mut self, step: Step, now: Instant) {
@@ -43,8 +55,10 @@ impl<D: Dialect> Shard<D> {
             }
             Step::Fail { old, new, why } => {
                 let cause = self.cause_of(why, old, new);
-                self.line(old).into_iter().for_each(|line| line.retire(false));
-                self.line(new).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
+                if old != new {
+                    self.line(old).into_iter().for_each(|line| line.retire(false));
+                    self.line(new).into_iter().for_each(|line| line.leave(CLOSE_TIMEOUT));
+                }
                 self.push_rotated(old, new, Outcome::Failed { cause }, NO_TIME);
             }
         }
@@ -82,13 +96,20 @@ impl<D: Dialect> Shard<D> {
     /// Returns why a rotation failed, in words.
     fn cause_of(&mut self, why: Why, old: u8, new: u8) -> Arc<str> {
         let topic = |slot| self.topics.topic(slot);
+        let lines = [old, new].map(|line| LineId::new(self.id, line));
         let text = match why {
             Why::Refused(slot, refusal) => {
                 format!("the venue refused {} on the new line: {refusal}", topic(slot))
             }
             Why::NoData(slot) => {
-                let [old, new] = [old, new].map(|line| LineId::new(self.id, line));
+                let [old, new] = lines;
                 format!("{} has brought data on line {old} and none on line {new}", topic(slot))
+            }
+            Why::Overdue => {
+                let [old, new] = lines;
+                format!(
+                    "line {new} does not carry the topics of line {old} after {STAGE_TIMEOUT:?}"
+                )
             }
             Why::Paused => "the feed is paused".to_owned(),
             Why::Lost => {
