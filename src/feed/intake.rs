@@ -385,6 +385,8 @@ impl<T: Clone + Send + 'static> Intake<T> {
         if self.has_others(line) {
             self.merge.leave(line.line, slot, now);
             self.pass_outputs(line, topics);
+        } else {
+            self.merge.refuse(line.line, slot);
         }
         self.uncarried(slot);
     }
@@ -547,6 +549,10 @@ impl<T: Clone + Send + 'static> Sink<T> for Reading<'_, T> {
             Judged::Next => self.pass(Data { slot, sequence, snapshot, item }, topics),
             Judged::Open => self.take(Data { slot, sequence, snapshot, item }, topics),
         }
+    }
+
+    fn asked(&mut self, slot: Slot) {
+        self.intake.merge.ask(self.line.line, slot);
     }
 
     fn change(&mut self, change: Change, topics: &mut Topics) {

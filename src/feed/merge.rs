@@ -196,6 +196,29 @@ impl<T> Merge<T> {
         }
     }
 
+    /// Notes that a topic is asked for on a line: what the venue sends from now on may be under way on it. A hole of numbers
+    /// that were sent before is not waited for, as the line cannot fill it.
+    pub(crate) fn ask(&mut self, line: u8, slot: Slot) {
+        let topic = self.topics.get(slot as usize);
+        let (start, generation) = topic.map_or((0, 0), |it| (it.known(), it.generation));
+        if let Some(line) = self.line_mut(line) {
+            let position = line.position_mut(slot);
+            if position.presence == Presence::None {
+                let presence = Presence::Asked;
+                *position = Position { presence, start, generation, ..Position::default() };
+            }
+        }
+    }
+
+    /// Notes that the venue has refused a topic on a line, which has brought nothing of it.
+    pub(crate) fn refuse(&mut self, line: u8, slot: Slot) {
+        if let Some(line) = self.line_mut(line)
+            && !line.position(slot).is_joined()
+        {
+            line.forget(slot);
+        }
+    }
+
     /// Notes that the venue has confirmed a topic on a line: what the line has not brought yet may be under way on it.
     pub(crate) fn confirm(&mut self, line: u8, slot: Slot) {
         if let Some(line) = self.line_mut(line) {
@@ -286,6 +309,10 @@ impl<T> Merge<T> {
             table::fill(&mut self.topics, slot + 1, Topic::default);
         }
         let item = self.take_by_number(brought, item);
+        if item.is_none() && !self.topics[slot].held.is_empty() {
+            // With what it brought the line may have passed a hole, or have shown that it cannot fill it.
+            self.resolve(brought.slot, brought.at, Wait::Yes);
+        }
         // Whatever else changes a topic leaves it as plain as it was, or more so.
         let topic = &mut self.topics[slot];
         topic.is_plain = topic.looks_plain();

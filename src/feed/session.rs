@@ -86,6 +86,8 @@ pub(crate) enum Progress {
 pub(crate) trait Sink<T> {
     /// An update of a wanted topic.
     fn data(&mut self, data: Data<T>, topics: &Topics);
+    /// A topic is asked for.
+    fn asked(&mut self, slot: Slot);
     /// A change of a topic.
     fn change(&mut self, change: Change, topics: &mut Topics);
     /// Numbers of the whole line are missing, both included.
@@ -388,7 +390,7 @@ impl Session {
                     return self.poll_request(dialect, now, topics, sink);
                 }
             },
-            Frame::Request => self.poll_subscription(dialect, now, topics),
+            Frame::Request => self.poll_subscription(dialect, now, topics, sink),
             // It is never due: snapshots are asked for when nothing else may be sent.
             Frame::Snapshot => None,
         };
@@ -476,6 +478,7 @@ impl Session {
         dialect: &mut D,
         now: Instant,
         topics: &mut Topics,
+        sink: &mut impl Sink<D::Item>,
     ) -> Option<Request> {
         let limits = Limits {
             topics_per_frame: self.rules.topics_per_frame,
@@ -501,6 +504,9 @@ impl Session {
             }
             let answers = self.rules.acknowledged;
             let answer_by = answers.then(|| after(now, self.rules.answer_within));
+            if ask.verb == Verb::Subscribe {
+                ask.slots.iter().for_each(|slot| sink.asked(*slot));
+            }
             self.subscriptions.asked(id, ask, answer_by, topics);
             return Some(request);
         }

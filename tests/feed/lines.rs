@@ -1,6 +1,6 @@
 //! Two lines that carry the same topics: each update once, and no gap while either of them carries it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,8 +13,11 @@ use actix_ws_client::{Budget, View};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::rotation::carry;
 use crate::venue::{Venue, Words};
-use crate::{Book, Log, Rest, Seen, Sleeper, close, confirmed, names, simulated, state_of, tick};
+use crate::{
+    Book, Log, Random, Rest, Seen, Sleeper, close, confirmed, names, simulated, state_of, tick,
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -274,6 +277,41 @@ fn a_loss_says_how_many_topics_without_numbers_change_their_leader() {
             // Line b leads since the first loss of a.
             let expected: &[_] = if is_numbered { &[] } else { &[(0, "down", 300)] };
             assert_eq!(led.collect::<Vec<_>>(), expected);
+            close(feed, &log).await;
+        });
+    }
+}
+
+/// Both lines are cut, and come back at times of their own. Whatever one of them carries is delivered, also if its answer to the
+/// subscription is late, and the other line brings a newer number first.
+#[test]
+fn what_a_line_carries_before_its_answer_is_read_is_not_missing() {
+    for seed in 1..=4 {
+        println!("seed {seed}");
+        simulated(async move {
+            let (venue, log, names) = (Venue::default(), Log::default(), names(2));
+            let feed = start(two(&venue, &log, false, true), &venue, &log, &names).await;
+            venue.state().delay = 900 * MILLI;
+            names.iter().for_each(|name| tick(&venue, name));
+            sleep(SECOND).await;
+            venue.state().carried = Some(BTreeSet::new());
+            let (begin, mut random) = (venue.newest(&names[0]) + 1, Random(seed));
+            for _ in 0..20 {
+                for letter in ['a', 'b'] {
+                    let lag = random.below(450) as u32 * MILLI;
+                    venue.state().lags.insert(letter, lag);
+                }
+                venue.cut();
+                sleep(MILLI).await;
+                carry(&venue, &names, 10 * SECOND, &mut BTreeMap::new()).await;
+            }
+            sleep(SECOND).await;
+            for name in &names {
+                let (found, last) = (story(&log, name), venue.newest(name));
+                let uncarried = (begin..=last).filter(|number| !venue.has_carried(name, *number));
+                assert_eq!((&found.doubled, &found.lost), (&vec![], &vec![]), "{name}");
+                assert_eq!((found.missing, found.last), (uncarried.count() as u64, last), "{name}");
+            }
             close(feed, &log).await;
         });
     }

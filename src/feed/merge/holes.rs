@@ -91,7 +91,9 @@ impl<T> Merge<T> {
             && self.deadline(slot).is_some_and(|deadline| deadline > now)
     }
 
-    /// Returns when a hole is given up; `None` if no line may fill it.
+    /// Returns when a hole is given up; `None` if no line may fill it. A line that was asked for the topic before the hole was
+    /// noticed may: the venue may have begun to send on it, although its answer is not read. One that is asked afterwards
+    /// gets nothing but newer numbers, and is not waited for.
     pub(super) fn deadline(&self, slot: Slot) -> Option<Instant> {
         let topic = self.topics.get(slot as usize)?;
         let (head, next) = (topic.held.front()?, topic.next?);

@@ -30,7 +30,8 @@ pub(super) struct Position {
     pub(super) is_provisional: bool,
     /// The generation of the numbers.
     pub(super) generation: u32,
-    /// The first number that it brought.
+    /// The first number that it brought. Before that the least one that it may bring: what was sent before the topic was
+    /// asked for never comes on it.
     pub(super) start: u64,
     /// One more than the last number that it brought.
     pub(super) next: u64,
@@ -42,6 +43,9 @@ pub(super) enum Presence {
     /// Not that is known.
     #[default]
     None,
+    /// The topic is asked for, and no answer is read. The venue sends updates from when it has read the request, so they may
+    /// be under way before the answer, or with it.
+    Asked,
     /// The venue has confirmed it.
     Confirmed,
     /// It has brought an update since its socket was opened.
@@ -59,7 +63,10 @@ impl Position {
     pub(super) fn may_bring(&self, number: u64, generation: u32) -> bool {
         match self.presence {
             Presence::None => false,
-            Presence::Confirmed => true,
+            // All numbers of a generation that has begun since are newer.
+            Presence::Asked | Presence::Confirmed => {
+                self.generation != generation || self.start <= number
+            }
             Presence::Joined => {
                 self.is_numbered && self.generation == generation && self.next <= number
             }

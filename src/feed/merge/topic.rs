@@ -61,6 +61,12 @@ impl<T> Topic<T> {
         self.next.is_some() && self.held.is_empty() && !is_judged
     }
 
+    /// Returns one more than the last number that any line has brought, or zero.
+    pub(super) fn known(&self) -> u64 {
+        let held = self.held.back().map_or(0, |held| held.last.saturating_add(1));
+        held.max(self.next.unwrap_or_default())
+    }
+
     /// Whether a number is among those that were reported as missing last.
     #[inline]
     pub(super) fn was_reported(&self, number: u64) -> bool {

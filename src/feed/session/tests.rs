@@ -61,12 +61,18 @@ struct Seen {
     rotations: usize,
     /// Topics whose state is wrong.
     disputes: Vec<String>,
+    /// Topics that were asked for.
+    asked: Vec<Slot>,
 }
 
 impl Sink<u64> for Seen {
     fn data(&mut self, data: Data<u64>, topics: &Topics) {
         assert!(topics.is_wanted(data.slot), "an update of a topic that is not wanted");
         self.updates.push((topics.topic(data.slot).to_string(), data.item));
+    }
+
+    fn asked(&mut self, slot: Slot) {
+        self.asked.push(slot);
     }
 
     fn change(&mut self, change: Change, topics: &mut Topics) {
@@ -179,13 +185,15 @@ fn a_session_logs_in_then_subscribes_then_is_active() {
     assert_eq!(bench.progress(), Progress::LoggingIn);
     bench.says(Said::LoggedIn);
     assert_eq!(bench.progress(), Progress::Subscribing { left: 2 });
-    assert_eq!(bench.sent(), ["sub 1 a,b"]);
+    assert_eq!((bench.sent(), bench.seen.asked.len()), (vec!["sub 1 a,b".to_owned()], 2));
     bench.says(confirmed(1));
     assert_eq!(
         (bench.changes(), bench.progress()),
         (vec!["+a".into(), "+b".into()], Progress::Active)
     );
     assert!(bench.sent().is_empty());
+    bench.remove("a");
+    assert_eq!((bench.sent(), bench.seen.asked.len()), (vec!["unsub 2 a".to_owned()], 2));
 }
 
 #[test]

@@ -93,6 +93,8 @@ struct Leg {
     next: [Option<u64>; 2],
     /// The first number that it brought of topic 0, since its socket is open.
     first: Option<u64>,
+    /// One more than the newest number of topic 0 that any line had brought when it was asked for on this one.
+    asked_at: Option<u64>,
 }
 
 /// The venue, the lines, and what was delivered.
@@ -236,7 +238,9 @@ impl World {
     fn open(&mut self, line: usize, old: u8) {
         self.merge.open(line as u8, self.now);
         let at = [0, 1].map(|topic| self.sent[topic].len().saturating_sub(old.into()));
-        self.legs[line] = Leg { is_open: true, at, ..Leg::default() };
+        (0..2).for_each(|slot| self.merge.ask(line as u8, slot));
+        let asked_at = Some(self.brought.last().map_or(0, |newest| newest + 1));
+        self.legs[line] = Leg { is_open: true, at, asked_at, ..Leg::default() };
     }
 
     /// Notes that a line brings its next update of a topic too late or never.
@@ -384,7 +388,8 @@ impl World {
         if lost.slot == 0 {
             let known: Vec<_> = self.brought.range(from..=to).collect();
             assert!(known.is_empty(), "{known:?} were brought, and reported as missing");
-            let behind = |leg: &Leg| leg.next[0].is_some_and(|next| next <= from);
+            // Of one that has brought nothing yet, what was sent since it was asked may be under way.
+            let behind = |leg: &Leg| leg.next[0].or(leg.asked_at).is_some_and(|next| next <= from);
             let waited = self.now.duration_since(lost.next_at.max(self.resumed));
             let owed: Vec<_> = self.owed.range(from..=to).collect();
             assert!(

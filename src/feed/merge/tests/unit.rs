@@ -439,6 +439,72 @@ fn a_hole_is_waited_for_while_a_line_that_has_confirmed_the_topic_has_brought_no
     assert_eq!(life.bring(1, number_of(60)), "gap 59-59 outage, 60", "it has none");
 }
 
+/// Line 1 is asked for the topic when 58 is the newest number, and line 0 comes back with 60.
+fn asked() -> Life {
+    let mut life = Life::new(2);
+    life.count(0, 57..59);
+    life.merge.ask(1, 0);
+    life.close(0);
+    life.reopen(0);
+    assert_eq!(life.bring(0, number_of(60)), "", "the other line may bring 59");
+    life
+}
+
+#[test]
+fn a_hole_is_waited_for_while_the_answer_to_a_subscription_is_not_read() {
+    assert_eq!(asked().count(1, 59..61), "59, 60");
+    let mut life = asked();
+    life.merge.confirm(1, 0);
+    assert_eq!(life.pass(PATIENCE - MILLI), "");
+    assert_eq!(life.pass(MILLI), "gap 59-59 outage, 60", "no longer than for a usual line");
+    assert_eq!(asked().close(1), "gap 59-59 outage, 60");
+    let mut life = asked();
+    life.merge.leave(1, 0, life.now);
+    assert_eq!(life.outputs(), "gap 59-59 outage, 60", "it is refused");
+}
+
+#[test]
+fn a_hole_is_not_waited_for_if_the_line_was_asked_after_it() {
+    for confirms in [false, true] {
+        let mut life = asked();
+        life.reopen(2);
+        life.merge.ask(2, 0);
+        if confirms {
+            life.merge.confirm(2, 0);
+        }
+        assert_eq!(life.close(1), "gap 59-59 outage, 60", "60 was sent before it was asked for");
+        // The next one is.
+        assert_eq!(life.bring(0, number_of(62)), "");
+        assert_eq!(life.bring(2, number_of(61)), "61, 62");
+    }
+}
+
+#[test]
+fn a_line_that_was_asked_before_the_venue_began_anew_may_bring_the_new_numbers() {
+    let mut life = Life::new(2);
+    life.count(0, 57..59);
+    life.merge.ask(1, 0);
+    assert_eq!(life.bring(0, number_of(1).restarted()), "1");
+    assert_eq!(life.bring(0, number_of(3)), "");
+    assert_eq!(life.pass(PATIENCE), "gap 2-2 venue, 3");
+}
+
+#[test]
+fn a_line_that_refuses_a_topic_is_not_waited_for() {
+    let mut life = Life::new(2);
+    life.count(0, 57..59);
+    life.merge.ask(1, 0);
+    life.merge.refuse(1, 0);
+    assert_eq!(life.bring(0, number_of(60)), "gap 59-59 venue, 60");
+    // What ticks was not refused.
+    life.count(1, 58..61);
+    life.merge.refuse(1, 0);
+    assert_eq!(life.bring(0, number_of(62)), "");
+    // Nor is one that carries the topic forgotten because it is asked for again.
+    life.merge.ask(1, 0);
+    assert_eq!(life.count(1, 61..62), "61, 62");
+}
+
 #[test]
 fn a_venue_that_began_anew_while_the_line_was_away_is_noticed_in_5_s() {
     for sequence in [number_of, Sequence::rising] {
