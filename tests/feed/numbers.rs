@@ -14,7 +14,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::sleep;
 
 use crate::resync::{self, ALL, built, exact, is_exact};
-use crate::rotation::{Causes, Results, carry, legs, load, newest, rotating_as, start};
+use crate::rotation::{Causes, Results, carry, eager, legs, load, newest, rotating_as, start};
 use crate::venue::{Venue, Words};
 use crate::{Log, Random, Seen, close, names, simulated, state_of};
 
@@ -269,6 +269,7 @@ fn the_loss_of_a_leg_doubles_no_id_and_loses_only_what_no_leg_carries() {
                 let results = Results::default();
                 let make = |words| Numbered { words, kind: Kind::Id };
                 let builder = rotating_as(&venue, &log, &results, make).lines(lines);
+                let builder = eager(builder, &venue);
                 let feed = start(builder, &venue, &log, &names, lines.into()).await;
                 (venue.state().accept_delay, venue.state().delay) = (500 * MILLI, 500 * MILLI);
                 let old = legs(&venue, &names)[0];
@@ -281,6 +282,10 @@ fn the_loss_of_a_leg_doubles_no_id_and_loses_only_what_no_leg_carries() {
                 carry(&venue, &names, 20 * SECOND, &mut uncarried).await;
                 sleep(SECOND).await;
                 let what = format!("{lines} lines, new {kills_new}, step {step}");
+                // A line that is being replaced is not dialled again.
+                let again = usize::from(killed != Some(old));
+                let dials = usize::from(lines) + results.all().len() + again;
+                assert_eq!(venue.state().dials.len(), dials, "{what}");
                 for name in &names {
                     let found = wrong(&items(&log, name), venue.newest(name));
                     let uncarried = uncarried.remove(name).unwrap_or_default();
@@ -347,10 +352,11 @@ fn books_are_exact_after_twenty_rotations_with_a_loss_of_either_leg_in_each() {
                 rotating_as(&venue, &log, &results, move |words| resync::Maybe::new(words, by))
                     .lines(lines)
                     .resync(resync::resync(&venue, by));
+            let builder = eager(builder, &venue);
             let feed = start(builder, &venue, &log, &names, lines.into()).await;
             exact(&venue, &log, &names, 10 * SECOND).await;
             (venue.state().accept_delay, venue.state().delay) = (300 * MILLI, 300 * MILLI);
-            let (mut random, mut uncarried) = (Random(seed), BTreeMap::new());
+            let (mut random, mut uncarried, mut again) = (Random(seed), BTreeMap::new(), 0);
             for round in 0..20 {
                 let old = legs(&venue, &names)[0];
                 feed.send(command::Rotate::default()).await.unwrap();
@@ -360,6 +366,10 @@ fn books_are_exact_after_twenty_rotations_with_a_loss_of_either_leg_in_each() {
                 killed.into_iter().for_each(|letter| venue.cut_line(letter));
                 sleep(MILLI).await;
                 carry(&venue, &names, 20 * SECOND, &mut uncarried).await;
+                // A line that is being replaced is not dialled again.
+                again += usize::from(killed != Some(old));
+                let dials = usize::from(lines) + results.all().len() + again;
+                assert_eq!(venue.state().dials.len(), dials, "round {round}");
                 assert!(is_settled(&venue, &names, lines), "round {round}");
             }
             exact(&venue, &log, &names, 60 * SECOND).await;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
-use actix_ws_client::Budget;
 use actix_ws_client::feed::event::{self, GapCause, Rotated, Rotation};
 use actix_ws_client::feed::{Builder, Dialect, Feed, MINUTE, Rotate, SECOND, Threads, command};
+use actix_ws_client::{Budget, Reconnect};
 use tokio::time::{Instant, sleep};
 
 use crate::lines::{Story, most_dials, story};
@@ -70,6 +70,15 @@ pub(crate) fn rotating_as<D: Dialect<Item = u64>>(
         results.0.lock().unwrap().push(rotated);
     }))
     .on::<event::Stopped>(book.recipient())
+}
+
+/// Has lost lines dialled again at once, before their shard knows of the loss.
+pub(crate) fn eager<D: Dialect<Item = u64>>(builder: Builder<D>, venue: &Venue) -> Builder<D> {
+    let venue = venue.clone();
+    builder.connection(move |builder| {
+        let (venue, at_once) = (venue.clone(), || std::iter::repeat(Duration::ZERO));
+        builder.reconnect(Reconnect::delays(at_once)).transport_with(move |_, _| venue.accept())
+    })
 }
 
 /// Starts a feed, and waits until each topic is confirmed on every line.
