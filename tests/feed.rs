@@ -22,6 +22,8 @@ use venue::{Venue, Words};
 
 #[path = "feed/dialects.rs"]
 mod dialects;
+#[path = "feed/ends.rs"]
+mod ends;
 #[path = "feed/latest.rs"]
 mod latest;
 #[path = "feed/lines.rs"]

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -223,18 +224,22 @@ impl<T: Clone + Send + 'static> Outlet<T> {
     }
 
     /// Delivers all that is left past the bounds of the mailboxes: at the end, when nothing will be polled.
+    ///
+    /// So the end waits for no handler, and what the queue bounds is all that mailboxes get on top.
     pub(crate) fn flush(&mut self) {
         self.latest.iter_mut().for_each(|latest| latest.flush());
         self.end_batch();
-        // What a full mailbox has not taken yet stays in it: dropping the future would take it out.
         if let Some(blocked) = self.blocked.take() {
-            actix_rt::spawn(blocked);
+            // Its event is in the mailbox since it was first polled, before all that follow. Dropping it would take the event
+            // out again: at once, or with the thread's tasks when the thread ends. What is leaked is one small allocation
+            // for each shard that ends while a mailbox is full.
+            mem::forget(blocked);
         }
-        let lost = std::mem::take(&mut self.lost).into_values().map(Entry::from_lost);
+        let lost = mem::take(&mut self.lost).into_values().map(Entry::from_lost);
         let mut head = self.queue.pop_front();
-        for queued in head.take().into_iter().chain(lost).chain(std::mem::take(&mut self.queue)) {
+        for queued in head.take().into_iter().chain(lost).chain(mem::take(&mut self.queue)) {
             let recipients = queued.own.as_deref().unwrap_or(&self.recipients);
-            force(&queued.event, recipients, std::mem::take(&mut self.cursor));
+            force(&queued.event, recipients, mem::take(&mut self.cursor));
         }
         self.updates = 0;
     }
@@ -256,7 +261,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         if self.open.is_empty() {
             return;
         }
-        let updates = std::mem::take(&mut self.open);
+        let updates = mem::take(&mut self.open);
         let count = updates.len();
         (self.last_batch, self.updates) = (count, self.updates + count);
         let (event, own) = (Queued::Updates(Batch::new(updates), count), self.open_own.clone());
@@ -293,7 +298,7 @@ impl<T: Clone + Send + 'static> Outlet<T> {
             self.updates -= count;
         }
         // What was dropped stood behind the head.
-        let lost = std::mem::take(&mut self.lost);
+        let lost = mem::take(&mut self.lost);
         lost.into_values().rev().for_each(|gap| self.queue.push_front(Entry::from_lost(gap)));
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
@@ -319,7 +324,7 @@ fn deliver<T: Clone + Send + 'static>(
             while let Some(recipient) = recipients.batches.get(cursor.0) {
                 cursor.0 += 1;
                 let is_last = cursor.0 == batches && recipients.updates.is_empty();
-                let one = if is_last { std::mem::take(batch) } else { batch.clone() };
+                let one = if is_last { mem::take(batch) } else { batch.clone() };
                 if let Some(blocked) = send(recipient, one) {
                     return Some(blocked);
                 }
@@ -393,7 +398,7 @@ fn force<T: Clone + Send + 'static>(
             let mut from = from;
             let done = at.saturating_sub(recipients.batches.len());
             for recipient in recipients.updates.iter().skip(done) {
-                let rest = batch.iter().skip(std::mem::take(&mut from));
+                let rest = batch.iter().skip(mem::take(&mut from));
                 rest.for_each(|update| recipient.do_send(update.clone()));
             }
         }
@@ -403,3 +408,6 @@ fn force<T: Clone + Send + 'static>(
         Queued::Rotated(rotated) => all(&recipients.rotations, at, rotated),
     }
 }
+
+#[cfg(test)]
+mod tests;

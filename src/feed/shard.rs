@@ -589,9 +589,10 @@ const NO_TIME: Duration = Duration::ZERO;
 impl<D: Dialect> Unpin for Shard<D> {}
 
 impl<D: Dialect> Drop for Shard<D> {
-    /// Reports the end also if the shard's thread ends first.
+    /// Delivers what is left and reports the end also if the shard's thread ends first.
     fn drop(&mut self) {
         if !self.has_ended {
+            self.intake.outlet.flush();
             let refusal = Refusal::for_good("a thread of the feed has ended");
             self.report(FromShard::Refused(None, refusal));
             let figures = self.figures();

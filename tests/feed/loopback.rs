@@ -18,7 +18,7 @@ use crate::{Book, Log, Rest, Seen, Sleeper, names, tick};
 const MILLI: Duration = Duration::from_millis(1);
 
 /// Runs a test with a venue on a thread of its own, as a feed is run: in an actix system.
-fn over_tcp(test: impl AsyncFnOnce(Venue, String)) {
+pub(crate) fn over_tcp(test: impl AsyncFnOnce(Venue, String)) {
     let venue = Venue::default();
     System::new().block_on(async {
         let arbiter = Arbiter::new();

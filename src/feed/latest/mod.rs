@@ -9,6 +9,7 @@ mod queue;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::Context;
@@ -168,9 +169,11 @@ impl<T: Clone + Send + 'static> Latest<T> {
     /// Sends all that is left past the bounds of the mailboxes: at the end, when nothing will be polled.
     pub(crate) fn flush(&mut self) {
         for handler in self.handlers.values_mut() {
-            // Dropping the future would take the envelope out of the mailbox.
+            // Its envelope is in the mailbox since it was first polled. Dropping it would take the envelope out again: at once,
+            // or with the thread's tasks when the thread ends. What is leaked is one small allocation for each handler that
+            // is called while its shard ends.
             if let Some(sent) = handler.sent.take() {
-                actix_rt::spawn(sent);
+                mem::forget(sent);
             }
             while let Some(envelope) = handler.next() {
                 handler.to.force(envelope);

@@ -114,7 +114,7 @@ impl<D: Dialect> Player<D> {
             ready!(self.poll_turned(task));
             if self.notes.1.is_empty() {
                 let Some(Step { shard, lines, notes, .. }) = self.tape.next_step()? else {
-                    // Shards that end deliver past the bounds of the mailboxes, out of order.
+                    // Shards that end deliver past the bounds of the mailboxes.
                     return if waiting > 0 { Poll::Pending } else { Poll::Ready(Ok(())) };
                 };
                 self.notes = (shard, notes.into());
