@@ -639,16 +639,23 @@ fn a_recording_that_cannot_be_replayed_says_why() {
         let (why, log) = refused(&rotating, Replay::files([&run.join("..")]).unwrap()).await;
         assert!(why.contains("directory") && log.lines().is_empty(), "{why}");
 
-        let twice = || {
-            let files: Vec<PathBuf> =
-                std::fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().path()).collect();
-            [files.clone(), files].concat()
+        let files = |path: &Path| -> Vec<PathBuf> {
+            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect()
         };
-        let (why, _) = refused(&plan, Replay::files(twice()).unwrap().unpaced()).await;
-        assert_eq!(why, "another recording begins here: replay its files apart");
+        let twice = [files(&run), files(&run)].concat();
+        let (why, _) = refused(&plan, Replay::files(&twice).unwrap().unpaced()).await;
+        let name = name_of(&twice[0]);
+        assert_eq!(
+            why,
+            format!("the files are not in their order: {name} is file 1, and {name} is file 1")
+        );
 
         let (plan, other) = (Plan { resync: 2, ..plan }, path.join("other"));
         three_topics(&plan, &other, 10).await;
+        let both = [files(&run), files(&other)].concat();
+        let (why, _) = refused(&plan, Replay::files(&both).unwrap().unpaced()).await;
+        let name = name_of(&both[1]);
+        assert_eq!(why, format!("{name} is a file of another recording: replay its files apart"));
         let (venue, log) = (Venue::default(), Log::default());
         let Run { builder, ends } = plan.builder(&venue, &log, None);
         let builder = builder.resync(Resync::with(async |_| Err(Failure::new("none"))));
@@ -659,30 +666,99 @@ fn a_recording_that_cannot_be_replayed_says_why() {
     });
 }
 
+/// Records a feed into many small files, in the order of which it returns them, with what the handler got.
+async fn many_files(path: &Path, name: &str) -> (Vec<PathBuf>, Log) {
+    let recorder = Recorder::builder(path).name(name).file_bytes(1).start().unwrap();
+    let live = three_topics_by(&recorder, &simple(), 500).await;
+    assert_eq!(recorder.figures().dropped, 0);
+    let all = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let is_it = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(name);
+    let mut files: Vec<PathBuf> = all.filter(is_it).collect();
+    files.sort();
+    (files, live)
+}
+
+/// Whether a file has a step.
+fn has_step(path: &PathBuf) -> bool {
+    let mut entries = Reader::open(path).unwrap().map(Result::unwrap);
+    entries.any(|entry| matches!(entry.what, What::Event(kind, _) if &*kind == "step"))
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
 #[test]
 fn a_recording_of_several_files_is_replayed_in_their_order_and_not_without_the_first() {
     let directory = Directory::new("files");
     let path = directory.0.clone();
     simulated(async move {
-        let plan = simple();
-        let recorder = Recorder::builder(&path).file_bytes(1).start().unwrap();
-        let live = three_topics_by(&recorder, &plan, 500).await;
+        let (files, live) = many_files(&path, "a").await;
         let replay = Replay::open(&path).unwrap().unpaced();
-        assert_same(&live, &replayed(&plan, replay, None).await, 0, &plan);
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()).collect();
-        files.sort();
-        let has_step = |path: &PathBuf| {
-            let mut entries = Reader::open(path).unwrap().map(Result::unwrap);
-            entries.any(|entry| matches!(entry.what, What::Event(kind, _) if &*kind == "step"))
-        };
+        assert_same(&live, &replayed(&simple(), replay, None).await, 0, &simple());
         let with_steps = files.iter().filter(|path| has_step(path)).count();
         let first = files.iter().position(has_step).unwrap();
         assert!(with_steps > 2, "{files:?}");
         let replay = Replay::files(&files[first + 1..]).unwrap().unpaced();
-        let (why, log) = refused(&plan, replay).await;
-        assert_eq!(why, "the beginning of shard 1 is missing in the recording");
+        let (why, log) = refused(&simple(), replay).await;
+        let (oldest, number) = (name_of(&files[first + 1]), first + 2);
+        assert_eq!(
+            why,
+            format!(
+                "the beginning of shard 1 is missing in the recording: {oldest} is its file {number}, and no earlier one is \
+                 there. A feed is replayed from its start, and `keep_bytes` (`--record-keep`) deletes the oldest files"
+            )
+        );
         assert!(log.lines().is_empty());
+    });
+}
+
+#[test]
+fn a_replay_ends_where_a_file_is_missing_and_says_which() {
+    let directory = Directory::new("middle");
+    let path = directory.0.clone();
+    simulated(async move {
+        let (files, live) = many_files(&path, "a").await;
+        let steps: Vec<usize> = (0..files.len()).filter(|at| has_step(&files[*at])).collect();
+        let gone = steps[steps.len() / 2];
+        std::fs::remove_file(&files[gone]).unwrap();
+        let (why, log) = refused(&simple(), Replay::open(&path).unwrap().unpaced()).await;
+        let (before, after) = (name_of(&files[gone - 1]), name_of(&files[gone + 1]));
+        let [last, missing, next] = [gone, gone + 1, gone + 2];
+        assert_eq!(
+            why,
+            format!(
+                "file {missing} of the recording is missing: {before} is file {last}, and {after} is file {next}"
+            )
+        );
+        let (live, log) = (live.lines(), log.lines());
+        let [live, log] = [&live, &log].map(|all| &all[&ShardId(1)]);
+        assert!(live.starts_with(log) && log.len() < live.len() && log.len() > 50, "{log:?}");
+    });
+}
+
+#[test]
+fn the_remains_of_an_older_recording_are_passed_over() {
+    let directory = Directory::new("remains");
+    let path = directory.0.clone();
+    simulated(async move {
+        let (old, _) = many_files(&path, "a").await;
+        let (new, live) = many_files(&path, "b").await;
+        let first = old.iter().position(has_step).unwrap();
+        old[..=first].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let replay = Replay::open(&path).unwrap().unpaced();
+        assert_same(&live, &replayed(&simple(), replay.clone(), None).await, 0, &simple());
+        let passed_over = replay.report().passed_over;
+        assert!(!passed_over.is_empty() && old.ends_with(&passed_over), "{passed_over:?}");
+        // The beginnings of both are missing.
+        let first = new.iter().position(has_step).unwrap();
+        new[..=first].iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let (why, _) = refused(&simple(), Replay::open(&path).unwrap().unpaced()).await;
+        let (oldest, number) = (name_of(&old[first + 1]), first + 2);
+        let known = format!(
+            "the beginning of shard 1 is missing in the recording: {oldest} is its file {number},"
+        );
+        assert!(why.starts_with(&known), "{why}");
     });
 }
 

@@ -12,6 +12,8 @@ use mcap::sans_io::linear_reader::{LinearReadEvent, LinearReader, LinearReaderOp
 use mcap::{McapError, parse_record};
 
 use crate::record::entry::Entry;
+use crate::record::place::Place;
+use crate::record::segment::METADATA;
 
 /// Reads one file of a recording from its beginning, with at most some chunks of it in memory.
 ///
@@ -38,6 +40,8 @@ pub struct Reader {
     records: LinearReader,
     /// The name of each channel, and the number of its connection.
     channels: HashMap<u16, (Arc<str>, u64)>,
+    /// Which file of which recording it is, once its metadata was read.
+    place: Option<Place>,
     is_torn: bool,
     has_ended: bool,
 }
@@ -76,6 +80,7 @@ impl Reader {
             input: BufReader::with_capacity(64 << 10, Box::new(input)),
             records: LinearReader::new_with_options(options),
             channels: HashMap::new(),
+            place: None,
             is_torn: false,
             has_ended: false,
         }
@@ -84,6 +89,11 @@ impl Reader {
     /// Returns whether the file ends before its end: it was not completed. Known once all was read.
     pub fn is_torn(&self) -> bool {
         self.is_torn
+    }
+
+    /// Returns which file of which recording it is. Known once anything was read.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.place
     }
 
     /// Returns the next message; `None` at the end.
@@ -118,6 +128,9 @@ impl Reader {
                     };
                     let entry = Entry::parse(channel.clone(), *source, header.log_time, &data);
                     return entry.map(Some).map_err(ReadError::Foreign);
+                }
+                Record::Metadata(metadata) if metadata.name == METADATA => {
+                    self.place = Place::read(&metadata.metadata);
                 }
                 // What follows is the index.
                 Record::DataEnd(_) => {}

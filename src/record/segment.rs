@@ -14,6 +14,7 @@ use mcap::write::NoSeek;
 use mcap::{McapError, WriteOptions, Writer};
 
 use crate::record::item::{Item, Label};
+use crate::record::place::Place;
 
 /// What a file is written to.
 pub(super) trait Output: Write + Send {
@@ -60,6 +61,8 @@ struct Counted {
     bytes: u64,
 }
 
+/// The name of the metadata of a file.
+pub(super) const METADATA: &str = "actix_ws_client";
 /// The name of the schema of all messages.
 const SCHEMA: &str = "actix_ws_client.Record";
 /// The bytes of a chunk before compression from which it is written.
@@ -70,6 +73,7 @@ impl Segment {
     pub(super) fn begin(
         path: PathBuf,
         output: Box<dyn Output>,
+        place: Place,
         now: Instant,
     ) -> io::Result<Segment> {
         let counted = Counted { output: BufWriter::with_capacity(64 << 10, output), bytes: 0 };
@@ -82,8 +86,9 @@ impl Segment {
             .compression_threads(0)
             .disable_seeking(true);
         let mut writer = options.create(NoSeek::new(sink.clone())).map_err(io_error)?;
-        let metadata = BTreeMap::from([("format".to_owned(), "1".to_owned())]);
-        let metadata = Metadata { name: "actix_ws_client".to_owned(), metadata };
+        let mut metadata = BTreeMap::from([("format".to_owned(), "1".to_owned())]);
+        place.write(&mut metadata);
+        let metadata = Metadata { name: METADATA.to_owned(), metadata };
         writer.write_metadata(&metadata).map_err(io_error)?;
         let schema = include_bytes!("schema.json");
         let schema = writer.add_schema(SCHEMA, "jsonschema", schema).map_err(io_error)?;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::record::files::Files;
 use crate::record::item::{Contents, Item, Label};
 use crate::record::limits::{Limits, Sync};
+use crate::record::place::Place;
 use crate::record::queue::{Queue, Work};
 use crate::record::segment::{Output, Segment};
 
@@ -22,6 +23,8 @@ pub(super) struct Worker {
     wrap: Box<dyn FnMut(File) -> Box<dyn Output> + Send>,
     /// The first file, created by the caller of `start`.
     first: Option<(PathBuf, File)>,
+    /// The place of the file that is begun next.
+    place: Place,
     /// What was dropped here, and is not marked yet.
     dropped: BTreeMap<u32, Dropped>,
     /// When a file may be begun again after the disk failed.
@@ -70,6 +73,7 @@ impl Worker {
             queue,
             wrap,
             first: Some(first),
+            place: Place::first(),
             dropped: BTreeMap::new(),
             retry_at: None,
             delay: MIN_DELAY,
@@ -186,9 +190,11 @@ impl Worker {
     /// Begins a file. `None` if the disk fails.
     fn open(&mut self, now: Instant) -> Option<Segment> {
         let created = self.first.take().map_or_else(|| self.files.create(), Ok);
-        let begun = created.and_then(|(path, file)| Segment::begin(path, (self.wrap)(file), now));
-        match begun {
+        let wrap = &mut self.wrap;
+        let begin = |(path, file)| Segment::begin(path, wrap(file), self.place, now);
+        match created.and_then(begin) {
             Ok(segment) => {
+                self.place = self.place.next();
                 self.retry_at = None;
                 self.queue.release(0, |figures| figures.files += 1);
                 Some(segment)

@@ -1,6 +1,7 @@
 //! A recording that is replayed through a feed.
 
 mod note;
+mod order;
 mod player;
 mod report;
 mod tape;

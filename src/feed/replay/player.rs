@@ -162,7 +162,12 @@ impl<D: Dialect> Player<D> {
             }
             (None, None) if self.ended.contains(&number) => self.notes.1.clear(),
             (None, None) => {
-                return Err(format!("the beginning of shard {number} is missing in the recording"));
+                let has_started = !(self.shards.is_empty() && self.ended.is_empty());
+                let why = format!("the beginning of shard {number} is missing in the recording");
+                if has_started || !self.tape.pass_over() {
+                    return Err(why + &self.tape.missing());
+                }
+                self.notes.1.clear();
             }
         }
         Ok(())
@@ -290,6 +295,13 @@ impl<D: Dialect> Player<D> {
         }
         if let Some(file) = &report.torn {
             tracing::warn!(file = %file.display(), "a recording was not completed");
+        }
+        if !report.passed_over.is_empty() {
+            let files = report.passed_over.len();
+            tracing::warn!(
+                files,
+                "files of a recording whose beginning is missing were passed over"
+            );
         }
         if report.missing > 0 {
             let missing = report.missing;

@@ -17,6 +17,8 @@ pub struct Report {
     /// The file that was not completed, because the process that recorded or its machine ended. All its whole chunks were
     /// replayed.
     pub torn: Option<PathBuf>,
+    /// The files of a recording without its beginning, which were passed over for the next one.
+    pub passed_over: Vec<PathBuf>,
     /// Why it ended before the recording did.
     pub error: Option<Arc<str>>,
     /// Whether it has ended.

@@ -58,7 +58,13 @@ impl ReplayFlags {
 
 /// Says what the recording lacks. Returns whether it could be replayed to its end.
 pub(crate) fn say_what_came(replay: &Replay) -> bool {
-    let Report { messages, missing, at, torn, error, .. } = replay.report();
+    let Report { messages, missing, at, torn, passed_over, error, .. } = replay.report();
+    if let (Some(first), count) = (passed_over.first(), passed_over.len()) {
+        let first = first.display();
+        eprint_line(&format!(
+            "wsup feed: --replay: {count} files of a recording without its beginning were passed over, from {first} on"
+        ));
+    }
     if let Some(path) = torn {
         let path = path.display();
         eprint_line(&format!(
