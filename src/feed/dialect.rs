@@ -108,7 +108,7 @@ pub trait Dialect: Send + 'static {
         Self: Sized,
     {
         let destination = Destination::new(url);
-        Dial { dialect: self, destination, headers: Vec::new(), heartbeat_every: None }
+        Dial { dialect: self, destination, headers: Vec::new(), heartbeat_every: None, attempt: 0 }
     }
 }
 
@@ -119,6 +119,8 @@ pub struct Dial<D> {
     pub(crate) destination: Destination,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) heartbeat_every: Option<Duration>,
+    /// The number of the attempt that it was made for.
+    pub(crate) attempt: u32,
 }
 
 impl<D> Dial<D> {
@@ -162,6 +164,7 @@ impl<D> fmt::Debug for Dial<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dial")
             .field("heartbeat_every", &self.heartbeat_every)
+            .field("attempt", &self.attempt)
             .finish_non_exhaustive()
     }
 }

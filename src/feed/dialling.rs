@@ -71,10 +71,12 @@ pub(crate) fn with_maker<D: Dialect>(
         if is_refused(&refused, line) {
             return Err(Failure::new("the venue has refused the login").for_good());
         }
+        let number = attempt.number;
         let result = make(Attempt::new(attempt, line)).await;
         let mut made = for_url.lock();
         match result {
-            Ok(dial) => {
+            Ok(mut dial) => {
+                dial.attempt = number;
                 let destination = dial.destination.clone();
                 (made.dial, made.failure) = (Some(dial), None);
                 Ok(destination)

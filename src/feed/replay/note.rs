@@ -45,7 +45,7 @@ pub(super) enum Call {
     Open {
         source: SourceId,
         epoch: u64,
-        attempts: u32,
+        attempt: u32,
         wall: SystemTime,
         share: f64,
     },
@@ -191,7 +191,7 @@ impl<'v> Parts<'v> {
             "open" => Call::Open {
                 source: self.source()?,
                 epoch: self.number()?,
-                attempts: u32::try_from(self.number()?).ok()?,
+                attempt: u32::try_from(self.number()?).ok()?,
                 wall: self.wall()?,
                 share: f64::from_bits(self.number()?),
             },

@@ -210,13 +210,13 @@ impl<D: Dialect> Player<D> {
         self.now = self.base + note.at;
         self.report.lock().at = note.at;
         let dial = match &note.call {
-            Call::Open { source, attempts, .. } => {
+            Call::Open { source, attempt, .. } => {
                 let Some(line) = shard.line_of(*source) else {
                     notes.pop_front();
                     return Poll::Ready(Ok(()));
                 };
                 let line = self.parts.plan.slot(line);
-                let make = || (self.parts.plan.make)(Attempt::replayed(*attempts, line));
+                let make = || (self.parts.plan.make)(Attempt::replayed(*attempt, line));
                 let dial = ready!(self.dial.get_or_insert_with(make).as_mut().poll(task));
                 self.dial = None;
                 Some(dial.map_err(|failure| format!("no dialect for line {line}: {failure}"))?)

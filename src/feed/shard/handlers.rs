@@ -16,13 +16,13 @@ impl<D: Dialect> Handler<event::Open> for Shard<D> {
     type Result = ();
 
     fn handle(&mut self, open: event::Open, _: &mut Context<Shard<D>>) {
-        let event::Open { source, epoch, attempts, connection, .. } = open;
+        let event::Open { source, epoch, connection, .. } = open;
         let Some(line) = self.lines.iter_mut().find(|line| line.source == source) else { return };
         let dial = line.uplink().and_then(|uplink| uplink.opened(connection));
         let Some(dial) = dial else { return };
         let (at, wall, share) = (now(), self.journal.wall(), rand::random());
         let opened = Opened { epoch, dial, at, wall, share };
-        self.journal.opened(source, attempts, &opened);
+        self.journal.opened(source, &opened);
         self.opened(source, opened);
     }
 }

@@ -94,11 +94,11 @@ impl<T: Clone + Send + 'static> Journal<T> {
         }
     }
 
-    pub(super) fn opened<D>(&mut self, source: SourceId, attempts: u32, opened: &Opened<D>) {
+    pub(super) fn opened<D>(&mut self, source: SourceId, opened: &Opened<D>) {
         let Some(notes) = &mut self.0 else { return };
-        let Opened { epoch, at, wall, share, .. } = opened;
+        let Opened { epoch, dial, at, wall, share } = opened;
         let (source, wall, share) = (source.value(), unix(*wall), share.to_bits());
-        let rest = format_args!(",{source},{epoch},{attempts},{wall},{share}");
+        let rest = format_args!(",{source},{epoch},{},{wall},{share}", dial.attempt);
         notes.note("open", *at, rest);
     }
 

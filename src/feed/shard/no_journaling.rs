@@ -29,7 +29,7 @@ impl<T: Clone + Send + 'static> Journal<T> {
 
     pub(super) fn started(&mut self, _: Result<SourceId, &ConfigError>) {}
 
-    pub(super) fn opened<D>(&mut self, _: SourceId, _: u32, _: &Opened<D>) {}
+    pub(super) fn opened<D>(&mut self, _: SourceId, _: &Opened<D>) {}
 
     pub(super) fn batch(&mut self, _: SourceId, _: (u64, Instant), _: usize) {}
 
