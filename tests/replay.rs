@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use actix::fut::wrap_future;
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
@@ -18,7 +18,7 @@ use actix_ws_client::feed::{
     SECOND, Said, Sequence, ShardId, Silence, Threads, Topic, command,
 };
 use actix_ws_client::record::{Reader, Recorder, What};
-use actix_ws_client::{Budget, View};
+use actix_ws_client::{Budget, ConnectionBuilder, View};
 use tokio::task::LocalSet;
 use tokio::time::{sleep, timeout};
 use venue::{Venue, Words};
@@ -28,6 +28,8 @@ use venue::{Venue, Words};
 mod venue;
 
 const MILLI: Duration = Duration::from_millis(1);
+/// The seconds of a day.
+const DAY: u64 = 24 * 3600;
 
 /// A directory that is deleted at the end, unless the test fails.
 struct Directory(PathBuf);
@@ -177,6 +179,8 @@ struct Maybe {
     words: Words,
     is_numbered: bool,
     asks: bool,
+    /// The number of the attempt that has led to the socket, which its items tell.
+    attempt: u64,
 }
 
 impl Dialect for Maybe {
@@ -204,8 +208,9 @@ impl Dialect for Maybe {
 
     fn read<'m>(&'m mut self, message: View<'m>) -> Said<'m, u64> {
         match self.words.read(message) {
-            Said::Data { topic, item, .. } if !self.is_numbered => {
-                Said::data(topic, Sequence::none(), item)
+            Said::Data { topic, sequence, item, .. } => {
+                let sequence = if self.is_numbered { sequence } else { Sequence::none() };
+                Said::data(topic, sequence, item + 1_000_000 * self.attempt)
             }
             said => said,
         }
@@ -225,11 +230,17 @@ struct Plan {
     overflow: Overflow,
     silence: Option<Duration>,
     rotate: Option<Duration>,
+    /// Hours of the day in which lines are rotated, in place of the age: they begin now.
+    hours: Option<(Duration, Duration)>,
     break_first: bool,
     heartbeat: Option<Duration>,
     frames: u32,
     sockets: Option<u32>,
     slow: Option<(u64, Duration)>,
+    /// The bounds of a send buffer and of the bytes on the way, so that requests wait.
+    buffer: Option<(usize, usize)>,
+    /// How often so much comes that the lines are held.
+    bursts: u64,
     turns: u64,
 }
 
@@ -238,6 +249,11 @@ impl Plan {
         let lines = 1 + random.below(3) as u8;
         let topics = 1 + random.below(8);
         let millis = |count: u64| Duration::from_millis(count);
+        let bursts = if random.one_in(12) { 1 + random.below(3) } else { 0 };
+        let overflow = if random.one_in(6) { Overflow::Latest } else { Overflow::Wait };
+        let slow = random.one_in(3).then(|| (1 + random.below(20), millis(1 + random.below(400))));
+        let slow_in_bursts = (5 + random.below(20), millis(5 + random.below(40)));
+        let buffer = (40 + random.below(80) as usize, 32 + random.below(128) as usize);
         Plan {
             lines,
             topics,
@@ -245,14 +261,21 @@ impl Plan {
             logs_in: random.one_in(2),
             is_numbered: !random.one_in(4),
             resync: random.below(4),
-            overflow: if random.one_in(6) { Overflow::Latest } else { Overflow::Wait },
+            overflow: if bursts > 0 { Overflow::Wait } else { overflow },
             silence: random.one_in(3).then(|| millis(2_000 + random.below(8_000))),
-            rotate: random.one_in(3).then(|| millis(60_000 + random.below(60_000))),
-            break_first: random.one_in(4),
+            rotate: random.one_in(2).then(|| millis(3_000 + random.below(60_000))),
+            hours: random.one_in(4).then(|| {
+                let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % DAY;
+                let begin = Duration::from_secs(day);
+                (begin, Duration::from_secs((day + 20 + random.below(100)) % DAY))
+            }),
+            break_first: random.one_in(2),
             heartbeat: random.one_in(3).then(|| millis(1_000 + random.below(4_000))),
             frames: if random.one_in(3) { 5 + random.below(5) as u32 } else { 100 },
             sockets: random.one_in(4).then(|| u32::from(lines) + random.below(2) as u32),
-            slow: random.one_in(3).then(|| (1 + random.below(20), millis(1 + random.below(400)))),
+            slow: if bursts > 0 { Some(slow_in_bursts) } else { slow },
+            buffer: random.one_in(4).then_some(buffer),
+            bursts,
             turns: 20 + random.below(200),
         }
     }
@@ -271,12 +294,14 @@ impl Plan {
         let rules =
             Rules::default().frames(self.frames, SECOND).topics_per_line(self.topics_per_line);
         let rules = self.heartbeat.into_iter().fold(rules, Rules::heartbeat);
+        let buffer = self.buffer.map(|(bytes, _)| bytes);
+        let rules = buffer.iter().fold(rules, |rules, _| rules.topics_per_frame(1));
         let mut builder = Feed::builder(async move |attempt| {
             let number = tokens.fetch_add(1, Ordering::Relaxed);
             let token = format!("{}{number}", char::from(b'a' + attempt.line.line));
             let url = format!("ws://venue/?{token}");
-            let words = Words { token, logs_in };
-            Ok(Maybe { words, is_numbered, asks: resync == 1 }.at(url))
+            let (words, attempt) = (Words { token, logs_in }, attempt.number.into());
+            Ok(Maybe { words, is_numbered, asks: resync == 1, attempt }.at(url))
         })
         .threads(Threads::Here)
         .lines(self.lines)
@@ -285,6 +310,7 @@ impl Plan {
         .topics(self.names())
         .connection(move |builder| {
             let venue = dialled.clone();
+            let builder = buffer.into_iter().fold(builder, ConnectionBuilder::send_buffer);
             builder.transport_with(move |_, _| venue.accept())
         })
         .handler(&book)
@@ -295,7 +321,10 @@ impl Plan {
             builder = builder.silence(Silence::topic(limit));
         }
         if let Some(age) = self.rotate {
-            let rotate = Rotate::at_age(age);
+            let rotate = match self.hours {
+                Some((from, to)) => Rotate::default().hours(from, to),
+                None => Rotate::at_age(age),
+            };
             builder = builder.rotate(if self.break_first { rotate.break_first() } else { rotate });
         }
         if let Some(sockets) = self.sockets {
@@ -337,8 +366,14 @@ fn simulated<F: Future<Output = ()> + 'static>(test: F) {
 /// Does at random what can happen to a feed.
 async fn live(plan: &Plan, random: &mut Random, venue: &Venue, feed: &Addr<Feed<u64>>) {
     let names = plan.names();
-    let mut is_paused = false;
+    let (mut is_paused, mut bursts) = (false, plan.bursts);
     for _ in 0..plan.turns {
+        if bursts > 0 && random.one_in(8) {
+            bursts -= 1;
+            for _ in 0..5_000 {
+                venue.tick(&names[random.below(plan.topics) as usize]);
+            }
+        }
         let name = &names[random.below(plan.topics) as usize];
         let letter = char::from(b'a' + random.below(u64::from(plan.lines)) as u8);
         match random.below(40) {
@@ -367,6 +402,18 @@ async fn live(plan: &Plan, random: &mut Random, venue: &Venue, feed: &Addr<Feed<
             17 => venue.state().snapshot_delay = random.one_in(3).then(|| 2 * SECOND),
             18 => venue.state().snapshot_delay = Some(random.below(3_000) as u32 * MILLI),
             19 => venue.state().delay = random.below(1_500) as u32 * MILLI,
+            20 => venue.close_line(letter, [1000, 1001, 1008, 1012][random.below(4) as usize]),
+            21 => {
+                // The old line or the new one is lost while the new one has not taken over.
+                feed.do_send(command::Rotate::default());
+                sleep(random.below(400) as u32 * MILLI).await;
+                venue.cut_line(letter);
+            }
+            22..25 if plan.buffer.is_some() => {
+                let deaf = random.below(5_000) as u32 * MILLI;
+                venue.state().deaf_until = Some(tokio::time::Instant::now() + deaf);
+                venue.cut_line(letter);
+            }
             _ => {
                 for _ in 0..1 + random.below(30) {
                     venue.tick(&names[random.below(plan.topics) as usize]);
@@ -386,6 +433,7 @@ async fn recorded(plan: &Plan, random: &mut Random, path: &Path) -> Log {
         let mut state = venue.state();
         state.snapshot_delay = Some(50 * MILLI);
         state.ping_every = random.one_in(2).then_some(1_700 * MILLI);
+        state.in_flight = plan.buffer.map_or(0, |(_, in_flight)| in_flight);
     }
     let Run { builder, ends } = plan.builder(&venue, &log, plan.slow);
     let feed = builder.record(&recorder).start().unwrap();
@@ -394,7 +442,7 @@ async fn recorded(plan: &Plan, random: &mut Random, path: &Path) -> Log {
         feed.do_send(command::Close::default());
     }
     drop(feed);
-    timeout(600 * SECOND, ends).await.expect("it ends").expect("it ends");
+    timeout(6_000 * SECOND, ends).await.expect("it ends").expect("it ends");
     assert!(recorder.close(Duration::from_secs(60)));
     assert_eq!(recorder.figures().dropped, 0);
     log
@@ -405,7 +453,7 @@ async fn replayed(plan: &Plan, replay: Replay, slow: Option<(u64, Duration)>) ->
     let (venue, log) = (Venue::default(), Log::default());
     let Run { builder, ends } = plan.builder(&venue, &log, slow);
     let feed = builder.replay(replay.clone()).unwrap();
-    let refusal = timeout(6_000 * SECOND, ends).await.expect("it ends").expect("it ends");
+    let refusal = timeout(60_000 * SECOND, ends).await.expect("it ends").expect("it ends");
     let report = replay.report();
     assert_eq!((report.error, report.missing, report.torn), (None, 0, None), "{refusal:?}");
     assert!(report.has_ended);
@@ -443,6 +491,14 @@ struct Sum {
     gaps: AtomicU64,
     rotations: AtomicU64,
     snapshots: AtomicU64,
+    /// Gaps that a rotation has caused, and Close frames of the venue that are told as such.
+    rotated: AtomicU64,
+    closed: AtomicU64,
+    /// The turns after which the lines were held, and those that found something outside.
+    holds: AtomicU64,
+    limits: AtomicU64,
+    unsent: AtomicU64,
+    answers: AtomicU64,
 }
 
 impl Sum {
@@ -456,6 +512,33 @@ impl Sum {
         count(&self.gaps, &|line| line.contains("gap "));
         count(&self.rotations, &|line| line.contains("Rotated") && line.contains("Done"));
         count(&self.snapshots, &|line| line.contains("} true "));
+        count(&self.rotated, &|line| line.contains("gap ") && line.contains("rotation"));
+        count(&self.closed, &|line| line.contains("the venue closes"));
+    }
+
+    /// Adds what the turns of a recording have found.
+    fn add_turns(&self, path: &Path) {
+        let mut files: Vec<_> =
+            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        for entry in files.iter().flat_map(|path| Reader::open(path).unwrap()) {
+            let What::Event(_, event) = entry.unwrap().what else { continue };
+            for note in event["notes"].as_array().into_iter().flatten() {
+                if note[0] != "turn" {
+                    continue;
+                }
+                let found = |at: usize| note[3][at].as_array().map_or(0, Vec::len) as u64;
+                let holds = note[4].as_u64().unwrap();
+                for (sum, count) in [
+                    (&self.holds, holds),
+                    (&self.limits, found(0)),
+                    (&self.unsent, found(1)),
+                    (&self.answers, found(3)),
+                ] {
+                    sum.fetch_add(count, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 
@@ -476,6 +559,7 @@ fn run(seed: u64, sum: &Arc<Sum>) {
             assert_same(&live, &again, seed, &plan);
         }
         sum.add(&live);
+        sum.add_turns(&path);
     });
 }
 
@@ -499,11 +583,17 @@ fn a_recorded_feed_that_is_replayed_delivers_the_same_in_the_same_order() {
     });
     let of = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
     let counts = [&sum.events, &sum.gaps, &sum.rotations, &sum.snapshots].map(of);
+    let causes = [&sum.rotated, &sum.closed].map(of);
+    let found = [&sum.holds, &sum.limits, &sum.unsent, &sum.answers].map(of);
     let [events, gaps, rotations, snapshots] = counts;
+    let ([rotated, closed], [holds, limits, unsent, answers]) = (causes, found);
     println!(
-        "{runs} runs: {events} events, {gaps} gaps, {rotations} rotations, {snapshots} snapshots"
+        "{runs} runs: {events} events, {gaps} gaps, {rotated} of them by rotations, {rotations} rotations, {closed} closes by the venue, \
+         {snapshots} snapshots; \
+         turns with lines held: {holds}, limits: {limits}, requests that wait: {unsent}, snapshots of a closure: {answers}"
     );
-    assert!(runs < 100 || counts.iter().all(|count| *count >= runs / 10), "{counts:?}");
+    let all = [&counts[..], &causes[..], &found[..]].concat();
+    assert!(runs < 100 || all.iter().all(|count| *count >= runs / 10), "{all:?}");
 }
 
 /// Records a feed of three topics on one line that updates come for, and returns what its handler got.
@@ -545,11 +635,14 @@ fn simple() -> Plan {
         overflow: Overflow::Wait,
         silence: None,
         rotate: None,
+        hours: None,
         break_first: false,
         heartbeat: None,
         frames: 100,
         sockets: None,
         slow: None,
+        buffer: None,
+        bursts: 0,
         turns: 0,
     }
 }

@@ -115,6 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Stream for S {}
 
 enum Order {
     Say(String),
+    Close(u16),
     Cut,
 }
 
@@ -240,6 +241,14 @@ impl Venue {
         open.for_each(|open| drop(open.to.send(Order::Cut)));
     }
 
+    /// Closes the connections whose token has this letter with a code.
+    #[allow(dead_code, reason = "not every test closes")]
+    pub(crate) fn close_line(&self, letter: char, code: u16) {
+        let state = self.state();
+        let open = state.open.values().filter(|open| open.letter == letter);
+        open.for_each(|open| drop(open.to.send(Order::Close(code))));
+    }
+
     /// Sends no data any more on the connections whose token has this letter.
     pub(crate) fn freeze_line(&self, letter: char) {
         let mut state = self.state();
@@ -308,6 +317,10 @@ impl Venue {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Say(text)) => Message::text(text),
+                    Some(Order::Close(code)) => Message::Close(Some(CloseFrame {
+                        code: code.into(),
+                        reason: "the venue closes".into(),
+                    })),
                     Some(Order::Cut) | None => return,
                 },
                 _ = pings.tick() => Message::Ping(Default::default()),
