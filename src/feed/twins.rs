@@ -254,7 +254,11 @@ impl Twins {
             self.wait = None;
             return None;
         }
-        let (due, line) = links.iter().filter_map(waiting).min()?;
+        let Some((due, line)) = links.iter().filter_map(waiting).min() else {
+            // None may be dialled before it dials by itself, and so there is no time to look at them.
+            self.wait = self.wait.map(|(since, _)| (since, None));
+            return None;
+        };
         // Of lines that are lost together each is the other's twin.
         let all_lost = lost.count_ones() > 1;
         let is_twin = |(_, line): &(Instant, u8)| all_lost || lost & 1 << (line % 64) == 0;
@@ -461,5 +465,25 @@ mod tests {
         life.links[0].1 = Link::Waiting { due: life.now + 5 * SECOND };
         life.pass(5 * SECOND);
         assert_eq!(life.done(), [], "one of them dials soon");
+    }
+
+    #[test]
+    fn lines_that_are_held_while_all_wait_need_no_time() {
+        let start = Instant::now();
+        let mut twins = Twins::new(start);
+        let waiting = |line| (line, Link::Waiting { due: start + 60 * SECOND });
+        assert_eq!(twins.poll(&[waiting(0), waiting(1)], start), None);
+        assert_eq!(twins.poll_timeout(), Some(start + LONGEST_WAIT));
+        let held = [(0, Link::Held), (1, Link::Held)];
+        for after in [1, 10, 11] {
+            assert_eq!(twins.poll(&held, start + after * SECOND), None);
+            assert_eq!(
+                twins.poll_timeout(),
+                None,
+                "a time that has passed would be due again and again"
+            );
+        }
+        let one = [(0, Link::Held), waiting(1)];
+        assert_eq!(twins.poll(&one, start + 11 * SECOND), Some(Deed::Dial(1)));
     }
 }
