@@ -230,7 +230,8 @@ struct Plan {
     overflow: Overflow,
     silence: Option<Duration>,
     rotate: Option<Duration>,
-    /// Hours of the day in which lines are rotated, in place of the age: they begin now.
+    /// Hours of the day in which lines are rotated, in place of the age: they begin soon, for a line that is opened in them is
+    /// not rotated. The wall clock is not simulated, and stands still.
     hours: Option<(Duration, Duration)>,
     break_first: bool,
     heartbeat: Option<Duration>,
@@ -266,8 +267,9 @@ impl Plan {
             rotate: random.one_in(2).then(|| millis(3_000 + random.below(60_000))),
             hours: random.one_in(4).then(|| {
                 let day = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % DAY;
-                let begin = Duration::from_secs(day);
-                (begin, Duration::from_secs((day + 20 + random.below(100)) % DAY))
+                let begin = day + 3 + random.below(20);
+                let end = begin + 1 + random.below(40);
+                (Duration::from_secs(begin % DAY), Duration::from_secs(end % DAY))
             }),
             break_first: random.one_in(2),
             heartbeat: random.one_in(3).then(|| millis(1_000 + random.below(4_000))),
