@@ -14,8 +14,10 @@
 //!    +--------------------------------------------------------------+
 //! ```
 
+mod asks;
 mod held;
 pub(crate) mod rate;
+mod topic;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -25,10 +27,14 @@ use crate::feed::merge::Brought;
 use crate::feed::pace::after;
 use crate::feed::resync::held::{Covers, Held};
 use crate::feed::resync::rate::Rate;
+use crate::feed::resync::topic::{Asked, Dispute, Stage, Topic, Work};
 use crate::feed::sequence::{Numbers, Sequence};
 use crate::feed::snapshot::{IsResynced, Resync};
 use crate::feed::table;
 use crate::feed::topics::Slot;
+
+pub(crate) use crate::feed::resync::asks::SnapshotAsk;
+pub(crate) use crate::feed::resync::topic::Before;
 
 /// The number of asks in a row after which a topic is unsynced.
 const MAX_ASKS: u32 = 5;
@@ -87,16 +93,6 @@ pub(crate) struct Missed {
     pub(crate) next_at: Instant,
 }
 
-/// A snapshot to ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SnapshotAsk {
-    pub(crate) slot: Slot,
-    /// An answer counts for this round alone.
-    pub(crate) round: u32,
-    /// Whether it is the first since the venue has confirmed the topic, so that the subscription itself may bring it.
-    pub(crate) is_first: bool,
-}
-
 /// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -104,82 +100,6 @@ pub(crate) struct Counts {
     pub(crate) resyncs: u64,
     /// Snapshots that were asked for.
     pub(crate) asks: u64,
-}
-
-/// What is known of one topic.
-#[derive(Default)]
-struct Topic {
-    stage: Stage,
-    /// Whether it is in the queue.
-    is_queued: bool,
-    /// Raised where the numbers of the topic may begin anew, so that older answers are of no use.
-    round: u32,
-    /// `None` while it is live, or was never carried.
-    work: Option<Box<Work>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// No line has brought or confirmed it so far.
-    #[default]
-    New,
-    /// It needs no snapshots.
-    Exempt,
-    /// No line carries it.
-    Off,
-    /// Its updates are held until a snapshot joins.
-    Waiting,
-    /// A snapshot was delivered, and no update after it.
-    Joined,
-    /// Updates are delivered.
-    Live,
-    /// Updates are delivered, although no snapshot has come.
-    Unsynced,
-}
-
-/// What only a topic that is not live needs.
-#[derive(Default)]
-struct Work {
-    /// The number of asks in a row without a snapshot.
-    asks: u32,
-    /// Whether it is to be asked for.
-    wants: bool,
-    /// Whether the topic was just confirmed.
-    is_first: bool,
-    /// Whether it was reported as unsynced.
-    is_reported: bool,
-    /// When the wait ends.
-    due: Option<Instant>,
-    /// The stream before an outage, until the gap after it is reported.
-    before: Option<Before>,
-    /// The number that an update after the snapshot begins with at the latest.
-    end: u64,
-    joined_at: Option<Instant>,
-}
-
-/// The answers to asks of a topic that may still come.
-#[derive(Debug)]
-struct Asked {
-    count: u8,
-    /// When the topic was last asked for.
-    at: Instant,
-}
-
-/// How often the state of a topic was found to be wrong in a row: each time within [`DISPUTE_WINDOW`] after a snapshot.
-#[derive(Debug)]
-struct Dispute {
-    count: u32,
-    /// When it was found last, or when the last snapshot after that joined.
-    at: Instant,
-}
-
-/// Where the stream of a topic has ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Before {
-    /// The number that would have been delivered next.
-    pub(crate) next: Option<u64>,
-    /// When the last update was read.
-    pub(crate) last_at: Option<Instant>,
 }
 
 impl<U> Resyncs<U> {
@@ -558,85 +478,6 @@ impl<U> Resyncs<U> {
     /// Returns what is to be delivered next.
     pub(crate) fn poll_output(&mut self) -> Option<(Slot, Output<U>)> {
         self.outputs.pop_front()
-    }
-
-    /// Returns a snapshot to ask for now, of a topic that may be asked for.
-    pub(crate) fn poll_ask(
-        &mut self,
-        now: Instant,
-        may: impl Fn(Slot) -> bool,
-    ) -> Option<SnapshotAsk> {
-        let at = self.next_ask(may)?;
-        if !self.may_ask(now) {
-            return None;
-        }
-        let slot = self.queue.remove(at)?;
-        self.free_queue();
-        let asked = self.asked.entry(slot).or_insert(Asked { count: 0, at: now });
-        (asked.count, asked.at) = (asked.count.saturating_add(1), now);
-        let topic = &mut self.topics[slot as usize];
-        topic.is_queued = false;
-        let work = topic.work.get_or_insert_default();
-        work.wants = false;
-        work.asks += 1;
-        let (round, asks, is_first) = (topic.round, work.asks, work.is_first && work.asks == 1);
-        self.set_due(slot, Some(after(now, self.wait_of(asks - 1))));
-        self.counts.asks += 1;
-        Some(SnapshotAsk { slot, round, is_first })
-    }
-
-    /// Returns the time until a snapshot is asked for again that was asked for this often before.
-    fn wait_of(&self, earlier: u32) -> Duration {
-        self.first_wait.saturating_mul(1 << earlier.min(MAX_ASKS))
-    }
-
-    /// Frees the queue if it is empty: at the start it holds all topics.
-    fn free_queue(&mut self) {
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-    }
-
-    /// Counts an ask. Returns `false` if it may not be sent yet.
-    fn may_ask(&mut self, now: Instant) -> bool {
-        #[cfg(feature = "record")]
-        if let Some(granted) = &mut self.granted {
-            let may = *granted > 0;
-            *granted = granted.saturating_sub(1);
-            return may;
-        }
-        self.rate.take(now)
-    }
-
-    /// Has this many snapshots asked for, and no more, in place of the limit on the rate: in a replay.
-    #[cfg(feature = "record")]
-    pub(crate) fn grant(&mut self, count: u64) {
-        self.granted = Some(count);
-    }
-
-    /// Returns when the next snapshot may be asked for, of a topic that may be asked for.
-    pub(crate) fn ask_due(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<Instant> {
-        self.next_ask(may).map(|_| self.rate.ready_at(now))
-    }
-
-    /// Returns where in the queue the next topic is that is to be asked for.
-    fn next_ask(&mut self, may: impl Fn(Slot) -> bool) -> Option<usize> {
-        while let Some(slot) = self.queue.front()
-            && !self.wants(*slot)
-        {
-            self.topics[*slot as usize].is_queued = false;
-            self.queue.pop_front();
-        }
-        self.free_queue();
-        if self.is_holding {
-            return None;
-        }
-        self.queue.iter().position(|slot| self.wants(*slot) && may(*slot))
-    }
-
-    fn wants(&self, slot: Slot) -> bool {
-        let work = self.topics.get(slot as usize).and_then(|topic| topic.work.as_ref());
-        work.is_some_and(|work| work.wants)
     }
 
     /// Ends the waits that are over. `next` returns the number up to which the updates of a topic are delivered.
