@@ -14,6 +14,7 @@ use crate::nats::options::{Notice, OnNotice, Options, parse};
 use crate::nats::stream;
 use crate::nats::subject::Subject;
 use crate::nats::wire::{self, BrokerClock};
+use crate::tls::Tls;
 
 /// A connection to a broker, and a stream that can take what is published. Clones share the connection.
 ///
@@ -143,11 +144,35 @@ fn settings(
         let text = std::fs::read_to_string(path).map_err(failed)?;
         settings = settings.credentials(&text).map_err(failed)?;
     }
-    if let Some(path) = &options.authorities_file {
-        std::fs::metadata(path).map_err(|err| Error::file("authorities_file", path, &err))?;
-        settings = settings.add_root_certificates(path.clone()).require_tls(true);
+    with_tls(settings, options, urls.iter().any(|url| url.scheme() == "tls"))
+}
+
+/// Adds the configuration of TLS, with the provider of cryptography that `wss` connections use. Without it async-nats
+/// takes the default of the process, and panics if two providers are compiled in and none is installed.
+fn with_tls(
+    settings: ConnectOptions,
+    options: &Options,
+    is_tls_url: bool,
+) -> Result<ConnectOptions, Error> {
+    let (tls, settings) = match &options.authorities_file {
+        None => (Ok(Tls::new()), settings),
+        Some(path) => {
+            std::fs::metadata(path).map_err(|err| Error::file("authorities_file", path, &err))?;
+            (Tls::new().ca_file(path), settings.require_tls(true))
+        }
+    };
+    let config = tls.and_then(|tls| tls.config_without_alpn(|name| std::env::var_os(name)));
+    match (config, &options.authorities_file) {
+        (Ok(config), _) => Ok(settings.tls_client_config(config)),
+        (Err(err), Some(_)) => {
+            // It has the path, behind the name that the option has for connections.
+            let why = err.to_string();
+            Err(Error::option("authorities_file", why.strip_prefix("ca: ").unwrap_or(&why)))
+        }
+        (Err(err), None) if is_tls_url => Err(Error::url(&format!("no TLS: {err}"))),
+        // A machine without authorities, or a build without a provider, has brokers without TLS.
+        (Err(_), None) => Ok(settings),
     }
-    Ok(settings)
 }
 
 /// Notes what becomes of the connection.
@@ -265,6 +290,18 @@ async fn ask(client: &Client, subject: &str, question: &Value) -> Result<Value, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn authorities_that_are_none_are_refused_by_name() {
+        let refused = |path: &str| {
+            let options = Options::new("nats://a").authorities_file(path);
+            with_tls(ConnectOptions::new(), &options, false).map(|_| ()).unwrap_err().to_string()
+        };
+        let expected =
+            "`authorities_file`: Cargo.toml: no certificate found: it is neither PEM nor DER";
+        assert_eq!(refused("Cargo.toml"), expected);
+        assert!(refused("/nowhere/ca.pem").contains("/nowhere/ca.pem: No such file"));
+    }
 
     #[test]
     fn addresses_have_no_password() {

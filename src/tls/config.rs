@@ -57,6 +57,21 @@ impl Tls {
         })
     }
 
+    /// Returns the configuration of these options for a protocol that is not HTTP: without ALPN.
+    ///
+    /// # Errors
+    /// As [`client`](Tls::client).
+    #[cfg(feature = "nats")]
+    pub(crate) fn config_without_alpn(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<ClientConfig, ConfigError> {
+        let provider = provider::provider()?;
+        let mut config = self.build(self.trusted(variable, &provider)?.as_ref(), provider)?;
+        config.alpn_protocols.clear();
+        Ok(config)
+    }
+
     /// Returns what is trusted; `None` if nothing is verified.
     fn trusted(
         &self,
@@ -187,6 +202,14 @@ mod tests {
         assert_eq!(offered(any()), [b"http/1.1".to_vec()]);
         assert_eq!(offered(any().alpn(["wamp"])), [b"wamp".to_vec()]);
         assert!(offered(any().alpn([""; 0])).is_empty());
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn another_protocol_has_the_same_provider_and_no_alpn() {
+        let config = any().config_without_alpn(|_| None).unwrap();
+        assert!(Arc::ptr_eq(config.crypto_provider(), &provider::provider().unwrap()));
+        assert!(config.alpn_protocols.is_empty());
     }
 
     #[test]
