@@ -142,7 +142,13 @@ fn settings(
     if let Some(path) = &options.creds_file {
         let failed = |err: io::Error| Error::file("creds_file", path, &err);
         let text = std::fs::read_to_string(path).map_err(failed)?;
-        settings = settings.credentials(&text).map_err(failed)?;
+        // Its words say nothing of the text, which is secret.
+        let no_credentials = |err: io::Error| {
+            failed(io::Error::other(format!(
+                "it is no file of credentials as nsc writes it: {err}"
+            )))
+        };
+        settings = settings.credentials(&text).map_err(no_credentials)?;
     }
     with_tls(settings, options, urls.iter().any(|url| url.scheme() == "tls"))
 }
@@ -188,9 +194,7 @@ fn handle(event: Event, state: &watch::Sender<Connection>, notify: &OnNotice) {
         }
         Event::ClientError(err) => {
             // Between two dials it says why the first one failed.
-            let why = err.to_string();
-            let why = why.strip_prefix("nats: ").unwrap_or(&why).into();
-            notify(Notice::Unreachable { why });
+            notify(Notice::Unreachable { why: words(&err.to_string()).into() });
         }
         Event::ServerError(err) => {
             tracing::warn!(%err, "the broker reports an error");
@@ -223,7 +227,13 @@ fn is_tls(err: &ConnectError) -> bool {
 
 /// Returns the cause of an error, which has more to say.
 fn failure(err: &ConnectError) -> String {
-    std::error::Error::source(err).map_or_else(|| err.to_string(), ToString::to_string)
+    let why = std::error::Error::source(err).map_or_else(|| err.to_string(), ToString::to_string);
+    words(&why)
+}
+
+/// Returns what async-nats says, without its name in front.
+fn words(why: &str) -> String {
+    why.strip_prefix("nats: ").unwrap_or(why).to_owned()
 }
 
 /// Why there is no stream to publish on.

@@ -6,6 +6,8 @@
 mod attacked;
 mod books;
 mod check;
+#[cfg(all(unix, feature = "nats"))]
+mod credentials;
 mod ends;
 mod files;
 #[cfg(feature = "serve")]

@@ -57,7 +57,7 @@ fn payloads(server: &Server) -> Vec<String> {
 }
 
 /// Runs a feed of two topics, with these flags.
-fn publishing(flags: &[&str]) -> (Sim, Folder, Wsup) {
+pub(crate) fn publishing(flags: &[&str]) -> (Sim, Folder, Wsup) {
     let sim = Sim::run(RequestIds::default);
     let folder = Folder::new();
     let path = folder.write("venue.toml", &ids(&sim.url(), &["a", "b.c"]));
