@@ -25,7 +25,8 @@ const FLOORS: &[(u8, &[&str])] = &[
     (5, &["dial", "writer", "delivery", "pinger", "requests", "supervision", "serial", "testing"]),
     (6, &["connection"]),
     (7, &["feed", "stream", "guide"]),
-    (8, &["metrics", "nats"]),
+    (8, &["nats"]),
+    (9, &["metrics"]),
 ];
 
 /// Neighbours that know each other all the same: who, whom, and why it can't be otherwise.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+#[cfg(feature = "nats")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Addr, WeakRecipient};
@@ -13,12 +15,16 @@ use crate::command::status::Watch;
 use crate::feed::command::{FeedStatus, Status};
 use crate::feed::{Feed, LineId, ShardId};
 use crate::metrics::once::{budget, connection, describe, feed};
+#[cfg(feature = "nats")]
+use crate::metrics::publisher;
 use crate::metrics::table::{FEED_UP, LINE_UP, SHARD_UP};
+#[cfg(feature = "nats")]
+use crate::nats::{Counted, PublisherHandle, SharesHandle, WeakPublisher};
 
-/// Exports the figures of connections, feeds and budgets from time to time.
+/// Exports the figures of connections, feeds and budgets from time to time, and with the feature `nats` those of publishers.
 ///
 /// It keeps none of them alive. What has ended stays with its last figures and is down: a connection in the phase `closed`, and a feed, a
-/// shard or a line with `up` 0.
+/// shard, a line or a publisher with `up` 0.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -40,6 +46,10 @@ pub struct Exporter {
     connections: Vec<(String, Watch)>,
     feeds: Vec<WatchedFeed>,
     budgets: Vec<(String, Budget)>,
+    #[cfg(feature = "nats")]
+    publishers: Vec<(String, WeakPublisher)>,
+    #[cfg(feature = "nats")]
+    shares: Vec<(String, Arc<Counted>)>,
 }
 
 struct WatchedFeed {
@@ -84,13 +94,42 @@ impl Exporter {
         self
     }
 
+    /// Adds a publisher. The name is the value of the label `publisher`.
+    #[cfg(feature = "nats")]
+    #[must_use]
+    pub fn publisher(mut self, name: impl Into<String>, publisher: &PublisherHandle) -> Exporter {
+        self.publishers.push((name.into(), publisher.downgrade()));
+        self
+    }
+
+    /// Adds the shares of a process. The name, that of the publisher, is the value of the label `publisher`.
+    #[cfg(feature = "nats")]
+    #[must_use]
+    pub fn shares(mut self, name: impl Into<String>, shares: &SharesHandle) -> Exporter {
+        self.shares.push((name.into(), shares.counted()));
+        self
+    }
+
     /// Exports everything once. A feed that takes longer than 2 s to answer is left out.
     pub async fn export(&mut self) {
         self.connections.iter().for_each(|(name, watch)| connection(name, watch));
         self.budgets.iter().for_each(|(name, of)| budget(name, of));
+        #[cfg(feature = "nats")]
+        self.export_published();
         for feed in &mut self.feeds {
             feed.export().await;
         }
+    }
+
+    #[cfg(feature = "nats")]
+    fn export_published(&self) {
+        for (name, publisher) in &self.publishers {
+            match publisher.upgrade() {
+                Some(handle) => publisher::publisher(name, &handle.status()),
+                None => publisher::end_publisher(name),
+            }
+        }
+        self.shares.iter().for_each(|(name, of)| publisher::shares(name, &of.figures()));
     }
 
     /// Describes the metrics, and exports everything at once and then after each period, until the future is dropped. It needs the
@@ -148,7 +187,7 @@ impl fmt::Debug for Exporter {
             .field("connections", &self.connections.len())
             .field("feeds", &self.feeds.len())
             .field("budgets", &self.budgets.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -267,6 +306,36 @@ mod tests {
         fn read<'m>(&mut self, _: View<'m>) -> Said<'m, ()> {
             Said::Nothing
         }
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn a_publisher_has_its_figures_and_its_shares() {
+        use crate::nats::{ShareFigures, Status};
+        with(async |kept| {
+            let mut status = Status::default();
+            (status.is_connected, status.connections) = (true, 3);
+            (status.figures.published, status.figures.acknowledged) = (9, 7);
+            (status.figures.repeated, status.figures.waiting_bytes) = (5, 512);
+            status.last_acknowledged = Some(Duration::from_millis(250));
+            publisher::publisher("p", &status);
+            let mut shares = ShareFigures::default();
+            (shares.all, shares.owned, shares.standby, shares.claimed) = (12, 4, 3, 1);
+            publisher::shares("p", &shares);
+            let counts = ["connections", "published", "acknowledged", "retries"];
+            let counts = counts.map(|it| kept.bits(&format!("publisher_{it}_total publisher=p")));
+            assert_eq!(counts, [3, 9, 7, 5]);
+            let gauge = |name: &str| kept.gauge(&format!("publisher_{name}"));
+            assert_eq!(gauge("up publisher=p"), 1.0);
+            assert_eq!(gauge("queued_bytes publisher=p"), 512.0);
+            assert_eq!(gauge("last_acknowledgement_age_seconds publisher=p"), 0.25);
+            assert_eq!(gauge("stalled_seconds publisher=p"), 0.0);
+            let states = ["all", "owned", "standby", "claimed"];
+            let states = states.map(|it| gauge(&format!("shares publisher=p state={it}")));
+            assert_eq!(states, [12.0, 4.0, 3.0, 1.0]);
+            publisher::end_publisher("p");
+            assert_eq!(gauge("up publisher=p"), 0.0);
+        });
     }
 
     #[test]

@@ -6,11 +6,17 @@
 //! message, and are as old as the last export. An [`Exporter`] exports again and again; [`connection()`], [`feed()`] and [`budget()`] export
 //! once, for a program that has a clock or a scrape of its own.
 //!
-//! `docs/metrics.md` lists all of them. Labels are names of connections, feeds and budgets, shards, lines, states and reasons; never a topic.
+//! With the feature `nats` there are those of publishers too.
+//!
+//! `docs/metrics.md` lists all of them. Labels are names of connections, feeds, budgets and publishers, shards, lines, states and reasons; never a topic.
 
 mod exporter;
 mod once;
+#[cfg(feature = "nats")]
+mod publisher;
 mod table;
 
 pub use crate::metrics::exporter::Exporter;
 pub use crate::metrics::once::{budget, connection, describe, feed};
+#[cfg(feature = "nats")]
+pub use crate::metrics::publisher::{publisher, shares};

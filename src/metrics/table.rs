@@ -10,16 +10,16 @@ use crate::feed::command::LineStatus;
 
 /// One metric.
 pub(crate) struct Export {
-    name: &'static str,
-    kind: Kind,
-    unit: Unit,
-    labels: &'static [&'static str],
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) unit: Unit,
+    pub(super) labels: &'static [&'static str],
     /// What it is. Also its row in `docs/metrics.md`.
-    help: &'static str,
+    pub(super) help: &'static str,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Counter,
     Gauge,
 }
@@ -55,11 +55,16 @@ impl Export {
 
 /// A metric that is one figure of `T`.
 pub(crate) struct Figure<T> {
-    metric: Export,
-    get: fn(&T) -> f64,
+    pub(super) metric: Export,
+    pub(super) get: fn(&T) -> f64,
 }
 
 impl<T> Figure<T> {
+    #[cfg(feature = "nats")]
+    pub(super) fn metric(&self) -> &Export {
+        &self.metric
+    }
+
     pub(crate) fn export(&self, labels: &[Label], of: &T) {
         self.metric.export(labels, (self.get)(of));
     }
@@ -82,7 +87,7 @@ impl Both {
 }
 
 /// Returns a time in seconds; NaN for none.
-fn seconds(time: Option<Duration>) -> f64 {
+pub(super) fn seconds(time: Option<Duration>) -> f64 {
     time.map_or(f64::NAN, |time| time.as_secs_f64())
 }
 
@@ -94,6 +99,8 @@ macro_rules! metric {
         Export { name: $name, kind: $kind, unit: Unit::$unit, labels: $labels, help: $help }
     };
 }
+#[cfg(feature = "nats")]
+pub(super) use metric;
 
 /// Expands to constants that are metrics.
 macro_rules! metrics {
@@ -233,7 +240,10 @@ fn all() -> impl Iterator<Item = &'static Export> {
     let figures = FIGURES.iter().flat_map(|it| [&it.connection.metric, &it.line.metric]);
     let lines = LINE.iter().map(|it| &it.metric);
     let feeds = FEED.iter().map(|it| &it.metric);
-    SINGLE.iter().copied().chain(figures).chain(lines).chain(feeds)
+    let all = SINGLE.iter().copied().chain(figures).chain(lines).chain(feeds);
+    #[cfg(feature = "nats")]
+    let all = all.chain(crate::metrics::publisher::all());
+    all
 }
 
 pub(crate) fn describe() {
@@ -260,8 +270,11 @@ mod tests {
     #[test]
     fn the_documents_have_every_metric() {
         let docs = include_str!("../../docs/metrics.md");
-        let found: BTreeSet<&str> =
-            docs.lines().filter(|line| line.starts_with("| `actix_ws_")).collect();
+        // Without the feature they are not built.
+        let is_built =
+            |line: &&str| cfg!(feature = "nats") || !line.starts_with("| `actix_ws_publisher_");
+        let found = docs.lines().filter(|line| line.starts_with("| `actix_ws_")).filter(is_built);
+        let found: BTreeSet<&str> = found.collect();
         let rows: BTreeSet<String> = all().map(row).collect();
         let rows: BTreeSet<&str> = rows.iter().map(String::as_str).collect();
         let missing: Vec<_> = rows.difference(&found).collect();

@@ -28,11 +28,39 @@ pub struct Broker {
     pub(crate) clock: BrokerClock,
 }
 
-/// Whether the connection is open, and how often it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether the connection is open, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Connection {
     pub(crate) is_open: bool,
+    /// How often it was opened.
     pub(crate) opened: u64,
+    /// Since when it has been open, or lost.
+    pub(crate) since: Instant,
+    /// Why it was not opened again so far.
+    pub(crate) failure: Option<Arc<str>>,
+}
+
+impl Connection {
+    fn new(now: Instant) -> Connection {
+        Connection { is_open: false, opened: 0, since: now, failure: None }
+    }
+
+    fn open(&mut self, now: Instant) {
+        *self = Connection { is_open: true, opened: self.opened + 1, since: now, failure: None };
+    }
+
+    fn lose(&mut self, now: Instant) {
+        if std::mem::replace(&mut self.is_open, false) {
+            self.since = now;
+        }
+    }
+
+    /// Notes why a dial has failed.
+    fn fail(&mut self, why: &Arc<str>) {
+        if !self.is_open {
+            self.failure = Some(why.clone());
+        }
+    }
 }
 
 /// How long a dial may take, and an answer of the broker.
@@ -55,7 +83,7 @@ impl Options {
         options.check()?;
         let subject = Subject::parse(&options.subject)?;
         let notify = options.on_notice.clone().unwrap_or_else(|| Arc::new(|_| {}));
-        let (state, connection) = watch::channel(Connection::default());
+        let (state, connection) = watch::channel(Connection::new(Instant::now()));
         let state = Arc::new(state);
         let mut attempt = 0;
         let client = loop {
@@ -185,16 +213,18 @@ fn with_tls(
 fn handle(event: Event, state: &watch::Sender<Connection>, notify: &OnNotice) {
     match event {
         Event::Connected => {
-            state.send_modify(|it| *it = Connection { is_open: true, opened: it.opened + 1 });
+            state.send_modify(|it| it.open(Instant::now()));
             notify(Notice::Connected);
         }
         Event::Disconnected | Event::Closed => {
-            state.send_modify(|it| it.is_open = false);
+            state.send_modify(|it| it.lose(Instant::now()));
             notify(Notice::Disconnected);
         }
         Event::ClientError(err) => {
             // Between two dials it says why the first one failed.
-            notify(Notice::Unreachable { why: words(&err.to_string()).into() });
+            let why: Arc<str> = words(&err.to_string()).into();
+            state.send_modify(|it| it.fail(&why));
+            notify(Notice::Unreachable { why });
         }
         Event::ServerError(err) => {
             tracing::warn!(%err, "the broker reports an error");
@@ -300,6 +330,24 @@ async fn ask(client: &Client, subject: &str, question: &Value) -> Result<Value, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_knows_since_when_it_is_lost_and_why_it_stays_so() {
+        let now = Instant::now();
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let mut connection = Connection::new(now);
+        connection.open(at(1));
+        connection.fail(&"an error of an open connection".into());
+        assert_eq!((connection.failure.as_deref(), connection.since), (None, at(1)));
+        connection.lose(at(2));
+        connection.fail(&"refused".into());
+        connection.lose(at(3));
+        assert_eq!((connection.is_open, connection.since), (false, at(2)));
+        assert_eq!(connection.failure.as_deref(), Some("refused"));
+        connection.open(at(4));
+        assert_eq!((connection.is_open, connection.opened), (true, 2));
+        assert_eq!((connection.failure, connection.since), (None, at(4)));
+    }
 
     #[test]
     fn authorities_that_are_none_are_refused_by_name() {

@@ -329,6 +329,11 @@ impl Lanes {
         self.counts
     }
 
+    /// Returns how many messages were found in the stream, or put there.
+    pub(crate) fn in_stream(&self) -> u64 {
+        self.counts.acknowledged + self.counts.duplicates
+    }
+
     pub(crate) fn repeated(&self) -> u64 {
         self.repeated
     }

@@ -27,10 +27,17 @@ pub use crate::nats::broker::Broker;
 pub use crate::nats::error::Error;
 pub use crate::nats::lane::Role;
 pub use crate::nats::options::{Notice, Options};
-pub use crate::nats::publisher::{Figures, Publisher, PublisherHandle};
+pub use crate::nats::publisher::{Figures, Publisher, PublisherHandle, Status};
 pub use crate::nats::share::ShareState;
-pub use crate::nats::shares::{ChangeError, Changed, ShareEvent, Shares, SharesHandle};
+pub use crate::nats::shares::{
+    ChangeError, Changed, ShareEvent, ShareFigures, Shares, SharesHandle,
+};
 pub use crate::nats::subject::Subject;
+
+#[cfg(feature = "metrics")]
+pub(crate) use crate::nats::publisher::WeakPublisher;
+#[cfg(feature = "metrics")]
+pub(crate) use crate::nats::shares::Counted;
 
 #[cfg(test)]
 mod tests;

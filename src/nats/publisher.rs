@@ -1,7 +1,9 @@
 //! The actor that takes what a feed delivers, and what users call.
 
 use std::sync::Arc;
-use std::time::Duration;
+#[cfg(feature = "metrics")]
+use std::sync::Weak;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, WeakRecipient, WrapFuture};
 use bytes::Bytes;
@@ -60,6 +62,38 @@ pub struct PublisherHandle {
     alive: Arc<Alive>,
 }
 
+/// Finds the handle of a publisher as long as there is one, and keeps none alive.
+#[cfg(feature = "metrics")]
+#[derive(Clone, Debug)]
+pub(crate) struct WeakPublisher(Weak<Alive>);
+
+#[cfg(feature = "metrics")]
+impl WeakPublisher {
+    pub(crate) fn upgrade(&self) -> Option<PublisherHandle> {
+        self.0.upgrade().map(|alive| PublisherHandle { alive })
+    }
+}
+
+/// How a publisher is, and what it has done so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether the connection to the broker is open.
+    pub is_connected: bool,
+    /// How long it has been open, or lost.
+    pub since: Duration,
+    /// How often it was opened.
+    pub connections: u64,
+    /// Why the broker is not reached, or does not store messages, as long as that is so.
+    pub failure: Option<Arc<str>>,
+    /// How long ago a message was acknowledged last, or found in the stream.
+    pub last_acknowledged: Option<Duration>,
+    /// How long messages have waited of which none was acknowledged; `None` if none waits.
+    pub stalled: Option<Duration>,
+    /// What it has done so far.
+    pub figures: Figures,
+}
+
 /// What a publisher has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,6 +116,8 @@ pub struct Figures {
     pub duplicates: u64,
     /// Messages that the broker would never take, for their size.
     pub refused: u64,
+    /// Messages of topics that another owner publishes which are kept no longer.
+    pub dropped: u64,
     /// Topics that were given up to an owner with a higher fence.
     pub fenced: u64,
 }
@@ -108,7 +144,7 @@ impl Publisher {
             bytes: options.queue_bytes,
             keep,
         };
-        let shared = Arc::new(Shared::new(Lanes::new(limits, role)));
+        let shared = Arc::new(Shared::new(Lanes::new(limits, role), broker.connection.clone()));
         Publisher { broker: broker.clone(), alive: Arc::new(Alive(shared)) }
     }
 
@@ -129,6 +165,7 @@ impl Publisher {
             let Update { topic, sequence, snapshot, received, item, .. } = update;
             state.lanes.push(&topic, sequence, snapshot, item.into(), received);
         }
+        state.note_waiting();
         let has_room = state.has_room();
         drop(state);
         shared.changed.notify_one();
@@ -150,10 +187,42 @@ impl PublisherHandle {
         role: Role,
     ) -> impl Future<Output = ()> + Send + use<> {
         let shared = self.alive.0.clone();
-        let lanes = shared.lock().lanes.set_role(topics, role);
+        let mut state = shared.lock();
+        let lanes = state.lanes.set_role(topics, role);
+        state.note_waiting();
+        drop(state);
         shared.changed.notify_one();
         shared.progress();
         async move { shared.is_released(&lanes).await }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn downgrade(&self) -> WeakPublisher {
+        WeakPublisher(Arc::downgrade(&self.alive))
+    }
+
+    /// Returns how the publisher is.
+    pub fn status(&self) -> Status {
+        let now = Instant::now();
+        let for_how_long = |at: Instant| now.saturating_duration_since(at);
+        let connection = self.alive.0.connection.borrow().clone();
+        let figures = self.figures();
+        let state = self.alive.0.lock();
+        let stalled = state.storing.stalled;
+        let failure = match connection.is_open {
+            // What was refused may have been dropped since.
+            true => state.failure.clone().filter(|_| stalled.is_some()),
+            false => connection.failure,
+        };
+        Status {
+            is_connected: connection.is_open,
+            since: for_how_long(connection.since),
+            connections: connection.opened,
+            failure,
+            last_acknowledged: state.storing.last.map(for_how_long),
+            stalled: stalled.map(for_how_long),
+            figures,
+        }
     }
 
     /// Returns what the publisher has done so far.
@@ -171,6 +240,7 @@ impl PublisherHandle {
             repeated: lanes.repeated(),
             duplicates: counts.duplicates,
             refused: counts.refused,
+            dropped: counts.dropped,
             fenced: counts.fenced,
         }
     }

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 use actix::WeakRecipient;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::nats::broker::Connection;
 use crate::nats::lanes::{LaneId, Lanes};
 
 /// What a publisher, its task and its handles share.
@@ -16,6 +18,8 @@ pub(crate) struct Shared {
     pub(crate) changed: Notify,
     /// Wakes those that wait for the broker.
     progressed: Notify,
+    /// The connection to the broker.
+    pub(crate) connection: watch::Receiver<Connection>,
     /// The actor, once it is started.
     pub(crate) actor: OnceLock<WeakRecipient<Drain>>,
 }
@@ -29,10 +33,37 @@ pub(crate) struct Drain;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) lanes: Lanes,
+    pub(crate) storing: Storing,
+    /// Why the broker stores no messages, while it does not.
+    pub(crate) failure: Option<Arc<str>>,
     /// Whether the mailbox is to be emptied beyond the bounds: what is in it has its memory already.
     pub(crate) is_closing: bool,
     /// Whether nothing is published any more.
     pub(crate) is_over: bool,
+}
+
+/// When the broker has stored messages, and since when it has stored none although some wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Storing {
+    pub(crate) last: Option<Instant>,
+    pub(crate) stalled: Option<Instant>,
+}
+
+impl Storing {
+    /// Notes how many messages wait now.
+    pub(crate) fn handle_waiting(&mut self, messages: usize, now: Instant) {
+        if messages == 0 {
+            self.stalled = None;
+        } else {
+            self.stalled.get_or_insert(now);
+        }
+    }
+
+    /// Notes that messages were stored, and how many still wait.
+    pub(crate) fn handle_stored(&mut self, messages: usize, now: Instant) {
+        *self = Storing { last: Some(now), stalled: None };
+        self.handle_waiting(messages, now);
+    }
 }
 
 /// Whether somebody has the publisher or a handle of it.
@@ -46,9 +77,12 @@ impl Drop for Alive {
 }
 
 impl Shared {
-    pub(crate) fn new(lanes: Lanes) -> Shared {
+    pub(crate) fn new(lanes: Lanes, connection: watch::Receiver<Connection>) -> Shared {
+        let (storing, failure) = (Storing::default(), None);
+        let state = State { lanes, storing, failure, is_closing: false, is_over: false };
         Shared {
-            state: Mutex::new(State { lanes, is_closing: false, is_over: false }),
+            state: Mutex::new(state),
+            connection,
             changed: Notify::new(),
             progressed: Notify::new(),
             actor: OnceLock::new(),
@@ -103,5 +137,34 @@ impl fmt::Debug for Shared {
 impl State {
     pub(crate) fn has_room(&self) -> bool {
         self.is_closing || self.is_over || !self.lanes.is_full()
+    }
+
+    /// Notes that messages may have begun to wait, or wait no more.
+    pub(crate) fn note_waiting(&mut self) {
+        self.storing.handle_waiting(self.lanes.owned().messages, Instant::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn messages_are_stalled_while_they_wait_and_none_is_stored() {
+        let now = Instant::now();
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let mut storing = Storing::default();
+        storing.handle_waiting(0, at(0));
+        assert_eq!(storing.stalled, None);
+        storing.handle_waiting(1, at(1));
+        storing.handle_waiting(2, at(2));
+        assert_eq!((storing.stalled, storing.last), (Some(at(1)), None));
+        storing.handle_stored(1, at(3));
+        assert_eq!((storing.stalled, storing.last), (Some(at(3)), Some(at(3))));
+        storing.handle_stored(0, at(4));
+        storing.handle_waiting(0, at(5));
+        assert_eq!((storing.stalled, storing.last), (None, Some(at(4))));
     }
 }

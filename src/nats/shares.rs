@@ -2,9 +2,11 @@
 
 mod bucket;
 mod event;
+mod figures;
 mod options;
 mod task;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
@@ -18,7 +20,10 @@ use crate::nats::publisher::PublisherHandle;
 use crate::nats::shares::bucket::Bucket;
 use crate::nats::shares::task::{Command, Start, Task};
 
+pub(crate) use crate::nats::shares::figures::Counted;
+
 pub use crate::nats::shares::event::{ChangeError, Changed, ShareEvent};
+pub use crate::nats::shares::figures::ShareFigures;
 pub use crate::nats::shares::options::Shares;
 
 impl Shares {
@@ -37,10 +42,23 @@ impl Shares {
         let plan = Plan::new(self.topics.iter().cloned(), self.per_share);
         let bucket = Bucket::open(broker, &self.bucket, self.lease).await?;
         let (commands, received) = mpsc::channel(COMMANDS);
-        let start = Start { shares: self, plan, bucket, commands: received };
+        let counted = Arc::new(Counted::default());
+        counted.set_all(plan.shares());
+        let start =
+            Start { shares: self.counted_by(counted.clone()), plan, bucket, commands: received };
         let task = Task::new(start, feed.downgrade(), publisher.clone());
         actix_rt::spawn(task.run());
-        Ok(SharesHandle { commands })
+        Ok(SharesHandle { commands, counted })
+    }
+
+    /// Has each event counted before it is reported.
+    fn counted_by(mut self, counted: Arc<Counted>) -> Shares {
+        let on_event = self.on_event;
+        self.on_event = Arc::new(move |event| {
+            counted.handle(&event);
+            on_event(event);
+        });
+        self
     }
 }
 
@@ -51,6 +69,7 @@ const COMMANDS: usize = 8;
 #[derive(Clone, Debug)]
 pub struct SharesHandle {
     commands: mpsc::Sender<Command>,
+    counted: Arc<Counted>,
 }
 
 impl SharesHandle {
@@ -77,6 +96,19 @@ impl SharesHandle {
         let topics = topics.into_iter().map(Into::into).collect();
         let sent = self.commands.send(Command::Change { topics, reply }).await;
         sent.map_err(|_| ChangeError::Left)?;
-        answer.await.unwrap_or(Err(ChangeError::Left))
+        let changed = answer.await.unwrap_or(Err(ChangeError::Left))?;
+        self.counted.set_all(changed.shares);
+        Ok(changed)
+    }
+
+    /// Returns how many shares there are, and what this process is for them.
+    pub fn figures(&self) -> ShareFigures {
+        self.counted.figures()
+    }
+
+    /// Returns what counts the shares, which keeps none of them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn counted(&self) -> Arc<Counted> {
+        self.counted.clone()
     }
 }

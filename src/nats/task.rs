@@ -48,7 +48,6 @@ pub(crate) async fn run(broker: Broker, shared: Arc<Shared>, alive: Weak<Alive>)
         names: Vec::new(),
         outgoing: Vec::new(),
         received: Vec::new(),
-        failure: None,
     };
     task.set_connected();
     while task.turn().await {}
@@ -70,8 +69,6 @@ struct Task {
     names: Vec<Option<Name>>,
     outgoing: Vec<Envelope>,
     received: Vec<Message>,
-    /// Why the broker has not taken a message, as it was reported last.
-    failure: Option<String>,
 }
 
 /// A topic, as it is written.
@@ -207,6 +204,7 @@ impl Task {
         let mut failure = None;
         let mut is_stored = false;
         let mut state = self.shared.lock();
+        let before = state.lanes.in_stream();
         for message in self.received.drain(..) {
             let mut words = message.subject.as_str()[self.inbox.len()..].split('.').skip(1);
             let (Some(kind), Some(Ok(lane)), Some(Ok(flight))) =
@@ -224,27 +222,36 @@ impl Task {
             failure = why.or(failure);
             state.lanes.handle(lane, flight, answer, now);
         }
+        let waiting = state.lanes.owned().messages;
+        if state.lanes.in_stream() > before {
+            state.storing.handle_stored(waiting, now.at);
+        } else {
+            state.storing.handle_waiting(waiting, now.at);
+        }
         drop(state);
         self.shared.progress();
         self.report(failure, is_stored);
     }
 
     /// Reports why the broker takes no messages, once for each reason.
-    fn report(&mut self, failure: Option<String>, is_stored: bool) {
+    fn report(&self, failure: Option<String>, is_stored: bool) {
+        let mut state = self.shared.lock();
         let Some(why) = failure else {
             if is_stored {
-                self.failure = None;
+                state.failure = None;
             }
             return;
         };
-        if self.failure.as_ref() == Some(&why) {
+        if state.failure.as_deref() == Some(why.as_str()) {
             return;
         }
+        let why: Arc<str> = why.into();
+        state.failure = Some(why.clone());
+        drop(state);
         tracing::warn!(%why, "the broker does not store messages");
         if let Some(notify) = &self.broker.options.on_notice {
-            notify(Notice::NotStored { why: why.as_str().into() });
+            notify(Notice::NotStored { why });
         }
-        self.failure = Some(why);
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::feed::event::{Batch, Update};
 use crate::feed::{LineId, Sequence, ShardId, Topic};
-use crate::nats::{Broker, Error, Notice, Options, Publisher, PublisherHandle, Role};
+use crate::nats::{Broker, Error, Notice, Options, Publisher, PublisherHandle, Role, Status};
 use server::Server;
 
 mod server;
@@ -204,6 +204,46 @@ fn the_mailbox_stops_at_the_bound_while_the_broker_is_away() {
         server.restart();
         it.close().await;
         assert_eq!(payloads(&it.broker, "feed.a").await, texts(1..=number - 1));
+    });
+}
+
+#[test]
+#[ignore = "needs nats-server: just nats"]
+fn a_publisher_says_how_it_is() {
+    run(async || {
+        let mut server = Server::start();
+        let it = Started::new(options(&server)).await;
+        let until = async |is_so: fn(&Status) -> bool| {
+            let began = Instant::now();
+            loop {
+                let status = it.handle.status();
+                if is_so(&status) {
+                    return status;
+                }
+                assert!(began.elapsed() < 20 * SECOND, "{status:?}");
+                tokio::task::yield_now().await;
+            }
+        };
+        assert_eq!(it.handle.status().last_acknowledged, None);
+        it.numbers("a", 1..=10).await;
+        let status = until(|it| it.figures.acknowledged == 10 && it.stalled.is_none()).await;
+        assert!(status.last_acknowledged.is_some_and(|it| it < 10 * SECOND), "{status:?}");
+        assert_eq!((status.is_connected, status.connections, status.failure), (true, 1, None));
+        server.kill();
+        let lost = until(|it| !it.is_connected).await;
+        it.numbers("a", 11..=12).await;
+        let status = until(|it| it.failure.is_some()).await;
+        assert!(status.since > lost.since && status.stalled.is_some(), "{:?}", status.stalled);
+        assert!(status.last_acknowledged >= Some(lost.since), "{:?}", status.last_acknowledged);
+        server.restart();
+        let status = until(|it| it.figures.acknowledged == 12 && it.stalled.is_none()).await;
+        assert_eq!((status.is_connected, status.connections, status.failure), (true, 2, None));
+        // A stream that is gone, while the connection is open.
+        ask(&it.broker, "STREAM.DELETE.FEED", Value::Null).await;
+        it.numbers("a", 13..=13).await;
+        let status = until(|it| it.failure.is_some()).await;
+        assert!(status.is_connected && status.stalled.is_some(), "{status:?}");
+        assert!(status.failure.is_some_and(|why| why.contains("no stream takes the subject")));
     });
 }
 
