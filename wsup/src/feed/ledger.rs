@@ -45,35 +45,39 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
     line: LineId,
-    state: State,
-    /// Whether it has brought no data for too long.
+    marks: Marks,
+}
+
+/// What is said of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Marks {
+    is_refused: bool,
+    /// Whether it has brought no data for too long. Ends with data, which is reported.
     is_silent: bool,
-    /// Whether no snapshot of it has come.
+    /// Whether no snapshot of it has come. Ends with one.
     is_unsynced: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Confirmed,
-    Refused,
+impl Marks {
+    /// Returns what is said of a topic after its state has changed. A confirmation, which each session repeats, is no data
+    /// and no snapshot.
+    fn after(self, state: &TopicIs) -> Marks {
+        match state {
+            TopicIs::Refused(_) => Marks { is_refused: true, ..Marks::default() },
+            TopicIs::Silent { .. } => Marks { is_refused: false, is_silent: true, ..self },
+            TopicIs::Fresh => Marks { is_refused: false, is_silent: false, ..self },
+            TopicIs::Unsynced => Marks { is_refused: false, is_unsynced: true, ..self },
+            _ => Marks { is_refused: false, ..self },
+        }
+    }
 }
 
 impl Ledger {
     /// Notes the state of a topic.
     pub(crate) fn topic(&mut self, event: &TopicState) {
-        let state = match &event.state {
-            TopicIs::Refused(_) => State::Refused,
-            _ => State::Confirmed,
-        };
-        let is_silent = matches!(event.state, TopicIs::Silent { .. });
-        let before = self.topics.get(&event.topic);
-        let is_unsynced = match &event.state {
-            TopicIs::Unsynced => true,
-            TopicIs::Silent { .. } | TopicIs::Fresh => before.is_some_and(|it| it.is_unsynced),
-            _ => false,
-        };
-        let known = Known { line: event.line, state, is_silent, is_unsynced };
-        self.topics.insert(event.topic.clone(), known);
+        let before = self.topics.get(&event.topic).map(|known| known.marks);
+        let marks = before.unwrap_or_default().after(&event.state);
+        self.topics.insert(event.topic.clone(), Known { line: event.line, marks });
     }
 
     /// Notes what this process is for a share.
@@ -120,25 +124,25 @@ impl Ledger {
 
     /// Returns how many topics are confirmed and refused.
     pub(crate) fn totals(&self) -> (usize, usize) {
-        let confirmed = self.topics.values().filter(|it| it.state == State::Confirmed).count();
+        let confirmed = self.topics.values().filter(|it| !it.marks.is_refused).count();
         (confirmed, self.topics.len() - confirmed)
     }
 
     /// Returns how many topics of a line are silent.
     pub(crate) fn silent(&self, line: LineId) -> usize {
-        self.topics.values().filter(|known| known.line == line && known.is_silent).count()
+        self.topics.values().filter(|known| known.line == line && known.marks.is_silent).count()
     }
 
     /// Notes that a snapshot of a topic has come.
     pub(crate) fn snapshot(&mut self, topic: &Topic) {
         if let Some(known) = self.topics.get_mut(topic) {
-            known.is_unsynced = false;
+            known.marks.is_unsynced = false;
         }
     }
 
     /// Returns how many topics are delivered without a snapshot.
     pub(crate) fn unsynced(&self) -> usize {
-        self.topics.values().filter(|known| known.is_unsynced).count()
+        self.topics.values().filter(|known| known.marks.is_unsynced).count()
     }
 
     /// Returns how long a line that waits for a delay still waits.
@@ -161,5 +165,23 @@ impl Ledger {
             Some(Kind::Closed) if dials_once => "closed",
             _ => "failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_confirmation_ends_neither_a_silence_nor_the_want_of_a_snapshot() {
+        let silent = TopicIs::Silent { since: Instant::now() };
+        let marks = Marks::default().after(&TopicIs::Unsynced).after(&silent);
+        let both = Marks { is_refused: false, is_silent: true, is_unsynced: true };
+        assert_eq!((marks, marks.after(&TopicIs::Confirmed)), (both, both));
+        assert_eq!(marks.after(&TopicIs::Unsynced), both);
+        assert_eq!(marks.after(&TopicIs::Fresh), Marks { is_silent: false, ..both });
+        let refused = Marks { is_refused: true, ..Marks::default() };
+        assert_eq!(refused.after(&TopicIs::Confirmed), Marks::default());
+        assert!(refused.after(&silent).is_silent);
     }
 }
