@@ -20,7 +20,7 @@ clippy:
     cargo clippy --locked -p actix-ws-client --lib -- -D warnings
     cargo clippy --locked -p wsup --no-default-features -- -D warnings
 
-# The page of `wsup feed --serve` in Chromium; its screenshots are in target/tmp/page/
+# The page of `wsup feed --serve` in Chromium, with nats-server for what is published; its screenshots are in target/tmp/page/
 page:
     cargo test --locked -p wsup --test page -- --ignored --test-threads=1 --nocapture
 

@@ -80,6 +80,16 @@ The largest message is 64m and a socket counts as stable after 60s, unless a fla
 Exit status: 0 closed, 1 gave up or failed, 2 usage, 3 refused, 130 aborted by a second signal.";
 
 impl FeedFlags {
+    /// Returns the name of the feed: that of its file.
+    pub(crate) fn name(&self) -> String {
+        self.file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Returns how long each part of the end may take.
+    pub(crate) fn close_timeout(&self) -> Duration {
+        self.link.close_timeout()
+    }
+
     /// Returns the time limit of the whole run.
     pub(crate) fn duration(&self) -> Option<Duration> {
         self.duration.map(|PositiveTime(time)| time)

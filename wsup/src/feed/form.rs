@@ -44,7 +44,7 @@ pub(crate) struct End {
 }
 
 /// What has become of the updates that were published.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Published {
     /// Messages that were sent.
     pub(crate) published: u64,

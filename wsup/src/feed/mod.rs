@@ -6,12 +6,13 @@
 //! ledger -> json, human, table (form) -> printer                  what is shown
 //! plan                                                            what --check prints
 //! observer, serve                                                 what --serve shows
-//! publish                                                         what --publish sends to NATS
+//! publish -> publishing                                           what --publish sends to NATS, and how that goes
 //! member, share                                                   what --share does
-//! run                                                             one run
+//! prepare -> beside -> run                                        one run: what is read, what runs beside the feed
 //! ```
 
 mod ack;
+mod beside;
 mod command;
 mod dialect;
 mod dialer;
@@ -28,9 +29,11 @@ mod member;
 mod observer;
 mod parts;
 mod plan;
+mod prepare;
 mod printer;
 #[cfg(feature = "nats")]
 mod publish;
+mod publishing;
 mod replayed;
 mod resync;
 mod rotate;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WeakAddr, WrapFuture};
@@ -19,6 +20,7 @@ use crate::feed::form::ShareIs;
 use crate::feed::form::{End, Form, Published};
 use crate::feed::ledger::Ledger;
 use crate::feed::observer::Observer;
+use crate::feed::publishing::WatchPublishing;
 use crate::feed::table::Table;
 use crate::print::Line;
 
@@ -54,6 +56,8 @@ pub(crate) struct Printer {
     pub(crate) observer: Option<Box<dyn Observer>>,
     /// What ends the publication of updates, before the last event is printed.
     pub(crate) ending: Option<Ending>,
+    /// What looks at that publication, for the table.
+    pub(crate) publication: Option<Arc<dyn WatchPublishing>>,
     /// Whether each line is dialled once.
     pub(crate) dials_once: bool,
     /// Whether writing to stdout failed. Further lines for it are dropped.
@@ -110,9 +114,10 @@ impl Printer {
         self.is_asking = true;
         let status = feed.send(Status).into_actor(self).map(|status, printer, _| {
             printer.is_asking = false;
-            let Printer { table: Some(table), ledger, .. } = printer else { return };
+            let Printer { table: Some(table), ledger, publication, .. } = printer else { return };
+            let publishing = publication.as_ref().map(|publication| publication.publishing());
             // The feed may have ended.
-            let drawn = status.map(|status| table.draw(&status, ledger));
+            let drawn = status.map(|status| table.draw(&status, ledger, publishing.as_ref()));
             if let Ok(Err(err)) = drawn
                 && !printer.broken
             {

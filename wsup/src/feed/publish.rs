@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
-use actix_ws_client::nats::{Broker, Error, Notice, Options, Publisher, PublisherHandle};
+use actix_ws_client::nats::{
+    Broker, Error, Figures, Notice, Options, Publisher, PublisherHandle, ShareFigures, SharesHandle,
+};
+use tokio::sync::watch;
 
 use crate::feed::form::Published;
+use crate::feed::publishing::{Publishing, SharesAre, WatchPublishing};
 use crate::from_file;
 use crate::screen::eprint_line;
 use crate::secrets::Secrets;
@@ -132,6 +137,71 @@ pub(crate) struct Publication {
     pub(crate) broker: Broker,
     pub(crate) publisher: Addr<Publisher>,
     pub(crate) handle: PublisherHandle,
+    pub(crate) watch: Arc<PublicationWatch>,
+}
+
+/// Looks at a publication, and at the shares of this process once there are some.
+pub(crate) struct PublicationWatch {
+    handle: PublisherHandle,
+    shares: OnceLock<watch::Receiver<Option<SharesHandle>>>,
+}
+
+impl PublicationWatch {
+    /// Looks at the shares of a process too, which it becomes a member for later.
+    pub(crate) fn watch_shares(&self, shares: watch::Receiver<Option<SharesHandle>>) {
+        // A run shares once.
+        let _ = self.shares.set(shares);
+    }
+
+    fn shares(&self) -> Option<ShareFigures> {
+        self.shares.get()?.borrow().as_ref().map(SharesHandle::figures)
+    }
+}
+
+impl WatchPublishing for PublicationWatch {
+    fn publishing(&self) -> Publishing {
+        let status = self.handle.status();
+        let figures = status.figures;
+        Publishing {
+            is_connected: status.is_connected,
+            since: status.since,
+            connections: status.connections,
+            failure: status.failure.map(|why| in_flags(&why)),
+            last_acknowledged: status.last_acknowledged,
+            stalled: status.stalled,
+            figures: published(&figures),
+            waiting_bytes: figures.waiting_bytes,
+            in_flight: figures.in_flight,
+            kept: figures.kept,
+            dropped: figures.dropped,
+            fenced: figures.fenced,
+            shares: self.shares().map(|it| SharesAre {
+                all: it.all,
+                owned: it.owned,
+                standby: it.standby,
+                claimed: it.claimed,
+            }),
+        }
+    }
+
+    #[cfg(feature = "serve")]
+    fn export(&self, name: &str) {
+        actix_ws_client::metrics::publisher(name, &self.handle.status());
+        if let Some(shares) = self.shares() {
+            actix_ws_client::metrics::shares(name, &shares);
+        }
+    }
+}
+
+fn published(figures: &Figures) -> Published {
+    Published {
+        published: figures.published,
+        acknowledged: figures.acknowledged,
+        waiting: figures.waiting,
+        repeated: figures.repeated,
+        duplicates: figures.duplicates,
+        refused: figures.refused,
+    }
 }
 
 impl Publication {
@@ -144,7 +214,8 @@ impl Publication {
         let handle = publisher.handle();
         let thread = Arbiter::new().handle();
         let publisher = Publisher::start_in_arbiter(&thread, move |_| publisher);
-        Publication { broker, publisher, handle }
+        let watch = PublicationWatch { handle: handle.clone(), shares: OnceLock::new() };
+        Publication { broker, publisher, handle, watch: Arc::new(watch) }
     }
 
     /// Returns what ends the publication: what was taken is published, for so long at most.
@@ -164,14 +235,7 @@ impl Publication {
                     "{refused} messages were too large for the broker, and were left out"
                 ));
             }
-            Published {
-                published: figures.published,
-                acknowledged: figures.acknowledged,
-                waiting: figures.waiting,
-                repeated: figures.repeated,
-                duplicates: figures.duplicates,
-                refused: figures.refused,
-            }
+            published(&figures)
         })
     }
 }

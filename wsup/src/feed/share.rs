@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use actix::Addr;
 use actix_ws_client::feed::{Feed, Topic};
-use actix_ws_client::nats::{
-    Broker, PublisherHandle, ShareEvent, ShareState, Shares, SharesHandle,
-};
+use actix_ws_client::nats::{ShareEvent, ShareState, Shares, SharesHandle};
 use actix_ws_client::{Budget, Payload};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -16,6 +14,7 @@ use tokio::task::JoinHandle;
 use crate::feed::form::ShareIs;
 use crate::feed::member::{Member, Pending};
 use crate::feed::printer::{Added, Printer, Removed, Shared};
+use crate::feed::publish::Publication;
 use crate::feed::venue::Venue;
 use crate::rate::Rate;
 use crate::usage::Usage;
@@ -126,16 +125,16 @@ impl Sharing {
     /// Becomes a member as soon as the broker answers.
     pub(crate) fn start(
         self,
-        broker: &Broker,
+        to: &Publication,
         feed: &Addr<Feed<Payload>>,
-        publisher: &PublisherHandle,
         printer: &Addr<Printer>,
     ) -> Box<dyn Member> {
         // Each is sent at most once.
         let (failures, failed) = mpsc::channel(2);
         let shares = self.shares.on_event(on_event(printer.clone(), failures.clone()));
         let (started, handle) = watch::channel(None);
-        let (broker, feed, publisher) = (broker.clone(), feed.downgrade(), publisher.clone());
+        to.watch.watch_shares(handle.clone());
+        let (broker, feed, publisher) = (to.broker.clone(), feed.downgrade(), to.handle.clone());
         let task = actix::spawn(async move {
             let Some(feed) = feed.upgrade() else { return };
             match shares.start(&broker, &feed, &publisher).await {

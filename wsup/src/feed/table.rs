@@ -13,6 +13,7 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::feed::human::rare;
 use crate::feed::ledger::Ledger;
+use crate::feed::publishing::Publishing;
 use crate::human::{escape_controls, format_time};
 use crate::output::Paint;
 use crate::screen::{self, Prompt};
@@ -114,11 +115,22 @@ impl Table {
     ///
     /// # Errors
     /// If the terminal is gone.
-    pub(crate) fn draw(&mut self, status: &FeedStatus, ledger: &Ledger) -> io::Result<()> {
+    pub(crate) fn draw(
+        &mut self,
+        status: &FeedStatus,
+        ledger: &Ledger,
+        publishing: Option<&Publishing>,
+    ) -> io::Result<()> {
         let (rows, rate) = self.rows(status, ledger);
         let size = size();
         let total = total(&self.title, &rows, status, rate, ledger.unsynced()) + &ledger.shares();
-        let lines = lines(&total, &rows, size, self.colour);
+        let mut titles = vec![(total, None)];
+        if let Some(publishing) = publishing {
+            let line = escape_controls(&self.secrets.hide(&publishing.line()).replace('\n', " "));
+            let paint = publishing.problem().map(|_| Paint::Failure);
+            titles.push((line, paint));
+        }
+        let lines = lines(&titles, &rows, size, self.colour);
         self.canvas.draw(lines, size)
     }
 
@@ -197,9 +209,9 @@ fn severity(row: &Row) -> u8 {
     }
 }
 
-/// Formats the whole table for a terminal of this many columns and rows.
+/// Formats the whole table, below its titles, for a terminal of this many columns and rows.
 fn lines(
-    total: &str,
+    titles: &[(String, Option<Paint>)],
     rows: &[Row],
     (columns, height): (usize, usize),
     colour: bool,
@@ -215,9 +227,10 @@ fn lines(
         true => Vec::new(),
         false => below.take(ERRORS_BELOW).map(|(line, error)| format!("{line}  {error}")).collect(),
     };
-    // The title, the head, and the row that the cursor is in.
-    let room = height.saturating_sub(3 + below.len()).max(1);
-    let mut lines = vec![clip(total, columns)];
+    // The titles, the head, and the row that the cursor is in.
+    let room = height.saturating_sub(titles.len() + 2 + below.len()).max(1);
+    let titles = titles.iter().map(|(title, paint)| painted(clip(title, columns), *paint));
+    let mut lines: Vec<String> = titles.collect();
     let (rows, more) = match rows.len() > room {
         true => (&rows[..room - 1], rows.len() + 1 - room),
         false => (rows, 0),
@@ -464,12 +477,27 @@ mod tests {
         rows
     }
 
+    fn title() -> [(String, Option<Paint>); 1] {
+        [("venue".to_owned(), None)]
+    }
+
+    #[test]
+    fn what_is_published_stands_below_the_title() {
+        let [title] = title();
+        let titles = [title, ("broker away".to_owned(), Some(Paint::Failure))];
+        let rows: Vec<Row> = (0..50).map(|_| row("1a", LineIs::Active)).collect();
+        let shown = lines(&titles, &rows, (120, 10), true);
+        assert_eq!((&*shown[0], shown.len()), ("venue", 9));
+        assert_eq!(shown[1], Paint::Failure.on("broker away"));
+        assert!(shown[8].contains("… and 45 more"), "{shown:#?}");
+    }
+
     #[test]
     fn no_line_is_wider_than_the_terminal() {
         for columns in [1, 20, 40, 60, 80, 120, 200] {
             for height in [1, 4, 5, 24] {
                 let size = (columns, height);
-                let lines = lines("venue", &rows(), size, false);
+                let lines = lines(&title(), &rows(), size, false);
                 assert!(lines.iter().all(|line| width(line) <= columns), "{lines:#?}");
                 assert!(lines.len() < height.max(2), "{lines:#?}");
             }
@@ -478,7 +506,7 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_has_the_columns_that_matter_most() {
-        let shown = |columns| lines("venue", &rows(), (columns, 24), false).join("\n");
+        let shown = |columns| lines(&title(), &rows(), (columns, 24), false).join("\n");
         let narrow = shown(60);
         assert!(
             narrow.contains(
@@ -505,7 +533,7 @@ mod tests {
         let worse = row("3a", LineIs::LoggingIn);
         let mut rows = vec![row("2a", LineIs::Active), new, worse, old];
         sort(&mut rows);
-        let lines = lines("venue", &rows, (80, 24), true);
+        let lines = lines(&title(), &rows, (80, 24), true);
         // Not by the state of the new one, which is worse.
         assert!(lines[2].contains("3a     logging in"), "{lines:#?}");
         let both = &lines[3..5];
@@ -517,7 +545,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         let rows: Vec<Row> = (0..50).map(|_| row("1a", LineIs::Active)).collect();
-        let lines = lines("venue", &rows, (120, 10), false);
+        let lines = lines(&title(), &rows, (120, 10), false);
         assert_eq!((lines.len(), &*lines[8]), (9, "… and 44 more, not worse"));
     }
 }

@@ -16,9 +16,12 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::files::Folder;
 use crate::process::{Wsup, parse};
+use crate::pty::Terminal;
 use crate::run::ids;
 use crate::sim::Sim;
 use crate::venues::RequestIds;
+#[cfg(feature = "serve")]
+use crate::watched::{Reply, Watched};
 
 #[path = "../../../src/nats/tests/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of the library")]
@@ -103,12 +106,15 @@ fn what_is_not_acknowledged_at_the_end_of_a_published_feed_is_counted() {
     let (_sim, _folder, mut wsup) = publishing(&["--publish", &url, "--close-timeout", "300ms"]);
     wsup.until("data");
     server.kill();
-    (0..20).for_each(|_| drop(wsup.until("data")));
+    // Some of them were printed before.
+    (0..40).for_each(|_| drop(wsup.until("data")));
     wsup.signal("TERM");
     let ended = wsup.end();
     ended.is(1, "closed");
     let stopped = parse(ended.rest.last().unwrap());
-    assert!(stopped["published"]["waiting"].as_u64().unwrap() >= 20, "{stopped}");
+    let of = |key: &str| stopped["published"][key].as_u64().unwrap();
+    assert!(of("waiting") > 0, "{stopped}");
+    assert_eq!(Some(of("waiting") + of("acknowledged")), stopped["delivered"].as_u64());
     let lost = "messages were not acknowledged within --close-timeout";
     assert!(ended.stderr.contains(lost), "{}", ended.stderr);
     assert!(ended.stderr.contains("--publish: connection lost"), "{}", ended.stderr);
@@ -171,6 +177,96 @@ fn a_published_feed_waits_for_its_broker_before_it_dials() {
     let ended = wsup.end();
     assert_eq!((ended.status, ended.rest.len()), (0, 0), "{}", ended.stderr);
     assert!(ended.stderr.contains("not reached: Connection refused"), "{}", ended.stderr);
+}
+
+/// Runs a feed of two topics that publishes and is watched, with further flags.
+#[cfg(feature = "serve")]
+fn watched(sim: &Sim, server: &Server, flags: &[&str]) -> Watched {
+    let url = server.url_of("");
+    Watched::run(&ids(&sim.url(), &["a", "b"]), &[&["--publish", url.as_str()], flags].concat())
+}
+
+#[test]
+#[cfg(feature = "serve")]
+#[ignore = "needs nats-server: just nats"]
+fn the_state_of_a_published_feed_is_served() {
+    let mut server = Server::start();
+    let sim = Sim::run(RequestIds::default);
+    let watched = watched(&sim, &server, &[]);
+    watched.healthy();
+    let is_stored = |reply: &Reply| reply.json()["publishing"]["acknowledged"].as_u64() > Some(9);
+    let publishing = watched.until("/status", is_stored).json()["publishing"].clone();
+    assert_eq!((&publishing["connected"], &publishing["connections"]), (&json!(true), &json!(1)));
+    assert_eq!((&publishing["failure"], &publishing["shares"]), (&Value::Null, &Value::Null));
+    assert!(publishing["published"].as_u64() >= publishing["acknowledged"].as_u64());
+    assert!(publishing["last_acknowledged_ms"].as_u64() < Some(20_000), "{publishing}");
+    let metrics = watched.get("/metrics").body;
+    assert!(metrics.contains("\nactix_ws_publisher_up{publisher=\"venue\"} 1\n"), "{metrics}");
+    let documented = include_str!("../../../docs/metrics.md").lines();
+    let documented = documented.filter_map(|it| it.strip_prefix("| `actix_ws_publisher_"));
+    for name in documented.map(|it| it.split('`').next().unwrap()).filter(|it| *it != "shares") {
+        let begin = format!("\nactix_ws_publisher_{name}{{publisher=\"venue\"}} ");
+        assert!(metrics.contains(&begin), "{name}: {metrics}");
+    }
+    server.kill();
+    let away = watched.until("/health", |reply| reply.body.contains("s: "));
+    assert_eq!(away.status, 503);
+    let words = "the broker of --publish has been away for ";
+    assert!(away.body.starts_with(words), "{}", away.body);
+    let metrics = watched.get("/metrics").body;
+    assert!(metrics.contains("\nactix_ws_publisher_up{publisher=\"venue\"} 0\n"), "{metrics}");
+    server.restart();
+    watched.healthy();
+    assert_eq!(watched.get("/status").json()["publishing"]["connections"], 2);
+}
+
+#[test]
+#[cfg(feature = "serve")]
+#[ignore = "needs nats-server: just nats"]
+fn a_feed_that_waits_for_its_broker_is_served_as_that() {
+    let mut server = Server::start();
+    server.kill();
+    let sim = Sim::run(RequestIds::default);
+    let watched = watched(&sim, &server, &[]);
+    let health = watched.get("/health");
+    let words = "the feed has not started yet: it waits for the broker of --publish\n";
+    assert_eq!((health.status, &*health.body), (503, words));
+    server.restart();
+    watched.healthy();
+}
+
+#[test]
+#[ignore = "needs nats-server: just nats"]
+fn a_terminal_shows_how_the_publication_goes() {
+    let mut server = Server::start();
+    let sim = Sim::run(RequestIds::default);
+    let folder = Folder::new();
+    let path = folder.write("venue.toml", &ids(&sim.url(), &["a", "b"]));
+    let mut terminal = Terminal::wsup(&["feed", &path, "--publish", &server.url_of("")]);
+    terminal.expect("1/1 lines active, ");
+    terminal.expect("broker connected; ");
+    terminal.expect(" acknowledged, the last ");
+    server.kill();
+    terminal.expect("broker away for ");
+    terminal.expect("LINE");
+    server.restart();
+    terminal.expect("broker connected; ");
+    terminal.signal("INT");
+    let (status, rest) = terminal.end();
+    assert_eq!(status, 0, "{rest}");
+}
+
+#[test]
+#[cfg(feature = "serve")]
+#[ignore = "needs nats-server: just nats"]
+fn the_shares_of_a_published_feed_are_counted() {
+    let server = Server::start();
+    let sim = Sim::run(RequestIds::default);
+    let watched = watched(&sim, &server, &["--share", "gateway", "--share-lease", "1s"]);
+    let shares = json!({ "all": 1, "owned": 1, "standby": 0, "claimed": 0 });
+    watched.until("/status", |reply| reply.json()["publishing"]["shares"] == shares);
+    let owned = "actix_ws_publisher_shares{publisher=\"venue\",state=\"owned\"} 1\n";
+    assert!(watched.get("/metrics").body.contains(owned));
 }
 
 /// A venue that sends as fast as it can, 4 KiB in each message.

@@ -229,6 +229,48 @@ fn the_page_is_drawn_at_two_widths_in_both_schemes() {
 }
 
 #[test]
+#[cfg(feature = "nats")]
+#[ignore = "needs chromium and nats-server: just page"]
+fn a_broker_that_is_away_is_seen_within_two_seconds() {
+    let mut server = crate::server::Server::start();
+    let url = server.url_of("");
+    let flags = ["--publish", url.as_str(), "--share", "gateway", "--share-lease", "1s"];
+    let mut scene = Scene::new("published", 120, 60, "", &flags);
+    scene.browser.look(1280, 900, "light");
+    scene.open();
+    scene.browser.until(HEALTHY);
+    let broker = "document.getElementById('broker').textContent";
+    scene.browser.until(&format!("{broker} === 'connected'"));
+    let published = "document.getElementById('published').textContent";
+    scene.browser.until(&format!("{published}.includes('shares2 of 2')"));
+    scene.browser.until(&format!("/acknowledged[1-9]/.test({published})"));
+    let shots = |browser: &mut Browser, name: &str| {
+        for width in [390, 1280] {
+            for scheme in ["light", "dark"] {
+                browser.look(width, 844, scheme);
+                browser.screenshot(&folder().join(format!("{name}-{width}-{scheme}.png")));
+                let wide = browser.eval("document.documentElement.scrollWidth");
+                assert!(wide.as_u64().unwrap() <= u64::from(width), "{wide} wide at {width}");
+            }
+        }
+    };
+    shots(&mut scene.browser, "published");
+    server.kill();
+    let took =
+        scene.browser.until("document.getElementById('verdict').textContent === 'not healthy'");
+    println!("a broker that is away was seen after {took:.1?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    scene.browser.until(&format!("{broker}.startsWith('away for ')"));
+    scene.browser.until("document.getElementById('broker-why').textContent !== ''");
+    scene.browser.until(&says("broker lost"));
+    shots(&mut scene.browser, "away");
+    server.restart();
+    scene.browser.until(HEALTHY);
+    scene.browser.until(&says("broker back"));
+    assert_eq!(scene.browser.complaints, [""; 0]);
+}
+
+#[test]
 #[ignore = "needs chromium: just page"]
 fn a_name_is_text_whatever_it_says() {
     let long = "x".repeat(100_000);

@@ -15,6 +15,10 @@ mod market;
 #[path = "../cli/process.rs"]
 #[allow(dead_code, reason = "shared with the tests of single connections")]
 mod process;
+#[cfg(feature = "nats")]
+#[path = "../../../src/nats/tests/server.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests of the library")]
+mod server;
 #[path = "../feed/sim.rs"]
 #[allow(dead_code, reason = "shared with the tests of feeds")]
 mod sim;

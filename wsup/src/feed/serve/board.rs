@@ -9,6 +9,7 @@ use actix_ws_client::feed::event::{
 };
 use actix_ws_client::feed::{Figures, Topic};
 
+use crate::feed::publishing::Publishing;
 use crate::feed::serve::journal::{Journal, Kind};
 use crate::feed::serve::lines::{Key, Lines, Report};
 use crate::feed::serve::samples::Samples;
@@ -34,6 +35,10 @@ pub(crate) struct Board {
     pub(crate) refusal: Option<String>,
     /// When the feed last answered.
     pub(crate) answered: Option<Instant>,
+    /// What the start of the feed waits for.
+    pub(crate) waits_for: Option<&'static str>,
+    /// How the publication goes, with `--publish`.
+    pub(crate) publishing: Option<Publishing>,
     /// Updates of the last minute.
     pub(crate) samples: Samples,
     /// The updates at the last sample.
@@ -79,6 +84,8 @@ impl Board {
             rotations_failed: 0,
             refusal: None,
             answered: None,
+            waits_for: None,
+            publishing: None,
             samples: Samples::default(),
             sampled: 0,
             generation: 0,
@@ -209,6 +216,20 @@ impl Board {
         self.answered = Some(now);
     }
 
+    /// Takes how the publication goes.
+    pub(crate) fn handle_publishing(&mut self, mut publishing: Publishing, now: Instant) {
+        publishing.failure = publishing.failure.map(|why| self.words(&why));
+        let was_connected = self.publishing.as_ref().is_none_or(|it| it.is_connected);
+        let (kind, text) = match &publishing {
+            Publishing { is_connected: true, .. } => (Kind::BrokerBack, String::new()),
+            Publishing { failure, .. } => (Kind::BrokerLost, failure.clone().unwrap_or_default()),
+        };
+        if was_connected != publishing.is_connected {
+            self.journal.add(kind, "broker".to_owned(), None, text, now);
+        }
+        self.publishing = Some(publishing);
+    }
+
     /// Forgets what has changed: no page is open.
     pub(crate) fn settle(&mut self) {
         self.topics.settle();
@@ -225,8 +246,47 @@ impl Board {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::feed::serve::lines::Stage;
+
+    /// A board of two topics, `a` and `b"`, with these lines.
+    pub(crate) fn board(lines: Vec<Report>, now: Instant) -> Board {
+        let mut board = Board::new("venue".to_owned(), Secrets::default(), now);
+        board.add(&["a".into(), "b\"".into()]);
+        board.handle_answer(Answer { lines, ..Answer::default() }, now);
+        board
+    }
+
+    /// The report of a line.
+    pub(crate) fn report(shard: u32, line: u8, stage: Stage) -> Report {
+        Report::new(Key { shard, line }, stage)
+    }
+
+    #[test]
+    fn a_broker_that_is_lost_and_back_is_in_the_journal() {
+        let now = Instant::now();
+        let mut board = board(Vec::new(), now);
+        board.secrets.note_fleeting("hidden-word");
+        let publishing = |is_connected, failure: Option<&str>| Publishing {
+            is_connected,
+            failure: failure.map(str::to_owned),
+            ..Publishing::default()
+        };
+        for (is_connected, failure) in [
+            (true, None),
+            (false, None),
+            (false, Some("refused hidden-word")),
+            (true, None),
+            (true, Some("no room")),
+        ] {
+            board.handle_publishing(publishing(is_connected, failure), now);
+            let shown = board.publishing.as_ref().and_then(|it| it.failure.as_deref());
+            assert!(shown.is_none_or(|why| !why.contains("hidden")), "{shown:?}");
+        }
+        let kinds: Vec<Kind> = board.journal.entries().map(|entry| entry.kind).collect();
+        assert_eq!(kinds, [Kind::BrokerLost, Kind::BrokerBack]);
+    }
 
     #[test]
     fn a_text_is_cut_between_two_characters() {

@@ -12,7 +12,7 @@ use crate::feed::serve::board::Board;
 use crate::feed::serve::health;
 use crate::feed::serve::journal::Entry;
 use crate::feed::serve::lines::Row;
-use crate::feed::serve::status::line;
+use crate::feed::serve::status::{line, publishing};
 use crate::feed::serve::topics;
 use crate::json::millis;
 
@@ -58,6 +58,7 @@ pub(crate) fn whole(board: &Board, now: Instant) -> Bytes {
         "lines": board.lines.rows().map(|row| line_of_page(row, true, now)).collect::<Vec<_>>(),
         "events": board.journal.entries().map(|entry| event(entry, now)).collect::<Vec<_>>(),
         "problems": problems(board, now),
+        "publishing": publishing(board),
         "total": total(board),
     });
     end(out, &rest)
@@ -98,6 +99,7 @@ pub(crate) fn changes(board: &mut Board, beat: Beat, now: Instant) -> Option<Byt
         "lines": lines,
         "events": events,
         "problems": problems(board, now),
+        "publishing": publishing(board),
         "total": total(board),
     });
     Some(end(out, &rest))
@@ -205,10 +207,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
     use crate::feed::serve::board::Answer;
-    use crate::feed::serve::lines::{Key, Report, Stage};
+    use crate::feed::serve::board::tests::{board, report};
+    use crate::feed::serve::lines::{Key, Stage};
     use crate::feed::serve::status::status;
     use crate::feed::serve::topics::State;
-    use crate::secrets::Secrets;
 
     fn parse(frame: &Bytes, event: &str) -> Value {
         let text = std::str::from_utf8(frame).unwrap();
@@ -217,18 +219,6 @@ mod tests {
     }
 
     const FIGURES: Beat = Beat { figures: true, sampled: false, turn: 0 };
-
-    fn report(shard: u32, line: u8, stage: Stage) -> Report {
-        Report::new(Key { shard, line }, stage)
-    }
-
-    /// A feed of two topics with these lines.
-    fn board(lines: Vec<Report>, now: Instant) -> Board {
-        let mut board = Board::new("venue".to_owned(), Secrets::default(), now);
-        board.add(&["a".into(), "b\"".into()]);
-        board.handle_answer(Answer { lines, ..Answer::default() }, now);
-        board
-    }
 
     #[test]
     fn the_first_frame_has_everything() {

@@ -33,11 +33,12 @@ const BACK_WITHIN: Duration = Duration::from_secs(30);
 
 /// Returns why a feed is not healthy. It is if it answers, and each shard has a line that is active, and not silent by
 /// `[silence]`, or one that the feed itself has closed a moment ago. With `max_age` one of the active ones has to have had
-/// data within that time, too.
+/// data within that time, too. With `--publish` the broker has to be connected, and to acknowledge what waits.
 pub(crate) fn problems(board: &Board, max_age: Option<Duration>, now: Instant) -> Vec<Problem> {
     let whole = |text: String| vec![Problem { shard: None, text }];
     let Some(answered) = board.answered else {
-        return whole("the feed has not started yet".to_owned());
+        let waits = board.waits_for.map_or(String::new(), |what| format!(": it waits for {what}"));
+        return whole(format!("the feed has not started yet{waits}"));
     };
     let silence = now.saturating_duration_since(answered);
     if silence > MAX_SILENCE {
@@ -52,7 +53,9 @@ pub(crate) fn problems(board: &Board, max_age: Option<Duration>, now: Instant) -
         let text = shard(lines, max_age, now)?;
         Some(Problem { shard: lines.first().map(|row| row.report.key.shard), text })
     };
-    let problems: Vec<Problem> = shards.filter_map(problem).collect();
+    let publishing = board.publishing.as_ref().and_then(|publishing| publishing.problem());
+    let publishing = publishing.map(|text| Problem { shard: None, text });
+    let problems: Vec<Problem> = publishing.into_iter().chain(shards.filter_map(problem)).collect();
     if rows.is_empty() && !board.topics.rows().is_empty() {
         return whole("no shard has started yet".to_owned());
     }
@@ -108,9 +111,10 @@ fn words(row: &Row, now: Instant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::publishing::Publishing;
     use crate::feed::serve::board::Answer;
-    use crate::feed::serve::lines::{Key, Report};
-    use crate::secrets::Secrets;
+    use crate::feed::serve::board::tests::{board, report};
+    use crate::feed::serve::lines::Key;
     use actix_ws_client::error::Error;
     use actix_ws_client::feed::Figures;
     use actix_ws_client::feed::event::{Cause, LineIs};
@@ -160,18 +164,6 @@ mod tests {
         let lines = vec![report(1, 0, Stage::Dialling)];
         board.handle_answer(Answer { lines, ..Answer::default() }, later);
         assert_eq!(texts(&board, None, later).len(), 1);
-    }
-
-    fn report(shard: u32, line: u8, stage: Stage) -> Report {
-        Report::new(Key { shard, line }, stage)
-    }
-
-    /// A feed of two topics with these lines.
-    fn board(lines: Vec<Report>, now: Instant) -> Board {
-        let mut board = Board::new("venue".to_owned(), Secrets::default(), now);
-        board.add(&["a".into(), "b\"".into()]);
-        board.handle_answer(Answer { lines, ..Answer::default() }, now);
-        board
     }
 
     #[test]
@@ -227,5 +219,21 @@ mod tests {
         assert_eq!(texts(&board, None, now), ["no line dials any more: no"]);
         board.answered = None;
         assert_eq!(texts(&board, None, now), ["the feed has not started yet"]);
+        board.waits_for = Some("the broker");
+        let waits = "the feed has not started yet: it waits for the broker";
+        assert_eq!(texts(&board, None, now), [waits]);
+    }
+
+    #[test]
+    fn a_broker_that_is_away_is_a_failure_beside_those_of_shards() {
+        let now = Instant::now();
+        let mut board =
+            board(vec![report(1, 0, Stage::Active), report(2, 0, Stage::Dialling)], now);
+        board.handle_publishing(Publishing { is_connected: true, ..Publishing::default() }, now);
+        assert_eq!(texts(&board, None, now), ["shard 2: no line is active: 2a dialling"]);
+        board.handle_publishing(Publishing { since: SECOND, ..Publishing::default() }, now);
+        let texts = texts(&board, None, now);
+        assert_eq!(texts[0], "the broker of --publish has been away for 1.0s");
+        assert_eq!(texts.len(), 2);
     }
 }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Addr, WeakAddr};
+use actix::Addr;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
@@ -17,6 +17,7 @@ use actix_ws_client::feed::{Feed, Topic};
 use actix_ws_client::{Budget, Payload};
 
 use crate::feed::observer::Observer;
+use crate::feed::publishing::WatchPublishing;
 use crate::feed::serve::board::Board;
 use crate::feed::serve::events::Frames;
 use crate::feed::serve::flags::Prepared;
@@ -27,6 +28,9 @@ use crate::screen::eprint_line;
 use crate::secrets::Secrets;
 use crate::usage::Usage;
 use crate::value::Time;
+
+/// A server that answers, and what it knows.
+pub(crate) struct Serving(Arc<Hub>);
 
 /// A server that listens, and answers once it is started.
 pub(crate) struct Server {
@@ -64,20 +68,16 @@ impl Server {
         Ok(Server { hub: Arc::new(Hub::new(board)), listener, token, budget })
     }
 
-    /// Returns what notes the events of the feed.
-    pub(crate) fn observer(&self) -> Box<dyn Observer> {
-        Box::new(Watcher(self.hub.clone()))
-    }
-
-    /// Serves the state of a feed until the process ends.
+    /// Serves the state of a feed that is not started yet, until the process ends. It waits for this first.
     ///
     /// # Errors
     /// If the system refuses it.
-    pub(crate) fn start(self, feed: &Addr<Feed<Payload>>) -> std::io::Result<()> {
+    pub(crate) fn start(self, waits_for: Option<&'static str>) -> std::io::Result<Serving> {
         let Server { hub, listener, token, budget } = self;
+        hub.wait_for(waits_for);
+        let serving = Serving(hub.clone());
         let address = listener.local_addr()?;
-        let feed: WeakAddr<_> = feed.downgrade();
-        actix::spawn(hub.clone().run(feed));
+        actix::spawn(hub.clone().run());
         let (hub, token, budget) = (Data::from(hub), Data::new(token), Data::new(budget));
         let app = move || {
             App::new()
@@ -104,7 +104,23 @@ impl Server {
             .listen(listener)?;
         actix::spawn(server.run());
         eprint_line(&format!("wsup feed: serves http://{address}/"));
-        Ok(())
+        Ok(serving)
+    }
+}
+
+impl Serving {
+    /// Returns what notes the events of the feed.
+    pub(crate) fn observer(&self) -> Box<dyn Observer> {
+        Box::new(Watcher(self.0.clone()))
+    }
+
+    /// Shows a feed that was started, and its publication.
+    pub(crate) fn watch(
+        &self,
+        feed: &Addr<Feed<Payload>>,
+        publication: Option<Arc<dyn WatchPublishing>>,
+    ) {
+        self.0.watch(feed.downgrade(), publication);
     }
 }
 
@@ -181,8 +197,9 @@ async fn status(hub: Data<Hub>) -> HttpResponse {
 }
 
 async fn figures(hub: Data<Hub>, budget: Data<Option<Budget>>) -> HttpResponse {
-    let text =
-        hub.with_status(|name, status| metrics::text(name, status, budget.as_ref().as_ref()));
+    let budget = budget.as_ref().as_ref();
+    let text = hub
+        .with_status(|name, status, publication| metrics::text(name, status, budget, publication));
     HttpResponse::Ok().content_type(metrics::TEXT_FORMAT).body(text)
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::feed::observer::Observer;
+use crate::feed::publishing::{Publishing, WatchPublishing};
 use crate::feed::serve::board::Board;
 use crate::feed::serve::frame::{self, Beat, TICK};
 use crate::feed::serve::samples::SAMPLE;
@@ -22,6 +23,10 @@ pub(crate) struct Hub(Mutex<State>);
 
 struct State {
     board: Board,
+    /// The feed, once it is started.
+    feed: Option<WeakAddr<Feed<Payload>>>,
+    /// What looks at the publication.
+    publication: Option<Arc<dyn WatchPublishing>>,
     /// What the feed last answered.
     status: Option<FeedStatus>,
     pages: Vec<Page>,
@@ -48,7 +53,23 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 impl Hub {
     pub(crate) fn new(board: Board) -> Hub {
-        Hub(Mutex::new(State { board, status: None, pages: Vec::new(), ticks: 0 }))
+        let (feed, publication, status, pages) = (None, None, None, Vec::new());
+        Hub(Mutex::new(State { board, feed, publication, status, pages, ticks: 0 }))
+    }
+
+    /// Notes what the start of the feed waits for.
+    pub(crate) fn wait_for(&self, what: Option<&'static str>) {
+        self.lock().board.waits_for = what;
+    }
+
+    /// Watches a feed that was started, and its publication.
+    pub(crate) fn watch(
+        &self,
+        feed: WeakAddr<Feed<Payload>>,
+        publication: Option<Arc<dyn WatchPublishing>>,
+    ) {
+        let mut state = self.lock();
+        (state.feed, state.publication) = (Some(feed), publication);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -60,10 +81,13 @@ impl Hub {
         call(&self.lock().board)
     }
 
-    /// Calls a closure with the name of the feed and what it last answered.
-    pub(crate) fn with_status<T>(&self, call: impl FnOnce(&str, Option<&FeedStatus>) -> T) -> T {
+    /// Calls a closure with the name of the feed, what it last answered, and what looks at its publication.
+    pub(crate) fn with_status<T>(
+        &self,
+        call: impl FnOnce(&str, Option<&FeedStatus>, Option<&dyn WatchPublishing>) -> T,
+    ) -> T {
         let state = self.lock();
-        call(&state.board.name, state.status.as_ref())
+        call(&state.board.name, state.status.as_ref(), state.publication.as_deref())
     }
 
     /// Opens a page. Returns its frames, or `None` if there are too many pages.
@@ -80,9 +104,12 @@ impl Hub {
         Some(receiver)
     }
 
-    /// Takes the feed's answer, and sends a frame to each page.
-    fn tick(&self, status: Option<FeedStatus>, now: Instant) {
+    /// Takes the feed's answer and how its publication goes, and sends a frame to each page.
+    fn tick(&self, status: Option<FeedStatus>, publishing: Option<Publishing>, now: Instant) {
         let mut state = self.lock();
+        if let Some(publishing) = publishing {
+            state.board.handle_publishing(publishing, now);
+        }
         if let Some(status) = status {
             state.board.handle_status(&status, now);
             state.status = Some(status);
@@ -90,18 +117,23 @@ impl Hub {
         state.tick(now);
     }
 
-    /// Asks the feed for its state and sends frames to the pages, until the run ends.
-    pub(crate) async fn run(self: Arc<Hub>, feed: WeakAddr<Feed<Payload>>) {
+    /// Asks the feed for its state once there is one, and sends frames to the pages, until the run ends.
+    pub(crate) async fn run(self: Arc<Hub>) {
         let mut timer = interval(TICK);
         timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             timer.tick().await;
-            let status = match feed.upgrade() {
+            let (feed, publication) = {
+                let state = self.lock();
+                (state.feed.as_ref().and_then(WeakAddr::upgrade), state.publication.clone())
+            };
+            let status = match feed {
                 Some(feed) => timeout(ANSWER_WITHIN, feed.send(Status)).await.ok(),
                 None => None,
             };
             // A feed that has ended answers with an error.
-            self.tick(status.and_then(Result::ok), Instant::now());
+            let publishing = publication.map(|publication| publication.publishing());
+            self.tick(status.and_then(Result::ok), publishing, Instant::now());
         }
     }
 }
@@ -178,21 +210,8 @@ impl Observer for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::serve::board::Answer;
-    use crate::feed::serve::lines::{Key, Report, Stage};
-    use crate::secrets::Secrets;
-
-    fn report(shard: u32, line: u8, stage: Stage) -> Report {
-        Report::new(Key { shard, line }, stage)
-    }
-
-    /// A feed of two topics with these lines.
-    fn board(lines: Vec<Report>, now: Instant) -> Board {
-        let mut board = Board::new("venue".to_owned(), Secrets::default(), now);
-        board.add(&["a".into(), "b\"".into()]);
-        board.handle_answer(Answer { lines, ..Answer::default() }, now);
-        board
-    }
+    use crate::feed::serve::board::tests::{board, report};
+    use crate::feed::serve::lines::Stage;
 
     fn hub() -> Hub {
         Hub::new(board(vec![report(1, 0, Stage::Active)], Instant::now()))
@@ -214,15 +233,15 @@ mod tests {
             (hub.open(Instant::now()).unwrap(), hub.open(Instant::now()).unwrap());
         assert_eq!(kinds(&mut quick), ["whole"]);
         for _ in 0..20 {
-            hub.tick(None, Instant::now());
+            hub.tick(None, None, Instant::now());
             kinds(&mut quick).iter().for_each(|kind| assert_eq!(kind, "changes"));
         }
         assert_eq!(slow.len(), MAX_FRAMES);
         slow.try_recv().unwrap();
         // Not before it has read all.
-        hub.tick(None, Instant::now());
+        hub.tick(None, None, Instant::now());
         assert_eq!(kinds(&mut slow), ["changes"; 3]);
-        hub.tick(None, Instant::now());
+        hub.tick(None, None, Instant::now());
         assert_eq!(kinds(&mut slow), ["whole"]);
     }
 
@@ -240,7 +259,7 @@ mod tests {
     fn other_topics_are_sent_to_all_pages() {
         let hub = hub();
         let mut page = hub.open(Instant::now()).unwrap();
-        hub.tick(None, Instant::now());
+        hub.tick(None, None, Instant::now());
         kinds(&mut page);
         Watcher(Arc::new(hub)).check_added(&mut page);
     }
@@ -248,7 +267,7 @@ mod tests {
     impl Watcher {
         fn check_added(mut self, page: &mut mpsc::Receiver<Bytes>) {
             self.added(&["new".into()]);
-            self.0.tick(None, Instant::now());
+            self.0.tick(None, None, Instant::now());
             assert_eq!(kinds(page), ["whole"]);
         }
     }

@@ -1,4 +1,4 @@
-//! What has happened lately: gaps, losses, refusals, silence, rotations, snapshots that did not come.
+//! What has happened lately: gaps, losses, refusals, silence, rotations, snapshots that did not come, a broker that was away.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     NotRotated,
     Unsynced,
     Synced,
+    BrokerLost,
+    BrokerBack,
 }
 
 impl Kind {
@@ -55,6 +57,8 @@ impl Kind {
             Kind::NotRotated => "not_rotated",
             Kind::Unsynced => "unsynced",
             Kind::Synced => "synced",
+            Kind::BrokerLost => "broker_lost",
+            Kind::BrokerBack => "broker_back",
         }
     }
 }

@@ -13,11 +13,18 @@ use metrics::{
     with_local_recorder,
 };
 
+use crate::feed::publishing::WatchPublishing;
+
 /// The type of the answer.
 pub(crate) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Formats the metrics of a feed, and of its budget.
-pub(crate) fn text(name: &str, status: Option<&FeedStatus>, budget: Option<&Budget>) -> String {
+/// Formats the metrics of a feed, of its budget and of its publication.
+pub(crate) fn text(
+    name: &str,
+    status: Option<&FeedStatus>,
+    budget: Option<&Budget>,
+    publication: Option<&dyn WatchPublishing>,
+) -> String {
     let page = Page::default();
     with_local_recorder(&page, || {
         library::describe();
@@ -26,6 +33,9 @@ pub(crate) fn text(name: &str, status: Option<&FeedStatus>, budget: Option<&Budg
         }
         if let Some(budget) = budget {
             library::budget(name, budget);
+        }
+        if let Some(publication) = publication {
+            publication.export(name);
         }
     });
     page.text()
@@ -135,7 +145,7 @@ mod tests {
         let mut status = FeedStatus::default();
         (status.figures.wanted, status.figures.gaps) = (3, 7);
         let budget = Budget::dials(5, Duration::from_secs(60));
-        let text = text("a \"b\"\\\n", Some(&status), Some(&budget));
+        let text = text("a \"b\"\\\n", Some(&status), Some(&budget), None);
         let label = r#"a \"b\"\\\n"#;
         for line in [
             "# TYPE actix_ws_feed_gaps_total counter".to_owned(),

@@ -24,5 +24,5 @@ mod status;
 mod token;
 mod topics;
 
-pub(crate) use flags::ServeFlags;
-pub(crate) use http::Server;
+pub(crate) use flags::{Prepared, ServeFlags};
+pub(crate) use http::{Server, Serving};

@@ -58,8 +58,40 @@ pub(crate) fn status(board: &Board, now: Instant) -> Value {
         "unwanted": figures.unwanted,
         "unmatched": figures.unmatched,
         "requests": figures.requests,
+        "publishing": publishing(board),
         "shards": shards,
         "topics_not_fine": not_fine.into_iter().map(|row| topic(row, now)).collect::<Vec<_>>(),
+    })
+}
+
+/// Formats how the publication goes; `null` without `--publish`.
+pub(crate) fn publishing(board: &Board) -> Value {
+    let Some(it) = &board.publishing else { return Value::Null };
+    let figures = &it.figures;
+    json!({
+        "connected": it.is_connected,
+        "since_ms": millis(it.since),
+        "connections": it.connections,
+        "failure": it.failure,
+        "published": figures.published,
+        "acknowledged": figures.acknowledged,
+        "last_acknowledged_ms": it.last_acknowledged.map(millis),
+        "stalled_ms": it.stalled.map(millis),
+        "waiting": figures.waiting,
+        "waiting_bytes": it.waiting_bytes,
+        "in_flight": it.in_flight,
+        "kept": it.kept,
+        "repeated": figures.repeated,
+        "duplicates": figures.duplicates,
+        "dropped": it.dropped,
+        "refused": figures.refused,
+        "fenced": it.fenced,
+        "shares": it.shares.map(|shares| json!({
+            "all": shares.all,
+            "owned": shares.owned,
+            "standby": shares.standby,
+            "claimed": shares.claimed,
+        })),
     })
 }
 
