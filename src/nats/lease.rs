@@ -257,6 +257,12 @@ impl View {
         (entry.member == Some(self.me)).then_some(entry.is_ready)
     }
 
+    /// Returns what an entry says.
+    pub(crate) fn holder(&self, key: Key) -> Holder {
+        let found = index(key).and_then(|(share, which)| self.sighting(share, which));
+        found.map_or(Holder::default(), |it| it.value)
+    }
+
     fn candidate(&self, share: u32, which: usize, now: Instant) -> Option<(MemberId, bool)> {
         let entry = self.sighting(share, which)?.value;
         let member = entry.member?;

@@ -153,12 +153,20 @@ impl Sharing {
         }
     }
 
-    /// Drops the lease of a share that names another one by now.
+    /// Drops the lease of a share that names another one by now, and the topics of one that its receiver has taken.
     fn heed_lease(&mut self, share: u32) {
-        if !self.view.is_named(share)
-            && let Some(part) = self.part_mut(share)
-        {
+        let (revision, holder) =
+            (self.view.revision(Key::Share(share)), self.view.holder(Key::Share(share)));
+        let is_named = self.view.is_named(share);
+        let Some(part) = self.part_mut(share) else { return };
+        if !is_named {
             (part.own, part.settling) = (None, None);
+        }
+        if let Some(gift) = part.gift.as_mut().filter(|_| holder.member.is_some() && !is_named) {
+            let given = *gift.revision.get_or_insert(revision);
+            if revision > given {
+                part.gift = None;
+            }
         }
     }
 
@@ -175,6 +183,9 @@ impl Sharing {
                 let Some(pending) = slot.pending.take() else { return };
                 if !matches!(outcome, Outcome::Written(_)) {
                     slot.not_before = Some(pause);
+                }
+                if outcome == Outcome::Unknown && pending.says_ready() {
+                    slot.in_doubt = Some(pending.expected);
                 }
                 self.heed(key, &outcome, &pending, now);
             }
@@ -202,6 +213,9 @@ impl Sharing {
         if pending.what == LeaseWrite::Give {
             // If it was not written the lease still names this member, which may take it anew.
             (part.own, part.settling) = (None, None);
+            if let (Outcome::Written(revision), Some(gift)) = (&outcome, &mut part.gift) {
+                gift.revision = Some(*revision);
+            }
         }
         self.heed(key, &outcome, &pending, now);
         let Outcome::Written(revision) = outcome else { return };
@@ -210,6 +224,7 @@ impl Sharing {
         let Some(part) = self.part_mut(share).filter(|_| is_newest) else { return };
         match pending.what {
             LeaseWrite::Take => {
+                part.gift = None;
                 if part.own.is_none() {
                     part.owned_since = Some(now);
                 }
@@ -411,7 +426,8 @@ impl Sharing {
             let claims = self.view.own_entry(Key::Claim(share)).is_some();
             let is_offered = part.keeps_until.is_some_and(|time| now < time);
             let is_idle = part.lease.pending.is_none() && part.claim.pending.is_none();
-            let has_it = part.own.is_some() || self.view.is_named(share);
+            // What it gives away it keeps until the receiver has taken it.
+            let has_it = part.own.is_some() || part.gift.is_some() || self.view.is_named(share);
             !has_it && is_idle && !claims && !is_offered
         };
         let has_nothing = (1..).zip(&self.parts).all(|(share, part)| is_bare(share, part));

@@ -18,6 +18,7 @@ impl Sharing {
             if let Some(part) = self.part_mut(share) {
                 (part.claimed, part.ready) = (None, None);
             }
+            self.settle_doubt(key, now);
             return;
         };
         let (lease, has_topics) = (self.options.lease, self.has_topics(share));
@@ -105,7 +106,10 @@ impl Sharing {
         if !part.standby.is_idle(now) {
             return;
         }
-        let is_overdue = part.bare_since.is_some_and(|at| now >= at + lease / 5);
+        let is_bare_for = |time| part.bare_since.is_some_and(|at| now >= at + time);
+        // Who has the topics goes first: it has kept what the others have not, if the owner is gone.
+        let (is_overdue, may_be_first) =
+            (is_bare_for(lease / 5), is_ready || is_bare_for(lease / 10));
         // One whose lease is not confirmed yet goes on as it is.
         let owns = part.own.is_some();
         let entry = self.view.own_entry(key);
@@ -120,10 +124,24 @@ impl Sharing {
             && is_bare
             && owner.is_some_and(|owner| owner != me)
             && self.may_act(now)
-            && (is_overdue || balance.may_stand_by(me))
+            && (is_overdue || may_be_first && balance.may_stand_by(me))
         {
             balance.stand_by(me);
             self.write_entry(key, Some(is_ready), now);
+        } else {
+            self.settle_doubt(key, now);
+        }
+    }
+
+    /// Writes an entry as it is, so that a write of this member which got no answer, and says that it has the topics, can
+    /// arrive no more.
+    fn settle_doubt(&mut self, key: Key, now: Instant) {
+        let (Key::Claim(share) | Key::Standby(share)) = key else { return };
+        let revision = self.view.revision(key);
+        let Some(part) = self.part(share) else { return };
+        let slot = if key == Key::Claim(share) { &part.claim } else { &part.standby };
+        if slot.is_idle(now) && slot.in_doubt == Some(revision) && self.view.is_current(now) {
+            self.write_holder(key, self.view.holder(key), false, now);
         }
     }
 
@@ -175,8 +193,13 @@ impl Sharing {
     /// Writes a claim or a standby of this member, or withdraws it with `None`.
     fn write_entry(&mut self, key: Key, ready: Option<bool>, now: Instant) {
         let holder = ready.map_or(Holder::default(), |ready| Holder::of(self.options.me, ready));
-        let (text, expected) = (holder.to_string(), Some(self.view.revision(key)));
-        let pending = Pending { what: ready.is_some(), sent: now, text: text.clone() };
+        self.write_holder(key, holder, ready.is_some(), now);
+    }
+
+    /// Writes a claim or a standby. `is_own` is whether it names this member.
+    fn write_holder(&mut self, key: Key, holder: Holder, is_own: bool, now: Instant) {
+        let (text, expected) = (holder.to_string(), self.view.revision(key));
+        let pending = Pending { what: is_own, sent: now, expected, text: text.clone() };
         let part = match key {
             Key::Claim(share) => self.part_mut(share).map(|part| &mut part.claim),
             Key::Standby(share) => self.part_mut(share).map(|part| &mut part.standby),
@@ -184,7 +207,7 @@ impl Sharing {
         };
         if let Some(slot) = part {
             slot.pending = Some(pending);
-            self.actions.push(Action::Write { key, text, expected });
+            self.actions.push(Action::Write { key, text, expected: Some(expected) });
         }
     }
 }

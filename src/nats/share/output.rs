@@ -18,6 +18,8 @@ impl Sharing {
         let stands_by = has_standby && self.leaving.is_none();
         let owns = self.owns(share, now);
         let is_named = !is_over && overlaps && self.view.is_named(share);
+        let revisions = [Key::Claim(share), Key::Standby(share)].map(|key| self.view.revision(key));
+        let gift_ends = 2 * self.options.lease;
         let Some(part) = self.part_mut(share) else { return };
         // Without an overlap the topics go before the share does, and come after it.
         let is_kept = part.own.is_some() && (overlaps || part.settling.is_none());
@@ -27,9 +29,12 @@ impl Sharing {
         // What was there before is kept while a claim or a standby is being written.
         let is_asked = !is_over && part.topics != Topics::No && part.writes_entry();
         let relieves = !is_over && part.relieves.is_some();
-        let is_wanted = is_kept
-            || is_coming
-            || overlaps && (has_claim || stands_by || relieves || lingers || is_asked);
+        part.gift = part.gift.filter(|gift| overlaps && !is_over && now < gift.since + gift_ends);
+        // What is read of this member once a late write arrives has to hold.
+        let is_in_doubt = !is_over && part.topics != Topics::No && part.is_in_doubt(revisions);
+        let is_needed = has_claim || stands_by || relieves || lingers || is_asked || is_in_doubt;
+        let is_gift = part.topics != Topics::No && part.gift.is_some();
+        let is_wanted = is_kept || is_coming || is_gift || overlaps && is_needed;
         let mut actions = Vec::new();
         match (is_wanted, part.topics) {
             (true, Topics::No) => {

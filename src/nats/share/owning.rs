@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::nats::lease::{Holder, Key, MemberId};
 use crate::nats::share::balance::Balance;
 use crate::nats::share::output::waiting_role;
-use crate::nats::share::part::{LeaseWrite, Pending, Settling, Topics};
+use crate::nats::share::part::{Gift, LeaseWrite, Pending, Settling, Topics};
 use crate::nats::share::{Action, Sharing};
 
 impl Sharing {
@@ -133,10 +133,13 @@ impl Sharing {
     fn write_lease(&mut self, share: u32, what: LeaseWrite, owner: Option<MemberId>, now: Instant) {
         let key = Key::Share(share);
         let text = Holder { member: owner, is_ready: false }.to_string();
-        let expected = Some(self.view.revision(key));
+        let expected = self.view.revision(key);
         if let Some(part) = self.part_mut(share) {
-            part.lease.pending = Some(Pending { what, sent: now, text: text.clone() });
-            self.actions.push(Action::Write { key, text, expected });
+            part.lease.pending = Some(Pending { what, sent: now, expected, text: text.clone() });
+            if what == LeaseWrite::Give && owner.is_some() {
+                part.gift = Some(Gift { since: now, revision: None });
+            }
+            self.actions.push(Action::Write { key, text, expected: Some(expected) });
         }
     }
 }

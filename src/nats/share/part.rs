@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::nats::lane::Role;
-use crate::nats::lease::{MemberId, Own};
+use crate::nats::lease::{Holder, MemberId, Own};
 
 /// What a member does with one share.
 #[derive(Debug, Default)]
@@ -34,6 +34,8 @@ pub(crate) struct Part {
     pub(crate) relieves: Option<Relief>,
     /// Until when it keeps the topics although it has withdrawn its claim.
     pub(crate) keeps_until: Option<Instant>,
+    /// It has given the share away, and keeps the topics until the receiver has taken it.
+    pub(crate) gift: Option<Gift>,
     /// The writes that are under way: of the lease, the claim, the standby.
     pub(crate) lease: Slot<LeaseWrite>,
     pub(crate) claim: Slot<bool>,
@@ -46,6 +48,11 @@ impl Part {
         let slots = [&self.claim, &self.standby];
         slots.iter().any(|slot| slot.pending.as_ref().is_some_and(|write| write.what))
     }
+
+    /// Whether a claim or a standby that says `ready` may still arrive at the bucket, whose entries have these revisions.
+    pub(crate) fn is_in_doubt(&self, [claim, standby]: [u64; 2]) -> bool {
+        self.claim.in_doubt == Some(claim) || self.standby.in_doubt == Some(standby)
+    }
 }
 
 /// A write of one entry. There is never more than one under way.
@@ -54,11 +61,14 @@ pub(crate) struct Slot<W> {
     pub(crate) pending: Option<Pending<W>>,
     /// When the next one may be sent, after one that failed.
     pub(crate) not_before: Option<Instant>,
+    /// The revision that a write replaces which says `ready` and got no answer: it may still arrive, as long as the entry
+    /// has this revision.
+    pub(crate) in_doubt: Option<u64>,
 }
 
 impl<W> Default for Slot<W> {
     fn default() -> Slot<W> {
-        Slot { pending: None, not_before: None }
+        Slot { pending: None, not_before: None, in_doubt: None }
     }
 }
 
@@ -74,7 +84,16 @@ impl<W> Slot<W> {
 pub(crate) struct Pending<W> {
     pub(crate) what: W,
     pub(crate) sent: Instant,
+    /// The revision that it replaces.
+    pub(crate) expected: u64,
     pub(crate) text: String,
+}
+
+impl Pending<bool> {
+    /// Whether it says that this member has the topics.
+    pub(crate) fn says_ready(&self) -> bool {
+        self.what && self.text.parse().is_ok_and(|holder: Holder| holder.is_ready)
+    }
 }
 
 /// Why a lease is written.
@@ -93,6 +112,15 @@ pub(crate) struct Settling {
     /// When it waits no longer.
     pub(crate) by: Instant,
     pub(crate) is_done: bool,
+}
+
+/// A share that its owner has given to another member, which may be gone before it takes it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gift {
+    pub(crate) since: Instant,
+    /// The revision that names the receiver, once it is known. A newer one is written by the receiver, or by who takes the
+    /// share in its place.
+    pub(crate) revision: Option<u64>,
 }
 
 /// A member that is about to stand by in the place of another one, which stands by until this one has the topics.

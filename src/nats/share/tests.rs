@@ -74,6 +74,23 @@ fn who_takes_a_share_of_a_dead_member_has_kept_what_was_sent() {
     assert!(taken > 300, "{taken}");
 }
 
+/// A member that the broker does not reach for some time may have written that it has the topics of a share, and others read
+/// it when it is back.
+#[test]
+fn who_was_cut_off_takes_no_share_that_it_has_not_kept() {
+    let mut orphans = 0;
+    for seed in 0..60 {
+        let mut world = World::new(seed, Faults::Death);
+        world.run(10_000);
+        for _ in 0..4 {
+            orphans += world.cut_when_well();
+            world.run(25_000);
+            world.assert_owned_by_now();
+        }
+    }
+    assert!(orphans > 200, "{orphans}");
+}
+
 /// Once the parts are fair nothing moves any more.
 #[test]
 fn fair_parts_stay_where_they_are() {

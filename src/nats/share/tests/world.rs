@@ -42,6 +42,8 @@ pub(super) struct World {
     fences: BTreeMap<u32, u64>,
     /// The shares whose owner was killed, until they are taken, and when that was.
     orphans: BTreeMap<u32, u64>,
+    /// When the owner of each share stopped to publish it, until another one publishes.
+    stopped: BTreeMap<u32, u64>,
     /// The shares whose owner was subscribed once.
     subscribed: BTreeSet<u32>,
     pub(super) steps: u64,
@@ -104,6 +106,7 @@ impl World {
             members: Vec::new(),
             fences: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            stopped: BTreeMap::new(),
             subscribed: BTreeSet::new(),
             steps: 0,
             handed_over: 0,
@@ -292,7 +295,8 @@ impl World {
     }
 
     fn set_role(&mut self, member: usize, share: u32, role: Role) {
-        self.members[member].roles.insert(share, role);
+        let before = self.members[member].roles.insert(share, role);
+        self.note_stop(member, share, before, role);
         if role == Role::None {
             self.members[member].kept_since.remove(&share);
         }
@@ -303,16 +307,37 @@ impl World {
             let newest = self.fences.entry(share).or_default();
             assert!(fence >= *newest, "seed {}: fence {fence} after {newest}", self.seed);
             let is_new = fence > std::mem::replace(newest, fence);
+            if let Some(since) = self.stopped.remove(&share) {
+                self.assert_kept(member, share, since);
+            }
             if let Some(since) = self.orphans.remove(&share).filter(|_| is_new) {
-                let kept = self.members[member].kept_since.get(&share);
-                let has_all = kept.is_some_and(|kept| *kept <= since);
-                assert!(
-                    has_all,
-                    "seed {}: {share} is orphaned at {since}, taken at {} by one that has it since {kept:?}",
-                    self.seed, self.now
-                );
+                self.assert_kept(member, share, since);
             }
         }
+    }
+
+    /// Notes when the owner of a share stops to publish it.
+    fn note_stop(&mut self, member: usize, share: u32, before: Option<Role>, role: Role) {
+        let (Some(Role::Owner { fence, .. }), Role::Standby | Role::None) = (before, role) else {
+            return;
+        };
+        // Another one may have taken it from a member that was cut off.
+        let is_newest = self.fences.get(&share) == Some(&fence);
+        let is_cut = self.members[member].cut_until >= self.now;
+        if is_newest && !is_cut && self.faults != Faults::Any {
+            self.stopped.insert(share, self.now);
+        }
+    }
+
+    /// Who begins to publish a share has all that the venue sent since the one before stopped.
+    fn assert_kept(&self, member: usize, share: u32, since: u64) {
+        let kept = self.members[member].kept_since.get(&share);
+        assert!(
+            kept.is_some_and(|kept| *kept <= since),
+            "seed {}: nobody has published {share} since {since}, and who does so from {} on has it since {kept:?}",
+            self.seed,
+            self.now
+        );
     }
 
     /// Returns the time that something takes, in milliseconds.
@@ -328,8 +353,8 @@ impl World {
         assert!(waiting.is_none() || is_last, "two writes of {key} at a time");
         let is_cut = self.members[member].cut_until > self.now;
         let is_faulty = self.faults == Faults::Any && !self.calm;
-        let is_lost =
-            is_faulty && self.rng.random_bool(0.02) || is_cut && self.rng.random_bool(0.5);
+        let is_lost = is_faulty && self.rng.random_bool(0.02)
+            || is_cut && !self.calm && self.rng.random_bool(0.5);
         let is_late = is_faulty && self.rng.random_bool(0.02);
         let answer_lost = is_faulty && self.rng.random_bool(0.03);
         let mut at = self.now + self.delay();
@@ -444,6 +469,27 @@ impl World {
     /// Lets time pass until each share has had its owner and its standby for a second, and kills a member at that moment.
     /// Returns how many shares it had. From now on whoever takes one of them has to have what the venue sent since then.
     pub(super) fn kill_when_well(&mut self) -> usize {
+        let member = self.victim_when_well();
+        self.members[member].is_dead = true;
+        self.orphan(member)
+    }
+
+    /// The same, but the member is cut off from the broker for some time, and what it writes arrives afterwards.
+    pub(super) fn cut_when_well(&mut self) -> usize {
+        let member = self.victim_when_well();
+        self.members[member].cut_until = self.now + self.rng.random_range(LEASE * 3 / 2..4 * LEASE);
+        self.orphan(member)
+    }
+
+    /// Notes the shares of a member that publishes no more.
+    fn orphan(&mut self, member: usize) -> usize {
+        let orphans = self.owned_by(member);
+        self.orphans = orphans.into_iter().map(|share| (share, self.now)).collect();
+        self.orphans.len()
+    }
+
+    /// Lets time pass until all has been well for a second, and returns any member that lives.
+    fn victim_when_well(&mut self) -> usize {
         self.calm = true;
         while self.living().len() < 3 {
             self.join();
@@ -456,11 +502,7 @@ impl World {
             since = if self.is_well() { since.or(Some(self.now)) } else { None };
         }
         let living = self.living();
-        let member = living[self.rng.random_range(0..living.len())];
-        let orphans = self.owned_by(member);
-        self.members[member].is_dead = true;
-        self.orphans = orphans.into_iter().map(|share| (share, self.now)).collect();
-        self.orphans.len()
+        living[self.rng.random_range(0..living.len())]
     }
 
     fn living(&self) -> Vec<usize> {
