@@ -141,6 +141,8 @@ impl Counts {
 #[derive(Debug)]
 pub(crate) struct Lane {
     role: Role,
+    /// An owner that is about to give the topic up publishes what was received until then, and nothing later.
+    ends: Option<Instant>,
     queue: VecDeque<Item>,
     /// The bytes of their payloads.
     bytes: usize,
@@ -174,6 +176,7 @@ impl Lane {
     pub(crate) fn new(role: Role) -> Lane {
         Lane {
             role,
+            ends: None,
             queue: VecDeque::new(),
             bytes: 0,
             breaks: 0,
@@ -235,6 +238,7 @@ impl Lane {
     /// Changes the role.
     pub(crate) fn set_role(&mut self, role: Role) {
         let before = std::mem::replace(&mut self.role, role);
+        self.ends = None;
         match (before, role) {
             (Role::Owner { fence, .. }, Role::Owner { fence: new, .. }) if fence == new => {}
             (_, Role::None) => {
@@ -246,6 +250,17 @@ impl Lane {
             // Somebody else may publish, or have published.
             _ => (self.last, self.retry_at) = (None, None),
         }
+    }
+
+    /// Publishes what was received until then and nothing later, until the role is set.
+    pub(crate) fn end(&mut self, at: Instant) {
+        self.ends = Some(at);
+    }
+
+    /// Whether all that is to be published before the [end](Lane::end) is acknowledged.
+    pub(crate) fn has_ended(&self) -> bool {
+        let Some(ends) = self.ends else { return true };
+        self.flight.is_none() && self.queue.front().is_none_or(|item| item.received > ends)
     }
 
     /// Drops the oldest message of a standby if it was received before this time. Returns its size.
@@ -288,6 +303,9 @@ impl Lane {
     /// Publishes the first message that follows the last one in the stream.
     fn publish(&mut self, fence: u64, now: Now) -> Step {
         while let Some(item) = self.queue.front() {
+            if self.ends.is_some_and(|ends| item.received > ends) {
+                break;
+            }
             // Most topics of a standby that has become the owner are read before they have anything to publish.
             let Some(last) = self.last else { return self.send(Sent::Read) };
             let number = item.number;
@@ -554,6 +572,31 @@ mod tests {
         assert_eq!(test.published(0), (8, 43));
         let counts = Counts { published: 3, acknowledged: 2, duplicates: 1, ..Counts::default() };
         assert_eq!((test.lane.counts, test.lane.waiting()), (counts, (1, 1)));
+    }
+
+    #[test]
+    fn an_owner_that_ends_publishes_what_it_had_received() {
+        let mut test = Test::new(OWNER);
+        assert!(test.lane.has_ended(), "nothing is asked for");
+        test.push_at(6, 100);
+        test.push_at(7, 200);
+        test.push_at(8, 201);
+        test.read(200, test.last(5, 0));
+        test.lane.end(test.at(200));
+        assert!(!test.lane.has_ended());
+        assert_eq!(test.published(300), (6, 40));
+        test.stored(41);
+        assert!(!test.lane.has_ended(), "7 waits");
+        assert_eq!(test.published(300), (7, 41));
+        assert!(!test.lane.has_ended(), "7 is in flight");
+        test.stored(42);
+        assert!(test.lane.has_ended());
+        assert_eq!(test.sent(300), None, "8 came later");
+        // It is kept, and published if the topic stays.
+        test.lane.set_role(Role::Standby);
+        test.lane.set_role(OWNER);
+        test.read(400, test.last(7, 3));
+        assert_eq!(test.published(400).0, 8);
     }
 
     #[test]

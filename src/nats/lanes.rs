@@ -151,6 +151,21 @@ impl Lanes {
         topics.iter().map(set).collect()
     }
 
+    /// Publishes of these topics what was received until then and nothing later, until their role is set. Returns them.
+    pub(crate) fn end(&mut self, topics: &[Topic], at: Instant) -> Vec<LaneId> {
+        let end = |topic: &Topic| {
+            let id = self.lane(topic);
+            self.places[id as usize].lane.end(at);
+            id
+        };
+        topics.iter().map(end).collect()
+    }
+
+    /// Returns whether all of a topic that is to be published before its end is acknowledged.
+    pub(crate) fn has_ended(&self, id: LaneId) -> bool {
+        self.places[id as usize].lane.has_ended()
+    }
+
     /// Returns whether something of a topic is in flight.
     pub(crate) fn is_in_flight(&self, id: LaneId) -> bool {
         self.places[id as usize].lane.flight.is_some()

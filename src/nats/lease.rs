@@ -229,9 +229,10 @@ impl View {
         self.sighting(share, LEASE).filter(|it| self.is_fresh(it, now))?.value.member
     }
 
-    /// Returns when the lease of a share was written last, as this member sees it.
-    pub(crate) fn renewed(&self, share: u32) -> Option<Instant> {
-        self.sighting(share, LEASE).map(|it| it.since)
+    /// Returns when the lease, the claim or the standby of a share was written last, as this member sees it.
+    pub(crate) fn written(&self, key: Key) -> Option<Instant> {
+        let (share, which) = index(key)?;
+        self.sighting(share, which).map(|it| it.since)
     }
 
     /// Whether the lease of a share names this member, expired or not. No other one can have it, unless it has written a

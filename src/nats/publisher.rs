@@ -225,6 +225,18 @@ impl PublisherHandle {
         }
     }
 
+    /// Publishes what was received of topics so far and nothing that comes later, until their role is set. The future ends
+    /// once that is acknowledged, or another role is set.
+    pub(crate) fn end(
+        &self,
+        topics: &[Topic],
+        at: Instant,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let shared = self.alive.0.clone();
+        let lanes = shared.lock().lanes.end(topics, at);
+        async move { shared.has_ended(&lanes).await }
+    }
+
     /// Returns what the publisher has done so far.
     pub fn figures(&self) -> Figures {
         let state = self.alive.0.lock();

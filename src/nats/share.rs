@@ -59,8 +59,9 @@ pub(crate) enum Action {
     Remove { share: u32 },
     /// Set the role of the topics of a share.
     Role { share: u32, role: Role },
-    /// The same, and answer by [`Sharing::handle_settled`] once nothing of them is in flight.
-    Settle { share: u32, role: Role },
+    /// Publish what was received of a share so far and nothing later, until its role is set, and answer by
+    /// [`Sharing::handle_settled`] with this number once that is acknowledged.
+    Settle { share: u32, settled: u64 },
     /// Say what this member is for a share.
     Report { share: u32, state: ShareState },
     /// The member has another plan than this one, which goes first: nothing follows but [`Action::Left`].
@@ -266,9 +267,12 @@ impl Sharing {
         }
     }
 
-    /// Notes that nothing of a share is in flight any more.
-    pub(crate) fn handle_settled(&mut self, share: u32) {
-        if let Some(settling) = self.part_mut(share).and_then(|part| part.settling.as_mut()) {
+    /// Notes that all of a share that its owner had received is published.
+    pub(crate) fn handle_settled(&mut self, share: u32, settled: u64) {
+        if let Some(part) = self.part_mut(share)
+            && part.settled == settled
+            && let Some(settling) = &mut part.settling
+        {
             settling.is_done = true;
         }
     }

@@ -122,6 +122,12 @@ impl Shared {
         self.until(|state| state.is_over || !is_in_flight(state)).await;
     }
 
+    /// Waits until all of these topics that was received before their end is acknowledged.
+    pub(crate) async fn has_ended(&self, lanes: &[LaneId]) {
+        let has_ended = |state: &State| lanes.iter().all(|id| state.lanes.has_ended(*id));
+        self.until(|state| state.is_over || has_ended(state)).await;
+    }
+
     /// Waits until all that was taken is acknowledged.
     pub(crate) async fn is_acknowledged(&self) {
         self.until(|state| state.is_over || state.lanes.owned().messages == 0).await;

@@ -152,7 +152,7 @@ impl Sharing {
         let standby = self.view.standby(share, now).map(|(member, _)| member);
         let owner = self.view.owner(share, now);
         let (may_act, has_topics) = (self.may_act(now), self.has_topics(share));
-        let (leaves, renewed) = (self.leaving.is_some(), self.view.renewed(share));
+        let (leaves, renewed) = (self.leaving.is_some(), self.view.written(Key::Share(share)));
         let Some(part) = self.part_mut(share) else { return };
         let is_idle = part.standby.is_idle(now);
         let Some(relief) = &mut part.relieves else {

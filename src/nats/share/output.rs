@@ -48,12 +48,14 @@ impl Sharing {
             }
             _ => {}
         }
-        let role = match part.own.filter(|_| part.settling.is_none()) {
-            Some(own) => Role::Owner { fence: own.fence, until: Some(own.until) },
-            None => waiting_role(overlaps && part.topics != Topics::No),
+        let role = match (part.own, part.settling) {
+            (Some(own), None) => Some(Role::Owner { fence: own.fence, until: Some(own.until) }),
+            // It publishes the rest.
+            (Some(_), Some(settling)) if !settling.is_done => None,
+            _ => Some(waiting_role(overlaps && part.topics != Topics::No)),
         };
-        if role != part.role {
-            part.role = role;
+        if let Some(role) = role.filter(|role| *role != part.role || part.is_role_due) {
+            (part.role, part.is_role_due) = (role, false);
             // What the feed delivers has to find the role that it is for.
             actions.insert(0, Action::Role { share, role });
         }
@@ -72,6 +74,6 @@ impl Sharing {
 }
 
 /// Returns the role of a member that does not own a share, and may have its topics.
-pub(super) fn waiting_role(has_topics: bool) -> Role {
+fn waiting_role(has_topics: bool) -> Role {
     if has_topics { Role::Standby } else { Role::None }
 }

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::nats::lease::{Holder, Key, MemberId};
 use crate::nats::share::balance::Balance;
-use crate::nats::share::output::waiting_role;
-use crate::nats::share::part::{Gift, LeaseWrite, Pending, Settling, Topics};
+use crate::nats::share::part::{Gift, LeaseWrite, Pending, Settling};
 use crate::nats::share::{Action, Sharing};
 
 impl Sharing {
@@ -21,12 +20,18 @@ impl Sharing {
             self.write_lease(share, LeaseWrite::Take, Some(self.options.me), now);
         } else if let Some(settling) = settling {
             let claim = self.view.claim(share, now);
+            let is_late = self.leaving.is_some_and(|deadline| now >= deadline);
+            let is_over = now >= settling.by;
             if settling.to.is_some_and(|to| claim != Some((to, true))) {
                 // It has changed its mind, and nothing was written yet.
                 self.resume(share);
-            } else if settling.is_done || now >= settling.by {
+            } else if settling.is_done || is_over && (is_late || settling.to.is_none()) {
                 balance.give(self.options.me, settling.to);
+                self.stop(share);
                 self.write_lease(share, LeaseWrite::Give, settling.to, now);
+            } else if is_over {
+                // The broker is slow. The next owner may not have what waits.
+                self.resume(share);
             }
         } else if let Some(own) = own {
             // What is about to end is renewed first.
@@ -104,7 +109,10 @@ impl Sharing {
         let has_published =
             !self.options.overlaps || since.is_none_or(|at| now >= at + self.options.lease / 2);
         let claimer = claimer.filter(|_| has_published).map(|(member, _)| member);
-        let claimer = claimer.filter(|member| self.view.is_heard_of(*member, now));
+        // What the venue sent before the claimer had the topics may be on its way to this one.
+        let since = self.view.written(Key::Claim(share)).map(|at| at + self.options.lease / 20);
+        let is_proved = !self.options.overlaps || since.is_some_and(|at| now >= at);
+        let claimer = claimer.filter(|member| is_proved && self.view.is_heard_of(*member, now));
         match self.leaving {
             Some(_) if claimer.is_some() => Some(claimer),
             Some(deadline) => (now >= deadline || balance.is_last(me)).then_some(None),
@@ -112,15 +120,22 @@ impl Sharing {
         }
     }
 
-    /// Stops to publish a share.
+    /// Publishes nothing of a share that comes from now on.
     fn settle(&mut self, share: u32, to: Option<MemberId>, until: Instant, now: Instant) {
         let by = until.min(now + self.options.lease / 3);
-        let overlaps = self.options.overlaps;
         let Some(part) = self.part_mut(share) else { return };
         part.settling = Some(Settling { to, by, is_done: false });
-        let role = waiting_role(overlaps && part.topics != Topics::No);
-        part.role = role;
-        self.actions.push(Action::Settle { share, role });
+        part.settled += 1;
+        part.is_role_due = true;
+        let settled = part.settled;
+        self.actions.push(Action::Settle { share, settled });
+    }
+
+    /// Publishes nothing more of a share that is about to be given away.
+    fn stop(&mut self, share: u32) {
+        if let Some(settling) = self.part_mut(share).and_then(|part| part.settling.as_mut()) {
+            settling.is_done = true;
+        }
     }
 
     /// Publishes a share again that was about to be given away.

@@ -16,11 +16,14 @@ pub(crate) struct Part {
     pub(crate) is_outdated: bool,
     /// The owner stops, to give the share away.
     pub(crate) settling: Option<Settling>,
+    /// Counts how often it stopped, so that a late answer is not taken for that of a later time.
+    pub(crate) settled: u64,
     pub(crate) topics: Topics,
     /// Counts how often the topics were added, so that a late answer is not taken for that of a later time.
     pub(crate) added: u64,
-    /// The role that was set last.
+    /// The role that was set last, and whether it has to be set although it is the same.
     pub(crate) role: Role,
+    pub(crate) is_role_due: bool,
     /// The state that was reported last.
     pub(crate) reported: Option<ShareState>,
     /// Since when the share has had no owner, as this member sees it.
@@ -105,11 +108,11 @@ pub(crate) enum LeaseWrite {
     Give,
 }
 
-/// An owner that publishes nothing more, and waits for what is in flight.
+/// An owner that publishes nothing new, and waits until all that it had received is published.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settling {
     pub(crate) to: Option<MemberId>,
-    /// When it waits no longer.
+    /// When it waits no longer, and goes on.
     pub(crate) by: Instant,
     pub(crate) is_done: bool,
 }

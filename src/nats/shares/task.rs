@@ -57,7 +57,7 @@ enum Done {
     Watching(Option<Box<Watch>>),
     Written(Key, Outcome),
     Added(u32, u64),
-    Settled(u32),
+    Settled(u32, u64),
     Purged,
 }
 
@@ -145,7 +145,7 @@ impl<T: Clone + Send + 'static> Task<T> {
                 self.sharing.handle_written(key, outcome, Instant::now());
             }
             Some(Done::Added(share, added)) => self.sharing.handle_added(share, added),
-            Some(Done::Settled(share)) => self.sharing.handle_settled(share),
+            Some(Done::Settled(share, settled)) => self.sharing.handle_settled(share, settled),
             Some(Done::Purged) | None => {}
         }
     }
@@ -214,11 +214,11 @@ impl<T: Clone + Send + 'static> Task<T> {
                 self.notify_topics(Vec::new(), topics);
             }
             Action::Role { share, role } => drop(self.set_role(share, role)),
-            Action::Settle { share, role } => {
-                let settled = self.set_role(share, role);
+            Action::Settle { share, settled } => {
+                let end = self.publisher.end(self.plan.share(share), Instant::now());
                 self.jobs.spawn(async move {
-                    settled.await;
-                    Done::Settled(share)
+                    end.await;
+                    Done::Settled(share, settled)
                 });
             }
             Action::Report { share, state } => {

@@ -85,8 +85,8 @@ impl Lab {
                 Action::Add { share, added } if self.confirms => {
                     self.members[member].handle_added(share, added);
                 }
-                Action::Settle { share, .. } if self.settles => {
-                    self.members[member].handle_settled(share);
+                Action::Settle { share, settled } if self.settles => {
+                    self.members[member].handle_settled(share, settled);
                 }
                 _ => {}
             }
@@ -215,7 +215,7 @@ fn the_next_owner_is_subscribed_before_the_old_one_stops() {
     lab.pass(5);
     assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1));
     let story = lab.story(lab.owned(1)[0]).join(", ");
-    let expected = "0 publishes, 0 adds, 0 publishes, 1 waits, 1 adds, 0 stops, 0 drops, 0 removes, 1 publishes";
+    let expected = "0 publishes, 0 adds, 0 publishes, 1 waits, 1 adds, 0 stops, 0 waits, 0 drops, 0 removes, 1 publishes";
     assert_eq!(story, expected);
 }
 
@@ -228,8 +228,7 @@ fn without_numbers_the_old_owner_is_unsubscribed_before_the_next_one_begins() {
     lab.pass(5);
     assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1));
     let story = lab.story(lab.owned(1)[0]).join(", ");
-    let expected =
-        "0 publishes, 0 adds, 0 publishes, 0 stops, 0 removes, 1 publishes, 1 adds, 1 publishes";
+    let expected = "0 publishes, 0 adds, 0 publishes, 0 stops, 0 removes, 0 drops, 1 publishes, 1 adds, 1 publishes";
     assert_eq!(story, expected);
 }
 
@@ -315,6 +314,122 @@ fn an_owner_goes_on_if_the_claim_is_withdrawn_while_it_stops() {
     lab.poll(0);
     assert!(lab.owned(0).contains(&share));
     assert_eq!(lab.fences(0, share).last(), Some(&fence), "it is the same lease");
+}
+
+#[test]
+fn a_share_is_not_given_away_before_its_owner_has_published_what_it_had_received() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    lab.settles = false;
+    lab.join(options(2, 2));
+    lab.pass(20);
+    let stops = |(_, it): &&(usize, Action)| matches!(it, Action::Settle { .. });
+    assert!(lab.done.iter().filter(stops).count() > 2, "it tries again");
+    assert!(lab.owned(1).is_empty());
+    // An answer to an older question is none to the newest.
+    let settled = |(_, it): &(usize, Action)| match it {
+        Action::Settle { share, settled } => Some((*share, *settled)),
+        _ => None,
+    };
+    let (share, settled) = lab.done.iter().filter_map(settled).next().unwrap();
+    lab.members[0].handle_settled(share, settled);
+    lab.pass(5);
+    assert!(lab.owned(1).is_empty());
+    lab.settles = true;
+    lab.pass(5);
+    assert_eq!((lab.owned(0).len(), lab.owned(1).len()), (1, 1));
+}
+
+#[test]
+fn the_topics_stay_with_the_old_owner_until_the_new_one_has_taken_the_share() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    lab.join(options(2, 2));
+    let given = |lab: &Lab| {
+        let to = Holder::of(MemberId(2), false).to_string();
+        let given = |(key, (_, text)): (&Key, &(u64, String))| match key {
+            Key::Share(share) if *text == to => Some(*share),
+            _ => None,
+        };
+        lab.entries.iter().find_map(given)
+    };
+    // The receiver is gone as soon as it is named.
+    while given(&lab).is_none() {
+        lab.now += STEP;
+        lab.poll(0);
+        if given(&lab).is_none() {
+            lab.poll(1);
+        }
+    }
+    let share = given(&lab).unwrap();
+    lab.is_cut[1] = true;
+    let removes = |lab: &Lab| lab.done.contains(&(0, Action::Remove { share }));
+    while !lab.owned(0).contains(&share) {
+        lab.now += STEP;
+        assert!(lab.now < lab.start + 4 * LEASE, "it is never taken");
+        lab.poll(0);
+        assert!(!removes(&lab), "at {:?}", lab.now - lab.start);
+    }
+}
+
+#[test]
+fn a_claim_is_met_once_it_has_been_ready_for_a_while() {
+    let mut lab = Lab::new([options(1, 2)]);
+    lab.pass(3);
+    lab.join(options(2, 2));
+    let ready = |lab: &Lab| {
+        let mut claims = lab.entries.iter().filter(|(key, _)| matches!(key, Key::Claim(_)));
+        claims.any(|(_, (_, text))| text.ends_with("ready"))
+    };
+    while !ready(&lab) {
+        lab.now += STEP;
+        (0..2).for_each(|member| lab.poll(member));
+    }
+    let stops = |lab: &Lab| lab.done.iter().any(|(_, it)| matches!(it, Action::Settle { .. }));
+    let since = lab.now;
+    lab.now = since + LEASE / 20 - Duration::from_millis(1);
+    lab.poll(0);
+    assert!(!stops(&lab), "what was sent before may be on its way");
+    lab.now = since + LEASE / 20;
+    lab.poll(0);
+    assert!(stops(&lab));
+}
+
+#[test]
+fn topics_stay_while_a_write_that_says_so_may_arrive() {
+    let with_standby = |me| Options { standby: true, ..options(me, 1) };
+    let mut lab = Lab::new([with_standby(1)]);
+    lab.pass(3);
+    lab.join(with_standby(2));
+    lab.pass(3);
+    assert!(lab.story(1).contains(&"1 adds".to_owned()), "it stands by");
+    // The owner leaves, and the claim that follows gets no answer.
+    lab.is_cut[1] = true;
+    let presence = Presence { plan: 1, joined: Some(1), stay: Stay::Leaving }.to_string();
+    let (key, now) = (Key::Member(MemberId(1)), lab.now);
+    lab.members[1].handle_entry(key, lab.revision + 1, &presence, now);
+    lab.poll(1);
+    let claims = |(by, it): &(usize, Action)| {
+        *by == 1
+            && matches!(it, Action::Write { key: Key::Claim(1), text, .. } if text.ends_with("ready"))
+    };
+    assert!(lab.done.iter().any(claims));
+    // Somebody else stands by in its place.
+    let other = Holder::of(MemberId(9), true).to_string();
+    lab.members[1].handle_entry(Key::Standby(1), lab.revision + 2, &other, now);
+    lab.members[1].leave(lab.now + 4 * LEASE);
+    lab.now += STEP;
+    lab.poll(1);
+    let removes = |lab: &Lab| lab.done.contains(&(1, Action::Remove { share: 1 }));
+    assert!(!removes(&lab));
+    // Once another entry has taken its place it can arrive no more.
+    lab.is_cut[1] = false;
+    for _ in 0..5 {
+        lab.now += STEP;
+        lab.poll(1);
+    }
+    assert_eq!(lab.entries[&Key::Claim(1)].1, "nobody");
+    assert!(removes(&lab));
 }
 
 #[test]

@@ -82,7 +82,7 @@ enum Event {
     Apply { write: u64, key: Key, text: String, expected: Option<u64>, answer_lost: bool },
     Answer { write: u64, key: Key, outcome: Outcome },
     Added { share: u32, added: u64 },
-    Settled { share: u32 },
+    Settled { share: u32, settled: u64 },
 }
 
 impl World {
@@ -232,7 +232,7 @@ impl World {
                     self.subscribed.insert(share);
                 }
             }
-            Event::Settled { share } => process.sharing.handle_settled(share),
+            Event::Settled { share, settled } => process.sharing.handle_settled(share, settled),
             Event::Added { .. } | Event::Apply { .. } => {}
         }
         for action in self.members[member].sharing.poll(now) {
@@ -283,9 +283,10 @@ impl World {
                 self.members[member].confirmed.remove(&share);
                 self.members[member].kept_since.remove(&share);
             }
-            Action::Settle { share, role } => {
-                self.set_role(member, share, role);
-                self.push(member, self.now + delay, Event::Settled { share });
+            Action::Settle { share, settled } => {
+                let role = self.members[member].roles.get(&share).copied();
+                self.note_stop(member, share, role, Role::Standby);
+                self.push(member, self.now + delay, Event::Settled { share, settled });
             }
             Action::Role { share, role } => self.set_role(member, share, role),
             Action::Report { .. } => self.moves += 1,
@@ -325,7 +326,7 @@ impl World {
         let is_newest = self.fences.get(&share) == Some(&fence);
         let is_cut = self.members[member].cut_until >= self.now;
         if is_newest && !is_cut && self.faults != Faults::Any {
-            self.stopped.insert(share, self.now);
+            self.stopped.entry(share).or_insert(self.now);
         }
     }
 
