@@ -167,7 +167,8 @@ impl Session {
         // Nearly all messages: the rest of the match stays out of the caller.
         match said {
             Said::Data { topic, sequence, item } => {
-                self.handle_data(topic.as_str(), (sequence, false, item), topics, sink);
+                let slot = topics.slot_of_message(topic.as_str());
+                self.handle_data((topic.as_str(), slot), (sequence, false, item), topics, sink);
             }
             said => self.handle_said(said, now, topics, sink),
         }
@@ -227,18 +228,18 @@ impl Session {
         topics: &mut Topics,
         sink: &mut impl Sink<T>,
     ) {
-        self.handle_data(topic, data, topics, sink);
+        self.handle_data((topic, topics.slot(topic)), data, topics, sink);
     }
 
     #[inline(always)] // as a function it takes 40 instructions more
     fn handle_data<T>(
         &mut self,
-        topic: &str,
+        (topic, slot): (&str, Option<Slot>),
         (sequence, snapshot, item): (Sequence, bool, T),
         topics: &mut Topics,
         sink: &mut impl Sink<T>,
     ) {
-        let Some(slot) = topics.slot(topic) else { return sink.unwanted(topic, false) };
+        let Some(slot) = slot else { return sink.unwanted(topic, false) };
         if !self.subscriptions.is_flowing(slot) && !self.first_data(slot, topics, sink) {
             return sink.unwanted(topic, true);
         }
