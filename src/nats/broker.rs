@@ -261,9 +261,12 @@ fn failure(err: &ConnectError) -> String {
     words(&why)
 }
 
-/// Returns what async-nats says, without its name in front.
+/// Returns what async-nats says, without its name in front. Of a dial after the first it says too little.
 fn words(why: &str) -> String {
-    why.strip_prefix("nats: ").unwrap_or(why).to_owned()
+    match why.strip_prefix("nats: ").unwrap_or(why) {
+        "IO error" => "no connection (IO error)".to_owned(),
+        why => why.to_owned(),
+    }
 }
 
 /// Why there is no stream to publish on.
@@ -347,6 +350,13 @@ mod tests {
         connection.open(at(4));
         assert_eq!((connection.is_open, connection.opened), (true, 2));
         assert_eq!((connection.failure, connection.since), (None, at(4)));
+    }
+
+    #[test]
+    fn what_async_nats_says_has_no_name_in_front() {
+        assert_eq!(words("nats: authorization violation"), "authorization violation");
+        assert_eq!(words("timed out"), "timed out");
+        assert_eq!(words("nats: IO error"), "no connection (IO error)");
     }
 
     #[test]

@@ -239,7 +239,7 @@ fn a_publisher_says_how_it_is() {
         let status = until(|it| it.figures.acknowledged == 12 && it.stalled.is_none()).await;
         assert_eq!((status.is_connected, status.connections, status.failure), (true, 2, None));
         // A stream that is gone, while the connection is open.
-        ask(&it.broker, "STREAM.DELETE.FEED", Value::Null).await;
+        it.broker.client.request("$JS.API.STREAM.DELETE.FEED", "".into()).await.unwrap();
         it.numbers("a", 13..=13).await;
         let status = until(|it| it.failure.is_some()).await;
         assert!(status.is_connected && status.stalled.is_some(), "{status:?}");
