@@ -127,12 +127,14 @@ lab:
     cargo test --locked -p wsup --test lab -- --ignored --test-threads=1
 
 # Seeded faults in simulated time, with a process for each seed
-simulate SEEDS="60":
+simulate SEEDS="60": && (replay "500")
     SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
     # A million steps of the lines of a feed; it says how many
     PROPTEST_CASES=5000 cargo test --locked --release --features record --lib feed::merge -- --nocapture
-    # Feeds that are recorded and replayed
-    REPLAY_RUNS=500 cargo test --locked --release --features record --test replay -- --nocapture
+
+# Random feeds in simulated time that are recorded and replayed, with the seeds from SEED on: their handlers get the same
+replay RUNS="10000" SEED="0":
+    REPLAY_RUNS={{ RUNS }} REPLAY_SEED={{ SEED }} cargo test --locked --release --features record --test replay -- --nocapture
 
 # Sockets that come and go over TLS and through a proxy, for SECONDS and at least 10,000 a minute: what they leave behind
 soak SECONDS="60":
