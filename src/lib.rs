@@ -144,11 +144,13 @@ pub mod guide;
 #[cfg(feature = "client")]
 pub mod stream;
 
-// Floor 8: figures for exporters; feeds beyond one process.
-#[cfg(feature = "metrics")]
-pub mod metrics;
+// Floor 8: feeds beyond one process.
 #[cfg(feature = "nats")]
 pub mod nats;
+
+// Floor 9: figures for exporters.
+#[cfg(feature = "metrics")]
+pub mod metrics;
 
 pub use crate::backoff::Reconnect;
 #[cfg(feature = "client")]

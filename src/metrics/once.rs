@@ -16,6 +16,8 @@ use crate::metrics::table::{
 /// Describes all metrics to the recorder: their units and their meaning.
 pub fn describe() {
     table::describe();
+    #[cfg(feature = "nats")]
+    crate::metrics::publisher::all().for_each(table::Export::describe);
 }
 
 /// Exports the figures of a connection, under a name.

@@ -45,7 +45,7 @@ impl Export {
         self.export(&[labels, &[Label::new(name, of)]].concat(), value);
     }
 
-    fn describe(&self) {
+    pub(super) fn describe(&self) {
         match self.kind {
             Kind::Counter => describe_counter!(self.name, self.unit, self.help),
             Kind::Gauge => describe_gauge!(self.name, self.unit, self.help),
@@ -240,10 +240,7 @@ fn all() -> impl Iterator<Item = &'static Export> {
     let figures = FIGURES.iter().flat_map(|it| [&it.connection.metric, &it.line.metric]);
     let lines = LINE.iter().map(|it| &it.metric);
     let feeds = FEED.iter().map(|it| &it.metric);
-    let all = SINGLE.iter().copied().chain(figures).chain(lines).chain(feeds);
-    #[cfg(feature = "nats")]
-    let all = all.chain(crate::metrics::publisher::all());
-    all
+    SINGLE.iter().copied().chain(figures).chain(lines).chain(feeds)
 }
 
 pub(crate) fn describe() {
@@ -255,6 +252,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// Returns all metrics, those of publishers too.
+    fn all() -> Vec<&'static Export> {
+        let all = super::all();
+        #[cfg(feature = "nats")]
+        let all = all.chain(crate::metrics::publisher::all());
+        all.collect()
+    }
 
     /// The row of a metric in the documents.
     fn row(metric: &Export) -> String {
@@ -275,7 +280,7 @@ mod tests {
             |line: &&str| cfg!(feature = "nats") || !line.starts_with("| `actix_ws_publisher_");
         let found = docs.lines().filter(|line| line.starts_with("| `actix_ws_")).filter(is_built);
         let found: BTreeSet<&str> = found.collect();
-        let rows: BTreeSet<String> = all().map(row).collect();
+        let rows: BTreeSet<String> = all().into_iter().map(row).collect();
         let rows: BTreeSet<&str> = rows.iter().map(String::as_str).collect();
         let missing: Vec<_> = rows.difference(&found).collect();
         let strange: Vec<_> = found.difference(&rows).collect();
@@ -295,6 +300,6 @@ mod tests {
             assert_eq!(unit.ends_with("_bytes"), matches!(metric.unit, Unit::Bytes), "{name}");
             assert!(!metric.labels.contains(&"topic"), "{name}: topics are not bounded");
         }
-        assert_eq!(all().map(|it| it.name).collect::<BTreeSet<_>>().len(), all().count());
+        assert_eq!(all().iter().map(|it| it.name).collect::<BTreeSet<_>>().len(), all().len());
     }
 }

@@ -246,22 +246,9 @@ impl Board {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::feed::serve::lines::Stage;
-
-    /// A board of two topics, `a` and `b"`, with these lines.
-    pub(crate) fn board(lines: Vec<Report>, now: Instant) -> Board {
-        let mut board = Board::new("venue".to_owned(), Secrets::default(), now);
-        board.add(&["a".into(), "b\"".into()]);
-        board.handle_answer(Answer { lines, ..Answer::default() }, now);
-        board
-    }
-
-    /// The report of a line.
-    pub(crate) fn report(shard: u32, line: u8, stage: Stage) -> Report {
-        Report::new(Key { shard, line }, stage)
-    }
+    use crate::feed::serve::tests::board;
 
     #[test]
     fn a_broker_that_is_lost_and_back_is_in_the_journal() {

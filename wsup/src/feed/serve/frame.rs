@@ -207,9 +207,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
     use crate::feed::serve::board::Answer;
-    use crate::feed::serve::board::tests::{board, report};
     use crate::feed::serve::lines::{Key, Stage};
     use crate::feed::serve::status::status;
+    use crate::feed::serve::tests::{board, report};
     use crate::feed::serve::topics::State;
 
     fn parse(frame: &Bytes, event: &str) -> Value {

@@ -113,8 +113,8 @@ mod tests {
     use super::*;
     use crate::feed::publishing::Publishing;
     use crate::feed::serve::board::Answer;
-    use crate::feed::serve::board::tests::{board, report};
     use crate::feed::serve::lines::Key;
+    use crate::feed::serve::tests::{board, report};
     use actix_ws_client::error::Error;
     use actix_ws_client::feed::Figures;
     use actix_ws_client::feed::event::{Cause, LineIs};

@@ -210,8 +210,8 @@ impl Observer for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::serve::board::tests::{board, report};
     use crate::feed::serve::lines::Stage;
+    use crate::feed::serve::tests::{board, report};
 
     fn hub() -> Hub {
         Hub::new(board(vec![report(1, 0, Stage::Active)], Instant::now()))

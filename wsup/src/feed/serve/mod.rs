@@ -26,3 +26,25 @@ mod topics;
 
 pub(crate) use flags::{Prepared, ServeFlags};
 pub(crate) use http::{Server, Serving};
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use crate::feed::serve::board::{Answer, Board};
+    use crate::feed::serve::lines::{Key, Report, Stage};
+    use crate::secrets::Secrets;
+
+    /// A board of two topics, `a` and `b"`, with these lines.
+    pub(crate) fn board(lines: Vec<Report>, now: Instant) -> Board {
+        let mut board = Board::new("venue".to_owned(), Secrets::default(), now);
+        board.add(&["a".into(), "b\"".into()]);
+        board.handle_answer(Answer { lines, ..Answer::default() }, now);
+        board
+    }
+
+    /// The report of a line.
+    pub(crate) fn report(shard: u32, line: u8, stage: Stage) -> Report {
+        Report::new(Key { shard, line }, stage)
+    }
+}
