@@ -141,8 +141,8 @@ impl<T: Clone + Send + 'static> Intake<T> {
     }
 
     /// Returns when that is to be called.
-    pub(crate) fn ask_due(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<Instant> {
-        self.resyncs.as_mut()?.ask_due(now, may)
+    pub(crate) fn ask_due(&self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<Instant> {
+        self.resyncs.as_ref()?.ask_due(now, may)
     }
 
     /// Returns how many snapshots were asked for.

@@ -25,6 +25,7 @@ impl<U> Resyncs<U> {
         now: Instant,
         may: impl Fn(Slot) -> bool,
     ) -> Option<SnapshotAsk> {
+        self.pop_unwanted();
         let at = self.next_ask(may)?;
         if !self.may_ask(now) {
             return None;
@@ -73,13 +74,14 @@ impl<U> Resyncs<U> {
         self.granted = Some(count);
     }
 
-    /// Returns when the next snapshot may be asked for, of a topic that may be asked for.
-    pub(crate) fn ask_due(&mut self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<Instant> {
+    /// Returns when the next snapshot may be asked for, of a topic that may be asked for. It changes nothing: a replay does
+    /// not call it.
+    pub(crate) fn ask_due(&self, now: Instant, may: impl Fn(Slot) -> bool) -> Option<Instant> {
         self.next_ask(may).map(|_| self.rate.ready_at(now))
     }
 
-    /// Returns where in the queue the next topic is that is to be asked for.
-    fn next_ask(&mut self, may: impl Fn(Slot) -> bool) -> Option<usize> {
+    /// Removes the topics at the front of the queue that need no snapshot any more.
+    fn pop_unwanted(&mut self) {
         while let Some(slot) = self.queue.front()
             && !self.wants(*slot)
         {
@@ -87,6 +89,10 @@ impl<U> Resyncs<U> {
             self.queue.pop_front();
         }
         self.free_queue();
+    }
+
+    /// Returns where in the queue the next topic is that is to be asked for.
+    fn next_ask(&self, may: impl Fn(Slot) -> bool) -> Option<usize> {
         if self.is_holding {
             return None;
         }
