@@ -53,6 +53,8 @@ pub(crate) struct Intake<T: Clone + Send + 'static> {
     is_watching: bool,
     /// Whether the shard holds its lines.
     is_holding: bool,
+    /// Whether the shard closes its lines, so that none is dialled or replaced any more.
+    is_ending: bool,
     /// The lines whose silence has ended, one bit for each.
     ended_silence: u64,
     /// The lines with an open socket, one bit for each.
@@ -119,6 +121,7 @@ impl<T: Clone + Send + 'static> Intake<T> {
             is_plain: recipients.overflow == Overflow::Wait,
             is_watching: silence.is_some(),
             is_holding: false,
+            is_ending: false,
             ended_silence: 0,
             open: 0,
             epochs: vec![0; lines.into()],
@@ -264,7 +267,14 @@ impl<T: Clone + Send + 'static> Intake<T> {
         let hole = self.merge.poll_timeout().filter(|_| !self.is_holding);
         let snapshot = self.resyncs.as_ref().and_then(Resyncs::poll_timeout);
         let rotation = self.rotation.poll_timeout();
-        [hole, silence, twins, snapshot, rotation].into_iter().flatten().min()
+        // At the end both are left alone, and what they were to be polled for stays in the past.
+        let lines = [twins, rotation].into_iter().flatten().filter(|_| !self.is_ending);
+        [hole, silence, snapshot].into_iter().flatten().chain(lines).min()
+    }
+
+    /// Notes that the shard closes its lines.
+    pub(crate) fn end(&mut self) {
+        self.is_ending = true;
     }
 
     /// Sets when lines are rotated.
@@ -665,6 +675,18 @@ mod tests {
     use crate::feed::said::Refusal;
     use crate::feed::sequence::Sequence;
     use crate::feed::topic::ShardId;
+
+    #[test]
+    fn a_shard_that_ends_waits_for_neither_rotation_nor_twins() {
+        let start = Instant::now();
+        let mut intake = Intake::<()>::new(Recipients::default(), None, 2, start);
+        assert_eq!(intake.poll_timeout(), None);
+        intake.hold(true, start);
+        intake.hold(false, start);
+        assert_eq!(intake.poll_timeout(), Some(start));
+        intake.end();
+        assert_eq!(intake.poll_timeout(), None, "or a core is busy until its lines have closed");
+    }
 
     #[test]
     fn a_line_carries_all_of_another_without_what_neither_has_and_what_it_has_refused() {

@@ -556,6 +556,7 @@ impl<D: Dialect> Shard<D> {
             ToShard::Refuse(lines) => self.refuse(lines),
             ToShard::Close(deadline) => {
                 self.is_closing = true;
+                self.intake.end();
                 self.lines.iter().for_each(|line| line.close(deadline));
             }
             ToShard::Status(reply) => {
