@@ -661,6 +661,17 @@ async fn refused(plan: &Plan, replay: Replay) -> (String, Log) {
     (error.to_string(), log)
 }
 
+/// A shard that took a core while its lines were paused, one that did in its close, and one whose replay asked for
+/// snapshots in another order.
+#[test]
+fn what_random_replays_have_found_stays_mended() {
+    let sum = Arc::new(Sum::default());
+    for seed in [654, 7650, 3157] {
+        run(seed, &sum);
+    }
+    assert!(sum.events.load(Ordering::Relaxed) > 100);
+}
+
 #[test]
 fn a_replay_is_as_fast_as_it_is_told_and_says_how_far_it_is() {
     let directory = Directory::new("speed");
