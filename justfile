@@ -127,7 +127,7 @@ lab:
     cargo test --locked -p wsup --test lab -- --ignored --test-threads=1
 
 # Seeded faults in simulated time, with a process for each seed
-simulate SEEDS="60": && (replay "500")
+simulate SEEDS="60": && (replay "2000")
     SIMULATION_SEEDS={{ SEEDS }} cargo test --locked --release -p simulation -- --nocapture
     # A million steps of the lines of a feed; it says how many
     PROPTEST_CASES=5000 cargo test --locked --release --features record --lib feed::merge -- --nocapture
