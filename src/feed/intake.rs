@@ -394,10 +394,10 @@ impl<T: Clone + Send + 'static> Intake<T> {
         *slot_of(&mut self.confirmed, slot) &= !bit(line.line);
         if self.has_others(line) {
             self.merge.leave(line.line, slot, now);
-            self.pass_outputs(line, topics);
         } else {
-            self.merge.refuse(line.line, slot);
+            self.merge.refuse(line.line, slot, now);
         }
+        self.pass_outputs(line, topics);
         self.uncarried(slot);
     }
 
@@ -671,10 +671,13 @@ fn slot_of<V: Default>(table: &mut Vec<V>, slot: Slot) -> &mut V {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::feed::said::Refusal;
     use crate::feed::sequence::Sequence;
     use crate::feed::topic::ShardId;
+    use crate::feed::twins::Link;
 
     #[test]
     fn a_shard_that_ends_waits_for_neither_rotation_nor_twins() {
@@ -686,6 +689,12 @@ mod tests {
         assert_eq!(intake.poll_timeout(), Some(start));
         intake.end();
         assert_eq!(intake.poll_timeout(), None, "or a core is busy until its lines have closed");
+        let mut intake = Intake::<()>::new(Recipients::default(), None, 2, start);
+        let waiting = |line| (line, Link::Waiting { due: start + Duration::from_secs(60) });
+        intake.twins.as_mut().unwrap().poll(&[waiting(0), waiting(1)], start);
+        assert!(intake.poll_timeout().is_some(), "one of them is to be dialled sooner");
+        intake.end();
+        assert_eq!(intake.poll_timeout(), None);
     }
 
     #[test]

@@ -210,12 +210,14 @@ impl<T> Merge<T> {
         }
     }
 
-    /// Notes that the venue has refused a topic on a line, which has brought nothing of it.
-    pub(crate) fn refuse(&mut self, line: u8, slot: Slot) {
+    /// Notes that the venue has refused a topic on a line, which has brought nothing of it. A hole that it alone could fill is
+    /// given up.
+    pub(crate) fn refuse(&mut self, line: u8, slot: Slot, now: Instant) {
         if let Some(line) = self.line_mut(line)
             && !line.position(slot).is_joined()
         {
             line.forget(slot);
+            self.resolve(slot, now, Wait::Yes);
         }
     }
 

@@ -494,11 +494,17 @@ fn a_line_that_refuses_a_topic_is_not_waited_for() {
     let mut life = Life::new(2);
     life.count(0, 57..59);
     life.merge.ask(1, 0);
-    life.merge.refuse(1, 0);
+    life.merge.refuse(1, 0, life.now);
     assert_eq!(life.bring(0, number_of(60)), "gap 59-59 venue, 60");
+    let mut life = asked();
+    life.close(0);
+    life.merge.refuse(1, 0, life.now);
+    assert_eq!(life.outputs(), "gap 59-59 outage, 60", "no other line is open");
     // What ticks was not refused.
+    let mut life = Life::new(2);
+    life.count(0, 57..61);
     life.count(1, 58..61);
-    life.merge.refuse(1, 0);
+    life.merge.refuse(1, 0, life.now);
     assert_eq!(life.bring(0, number_of(62)), "");
     // Nor is one that carries the topic forgotten because it is asked for again.
     life.merge.ask(1, 0);
