@@ -35,7 +35,7 @@ pub(crate) use crate::delivery::entry::{EVENT_COST, Queued};
 pub(crate) use crate::delivery::handlers::{Ended, Handlers};
 pub use crate::delivery::kinds::IntoRecipient;
 pub(crate) use crate::delivery::kinds::Registered;
-pub(crate) use crate::delivery::outlet::{EventAddr, HandlerAddr};
+pub(crate) use crate::delivery::outlet::{EventAddr, HandlerAddr, leave_in_mailbox};
 pub(crate) use crate::delivery::run::{Run, cost};
 
 /// The recipients of one connection, and the events that wait for them.
@@ -412,9 +412,7 @@ impl Delivery {
     /// wait for them. The queue itself bounds how much that is.
     pub(crate) fn flush(&mut self) {
         if let Some(pending) = self.pending.take() {
-            // Dropping it would take the event back out of the mailbox. What is leaked is one small
-            // allocation for each connection that ends while a mailbox is full.
-            mem::forget(pending.receipt);
+            leave_in_mailbox(pending.receipt);
         }
         let mut skip = mem::take(&mut self.cursors);
         for (number, entry) in self.queue.drain() {

@@ -2,7 +2,9 @@
 
 use std::any::Any;
 use std::future::{Future, ready};
+use std::mem;
 use std::pin::Pin;
+use std::task::{Context, Waker};
 
 use actix::dev::{SendError, ToEnvelope};
 use actix::{Actor, Addr, Handler, Message, Recipient, WeakRecipient};
@@ -88,6 +90,15 @@ pub(crate) trait EventAddr<M: Message<Result = ()> + Send + 'static> {
 
 /// Completes when the actor has taken an event out of its mailbox.
 pub(crate) type Receipt = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Leaves an event in a full mailbox whose receipt will not be polled any more. Dropping the receipt would take the event out
+/// again, so it is leaked: one small allocation.
+pub(crate) fn leave_in_mailbox(mut receipt: Receipt) {
+    // With its waker it would keep the task that has ended, too.
+    if receipt.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+        mem::forget(receipt);
+    }
+}
 
 /// A borrowed recipient of one kind of event.
 pub(crate) enum Outlet<'a, M: Message<Result = ()> + Send + 'static> {
@@ -243,4 +254,34 @@ fn receipt<T>(request: impl Future<Output = T> + 'static) -> Receipt {
     Box::pin(async move {
         request.await;
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Task>) {}
+    }
+
+    #[test]
+    fn an_event_that_is_left_in_a_mailbox_keeps_no_task() {
+        let (sender, receiver) = oneshot::channel::<()>();
+        let mut receipt: Receipt = Box::pin(async { drop(receiver.await) });
+        let task = Arc::new(Task);
+        let waker = Waker::from(task.clone());
+        assert!(receipt.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert_eq!(Arc::strong_count(&task), 2);
+        leave_in_mailbox(receipt);
+        assert_eq!(Arc::strong_count(&task), 1);
+        assert!(!sender.is_closed(), "the event stays where it is");
+    }
 }

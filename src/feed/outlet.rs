@@ -14,6 +14,7 @@ use std::task::Context;
 use actix::dev::SendError;
 use actix::{Message, Recipient};
 
+use crate::delivery;
 use crate::feed::event::{Batch, Gap, LineState, Missing, Rotated, TopicState, Update};
 use crate::feed::latest::Latest;
 use crate::feed::recipients::{Own, Recipients};
@@ -230,10 +231,8 @@ impl<T: Clone + Send + 'static> Outlet<T> {
         self.latest.iter_mut().for_each(|latest| latest.flush());
         self.end_batch();
         if let Some(blocked) = self.blocked.take() {
-            // Its event is in the mailbox since it was first polled, before all that follow. Dropping it would take the event
-            // out again: at once, or with the thread's tasks when the thread ends. What is leaked is one small allocation
-            // for each shard that ends while a mailbox is full.
-            mem::forget(blocked);
+            // Its event is in the mailbox since it was first polled, before all that follow.
+            delivery::leave_in_mailbox(blocked);
         }
         let lost = mem::take(&mut self.lost).into_values().map(Entry::from_lost);
         let mut head = self.queue.pop_front();

@@ -9,13 +9,13 @@ mod queue;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::future::Future;
 use std::hash::{Hash, Hasher};
-use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
 use actix::{Message, Recipient};
 
+use crate::delivery;
 use crate::feed::event::{Batch, Gap, LineState, Rotated, TopicState, Update};
 use crate::feed::latest::queue::{Envelope, Queue};
 use crate::feed::recipients::{Own, Recipients};
@@ -169,12 +169,8 @@ impl<T: Clone + Send + 'static> Latest<T> {
     /// Sends all that is left past the bounds of the mailboxes: at the end, when nothing will be polled.
     pub(crate) fn flush(&mut self) {
         for handler in self.handlers.values_mut() {
-            // Its envelope is in the mailbox since it was first polled. Dropping it would take the envelope out again: at once,
-            // or with the thread's tasks when the thread ends. What is leaked is one small allocation for each handler that
-            // is called while its shard ends.
-            if let Some(sent) = handler.sent.take() {
-                mem::forget(sent);
-            }
+            // Its envelope is in the mailbox since it was first polled.
+            handler.sent.take().into_iter().for_each(delivery::leave_in_mailbox);
             while let Some(envelope) = handler.next() {
                 handler.to.force(envelope);
             }
