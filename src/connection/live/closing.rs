@@ -140,6 +140,7 @@ impl Live {
             }
         }
         // The next read returns the error, if there is one.
+        self.is_shutting_down = true;
         self.is_shut_down = writer::poll_shutdown(&mut self.link, cx).is_ready();
     }
 

@@ -79,6 +79,8 @@ pub(super) struct Live {
     deadline: Option<Pin<Box<Sleep>>>,
     /// When we end our side of the transport: set once both Close frames have passed.
     shutdown_delay: Option<Pin<Box<Sleep>>>,
+    /// Whether the end of our side of the transport has begun: nothing that is read counts any more.
+    is_shutting_down: bool,
     /// Whether our side of the transport is ended.
     is_shut_down: bool,
     options: Arc<Options>,
@@ -164,6 +166,7 @@ impl Live {
             track: None,
             deadline: None,
             shutdown_delay: None,
+            is_shutting_down: false,
             is_shut_down: false,
             options,
         }

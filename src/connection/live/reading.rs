@@ -137,7 +137,7 @@ impl Live {
         let mut budget = READ_BUDGET;
         loop {
             self.process_inbox(to);
-            if self.is_shut_down {
+            if self.is_shutting_down {
                 return self.poll_discard(to.watch, budget, cx);
             }
             if self.breach.as_ref().is_some_and(|breach| !breach.answered) {
