@@ -593,7 +593,10 @@ impl<D: Dialect> Drop for Shard<D> {
     /// Delivers what is left and reports the end also if the shard's thread ends first.
     fn drop(&mut self) {
         if !self.has_ended {
-            self.intake.outlet.flush();
+            // An item whose `clone` has panicked would do so again, and abort the process.
+            if !std::thread::panicking() {
+                self.intake.outlet.flush();
+            }
             let refusal = Refusal::for_good("a thread of the feed has ended");
             self.report(FromShard::Refused(None, refusal));
             let figures = self.figures();

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 /// How often a wait begins anew because the shard held its lines.
 const MAX_HOLDS: u32 = 8;
-/// In how many times its length a wait is over that was interrupted more often.
-const PATIENCE: u32 = 4;
+/// A wait that was interrupted more often is over after this many times its length.
+const MAX_WAIT_FACTOR: u32 = 4;
 
 /// Measures waits.
 ///
@@ -59,7 +59,7 @@ impl Clock {
         let anew = since.at.max(self.reads_since) + length;
         match self.holds.wrapping_sub(since.holds) {
             0..MAX_HOLDS => anew,
-            MAX_HOLDS.. => anew.min(since.at + length * PATIENCE),
+            MAX_HOLDS.. => anew.min(since.at + length * MAX_WAIT_FACTOR),
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
         clock.hold(true, start + 2 * SECOND);
         assert!(clock.is_holding() && !clock.is_over(since, 5 * SECOND, start + 9 * SECOND));
         clock.hold(false, start + 10 * SECOND);
-        // It is no hold.
+        // The shard was not holding.
         clock.hold(false, start + 11 * SECOND);
         assert!(!clock.is_holding());
         assert_eq!(clock.over(since, 5 * SECOND), start + 15 * SECOND);

@@ -32,8 +32,9 @@ impl<D: Dialect> Shard<D> {
         if let Some((old, new)) = self.intake.rotation.lines()
             && old != new
             && let Some(leg) = legs.iter_mut().find(|leg| leg.line == new && leg.is_open)
+            && !leg.is_active
         {
-            leg.is_active |= self.intake.carries_all_of(old, new, &mut self.topics);
+            leg.is_active = self.intake.carries_all_of(old, new, &mut self.topics);
         }
         legs
     }
