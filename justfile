@@ -26,9 +26,7 @@ page:
 
 # Publishing and sharing on NATS JetStream against nats-server, in NATS_SERVER or on the PATH
 nats:
-    # The one that is skipped fails now and then: two members may swap a share after the broker was stopped.
-    cargo test --locked --workspace --lib --test nats_shares -- --ignored --test-threads=1 --skip throughput \
-        --skip while_the_broker_is_stopped
+    cargo test --locked --workspace --lib --test nats_shares -- --ignored --test-threads=1 --skip throughput
     cargo test --locked -p wsup --test feed -- --ignored --test-threads=1
 
 # How many messages a second are published on a nats-server and acknowledged

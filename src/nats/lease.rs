@@ -147,10 +147,12 @@ impl View {
         }
     }
 
-    /// Whether this member sees what happens: its own renewals come back to it.
+    /// Whether this member sees what happens: its own renewals come back to it. They are sent each third of a lease. One that
+    /// is overdue shows that nothing is known of the others either: while the broker does not answer, a lease of another
+    /// member seems to end at the same time as those of this one, and each would take what the other had.
     pub(crate) fn is_current(&self, now: Instant) -> bool {
         let own = self.members.get(&self.me);
-        own.is_some_and(|own| now.saturating_duration_since(own.since) < self.duration)
+        own.is_some_and(|own| now.saturating_duration_since(own.since) < self.duration / 2)
     }
 
     /// Returns the revision since when this member has been one; `None` before its first entry came back to it.
@@ -349,8 +351,19 @@ mod tests {
         assert!(view.is_current(back));
         assert_eq!(view.owner(1, back + 5 * SECOND), Some(OTHER));
         // A renewal while it looks begins nothing anew.
-        view.handle_entry(Key::Member(ME), 4, &presence(7, Some(1)), back + 3 * SECOND);
+        view.handle_entry(Key::Member(ME), 4, &presence(7, Some(1)), back + 2 * SECOND);
         assert_eq!(view.owner(1, back + 6 * SECOND), None);
+    }
+
+    #[test]
+    fn a_member_whose_renewal_is_overdue_judges_no_other_one() {
+        let start = Instant::now();
+        let mut view = view(start);
+        view.handle_entry(Key::Share(1), 2, &Holder::of(OTHER, false).to_string(), start);
+        assert!(view.is_current(start + LEASE / 2 - Duration::from_millis(1)));
+        assert!(!view.is_current(start + LEASE / 2));
+        view.handle_entry(Key::Member(ME), 3, &presence(7, Some(1)), start + LEASE / 2);
+        assert_eq!(view.owner(1, start + LEASE * 3 / 2), Some(OTHER), "its time has begun anew");
     }
 
     #[test]
