@@ -128,10 +128,11 @@ impl Sharing {
         }
     }
 
-    /// Whether this member may publish a share at this moment.
+    /// Whether this member owns a share at this moment, and has not begun to write that it gives it away.
     pub(crate) fn owns(&self, share: u32, now: Instant) -> bool {
         self.part(share).is_some_and(|part| {
-            part.settling.is_none() && part.own.is_some_and(|own| now < own.until)
+            let is_given = part.settling.is_some_and(|settling| settling.is_done);
+            !is_given && part.own.is_some_and(|own| now < own.until)
         })
     }
 

@@ -517,9 +517,12 @@ impl World {
                 && it.kept_since.contains_key(share)
                 && it.roles.get(share) == Some(&Role::Standby)
         };
-        (1..=self.shares).all(|share| {
-            self.owners(share).len() == 1 && self.members.iter().any(|it| stands_by(it, &share))
-        })
+        let settles = |it: &Process| it.sharing.parts.iter().any(|part| part.settling.is_some());
+        let is_moving = self.members.iter().any(|it| !it.is_dead && settles(it));
+        !is_moving
+            && (1..=self.shares).all(|share| {
+                self.owners(share).len() == 1 && self.members.iter().any(|it| stands_by(it, &share))
+            })
     }
 
     pub(super) fn owned_by(&self, member: usize) -> Vec<u32> {
