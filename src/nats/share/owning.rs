@@ -34,13 +34,13 @@ impl Sharing {
                 self.resume(share);
             }
         } else if let Some(own) = own {
-            // What is about to end is renewed first.
-            if own.until > now + self.options.lease / 3
-                && let Some(to) = self.next_owner(share, balance, now)
-            {
+            // A renewal that is due goes first, also after a hand-over that did not come about: the owner may stop again for
+            // a third of the lease, and renews nothing meanwhile.
+            let is_due = now >= own.renewed + self.options.lease / 3;
+            if !is_due && let Some(to) = self.next_owner(share, balance, now) {
                 self.settle(share, to, own.until, now);
                 balance.give(self.options.me, to);
-            } else if now >= own.renewed + self.options.lease / 3 {
+            } else if is_due {
                 self.write_lease(share, LeaseWrite::Renew, Some(self.options.me), now);
             }
         } else if self.view.is_named(share) {

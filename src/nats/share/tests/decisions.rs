@@ -68,10 +68,12 @@ impl Lab {
     }
 
     fn pass(&mut self, seconds: u32) {
-        for _ in 0..10 * seconds {
-            self.now += STEP;
-            (0..self.members.len()).for_each(|member| self.poll(member));
-        }
+        (0..10 * seconds).for_each(|_| self.step());
+    }
+
+    fn step(&mut self) {
+        self.now += STEP;
+        (0..self.members.len()).for_each(|member| self.poll(member));
     }
 
     fn poll(&mut self, member: usize) {
@@ -322,10 +324,20 @@ fn a_share_is_not_given_away_before_its_owner_has_published_what_it_had_received
     lab.pass(3);
     lab.settles = false;
     lab.join(options(2, 2));
-    lab.pass(20);
+    let fences = [1, 2].map(|share| lab.fences(0, share)[0]);
+    for _ in 0..200 {
+        lab.step();
+        for part in &lab.members[0].parts {
+            let left = part.own.unwrap().until.saturating_duration_since(lab.now);
+            assert!(left >= LEASE * 3 / 10, "{left:?} are left");
+        }
+    }
     let stops = |(_, it): &&(usize, Action)| matches!(it, Action::Settle { .. });
     assert!(lab.done.iter().filter(stops).count() > 2, "it tries again");
     assert!(lab.owned(1).is_empty());
+    for (share, fence) in (1..).zip(fences) {
+        assert_eq!(lab.fences(0, share), [fence], "it is the owner all the time");
+    }
     // An answer to an older question is none to the newest.
     let settled = |(_, it): &(usize, Action)| match it {
         Action::Settle { share, settled } => Some((*share, *settled)),

@@ -286,6 +286,13 @@ impl World {
             Action::Settle { share, settled } => {
                 let role = self.members[member].roles.get(&share).copied();
                 self.note_stop(member, share, role, Role::Standby);
+                // A broker that is slow, or stores nothing.
+                let is_slow = !self.calm && self.seed.is_multiple_of(4);
+                let delay = match self.rng.random_range(0..if is_slow { 3 } else { 20 }) {
+                    0 => self.rng.random_range(0..LEASE),
+                    1 => return,
+                    _ => delay,
+                };
                 self.push(member, self.now + delay, Event::Settled { share, settled });
             }
             Action::Role { share, role } => self.set_role(member, share, role),
@@ -415,11 +422,24 @@ impl World {
             let owners = self.owners(share);
             assert!(owners.len() < 2, "seed {}: {share} is owned by {owners:?}", self.seed);
         }
+        if self.faults == Faults::None {
+            self.check_leases();
+        }
         let is_subscribed =
             |share: &u32| self.members.iter().any(|it| !it.is_dead && it.confirmed.contains(share));
         if self.faults == Faults::None {
             let bare: Vec<_> = self.subscribed.iter().filter(|it| !is_subscribed(it)).collect();
             assert!(bare.is_empty(), "seed {}: {bare:?} at {}", self.seed, self.now);
+        }
+    }
+
+    /// No lease ends while the broker answers.
+    fn check_leases(&self) {
+        for (member, process) in self.members.iter().enumerate().filter(|(_, it)| !it.has_left) {
+            for (share, part) in (1..).zip(&process.sharing.parts) {
+                let is_valid = part.own.is_none_or(|own| self.local(member) < own.until);
+                assert!(is_valid, "seed {}: the lease of {share} ends at {}", self.seed, self.now);
+            }
         }
     }
 
