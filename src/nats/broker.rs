@@ -41,7 +41,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(now: Instant) -> Connection {
+    pub(crate) fn new(now: Instant) -> Connection {
         Connection { is_open: false, opened: 0, since: now, failure: None }
     }
 

@@ -257,6 +257,11 @@ impl Lane {
         self.ends = Some(at);
     }
 
+    /// Whether an [end](Lane::end) was set.
+    pub(crate) fn ends(&self) -> bool {
+        self.ends.is_some()
+    }
+
     /// Whether all that is to be published before the [end](Lane::end) is acknowledged.
     pub(crate) fn has_ended(&self) -> bool {
         let Some(ends) = self.ends else { return true };

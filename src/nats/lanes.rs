@@ -166,6 +166,11 @@ impl Lanes {
         self.places[id as usize].lane.has_ended()
     }
 
+    /// Returns whether a topic publishes nothing that is received from now on, until its role is set.
+    pub(crate) fn ends(&self, id: LaneId) -> bool {
+        self.places[id as usize].lane.ends()
+    }
+
     /// Returns whether something of a topic is in flight.
     pub(crate) fn is_in_flight(&self, id: LaneId) -> bool {
         self.places[id as usize].lane.flight.is_some()

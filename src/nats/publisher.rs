@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, AsyncContext, Context, Handler, WeakRecipient, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, WrapFuture};
 use bytes::Bytes;
 use tokio::time::timeout;
 
@@ -234,7 +234,16 @@ impl PublisherHandle {
     ) -> impl Future<Output = ()> + Send + use<> {
         let shared = self.alive.0.clone();
         let lanes = shared.lock().lanes.end(topics, at);
-        async move { shared.has_ended(&lanes).await }
+        async move {
+            let all = async {
+                shared.is_drained().await;
+                shared.has_ended(&lanes).await;
+            };
+            tokio::select! {
+                () = all => {}
+                () = shared.is_replaced(&lanes) => {}
+            }
+        }
     }
 
     /// Returns what the publisher has done so far.
@@ -267,10 +276,7 @@ impl PublisherHandle {
         async move {
             let shared = &handle.alive.0;
             let all = async {
-                if let Some(publisher) = shared.actor.get().and_then(WeakRecipient::upgrade) {
-                    // An error says that the actor has ended, and has taken what it could.
-                    let _ = publisher.send(Drain).await;
-                }
+                shared.is_drained().await;
                 shared.is_acknowledged().await;
             };
             // The figures say what was left.

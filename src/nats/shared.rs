@@ -122,10 +122,25 @@ impl Shared {
         self.until(|state| state.is_over || !is_in_flight(state)).await;
     }
 
-    /// Waits until all of these topics that was received before their end is acknowledged.
+    /// Waits until everything that was received of these topics before their end is acknowledged, and the mailbox is not
+    /// stopped: it may have more of it.
     pub(crate) async fn has_ended(&self, lanes: &[LaneId]) {
         let has_ended = |state: &State| lanes.iter().all(|id| state.lanes.has_ended(*id));
-        self.until(|state| state.is_over || has_ended(state)).await;
+        self.until(|state| state.is_over || state.has_room() && has_ended(state)).await;
+    }
+
+    /// Waits until a role has replaced the end of these topics.
+    pub(crate) async fn is_replaced(&self, lanes: &[LaneId]) {
+        let ends = |state: &State| lanes.iter().any(|id| state.lanes.ends(*id));
+        self.until(|state| state.is_over || !ends(state)).await;
+    }
+
+    /// Waits until the actor has taken all that the feed has delivered so far.
+    pub(crate) async fn is_drained(&self) {
+        if let Some(publisher) = self.actor.get().and_then(WeakRecipient::upgrade) {
+            // An error says that the actor has ended, and has taken what it could.
+            let _ = publisher.send(Drain).await;
+        }
     }
 
     /// Waits until all that was taken is acknowledged.
@@ -153,9 +168,13 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
     use super::*;
+    use crate::feed::Sequence;
+    use crate::nats::lane::Role;
+    use crate::nats::lanes::Limits;
 
     #[test]
     fn messages_are_stalled_while_they_wait_and_none_is_stored() {
@@ -172,5 +191,37 @@ mod tests {
         storing.handle_stored(0, at(4));
         storing.handle_waiting(0, at(5));
         assert_eq!((storing.stalled, storing.last), (None, Some(at(4))));
+    }
+
+    /// Returns a publisher that owns topics, of which one message may wait, and one waits.
+    fn full() -> Shared {
+        let limits = Limits {
+            in_flight: 1,
+            ack_timeout: Duration::from_secs(2),
+            messages: 1,
+            bytes: 100,
+            keep: Duration::ZERO,
+        };
+        let mut lanes = Lanes::new(limits, Role::Owner { fence: 1, until: None });
+        lanes.set_connected(true, Instant::now());
+        let sequence = Sequence::contiguous(1, 1);
+        lanes.push(&"a".into(), sequence, false, "x".into(), Instant::now());
+        Shared::new(lanes, watch::channel(Connection::new(Instant::now())).1)
+    }
+
+    fn is_ready(future: impl Future) -> bool {
+        pin!(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn a_topic_has_not_ended_while_the_mailbox_is_stopped() {
+        let shared = full();
+        let quiet = shared.lock().lanes.end(&["b".into()], Instant::now());
+        assert!(!is_ready(shared.has_ended(&quiet)), "its updates may be in the mailbox");
+        assert!(!is_ready(shared.is_replaced(&quiet)));
+        shared.lock().lanes.set_role(&["a".into()], Role::None);
+        assert!(is_ready(shared.has_ended(&quiet)));
+        shared.lock().lanes.set_role(&["b".into()], Role::Standby);
+        assert!(is_ready(shared.is_replaced(&quiet)));
     }
 }

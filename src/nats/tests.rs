@@ -209,6 +209,32 @@ fn the_mailbox_stops_at_the_bound_while_the_broker_is_away() {
 
 #[test]
 #[ignore = "needs nats-server: just nats"]
+fn a_topic_ends_once_what_waits_in_the_mailbox_is_published() {
+    run(async || {
+        let mut server = Server::start();
+        let it = Started::new(options(&server).queue(10, 1 << 20)).await;
+        server.kill();
+        it.numbers("a", 1..=10).await;
+        // The mailbox is stopped.
+        let waits = update("b", Sequence::contiguous(1, 1), "1");
+        it.publisher.do_send(Batch::new(vec![waits]));
+        let mut end = Box::pin(it.handle.end(&["b".into()], Instant::now()));
+        for _ in 0..100 {
+            tokio::select! {
+                biased;
+                () = &mut end => panic!("it has not been published"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        server.restart();
+        end.await;
+        assert_eq!(payloads(&it.broker, "feed.b").await, ["1"]);
+        it.close().await;
+    });
+}
+
+#[test]
+#[ignore = "needs nats-server: just nats"]
 fn a_publisher_says_how_it_is() {
     run(async || {
         let mut server = Server::start();
