@@ -164,6 +164,16 @@ impl State {
     pub(crate) fn note_waiting(&mut self) {
         self.storing.handle_waiting(self.lanes.owned().messages, Instant::now());
     }
+
+    /// Notes what has become of messages since this many were [in the stream](Lanes::in_stream).
+    pub(crate) fn note_progress(&mut self, before: u64, now: Instant) {
+        let waiting = self.lanes.owned().messages;
+        if self.lanes.in_stream() > before {
+            self.storing.handle_stored(waiting, now);
+        } else {
+            self.storing.handle_waiting(waiting, now);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -173,7 +183,8 @@ mod tests {
 
     use super::*;
     use crate::feed::Sequence;
-    use crate::nats::lane::Role;
+    use crate::nats::generation::{Last, Now};
+    use crate::nats::lane::{Answer, Role};
     use crate::nats::lanes::Limits;
 
     #[test]
@@ -207,6 +218,24 @@ mod tests {
         let sequence = Sequence::contiguous(1, 1);
         lanes.push(&"a".into(), sequence, false, "x".into(), Instant::now());
         Shared::new(lanes, watch::channel(Connection::new(Instant::now())).1)
+    }
+
+    #[test]
+    fn what_the_stream_has_already_waits_no_longer() {
+        let (shared, now) = (full(), Instant::now());
+        let mut state = shared.lock();
+        let before = state.lanes.in_stream();
+        state.note_progress(before, now);
+        assert_eq!((state.storing.last, state.storing.stalled), (None, Some(now)));
+        let unix_ms = 1000;
+        let flight = state.lanes.poll(Now { at: now, unix_ms }).map(|it| (it.lane, it.flight));
+        let (lane, flight) = flight.unwrap();
+        let number = Some((1, false));
+        let last = Last { sequence: 4, stored_at: now, generation: Some(7), number, fence: 1 };
+        state.lanes.handle(lane, flight, Answer::Last(Some(last)), Now { at: now, unix_ms });
+        assert!(state.lanes.poll(Now { at: now, unix_ms }).is_none());
+        state.note_progress(before, now);
+        assert_eq!((state.storing.last, state.storing.stalled), (Some(now), None));
     }
 
     fn is_ready(future: impl Future) -> bool {

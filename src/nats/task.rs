@@ -115,6 +115,7 @@ impl Task {
     fn prepare(&mut self) {
         let mut state = self.shared.lock();
         let now = now();
+        let before = state.lanes.in_stream();
         while self.outgoing.len() < SENT_AT_ONCE
             && let Some(Outgoing { lane, flight, topic, sent }) = state.lanes.poll(now)
         {
@@ -124,6 +125,12 @@ impl Task {
             }
             self.names[at].get_or_insert_with(|| Name::new(&self.broker, topic));
             self.outgoing.push(Envelope { lane, flight, sent: sent.clone() });
+        }
+        // What the stream has already waits no longer, and no answer follows.
+        if state.lanes.in_stream() > before {
+            state.note_progress(before, now.at);
+            drop(state);
+            self.shared.progress();
         }
     }
 
@@ -222,12 +229,7 @@ impl Task {
             failure = why.or(failure);
             state.lanes.handle(lane, flight, answer, now);
         }
-        let waiting = state.lanes.owned().messages;
-        if state.lanes.in_stream() > before {
-            state.storing.handle_stored(waiting, now.at);
-        } else {
-            state.storing.handle_waiting(waiting, now.at);
-        }
+        state.note_progress(before, now.at);
         drop(state);
         self.shared.progress();
         self.report(failure, is_stored);

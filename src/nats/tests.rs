@@ -233,6 +233,27 @@ fn a_topic_ends_once_what_waits_in_the_mailbox_is_published() {
     });
 }
 
+/// A process that is started again is told by the venue what the stream has already.
+#[test]
+#[ignore = "needs nats-server: just nats"]
+fn what_the_stream_has_already_makes_room_and_waits_no_longer() {
+    run(async || {
+        let server = Server::start();
+        let before = Started::new(options(&server)).await;
+        before.numbers("a", 1..=20).await;
+        before.close().await;
+        let it = Started::new(options(&server).queue(10, 1 << 20)).await;
+        it.numbers("a", 1..=10).await;
+        let more = it.numbers("a", 11..=20);
+        tokio::time::timeout(10 * SECOND, more).await.expect("the mailbox stays stopped");
+        while it.handle.figures().duplicates < 20 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!((it.handle.figures().waiting, it.handle.status().stalled), (0, None));
+        assert!(it.handle.status().last_acknowledged.is_some());
+    });
+}
+
 #[test]
 #[ignore = "needs nats-server: just nats"]
 fn a_publisher_says_how_it_is() {
