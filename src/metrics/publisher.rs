@@ -52,7 +52,7 @@ macro_rules! figures {
 figures! {
     counter "connections_total" Count "connections to the broker that were opened: the first, and one for each loss" |it| it.connections as f64,
     counter "published_total" Count "messages that were sent to the broker, each counted once" |it| it.figures.published as f64,
-    counter "acknowledged_total" Count "those of them that are in the stream" |it| it.figures.acknowledged as f64,
+    counter "acknowledged_total" Count "messages that were sent to the broker and are in the stream, each counted once" |it| it.figures.acknowledged as f64,
     counter "duplicates_total" Count "messages that were in the stream already" |it| it.figures.duplicates as f64,
     counter "retries_total" Count "publications that were sent again" |it| it.figures.repeated as f64,
     counter "dropped_total" Count "messages of topics that another owner publishes which are kept no longer" |it| it.figures.dropped as f64,
@@ -60,7 +60,7 @@ figures! {
     counter "fenced_total" Count "topics that were given up because their owner has a higher fence" |it| it.figures.fenced as f64,
     gauge "in_flight" Count "publications that wait for their acknowledgement, and questions for the last message of a topic" |it| it.figures.in_flight as f64,
     gauge "queued_messages" Count "messages that wait to be sent or acknowledged" |it| it.figures.waiting as f64,
-    gauge "queued_bytes" Bytes "the bytes of their payloads" |it| it.figures.waiting_bytes as f64,
+    gauge "queued_bytes" Bytes "bytes of the payloads that wait to be sent or acknowledged" |it| it.figures.waiting_bytes as f64,
     gauge "kept_messages" Count "messages that are kept of topics that another owner publishes" |it| it.figures.kept as f64,
     gauge "last_acknowledgement_age_seconds" Seconds "how long ago a message was acknowledged, or found in the stream" |it| seconds(it.last_acknowledged),
     gauge "stalled_seconds" Seconds "how long messages have waited of which none was acknowledged; 0 if none waits" |it| it.stalled.unwrap_or_default().as_secs_f64(),
