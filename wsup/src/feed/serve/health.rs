@@ -35,7 +35,10 @@ const BACK_WITHIN: Duration = Duration::from_secs(30);
 /// `[silence]`, or one that the feed itself has closed a moment ago. With `max_age` one of the active ones has to have had
 /// data within that time, too. With `--publish` the broker has to be connected, and to acknowledge what waits.
 pub(crate) fn problems(board: &Board, max_age: Option<Duration>, now: Instant) -> Vec<Problem> {
-    let whole = |text: String| vec![Problem { shard: None, text }];
+    let publishing = board.publishing.as_ref().and_then(|publishing| publishing.problem());
+    let publishing = publishing.map(|text| Problem { shard: None, text });
+    let whole =
+        |text: String| publishing.iter().cloned().chain([Problem { shard: None, text }]).collect();
     let Some(answered) = board.answered else {
         let waits = board.waits_for.map_or(String::new(), |what| format!(": it waits for {what}"));
         return whole(format!("the feed has not started yet{waits}"));
@@ -53,13 +56,10 @@ pub(crate) fn problems(board: &Board, max_age: Option<Duration>, now: Instant) -
         let text = shard(lines, max_age, now)?;
         Some(Problem { shard: lines.first().map(|row| row.report.key.shard), text })
     };
-    let publishing = board.publishing.as_ref().and_then(|publishing| publishing.problem());
-    let publishing = publishing.map(|text| Problem { shard: None, text });
-    let problems: Vec<Problem> = publishing.into_iter().chain(shards.filter_map(problem)).collect();
     if rows.is_empty() && !board.topics.rows().is_empty() {
         return whole("no shard has started yet".to_owned());
     }
-    problems
+    publishing.into_iter().chain(shards.filter_map(problem)).collect()
 }
 
 /// Returns why a shard is not healthy.
@@ -233,7 +233,12 @@ mod tests {
         assert_eq!(texts(&board, None, now), ["shard 2: no line is active: 2a dialling"]);
         board.handle_publishing(Publishing { since: SECOND, ..Publishing::default() }, now);
         let texts = texts(&board, None, now);
-        assert_eq!(texts[0], "the broker of --publish has been away for 1.0s");
-        assert_eq!(texts.len(), 2);
+        let away = "the broker of --publish has been away for 1.0s";
+        assert_eq!((texts[0].as_str(), texts.len()), (away, 2));
+        // Whatever else is wrong.
+        board.refusal = Some("no".to_owned());
+        assert_eq!(self::texts(&board, None, now), [away, "no line dials any more: no"]);
+        board.answered = None;
+        assert_eq!(self::texts(&board, None, now), [away, "the feed has not started yet"]);
     }
 }
