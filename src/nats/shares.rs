@@ -44,8 +44,13 @@ impl Shares {
         let (commands, received) = mpsc::channel(COMMANDS);
         let counted = Arc::new(Counted::default());
         counted.set_all(plan.shares());
-        let start =
-            Start { shares: self.counted_by(counted.clone()), plan, bucket, commands: received };
+        let start = Start {
+            shares: self.counted_by(counted.clone()),
+            counted: counted.clone(),
+            plan,
+            bucket,
+            commands: received,
+        };
         let task = Task::new(start, feed.downgrade(), publisher.clone());
         actix_rt::spawn(task.run());
         Ok(SharesHandle { commands, counted })
@@ -96,9 +101,7 @@ impl SharesHandle {
         let topics = topics.into_iter().map(Into::into).collect();
         let sent = self.commands.send(Command::Change { topics, reply }).await;
         sent.map_err(|_| ChangeError::Left)?;
-        let changed = answer.await.unwrap_or(Err(ChangeError::Left))?;
-        self.counted.set_all(changed.shares);
-        Ok(changed)
+        answer.await.unwrap_or(Err(ChangeError::Left))
     }
 
     /// Returns how many shares there are, and what this process is for them.

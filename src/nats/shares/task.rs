@@ -1,6 +1,7 @@
 //! The task of a member: it watches the bucket, and carries out what [`Sharing`] decides.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::WeakAddr;
@@ -17,6 +18,7 @@ use crate::nats::publisher::PublisherHandle;
 use crate::nats::share::{Action, Options, Outcome, Sharing};
 use crate::nats::shares::bucket::{self, Bucket};
 use crate::nats::shares::event::{ChangeError, Changed, ShareEvent};
+use crate::nats::shares::figures::Counted;
 use crate::nats::shares::options::Shares;
 
 /// What a handle asks for.
@@ -29,6 +31,7 @@ pub(crate) enum Command {
 /// What a task is started with.
 pub(crate) struct Start {
     pub(crate) shares: Shares,
+    pub(crate) counted: Arc<Counted>,
     pub(crate) plan: Plan,
     pub(crate) bucket: Bucket,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -37,6 +40,7 @@ pub(crate) struct Start {
 /// The task of a member.
 pub(crate) struct Task<T: Clone + Send + 'static> {
     shares: Shares,
+    counted: Arc<Counted>,
     plan: Plan,
     bucket: Bucket,
     commands: mpsc::Receiver<Command>,
@@ -70,7 +74,7 @@ impl<T: Clone + Send + 'static> Task<T> {
         feed: WeakAddr<Feed<T>>,
         publisher: PublisherHandle,
     ) -> Task<T> {
-        let Start { shares, plan, bucket, commands } = start;
+        let Start { shares, counted, plan, bucket, commands } = start;
         let sharing = Sharing::new(Options {
             me: MemberId(rand::random::<u64>().max(1)),
             plan: shares.fingerprint(&plan),
@@ -83,6 +87,7 @@ impl<T: Clone + Send + 'static> Task<T> {
         let (jobs, watch, watched, leavers) = (JoinSet::new(), None, None, Vec::new());
         Task {
             shares,
+            counted,
             plan,
             bucket,
             commands,
@@ -281,6 +286,8 @@ impl<T: Clone + Send + 'static> Task<T> {
         }
         self.notify_topics(added, removed);
         self.plan = plan;
+        // Here and not where the answer is awaited: the caller may be dropped.
+        self.counted.set_all(changed.shares);
         Ok(changed)
     }
 }
