@@ -170,7 +170,7 @@ fn settings(
     if let Some(path) = &options.creds_file {
         let failed = |err: io::Error| Error::file("creds_file", path, &err);
         let text = std::fs::read_to_string(path).map_err(failed)?;
-        // Its words say nothing of the text, which is secret.
+        // The error does not quote the text, which is secret.
         let no_credentials = |err: io::Error| {
             failed(io::Error::other(format!(
                 "it is no file of credentials as nsc writes it: {err}"

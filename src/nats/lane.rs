@@ -141,7 +141,7 @@ impl Counts {
 #[derive(Debug)]
 pub(crate) struct Lane {
     role: Role,
-    /// An owner that is about to give the topic up publishes what was received until then, and nothing later.
+    /// Updates that are received later than this are not published: the owner is about to give the topic up.
     ends: Option<Instant>,
     queue: VecDeque<Item>,
     /// The bytes of their payloads.

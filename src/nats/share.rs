@@ -431,7 +431,7 @@ impl Sharing {
             let claims = self.view.own_entry(Key::Claim(share)).is_some();
             let is_offered = part.keeps_until.is_some_and(|time| now < time);
             let is_idle = part.lease.pending.is_none() && part.claim.pending.is_none();
-            // What it gives away it keeps until the receiver has taken it.
+            // The topics of a share that is given away are kept until the receiver has taken the share.
             let has_it = part.own.is_some() || part.gift.is_some() || self.view.is_named(share);
             !has_it && is_idle && !claims && !is_offered
         };

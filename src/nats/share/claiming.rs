@@ -107,7 +107,7 @@ impl Sharing {
             return;
         }
         let is_bare_for = |time| part.bare_since.is_some_and(|at| now >= at + time);
-        // Who has the topics goes first: it has kept what the others have not, if the owner is gone.
+        // A member that has the topics goes first: if the owner is gone, the others lack the updates since then.
         let (is_overdue, may_be_first) =
             (is_bare_for(lease / 5), is_ready || is_bare_for(lease / 10));
         // One whose lease is not confirmed yet goes on as it is.

@@ -121,8 +121,8 @@ pub(crate) struct Settling {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gift {
     pub(crate) since: Instant,
-    /// The revision that names the receiver, once it is known. A newer one is written by the receiver, or by who takes the
-    /// share in its place.
+    /// The revision that names the receiver, once it is known. A newer one is written by the receiver, or by another member
+    /// that takes the share instead.
     pub(crate) revision: Option<u64>,
 }
 
