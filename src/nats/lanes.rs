@@ -341,6 +341,11 @@ impl Lanes {
         self.kept
     }
 
+    /// Returns how long an answer may take.
+    pub(crate) fn ack_timeout(&self) -> Duration {
+        self.limits.ack_timeout
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }

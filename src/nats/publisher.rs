@@ -84,7 +84,8 @@ pub struct Status {
     pub since: Duration,
     /// How often it was opened.
     pub connections: u64,
-    /// Why the broker is not reached, or does not store messages, as long as that is so.
+    /// Why the broker is not reached, or has stored no message for longer than
+    /// [`Options::ack_timeout`](crate::nats::Options::ack_timeout), as long as that is so.
     pub failure: Option<Arc<str>>,
     /// How long ago a message was acknowledged last, or found in the stream.
     pub last_acknowledged: Option<Duration>,
@@ -206,12 +207,11 @@ impl PublisherHandle {
         let now = Instant::now();
         let for_how_long = |at: Instant| now.saturating_duration_since(at);
         let connection = self.alive.0.connection.borrow().clone();
-        let figures = self.figures();
+        // One look at everything, so that the parts fit each other.
         let state = self.alive.0.lock();
-        let stalled = state.storing.stalled;
+        let figures = Figures::of(&state.lanes);
         let failure = match connection.is_open {
-            // What was refused may have been dropped since.
-            true => state.failure.clone().filter(|_| stalled.is_some()),
+            true => state.lasting_failure(now),
             false => connection.failure,
         };
         Status {
@@ -220,7 +220,7 @@ impl PublisherHandle {
             connections: connection.opened,
             failure,
             last_acknowledged: state.storing.last.map(for_how_long),
-            stalled: stalled.map(for_how_long),
+            stalled: state.storing.stalled.map(for_how_long),
             figures,
         }
     }
@@ -248,22 +248,7 @@ impl PublisherHandle {
 
     /// Returns what the publisher has done so far.
     pub fn figures(&self) -> Figures {
-        let state = self.alive.0.lock();
-        let lanes = &state.lanes;
-        let (counts, owned) = (lanes.counts(), lanes.owned());
-        Figures {
-            published: counts.published,
-            acknowledged: counts.acknowledged,
-            waiting: owned.messages as u64,
-            waiting_bytes: owned.bytes as u64,
-            in_flight: lanes.in_flight() as u64,
-            kept: lanes.kept().messages as u64,
-            repeated: lanes.repeated(),
-            duplicates: counts.duplicates,
-            refused: counts.refused,
-            dropped: counts.dropped,
-            fenced: counts.fenced,
-        }
+        Figures::of(&self.alive.0.lock().lanes)
     }
 
     /// Publishes what the feed has delivered, for so long at most, and returns the figures: what
@@ -282,6 +267,25 @@ impl PublisherHandle {
             // The figures say what was left.
             let _ = timeout(within, all).await;
             handle.figures()
+        }
+    }
+}
+
+impl Figures {
+    fn of(lanes: &Lanes) -> Figures {
+        let (counts, owned) = (lanes.counts(), lanes.owned());
+        Figures {
+            published: counts.published,
+            acknowledged: counts.acknowledged,
+            waiting: owned.messages as u64,
+            waiting_bytes: owned.bytes as u64,
+            in_flight: lanes.in_flight() as u64,
+            kept: lanes.kept().messages as u64,
+            repeated: lanes.repeated(),
+            duplicates: counts.duplicates,
+            refused: counts.refused,
+            dropped: counts.dropped,
+            fenced: counts.fenced,
         }
     }
 }

@@ -165,6 +165,13 @@ impl State {
         self.storing.handle_waiting(self.lanes.owned().messages, Instant::now());
     }
 
+    /// Returns why the broker stores no messages, once it has stored none for the time in which it should have answered. A
+    /// refusal that concerns a part of the topics, or is over, stays unsaid while others are stored.
+    pub(crate) fn lasting_failure(&self, now: Instant) -> Option<Arc<str>> {
+        let stalled = now.saturating_duration_since(self.storing.stalled?);
+        self.failure.clone().filter(|_| stalled >= self.lanes.ack_timeout())
+    }
+
     /// Notes what has become of messages since this many were [in the stream](Lanes::in_stream).
     pub(crate) fn note_progress(&mut self, before: u64, now: Instant) {
         let waiting = self.lanes.owned().messages;
@@ -236,6 +243,20 @@ mod tests {
         assert!(state.lanes.poll(Now { at: now, unix_ms }).is_none());
         state.note_progress(before, now);
         assert_eq!((state.storing.last, state.storing.stalled), (Some(now), None));
+    }
+
+    #[test]
+    fn a_failure_is_one_once_nothing_was_stored_for_the_time_of_an_answer() {
+        let (shared, now) = (full(), Instant::now());
+        let at = |seconds: u64| now + Duration::from_secs(seconds);
+        let mut state = shared.lock();
+        state.failure = Some("no room".into());
+        assert_eq!(state.lasting_failure(at(9)), None, "nothing waits");
+        state.storing.handle_waiting(1, now);
+        assert_eq!(state.lasting_failure(at(1)), None);
+        assert_eq!(state.lasting_failure(at(2)).as_deref(), Some("no room"));
+        state.storing.handle_stored(1, at(2));
+        assert_eq!(state.lasting_failure(at(3)), None, "others are stored");
     }
 
     fn is_ready(future: impl Future) -> bool {
