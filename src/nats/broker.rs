@@ -242,6 +242,10 @@ fn refusal(err: &ConnectError) -> Option<String> {
         )),
         ConnectErrorKind::Authentication | ConnectErrorKind::ServerParse => Some(why),
         ConnectErrorKind::Tls => Some(format!("TLS: {why}")),
+        // async-nats reads the store of the system also where it needs none.
+        ConnectErrorKind::Io if why.contains("could not load platform certs") => Some(format!(
+            "TLS: {why}; the system's certificates have to be readable, also with `authorities_file`: look at SSL_CERT_FILE and SSL_CERT_DIR"
+        )),
         // What rustls finds wrong, such as the certificate, comes as a failure to read.
         ConnectErrorKind::Io if is_tls(err) => Some(format!(
             "TLS: {why}; expected is a certificate by an authority of the system, or by one of `authorities_file`"
