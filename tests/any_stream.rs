@@ -309,6 +309,8 @@ struct Notes {
     count: usize,
     /// The fragments so far of an incomplete message.
     joined: Vec<u8>,
+    /// Whether fragments of a message have come and not its last one: those that have may be empty.
+    is_joining: bool,
     index: usize,
     stopped: mpsc::UnboundedSender<()>,
 }
@@ -337,6 +339,7 @@ impl Notes {
 
     fn join(&mut self, opcode: Opcode, bytes: &[u8], fin: bool, ctx: &mut Context<Notes>) {
         self.joined.extend_from_slice(bytes);
+        self.is_joining = !fin;
         if fin {
             let all = std::mem::take(&mut self.joined).into();
             self.note(Told::Joined(opcode == Opcode::Text, all), ctx);
@@ -384,7 +387,7 @@ noted! {
     };
     Data: |self, it, ctx| {
         // The fragments of a text are delivered as binary: a character may be split.
-        if it.fin && self.joined.is_empty() && it.payload.as_text().is_some() == (it.opcode == Opcode::Text) {
+        if it.fin && !self.is_joining && it.payload.as_text().is_some() == (it.opcode == Opcode::Text) {
             self.note(Told::Whole(it.opcode == Opcode::Text, self.bytes(it.payload)), ctx);
         } else {
             self.join(it.opcode, it.payload.as_bytes(), it.fin, ctx);
@@ -426,6 +429,7 @@ async fn play(case: Case) -> Result<(), TestCaseError> {
             keeps: case.keeps,
             count: 0,
             joined: Vec::new(),
+            is_joining: false,
             index: 0,
             stopped: stopped.clone(),
         };
