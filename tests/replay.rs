@@ -179,7 +179,7 @@ struct Maybe {
     words: Words,
     is_numbered: bool,
     asks: bool,
-    /// The number of the attempt that has led to the socket, which its items tell.
+    /// The number of the attempt that opened the socket. Each item has it.
     attempt: u64,
 }
 
@@ -240,7 +240,7 @@ struct Plan {
     slow: Option<(u64, Duration)>,
     /// The bounds of a send buffer and of the bytes on the way, so that requests wait.
     buffer: Option<(usize, usize)>,
-    /// How often so much comes that the lines are held.
+    /// The number of bursts, each of which is large enough for the shard to hold its lines.
     bursts: u64,
     turns: u64,
 }
@@ -493,7 +493,7 @@ struct Sum {
     gaps: AtomicU64,
     rotations: AtomicU64,
     snapshots: AtomicU64,
-    /// Gaps that a rotation has caused, and Close frames of the venue that are told as such.
+    /// Gaps caused by a rotation, and Close frames of the venue that are reported with their code.
     rotated: AtomicU64,
     closed: AtomicU64,
     /// The turns after which the lines were held, and those that found something outside.

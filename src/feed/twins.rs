@@ -255,7 +255,7 @@ impl Twins {
             return None;
         }
         let Some((due, line)) = links.iter().filter_map(waiting).min() else {
-            // None may be dialled before it dials by itself, and so there is no time to look at them.
+            // Each dials by itself before another one may be dialled in its place: there is no deadline.
             self.wait = self.wait.map(|(since, _)| (since, None));
             return None;
         };

@@ -233,7 +233,7 @@ fn a_topic_ends_once_what_waits_in_the_mailbox_is_published() {
     });
 }
 
-/// A process that is started again is told by the venue what the stream has already.
+/// A process that is started again receives from the venue what the stream has already.
 #[test]
 #[ignore = "needs nats-server: just nats"]
 fn what_the_stream_has_already_makes_room_and_waits_no_longer() {

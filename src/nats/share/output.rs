@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::nats::lane::Role;
 use crate::nats::lease::Key;
-use crate::nats::share::part::{ShareState, Topics};
+use crate::nats::share::part::{Part, ShareState, Topics};
 use crate::nats::share::{Action, Sharing};
 
 impl Sharing {
@@ -35,19 +35,7 @@ impl Sharing {
         let is_needed = has_claim || stands_by || relieves || lingers || is_asked || is_in_doubt;
         let is_gift = part.topics != Topics::No && part.gift.is_some();
         let is_wanted = is_kept || is_coming || is_gift || overlaps && is_needed;
-        let mut actions = Vec::new();
-        match (is_wanted, part.topics) {
-            (true, Topics::No) => {
-                part.added += 1;
-                part.topics = Topics::Adding;
-                actions.push(Action::Add { share, added: part.added });
-            }
-            (false, Topics::Adding | Topics::Yes) => {
-                part.topics = Topics::No;
-                actions.push(Action::Remove { share });
-            }
-            _ => {}
-        }
+        let mut actions = Vec::from_iter(change_topics(part, share, is_wanted));
         let role = match (part.own, part.settling) {
             (Some(own), None) => Some(Role::Owner { fence: own.fence, until: Some(own.until) }),
             // It publishes the rest.
@@ -70,6 +58,22 @@ impl Sharing {
             actions.push(Action::Report { share, state });
         }
         self.actions.append(&mut actions);
+    }
+}
+
+/// Adds the topics of a share to the feed if they are wanted and are not there, and removes them if it is the other way round.
+fn change_topics(part: &mut Part, share: u32, is_wanted: bool) -> Option<Action> {
+    match (is_wanted, part.topics) {
+        (true, Topics::No) => {
+            part.added += 1;
+            part.topics = Topics::Adding;
+            Some(Action::Add { share, added: part.added })
+        }
+        (false, Topics::Adding | Topics::Yes) => {
+            part.topics = Topics::No;
+            Some(Action::Remove { share })
+        }
+        _ => None,
     }
 }
 
